@@ -1,0 +1,143 @@
+"""Every error this project raises, in one tree.
+
+::
+
+    CloudError
+    ├── UsageError              an option, a name or a header that makes no sense
+    │   ├── UnknownName         an unknown backend, option, setting or job, with the nearest known one
+    │   └── SettingsError       a settings file or variable that cannot be used
+    ├── CaptureError            the code or a value it uses cannot travel
+    ├── TaskError               a task failed for a reason that is not the user's exception
+    │   ├── WorkerLost          the process running the item died (signal, exit code, memory)
+    │   ├── TaskTimeout         the item ran longer than `timeout`
+    │   ├── ResultNotSendable   the item's result could not be pickled or unpickled
+    │   └── RemoteError         the user's exception, when it could not be rebuilt here
+    ├── JobCancelled            the job was cancelled before it finished
+    ├── JobFailed               the job could not go on (its items could not be produced, …)
+    ├── BackendError            the backend could not start or died as a whole
+    └── JournalError            the journal on disk cannot be used
+
+The user's own exceptions are never wrapped: they surface with their original type.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CloudError(Exception):
+    """Base of every error raised by Cloud Button itself."""
+
+
+class UsageError(CloudError):
+    """An option, a name or a header that makes no sense; nothing was started."""
+
+
+class UnknownName(UsageError):
+    """A name that is not known, with the nearest one that is."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = tuple(known)
+        super().__init__(kind, name, known)
+        self.kind, self.name, self.known = kind, name, known
+
+    def __str__(self) -> str:
+        close = difflib.get_close_matches(self.name, self.known, n=1)
+        hint = f" Did you mean `{close[0]}`?" if close else ""
+        shown = ", ".join(self.known) if self.known else "none"
+        return f"Unknown {self.kind} `{self.name}`.{hint} Known: {shown}."
+
+
+class SettingsError(UsageError):
+    """A settings file or variable that cannot be used."""
+
+
+class CaptureError(CloudError):
+    """The code, or a value it uses, cannot travel to a worker."""
+
+
+class TaskError(CloudError):
+    """An item failed for a reason other than an exception of the user's code."""
+
+
+class WorkerLost(TaskError):
+    """The process that ran an item died, each time it was tried."""
+
+    def __init__(self, item: str, cause: str, attempts: int) -> None:
+        super().__init__(item, cause, attempts)
+        self.item, self.cause, self.attempts = item, cause, attempts
+
+    def __str__(self) -> str:
+        times = "" if self.attempts == 1 else f" in each of {self.attempts} attempts"
+        return f"The worker running {self.item} died{times}: {self.cause}"
+
+
+class TaskTimeout(TaskError):
+    """An item ran longer than the job's `timeout`; its worker was stopped."""
+
+    def __init__(self, item: str, timeout: float) -> None:
+        super().__init__(item, timeout)
+        self.item, self.timeout = item, timeout
+
+    def __str__(self) -> str:
+        return (
+            f"{self.item} was still running after {self.timeout:g} s and was stopped. "
+            f"Raise `--timeout`, or make the item smaller."
+        )
+
+
+class ResultNotSendable(TaskError):
+    """The item ran, but its result (or exception) cannot travel back."""
+
+    def __init__(self, item: str, type_name: str, reason: str) -> None:
+        super().__init__(item, type_name, reason)
+        self.item, self.type_name, self.reason = item, type_name, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.item} returned a value of type {self.type_name} that cannot travel back: "
+            f"{self.reason}. Return plain data instead (numbers, strings, arrays, frames)."
+        )
+
+
+class RemoteError(TaskError):
+    """The user's exception, shown as text because it could not be rebuilt here."""
+
+    def __init__(self, type_name: str, message: str, traceback_text: str) -> None:
+        super().__init__(type_name, message, traceback_text)
+        self.type_name, self.message, self.traceback_text = type_name, message, traceback_text
+
+    def __str__(self) -> str:
+        return (
+            f"{self.type_name}: {self.message}\n"
+            f"(the exception itself could not be pickled; its traceback in the worker was)\n"
+            f"{self.traceback_text}"
+        )
+
+
+class JobCancelled(CloudError):
+    """The job was cancelled; what had finished is kept."""
+
+    def __init__(self, job_id: str, done: int, total: int | None) -> None:
+        super().__init__(job_id, done, total)
+        self.job_id, self.done, self.total = job_id, done, total
+
+    def __str__(self) -> str:
+        of = "" if self.total is None else f" of {self.total}"
+        return (
+            f"Job {self.job_id} was cancelled after {self.done}{of} items. "
+            f"They are kept: `job.partial()`; go on with `job.retry_failed()`."
+        )
+
+
+class JobFailed(CloudError):
+    """The job could not go on; what had finished is kept."""
+
+
+class BackendError(CloudError):
+    """The backend could not start, or died as a whole."""
+
+
+class JournalError(CloudError):
+    """The journal on disk cannot be used."""

@@ -1,0 +1,120 @@
+"""A job's life cycle as a table, and the frozen records that travel."""
+
+from __future__ import annotations
+
+import enum
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+
+class JobState(str, enum.Enum):
+    """Where a job is in its life."""
+
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    DONE = "done"
+    """Every item has a result."""
+    FAILED = "failed"
+    """It ended, and at least one item has an error instead of a result."""
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    """Its kernel died; never written by the kernel itself, concluded by readers."""
+
+    @property
+    def is_final(self) -> bool:
+        return self not in (JobState.RUNNING, JobState.CANCELLING)
+
+
+#: A job's life. A missing pair is a bug, never a default. A retry of failed items reopens a job.
+LIFE_CYCLE: Final[Mapping[tuple[JobState, str], JobState]] = {
+    (JobState.RUNNING, "finish"): JobState.DONE,
+    (JobState.RUNNING, "fail"): JobState.FAILED,
+    (JobState.RUNNING, "cancel"): JobState.CANCELLING,
+    (JobState.CANCELLING, "cancel"): JobState.CANCELLING,
+    (JobState.CANCELLING, "stopped"): JobState.CANCELLED,
+    (JobState.CANCELLED, "retry"): JobState.RUNNING,
+    (JobState.FAILED, "retry"): JobState.RUNNING,
+    (JobState.LOST, "retry"): JobState.RUNNING,
+}
+
+
+def new_job_id() -> str:
+    """Return a short id that a person can type: 8 lower-case letters and digits."""
+    return "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(8))
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """What the user may choose for one job."""
+
+    backend: str = "local"
+    workers: int | None = None
+    """At most this many workers; None means as many as the backend deems right."""
+    memory: int | None = None
+    """MiB per worker, where the backend lets one choose or limit it."""
+    timeout: float | None = None
+    """Seconds one item may run."""
+    retries: int = 0
+    """How many more times an item whose own code raised is tried."""
+    errors: Literal["raise", "keep"] = "raise"
+    """Stop at the first failed item, or run all the others and keep the errors."""
+    budget: float | None = None
+    """US dollars this job may cost at most."""
+    backup: bool = True
+    """Duplicate stragglers on idle workers where the backend allows it."""
+    guard: Literal["off", "warn", "strict"] = "warn"
+    """What to do when a task changed a captured value: nothing, say so, or stop."""
+    seed: int | None = None
+    """Root of `rng()` inside the tasks; None draws one and records it."""
+    name: str | None = None
+    quiet: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord:
+    """What the journal keeps of a job from the start."""
+
+    id: str
+    name: str
+    kind: Literal["map", "run", "submit", "executor", "button", "map_reduce"]
+    backend: str
+    n_items: int | None
+    """None while the length of the iterable is not known."""
+    created: float
+    """Unix time, seconds."""
+    pid: int
+    host: str
+    notebook: str | None = None
+    cell_id: str | None = None
+    source: str | None = None
+    """The cell or the function, as the user wrote it."""
+    code_digest: str | None = None
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    capture: Mapping[str, Any] = field(default_factory=dict)
+    """The capture report's `to_dict()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """A stretch of consecutive items that one worker ran in one go."""
+
+    job_id: str
+    batch: int
+    worker: str
+    first: int
+    count: int
+    start: float
+    """Unix time, seconds, when the worker began."""
+    end: float
+    status: Literal["done", "error", "lost", "timeout", "cancelled"]
+    failed: int = 0
+    attempt: int = 1
+    cpu: float = 0.0
+    """CPU seconds."""
+    memory_peak: int = 0
+    """Bytes; the worker's resident peak up to the end of this batch, 0 if unknown."""
+    cost: float = 0.0
+    """US dollars."""

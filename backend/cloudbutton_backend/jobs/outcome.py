@@ -1,0 +1,24 @@
+"""What one item of a job left behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+
+class Output(NamedTuple):
+    """Something an item showed while it ran."""
+
+    kind: Literal["stdout", "stderr", "display"]
+    data: str | dict[str, Any]
+    """Text, or for ``display`` a MIME bundle ``{"data": {...}, "metadata": {...}}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOutcome:
+    """The value or the error of one item, and what it printed."""
+
+    index: int
+    value: Any = None
+    error: BaseException | None = None
+    outputs: tuple[Output, ...] = ()

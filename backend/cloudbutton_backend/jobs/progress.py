@@ -1,0 +1,54 @@
+"""How far a job is: a snapshot that any view can draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloudbutton_backend.jobs.model import JobState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """A job at one moment. Times are seconds, money is US dollars."""
+
+    job_id: str
+    name: str
+    backend: str
+    state: JobState
+    total: int | None
+    """None while the iterable's length is unknown."""
+    done: int
+    """Items with a result."""
+    failed: int
+    """Items that ended with an error."""
+    running: int
+    """Items with a worker right now."""
+    workers: int
+    """Workers in use."""
+    elapsed: float
+    eta: float | None
+    """Seconds to go as far as can be told."""
+    task_seconds: float
+    """Sum of the time items took in the workers: what a serial run would have taken."""
+    spend: float = 0.0
+    expected_spend: float | None = None
+    budget: float | None = None
+    retried: int = 0
+    lost_workers: int = 0
+    last_lines: tuple[str, ...] = ()
+    """The latest printed lines."""
+    first_error: str | None = None
+    """One line about the first failed item."""
+    warnings: tuple[str, ...] = ()
+    """One line each, for the user, once."""
+
+    @property
+    def finished(self) -> int:
+        return self.done + self.failed
+
+    @property
+    def speed_up(self) -> float | None:
+        """Serial time over wall time, or None when too little is known."""
+        if self.elapsed <= 0 or self.task_seconds <= 0:
+            return None
+        return self.task_seconds / self.elapsed
