@@ -1,0 +1,60 @@
+# Cloud Button: the commands. Each makes the environment it needs in .venv; nothing else to do first.
+#
+#   make demo    run the first tutorial notebook here, without a browser
+#   make lab     open it in JupyterLab
+#   make test    all tests
+#   make lint    formatting, lint, types, layers
+#
+# PYTHON chooses the interpreter (3.10 or newer): make demo PYTHON=python3.13
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+FIRST  := examples/01-first-cloud-cell.ipynb
+
+# JupyterLab refuses to run as root unless told; in a container there is nobody else.
+LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo lab test lint format bench notebooks clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# One stamp for each set of extras; a changed pyproject.toml installs again.
+$(VENV)/.ready-%: pyproject.toml tools/setup
+	@tools/setup "$(PYTHON)" "$(VENV)" $*
+	@touch $@
+
+.PRECIOUS: $(VENV)/.ready-%
+
+demo: $(VENV)/.ready-demo
+	@$(BIN)/python tools/run_notebook.py $(FIRST)
+
+lab: $(VENV)/.ready-lab
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab $(LAB_FLAGS) $(FIRST)
+
+test: $(VENV)/.ready-test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.ready-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.ready-dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.ready-bench
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+# Runs every example and writes its outputs back into it.
+notebooks: $(VENV)/.ready-demo
+	@$(BIN)/python tools/run_notebook.py --save --temporary-home examples/*.ipynb
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
