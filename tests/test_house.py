@@ -1,0 +1,156 @@
+"""Claims about the house itself: what each module says of itself and what importing it costs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {
+    "cloudbutton_ext": ROOT / "cloudbutton_ext",
+    "cloudbutton_magic": ROOT / "kernel_magic" / "cloudbutton_magic",
+    "cloudbutton_backend": ROOT / "backend" / "cloudbutton_backend",
+}
+MODULES = sorted(path for folder in PACKAGES.values() for path in folder.rglob("*.py"))
+
+HEAVY = {
+    "boto3",
+    "botocore",
+    "dask",
+    "distributed",
+    "ipywidgets",
+    "joblib",
+    "jupyter_server",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "sklearn",
+}
+
+#: Beyond HEAVY. The magics are IPython's; nothing below or above them needs it to be imported.
+FORBIDDEN_AT_IMPORT = {
+    "cloudbutton_ext": HEAVY | {"IPython", "ipykernel"},
+    "cloudbutton_magic": HEAVY | {"ipykernel"},
+    "cloudbutton_backend": HEAVY | {"IPython", "ipykernel"},
+}
+
+#: Folders whose purpose is the heavy package; they are themselves imported only on demand.
+ALLOWED_FOLDERS = {
+    "backends/aws_lambda": {"boto3", "botocore"},
+    "backends/dask": {"dask", "distributed"},
+}
+
+PROMISED = {"Executor", "Job", "explain", "jobs", "map", "map_reduce", "rng", "submit", "use"}
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _package(path: Path) -> str:
+    return next(name for name, folder in PACKAGES.items() if path.is_relative_to(folder))
+
+
+def _imported_at_import(body: list[ast.stmt]) -> Iterator[str]:
+    """Yield the dotted names a module imports when it is imported: not in functions."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module or ""
+        elif isinstance(node, ast.If):
+            if "TYPE_CHECKING" not in ast.unparse(node.test):
+                yield from _imported_at_import(node.body)
+            yield from _imported_at_import(node.orelse)
+        elif isinstance(node, ast.Try):
+            for part in (node.body, node.orelse, node.finalbody, *(h.body for h in node.handlers)):
+                yield from _imported_at_import(part)
+        elif isinstance(node, (ast.With, ast.ClassDef)):
+            yield from _imported_at_import(node.body)
+
+
+def _imports(path: Path) -> set[str]:
+    return set(_imported_at_import(ast.parse(path.read_text(encoding="utf-8")).body))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_a_module_says_its_responsibility_in_its_first_line(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")), clean=False)
+    assert docstring, "no docstring"
+    assert docstring.splitlines()[0].strip(), "the first line is empty"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_a_module_imports_nothing_heavy_when_it_is_imported(path: Path) -> None:
+    allowed = {
+        name for part, names in ALLOWED_FOLDERS.items() if part in _name(path) for name in names
+    }
+    imported = {name.partition(".")[0] for name in _imports(path)}
+    assert imported & (FORBIDDEN_AT_IMPORT[_package(path)] - allowed) == set()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if "cloudbutton_backend/worker/" in path.as_posix()],
+    ids=_name,
+)
+def test_the_worker_imports_only_the_standard_library_cloudpickle_and_itself(path: Path) -> None:
+    strangers = {
+        name
+        for name in _imports(path)
+        if name.partition(".")[0] not in sys.stdlib_module_names | {"cloudpickle"}
+        and not f"{name}.".startswith("cloudbutton_backend.worker.")
+    }
+    assert strangers == set()
+
+
+def test_importing_cloudbutton_ext_loads_nothing_heavy() -> None:
+    code = "import sys, cloudbutton_ext; print(*{name.partition('.')[0] for name in sys.modules})"
+    paths = [str(folder.parent) for folder in PACKAGES.values()]
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert FORBIDDEN_AT_IMPORT["cloudbutton_ext"] & set(loaded) == set()
+
+
+def test_the_public_names_are_listed_sorted_and_documented() -> None:
+    import cloudbutton_ext as cloud
+
+    assert list(cloud.__all__) == sorted(cloud.__all__)
+    assert set(cloud.__all__) >= PROMISED
+    undocumented = [name for name in cloud.__all__ if not getattr(cloud, name).__doc__]
+    assert undocumented == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_ships_its_types(package: str) -> None:
+    assert (PACKAGES[package] / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_command_on_the_front_pages_exists(page: str) -> None:
+    targets = set(
+        re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M)
+    )
+    commands = re.findall(
+        r"\bmake ((?:[a-z]+ ?)+)", _code_of((ROOT / page).read_text(encoding="utf-8"))
+    )
+    assert commands, "the page names no command"
+    assert {target for command in commands for target in command.split()} <= targets
+
+
+def _code_of(markdown: str) -> str:
+    blocks = re.findall(r"```\w*\n(.*?)```", markdown, flags=re.S)
+    spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", markdown)
+    return "\n".join([*blocks, *spans])
