@@ -3,7 +3,9 @@
 #   make demo    run the first tutorial notebook here, without a browser
 #   make lab     open it in JupyterLab
 #   make test    all tests
-#   make lint    formatting, lint, types, layers
+#   make lint    formatting, lint, types, layers (make format repairs what it can)
+#   make bench   speed, with other pools beside ours
+#   make clean   remove .venv and all caches
 #
 # PYTHON chooses the interpreter (3.10 or newer): make demo PYTHON=python3.13
 
@@ -42,7 +44,7 @@ lint: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.ready-dev
 	@$(BIN)/ruff check --fix .
