@@ -1,0 +1,41 @@
+"""One module per question; `ALL` is their order in the report.
+
+GridSearchCV through joblib joins when the joblib backend exists.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from benchmarks.cases import (
+    big_closure,
+    cold,
+    heavy_tail,
+    imports,
+    killed_worker,
+    magic,
+    millisecond,
+    noops,
+    overhead,
+    payload,
+    stream,
+    warm,
+)
+from benchmarks.model import Case
+
+ALL: Final[tuple[Case, ...]] = (
+    cold.CASE,
+    imports.CASE,
+    imports.EXTENSION,
+    warm.CASE,
+    magic.CASE,
+    noops.CASE,
+    millisecond.CASE,
+    heavy_tail.CASE,
+    payload.CASE,
+    big_closure.CASE,
+    stream.CASE,
+    killed_worker.CASE,
+    killed_worker.ONCE,
+    overhead.CASE,
+)

@@ -1,0 +1,19 @@
+"""The engines the harness knows, in the order of the report."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from benchmarks.model import EngineSpec
+
+_ADAPTERS: Final = "benchmarks.engines."
+
+ENGINES: Final = (
+    EngineSpec("cloudbutton", _ADAPTERS + "cloudbutton", "cloudbutton_ext", True, role="ours"),
+    EngineSpec("floor", _ADAPTERS + "floor", "cloudpickle", True, role="floor"),
+    EngineSpec("concurrent.futures", _ADAPTERS + "futures", "concurrent.futures.process", False),
+    EngineSpec("multiprocessing.Pool", _ADAPTERS + "pool", "multiprocessing.pool", False),
+    EngineSpec("loky", _ADAPTERS + "loky", "loky", True),
+    EngineSpec("joblib", _ADAPTERS + "joblib", "joblib", True),
+    EngineSpec("mpire", _ADAPTERS + "mpire", "mpire", True),
+)

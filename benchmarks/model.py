@@ -1,0 +1,85 @@
+"""The values a benchmark is made of: engines, cases, metrics, targets and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+#: A figure, or a short text where there is none ("hangs", "cannot pickle it").
+Reading = float | str
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What the harness must know of an engine without importing it."""
+
+    name: str
+    module: str
+    """The adapter's module; it defines a class named Engine."""
+    library: str
+    """The package whose import time is the engine's own."""
+    takes_closures: bool
+    """Whether a function defined in the notebook travels; if not it gets the importable twin."""
+    role: Literal["ours", "floor", "peer"] = "peer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A bound on our own figure: absolute, or times the floor's of the same run."""
+
+    limit: float
+    least: bool = False
+    """The limit is a minimum instead of a maximum."""
+    of_floor: bool = False
+    """The limit is a multiple of what the hand-made floor reached in the same run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One figure that a case reports."""
+
+    key: str
+    label: str
+    unit: str = ""
+    digits: int = 2
+    higher_is_better: bool = False
+    target: Target | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One engine in one variant of a case: what a single subprocess measures."""
+
+    engine: EngineSpec
+    variant: str
+
+    def __str__(self) -> str:
+        return self.engine.name if self.variant == "default" else f"{self.engine.name}, {self.variant}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One question put to every engine."""
+
+    name: str
+    title: str
+    metrics: tuple[Metric, ...]
+    run: Callable[[Cell], Mapping[str, Reading]]
+    """Called once in a fresh process; returns a reading for each metric's key."""
+    only: Literal["ours"] | None = None
+    tuned: bool = False
+    """Whether peers run once more with a hand-chosen chunk size."""
+    timeout: float = 60.0
+    samples_memory: bool = False
+    """The parent watches the process tree and adds the reading `peak_mb`."""
+
+    def cells(self, engines: tuple[EngineSpec, ...]) -> tuple[Cell, ...]:
+        """Return what this case measures among `engines`, in the order of the report."""
+        chosen = [engine for engine in engines if self.only is None or engine.role == self.only]
+        return tuple(
+            Cell(engine, variant)
+            for engine in chosen
+            for variant in ("default", "tuned")
+            if variant == "default" or (self.tuned and engine.role == "peer")
+        )
