@@ -1,0 +1,62 @@
+"""Failed items, grouped by how they failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cloudbutton_magic import units
+from cloudbutton_magic.display.model import FailureGroup
+
+
+def failure_groups(
+    errors: Mapping[int, BaseException], targets: Sequence[str] = ()
+) -> list[FailureGroup]:
+    """Group errors by type and the line that raised, the most frequent first.
+
+    Messages often hold the item's values, so two errors alike may read differently.
+    """
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for index in sorted(errors):
+        alike.setdefault(_place(errors[index]), []).append(index)
+    groups = []
+    for indices in sorted(alike.values(), key=lambda indices: (-len(indices), indices[0])):
+        first = indices[0]
+        groups.append(
+            FailureGroup(
+                message=one_line(errors[first]),
+                count=len(indices),
+                first=item_label(first, getattr(errors[first], "item", None), targets),
+            )
+        )
+    return groups
+
+
+def one_line(error: BaseException) -> str:
+    """Return `ValueError: message`, the first line of it."""
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def item_label(index: int, item: Any, targets: Sequence[str] = ()) -> str:
+    """Return an item as the user knows it: `item 17: C=0.1`."""
+    if item is None:
+        return f"item {index}"
+    text = item if isinstance(item, str) else repr(item)
+    # Errors about an item carry its whole label already.
+    if text.startswith("item "):
+        return text
+    if len(targets) == 1:
+        text = f"{targets[0]}={text}"
+    elif targets:
+        text = f"({', '.join(targets)}) = {text}"
+    return f"item {index}: {units.clipped(text, 80)}"
+
+
+def _place(error: BaseException) -> tuple[Any, ...]:
+    trace = error.__traceback__
+    if trace is None:
+        return (type(error), one_line(error))
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return (type(error), trace.tb_frame.f_code.co_filename, trace.tb_lineno)

@@ -1,0 +1,114 @@
+"""Where a view is drawn: a notebook's output, a terminal's line, or a log."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import Any, Protocol, TextIO
+
+from cloudbutton_magic.display.html import html_of
+from cloudbutton_magic.display.model import View
+from cloudbutton_magic.display.text import terminal_line, text_of
+from cloudbutton_magic.display.timeline import Timeline
+
+
+class Screen(Protocol):
+    """Something a view can be drawn on, again and again."""
+
+    def draw(self, view: View) -> None:
+        """Show `view` instead of the one before."""
+
+    def clear(self) -> None:
+        """Make way for printed output."""
+
+    def close(self, view: View, timeline: Timeline | None) -> None:
+        """Show the final view, which stays."""
+
+
+class NotebookScreen:
+    """One output of the cell, updated in place; HTML with its plain twin."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def draw(self, view: View) -> None:
+        self._show(text_of(view), html_of(view))
+
+    def clear(self) -> None:
+        """Printed output goes below; nothing is in its way."""
+
+    def close(self, view: View, timeline: Timeline | None) -> None:
+        self._show(text_of(view), html_of(view, timeline))
+
+    def _show(self, text: str, html: str) -> None:
+        bundle = {"text/plain": text, "text/html": html}
+        if self._handle is not None:
+            self._handle.update(bundle, raw=True)
+            return
+        from IPython.display import DisplayHandle
+
+        self._handle = DisplayHandle()
+        self._handle.display(bundle, raw=True)
+
+
+class TerminalScreen:
+    """One line that overwrites itself, and the summary in its place at the end."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._is_drawn = False
+
+    def draw(self, view: View) -> None:
+        width = shutil.get_terminal_size().columns
+        self._stream.write(f"\r\x1b[K{terminal_line(view, width)}")
+        self._stream.flush()
+        self._is_drawn = True
+
+    def clear(self) -> None:
+        if self._is_drawn:
+            self._stream.write("\r\x1b[K")
+            self._is_drawn = False
+
+    def close(self, view: View, timeline: Timeline | None) -> None:
+        self.clear()
+        self._stream.write(text_of(view) + "\n")
+        self._stream.flush()
+
+
+class LogScreen:
+    """Nothing while it runs, the summary at the end: for pipes, logs and scripts."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+
+    def draw(self, view: View) -> None:
+        """Progress would only fill the log."""
+
+    def clear(self) -> None:
+        """There is nothing in the way."""
+
+    def close(self, view: View, timeline: Timeline | None) -> None:
+        self._stream.write(text_of(view) + "\n")
+
+
+class QuietScreen:
+    """For `--quiet`: only what must not be missed, on standard error."""
+
+    def draw(self, view: View) -> None:
+        """Asked for."""
+
+    def clear(self) -> None:
+        """There is nothing in the way."""
+
+    def close(self, view: View, timeline: Timeline | None) -> None:
+        for warning in view.warnings:
+            print(warning, file=sys.stderr)
+
+
+def screen_for(shell: Any, *, quiet: bool = False) -> Screen:
+    """Return the screen that suits the shell: a notebook, a terminal, or a log."""
+    if quiet:
+        return QuietScreen()
+    if shell is not None and getattr(shell, "kernel", None) is not None:
+        return NotebookScreen()
+    return TerminalScreen() if sys.stdout.isatty() else LogScreen()

@@ -1,0 +1,74 @@
+"""The style sheet of the view: self-contained, light and dark.
+
+Colours come from JupyterLab's or VS Code's variables where they exist. Elsewhere they follow
+`prefers-color-scheme` (and Colab's own mark), together with the background, so that text can be
+read even where the page ignores the system's scheme.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_LIGHT: Final = """
+--cb-f0:#1f2328;--cb-m0:#59636e;--cb-b0:#ffffff;--cb-l0:#d1d9e0;--cb-t0:#e8ecf0;
+--cb-a0:#1f6feb;--cb-g0:#1a7f37;--cb-r0:#cf222e;--cb-y0:#9a6700;
+"""
+_DARK: Final = """
+--cb-f0:#e6edf3;--cb-m0:#9198a1;--cb-b0:#15191f;--cb-l0:#3d444d;--cb-t0:#2a313c;
+--cb-a0:#4493f8;--cb-g0:#3fb950;--cb-r0:#f85149;--cb-y0:#d29922;
+"""
+
+_SHEET: Final = f"""
+.cloudbutton{{{_LIGHT}
+--cb-fg:var(--jp-content-font-color1,var(--vscode-editor-foreground,var(--cb-f0)));
+--cb-muted:var(--jp-content-font-color2,var(--vscode-descriptionForeground,var(--cb-m0)));
+--cb-bg:var(--jp-layout-color0,var(--vscode-editor-background,var(--cb-b0)));
+--cb-line:var(--jp-border-color2,var(--vscode-panel-border,var(--cb-l0)));
+--cb-track:var(--jp-layout-color2,var(--vscode-editorWidget-background,var(--cb-t0)));
+--cb-accent:var(--jp-brand-color1,var(--vscode-progressBar-background,var(--cb-a0)));
+--cb-good:var(--jp-success-color1,var(--vscode-testing-iconPassed,var(--cb-g0)));
+--cb-bad:var(--jp-error-color1,var(--vscode-editorError-foreground,var(--cb-r0)));
+--cb-warn:var(--jp-warn-color1,var(--vscode-editorWarning-foreground,var(--cb-y0)));
+box-sizing:border-box;max-width:46em;margin:2px 0;padding:8px 12px;
+border:1px solid var(--cb-line);border-left:3px solid var(--cb-tone);border-radius:4px;
+background:var(--cb-bg);color:var(--cb-fg);--cb-tone:var(--cb-accent);
+font:13px/1.5 var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",sans-serif)}}
+@media (prefers-color-scheme:dark){{.cloudbutton{{{_DARK}}}}}
+html[theme=dark] .cloudbutton{{{_DARK}}}
+html[theme=light] .cloudbutton{{{_LIGHT}}}
+.cloudbutton.cb-is-done{{--cb-tone:var(--cb-good)}}
+.cloudbutton.cb-is-failed{{--cb-tone:var(--cb-bad)}}
+.cloudbutton.cb-is-cancelled{{--cb-tone:var(--cb-warn)}}
+.cloudbutton .cb-head{{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}}
+.cloudbutton .cb-name{{font-weight:600;margin-right:.6em}}
+.cloudbutton .cb-mark{{color:var(--cb-tone);font-weight:700}}
+.cloudbutton .cb-muted{{color:var(--cb-muted);font-size:12px;font-variant-numeric:tabular-nums}}
+.cloudbutton .cb-bar{{display:flex;height:6px;margin:6px 0 5px;border-radius:3px;overflow:hidden;
+background:var(--cb-track)}}
+.cloudbutton .cb-bar>span{{display:block;height:100%;background:var(--cb-accent)}}
+.cloudbutton .cb-bar>span.cb-failed{{background:var(--cb-bad);min-width:3px}}
+.cloudbutton .cb-bar.cb-unknown{{background:repeating-linear-gradient(-45deg,var(--cb-track) 0 8px,
+transparent 8px 14px)}}
+.cloudbutton pre.cb-lines{{margin:6px 0 0;padding:0;max-height:7.5em;overflow:hidden;border:0;
+background:none;color:var(--cb-muted);white-space:pre-wrap;overflow-wrap:anywhere;
+font:12px/1.45 var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace)}}
+.cloudbutton .cb-failure{{color:var(--cb-bad);overflow-wrap:anywhere}}
+.cloudbutton .cb-warning{{color:var(--cb-warn);overflow-wrap:anywhere}}
+.cloudbutton code{{padding:0 3px;border-radius:3px;background:var(--cb-track);color:var(--cb-fg);
+font:12px/1.4 var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace)}}
+.cloudbutton .cb-timeline{{display:block;width:100%;max-height:110px;margin:7px 0 1px;
+border-radius:2px}}
+.cloudbutton .cb-timeline .cb-lane{{fill:var(--cb-track)}}
+.cloudbutton .cb-timeline .cb-done{{fill:var(--cb-accent)}}
+.cloudbutton .cb-timeline .cb-failed{{fill:var(--cb-bad)}}
+.cloudbutton .cb-timeline .cb-lost{{fill:var(--cb-warn)}}
+.cloudbutton .cb-axis{{display:flex;justify-content:space-between}}
+.cloudbutton table{{border-collapse:collapse;margin:4px 0;font-size:12px;color:inherit}}
+.cloudbutton th,.cloudbutton td{{padding:2px 14px 2px 0;text-align:left;vertical-align:top;
+border:0;background:none;color:inherit;font-variant-numeric:tabular-nums}}
+.cloudbutton th{{color:var(--cb-muted);font-weight:500}}
+"""
+
+#: One `<style>` element, without line breaks; it goes into every output, as each must stand alone.
+STYLE: Final = f"<style>{re.sub(chr(10), '', _SHEET)}</style>"
