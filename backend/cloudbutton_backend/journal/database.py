@@ -1,0 +1,229 @@
+"""Opening journal.db: new, current, older, newer, or broken."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cloudbutton_backend.errors import JournalError
+from cloudbutton_backend.journal import schema
+
+NAME = "journal.db"
+
+#: Milliseconds to wait for another process's transaction; ours take a few.
+BUSY_TIMEOUT = 5_000
+
+#: SQLite keeps these beside the database; they belong to it and move with it.
+_SUFFIXES = ("", "-wal", "-shm")
+
+
+def is_corruption(error: BaseException) -> bool:
+    """Whether `error` says that the file is broken, not that the disk or a lock is in the way."""
+    # Python maps SQLITE_CORRUPT and SQLITE_NOTADB, and nothing else of interest, to the base class.
+    return type(error) is sqlite3.DatabaseError
+
+
+def open_for_writing(
+    home: Path,
+    *,
+    version: int = schema.VERSION,
+    migrations: Mapping[int, Sequence[str]] = schema.MIGRATIONS,
+) -> tuple[sqlite3.Connection, str | None]:
+    """Open the journal under `home`, creating or migrating it.
+
+    Returns
+    -------
+    connection, notice
+        The notice is a line for the user when the journal that was there could not be used: it
+        has been kept under another name, and a new one begun.
+
+    Raises
+    ------
+    JournalError
+        The journal was written by a newer Cloud Button.
+    sqlite3.OperationalError
+        The disk does not allow it.
+    """
+    path = home / NAME
+    before = inode(path)
+    try:
+        return _open_current(path, version, migrations), None
+    except sqlite3.DatabaseError as error:
+        if not is_corruption(error):
+            raise
+        label, reason = "corrupt", f"is damaged ({error})"
+    except _TooOld as error:
+        label, reason = "old", f"has the unknown version {error.found}"
+    notice = move_aside(path, label, found=before)
+    connection = _open_current(path, version, migrations)
+    return connection, notice and f"{path} {reason}; {notice}"
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection | None:
+    """Open a journal so that nothing in it can be changed; None while there is none.
+
+    Raises
+    ------
+    JournalError
+        It is damaged, or of a version that this Cloud Button does not read.
+    """
+    if not path.exists():
+        return None
+    with translated(path):
+        try:
+            connection, found = _open_existing(f"{path.as_uri()}?mode=rw")
+        except sqlite3.OperationalError:
+            # A read-only directory: nobody writes here now, so no log has to be consulted.
+            connection, found = _open_existing(f"{path.as_uri()}?immutable=1")
+    if found == schema.VERSION:
+        return connection
+    begun = _has_tables(connection)  # between its creation and its first table it is empty
+    connection.close()
+    if found > schema.VERSION:
+        raise _newer(path, found)
+    if begun:
+        raise _older(path, found)
+    return None
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        advice = (
+            "The next job keeps it under another name and begins a new one; results already on "
+            "disk stay where they are."
+            if is_corruption(error)
+            else "Is the disk full, or the directory read-only?"
+        )
+        raise JournalError(f"{path} cannot be used: {error}. {advice}") from error
+
+
+def _open_existing(uri: str) -> tuple[sqlite3.Connection, int]:
+    connection = _connect(uri)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        return connection, _version(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def move_aside(path: Path, label: str, *, found: int | None) -> str | None:
+    """Rename the journal with a label and the time; None when somebody did so before us.
+
+    Two kernels may find the damage together. The first renames and begins anew; the second must
+    not rename the new one, so it looks whether the file is still the one it found damaged.
+    Should it lose even that race, the first sees its file gone and writes its live jobs again.
+    """
+    if found is None or inode(path) != found:
+        return None
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    kept = path.with_name(f"{path.name}.{label}-{stamp}")
+    for suffix in _SUFFIXES:
+        try:
+            path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
+        except FileNotFoundError:
+            pass
+    return f"it was kept as {kept.name} and a new one begun."
+
+
+class _TooOld(Exception):
+    """The file has a version from which no migration leads here."""
+
+    def __init__(self, found: int) -> None:
+        super().__init__(found)
+        self.found = found
+
+
+def _open_current(
+    path: Path, version: int, migrations: Mapping[int, Sequence[str]]
+) -> sqlite3.Connection:
+    connection = _connect(f"{path.as_uri()}?mode=rwc")
+    try:
+        path.chmod(0o600)  # the directory is private; a copy of the file should be too
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        _bring_to(connection, path, version, migrations)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _bring_to(
+    connection: sqlite3.Connection,
+    path: Path,
+    version: int,
+    migrations: Mapping[int, Sequence[str]],
+) -> None:
+    if _version(connection) == version:
+        return
+    connection.execute("BEGIN IMMEDIATE")  # of two that find it so, one does the work
+    try:
+        found = _version(connection)
+        if found > version:
+            raise _newer(path, found)
+        if found == 0 and not _has_tables(connection):
+            steps: Sequence[str] = schema.TABLES
+        else:
+            steps = _path_from(found, version, migrations)
+        for statement in steps:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version:d}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _path_from(found: int, version: int, migrations: Mapping[int, Sequence[str]]) -> Sequence[str]:
+    missing = [step for step in range(found, version) if step not in migrations]
+    if missing:
+        raise _TooOld(found)
+    return [statement for step in range(found, version) for statement in migrations[step]]
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_TIMEOUT / 1000, isolation_level=None, check_same_thread=False
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+
+
+def inode(path: Path) -> int | None:
+    """Return the file's number, None while there is no file."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _newer(path: Path, found: int) -> JournalError:
+    return JournalError(
+        f"{path} was written by a newer Cloud Button (format {found}; this one knows up to "
+        f"{schema.VERSION}). Upgrade with `pip install -U cloudbutton`, or set CLOUDBUTTON_HOME "
+        f"to another directory."
+    )
+
+
+def _older(path: Path, found: int) -> JournalError:
+    return JournalError(
+        f"{path} has format {found}, older than this Cloud Button's {schema.VERSION}. "
+        f"Running any job brings it up to date."
+    )

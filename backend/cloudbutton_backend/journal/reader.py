@@ -1,0 +1,198 @@
+"""The journal as everybody else sees it: any process, any thread, at any time."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from cloudbutton_backend.errors import JournalError, UnknownName, UsageError
+from cloudbutton_backend.home import home as default_home
+from cloudbutton_backend.jobs import BatchRecord, JobState
+from cloudbutton_backend.journal.process import is_alive, start_token
+from cloudbutton_backend.journal.records import Command, ErrorRecord, JobRow, LogRecord
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_UNFINISHED: Final = tuple(state.value for state in JobState if not state.is_final)
+
+
+class JournalReader:
+    """Reads the journal under `home` (default: the user's) and sends commands to its jobs.
+
+    Each call opens the file and closes it again (a fraction of a millisecond), so that a reader may be
+    shared by threads, survives forks, and finds a journal that was begun anew.
+
+    Raises
+    ------
+    JournalError
+        From every method, when the journal is damaged or was written by a newer version.
+    """
+
+    def __init__(self, home: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self.home: Final = default_home() if home is None else home
+        self.path: Final = self.home / "journal.db"
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"<JournalReader {self.path}>"
+
+    def jobs(
+        self,
+        limit: int = 50,
+        offset: int = 0,
+        *,
+        state: JobState | str | None = None,
+        notebook: str | None = None,
+    ) -> list[JobRow]:
+        """Return jobs, the latest first; only those in a state or of a notebook if one is given."""
+        wanted = None if state is None else _state(state)
+        stored = (
+            tuple(each.value for each in JobState)
+            if wanted is None
+            # Which of these are lost is not in the table.
+            else (_UNFINISHED if wanted in _MAY_BE_LOST else (wanted.value,))
+        )
+        query = f"SELECT * FROM jobs WHERE state IN ({', '.join('?' * len(stored))})"
+        values: list[Any] = [*stored]
+        if notebook is not None:
+            query += " AND notebook = ?"
+            values.append(notebook)
+        query += " ORDER BY created DESC, id"
+        if wanted not in _MAY_BE_LOST:
+            query += " LIMIT ? OFFSET ?"
+            return [self._row(row) for row in self._all(query, *values, limit, offset)]
+        found = (self._row(row) for row in self._all(query, *values))
+        return [row for row in found if row.state is wanted][offset : offset + limit]
+
+    def job(self, id_or_prefix: str) -> JobRow:
+        """Return the one job whose id begins so.
+
+        Raises
+        ------
+        UnknownName
+            There is none; the error names the nearest ones.
+        UsageError
+            There are several.
+        """
+        prefix = id_or_prefix.strip().lower()
+        found = self._all(
+            "SELECT * FROM jobs WHERE substr(id, 1, ?) = ? ORDER BY created DESC",
+            len(prefix),
+            prefix,
+        )
+        exact = [row for row in found if row["id"] == prefix]
+        if len(exact or found) == 1:
+            return self._row((exact or found)[0])
+        if not found or not prefix:
+            raise UnknownName("job", id_or_prefix, self._near(prefix))
+        shown = ", ".join(f"{row['id']} ({row['name']})" for row in found[:5])
+        raise UsageError(
+            f"`{prefix}` begins the ids of {len(found)} jobs: {shown}. Type more of it."
+        )
+
+    def batches(self, job_id: str) -> list[BatchRecord]:
+        """Return a job's batches as they ended."""
+        from cloudbutton_backend.journal import rows
+
+        found = self._all("SELECT * FROM batches WHERE job_id = ? ORDER BY rowid", job_id)
+        return [rows.batch_row(row) for row in found]
+
+    def errors(self, job_id: str) -> list[ErrorRecord]:
+        """Return a job's exceptions (the first hundred that happened), by item."""
+        from cloudbutton_backend.journal import rows
+
+        found = self._all("SELECT * FROM errors WHERE job_id = ? ORDER BY item_index", job_id)
+        return [rows.error_row(row) for row in found]
+
+    def log(self, job_id: str) -> list[LogRecord]:
+        """Return the last of what a job printed, in the order it was printed."""
+        from cloudbutton_backend.journal import rows
+
+        found = self._all("SELECT * FROM logs WHERE job_id = ? ORDER BY id", job_id)
+        return [rows.log_row(row) for row in found]
+
+    def send(self, job_id: str, verb: str, **args: Any) -> int:
+        """Ask a job's process for something; return the command's id for `command`."""
+        with self._writable() as connection:
+            cursor = connection.execute(
+                "INSERT INTO commands (job_id, verb, args, created) VALUES (?, ?, ?, ?)",
+                (job_id, verb, json.dumps(args), self._clock()),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def command(self, command_id: int) -> Command | None:
+        """Return a command, to see whether it was taken; None when it was withdrawn."""
+        from cloudbutton_backend.journal import rows
+
+        found = self._all("SELECT * FROM commands WHERE id = ?", command_id)
+        return rows.command_row(found[0]) if found else None
+
+    def withdraw(self, command_id: int) -> bool:
+        """Take back a command that nobody has taken, lest it acts much later."""
+        with self._writable() as connection:
+            cursor = connection.execute(
+                "DELETE FROM commands WHERE id = ? AND taken IS NULL", (command_id,)
+            )
+            return cursor.rowcount == 1
+
+    def _row(self, row: sqlite3.Row) -> JobRow:
+        from cloudbutton_backend.journal import rows
+
+        state = JobState(row["state"])
+        if not state.is_final and not self._is_alive(row):
+            state = JobState.LOST
+        return rows.job_row(row, state)
+
+    def _is_alive(self, row: sqlite3.Row) -> bool:
+        return is_alive(
+            token=row["token"],
+            token_now=start_token(row["pid"]),
+            own_token=start_token(os.getpid()),
+            same_host=row["host"] == socket.gethostname(),
+            heartbeat=row["heartbeat"],
+            now=self._clock(),
+        )
+
+    def _near(self, name: str) -> list[str]:
+        ids = [
+            row["id"] for row in self._all("SELECT id FROM jobs ORDER BY created DESC LIMIT 1000")
+        ]
+        return difflib.get_close_matches(name, ids, n=5, cutoff=0.5) or ids[:5]
+
+    def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        from cloudbutton_backend.journal import database
+
+        connection = database.open_for_reading(self.path)
+        if connection is None:
+            return []
+        with closing(connection), database.translated(self.path):
+            return connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _writable(self) -> Iterator[sqlite3.Connection]:
+        from cloudbutton_backend.journal import database
+
+        connection = database.open_for_reading(self.path)
+        if connection is None:
+            raise JournalError(f"No job has been recorded in {self.home} yet.")
+        with closing(connection), database.translated(self.path):
+            connection.execute("PRAGMA query_only = OFF")
+            yield connection
+
+
+_MAY_BE_LOST: Final = (JobState.RUNNING, JobState.CANCELLING, JobState.LOST)
+
+
+def _state(name: JobState | str) -> JobState:
+    try:
+        return JobState(name)
+    except ValueError:
+        raise UnknownName("state", str(name), [state.value for state in JobState]) from None

@@ -1,0 +1,85 @@
+"""The frozen values that the journal adds to those of `jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cloudbutton_backend.jobs import JobRecord, JobState
+
+Verb = Literal["cancel", "retry"]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """One item's exception, as text that any reader can show."""
+
+    job_id: str
+    index: int
+    item: str
+    """The item's repr, bounded by the writer of the record."""
+    type_name: str
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """Something a job printed."""
+
+    job_id: str
+    text: str
+    item: int | None = None
+    stream: Literal["stdout", "stderr"] = "stdout"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What somebody asked of a job: from a terminal, the panel, another notebook."""
+
+    id: int
+    job_id: str
+    verb: str
+    args: Mapping[str, Any]
+    created: float
+    """Unix time, seconds."""
+    taken: float | None = None
+    """When the job's process took it; None while nobody has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRow(JobRecord):
+    """A job as a reader finds it: what was asked, and how far it is."""
+
+    state: JobState
+    """LOST where the journal says running but the process is gone."""
+    done: int = 0
+    failed: int = 0
+    running: int = 0
+    workers: int = 0
+    started: float | None = None
+    ended: float | None = None
+    task_seconds: float = 0.0
+    spend: float = 0.0
+    expected_spend: float | None = None
+    error: str | None = None
+    """One line about the first failed item, or about what stopped the job."""
+    warnings: tuple[str, ...] = field(default=())
+    retried: int = 0
+    lost_workers: int = 0
+    heartbeat: float = 0.0
+    """Unix time of the last sign of life of its process."""
+    token: str = ""
+    """The process's `start_token`."""
+
+    @property
+    def finished(self) -> int:
+        return self.done + self.failed
+
+    def elapsed(self, now: float) -> float:
+        """Return the seconds it has run; for a lost job, up to the last sign of life."""
+        end = self.ended
+        if end is None:
+            end = self.heartbeat if self.state is JobState.LOST else now
+        return max(0.0, end - (self.started or self.created))

@@ -1,0 +1,113 @@
+"""The tables of journal.db and how one version becomes the next; told in docs/journal-format.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+#: Kept in `PRAGMA user_version`. A change of a table raises it and adds a migration.
+VERSION: Final = 1
+
+TABLES: Final[Sequence[str]] = (
+    """
+    CREATE TABLE jobs (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        backend TEXT NOT NULL,
+        n_items INTEGER,
+        created REAL NOT NULL,
+        pid INTEGER NOT NULL,
+        host TEXT NOT NULL,
+        token TEXT NOT NULL DEFAULT '',
+        notebook TEXT,
+        cell_id TEXT,
+        source TEXT,
+        code_digest TEXT,
+        seed TEXT NOT NULL DEFAULT '0',
+        options TEXT NOT NULL DEFAULT '{}',
+        capture TEXT NOT NULL DEFAULT '{}',
+        state TEXT NOT NULL DEFAULT 'running',
+        done INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0,
+        running INTEGER NOT NULL DEFAULT 0,
+        workers INTEGER NOT NULL DEFAULT 0,
+        started REAL,
+        ended REAL,
+        task_seconds REAL NOT NULL DEFAULT 0,
+        spend REAL NOT NULL DEFAULT 0,
+        expected_spend REAL,
+        error TEXT,
+        warnings TEXT NOT NULL DEFAULT '[]',
+        retried INTEGER NOT NULL DEFAULT 0,
+        lost_workers INTEGER NOT NULL DEFAULT 0,
+        heartbeat REAL NOT NULL DEFAULT 0
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX jobs_by_age ON jobs (created)",
+    """
+    CREATE TABLE batches (
+        job_id TEXT NOT NULL,
+        batch INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        worker TEXT NOT NULL,
+        first INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        start REAL NOT NULL,
+        "end" REAL NOT NULL,
+        status TEXT NOT NULL,
+        failed INTEGER NOT NULL,
+        cpu REAL NOT NULL,
+        memory_peak INTEGER NOT NULL,
+        cost REAL NOT NULL
+    )
+    """,
+    "CREATE INDEX batches_by_job ON batches (job_id)",
+    """
+    CREATE TABLE commands (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        job_id TEXT NOT NULL,
+        verb TEXT NOT NULL,
+        args TEXT NOT NULL DEFAULT '{}',
+        created REAL NOT NULL,
+        taken REAL
+    )
+    """,
+    "CREATE INDEX commands_waiting ON commands (job_id) WHERE taken IS NULL",
+    """
+    CREATE TABLE errors (
+        job_id TEXT NOT NULL,
+        item_index INTEGER NOT NULL,
+        item TEXT NOT NULL,
+        type_name TEXT NOT NULL,
+        message TEXT NOT NULL,
+        traceback TEXT NOT NULL,
+        PRIMARY KEY (job_id, item_index)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE logs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        job_id TEXT NOT NULL,
+        item INTEGER,
+        stream TEXT NOT NULL,
+        text TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX logs_by_job ON logs (job_id, id)",
+)
+
+#: From each older version, the statements that make the next one of it.
+MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {}
+
+#: Tables that hold what belongs to a job, for those who forget a job.
+OF_A_JOB: Final = ("batches", "commands", "errors", "logs")
+
+#: Columns of `jobs` that a job's progress may change after it was added.
+MUTABLE: Final = frozenset(
+    {
+        "name", "n_items", "state", "done", "failed", "running", "workers", "started", "ended",
+        "task_seconds", "spend", "expected_spend", "error", "warnings", "retried", "lost_workers",
+        "capture",
+    }
+)  # fmt: skip

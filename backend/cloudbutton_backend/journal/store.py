@@ -1,0 +1,236 @@
+"""The journal's tables, written by one thread: transactions, heartbeats, commands taken."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.journal import database, rows
+from cloudbutton_backend.journal.changes import MAX_ERRORS, MAX_LOG_CHARS, Changes, Entry, fold
+from cloudbutton_backend.journal.process import start_token
+from cloudbutton_backend.journal.records import Command
+
+#: Rows of printed output kept for one job, however short they are.
+MAX_LOG_ROWS = 1_000
+
+
+class Store:
+    """Writes what one process has to say. Nothing is opened before the first `write`.
+
+    It remembers the whole row of every job that is not finished. When the file is gone, moved
+    aside or broken, the next write begins a new one that has these jobs from the start.
+    """
+
+    def __init__(self, home: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.path = home / database.NAME
+        self.notice: str | None = None
+        """A line for the user about a journal that had to be kept aside."""
+        self._home = home
+        self._clock = clock
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        self._live: dict[str, rows.Columns] = {}
+        self._known: set[str] = set()
+        self._seen_version: int | None = None
+
+    def __repr__(self) -> str:
+        condition = "closed" if self._connection is None else "open"
+        return f"<Store {self.path} {condition}, {len(self._live)} live jobs>"
+
+    @property
+    def has_live_jobs(self) -> bool:
+        return bool(self._live)
+
+    @property
+    def has_jobs(self) -> bool:
+        return bool(self._known)
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        """Write `entries` in one transaction; after an exception none of them is on disk.
+
+        Writing the same entries again is safe then: a second try is a new transaction.
+        """
+        changes = fold(entries)
+        self._remember(changes)
+        connection = self._connect()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            self._write_jobs(connection, changes)
+            self._write_details(connection, changes)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        for job_id in [key for key, row in self._live.items() if _is_final(row)]:
+            del self._live[job_id]
+
+    def beat(self) -> None:
+        """Say that the live jobs' process is alive, in a journal that readers can find."""
+        now = self._clock()
+        for row in self._live.values():
+            row["heartbeat"] = now
+        if self._connection is not None and database.inode(self.path) != self._inode:
+            self.close()  # somebody removed or replaced the file: begin again
+        if self._connection is None:
+            self.write(())
+            return
+        try:
+            self._connection.executemany(
+                "UPDATE jobs SET heartbeat = ? WHERE id = ?", [(now, key) for key in self._live]
+            )
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def take_commands(self) -> list[Command]:
+        """Return the commands for this process's jobs, each one once, marked as taken."""
+        connection = self._connection
+        if connection is None:
+            return []
+        # Changes only when somebody else has committed; costs a few microseconds.
+        version = connection.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._seen_version:
+            return []
+        waiting = connection.execute("SELECT * FROM commands WHERE taken IS NULL ORDER BY id")
+        ours = [row["id"] for row in waiting.fetchall() if row["job_id"] in self._known]
+        taken = [row for key in ours if (row := self._take(connection, key)) is not None]
+        self._seen_version = version
+        return [rows.command_row(row) for row in taken]
+
+    def close(self) -> None:
+        """Close the file; a later write opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection, notice = database.open_for_writing(self._home)
+            self.notice = self.notice or notice
+            self._inode = database.inode(self.path) or 0
+            self._seen_version = None
+            try:
+                for columns in self._live.values():
+                    _upsert(connection, columns)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _remember(self, changes: Changes) -> None:
+        """Bring the rows of live jobs up to `changes`, and complete the changes from them."""
+        now = self._clock()
+        for job_id, job in changes.added.items():
+            self._known.add(job_id)
+            self._live[job_id] = rows.job_columns(job, start_token(job.pid)) | {"heartbeat": now}
+        for job_id, columns in changes.updated.items():
+            state = columns.get("state")
+            if state is not None:
+                final = JobState(state).is_final
+                columns.setdefault("ended", now if final else None)
+                if final:
+                    columns["running"] = 0
+            changes.updated[job_id] = rows.plain(columns)
+            if job_id in self._live:
+                self._live[job_id].update(changes.updated[job_id])
+
+    def _write_jobs(self, connection: sqlite3.Connection, changes: Changes) -> None:
+        for job_id in changes.added:
+            _upsert(connection, self._live[job_id])
+        for job_id, columns in changes.updated.items():
+            if job_id in changes.added:
+                continue  # its row, just written, has them already
+            assignments = ", ".join(f"{name} = :{name}" for name in columns)
+            connection.execute(
+                f"UPDATE jobs SET {assignments} WHERE id = :id", columns | {"id": job_id}
+            )
+            if job_id not in self._live and not _is_final(columns) and "state" in columns:
+                self._revive(connection, job_id)
+
+    def _revive(self, connection: sqlite3.Connection, job_id: str) -> None:
+        """Count a finished job that runs again among the live ones."""
+        row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is not None:
+            self._live[job_id] = dict(row) | {"heartbeat": self._clock()}
+            self._known.add(job_id)
+
+    def _write_details(self, connection: sqlite3.Connection, changes: Changes) -> None:
+        connection.executemany(
+            f"INSERT INTO batches VALUES ({_marks(13)})",
+            [rows.batch_values(batch) for batch in changes.batches],
+        )
+        connection.executemany(
+            "DELETE FROM errors WHERE job_id = ?", [(job_id,) for job_id in changes.cleared]
+        )
+        for job_id, errors in changes.errors.items():
+            count = connection.execute("SELECT count(*) FROM errors WHERE job_id = ?", (job_id,))
+            room = MAX_ERRORS - count.fetchone()[0]
+            connection.executemany(
+                f"INSERT OR REPLACE INTO errors VALUES ({_marks(6)})",
+                [rows.error_values(error) for error in list(errors.values())[: max(room, 0)]],
+            )
+        for job_id, logs in changes.logs.items():
+            connection.executemany(
+                "INSERT INTO logs (job_id, item, stream, text) VALUES (?, ?, ?, ?)",
+                [(job_id, log.item, log.stream, log.text) for log in logs],
+            )
+            connection.execute(_TRIM_LOGS, {"job": job_id, "rows": MAX_LOG_ROWS,
+                                            "chars": MAX_LOG_CHARS})  # fmt: skip
+
+    def _take(self, connection: sqlite3.Connection, key: int) -> sqlite3.Row | None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            marked = connection.execute(
+                "UPDATE commands SET taken = ? WHERE id = ? AND taken IS NULL",
+                (self._clock(), key),
+            )
+            row = connection.execute("SELECT * FROM commands WHERE id = ?", (key,)).fetchone()
+            connection.execute("COMMIT")
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        # Its sender may have withdrawn it in the meantime.
+        return row if marked.rowcount == 1 else None
+
+    def _give_up(self, error: BaseException) -> None:
+        """Leave the connection after a failure; a broken file is put out of the way."""
+        inode = self._inode
+        try:
+            self.close()  # rolls back
+        finally:
+            if database.is_corruption(error):
+                notice = database.move_aside(self.path, "corrupt", found=inode)
+                if notice:
+                    self.notice = self.notice or f"{self.path} is damaged ({error}); {notice}"
+
+
+#: Rows go once newer ones fill either bound; the row that crosses the bound stays.
+_TRIM_LOGS = """
+    DELETE FROM logs WHERE job_id = :job AND id <= max(
+        ifnull((SELECT id FROM logs WHERE job_id = :job ORDER BY id DESC LIMIT 1 OFFSET :rows), 0),
+        ifnull((
+            SELECT max(id) FROM (
+                SELECT id, sum(length(text)) OVER (ORDER BY id DESC) - length(text) AS newer
+                FROM logs WHERE job_id = :job
+            ) WHERE newer >= :chars
+        ), 0)
+    )
+"""
+
+
+def _upsert(connection: sqlite3.Connection, columns: rows.Columns) -> None:
+    names = ", ".join(columns)
+    values = ", ".join(f":{name}" for name in columns)
+    connection.execute(f"INSERT OR REPLACE INTO jobs ({names}) VALUES ({values})", columns)
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+def _is_final(columns: rows.Columns) -> bool:
+    return "state" in columns and JobState(columns["state"]).is_final
