@@ -1,0 +1,98 @@
+"""Which value holds: call options over `%cloud use` over variables over files over defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from cloudbutton_backend.settings.known import FIELDS, Settings, describe_value, show_value
+from cloudbutton_backend.settings.sources import Found, Surroundings, checked, written
+
+DEFAULT: Final = "default"
+USED: Final = "%cloud use"
+CALLED: Final = "this call"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved(Settings):
+    """Settings whose values know where they came from."""
+
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """By name of the setting; a setting that is not in it has its default."""
+
+    def source(self, name: str) -> str:
+        """Return where the value of `name` was set."""
+        return self.sources.get(name, DEFAULT)
+
+
+class Row(NamedTuple):
+    """A line of `%cloud config`."""
+
+    name: str
+    value: str
+    source: str
+    description: str
+
+
+#: What `%cloud use` has set in this process.
+_used: dict[str, Found] = {}
+
+
+def use(**settings: Any) -> None:
+    """Set values for the rest of this process; None gives a setting back to files and variables.
+
+    Raises
+    ------
+    UnknownName, SettingsError
+        As from `resolve`; nothing is changed then.
+    """
+    checks = {
+        name: checked(name, FIELDS[name].default if value is None and name in FIELDS else value,
+                      source=USED)
+        for name, value in settings.items()
+    }  # fmt: skip
+    for name, found in checks.items():
+        if settings[name] is None:
+            _used.pop(name, None)
+        else:
+            _used[name] = found
+
+
+def forget_used() -> None:
+    """Give every setting back to files and variables."""
+    _used.clear()
+
+
+def resolve(around: Surroundings | None = None, /, **call: Any) -> Resolved:
+    """Return the settings that hold for a call with these options; None means not given.
+
+    Raises
+    ------
+    UnknownName
+        A key, variable or option that is no setting, with the nearest that is.
+    SettingsError
+        A value that does not fit, with the file and line or the variable.
+    """
+    found = list(written(Surroundings.here() if around is None else around))
+    found += _used.values()
+    found += [
+        checked(name, value, source=CALLED) for name, value in call.items() if value is not None
+    ]
+    values = {each.name: each.value for each in found}
+    return Resolved(**values, sources={each.name: each.source for each in found})
+
+
+def describe(resolved: Resolved | None = None) -> list[Row]:
+    """Return each setting with its value, where that came from, and what it does."""
+    resolved = resolve() if resolved is None else resolved
+    return [
+        Row(
+            each.name,
+            show_value(each.name, getattr(resolved, each.name)),
+            resolved.source(each.name),
+            describe_value(each.name),
+        )
+        for each in dataclasses.fields(Settings)
+    ]
