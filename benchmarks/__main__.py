@@ -20,16 +20,24 @@ def parse_arguments() -> argparse.Namespace:
     """Read the options; unknown cases and engines are refused with the known ones listed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--case", nargs="+", metavar="NAME", choices=[case.name for case in ALL],
+        "--case",
+        nargs="+",
+        metavar="NAME",
+        choices=[case.name for case in ALL],
         help="only these: %(choices)s",
     )
     parser.add_argument(
-        "--engine", nargs="+", metavar="NAME", choices=[engine.name for engine in ENGINES],
+        "--engine",
+        nargs="+",
+        metavar="NAME",
+        choices=[engine.name for engine in ENGINES],
         help="only these: %(choices)s",
     )
     parser.add_argument("--runs", type=int, default=5, help="runs of each engine and case at most")
     parser.add_argument(
-        "--seconds", type=float, default=3.5,
+        "--seconds",
+        type=float,
+        default=3,
         help="an engine that has spent this long on a case is not run again (default %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every reading to FILE")

@@ -15,5 +15,5 @@ ENGINES: Final = (
     EngineSpec("multiprocessing.Pool", _ADAPTERS + "pool", "multiprocessing.pool", False),
     EngineSpec("loky", _ADAPTERS + "loky", "loky", True),
     EngineSpec("joblib", _ADAPTERS + "joblib", "joblib", True),
-    EngineSpec("mpire", _ADAPTERS + "mpire", "mpire", True),
+    EngineSpec("mpire", _ADAPTERS + "mpire", "mpire", False),
 )

@@ -14,9 +14,9 @@ from typing import Any
 
 
 def run_script(source: str, *, environment: Mapping[str, str] | None = None) -> tuple[float, Any]:
-    """Run `source` with `python -c`; return when it was started (monotonic) and its last line, parsed.
+    """Run `source` with `python -c`; return when it started and its last line, parsed.
 
-    The clock is the machine's, so times noted by parent and child compare.
+    The clock is monotonic and the machine's, so times noted by parent and child compare.
     """
     started = time.monotonic()
     done = subprocess.run(

@@ -9,7 +9,7 @@ import psutil
 
 
 def tree_memory(process: psutil.Process) -> int:
-    """Return the bytes the tree uses now: proportional set size where the system tells it, else RSS."""
+    """Return the bytes in use now: the proportional set size where the system tells it, else RSS."""
     total = 0
     for member in (process, *process.children(recursive=True)):
         try:
@@ -23,8 +23,8 @@ def tree_memory(process: psutil.Process) -> int:
 class PeakMemory:
     """Watches a process tree from outside until told to stop.
 
-    Looking costs time in the kernel in proportion to the mapped pages, so it pauses ten times as long as
-    the last look took: at most a tenth of one CPU.
+    Looking costs time in the kernel in proportion to the mapped pages, so it pauses ten times as
+    long as the last look took: at most a tenth of one CPU.
     """
 
     def __init__(self, pid: int) -> None:

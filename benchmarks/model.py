@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 #: A figure, or a short text where there is none ("hangs", "cannot pickle it").
@@ -52,10 +52,11 @@ class Cell:
     """One engine in one variant of a case: what a single subprocess measures."""
 
     engine: EngineSpec
-    variant: str
+    chunk: int | None = None
+    """A chunk size chosen by hand, in the tuned variant."""
 
     def __str__(self) -> str:
-        return self.engine.name if self.variant == "default" else f"{self.engine.name}, {self.variant}"
+        return self.engine.name if self.chunk is None else f"{self.engine.name}, tuned"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,8 @@ class Case:
     run: Callable[[Cell], Mapping[str, Reading]]
     """Called once in a fresh process; returns a reading for each metric's key."""
     only: Literal["ours"] | None = None
-    tuned: bool = False
-    """Whether peers run once more with a hand-chosen chunk size."""
+    tuned: Mapping[str, int] = field(default_factory=dict)
+    """Engines that run once more with a chunk size chosen by hand, where it helps them."""
     timeout: float = 60.0
     samples_memory: bool = False
     """The parent watches the process tree and adds the reading `peak_mb`."""
@@ -77,9 +78,9 @@ class Case:
     def cells(self, engines: tuple[EngineSpec, ...]) -> tuple[Cell, ...]:
         """Return what this case measures among `engines`, in the order of the report."""
         chosen = [engine for engine in engines if self.only is None or engine.role == self.only]
-        return tuple(
-            Cell(engine, variant)
-            for engine in chosen
-            for variant in ("default", "tuned")
-            if variant == "default" or (self.tuned and engine.role == "peer")
-        )
+        cells: list[Cell] = []
+        for engine in chosen:
+            cells.append(Cell(engine))
+            if engine.name in self.tuned:
+                cells.append(Cell(engine, self.tuned[engine.name]))
+        return tuple(cells)

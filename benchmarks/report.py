@@ -118,7 +118,7 @@ def as_json(all_results: Iterable[Results]) -> list[dict[str, object]]:
         {
             "case": results.case.name,
             "engine": cell.engine.name,
-            "variant": cell.variant,
+            "chunk": cell.chunk,
             "runs": runs,
         }
         for results in all_results

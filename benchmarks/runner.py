@@ -43,6 +43,7 @@ class Runner:
         probe = subprocess.run(
             [sys.executable, "-c", f"from {engine.module} import Engine"],
             capture_output=True,
+            check=False,
             text=True,
             env=self._environment(),
         )
@@ -53,7 +54,7 @@ class Runner:
     def run_case(
         self, case: Case, engines: Sequence[EngineSpec], *, runs: int, seconds: float
     ) -> Results:
-        """Measure every cell up to `runs` times in turns; a cell that has used `seconds` stops early."""
+        """Measure every cell up to `runs` times in turns; one that has used `seconds` stops."""
         results = Results(case)
         cells = case.cells(tuple(engines))
         spent = dict.fromkeys(cells, 0.0)
@@ -70,8 +71,10 @@ class Runner:
         file = self.home / "reading.json"
         file.unlink(missing_ok=True)
         child = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.child", case.name, cell.engine.name, cell.variant]
-            + [str(file)],
+            [
+                *(sys.executable, "-m", "benchmarks.child", case.name, cell.engine.name),
+                *("default" if cell.chunk is None else str(cell.chunk), str(file)),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=self._environment(),
@@ -90,7 +93,7 @@ class Runner:
                     child.wait(CLOSING_SECONDS)
         if not file.exists():
             late = child.returncode == -signal.SIGKILL
-            reason = f"hangs (> {case.timeout:g} s)" if late else f"exits with {child.returncode}"
+            reason = f"not done in {case.timeout:g} s" if late else f"exits with {child.returncode}"
             return {"error": reason}
         readings: dict[str, Reading] = json.loads(file.read_text(encoding="utf-8"))
         if watch and "error" not in readings:

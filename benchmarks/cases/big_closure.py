@@ -42,5 +42,6 @@ CASE = Case(
         ),
     ),
     run=run,
+    timeout=12,
     samples_memory=True,
 )  # fmt: skip

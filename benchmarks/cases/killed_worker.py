@@ -67,7 +67,7 @@ CASE = Case(
         Metric(key="usable", label="pool usable at once"),
     ),
     run=run_always,
-    timeout=8,
+    timeout=5,
 )  # fmt: skip
 
 ONCE = Case(
@@ -82,5 +82,5 @@ ONCE = Case(
         Metric(key="seconds", label="job, with the pool's start", unit="s", digits=2),
     ),
     run=run_once,
-    timeout=8,
+    timeout=5,
 )  # fmt: skip

@@ -11,7 +11,7 @@ from benchmarks.notebook import task_for
 
 ITEMS = 200
 NUMBERS = 500_000
-TUNED_CHUNK = {"concurrent.futures": 4, "loky": 4}
+TUNED = {"multiprocessing.Pool": 1, "joblib": 1, "mpire": 1}
 
 
 def run(cell: Cell) -> Mapping[str, Reading]:
@@ -19,11 +19,10 @@ def run(cell: Cell) -> Mapping[str, Reading]:
 
     engine, same = pools.start(cell), task_for(cell.engine, "same")
     arrays = [np.arange(number, number + NUMBERS, dtype=np.float64) for number in range(ITEMS)]
-    chunk = TUNED_CHUNK.get(cell.engine.name, 1) if cell.variant == "tuned" else None
     # Pages of workers and parent are touched once before; a long session has that behind it.
-    engine.map(same, arrays[:4], chunk)
+    engine.map(same, arrays[:4], cell.chunk)
     start = time.perf_counter()
-    results = engine.map(same, arrays, chunk)
+    results = engine.map(same, arrays, cell.chunk)
     seconds = time.perf_counter() - start
     for sent, returned in zip(arrays, results, strict=True):
         if not np.array_equal(sent, returned):
@@ -45,5 +44,5 @@ CASE = Case(
         ),
     ),
     run=run,
-    tuned=True,
+    tuned=TUNED,
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from statistics import median
 
 
-def median_seconds(call: Callable[[], object], *, calls: int = 300, within: float = 0.6) -> float:
+def median_seconds(call: Callable[[], object], *, calls: int = 300, within: float = 0.3) -> float:
     """Return the median duration of up to `calls` calls; stop early after `within` seconds."""
     durations: list[float] = []
     deadline = time.perf_counter() + within

@@ -17,7 +17,7 @@ class BaseEngine:
     def map(
         self, f: Callable[[Any], Any], items: Sequence[Any], chunk: int | None = None
     ) -> list[Any]:
-        """Return `f` of every item, in order; `chunk` is a hand-chosen size for the tuned variant."""
+        """Return `f` of every item, in order; `chunk` is the tuned variant's."""
         raise NotImplementedError
 
     def stream(self, f: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from cloudbutton_ext import map as cloud_map
-
 from benchmarks.engines.base import BaseEngine, Survival
+from cloudbutton_ext import map as cloud_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
 """The hand-made floor: the least that a safe two-process pool costs on this machine.
 
-Workers are plain interpreters (`exec`, no fork of a threaded parent, no site start-up), one socket pair
-each. The function goes once, by value; items go in batches that double until one is 20 ms of measured
-work, two in flight per worker. No retries, no journal, no cancellation, no large-array tricks.
+Workers are plain interpreters (`exec`, no fork of a threaded parent, no site start-up), one socket
+pair each. The function goes once, by value; items go in batches that double until one is 20 ms of
+measured work, two in flight per worker. No retries, no journal, no cancellation, no large-array
+tricks.
 """
 
 from __future__ import annotations

@@ -30,7 +30,10 @@ def _receive_exactly(connection: socket.socket, size: int) -> bytearray | None:
     data = bytearray(size)
     view = memoryview(data)
     while view:
-        count = connection.recv_into(view)
+        try:
+            count = connection.recv_into(view)
+        except ConnectionResetError:
+            return None
         if not count:
             return None
         view = view[count:]

@@ -23,8 +23,6 @@ class Engine(BaseEngine):
         return results
 
     def stream(self, f: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        parallel = Parallel(
-            n_jobs=self.workers, backend="loky", return_as="generator_unordered"
-        )
+        parallel = Parallel(n_jobs=self.workers, backend="loky", return_as="generator_unordered")
         results: Iterator[Any] = parallel(delayed(f)(item) for item in items)
         return results

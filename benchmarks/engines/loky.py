@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loky import ProcessPoolExecutor
+from loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
 from benchmarks.engines.executor import ExecutorEngine
 

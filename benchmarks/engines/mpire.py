@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpire import WorkerPool
+from mpire.pool import WorkerPool
 
 from benchmarks.engines.base import BaseEngine
 
@@ -22,7 +22,9 @@ class Engine(BaseEngine):
     def map(
         self, f: Callable[[Any], Any], items: Sequence[Any], chunk: int | None = None
     ) -> list[Any]:
-        results: list[Any] = self._pool.map(f, items, chunk_size=chunk)
+        results: list[Any] = self._pool.map(
+            f, items, chunk_size=chunk, concatenate_numpy_output=False
+        )
         return results
 
     def stream(self, f: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
