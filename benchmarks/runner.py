@@ -104,8 +104,10 @@ class Runner:
         path = [str(_ROOT), str(_ROOT / "kernel_magic"), str(_ROOT / "backend")]
         if inherited := os.environ.get("PYTHONPATH"):
             path.append(inherited)
+        own = {k: v for k, v in os.environ.items() if not k.startswith("CLOUDBUTTON_")}
         return {
-            **os.environ,
+            **own,  # without the user's settings: defaults only
+            "XDG_CONFIG_HOME": str(self.home / "config"),
             "PYTHONPATH": os.pathsep.join(path),
             "CLOUDBUTTON_HOME": str(self.home / "cloudbutton"),
             "IPYTHONDIR": str(self.home / "ipython"),

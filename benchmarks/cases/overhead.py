@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from benchmarks.cases import millisecond, noops
@@ -14,7 +16,8 @@ _OFF: Final = "ys = cloud.map({task}, {items}, quiet=True).results()"
 
 #: Runs in a fresh process, because the journal is switched for a whole process.
 _SCRIPT: Final = """
-import json, time
+import json
+from statistics import median
 from benchmarks.fresh import Notebook
 from benchmarks.machine import usable_cpus
 from benchmarks.schedule import even_split
@@ -29,7 +32,7 @@ def run(items, task):
     return notebook.run({cell!r}.format(items=items, task=task))
 
 run("few", "add")
-tiny = run("many", "add")
+tiny = median(run("many", "add") for _ in range(7))
 wall = run("spins", "spin")
 print(json.dumps([tiny, wall / even_split(notebook.value("ys"), usable_cpus())]))
 """
@@ -47,7 +50,10 @@ def run(cell: Cell) -> Mapping[str, Reading]:
     from benchmarks.engines.cloudbutton import JOURNAL_OFF
 
     on_tiny, on_makespan = _measure(_ON, {})
-    off_tiny, off_makespan = _measure(_OFF, JOURNAL_OFF)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as home:
+        off_tiny, off_makespan = _measure(_OFF, {**JOURNAL_OFF, "CLOUDBUTTON_HOME": home})
+        if written := [path.name for path in Path(home).rglob("*.db")]:
+            raise AssertionError(f"the journal was to be off, but there is {written[0]}")
     return {
         "millisecond": (on_makespan / off_makespan - 1) * 100,
         "noops": (on_tiny / off_tiny - 1) * 100,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: Switches the journal off, for the case that asks what it costs.
-JOURNAL_OFF = {"CLOUDBUTTON_JOURNAL": "off"}
+JOURNAL_OFF = {"CLOUDBUTTON_INTERNAL_JOURNAL": "off"}
 
 
 class Engine(BaseEngine):
