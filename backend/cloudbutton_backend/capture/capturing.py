@@ -1,0 +1,257 @@
+"""Capture: a function and the values it uses, made ready to travel."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FunctionType, ModuleType
+from typing import Any, Final, NamedTuple, NoReturn
+
+import xxhash
+
+from cloudbutton_backend.errors import CaptureError
+from cloudbutton_backend.worker.frames import Buffer
+from cloudbutton_backend.worker.loading import BLOB_TAG
+
+from .blobs import Blob, make_blob, parts_of, pickled_parts, rough_size, surely_large, total
+from .closure import SCALARS, Closure, Held, closure_of
+from .diagnosis import Named, diagnose, roots_of
+from .modules import by_value, top_level, user_module
+from .mutability import is_mutable
+from .packages import third_party
+from .pickling import Contents, ModulesFound, dumps
+from .refusals import CannotTravel, RefusedObject, describe, iterator_refusal
+from .report import CapturedValue, CaptureReport
+
+#: Captured values above this many bytes become blobs.
+THRESHOLD: Final = 64 * 1024
+
+
+class _Row(NamedTuple):
+    """What the report needs of one captured value, noted while it is captured."""
+
+    name: str
+    type_name: str
+    nbytes: int
+    travels: Any
+    package: str
+    mutable: bool
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A function with everything it needs, as it was at the time of capture."""
+
+    payload: bytes = field(repr=False)
+    """Pickle of the function; large values inside are persistent ids (BLOB_TAG, digest)."""
+    blobs: tuple[Blob, ...]
+    """The large values, each once."""
+    digest: str
+    """Identity of code and values; the same cell run again, here or in another kernel, has the
+    same one as long as no class of the notebook is inside a blob."""
+    _rows: tuple[_Row, ...] = field(repr=False, compare=False)
+    _contents: tuple[Contents, ...] = field(repr=False, compare=False)
+    _name: str = field(repr=False, compare=False)
+
+    @functools.cached_property
+    def report(self) -> CaptureReport:
+        """What travels and how; put together when first asked for, from what was noted then."""
+        packages = {name for contents in self._contents for name in contents.packages}
+        modules = {
+            module.__name__ for contents in self._contents for module in contents.modules.values()
+        }
+        return CaptureReport(
+            function=self._name,
+            values=tuple(CapturedValue(*row) for row in self._rows),
+            payload_nbytes=len(self.payload),
+            blobs_nbytes=sum(blob.nbytes for blob in self.blobs),
+            packages=tuple(third_party(packages)),
+            user_modules=tuple(sorted(modules)),
+        )
+
+
+def capture(function: Callable[..., Any], *, threshold: int = THRESHOLD) -> Captured:
+    """Capture `function` and the values that its code uses, as they are now.
+
+    Parameters
+    ----------
+    function
+        Anything callable. Code of the notebook and of the user's own modules travels by value,
+        installed packages by name.
+    threshold
+        A captured value of more bytes than this becomes a blob. Nothing of it is copied here: the
+        blob's parts are views of the live value, so they change if the value does.
+
+    Raises
+    ------
+    CaptureError
+        If something cannot travel; the message names it, the way to it, and what to do.
+    """
+    return _guarded(function, threshold, exact=False)
+
+
+def explain(function: Callable[..., Any]) -> CaptureReport:
+    """Return the report for `function`, with every size measured; nothing is sent."""
+    return _guarded(function, THRESHOLD, exact=True).report
+
+
+def dump_items(items: Sequence[Any]) -> list[Buffer]:
+    """Return a list of `items` pickled as a stream and its out-of-band buffers.
+
+    The rules are those of `capture`. Numbers and strings cost what plain pickle costs.
+    """
+    values = items if type(items) is list else list(items)
+    kind = type(values[0]) if values else int
+    try:
+        return parts_of(values, kind.__module__ != "builtins" and by_value(kind))[0]
+    except Exception as error:
+        _raise_diagnosed(lambda: [(f"items[{i}]", v) for i, v in enumerate(values)], error)
+
+
+def _guarded(function: Callable[..., Any], threshold: int, *, exact: bool) -> Captured:
+    try:
+        return _capture(function, threshold, exact)
+    except Exception as error:
+        _raise_diagnosed(lambda: roots_of(function), error)
+
+
+def _raise_diagnosed(roots: Callable[[], list[Named]], error: Exception) -> NoReturn:
+    if isinstance(error, (CaptureError, MemoryError)):
+        raise error
+    diagnosed = diagnose(roots(), error)
+    raise diagnosed from (None if isinstance(error, RefusedObject) else error)
+
+
+def _capture(function: Callable[..., Any], threshold: int, exact: bool) -> Captured:
+    closure = closure_of(function)
+    share = _Shared(threshold)
+    for held in closure.held:
+        if held.is_code or type(held.value) in SCALARS:
+            continue
+        why = iterator_refusal(held.value)
+        if why is not None:
+            raise CannotTravel(held.name, describe(held.value, why), why.advice)
+        if surely_large(held.value, threshold):
+            share.add(held.value)
+    payload, contents = _payload(function, closure, share)
+    blobs = tuple({blob.digest: blob for blob in share.blobs.values()}.values())
+    return Captured(
+        payload=payload,
+        blobs=blobs,
+        digest=_identity(payload, blobs, contents),
+        _rows=tuple([_row(held, share, exact) for held in closure.held]),
+        _contents=(contents, *share.contents),
+        _name=_name_of(function),
+    )
+
+
+class _Shared:
+    """The captured values that travel as blobs, by the identity of the live object."""
+
+    def __init__(self, threshold: int) -> None:
+        self.threshold = threshold
+        self.blobs: dict[int, Blob] = {}
+        self.pids: dict[int, tuple[str, str]] = {}
+        self.contents: list[Contents] = []
+
+    def add(self, value: Any, *, certain: bool = True) -> bool:
+        """Make a blob of `value`; unless `certain`, only if it proves large."""
+        if id(value) in self.blobs:
+            return False
+        parts, contents = pickled_parts(value)
+        if not certain and total(parts) <= self.threshold:
+            return False
+        blob = self.blobs[id(value)] = make_blob(parts)
+        self.pids[id(value)] = (BLOB_TAG, blob.digest)
+        self.contents.append(contents)
+        return True
+
+
+class _TooLarge(Exception):
+    """The payload outgrew the threshold while it was being pickled."""
+
+
+def _payload(
+    function: Callable[..., Any], closure: Closure, share: _Shared
+) -> tuple[bytes, Contents]:
+    """Pickle the function; if that is large, find the values to blame and pickle it again."""
+    in_buffers = 0
+
+    def watch(buffer: pickle.PickleBuffer) -> bool:
+        nonlocal in_buffers
+        with buffer.raw() as view:
+            in_buffers += view.nbytes
+        if in_buffers > share.threshold:
+            raise _TooLarge
+        return True  # in band
+
+    try:
+        payload, contents = _dumps(function, closure, share, watch)
+        if len(payload) <= share.threshold:
+            return payload, contents
+    except _TooLarge:
+        payload = None
+    found = False
+    for held in closure.held:
+        if not (held.is_code or type(held.value) in SCALARS or type(held.value) in (str, bytes)):
+            found |= share.add(held.value, certain=False)
+    if payload is not None and not found:  # many small values
+        return payload, contents
+    return _dumps(function, closure, share, None)
+
+
+def _dumps(
+    function: Callable[..., Any],
+    closure: Closure,
+    share: _Shared,
+    watch: Callable[[pickle.PickleBuffer], bool] | None,
+) -> tuple[bytes, Contents]:
+    guess = bool(closure.modules)
+    try:
+        return dumps(function, has_modules=guess, buffer_callback=watch, shared=share.pids)
+    except ModulesFound:
+        return dumps(function, has_modules=True, buffer_callback=watch, shared=share.pids)
+
+
+def _identity(payload: bytes, blobs: tuple[Blob, ...], contents: Contents) -> str:
+    """Hash code and values, without what differs from kernel to kernel for the same cell."""
+    text = payload[11:]  # after the header and the length of the first frame
+    for volatile in contents.volatile:
+        name = volatile.encode()
+        if len(name) < 256:
+            text = text.replace(b"\x8c" + bytes([len(name)]) + name, b"~")
+    state = xxhash.xxh3_128(text)
+    for blob in blobs:
+        state.update(blob.digest.encode())
+    return str(state.hexdigest())
+
+
+def _row(held: Held, share: _Shared, exact: bool) -> _Row:
+    name, value, is_code = held
+    kind = type(value)
+    blob = share.blobs.get(id(value))
+    if blob is not None:
+        return _Row(name, kind.__qualname__, blob.nbytes, "blob", "", is_mutable(value))
+    if is_code:
+        if isinstance(value, ModuleType):
+            own, home = user_module(value), value.__name__
+        elif isinstance(value, (FunctionType, type)):
+            own, home = by_value(value), value.__module__
+        else:
+            own, home = True, ""
+        if not own:
+            return _Row(name, kind.__qualname__, 0, "reference", top_level(home), False)
+        return _Row(name, kind.__qualname__, rough_size(value), "code", "", False)
+    nbytes = total(pickled_parts(value)[0]) if exact else rough_size(value)
+    mutable = kind not in SCALARS and is_mutable(value)
+    return _Row(name, kind.__qualname__, nbytes, "call", "", mutable)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
+    return str(name)

@@ -1,0 +1,376 @@
+"""The pickler: cloudpickle, with the user's own modules by value and refusals on the way.
+
+What it adds to cloudpickle:
+
+* Functions and classes of the user's own modules travel as code, without the global registry
+  of `cloudpickle.register_pickle_by_value`, which the user could notice.
+* A module of the user's own is rebuilt in the worker, holding only the attributes that some code
+  in the same pickle names. Code keeps turning up while pickling goes on, so modules start empty
+  and are filled at the end of the stream by a lazy list of ``setattr`` calls (see `_fill`).
+* Functions of such a module share its namespace, as they do here.
+* Functions wrapped by `functools.lru_cache` work, which cloudpickle sends by name.
+* Objects that would lose their meaning (locks, files, …) stop it.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import importlib
+import importlib.util
+import io
+import operator
+import pickle
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import FunctionType, ModuleType
+from typing import Any, Final
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from cloudpickle import cloudpickle as _cloudpickle
+
+from .closure import LruCache, named_attributes
+from .modules import by_value, own_namespace, top_level, user_module
+from .names import Names, names_of
+from .refusals import RefusedObject, refusal_of_type
+
+Handler = Callable[[Any], Any]
+BufferCallback = Callable[[pickle.PickleBuffer], object]
+
+PROTOCOL: Final = 5
+#: Attributes that relative imports, and code that looks for files beside it, need.
+_ANCHORS: Final = ("__package__", "__name__", "__path__", "__file__")
+
+
+class Call:
+    """Stands in a pickle for the result of ``function(*args)``, called when it is loaded."""
+
+    __slots__ = ("args", "function", "state")
+
+    def __init__(self, function: Any, *args: Any, state: Any = None) -> None:
+        self.function, self.args, self.state = function, args, state
+
+    def reduce(self) -> Any:
+        return (self.function, self.args, self.state)
+
+
+class _Fills:
+    """Stands in a pickle for the list of calls that fill the user's modules."""
+
+
+@dataclass
+class Contents:
+    """What went into a pickle beside data."""
+
+    modules: dict[int, ModuleType] = field(default_factory=dict)
+    """The user's own modules, rebuilt in the worker, by id: two may share a name."""
+    packages: set[str] = field(default_factory=set)
+    """Top-level names of what the worker imports."""
+    names: set[str] = field(default_factory=set)
+    """Every name that the code in the pickle uses."""
+    imports: dict[str, ModuleType] = field(default_factory=dict)
+    """The user's own modules that the code imports when it runs."""
+    volatile: set[str] = field(default_factory=set)
+    """Strings that change from run to run though the code does not: cell files, class ids."""
+
+
+class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles one object graph; see the module's documentation."""
+
+    # cloudpickle's own table is a chain of mappings that costs a microsecond for each instance;
+    # its entries are looked up by `_handler_of` instead, once for each type.
+    dispatch_table = copyreg.dispatch_table
+
+    def __init__(
+        self, file: io.BytesIO, contents: Contents, buffer_callback: BufferCallback | None = None
+    ) -> None:
+        super().__init__(file, PROTOCOL, buffer_callback)
+        self.contents = contents
+        self._handlers: dict[type, Handler | None] = {}
+        self._namespaces: dict[int, Any] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Reduce `obj`; called for everything but numbers, strings and plain containers."""
+        kind = type(obj)
+        try:
+            handler = self._handlers[kind]
+        except KeyError:
+            handler = self._handlers[kind] = self._handler_of(kind)
+        return NotImplemented if handler is None else handler(obj)
+
+    def _handler_of(self, kind: type) -> Handler | None:
+        """Return how instances of `kind` are reduced; None leaves it to pickle."""
+        if kind is Call:
+            return Call.reduce
+        if kind is _Fills:
+            return lambda _: (list, (), None, self._fill())
+        if kind is FunctionType:
+            return self._reduce_function
+        if issubclass(kind, type):
+            return self._reduce_class
+        if issubclass(kind, ModuleType):
+            return self._reduce_module
+        if issubclass(kind, LruCache):
+            return self._reduce_lru_cache
+        if kind is typing.TypeVar:
+            return self._reduce_typevar
+        if kind in (WeakKeyDictionary, WeakValueDictionary):
+            return lambda obj: (kind, (dict(obj),))  # inside `functools.singledispatch`
+        refusal = refusal_of_type(kind)
+        if refusal is not None:
+            applies = refusal.applies
+
+            def refuse(obj: Any) -> Any:
+                if obj is sys.stdout or obj is sys.stderr:
+                    # `print(…, file=sys.stderr)`: the worker's own, whose output comes back.
+                    return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
+                if applies is None or applies(obj):
+                    raise RefusedObject(obj, refusal)
+                return NotImplemented
+
+            return refuse
+        handler: Handler | None = _cloudpickle.Pickler._dispatch_table.get(kind)
+        if handler is None and kind.__module__ == "builtins":
+            return self._note_builtin if "__call__" in vars(kind) else None
+        return handler
+
+    def _note_builtin(self, obj: Any) -> Any:
+        name = getattr(obj, "__module__", None)
+        if isinstance(name, str):
+            self.contents.packages.add(top_level(name))
+        return NotImplemented
+
+    # -- code ------------------------------------------------------------------------------
+
+    def _reduce_function(self, function: FunctionType) -> Any:
+        if not by_value(function):
+            self.contents.packages.add(top_level(function.__module__))
+            return NotImplemented
+        code = function.__code__
+        names = names_of(code)
+        self.contents.names |= names.all
+        if names.imports:
+            self._note_imports(names.imports, function.__globals__)
+        if "ipykernel" in code.co_filename or code.co_filename.startswith("<ipython-input-"):
+            self.contents.volatile.add(code.co_filename)
+        closure = function.__closure__
+        if closure is not None:
+            # Empty at first: the values may refer to the function.
+            closure = tuple(_cloudpickle._make_empty_cell() for _ in closure)
+        namespace = function.__globals__
+        return (
+            _cloudpickle._make_function,
+            (code, self._namespace(namespace), None, None, closure),
+            _function_state(function, names),
+            None,
+            None,
+            _cloudpickle._function_setstate,
+        )
+
+    def _namespace(self, namespace: dict[str, Any]) -> Any:
+        """Return what becomes the globals of all functions that share `namespace` here."""
+        try:
+            return self._namespaces[id(namespace)]
+        except KeyError:
+            pass
+        module = own_namespace(namespace)
+        shared: Any
+        if module is not None:
+            shared = Call(getattr, module, "__dict__")
+        else:
+            shared = {name: namespace[name] for name in _ANCHORS if name in namespace}
+        self._namespaces[id(namespace)] = shared
+        return shared
+
+    def _reduce_class(self, cls: type) -> Any:
+        if not by_value(cls):
+            self.contents.packages.add(top_level(cls.__module__))
+            return _cloudpickle._class_reduce(cls)
+        reduced = _cloudpickle._dynamic_class_reduce(cls)
+        self.contents.volatile.add(_cloudpickle._get_or_create_tracker_id(cls))
+        return reduced
+
+    def _reduce_lru_cache(self, wrapper: Any) -> Any:
+        function = wrapper.__wrapped__
+        if not isinstance(function, FunctionType) or not by_value(function):
+            return NotImplemented
+        made = wrapper.cache_parameters()
+        args = (function, made["maxsize"], made["typed"], functools._CacheInfo)
+        return LruCache, args, dict(vars(wrapper))
+
+    def _reduce_typevar(self, variable: Any) -> Any:
+        module = sys.modules.get(variable.__module__)
+        if module is not None and user_module(module):
+            return _cloudpickle._make_typevar, _cloudpickle._decompose_typevar(variable)
+        return _cloudpickle._typevar_reduce(variable)
+
+    # -- the user's own modules --------------------------------------------------------------
+
+    def _reduce_module(self, module: ModuleType) -> Any:
+        if module.__name__ in sys.modules and not user_module(module):
+            self.contents.packages.add(top_level(module.__name__))
+            return _cloudpickle.subimport, (module.__name__,)
+        self.contents.modules[id(module)] = module
+        state = {name: vars(module)[name] for name in _ANCHORS if name in vars(module)}
+        if "__path__" in state:
+            state["__path__"] = list(state["__path__"])  # of a namespace package: a live object
+        return ModuleType, (module.__name__,), state
+
+    def _note_imports(self, imports: tuple[str, ...], namespace: dict[str, Any]) -> None:
+        package = namespace.get("__package__") or ""
+        for name in imports:
+            found = own_modules_imported(name, package)
+            self.contents.imports.update(found)
+            if not found and name:
+                self.contents.packages.add(top_level(name))
+
+    def _fill(self) -> Iterator[Call | None]:
+        """Yield the calls that fill the modules with what the code in this pickle names.
+
+        The pickler asks for the item after next before it pickles the next one, so pickling
+        trails this generator by one. A None is a breath: what was yielded before it has been
+        pickled when the generator resumes after the second one, and whatever names and modules
+        turned up on the way are seen by the next round.
+        """
+        contents = self.contents
+        registered: set[str] = set()
+        done: set[tuple[int, str]] = set()
+        while True:
+            calls: list[Call] = []
+            for name in contents.imports.keys() - registered:
+                registered.add(name)
+                calls.append(Call(operator.setitem, _SYS_MODULES, name, contents.imports[name]))
+            for module in list(contents.modules.values()):
+                for attribute in named_attributes(module, contents.names):
+                    if (id(module), attribute) not in done and attribute not in _ANCHORS:
+                        done.add((id(module), attribute))
+                        value = vars(module)[attribute]
+                        calls.append(Call(setattr, module, attribute, value))
+            if not calls:
+                return
+            yield from calls
+            yield None
+            yield None
+
+
+_SYS_MODULES: Final = Call(getattr, sys, "modules")
+
+
+class SharingPickler(ValuePickler):
+    """Leaves shared objects out of the stream; the loader finds them by their persistent id."""
+
+    def __init__(
+        self,
+        file: io.BytesIO,
+        contents: Contents,
+        shared: Mapping[int, tuple[str, str]],
+        buffer_callback: BufferCallback | None = None,
+    ) -> None:
+        super().__init__(file, contents, buffer_callback)
+        self._shared = shared
+
+    def persistent_id(self, obj: Any) -> tuple[str, str] | None:
+        return self._shared.get(id(obj))
+
+
+def dumps(
+    value: Any,
+    *,
+    has_modules: bool = False,
+    buffer_callback: BufferCallback | None = None,
+    shared: Mapping[int, tuple[str, str]] | None = None,
+) -> tuple[bytes, Contents]:
+    """Pickle `value`; `has_modules` is a guess that saves a second try when it is right."""
+    contents = Contents()
+    with io.BytesIO() as file:
+        if shared:
+            pickler: ValuePickler = SharingPickler(file, contents, shared, buffer_callback)
+        else:
+            pickler = ValuePickler(file, contents, buffer_callback)
+        if has_modules:
+            pickler.dump(Call(operator.getitem, (value, _Fills()), 0))
+        else:
+            pickler.dump(value)
+        if has_modules or not (contents.modules or contents.imports):
+            return file.getvalue(), contents
+    raise ModulesFound
+
+
+class ModulesFound(Exception):
+    """The pickle holds modules that have to be filled: try again with `has_modules`."""
+
+
+def own_modules_imported(name: str, package: str) -> dict[str, ModuleType]:
+    """Return the user's modules that ``import name`` in `package` loads, parents included."""
+    candidates = [name] if name else []
+    while package:  # `from ..name import x`: how many dots is not known here
+        candidates.append(f"{package}.{name}" if name else package)
+        package = package.rpartition(".")[0]
+    for candidate in candidates:
+        module = sys.modules.get(candidate)
+        if module is None and candidate == name:
+            module = _import_own(name)
+        if module is not None and user_module(module):
+            parts = candidate.split(".")
+            names = [".".join(parts[: i + 1]) for i in range(len(parts))]
+            return {n: sys.modules[n] for n in names if n in sys.modules}
+    return {}
+
+
+def _import_own(name: str) -> ModuleType | None:
+    """Import a module of the user's that the function would import when it runs."""
+    top = top_level(name)
+    if top in sys.modules or top in sys.stdlib_module_names:
+        parent = sys.modules.get(top)
+        if parent is None or not user_module(parent):
+            return None
+    try:
+        spec = importlib.util.find_spec(top)
+        if spec is None or not user_module(importlib.util.module_from_spec(spec)):
+            return None
+        return importlib.import_module(name)
+    except Exception:  # it fails in the worker then, where the traceback shows the user's line
+        return None
+
+
+def _function_state(function: FunctionType, names: Names) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the state that cloudpickle's `_function_setstate` takes."""
+    namespace = function.__globals__
+    used = {name: namespace[name] for name in names.globals if name in namespace}
+    slots = {
+        "__name__": function.__name__,
+        "__qualname__": function.__qualname__,
+        "__annotations__": function.__annotations__,
+        "__kwdefaults__": function.__kwdefaults__,
+        "__defaults__": function.__defaults__,
+        "__module__": function.__module__,
+        "__doc__": function.__doc__,
+        "__closure__": function.__closure__,
+        "_cloudpickle_submodules": _submodules(function, used, names),
+        "__globals__": used,
+    }
+    return function.__dict__, slots
+
+
+def _submodules(function: FunctionType, used: dict[str, Any], names: Names) -> list[ModuleType]:
+    """Return loaded submodules the code reaches as attributes: `scipy.stats` of `scipy`."""
+    packages = [value for value in used.values() if isinstance(value, ModuleType)]
+    for cell in function.__closure__ or ():
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            continue
+        if isinstance(value, ModuleType):
+            packages.append(value)
+    found: list[ModuleType] = []
+    for package in packages:
+        if not hasattr(package, "__path__") or user_module(package):
+            continue
+        for name in sorted(names.all):
+            submodule = sys.modules.get(f"{package.__name__}.{name}")
+            if submodule is not None and submodule not in packages:
+                found.append(submodule)
+                packages.append(submodule)
+    return found
