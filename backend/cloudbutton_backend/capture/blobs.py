@@ -6,6 +6,7 @@ import pickle
 import sys
 from collections import deque
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, Final
 
 import xxhash
@@ -115,8 +116,8 @@ def rough_size(value: Any) -> int:
         return len(value) + 4
     if kind in _CONTAINERS:
         return _rough_container(value)
-    code = getattr(value, "__code__", None)
-    if code is not None:
+    if kind is FunctionType:
+        code = value.__code__
         return len(code.co_code) + sum(len(name) for name in code.co_names) + 300
     if kind.__module__ != "builtins" and hasattr(kind, "nbytes"):
         return _number(value, "nbytes") + 150

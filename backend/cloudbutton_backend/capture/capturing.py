@@ -136,12 +136,14 @@ def _capture(function: Callable[..., Any], threshold: int, exact: bool) -> Captu
         if surely_large(held.value, threshold):
             share.add(held.value)
     payload, contents = _payload(function, closure, share)
-    blobs = tuple({blob.digest: blob for blob in share.blobs.values()}.values())
+    # A large value may be used only by code inside another blob, which holds it then.
+    needed = {b.digest: b for b in share.blobs.values() if b.digest in contents.blobs}
+    blobs = tuple(needed.values())
     return Captured(
         payload=payload,
         blobs=blobs,
         digest=_identity(payload, blobs, contents),
-        _rows=tuple([_row(held, share, exact) for held in closure.held]),
+        _rows=tuple([_row(held, share, exact) for held in closure.held if not held.is_hidden]),
         _contents=(contents, *share.contents),
         _name=_name_of(function),
     )
@@ -229,7 +231,7 @@ def _identity(payload: bytes, blobs: tuple[Blob, ...], contents: Contents) -> st
 
 
 def _row(held: Held, share: _Shared, exact: bool) -> _Row:
-    name, value, is_code = held
+    name, value, is_code, _ = held
     kind = type(value)
     blob = share.blobs.get(id(value))
     if blob is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from .modules import by_value, own_namespace, user_module
+from .modules import by_value, is_installed, own_namespace, user_module
 from .names import names_of
 
 #: Types that hold nothing else and are never large.
@@ -30,6 +30,8 @@ class Held(NamedTuple):
     value: Any
     is_code: bool
     """A function, method, partial, class or module: what it holds may be a blob, it never is."""
+    is_hidden: bool = False
+    """Held by a library's code around the user's (a decorator): not a name the user knows."""
 
 
 @dataclass
@@ -72,14 +74,14 @@ class _Walk:
             self._seen[id(obj)] = obj
             self._queue.append((path, obj))
 
-    def hold(self, name: str, value: Any) -> None:
+    def hold(self, name: str, value: Any, is_hidden: bool = False) -> None:
         """Note that the code holds `value` as `name`, and follow it where it is code."""
         kind = type(value)
         if kind in SCALARS or kind is str:
-            self.found.held.append(Held(name, value, False))
+            self.found.held.append(Held(name, value, False, is_hidden))
             return
         is_code = kind is FunctionType or issubclass(kind, _CODE)
-        self.found.held.append(Held(name, value, is_code))
+        self.found.held.append(Held(name, value, is_code, is_hidden))
         self.follow(name, value)
 
     def _visit(self, path: str, obj: Any) -> None:
@@ -119,18 +121,19 @@ class _Walk:
         namespace = function.__globals__
         module = own_namespace(namespace)
         prefix = f"{module.__name__}." if module is not None else ""
+        is_hidden = module is None and is_installed(namespace)
         for name in names.globals:
             if name in namespace:
                 self._named.add((prefix, name))
-                self.hold(prefix + name, namespace[name])
+                self.hold(prefix + name, namespace[name], is_hidden)
         if function.__closure__:
             for name, cell in zip(function.__code__.co_freevars, function.__closure__):
                 for value in _contents(cell):
-                    self.hold(name, value)
+                    self.hold(name, value, is_hidden)
         if function.__defaults__ or function.__kwdefaults__:
             label = path or function.__name__
             for name, value in _defaults(function):
-                self.hold(f"{name} (default of {label})", value)
+                self.hold(f"{name} (default of {label})", value, is_hidden)
         for name, value in function.__dict__.items():
             self.hold(f"{path or function.__name__}.{name}", value)
 

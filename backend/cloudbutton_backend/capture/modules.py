@@ -62,6 +62,15 @@ def own_namespace(namespace: dict[str, Any]) -> ModuleType | None:
     return module
 
 
+def is_installed(namespace: dict[str, Any]) -> bool:
+    """Return whether `namespace` is that of an installed module's code."""
+    name = namespace.get("__name__")
+    if name in _MAINS or not isinstance(name, str):
+        return False
+    module = sys.modules.get(name)
+    return module is not None and not user_module(module)
+
+
 def top_level(name: str) -> str:
     """Return the top-level package of a dotted name."""
     return name.partition(".")[0]

@@ -72,6 +72,8 @@ class Contents:
     """Every name that the code in the pickle uses."""
     imports: dict[str, ModuleType] = field(default_factory=dict)
     """The user's own modules that the code imports when it runs."""
+    blobs: set[str] = field(default_factory=set)
+    """Digests of the shared objects that it refers to."""
     volatile: set[str] = field(default_factory=set)
     """Strings that change from run to run though the code does not: cell files, class ids."""
 
@@ -272,7 +274,10 @@ class SharingPickler(ValuePickler):
         self._shared = shared
 
     def persistent_id(self, obj: Any) -> tuple[str, str] | None:
-        return self._shared.get(id(obj))
+        pid = self._shared.get(id(obj))
+        if pid is not None:
+            self.contents.blobs.add(pid[1])
+        return pid
 
 
 def dumps(
