@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.memory import PeakMemory
 from benchmarks.model import Case, Cell, EngineSpec, Reading
+from benchmarks.reaping import reaped
 
 #: How long a process may take to shut its pool down once its reading is safe.
 CLOSING_SECONDS = 5.0
@@ -80,7 +81,7 @@ class Runner:
             env=self._environment(),
             start_new_session=True,
         )
-        with _reaped(child):
+        with reaped(child):
             watch = PeakMemory(child.pid) if case.samples_memory else None
             deadline = time.monotonic() + case.timeout
             # The reading comes before the pool's shutdown; a pool that hangs there keeps it.
@@ -112,20 +113,6 @@ class Runner:
             "CLOUDBUTTON_HOME": str(self.home / "cloudbutton"),
             "IPYTHONDIR": str(self.home / "ipython"),
         }
-
-
-@contextlib.contextmanager
-def _reaped(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End the child and what it left behind in its own session, however the block ends."""
-    try:
-        yield
-    finally:
-        if child.poll() is None:
-            child.kill()
-        child.wait()
-        if hasattr(os, "killpg"):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)  # the group is the child's own
 
 
 @contextlib.contextmanager
