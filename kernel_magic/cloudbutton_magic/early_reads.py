@@ -1,4 +1,4 @@
-"""Which names a stretch of code may read before it has assigned them."""
+"""Which names a stretch of code assigns, and which it may read before it has."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ def read_before_assigned(statements: Iterable[ast.stmt]) -> set[str]:
     """
     reader = _Reader()
     reader.block(list(statements))
-    return reader.early & reader.stored
+    return reader.early & set(reader.stored)
+
+
+def assigned_names(statements: Iterable[ast.stmt]) -> tuple[str, ...]:
+    """Return the names that the code assigns in its own scope, in the order it does."""
+    reader = _Reader()
+    reader.block(list(statements))
+    return tuple(reader.stored)
 
 
 class _Reader(ast.NodeVisitor):
     def __init__(self) -> None:
         self.assigned: set[str] = set()
-        self.stored: set[str] = set()
+        self.stored: dict[str, None] = {}  # a set that keeps the order
         self.early: set[str] = set()
 
     def block(self, statements: list[ast.stmt]) -> None:
@@ -41,7 +48,7 @@ class _Reader(ast.NodeVisitor):
 
     def store(self, name: str) -> None:
         self.assigned.add(name)
-        self.stored.add(name)
+        self.stored[name] = None
 
     def visit_Name(self, node: ast.Name) -> None:
         if not isinstance(node.ctx, ast.Load):

@@ -203,6 +203,17 @@ def _result_names(piece: str, position: int, shown: str, shift: int) -> tuple[st
     return tuple(names)
 
 
+def result_names(text: str, line: str) -> tuple[str, ...]:
+    """Read the names after the `->` that ends `line`.
+
+    Raises
+    ------
+    HeaderError
+        Something that is no variable name.
+    """
+    return _result_names(f"->{text}", len(line) - len(text) - 2, line, 0)
+
+
 def _map_header(parts: _Parts, shown: str, column: int) -> MapHeader:
     body = parts.body.strip()
     column += _indent(parts.body)
@@ -235,9 +246,9 @@ def _map_header(parts: _Parts, shown: str, column: int) -> MapHeader:
                 )
             if node.id not in targets:
                 targets.append(node.id)
-        for node in (walrus for test in clause.ifs for walrus in ast.walk(test)):
-            if isinstance(node, ast.NamedExpr):
-                place = column + node.col_offset - len(_PREFIX)
+        for part in (part for test in clause.ifs for part in ast.walk(test)):
+            if isinstance(part, ast.NamedExpr):
+                place = column + part.col_offset - len(_PREFIX)
                 raise HeaderError(
                     shown, place, "`:=` sets a variable here, which the tasks would not see."
                 )

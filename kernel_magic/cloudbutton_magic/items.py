@@ -60,7 +60,7 @@ def _item(targets: tuple[str, ...], place: ast.expr) -> ast.expr:
     return ast.fix_missing_locations(ast.copy_location(element, place))
 
 
-def _settled(iterable: Any) -> Iterable[Any]:
+def _settled(iterable: Iterable[Any]) -> Iterable[Any]:
     """A snapshot where the length is known: the notebook may change the list meanwhile."""
     if isinstance(iterable, range):
         return iterable

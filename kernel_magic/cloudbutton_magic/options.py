@@ -6,14 +6,19 @@ The same table makes the parser, the help of `%%cloud?` and tab completion.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from cloudbutton_backend.errors import UnknownName, UsageError
 from IPython.core.error import UsageError as IPythonUsageError
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
+
+from cloudbutton_backend.errors import UnknownName, UsageError
+from cloudbutton_backend.jobs import JobOptions
+from cloudbutton_backend.settings import resolve
+from cloudbutton_backend.settings.known import FIELDS, read_value
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -40,85 +45,62 @@ class Option:
         if self.parse is None:
             return {**keywords, "action": "store_true"}
         keywords["type"] = self.parse
-        if self.choices:
-            return {**keywords, "choices": self.choices}
+        if self.choices:  # `parse` refuses the others, in better words than argparse's
+            return {**keywords, "metavar": "|".join(self.choices)}
         return {**keywords, "metavar": self.metavar or self.dest.upper()}
 
 
-def _positive_integer(text: str) -> int:
-    return _number(text, int, "a whole number", minimum=1)
+def _as_setting(name: str) -> Callable[[str], Any]:
+    """Read a value as the settings do, whose names the options share."""
 
+    def read(text: str) -> Any:
+        try:
+            return read_value(name, text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"expected {error}; got {text!r}") from None
 
-def _count(text: str) -> int:
-    return _number(text, int, "a whole number", minimum=0)
-
-
-def _seconds(text: str) -> float:
-    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
-    value = _number(text[:-1] if unit else text, float, "seconds (90, 90s, 1.5m, 2h)", minimum=0)
-    if value == 0:
-        raise argparse.ArgumentTypeError("an item needs some time: give more than 0 seconds")
-    return value * (unit or 1.0)
-
-
-def _mebibytes(text: str) -> int:
-    digits = text.rstrip("BbIi")
-    unit = {"M": 1, "G": 1024}.get(digits[-1:].upper())
-    value = _number(
-        digits[:-1] if unit else text, float, "MiB (2048, 512MB, 2GB)", minimum=1 / (unit or 1)
-    )
-    return int(value * (unit or 1))
-
-
-def _dollars(text: str) -> float:
-    return _number(text.lstrip("$"), float, "US dollars (0.50)", minimum=0)
-
-
-def _number(text: str, kind: type[Any], expected: str, *, minimum: float) -> Any:
-    try:
-        value = kind(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected {expected}, not {text!r}") from None
-    if not minimum <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is too small; expected at least {minimum:g}")
-    return value
+    return read
 
 
 OPTIONS: Final[tuple[Option, ...]] = (
-    Option(flag="--backend", parse=str, help="Where to run: a name that `%%cloud use` lists."),
+    Option(
+        flag="--backend",
+        parse=_as_setting("backend"),
+        help="Where to run; `%%cloud use` lists the names.",
+    ),
     Option(
         flag="--workers",
-        parse=_positive_integer,
+        parse=_as_setting("workers"),
         metavar="N",
         help="Use at most N workers (default: as many as the backend deems right).",
     ),
     Option(
         flag="--memory",
-        parse=_mebibytes,
+        parse=_as_setting("memory"),
         metavar="MIB",
         help="MiB per worker (also 512MB, 2GB), where the backend lets one choose or limit it.",
     ),
     Option(
         flag="--timeout",
-        parse=_seconds,
+        parse=_as_setting("timeout"),
         metavar="SECONDS",
         help="Stop an item that runs longer than this (also 5m, 2h).",
     ),
     Option(
         flag="--retries",
-        parse=_count,
+        parse=_as_setting("retries"),
         metavar="N",
         help="Try an item whose code raised N more times.",
     ),
     Option(
         flag="--budget",
-        parse=_dollars,
+        parse=_as_setting("budget"),
         metavar="DOLLARS",
         help="Never spend more than this; the local workers cost nothing.",
     ),
     Option(
         flag="--errors",
-        parse=str,
+        parse=_as_setting("errors"),
         choices=("raise", "keep"),
         help="On a failed item: stop and raise it, or run the others and keep the exception "
         "in its place.",
@@ -136,30 +118,36 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(flag="--force", help="The button only: parallelise even where it would not pay."),
 )
 
-#: Options of `%%cloud` that decide what the magic does; the others configure the job.
-_MAGIC_ONLY: Final = frozenset({"detach", "cache", "dry_run", "force"})
+#: What a job's options take from the settings.
+_SETTINGS_OF_A_JOB: Final = tuple(
+    field.name for field in dataclasses.fields(JobOptions) if field.name in FIELDS
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellOptions:
     """What the options of one cell say."""
 
-    job: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of `JobOptions` that the line gave; the rest come from the settings."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that the line gave for this job."""
+    name: str | None = None
+    quiet: bool = False
     detach: bool = False
     dry_run: bool = False
     force: bool = False
 
-    @property
-    def quiet(self) -> bool:
-        return bool(self.job.get("quiet", False))
+    def resolve(self) -> JobOptions:
+        """Return the job's options: this cell's, and for the rest what the settings say."""
+        resolved = resolve(**self.given)
+        chosen = {name: getattr(resolved, name) for name in _SETTINGS_OF_A_JOB}
+        return JobOptions(**chosen, name=self.name, quiet=self.quiet)
 
 
 def shared_options(function: Function) -> Function:
     """Declare the shared options on a magic, so that they are in its help."""
     for option in reversed(OPTIONS):
         function = argument(option.flag, **option.keywords)(function)
-    decorated: Function = magic_arguments()(function)
+    decorated: Function = magic_arguments("%cloud")(function)
     return decorated
 
 
@@ -199,13 +187,16 @@ def parse_options(text: str) -> CellOptions:
         raise UsageError(
             "`--cache` is not available yet: results of earlier runs are not reused. Run without it."
         )
-    job = {
-        name: value
-        for name, value in given.items()
-        if name not in _MAGIC_ONLY and value is not None and value is not False
+    settings: dict[str, Any] = {
+        name: value for name, value in given.items() if name in FIELDS and value is not None
     }
-    if job.pop("no_backup", False):
-        job["backup"] = False
+    if given["no_backup"]:
+        settings["backup"] = False
     return CellOptions(
-        job=job, detach=given["detach"], dry_run=given["dry_run"], force=given["force"]
+        given=settings,
+        name=given["name"],
+        quiet=given["quiet"],
+        detach=given["detach"],
+        dry_run=given["dry_run"],
+        force=given["force"],
     )

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cloudbutton_backend.jobs import ItemOutcome, Output
-
 from cloudbutton_magic import units
 
 MAX_TEXT: Final = 500_000
@@ -48,9 +47,9 @@ class Replay:
         if self._left_out_items:
             items = units.count(len(self._left_out_items), "item")
             self._end_line()
-            print(
+            sys.stdout.write(
                 f"… output of {items} left out ({units.size(self._left_out_size)}); "
-                f"all of it is in `job.outcomes()`"
+                f"all of it is in `job.outcomes()`\n"
             )
 
     def _write(self, index: int, kind: str, text: str) -> None:

@@ -48,7 +48,9 @@ def size(nbytes: float) -> str:
     """Return `812 B`, `3.1 MB`."""
     for unit in ("B", "kB", "MB"):
         if nbytes < 999.5:
-            return f"{nbytes:.0f} {unit}" if unit == "B" or nbytes >= 99.5 else f"{nbytes:.1f} {unit}"
+            return (
+                f"{nbytes:.0f} {unit}" if unit == "B" or nbytes >= 99.5 else f"{nbytes:.1f} {unit}"
+            )
         nbytes /= 1000
     return f"{nbytes:,.1f} GB"
 

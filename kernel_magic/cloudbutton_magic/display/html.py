@@ -67,7 +67,9 @@ def _bar(view: View) -> str:
             '<div class="cb-bar cb-unknown" role="progressbar" aria-label="Progress" '
             f'aria-valuetext="{units.count(finished, "item")} so far"></div>'
         )
-    failed = f'<span class="cb-failed" style="width:{view.failed:.2%}"></span>' if view.failed else ""
+    failed = (
+        f'<span class="cb-failed" style="width:{view.failed:.2%}"></span>' if view.failed else ""
+    )
     return (
         f'<div class="cb-bar" role="progressbar" aria-label="Progress" aria-valuemin="0" '
         f'aria-valuemax="{total}" aria-valuenow="{finished}">'

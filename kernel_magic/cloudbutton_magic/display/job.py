@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from cloudbutton_backend.jobs import BatchRecord, Progress
-
 from cloudbutton_magic.display.failures import failure_groups
 from cloudbutton_magic.display.html import html_of
 from cloudbutton_magic.display.model import View, view_of

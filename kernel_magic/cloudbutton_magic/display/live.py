@@ -11,7 +11,6 @@ from typing import Final, Protocol
 
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.jobs import ItemOutcome
-
 from cloudbutton_magic.display.job import Drawable, job_view
 from cloudbutton_magic.display.model import View
 from cloudbutton_magic.display.screens import Screen
@@ -48,7 +47,7 @@ def follow(
     job: Followed,
     screen: Screen,
     *,
-    wording: Wording = Wording(),  # noqa: B008 - frozen
+    wording: Wording = Wording(),
     replay: Replay | None = None,
     patience: float = PATIENCE,
     period: float = PERIOD,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloudbutton_backend.jobs import JobState, Progress
-
 from cloudbutton_magic import units
 
 #: Below this the ratio of work to wall time says more about the overhead than about the job.
@@ -193,6 +192,8 @@ def _afterwards(progress: Progress) -> tuple[str, ...]:
     if progress.state is not JobState.DONE:
         where = _where(progress).strip()
         is_said = progress.state is JobState.CANCELLED
+        if not is_said:
+            details.append(f"{progress.done:,} done{_not_run(progress)}")
         details.append(where if is_said else f"{units.seconds(progress.elapsed)} {where}")
         details.append(_money(progress))
     if progress.task_seconds >= _WORTH_COMPARING:
@@ -205,6 +206,11 @@ def _afterwards(progress: Progress) -> tuple[str, ...]:
     if progress.lost_workers:
         details.append(f"{units.count(progress.lost_workers, 'worker')} lost and replaced")
     return (*details, f"job {progress.job_id}")
+
+
+def _not_run(progress: Progress) -> str:
+    rest = 0 if progress.total is None else progress.total - progress.finished
+    return f", {rest:,} not run" if rest > 0 else ""
 
 
 def _share_of_time(progress: Progress) -> float | None:

@@ -102,13 +102,21 @@ class QuietScreen:
 
     def close(self, view: View, timeline: Timeline | None) -> None:
         for warning in view.warnings:
-            print(warning, file=sys.stderr)
+            sys.stderr.write(f"{warning}\n")
 
 
-def screen_for(shell: Any, *, quiet: bool = False) -> Screen:
-    """Return the screen that suits the shell: a notebook, a terminal, or a log."""
-    if quiet:
+def screen_for(shell: Any, view: str = "auto") -> Screen:
+    """Return the screen that suits the shell: a notebook, a terminal, or a log.
+
+    Parameters
+    ----------
+    shell
+        IPython's, or None.
+    view
+        The setting of that name: `auto`, `html`, `text` or `none`.
+    """
+    if view == "none":
         return QuietScreen()
-    if shell is not None and getattr(shell, "kernel", None) is not None:
+    if view == "html" or (view == "auto" and getattr(shell, "kernel", None) is not None):
         return NotebookScreen()
     return TerminalScreen() if sys.stdout.isatty() else LogScreen()

@@ -96,7 +96,9 @@ def timeline_svg(timeline: Timeline) -> str:
     shapes = []
     for row, lane in enumerate(timeline.lanes):
         y = row * (_LANE + _GAP)
-        shapes.append(f'<rect class="cb-lane" x="0" y="{y:g}" width="{_WIDTH:g}" height="{_LANE:g}"/>')
+        shapes.append(
+            f'<rect class="cb-lane" x="0" y="{y:g}" width="{_WIDTH:g}" height="{_LANE:g}"/>'
+        )
         for span in lane:
             x = span.start * scale
             # Wide enough to be seen, with a hair's breadth to the next one.

@@ -1,0 +1,282 @@
+"""`%cloud …`: what each line command does, and its help."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from cloudbutton_backend import session
+from cloudbutton_backend.capture import explain
+from cloudbutton_backend.errors import UnknownName, UsageError
+from cloudbutton_backend.journal import JournalReader
+from cloudbutton_magic.display.listing import Listing
+from cloudbutton_magic.display.live import follow
+from cloudbutton_magic.display.screens import Screen
+from cloudbutton_magic.header import result_names
+from cloudbutton_magic.job_lists import StoredJob, listing_of
+from cloudbutton_magic.map_cell import deliver
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a command works on."""
+
+    namespace: dict[str, Any]
+    screen: Screen
+
+
+@dataclass(frozen=True)
+class Command:
+    """One line command."""
+
+    name: str
+    usage: str
+    help: str
+    run: Callable[[str, Surroundings], Any]
+
+
+def run_command(line: str, around: Surroundings) -> Any:
+    """Run what stands after `%cloud`; return what the cell shows.
+
+    Raises
+    ------
+    UsageError
+        A command, job, backend or argument that does not exist, naming the nearest that does.
+    """
+    name, _, rest = line.strip().partition(" ")
+    rest = rest.strip()
+    if name in ("", "help", "-h", "--help", "?"):
+        return _overview()
+    command = next((each for each in COMMANDS if each.name == name), None)
+    if command is None:
+        if name in ("map", "run"):
+            raise UsageError(f"`{name}` takes a cell: write `%%cloud {name}` with two `%`.")
+        raise UnknownName("command", name, [each.name for each in COMMANDS])
+    if rest in ("-h", "--help", "?"):
+        return Listing(f"`{command.usage}`", notes=[command.help])
+    return command.run(rest, around)
+
+
+def find_job(id_or_prefix: str) -> Any:
+    """Return the job of this kernel with that id, or what the journal knows of another's.
+
+    Raises
+    ------
+    UnknownName
+        No kernel has one; the error names the nearest.
+    """
+    if not id_or_prefix:
+        raise UsageError("Which job? Give its id, or the first letters; `%cloud jobs` lists them.")
+    try:
+        return session.current().job(id_or_prefix)
+    except UnknownName:
+        return JournalReader().job(id_or_prefix)
+
+
+def _is_of_this_kernel(job: Any) -> bool:
+    return hasattr(job, "retry_failed")
+
+
+def _use(text: str, around: Surroundings) -> Any:
+    current = session.current()
+    if not text:
+        names = current.backends()
+        return Listing(
+            f"Backends: {', '.join(f'`{name}`' for name in names)}",
+            notes=["`%cloud use NAME [SETTING=VALUE …]` chooses one for this kernel."],
+        )
+    name, *words = shlex.split(text)
+    if "=" in name or name.startswith("-"):
+        raise UsageError(f"Name the backend first: `{_usage('use')}`.")
+    known = current.backends()
+    if name not in known:
+        raise UnknownName("backend", name, known)
+    settings = _settings(words)
+    current.use(name, **settings)
+    with_ = f" with {', '.join(f'{k}={v}' for k, v in settings.items())}" if settings else ""
+    return Listing(f"Jobs of this kernel now run on `{name}`{with_}.")
+
+
+def _settings(words: Sequence[str]) -> dict[str, str]:
+    """Read `workers=2`, `--workers=2` and `--workers 2`."""
+    settings: dict[str, str] = {}
+    pending = ""
+    for word in words:
+        key, equals, value = word.partition("=")
+        if pending:
+            settings[pending], pending = word, ""
+        elif equals:
+            settings[key.lstrip("-").replace("-", "_")] = value
+        elif word.startswith("--"):
+            pending = word[2:].replace("-", "_")
+        else:
+            raise UsageError(f"Expected SETTING=VALUE, not `{word}`: `{_usage('use')}`.")
+    if pending:
+        raise UsageError(f"`{pending}` needs a value: `{pending}=…`.")
+    return settings
+
+
+def _jobs(text: str, around: Surroundings) -> Any:
+    if text:
+        raise UsageError(f"`%cloud jobs` takes nothing; `{_usage('show')}` shows one job.")
+    return listing_of(_own_news(JournalReader().jobs()))
+
+
+def _own_news(rows: list[Any]) -> list[Any]:
+    """Correct the rows of this kernel's jobs: the journal is written in batches, so it lags."""
+    own = {job.id: job.progress for job in session.current().jobs()}
+    return [
+        replace(
+            row,
+            state=own[row.id].state,
+            done=own[row.id].done,
+            failed=own[row.id].failed,
+            n_items=own[row.id].total,
+        )
+        if row.id in own
+        else row
+        for row in rows
+    ]
+
+
+def _show(text: str, around: Surroundings) -> Any:
+    job = find_job(text)
+    if _is_of_this_kernel(job):
+        return job
+    return StoredJob(job, time.time())
+
+
+def _cancel(text: str, around: Surroundings) -> Any:
+    job = find_job(text)
+    if job.state.is_final:
+        return Listing(f"Job `{job.id}` has ended already ({job.state.value}).")
+    if _is_of_this_kernel(job):
+        job.cancel()
+    else:
+        JournalReader().send(job.id, "cancel")
+    return Listing(f"Job `{job.id}` is being cancelled; what is done is kept.")
+
+
+def _retry(text: str, around: Surroundings) -> Any:
+    id_, arrow, names = text.partition("->")
+    targets = result_names(names, f"%cloud retry {text}") if arrow else ()
+    job = find_job(id_.strip())
+    if not _is_of_this_kernel(job):
+        raise UsageError(
+            f"Job {job.id} belongs to another kernel; only the kernel that ran it can go on with it."
+        )
+    again = job.retry_failed()
+    follow(again, around.screen)
+    return deliver(again.results(), targets, around.namespace)
+
+
+def _explain(text: str, around: Surroundings) -> Any:
+    if not text:
+        raise UsageError(
+            "Explain what? `%cloud explain FUNCTION`, `%cloud explain ID` of a job, or "
+            "`%%cloud map … --dry-run` for a cell."
+        )
+    if not text.isidentifier() or text in around.namespace:
+        value = _value_of(text, around)
+        if not callable(value):
+            raise UsageError(
+                f"`{text}` is a {type(value).__name__}, not a function; a job needs its id."
+            )
+        return _Report(explain(value))
+    job = find_job(text)
+    if not _is_of_this_kernel(job):
+        raise UsageError(f"Job {job.id} belongs to another kernel; explain works in that one.")
+    return _Report(job.explain())
+
+
+@dataclass(frozen=True, repr=False)
+class _Report:
+    report: Any
+
+    def __repr__(self) -> str:
+        return str(self.report)
+
+
+def _value_of(text: str, around: Surroundings) -> Any:
+    try:
+        return eval(text, around.namespace)
+    except SyntaxError:
+        raise UsageError(f"`{text}` is neither a function nor the id of a job.") from None
+    except NameError as error:
+        raise UsageError(f"`{text}`: {error}.") from None
+
+
+def _config(text: str, around: Surroundings) -> Any:
+    from cloudbutton_backend.settings import describe
+
+    rows = [(row.name, row.value, row.source, row.description) for row in describe()]
+    return Listing(
+        "Settings, and where each comes from",
+        ("setting", "value", "from", "what it does"),
+        rows,
+        ["`%cloud use NAME SETTING=VALUE` changes one for this kernel."],
+    )
+
+
+def _doctor(text: str, around: Surroundings) -> Any:
+    from cloudbutton_backend.doctor import examine
+
+    marks = {"ok": "✓", "warning": "!", "problem": "✗"}
+    rows, advice = [], []
+    for finding in examine():
+        rows.append((marks[finding.status], finding.name, finding.detail))
+        if finding.advice:
+            advice.append(f"{marks[finding.status]} {finding.name}: {finding.advice}")
+    fine = all(row[0] == "✓" for row in rows)
+    title = "Everything is as it should be" if fine else "Something wants attention"
+    return Listing(title, ("", "what", "found"), rows, advice)
+
+
+def _overview() -> Listing:
+    return Listing(
+        "`%%cloud` above a cell runs the cell's loops on workers; `%%cloud?` tells more. "
+        "Commands for one line:",
+        ("command", "what it does"),
+        [(command.usage, command.help) for command in COMMANDS],
+    )
+
+
+def _usage(name: str) -> str:
+    return next(command.usage for command in COMMANDS if command.name == name)
+
+
+COMMANDS: Final[tuple[Command, ...]] = (
+    Command(
+        "use",
+        "%cloud use [NAME [SETTING=VALUE …]]",
+        "List the backends, or choose the one that jobs of this kernel run on.",
+        _use,
+    ),
+    Command("jobs", "%cloud jobs", "List the jobs of all kernels, the latest first.", _jobs),
+    Command(
+        "show",
+        "%cloud show ID",
+        "Show a job; `job = %cloud show ID` takes hold of it.",
+        _show,
+    ),
+    Command(
+        "cancel", "%cloud cancel ID", "Stop a job, of any kernel; what is done is kept.", _cancel
+    ),
+    Command(
+        "retry",
+        "%cloud retry ID [-> NAME]",
+        "Run what failed or is missing again; NAME gets all the results.",
+        _retry,
+    ),
+    Command(
+        "explain",
+        "%cloud explain FUNCTION|ID",
+        "Say what a function, or a job's, takes along: names, sizes, packages.",
+        _explain,
+    ),
+    Command("config", "%cloud config", "Show the settings, and where each comes from.", _config),
+    Command("doctor", "%cloud doctor", "Check that everything is there that jobs need.", _doctor),
+)

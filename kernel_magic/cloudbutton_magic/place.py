@@ -1,0 +1,60 @@
+"""Where a cell is: its text, its name in tracebacks, the notebook it belongs to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from cloudbutton_backend.settings import resolve
+from cloudbutton_magic.display.screens import Screen, screen_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What running a cell needs to know about the cell and its notebook."""
+
+    namespace: dict[str, Any]
+    text: str
+    """The whole cell, with its first line."""
+    filename: str = "<cell>"
+    """What tracebacks know the cell by."""
+    flags: int = 0
+    """The notebook's `from __future__` imports, as the compiler wants them."""
+    notebook: str | None = None
+    cell_id: str | None = None
+    screen: Screen
+
+
+def place_of(shell: Any, line: str, cell: str, *, quiet: bool = False) -> Place:
+    """Describe the cell that `shell` is running.
+
+    The text is registered as IPython does it for any cell, so that tracebacks show the user's
+    own lines under the cell's own number.
+    """
+    text = f"%%cloud {line}".rstrip() + f"\n{cell}"
+    return Place(
+        namespace=shell.user_ns,
+        text=text,
+        filename=shell.compile.cache(text, shell.execution_count, raw_code=text),
+        flags=shell.compile.flags,
+        notebook=notebook_of(shell),
+        cell_id=cell_id_of(shell),
+        screen=screen_for(shell, "none" if quiet else resolve().view),
+    )
+
+
+def notebook_of(shell: Any) -> str | None:
+    """Return the path of the notebook as its front end tells it, or None."""
+    told = shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+    return str(told) if told else None
+
+
+def cell_id_of(shell: Any) -> str | None:
+    """Return the id that the front end gave the running cell, or None."""
+    parent = getattr(shell, "get_parent", None)
+    if parent is None:
+        return None
+    message = parent() or {}
+    found = message.get("metadata", {}).get("cellId")
+    return str(found) if found else None
