@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import weakref
 from typing import Any
 
 import numpy as np
@@ -156,3 +158,18 @@ def test_any_value_arrives_whatever_the_threshold(
     notebook["value"] = notebook["also"] = value
     captured = capture(notebook["f"], threshold=threshold)
     assert elsewhere.run(captured, pickle.dumps(())) == (value, value)
+
+
+def test_nothing_is_kept_alive_after_a_capture(notebook: Any) -> None:
+    notebook(
+        "import numpy as np\nX = np.zeros(100_000)\nsmall = np.zeros(10)\ndef f(): return X, small"
+    )
+    watched = [weakref.ref(notebook["X"]), weakref.ref(notebook["small"])]
+    captured = capture(notebook["f"])
+    gc.disable()  # reference counts alone must do
+    try:
+        del captured
+        notebook("del X, small")
+        assert [ref() for ref in watched] == [None, None]
+    finally:
+        gc.enable()

@@ -104,10 +104,13 @@ class _Nowhere(io.BytesIO):
 def _attempt(value: Any) -> Exception | None:
     """Return what pickling `value` fails with, or None."""
     buffers: list[pickle.PickleBuffer] = []  # out of band: they are not the problem
+    pickler = ValuePickler(_Nowhere(), Contents(), buffers.append)
     try:
-        ValuePickler(_Nowhere(), Contents(), buffers.append).dump(value)
+        pickler.dump(value)
     except Exception as error:
         return error
+    finally:
+        pickler.release()
     return None
 
 

@@ -40,10 +40,10 @@ def user_module(module: ModuleType) -> bool:
 def by_value(obj: FunctionType | type) -> bool:
     """Return whether a function or class travels as code rather than as a name to import."""
     name: str | None = obj.__module__
-    if name == "builtins" and isinstance(obj, type):
-        return False
     if name in _MAINS:
         return True
+    if name == "cloudpickle.cloudpickle" or (name == "builtins" and isinstance(obj, type)):
+        return False  # what every pickle is full of
     module = None if name is None else sys.modules.get(name)
     if module is not None and user_module(module):
         return True

@@ -93,6 +93,11 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         self._handlers: dict[type, Handler | None] = {}
         self._namespaces: dict[int, Any] = {}
 
+    def release(self) -> None:
+        """Let go of what was pickled now: the handlers are bound to this pickler, a cycle."""
+        self._handlers.clear()
+        self.clear_memo()
+
     def reducer_override(self, obj: Any) -> Any:
         """Reduce `obj`; called for everything but numbers, strings and plain containers."""
         kind = type(obj)
@@ -289,18 +294,20 @@ def dumps(
 ) -> tuple[bytes, Contents]:
     """Pickle `value`; `has_modules` is a guess that saves a second try when it is right."""
     contents = Contents()
-    with io.BytesIO() as file:
-        if shared:
-            pickler: ValuePickler = SharingPickler(file, contents, shared, buffer_callback)
-        else:
-            pickler = ValuePickler(file, contents, buffer_callback)
-        if has_modules:
-            pickler.dump(Call(operator.getitem, (value, _Fills()), 0))
-        else:
-            pickler.dump(value)
-        if has_modules or not (contents.modules or contents.imports):
-            return file.getvalue(), contents
-    raise ModulesFound
+    file = io.BytesIO()
+    if shared:
+        pickler: ValuePickler = SharingPickler(file, contents, shared, buffer_callback)
+    else:
+        pickler = ValuePickler(file, contents, buffer_callback)
+    if has_modules:
+        value = Call(operator.getitem, (value, _Fills()), 0)
+    try:
+        pickler.dump(value)
+    finally:
+        pickler.release()
+    if not has_modules and (contents.modules or contents.imports):
+        raise ModulesFound
+    return file.getvalue(), contents
 
 
 class ModulesFound(Exception):
