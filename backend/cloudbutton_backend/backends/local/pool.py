@@ -1,0 +1,480 @@
+"""The local backend: a pool of worker processes, driven without blocking.
+
+::
+
+    driver thread                                    worker process (one of n)
+    ─────────────                                    ─────────────────────────
+    submit ──▶ socket: header, small items  ───────▶ unpickle, run item by item
+           └─▶ shared segment: large items ·········▶ (mapped once, pages stay warm)
+    open_job ─▶ socket: function, once ────────────▶ load
+    put ──▶ anonymous file: large value ···········▶ (mapped read-only, unpickled once a job)
+    poll ◀── socket: small results, references ◀──── pack
+                   large results ··················▶ the job's result file, mapped by the reader
+    revoke ─▶ shared page ◀························▶ current item, what must not start
+    interrupt ─▶ SIGINT, soon SIGKILL
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from cloudbutton_backend.backends.local.cpus import thread_limits, usable_cpus
+from cloudbutton_backend.backends.local.process import Held, WorkerProcess, explain_death
+from cloudbutton_backend.backends.local.shared import Arena, Region, fill
+from cloudbutton_backend.backends.protocol import (
+    BackendDown,
+    BatchEnded,
+    Call,
+    Event,
+    JobSpec,
+    Limits,
+    Overdue,
+    Results,
+    Revoked,
+    WorkerDown,
+    WorkerUp,
+)
+from cloudbutton_backend.capture import Blob
+from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.worker import messages as m
+from cloudbutton_backend.worker import status
+from cloudbutton_backend.worker.frames import layout
+
+INLINE: Final = 64 * 1024
+"""Items larger than this travel through shared memory."""
+GRACE: Final = 0.3
+"""Seconds between a gentle interrupt and the end by force."""
+SETTLE: Final = 0.001
+"""Seconds after which a revocation is sure to be seen, see `worker.status`."""
+START_TIMEOUT: Final = 60.0
+MAX_WORKERS: Final = 256
+_CHECK: Final = 0.05
+"""Seconds between looks at time-outs and memory, while something is running."""
+
+
+class LocalBackend:
+    """Worker processes on this machine.
+
+    Parameters
+    ----------
+    workers
+        How many; None for as many as this process may use CPUs.
+    clock
+        Seconds that only go forward.
+    """
+
+    name = "local"
+
+    def __init__(
+        self, workers: int | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        if workers is not None and not 1 <= workers <= MAX_WORKERS:
+            raise UsageError(f"`workers` must be between 1 and {MAX_WORKERS}, not {workers}.")
+        self._size = workers or usable_cpus()
+        self._clock = clock
+        self._workers: dict[str, WorkerProcess] = {}
+        self._count = 0
+        self._selector = selectors.DefaultSelector()
+        self._alarm, self._bell = socket.socketpair()
+        self._alarm.setblocking(False)
+        self._bell.setblocking(False)
+        self._selector.register(self._alarm, selectors.EVENT_READ, None)
+        self._jobs: dict[str, JobSpec] = {}
+        self._arena = Arena()
+        self._blobs: OrderedDict[str, Region] = OrderedDict()
+        self._blob_lock = threading.Lock()
+        self._blob_bytes = 0
+        self._imported: list[str] = []
+        self._events: list[Event] = []
+        self._settling: list[tuple[float, WorkerProcess, int]] = []
+        self._failed_starts = 0
+        self._next_check = 0.0
+        self._closed = False
+        self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        up = sum(worker.up for worker in self._workers.values())
+        return f"<LocalBackend: {up} of {self._size} workers up>"
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            workers=self._size, can_revoke=True, can_limit_memory=sys.platform.startswith("linux")
+        )
+
+    # -- workers
+
+    def start(self) -> None:
+        while len(self._workers) < self._size and not self._closed:
+            self._start_worker()
+
+    def scale(self, workers: int) -> None:
+        """Have at least this many workers."""
+        self._size = max(self._size, min(workers, MAX_WORKERS))
+        self.start()
+
+    def _environment(self, base: dict[str, str]) -> dict[str, str]:
+        return {**base, **thread_limits(base, self._size)}
+
+    def _start_worker(self) -> None:
+        self._count += 1
+        try:
+            worker = WorkerProcess(f"local-{self._count}", self._environment(dict(os.environ)))
+        except OSError as error:
+            self._failed_starts += 1
+            self._events.append(BackendDown(f"no worker process can be started: {error}"))
+            return
+        worker.force_at = self._clock() + START_TIMEOUT
+        self._workers[worker.name] = worker
+        self._selector.register(worker.socket, selectors.EVENT_READ, worker)
+        if worker.pidfd >= 0:
+            self._selector.register(worker.pidfd, selectors.EVENT_READ, worker)
+        if self._imported:
+            worker.post(m.IMPORTS, (self._imported,))
+
+    def _bury(self, worker: WorkerProcess) -> None:
+        """Report a dead worker and start another if there is work."""
+        self._read(worker)  # what it sent before it died counts
+        self._selector.unregister(worker.socket)
+        if worker.pidfd >= 0:
+            self._selector.unregister(worker.pidfd)
+        del self._workers[worker.name]
+        self._settling = [entry for entry in self._settling if entry[1] is not worker]
+        code = worker.popen.returncode
+        cause = explain_death(code, worker.rusage_peak, worker.last_words())
+        where = worker.current() if worker.words[status.BUSY] else None
+        reason = worker.kill_reason or "died"
+        if reason == "memory" and where is not None:
+            limit = self._jobs[where[0].job_id].memory
+            cause = f"it used more memory than its limit of {limit} MiB; {cause.partition('; ')[2]}"
+        if not worker.up and worker.kill_reason is None:
+            self._failed_starts += 1
+        for held in worker.held.values():
+            if held.slot is not None:
+                self._arena.drop(held.slot)
+        batch = where[0].batch if where else next(iter(worker.held), None)
+        self._events.append(
+            WorkerDown(worker.name, cause, batch, where[1] if where else None, reason)
+        )
+        worker.dispose()
+        if self._failed_starts >= 3:
+            self._events.append(BackendDown(f"workers die while they start; the last one: {cause}"))
+            self._failed_starts = 0
+        elif not self._closed:
+            self.start()
+
+    # -- what is asked
+
+    def put(self, blob: Blob) -> None:
+        with self._blob_lock:
+            if blob.digest in self._blobs:
+                self._blobs.move_to_end(blob.digest)
+                return
+            pieces, length = layout(blob.parts)
+            region = Region(length)
+            fill(region, pieces)
+            self._blobs[blob.digest] = region
+            self._blob_bytes += region.nbytes
+
+    def _trim_blobs(self) -> None:
+        """Drop the blobs that were not used for longest, beyond a quarter of the memory."""
+        used = {blob.digest for spec in self._jobs.values() for blob in spec.blobs}
+        room = _memory() // 4
+        dropped: list[str] = []
+        with self._blob_lock:
+            for digest in list(self._blobs):
+                if self._blob_bytes <= room:
+                    break
+                if digest in used:
+                    continue
+                region = self._blobs.pop(digest)
+                self._blob_bytes -= region.nbytes
+                region.close()
+                dropped.append(digest)
+        if dropped:
+            for worker in self._workers.values():
+                worker.post(m.FORGET, ((), tuple(worker.blobs & set(dropped)), ()))
+                worker.blobs -= set(dropped)
+
+    def open_job(self, spec: JobSpec) -> None:
+        self._jobs[spec.id] = spec
+
+    def close_job(self, job_id: str) -> None:
+        self._jobs.pop(job_id, None)
+        for worker in self._workers.values():
+            if job_id in worker.jobs:
+                worker.jobs.discard(job_id)
+                worker.post(m.FORGET, ((job_id,), (), ()))
+        self._trim_blobs()
+
+    def warm(self, modules: Sequence[str]) -> None:
+        fresh = [name for name in modules if name not in self._imported]
+        self._imported += fresh
+        if fresh:
+            for worker in self._workers.values():
+                worker.post(m.IMPORTS, (fresh,))
+
+    def _introduce(self, worker: WorkerProcess, spec: JobSpec) -> None:
+        """Tell a worker of a job, before its first batch of it."""
+        for blob in spec.blobs:
+            if blob.digest not in worker.blobs:
+                region = self._blobs[blob.digest]
+                worker.post(m.BLOB, (blob.digest, region.nbytes, region.tag), (), region.fds)
+                worker.blobs.add(blob.digest)
+        environment = self._environment(spec.environment)
+        new_environment = environment if environment != worker.environment else None
+        new_path = spec.path if spec.path != worker.path else None
+        worker.environment, worker.path = environment, spec.path
+        meta = (
+            spec.id,
+            spec.seed,
+            spec.guard,
+            f"{spec.results}.{worker.name}-{worker.pid}.seg",
+            spec.timeout is not None,
+            spec.cwd,
+            new_environment,
+            new_path,
+            spec.displays,
+            bool(spec.extra.get("stop_on_error")),
+        )
+        worker.post(m.JOB, meta, (spec.payload,))
+        worker.jobs.add(spec.id)
+
+    def submit(self, call: Call) -> None:
+        worker = self._workers.get(call.worker)
+        if worker is None:  # it died since; its WorkerDown, on the way, covers this batch too
+            return
+        if call.job_id not in worker.jobs:
+            self._introduce(worker, self._jobs[call.job_id])
+        pieces, length = layout(call.parts)
+        slot = place = None
+        if length > INLINE:
+            slot, region = self._arena.take(length)
+            region.write(0, pieces)
+            if slot not in worker.segments:
+                worker.post(m.SEGMENT, (slot, region.nbytes, region.tag), (), region.fds)
+                worker.segments.add(slot)
+            place, pieces = (slot, 0, length), []
+        held = Held(call.batch, call.job_id, worker.next_ordinal, call.first, call.count, slot)
+        worker.next_ordinal += call.count
+        worker.held[call.batch] = held
+        meta = (call.batch, call.job_id, held.base, call.first, call.count, place)
+        worker.post(m.BATCH, meta, pieces)
+
+    def revoke(self, worker: str, keep: int) -> None:
+        process = self._workers.get(worker)
+        if process is None or not process.held:
+            return
+        ordinal = process.words[status.CURRENT]
+        oldest = min(held.base for held in process.held.values())
+        begun = ordinal + 1 if ordinal != status.NEVER and ordinal >= oldest else oldest
+        self._forbid(process, begun + keep)
+
+    def _forbid(self, worker: WorkerProcess, low: int) -> None:
+        status.revoke(worker.words, low, worker.next_ordinal)
+        self._settling.append((self._clock() + SETTLE, worker, low))
+
+    def _settle(self, worker: WorkerProcess, low: int) -> None:
+        """Report what a revocation, now surely seen, took back."""
+        ordinal = worker.words[status.CURRENT]
+        if ordinal != status.NEVER:
+            low = max(low, ordinal + 1)
+        for held in worker.held.values():
+            start = max(low, held.base)
+            if start < held.base + held.count:
+                first = held.first + start - held.base
+                self._events.append(
+                    Revoked(worker.name, held.batch, first, held.first + held.count)
+                )
+                held.count = start - held.base
+
+    def interrupt(self, worker: str, job_id: str) -> None:
+        process = self._workers.get(worker)
+        if process is None:
+            return
+        mine = [held for held in process.held.values() if held.job_id == job_id]
+        if not mine:
+            return
+        where = process.current()
+        running = where is not None and where[0].job_id == job_id
+        low = process.words[status.CURRENT] if running else min(held.base for held in mine)
+        self._forbid(process, low)
+        if running:
+            process.interrupt()
+            if process.force_at is None:
+                process.force_at = self._clock() + GRACE
+
+    def kill(self, worker: str, reason: str) -> None:
+        process = self._workers.get(worker)
+        if process is not None:
+            process.kill(reason)
+
+    # -- what happens
+
+    def poll(self, timeout: float | None) -> Iterable[Event]:
+        if not self._events:
+            for key, mask in self._selector.select(self._patience(timeout)):
+                worker: WorkerProcess | None = key.data
+                if worker is None:
+                    self._silence()
+                elif key.fileobj is worker.socket:
+                    if mask & selectors.EVENT_WRITE:
+                        worker.flush()
+                    if mask & selectors.EVENT_READ:
+                        self._read(worker)
+        now = self._clock()
+        if self._settling and self._settling[0][0] <= now:
+            due = [entry for entry in self._settling if entry[0] <= now]
+            self._settling = [entry for entry in self._settling if entry[0] > now]
+            for _, worker, low in due:
+                self._settle(worker, low)
+        self._look_after(now)
+        events, self._events = self._events, []
+        return events
+
+    def _patience(self, timeout: float | None) -> float | None:
+        """Return how long to wait: until something of our own is due, or as asked."""
+        waits = [] if timeout is None else [timeout]
+        now = self._clock()
+        waits += [entry[0] - now for entry in self._settling]
+        for worker in self._workers.values():
+            if worker.force_at is not None:
+                waits.append(worker.force_at - now)
+            if worker.hung_up:
+                waits.append(0.001)
+        if self._watching():
+            waits.append(_CHECK)
+        elif any(worker.pidfd < 0 for worker in self._workers.values()):
+            waits.append(0.5)
+        return max(0.0, min(waits)) if waits else None
+
+    def _watching(self) -> bool:
+        return any(
+            spec.timeout is not None or spec.memory is not None for spec in self._jobs.values()
+        ) and any(worker.held for worker in self._workers.values())
+
+    def _silence(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._alarm.recv(4096):
+                pass
+
+    def _read(self, worker: WorkerProcess) -> None:
+        for kind, meta, body, _fds in worker.read():
+            if kind == m.RESULTS:
+                batch, first, count, info, place, length = meta
+                path, offset = place if place is not None else (None, 0)
+                payload = body if place is None else None
+                self._events.append(
+                    Results(worker.name, batch, first, count, info, payload, path, offset, length)
+                )
+            elif kind == m.ENDED:
+                self._end_batch(worker, *meta)
+            elif kind == m.READY:
+                worker.up, worker.force_at = True, None
+                self._failed_starts = 0
+                self._events.append(WorkerUp(worker.name))
+
+    def _end_batch(
+        self,
+        worker: WorkerProcess,
+        batch: int,
+        ran: int,
+        revoked: bool,
+        kept: bool,
+        unreadable: bool,
+    ) -> None:
+        held = worker.held.pop(batch)
+        if held.slot is not None:
+            if kept:
+                self._arena.drop(held.slot)
+                self._forget_segment(held.slot)
+            elif not self._arena.give_back(held.slot):
+                self._forget_segment(held.slot)
+        if not any(other.job_id == held.job_id for other in worker.held.values()):
+            worker.force_at = None
+        del revoked  # what was taken back is reported when it has settled
+        self._events.append(BatchEnded(worker.name, batch, ran, unreadable))
+
+    def _forget_segment(self, number: int) -> None:
+        for worker in self._workers.values():
+            if number in worker.segments:
+                worker.segments.discard(number)
+                worker.post(m.FORGET, ((), (), (number,)))
+
+    def _look_after(self, now: float) -> None:
+        """Bury the dead, end the stubborn, watch time and memory."""
+        checking = now >= self._next_check and self._watching()
+        if checking:
+            self._next_check = now + _CHECK
+        for worker in list(self._workers.values()):
+            if worker.force_at is not None and now >= worker.force_at:
+                worker.force_at = None
+                worker.kill("died" if not worker.up else "killed")
+            if checking and worker.held:
+                self._check_item(worker)
+            if worker.reap():
+                self._bury(worker)
+                continue
+            mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.wants_to_write else 0)
+            if worker.hung_up:
+                continue
+            if self._selector.get_key(worker.socket).events != mask:
+                self._selector.modify(worker.socket, mask, worker)
+
+    def _check_item(self, worker: WorkerProcess) -> None:
+        where = worker.current()
+        if where is None or not worker.words[status.BUSY]:
+            return
+        held, item = where
+        spec = self._jobs.get(held.job_id)
+        if spec is None:
+            return
+        if spec.timeout is not None and worker.overdue != worker.words[status.CURRENT]:
+            since = worker.words[status.SINCE]
+            if since and (time.monotonic_ns() - since) / 1e9 > spec.timeout:
+                worker.overdue = worker.words[status.CURRENT]
+                self._events.append(Overdue(worker.name, held.batch, item))
+        if spec.memory is not None and worker.memory() > spec.memory << 20:
+            worker.kill("memory")
+
+    def wake(self) -> None:
+        with contextlib.suppress(OSError):
+            self._bell.send(b"!")
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if os.getpid() != self._pid:
+            return  # a forked child of the kernel: the workers are not its own
+        for worker in self._workers.values():
+            worker.kill("killed")
+        for worker in self._workers.values():
+            with contextlib.suppress(Exception):
+                worker.popen.wait(5)
+            worker.dispose()
+        self._workers.clear()
+        self._selector.close()
+        self._alarm.close()
+        self._bell.close()
+        self._arena.close()
+        for region in self._blobs.values():
+            region.close()
+        self._blobs.clear()
+
+
+def _memory() -> int:
+    """Return the machine's memory in bytes, or a careful guess."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 8 << 30

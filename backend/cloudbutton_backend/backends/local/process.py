@@ -1,0 +1,289 @@
+"""One worker process seen from the kernel: started, written to, read from, and its death explained."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cloudbutton_backend.backends.local.shared import Region
+from cloudbutton_backend.worker import status
+from cloudbutton_backend.worker.frames import Buffer, Decoder, encode, receive, send_some
+
+_BOOT = (
+    "import sys; sys.path[:] = {path!r}; from cloudbutton_backend.worker.main import main; "
+    "main(sys.argv[1])"
+)
+
+
+@dataclass(slots=True)
+class Held:
+    """A batch that a worker holds."""
+
+    batch: int
+    job_id: str
+    base: int
+    """Ordinal of its first item, see `worker.status`."""
+    first: int
+    count: int
+    slot: int | None
+    """Number of the segment with its items."""
+
+
+def _needs_site() -> bool:
+    """Whether import hooks of editable installs are in use, which only `site` sets up."""
+    return any("__editable__" in type(finder).__module__ for finder in sys.meta_path) or any(
+        "__editable__" in getattr(finder, "__module__", "") for finder in sys.meta_path
+    )
+
+
+def _command(config: dict[str, Any]) -> list[str]:
+    # What shadows the standard library in the notebook's folder must not do so while we start.
+    own = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+    path = [*own, *(entry for entry in sys.path if entry not in own)]
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    site = [] if _needs_site() else ["-S"]
+    return [sys.executable, *flags, *site, "-c", _BOOT.format(path=path), json.dumps(config)]
+
+
+class WorkerProcess:
+    """A worker, from its start to the explanation of its end."""
+
+    def __init__(self, name: str, environment: dict[str, str]) -> None:
+        self.name = name
+        self.page = Region(status.SIZE)
+        self.words = status.view(self.page.map)
+        status.reset(self.words)
+        self.tail = Region(mmap.PAGESIZE)
+        if self.tail.fd >= 0:
+            os.ftruncate(self.tail.fd, 0)
+        ours, theirs = socket.socketpair()
+        self.socket = ours
+        ours.setblocking(False)
+        config: dict[str, Any] = {"prefix": (sys.prefix, sys.exec_prefix)}
+        options: dict[str, Any] = {}
+        lifeline_end = -1
+        self._lifeline = -1
+        if sys.platform == "win32":
+            config |= {"share": True, "page": self.page.tag}
+            options = {
+                "stdin": subprocess.PIPE,
+                "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP,
+            }
+        else:
+            lifeline_end, self._lifeline = os.pipe()
+            tail = os.dup(self.tail.fd)
+            page = os.dup(self.page.fd)
+            fds = (theirs.fileno(), page, lifeline_end, tail)
+            config |= {"socket": fds[0], "page": fds[1], "lifeline": fds[2], "tail": fds[3]}
+            options = {"stdin": subprocess.DEVNULL, "pass_fds": fds, "start_new_session": True}
+        try:
+            self.popen = subprocess.Popen(
+                _command(config),
+                env=environment,
+                stdout=None if self.tail.fd < 0 else self.tail.fd,
+                stderr=None if self.tail.fd < 0 else self.tail.fd,
+                **options,
+            )
+            if sys.platform == "win32":
+                assert self.popen.stdin is not None
+                self.popen.stdin.write(theirs.share(self.popen.pid).hex().encode() + b"\n")
+                self.popen.stdin.close()
+        finally:
+            theirs.close()
+            if lifeline_end >= 0:
+                for fd in (lifeline_end, tail, page):
+                    os.close(fd)
+        self.pid = self.popen.pid
+        self.pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
+        self.up = False
+        self.hung_up = False
+        """Its socket has closed, which its death follows."""
+        self.held: dict[int, Held] = {}
+        self.next_ordinal = 0
+        self.jobs: set[str] = set()
+        self.blobs: set[str] = set()
+        self.segments: set[int] = set()
+        self.path: tuple[str, ...] | None = None
+        self.environment: dict[str, str] | None = None
+        self.kill_reason: str | None = None
+        self.force_at: float | None = None
+        """When to kill it if it has not stopped by then."""
+        self.overdue: int = -1
+        self.rusage_peak = 0
+        self._decoder = Decoder()
+        self._outbox: deque[tuple[memoryview, Sequence[int]]] = deque()
+
+    # -- talking
+
+    def post(
+        self, kind: int, meta: Any, body: Sequence[Buffer] = (), fds: Sequence[int] = ()
+    ) -> None:
+        """Queue a message and send what the socket takes now."""
+        idle = not self._outbox
+        pieces = encode(kind, meta, body, len(fds))
+        for number, piece in enumerate(pieces):
+            if len(piece):
+                self._outbox.append((memoryview(piece), fds if number == 0 else ()))
+        if idle:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket takes now; what a dead worker cannot take is dropped with it."""
+        outbox = self._outbox
+        while outbox:
+            view, fds = outbox[0]
+            try:
+                sent = send_some(self.socket, view, fds)
+            except BlockingIOError:
+                return
+            except OSError:
+                outbox.clear()
+                self.hung_up = True
+                return
+            if sent == len(view):
+                outbox.popleft()
+            else:
+                outbox[0] = (view[sent:], ())
+
+    @property
+    def wants_to_write(self) -> bool:
+        return bool(self._outbox)
+
+    def read(self) -> list[tuple[int, Any, bytes, list[int]]]:
+        """Return the messages that have arrived."""
+        messages: list[tuple[int, Any, bytes, list[int]]] = []
+        while not self.hung_up:
+            try:
+                data = receive(self.socket, self._decoder)
+            except BlockingIOError:
+                break
+            except OSError:
+                self.hung_up = True
+                break
+            if not data:
+                self.hung_up = True
+                break
+            messages += self._decoder.feed(data)
+            if len(data) < 1 << 17:
+                break
+        return messages
+
+    # -- where it is
+
+    def current(self) -> tuple[Held, int] | None:
+        """Return the batch and item it runs or ran last, None if that is not known."""
+        ordinal = self.words[status.CURRENT]
+        for held in self.held.values():
+            if held.base <= ordinal < held.base + held.count:
+                return held, held.first + ordinal - held.base
+        return None
+
+    def memory(self) -> int:
+        """Return the bytes of memory it alone uses now, 0 where that cannot be told."""
+        try:
+            with open(f"/proc/{self.pid}/statm") as file:
+                _size, resident, shared, *_ = map(int, file.read().split())
+        except (OSError, ValueError):
+            return 0
+        return (resident - shared) * mmap.PAGESIZE
+
+    # -- its end
+
+    def interrupt(self) -> None:
+        """Ask it to drop the item it runs, if that item is revoked."""
+        if sys.platform == "win32":
+            self.kill("killed")
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGINT)
+
+    def kill(self, reason: str) -> None:
+        """End it and what it started, now."""
+        self.kill_reason = self.kill_reason or reason
+        if self.popen.returncode is not None:
+            return
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self.popen.kill() if self.popen.returncode is None else None
+
+    def reap(self) -> bool:
+        """Return whether it has ended, taking note of how."""
+        if self.popen.returncode is not None:
+            return True
+        if not hasattr(os, "wait4"):
+            return self.popen.poll() is not None
+        try:
+            pid, wait_status, usage = os.wait4(self.pid, os.WNOHANG)
+        except ChildProcessError:  # somebody else in this process reaped it
+            self.popen.returncode = -256
+            return True
+        if pid == 0:
+            return False
+        scale = 1 if sys.platform == "darwin" else 1024
+        self.rusage_peak = usage.ru_maxrss * scale
+        self.popen.returncode = os.waitstatus_to_exitcode(wait_status)
+        return True
+
+    def last_words(self) -> str:
+        """Return the end of what C code printed, for the message about its death."""
+        if self.tail.fd < 0:
+            return ""
+        size = os.fstat(self.tail.fd).st_size
+        data = os.pread(self.tail.fd, 4000, max(0, size - 4000))
+        return data.decode("utf-8", "replace").strip()
+
+    def dispose(self) -> None:
+        """Release what belongs to a dead worker."""
+        if hasattr(os, "killpg"):  # what its tasks forked off
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self.socket.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+        self.words.release()
+        self.page.close()
+        self.tail.close()
+
+
+def explain_death(returncode: int, peak: int, words: str) -> str:
+    """Return what a person wants to know of a dead worker: how, why, how large."""
+    if returncode == -256:
+        text = "it ended, and something else in this process collected its exit code"
+    elif returncode >= 0:
+        text = f"it exited with code {returncode}"
+        if returncode in (0, 1, 2):
+            text += " (code in the task ended the process: `os._exit`, or a library did)"
+    else:
+        try:
+            name = signal.Signals(-returncode).name
+        except ValueError:
+            name = "unknown signal"
+        text = f"killed by signal {-returncode} ({name})"
+        text += {
+            "SIGKILL": ", often the system running out of memory",
+            "SIGSEGV": ", a crash in compiled code or endless recursion in it",
+            "SIGABRT": ", compiled code gave up",
+            "SIGBUS": ", a mapped file shrank or the disk is full",
+            "SIGILL": ", a library built for another processor",
+        }.get(name, "")
+    if peak:
+        text += f"; its memory peaked at {peak / 1e6:,.0f} MB"
+    if words:
+        lines = [line for line in words.splitlines() if line.strip()]
+        text += "\nits last words:\n  " + "\n  ".join(lines[-12:])
+    return text

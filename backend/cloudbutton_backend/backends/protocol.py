@@ -1,0 +1,199 @@
+"""What a backend can do, what it is asked, and what it reports. Structural: nothing to inherit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Union
+
+from cloudbutton_backend.capture import Blob
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a backend can honour. Plans stay inside it; nothing probes at run time."""
+
+    workers: int
+    """Most workers at one time."""
+    batch_seconds: float = 0.02
+    """Work worth sending in one go."""
+    queue_depth: int = 2
+    """Batches that one worker may hold at a time."""
+    can_revoke: bool = False
+    """Whether items that were sent but not begun can be taken back."""
+    can_duplicate: bool = False
+    """Whether a straggler may be run twice at no harm: another machine, work that can be killed."""
+    can_limit_memory: bool = False
+    lost_attempts: int = 3
+    """How often an item may take its worker down before it fails alone."""
+    retry_delay: float = 0.0
+    """Seconds before the first repetition after an infrastructure failure; doubles, with jitter."""
+    dollars_per_second: float = 0.0
+    """Price of one busy worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """What every worker of a job must have before its first item."""
+
+    id: str
+    payload: bytes
+    """The captured function."""
+    blobs: tuple[Blob, ...]
+    seed: int
+    guard: str
+    timeout: float | None
+    memory: int | None
+    """MiB that one worker may use."""
+    results: str
+    """Prefix of the job's result files."""
+    cwd: str
+    environment: dict[str, str]
+    path: tuple[str, ...]
+    displays: bool
+    """Whether the code may use IPython's `display`."""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A batch of consecutive items for one worker."""
+
+    batch: int
+    job_id: str
+    worker: str
+    first: int
+    count: int
+    parts: Sequence[Any]
+    """The pickled items and their out-of-band buffers."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUp:
+    """A worker can take work."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDown:
+    """A worker is gone, and what it held with it."""
+
+    worker: str
+    cause: str
+    """For the user: exit code or signal, likely reason, memory peak."""
+    batch: int | None = None
+    """The batch it was running, if that is known."""
+    item: int | None = None
+    """The item it was running, if that is known."""
+    reason: str = "died"
+    """died | killed (we ended it to cancel) | timeout | memory"""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Consecutive items of a batch have run."""
+
+    worker: str
+    batch: int
+    first: int
+    count: int
+    meta: dict[str, Any]
+    """See `worker.runner`: seconds, errors, outputs, …"""
+    payload: bytes | None
+    """The packed values, or None when they are in a result file."""
+    path: str | None
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnded:
+    """A worker is through with a batch; items that it did not run were revoked or unreadable."""
+
+    worker: str
+    batch: int
+    ran: int
+    unreadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Items ``[first, stop)`` of a batch will not be run by the worker that holds it."""
+
+    worker: str
+    batch: int
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """An item has been running for longer than its job's time-out."""
+
+    worker: str
+    batch: int
+    item: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackendDown:
+    """The backend as a whole cannot go on."""
+
+    cause: str
+
+
+Event = Union[WorkerUp, WorkerDown, Results, BatchEnded, Revoked, Overdue, BackendDown]
+
+
+class Backend(Protocol):
+    """A place where calls run.
+
+    All methods but `put` and `wake` are called from the driver's thread. None of them blocks but
+    `poll`, which waits for at most the time it is given.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def start(self) -> None:
+        """Begin bringing workers up; `WorkerUp` tells when each is there."""
+
+    def put(self, blob: Blob) -> None:
+        """Take a large value, once. Called from the user's thread, before the job is opened."""
+
+    def scale(self, workers: int) -> None:
+        """Have at least this many workers, as far as the limits allow."""
+
+    def open_job(self, spec: JobSpec) -> None: ...
+
+    def submit(self, call: Call) -> None: ...
+
+    def revoke(self, worker: str, keep: int) -> None:
+        """Take back the items that `worker` has not begun, but for the next `keep`.
+
+        Answered by `Revoked` for each batch concerned.
+        """
+
+    def interrupt(self, worker: str, job_id: str) -> None:
+        """Stop what `worker` does for a job, gently and soon by force. `BatchEnded` or `WorkerDown` follows."""
+
+    def kill(self, worker: str, reason: str) -> None:
+        """End a worker now; `WorkerDown` follows. Safe to repeat."""
+
+    def close_job(self, job_id: str) -> None: ...
+
+    def warm(self, modules: Sequence[str]) -> None:
+        """Import modules in idle workers, ahead of their use."""
+
+    def poll(self, timeout: float | None) -> Iterable[Event]:
+        """Wait for events, for at most `timeout` seconds."""
+
+    def wake(self) -> None:
+        """Make `poll` return soon. Safe from any thread."""
+
+    def close(self) -> None:
+        """End all workers. Safe to repeat."""

@@ -1,0 +1,88 @@
+"""What the dispatcher wants done. Frozen values; the driver carries them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union
+
+from cloudbutton_backend.backends.protocol import Results
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Send items ``[first, first + count)`` to a worker."""
+
+    worker: str
+    batch: int
+    job_id: str
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Take back what a worker has not begun, but for the next `keep` items."""
+
+    worker: str
+    keep: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Stop what a worker does for a job."""
+
+    worker: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End a worker."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Record and announce the results of consecutive items, but for those in `skip`."""
+
+    job_id: str
+    results: Results
+    skip: frozenset[int] = frozenset()
+    """Items that have a result already, or will be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailItem:
+    """An item will not be tried again; its worker died or it ran too long."""
+
+    job_id: str
+    index: int
+    kind: str
+    """lost | timeout"""
+    cause: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLost:
+    """For the record: a batch ended with its worker."""
+
+    job_id: str
+    batch: int
+    worker: str
+    first: int
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A job has ended by this step of its life cycle: finish, fail or stopped."""
+
+    job_id: str
+    step: str
+
+
+Action = Union[Submit, Revoke, Interrupt, Kill, Accept, FailItem, BatchLost, Finish]

@@ -1,0 +1,66 @@
+"""How many items to send in one go: pure arithmetic over measured durations."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+GROWTH: Final = 4
+"""A batch is at most this many times as long as the longest before it."""
+TAIL_SHARE: Final = 2
+"""Towards the end, one batch is at most 1/(TAIL_SHARE × workers) of what is left …"""
+TAIL_SECONDS: Final = 0.001
+"""… but worth at least this much work."""
+MAX_ITEMS: Final = 65_536
+
+
+class Sizer:
+    """Learns how long items take, and sizes batches accordingly.
+
+    The mean is taken over the batches so far, each counting half as much as the next one, so that a
+    slow first item (imports, cold caches) is soon forgotten.
+    """
+
+    __slots__ = ("_items", "_largest", "_seconds", "batch_seconds")
+
+    def __init__(self, batch_seconds: float) -> None:
+        self.batch_seconds = batch_seconds
+        self._seconds = 0.0
+        self._items = 0.0
+        self._largest = 0
+
+    def learn(self, items: int, seconds: float) -> None:
+        """Take note that `items` took `seconds` in a worker."""
+        self._seconds = self._seconds / 2 + seconds
+        self._items = self._items / 2 + items
+        self._largest = max(self._largest, items)
+
+    @property
+    def mean(self) -> float | None:
+        """Seconds that an item takes, None before the first has ended."""
+        return self._seconds / self._items if self._items else None
+
+    def size(self, left: int | None, workers: int) -> int:
+        """Return how many items the next batch should have.
+
+        Parameters
+        ----------
+        left
+            Items that have not been sent; None when not known.
+        workers
+            Workers that share them.
+        """
+        mean = self.mean
+        if mean is None:
+            return 1
+        mean = max(mean, 1e-9)
+        size = min(self.batch_seconds / mean, self._largest * GROWTH, MAX_ITEMS)
+        if left is not None:
+            share = max(left / (TAIL_SHARE * max(1, workers)), TAIL_SECONDS / mean)
+            size = min(size, share)
+        return max(1, math.floor(size))
+
+    def is_quick(self) -> bool:
+        """Whether items are short enough that a worker should have its next batch at hand."""
+        mean = self.mean
+        return mean is not None and mean < self.batch_seconds / 2

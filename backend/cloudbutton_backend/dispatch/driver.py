@@ -1,0 +1,316 @@
+"""Carries out what the dispatcher decides: one thread between a backend and the jobs on it."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from cloudbutton_backend.backends.protocol import (
+    Backend,
+    BackendDown,
+    BatchEnded,
+    Call,
+    Event,
+    JobSpec,
+    Results,
+)
+from cloudbutton_backend.capture import dump_items
+from cloudbutton_backend.dispatch.actions import (
+    Accept,
+    Action,
+    BatchLost,
+    FailItem,
+    Finish,
+    Interrupt,
+    Kill,
+    Revoke,
+    Submit,
+)
+from cloudbutton_backend.dispatch.job_state import Plan
+from cloudbutton_backend.dispatch.machine import Machine
+from cloudbutton_backend.dispatch.source import Source
+from cloudbutton_backend.worker import failures
+
+_LOG: Final = logging.getLogger(__name__)
+_LOOKAHEAD: Final = 4
+"""Batches per worker for which a stream's items are pulled ahead."""
+
+
+class Listener(Protocol):
+    """The job as the driver sees it. Called on the driver's thread; must not block."""
+
+    source: Source
+
+    def on_accept(self, results: Results, skip: frozenset[int]) -> None: ...
+
+    def on_fail_item(self, index: int, kind: str, cause: str, attempts: int) -> None: ...
+
+    def on_batch_lost(self, lost: BatchLost) -> None: ...
+
+    def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None: ...
+
+    def on_finish(self, step: str) -> None: ...
+
+    def on_broken(self, error: BaseException) -> None:
+        """The job cannot go on; what has ended is kept."""
+
+
+class Driver:
+    """Runs the jobs of one backend.
+
+    Parameters
+    ----------
+    backend
+        Used from this driver's thread only, but for `put` and `wake`.
+    clock
+        Seconds that only go forward.
+    """
+
+    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.backend = backend
+        self._clock = clock
+        self._machine = Machine(backend.limits)
+        self._jobs: dict[str, Listener] = {}
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._thread: threading.Thread | None = None
+        self._start_lock = threading.Lock()
+        self._stopping = False
+        self.broken: str | None = None
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_alive else "idle"
+        return f"<Driver of {self.backend!r}, {state}, {len(self._jobs)} jobs>"
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def workers_up(self) -> int:
+        return self._machine.n_workers
+
+    # -- from any thread
+
+    def start(self) -> None:
+        """Bring the backend up, in the background. Safe to repeat."""
+        with self._start_lock:
+            if self._thread is None:
+                name = f"cloudbutton-{self.backend.name}"
+                self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+                self._thread.start()
+
+    def call(self, act: Callable[[], None]) -> None:
+        """Have `act` run on the driver's thread."""
+        self._inbox.append(act)
+        self.backend.wake()
+
+    def open(self, spec: JobSpec, plan: Plan, listener: Listener) -> None:
+        """Begin a job."""
+        for blob in spec.blobs:
+            self.backend.put(blob)
+        self.start()
+
+        def act() -> None:
+            self._jobs[spec.id] = listener
+            self.backend.open_job(spec)
+            if plan.workers is not None:
+                self.backend.scale(plan.workers)
+            self._machine.open(plan, self._clock())
+
+        self.call(act)
+
+    def supply(self, job_id: str, ready: int, ended: bool) -> None:
+        """More items of a job are at hand."""
+        self.call(lambda: self._machine.supply(job_id, ready, ended, self._clock()))
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job. Safe to repeat."""
+        self.call(lambda: self._machine.cancel(job_id, self._clock()))
+
+    def retry(self, spec: JobSpec, listener: Listener) -> None:
+        """Run again what failed or never ran in a job that has ended."""
+
+        def act() -> None:
+            self._jobs[spec.id] = listener
+            self.backend.open_job(spec)
+            self._machine.retry(spec.id, self._clock())
+
+        self.call(act)
+
+    def forget(self, job_id: str) -> None:
+        """Drop what is kept of an ended job for retrying it."""
+        self.call(lambda: self._machine.forget(job_id))
+
+    def break_job(self, job_id: str, error: BaseException) -> None:
+        """A job cannot go on."""
+
+        def act() -> None:
+            listener = self._jobs.get(job_id)
+            if listener is not None:
+                listener.on_broken(error)
+                self._machine.cancel(job_id, self._clock())
+
+        self.call(act)
+
+    def warm(self, modules: Sequence[str]) -> None:
+        """Import modules in the workers, ahead of their use."""
+        self.call(lambda: self.backend.warm(modules))
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the workers and the thread. Safe to repeat."""
+        with self._start_lock:
+            thread, self._stopping = self._thread, True
+        self.backend.wake()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            self.backend.start()
+            while not self._stopping:
+                self._turn()
+        except BaseException as error:  # a bug of ours must not leave anybody waiting
+            self.broken = f"{type(error).__name__}: {error}"
+            _LOG.exception("the driver of %s stopped", self.backend.name)
+            for listener in list(self._jobs.values()):
+                listener.on_broken(error)
+                listener.on_finish("fail")
+        finally:
+            self.backend.close()
+
+    def _turn(self) -> None:
+        """Wait for something to happen, and deal with it."""
+        wake = self._machine.next_wake()
+        patience = 0.0 if self._inbox else None
+        if wake is not None and patience is None:
+            patience = max(0.0, wake - self._clock())
+        events = list(self.backend.poll(patience))
+        while self._inbox:
+            self._inbox.popleft()()
+        down = [event for event in events if isinstance(event, BackendDown)]
+        if events:
+            self._machine.handle(events, self._clock())
+        elif wake is not None:
+            self._machine.tick(self._clock())
+        touched: set[str] = set()
+        self._act(touched)
+        for job_id in touched:
+            self._show(job_id)
+        if down:
+            self._give_up(down[-1].cause)
+
+    def _act(self, touched: set[str]) -> None:
+        actions = self._machine.drain()
+        while actions:
+            feedback: list[Event] = []
+            for action in actions:
+                self._carry_out(action, feedback, touched)
+            if feedback:
+                self._machine.handle(feedback, self._clock())
+            actions = self._machine.drain()
+
+    def _carry_out(self, action: Action, feedback: list[Event], touched: set[str]) -> None:
+        if isinstance(action, Submit):
+            touched.add(action.job_id)
+            self._submit(action, feedback)
+        elif isinstance(action, Accept):
+            touched.add(action.job_id)
+            results = action.results
+            listener = self._jobs[action.job_id]
+            listener.on_accept(results, action.skip)
+            if not action.skip:
+                listener.source.release(results.first, results.count)
+        elif isinstance(action, Revoke):
+            self.backend.revoke(action.worker, action.keep)
+        elif isinstance(action, Interrupt):
+            self.backend.interrupt(action.worker, action.job_id)
+        elif isinstance(action, Kill):
+            self.backend.kill(action.worker, action.reason)
+        elif isinstance(action, FailItem):
+            touched.add(action.job_id)
+            listener = self._jobs[action.job_id]
+            listener.on_fail_item(action.index, action.kind, action.cause, action.attempts)
+        elif isinstance(action, BatchLost):
+            self._jobs[action.job_id].on_batch_lost(action)
+        elif isinstance(action, Finish):
+            touched.discard(action.job_id)
+            self._show(action.job_id)
+            self.backend.close_job(action.job_id)
+            listener = self._jobs.pop(action.job_id)
+            listener.source.close()
+            listener.on_finish(action.step)
+
+    def _submit(self, action: Submit, feedback: list[Event]) -> None:
+        source = self._jobs[action.job_id].source
+        try:
+            items = source.items(action.first, action.count)
+            if isinstance(items, range):
+                parts: list[Any] = [pickle.dumps(items, 5)]
+            else:
+                parts = dump_items(items)
+        except Exception as error:
+            self._refuse(action, error, feedback)
+            return
+        self.backend.submit(
+            Call(action.batch, action.job_id, action.worker, action.first, action.count, parts)
+        )
+
+    def _refuse(self, action: Submit, error: Exception, feedback: list[Event]) -> None:
+        """An item cannot travel: find out which, and fail it alone."""
+        if action.count == 1:
+            packed = failures.describe(error, None, __file__)
+            packed["kind"] = "item"
+            packed["item"] = self._jobs[action.job_id].source.describe(action.first)
+            meta = {"t": time.time(), "dt": 0.0, "errors": {0: packed}}
+            payload = b"".join(bytes(piece) for piece in _NOTHING)
+            feedback.append(
+                Results(
+                    action.worker,
+                    action.batch,
+                    action.first,
+                    1,
+                    meta,
+                    payload,
+                    None,
+                    0,
+                    len(payload),
+                )
+            )
+        feedback.append(BatchEnded(action.worker, action.batch, 0, action.count > 1))
+
+    def _show(self, job_id: str) -> None:
+        """Tell a job how it stands, and pull more of its items if it is a stream."""
+        job = self._machine.jobs.get(job_id)
+        listener = self._jobs.get(job_id)
+        if job is None or listener is None:
+            return
+        running = sum(flight.stop - flight.next for flight in job.flights.values())
+        workers = self._machine.workers_of(job_id)
+        listener.on_running(running, workers, job.retried, job.sizer.mean)
+        if not job.ended:
+            ahead = job.sizer.size(None, 1) * max(1, self._machine.n_workers) * _LOOKAHEAD
+            listener.source.want(job.fresh + ahead)
+
+    def _give_up(self, cause: str) -> None:
+        from cloudbutton_backend.errors import BackendError
+
+        for job_id, listener in list(self._jobs.items()):
+            listener.on_broken(BackendError(f"The {self.backend.name} backend is down: {cause}"))
+            self._machine.cancel(job_id, self._clock())
+        self._act(set())
+
+
+def _nothing() -> list[Any]:
+    from cloudbutton_backend.worker.frames import layout
+
+    return layout([pickle.dumps([None], 5)])[0]
+
+
+_NOTHING: Final = _nothing()

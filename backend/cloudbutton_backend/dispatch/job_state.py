@@ -1,0 +1,181 @@
+"""What the dispatcher knows of one job: which items wait, run, and have ended."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import Final
+
+from cloudbutton_backend.dispatch.batching import Sizer
+from cloudbutton_backend.jobs import JobState
+
+PENDING: Final = 0
+DONE: Final = 1
+FAILED: Final = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the dispatcher must know of a job from the start."""
+
+    job_id: str
+    n_items: int | None
+    """None while the end of the items is not known."""
+    workers: int | None = None
+    retries: int = 0
+    stop_on_error: bool = True
+    backup: bool = True
+
+
+@dataclass(slots=True)
+class Flight:
+    """A batch that a worker holds."""
+
+    id: int
+    job_id: str
+    worker: str
+    next: int
+    """First item without a result yet."""
+    stop: int
+    since: float
+    backup: bool = False
+
+
+class JobProgress:
+    """The items of one job. Items are consecutive integers; spans are half-open."""
+
+    def __init__(self, plan: Plan, batch_seconds: float) -> None:
+        self.plan = plan
+        self.state = JobState.RUNNING
+        self.sizer = Sizer(batch_seconds)
+        self.ready = plan.n_items or 0
+        """Items that can be sent: all below this one are at hand."""
+        self.ended = plan.n_items is not None
+        """Whether `ready` is the number of all items."""
+        self.fresh = 0
+        """First item that was never sent."""
+        self.horizon: int | None = None
+        """Items from here on are not wanted: an earlier one failed."""
+        self.marks = bytearray(self.ready)
+        self.n_done = 0
+        self.n_failed = 0
+        self.retried = 0
+        self.attempts: dict[int, int] = {}
+        self.losses: dict[int, int] = {}
+        self.flights: dict[int, Flight] = {}
+        self._again: list[tuple[int, int, bool]] = []
+        self._later: list[tuple[float, int, int, bool]] = []
+
+    # -- what can be sent
+
+    def extend(self, ready: int, ended: bool) -> None:
+        """Take note that the items below `ready` are at hand."""
+        if ready > len(self.marks):
+            self.marks.extend(bytes(ready - len(self.marks)))
+        self.ready = max(self.ready, ready)
+        self.ended = self.ended or ended
+
+    def requeue(self, first: int, stop: int, alone: bool = False) -> None:
+        """Let the items ``[first, stop)`` that have no result be sent again."""
+        run = first
+        for index in range(first, stop + 1):
+            if index == stop or self.marks[index] != PENDING:
+                if run < index:
+                    heapq.heappush(self._again, (run, index, alone))
+                run = index + 1
+
+    def requeue_later(self, when: float, first: int, stop: int, alone: bool) -> None:
+        heapq.heappush(self._later, (when, first, stop, alone))
+
+    def wake(self, now: float) -> None:
+        """Let the items whose delay is over be sent."""
+        while self._later and self._later[0][0] <= now:
+            _, first, stop, alone = heapq.heappop(self._later)
+            self.requeue(first, stop, alone)
+
+    def next_wake(self) -> float | None:
+        return self._later[0][0] if self._later else None
+
+    def limit(self) -> int:
+        return self.ready if self.horizon is None else min(self.ready, self.horizon)
+
+    def has_work(self) -> bool:
+        """Whether something could be sent now."""
+        if self.state is not JobState.RUNNING:
+            return False
+        self._drop_unwanted()
+        return bool(self._again) or self.fresh < self.limit()
+
+    def _drop_unwanted(self) -> None:
+        if self.horizon is not None:
+            while self._again and self._again[0][0] >= self.horizon:
+                heapq.heappop(self._again)
+
+    def waiting(self) -> int:
+        """Items that wait to be sent."""
+        return self.limit() - self.fresh + sum(stop - first for first, stop, _ in self._again)
+
+    def take(self, workers: int) -> tuple[int, int]:
+        """Return the next span to send; `has_work` must hold."""
+        left = self.waiting() if self.ended else None
+        size = self.sizer.size(left, workers)
+        self._drop_unwanted()
+        if self._again:
+            first, stop, alone = heapq.heappop(self._again)
+            cut = min(stop, first + (1 if alone else size))
+            if self.horizon is not None:
+                cut = min(cut, max(first + 1, self.horizon))
+            if cut < stop:
+                heapq.heappush(self._again, (cut, stop, alone))
+            return first, cut
+        first = self.fresh
+        self.fresh = min(self.limit(), first + size)
+        return first, self.fresh
+
+    # -- what has come back
+
+    def mark(self, index: int, mark: int) -> bool:
+        """Note an item's end; return False if it had ended before."""
+        if self.marks[index] != PENDING:
+            return False
+        self.marks[index] = mark
+        if mark == DONE:
+            self.n_done += 1
+        else:
+            self.n_failed += 1
+        return True
+
+    def mark_done(self, first: int, count: int) -> bool:
+        """Note the good end of many items at once; return False if one had ended before."""
+        if self.marks.count(PENDING, first, first + count) != count:
+            return False
+        self.marks[first : first + count] = bytes([DONE]) * count
+        self.n_done += count
+        return True
+
+    def reopen(self) -> None:
+        """Make every item without a result pending again."""
+        self.horizon = None
+        self.n_failed = 0
+        self._again.clear()
+        self._later.clear()
+        self.attempts.clear()
+        self.losses.clear()
+        self.marks = self.marks.replace(bytes([FAILED]), bytes([PENDING]))
+        self.requeue(0, self.fresh)
+        self.state = JobState.RUNNING
+
+    def drop_waiting(self) -> None:
+        """Send nothing more."""
+        self._again.clear()
+        self._later.clear()
+
+    def is_over(self) -> bool:
+        """Whether nothing is running, nothing waits and nothing can come."""
+        if self.flights:
+            return False
+        if self.state is JobState.CANCELLING:
+            return True
+        if self.horizon is None:
+            return self.ended and self.n_done + self.n_failed == self.ready
+        return self.marks.find(PENDING, 0, min(self.horizon, self.ready)) < 0

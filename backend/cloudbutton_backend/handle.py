@@ -1,0 +1,637 @@
+"""`Job`: what the user holds of a run, while it goes on and after."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from cloudbutton_backend.backends.protocol import JobSpec, Results
+from cloudbutton_backend.capture import Captured, CaptureReport
+from cloudbutton_backend.dispatch.actions import BatchLost
+from cloudbutton_backend.dispatch.source import Source
+from cloudbutton_backend.errors import (
+    BackendError,
+    CloudError,
+    JobCancelled,
+    JobFailed,
+    TaskTimeout,
+    UsageError,
+    WorkerLost,
+)
+from cloudbutton_backend.jobs import (
+    LIFE_CYCLE,
+    BatchRecord,
+    ItemOutcome,
+    JobOptions,
+    JobRecord,
+    JobState,
+    Progress,
+)
+from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
+from cloudbutton_backend.results import Entry, rebuild_error, summary_line, tag
+from cloudbutton_backend.worker.segments import SegmentWriter
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.dispatch.driver import Driver
+
+_IN_MEMORY: Final = 32 << 20
+"""Bytes of small results a job keeps in memory besides the file; the rest is read back."""
+_OUTPUT_ROOM: Final = 8 << 20
+"""Characters of printed output a job keeps in memory."""
+_PATIENCE: Final = 1.0
+"""Seconds between looks at whether the driver is still alive, while waiting for it."""
+
+
+class _Run:
+    """Consecutive items with results, found in one entry or failed by one error."""
+
+    __slots__ = ("entry", "error", "first", "stop")
+
+    def __init__(
+        self, first: int, stop: int, entry: Entry | None, error: BaseException | None = None
+    ) -> None:
+        self.first, self.stop, self.entry, self.error = first, stop, entry, error
+
+    def outcomes(self, start: int | None = None) -> Iterator[ItemOutcome]:
+        first = self.first if start is None else start
+        if self.entry is None:
+            yield ItemOutcome(first, None, self.error)
+        else:
+            yield from self.entry.outcomes(first, self.stop)
+
+
+class Job:
+    """A run of a function over items.
+
+    Results are available as they arrive; what has arrived is never lost to a failed item, a dead worker
+    or a cancellation.
+
+    Attributes
+    ----------
+    id, name : str
+    source : Source
+        Where the items come from.
+    """
+
+    def __init__(
+        self,
+        record: JobRecord,
+        options: JobOptions,
+        captured: Captured,
+        driver: Driver,
+        journal: Journal,
+        results: Path,
+    ) -> None:
+        self.record = record
+        self.options = options
+        self.source: Source
+        self._spec: JobSpec
+        self._captured = captured
+        self._driver = driver
+        self._journal = journal
+        self._results = str(results)
+        self._state = JobState.RUNNING
+        self._change = threading.Condition()
+        self._runs: dict[int, _Run] = {}
+        self._order: list[_Run] = []
+        self._done = self._failed = 0
+        self._running = self._workers = self._retried = self._lost = 0
+        self._mean: float | None = None
+        self._task_seconds = 0.0
+        self._batches: list[BatchRecord] = []
+        self._writer: SegmentWriter | None = None
+        self._disk_trouble = False
+        self._in_memory = 0
+        self._output_room = _OUTPUT_ROOM
+        self._last_lines: list[str] = []
+        self._first_error: tuple[int, str] | None = None
+        self._warnings: list[str] = []
+        self._broken: BaseException | None = None
+        self._started = time.monotonic()
+        self._ended: float | None = None
+        self._callbacks: list[Callable[[Job], None]] = []
+
+    def __repr__(self) -> str:
+        of = "" if self.n_items is None else f" of {self.n_items}"
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f"<Job {self.id} {self.name!r}: {self.state.value}, {self._done}{of} done{failed}>"
+
+    # -- what it is
+
+    @property
+    def id(self) -> str:
+        """The job's id, as `%cloud show` takes it."""
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        """What the user or the cell calls it."""
+        return self.record.name
+
+    @property
+    def state(self) -> JobState:
+        """Where it is in its life."""
+        return self._state
+
+    @property
+    def n_items(self) -> int | None:
+        """How many items it has, None while that is not known."""
+        return self.source.n_items
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is, as a snapshot."""
+        total = self.n_items
+        finished = self._done + self._failed
+        elapsed = (self._ended or time.monotonic()) - self._started
+        eta = None
+        if self._state.is_final:
+            eta = 0.0
+        elif total is not None and self._mean is not None and self._workers:
+            eta = max(0, total - finished) * self._mean / self._workers
+        return Progress(
+            job_id=self.id,
+            name=self.name,
+            backend=self.record.backend,
+            state=self._state,
+            total=total,
+            done=self._done,
+            failed=self._failed,
+            running=self._running,
+            workers=self._workers,
+            elapsed=elapsed,
+            eta=eta,
+            task_seconds=self._task_seconds,
+            budget=self.options.budget,
+            retried=self._retried,
+            lost_workers=self._lost,
+            last_lines=tuple(self._last_lines),
+            first_error=self._first_error[1] if self._first_error else None,
+            warnings=tuple(self._warnings),
+        )
+
+    def timeline(self) -> tuple[BatchRecord, ...]:
+        """Return the batches so far: worker, items, start and end."""
+        return tuple(self._batches)
+
+    def explain(self) -> CaptureReport:
+        """Return what was captured, how large it is and how it travelled."""
+        return self._captured.report
+
+    # -- waiting for it
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended; return whether it has within `timeout` seconds."""
+        limit = None if timeout is None else time.monotonic() + timeout
+        with self._change:
+            while not self._state.is_final:
+                self._check_alive()
+                patience = _PATIENCE
+                if limit is not None:
+                    patience = min(patience, limit - time.monotonic())
+                    if patience <= 0:
+                        return False
+                self._change.wait(patience)
+        return True
+
+    def _check_alive(self) -> None:
+        if not self._driver.is_alive:
+            raise BackendError(
+                f"The thread that drives the {self.record.backend} backend is gone"
+                f" ({self._driver.broken or 'the session was closed'}); what job {self.id} had"
+                " finished is in `job.partial()`."
+            )
+
+    def results(self) -> list[Any]:
+        """Wait for all items; return their results in the order of the items.
+
+        With ``errors="keep"`` a failed item's place holds its exception. Interrupting the wait
+        (Ctrl-C, ■) cancels the job.
+
+        Raises
+        ------
+        Exception
+            With ``errors="raise"``, what the first failed item raised, with its original type.
+        JobCancelled, JobFailed
+            If it ended before all items had.
+        """
+        try:
+            self.wait()
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+        self._raise_if_failed()
+        out: list[Any] = [None] * sum(run.stop - run.first for run in self._runs.values())
+        for run in list(self._runs.values()):
+            if run.entry is not None and not run.entry.meta.get("errors"):
+                values = run.entry.values()
+                offset = run.first - run.entry.first
+                out[run.first : run.stop] = values[offset : offset + run.stop - run.first]
+            else:
+                for outcome in run.outcomes():
+                    value = outcome.value if outcome.error is None else outcome.error
+                    out[outcome.index] = value
+        self._check_readable(out)
+        return out
+
+    def _check_readable(self, out: list[Any]) -> None:
+        """A result that cannot be unpickled here is an error like any other."""
+        from cloudbutton_backend.errors import ResultNotSendable
+
+        if self.options.errors != "raise":
+            return
+        for value in out:
+            if type(value) is ResultNotSendable:
+                raise value
+
+    def _raise_if_failed(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+        if self._state is JobState.CANCELLED:
+            raise JobCancelled(self.id, self._done, self.n_items)
+        if self._state is JobState.FAILED and self.options.errors == "raise":
+            index, error = min(self.errors().items())
+            self._annotate(error, index)
+            raise error
+
+    def _annotate(self, error: BaseException, index: int) -> None:
+        """Say on the exception which item it was, how many failed alike and what is kept."""
+        same = self._failed - 1
+        item = getattr(error, "cloud_item", "")
+        text = f"item {index}" + (f" ({item})" if item and not item.startswith("item") else "")
+        if same:
+            text += f"; {same} more failed: `job.errors()`"
+        text += f"; {self._done} finished are kept: job {self.id}, `job.partial()`"
+        if hasattr(error, "add_note") and text not in getattr(error, "__notes__", ()):
+            error.add_note(text)
+
+    def outcomes(self) -> Iterator[ItemOutcome]:
+        """Yield what each item left behind, in the order of the items, as they become available.
+
+        Ends with the job; items that never ran are left out.
+        """
+        cursor = 0
+        while True:
+            run = self._await_run(cursor)
+            if run is None:
+                break
+            cursor = run.stop
+            yield from run.outcomes()
+        for run in sorted(self._runs.values(), key=lambda run: run.first):
+            if run.first >= cursor:
+                yield from run.outcomes()
+
+    def _await_run(self, first: int) -> _Run | None:
+        """Wait for the run that starts at item `first`; return None if it never comes."""
+        while True:
+            with self._change:
+                run = self._runs.get(first)
+                if run is not None or self._state.is_final:
+                    return run
+                self._check_alive()
+                self._change.wait(_PATIENCE)
+
+    def as_completed(self) -> Iterator[tuple[int, Any]]:
+        """Yield ``(index, result)`` of each item as it finishes.
+
+        Raises
+        ------
+        Exception
+            With ``errors="raise"``, a failed item's exception, after the results before it; with
+            ``errors="keep"`` the exception takes the result's place.
+        """
+        seen = 0
+        while True:
+            with self._change:
+                while seen == len(self._order) and not self._state.is_final:
+                    self._check_alive()
+                    self._change.wait(_PATIENCE)
+                fresh = self._order[seen:]
+                seen += len(fresh)
+            if not fresh:
+                break
+            for run in fresh:
+                for outcome in run.outcomes():
+                    if outcome.error is None:
+                        yield outcome.index, outcome.value
+                    elif self.options.errors == "keep":
+                        yield outcome.index, outcome.error
+        self._raise_if_failed()
+
+    def partial(self) -> dict[int, Any]:
+        """Return the results so far by index, failed items left out."""
+        with self._change:
+            runs = sorted(self._runs.values(), key=lambda run: run.first)
+        return {o.index: o.value for run in runs for o in run.outcomes() if o.error is None}
+
+    def errors(self) -> dict[int, BaseException]:
+        """Return the exceptions of failed items so far, by index."""
+        with self._change:
+            runs = sorted(self._runs.values(), key=lambda run: run.first)
+        found: dict[int, BaseException] = {}
+        for run in runs:
+            if run.error is not None:
+                found[run.first] = run.error
+            elif run.entry is not None:
+                for offset, packed in (run.entry.meta.get("errors") or {}).items():
+                    index = run.entry.first + offset
+                    if run.first <= index < run.stop:
+                        found[index] = rebuild_error(packed, index)
+        return found
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        self.add_done_callback(lambda _job: loop.call_soon_threadsafe(wake))
+        try:
+            await future
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        return self.results()
+
+    def add_done_callback(self, callback: Callable[[Job], None]) -> None:
+        """Call `callback` with the job when it has ended, at once if it has."""
+        with self._change:
+            if not self._state.is_final:
+                self._callbacks.append(callback)
+                return
+        callback(self)
+
+    # -- acting on it
+
+    def cancel(self) -> None:
+        """Stop it; what has finished is kept. Safe to repeat, and when it has ended."""
+        self._driver.cancel(self.id)
+
+    def retry_failed(self) -> Job:
+        """Run again what failed or was never run; return this job.
+
+        Raises
+        ------
+        UsageError
+            While it is running, or if all of it is done.
+        """
+        with self._change:
+            if not self._state.is_final:
+                raise UsageError(f"Job {self.id} is still running; wait for it or cancel it first.")
+            if (self._state, "retry") not in LIFE_CYCLE:
+                raise UsageError(f"All {self._done} items of job {self.id} are done.")
+            if self._broken is not None and not isinstance(self._broken, CloudError):
+                raise UsageError(
+                    f"Job {self.id} ended because its items could not be produced"
+                    f" ({type(self._broken).__name__}: {self._broken}); start it anew."
+                )
+            self._keep_done_only()
+            self._state = JobState.RUNNING
+            self._broken, self._first_error, self._failed = None, None, 0
+            self._started, self._ended = time.monotonic(), None
+        self._journal.clear_errors(self.id)
+        self._journal.update_job(self.id, state=JobState.RUNNING.value, failed=0)
+        self._driver.retry(self._spec, self)
+        return self
+
+    def _keep_done_only(self) -> None:
+        """Forget failed items, so that their new results take their place."""
+        kept: list[_Run] = []
+        for run in self._order:
+            errors = (run.entry.meta.get("errors") or {}) if run.entry is not None else {}
+            if run.error is not None:
+                continue
+            assert run.entry is not None
+            bad = sorted(run.entry.first + offset for offset in errors)
+            start = run.first
+            for index in [*(i for i in bad if run.first <= i < run.stop), run.stop]:
+                if start < index:
+                    kept.append(_Run(start, index, run.entry))
+                start = index + 1
+        self._order = kept
+        self._runs = {run.first: run for run in kept}
+
+    # -- what the driver reports (on its thread)
+
+    def on_accept(self, results: Results, skip: frozenset[int]) -> None:
+        """Record results on disk, then announce them."""
+        meta = results.meta
+        place, offset, payload = results.path, results.offset, results.payload
+        if place is None and payload is not None:
+            place, offset = self._append(results, payload)
+            if place is not None and self._in_memory + results.length > _IN_MEMORY:
+                payload = None
+            elif place is not None:
+                self._in_memory += results.length
+        elif place is not None:
+            self._journal.sync_file(Path(place))
+        if "disk" in meta:
+            self._warn_disk(meta["disk"])
+        entry = Entry(results.first, results.count, meta, payload, place, offset, results.length)
+        errors = meta.get("errors") or {}
+        failed = sum(results.first + offset not in skip for offset in errors)
+        self._note_outputs(entry)
+        self._note_errors(entry, errors, skip)
+        self._note_batch(results, failed)
+        if meta.get("changed"):
+            self._note_changed(meta["changed"])
+        runs = _runs_of(entry, skip)
+        with self._change:
+            self._failed += failed
+            self._done += results.count - len(skip) - failed
+            self._task_seconds += meta.get("dt", 0.0)
+            for run in runs:
+                self._runs[run.first] = run
+                self._order.append(run)
+            self._change.notify_all()
+
+    def _append(self, results: Results, payload: bytes) -> tuple[str | None, int]:
+        """Write a small result to the job's file; without a disk, memory has to do."""
+        if self._disk_trouble:
+            return None, 0
+        try:
+            if self._writer is None:
+                self._writer = SegmentWriter(f"{self._results}.seg")
+                self._journal.sync_file(Path(self._writer.path))
+            offset, _ = self._writer.append(
+                results.batch, results.first, results.count, results.meta, [payload], len(payload)
+            )
+        except OSError as error:
+            self._warn_disk(str(error))
+            return None, 0
+        return self._writer.path, offset
+
+    def _warn_disk(self, reason: str) -> None:
+        if not self._disk_trouble:
+            self._disk_trouble = True
+            self._warnings.append(
+                f"results cannot be written to disk ({reason}): they are kept in memory only"
+            )
+
+    def _note_outputs(self, entry: Entry) -> None:
+        """Remember the latest lines, and drop printed output beyond what memory is meant for."""
+        caught = entry.meta.get("outputs")
+        if not caught:
+            return
+        for index, outputs in caught.items():
+            for kind, data in outputs:
+                if kind == "display":
+                    continue
+                self._journal.add_log(LogRecord(self.id, data, index, kind))
+                lines = [line for line in data.splitlines() if line.strip()]
+                self._last_lines = [*self._last_lines, *lines][-3:]
+        size = sum(len(d) if k != "display" else 20_000 for o in caught.values() for k, d in o)
+        if size > self._output_room:
+            entry.meta.pop("outputs")
+            self._warn_once("printed output beyond 8 MB is in the job's files only, not shown")
+        else:
+            self._output_room -= size
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warnings:
+            self._warnings.append(text)
+
+    def _note_errors(self, entry: Entry, errors: dict[int, Any], skip: frozenset[int]) -> None:
+        for offset, packed in errors.items():
+            index = entry.first + offset
+            if index in skip:
+                continue
+            link = (packed.get("links") or [{}])[0]
+            frames = link.get("frames") or []
+            trace = "\n".join(f"{f}, line {n}, in {q}\n    {s}" for f, q, n, s in frames)
+            kind = link.get("type", packed.get("type", ""))
+            message = link.get("message", packed.get("reason", ""))
+            item = packed.get("item", "")
+            self._journal.add_error(ErrorRecord(self.id, index, item, kind, message, trace))
+            self._note_first_error(index, f"{summary_line(packed)} (item {index}: {item})")
+
+    def _note_first_error(self, index: int, line: str) -> None:
+        if self._first_error is None or index < self._first_error[0]:
+            self._first_error = (index, line)
+
+    def _note_batch(self, results: Results, failed: int) -> None:
+        meta = results.meta
+        start = meta.get("t", 0.0)
+        batch = BatchRecord(
+            self.id,
+            results.batch,
+            results.worker,
+            results.first,
+            results.count,
+            start,
+            start + meta.get("dt", 0.0),
+            "error" if failed else "done",
+            failed,
+            1,
+            meta.get("cpu", 0.0),
+            meta.get("rss", 0),
+        )
+        self._batches.append(batch)
+        self._journal.add_batch(batch)
+
+    def _note_changed(self, names: list[str]) -> None:
+        shown = ", ".join(f"`{name}`" for name in names)
+        self._warn_once(
+            f"tasks changed {shown}: each worker has a copy of its own, and the changes are not"
+            " brought back; return what you need instead"
+        )
+
+    def on_fail_item(self, index: int, kind: str, cause: str, attempts: int) -> None:
+        """An item has failed for good without an exception of its own."""
+        item = self.source.describe(index)
+        error: BaseException
+        if kind == "timeout":
+            error = TaskTimeout(item[:1].upper() + item[1:], self.options.timeout or 0.0)
+        else:
+            error = WorkerLost(item, cause, attempts)
+        tag(error, index, item)
+        name = type(error).__name__
+        self._journal.add_error(ErrorRecord(self.id, index, item, name, str(error)))
+        self._note_first_error(index, f"{name}: {str(error).splitlines()[0]}")
+        run = _Run(index, index + 1, None, error)
+        with self._change:
+            self._failed += 1
+            self._runs[index] = run
+            self._order.append(run)
+            self._change.notify_all()
+
+    def on_batch_lost(self, lost: BatchLost) -> None:
+        """A worker went down with a batch."""
+        self._lost += 1
+        now = time.time()
+        status = "timeout" if lost.reason == "timeout" else "lost"
+        batch = BatchRecord(
+            self.id,
+            lost.batch,
+            lost.worker,
+            lost.first,
+            lost.count,
+            now,
+            now,
+            status,  # type: ignore[arg-type]
+        )
+        self._batches.append(batch)
+        self._journal.add_batch(batch)
+
+    def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None:
+        """The driver has sent or received something."""
+        self._running, self._retried, self._mean = items, retried, mean
+        self._workers = max(workers, self._workers)
+        self._journal.update_progress(self.progress)
+
+    def on_broken(self, error: BaseException) -> None:
+        """The job cannot go on."""
+        if isinstance(error, CloudError):
+            self._broken = error
+        else:
+            failure = JobFailed(
+                f"The items of job {self.id} could not be produced: {type(error).__name__}: {error}."
+                f" The {self._done} finished ones are kept: `job.partial()`."
+            )
+            failure.__cause__ = error
+            self._broken = failure
+
+    def on_finish(self, step: str) -> None:
+        """It has ended."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        state = LIFE_CYCLE.get((self._state, step), JobState.CANCELLED)
+        if self._broken is not None:
+            state = JobState.FAILED
+        elif self._state is JobState.RUNNING and step == "stopped":
+            state = JobState.CANCELLED
+        with self._change:
+            self._state = state
+            self._running = 0
+            self._ended = time.monotonic()
+            callbacks, self._callbacks = self._callbacks, []
+            self._change.notify_all()
+        self._journal.update_progress(self.progress)
+        self._journal.update_job(self.id, state=state.value, n_items=self.n_items)
+        for callback in callbacks:
+            callback(self)
+
+
+def _runs_of(entry: Entry, skip: frozenset[int]) -> list[_Run]:
+    """Return the stretches of an entry that count."""
+    stop = entry.first + entry.count
+    if not skip:
+        return [_Run(entry.first, stop, entry)]
+    runs = []
+    start = entry.first
+    for index in range(entry.first, stop + 1):
+        if index == stop or index in skip:
+            if start < index:
+                runs.append(_Run(start, index, entry))
+            start = index + 1
+    return runs

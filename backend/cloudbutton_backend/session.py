@@ -1,0 +1,384 @@
+"""One session per process: its backends, its journal and its jobs."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cloudbutton_backend import settings
+from cloudbutton_backend.backends import registry
+from cloudbutton_backend.backends.protocol import JobSpec
+from cloudbutton_backend.capture import capture
+from cloudbutton_backend.dispatch.driver import Driver
+from cloudbutton_backend.dispatch.job_state import Plan
+from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource
+from cloudbutton_backend.errors import UnknownName, UsageError
+from cloudbutton_backend.handle import Job
+from cloudbutton_backend.home import results_dir
+from cloudbutton_backend.jobs import JobOptions, JobRecord, new_job_id
+from cloudbutton_backend.journal import Command, Journal
+
+_REMEMBER: Final = 100
+"""Ended jobs that can still be found by id in this process."""
+
+Kind = Literal["map", "run", "submit", "executor", "button", "map_reduce"]
+
+
+class Session:
+    """Starts jobs, and finds them again.
+
+    Parameters
+    ----------
+    home
+        Where the journal and results are kept; None for the user's.
+    """
+
+    def __init__(self, home: Path | None = None) -> None:
+        self._home = home
+        self._lock = threading.RLock()
+        self._drivers: dict[tuple[str, tuple[tuple[str, Any], ...]], Driver] = {}
+        self._settings: dict[str, dict[str, Any]] = {}
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._journal: Journal | None = None
+        self._results: Path | None = None
+        self._warmed: set[str] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        running = sum(not job.state.is_final for job in self._jobs.values())
+        return f"<Session: {running} of {len(self._jobs)} jobs running>"
+
+    # -- where things run
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of this process."""
+        with self._lock:
+            if self._journal is None:
+                self._journal = Journal.open(self._home)
+                self._journal.on_command(self._obey)
+                self._results = results_dir(self._home)
+            return self._journal
+
+    def backends(self) -> tuple[str, ...]:
+        """Return the names of the backends that can be used."""
+        return registry.names()
+
+    def use(self, name: str, **backend_settings: Any) -> None:
+        """Make a backend the default of this process, with settings of its own.
+
+        Raises
+        ------
+        UnknownName
+            If there is no such backend.
+        """
+        if name not in registry.names():
+            raise UnknownName("backend", name, registry.names())
+        settings.use(backend=name)
+        self._settings[name] = backend_settings
+
+    def driver(self, name: str) -> Driver:
+        """Return the driver of a backend, which is started when it is first used."""
+        chosen = self._settings.get(name, {})
+        key = (name, tuple(sorted(chosen.items())))
+        with self._lock:
+            driver = self._drivers.get(key)
+            if driver is None or driver.broken:
+                driver = Driver(registry.create(name, **chosen))
+                self._drivers[key] = driver
+            return driver
+
+    def warm_up(self, name: str | None = None, timeout: float | None = 0.0) -> bool:
+        """Bring the workers up, in the background or waiting up to `timeout` seconds.
+
+        Returns
+        -------
+        bool
+            Whether all of them are up.
+        """
+        driver = self.driver(name or settings.resolve().backend)
+        driver.start()
+        limit = time.monotonic() + (0.0 if timeout is None else timeout)
+        wanted = driver.backend.limits.workers
+        pause = threading.Event()
+        while driver.workers_up < wanted:
+            if (timeout is not None and time.monotonic() >= limit) or not driver.is_alive:
+                return False
+            pause.wait(0.002)
+        return True
+
+    def warm_imports(self, modules: Iterable[str]) -> None:
+        """Have idle workers import `modules` in the background."""
+        fresh = [name for name in modules if name not in self._warmed]
+        self._warmed.update(fresh)
+        with self._lock:
+            drivers = list(self._drivers.values())
+        for driver in drivers:
+            if fresh and driver.is_alive:
+                driver.warm(fresh)
+
+    # -- jobs
+
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        options: JobOptions | None = None,
+        kind: Kind = "map",
+        name: str | None = None,
+        source: str | None = None,
+        notebook: str | None = None,
+        cell_id: str | None = None,
+    ) -> Job:
+        """Start running `function` over `items`; return at once.
+
+        Raises
+        ------
+        CaptureError
+            If the function or a value it uses cannot travel; nothing was started.
+        UsageError
+            If an option makes no sense.
+        """
+        job, driver, spec, plan = self._prepare(
+            function, items, options or JobOptions(), kind, name, source, notebook, cell_id
+        )
+        if isinstance(items, (list, tuple, range)) or _is_sequence(items):
+            job.source = SequenceSource(items)
+            plan = self._plan(job, job.source.n_items)
+        else:
+            stream = StreamSource(
+                iter(items),
+                lambda ready, ended: driver.supply(job.id, ready, ended),
+                lambda error: driver.break_job(job.id, error),
+            )
+            job.source = stream
+            stream.start()
+        self._launch(job, driver, spec, plan)
+        return job
+
+    def open_stream(
+        self, function: Callable[[Any], Any], taken: Callable[[int, Any], Any], options: JobOptions
+    ) -> tuple[Job, PushSource]:
+        """Start a job whose items are pushed one by one, as an executor's calls are."""
+        job, driver, spec, plan = self._prepare(
+            function, None, options, "executor", options.name, None, None, None
+        )
+        job.source = source = PushSource(taken)
+        self._launch(job, driver, spec, plan)
+        return job, source
+
+    def supply(self, job: Job, ready: int, ended: bool) -> None:
+        """Items of a pushed job are at hand."""
+        job._driver.supply(job.id, ready, ended)
+
+    def _prepare(
+        self,
+        function: Callable[[Any], Any],
+        items: Any,
+        options: JobOptions,
+        kind: Kind,
+        name: str | None,
+        source: str | None,
+        notebook: str | None,
+        cell_id: str | None,
+    ) -> tuple[Job, Driver, JobSpec, Plan]:
+        if self._closed:
+            raise UsageError("This session was closed; start a new one.")
+        _check(options)
+        driver = self.driver(options.backend)
+        driver.start()  # its workers come up while the function is captured
+        if options.memory is not None and not driver.backend.limits.can_limit_memory:
+            raise UsageError(f"The {options.backend} backend cannot limit memory on this system.")
+        captured = capture(function)
+        journal = self.journal
+        assert self._results is not None
+        seed = options.seed if options.seed is not None else secrets.randbits(63)
+        record = JobRecord(
+            id=new_job_id(),
+            name=name or options.name or getattr(function, "__name__", type(function).__name__),
+            kind=kind,
+            backend=options.backend,
+            n_items=len(items) if hasattr(items, "__len__") else None,
+            created=time.time(),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            notebook=notebook,
+            cell_id=cell_id,
+            source=source,
+            code_digest=captured.digest,
+            seed=seed,
+            options=_plain_options(options),
+        )
+        prefix = self._results / record.id
+        job = Job(record, options, captured, driver, journal, prefix)
+        spec = JobSpec(
+            id=record.id,
+            payload=captured.payload,
+            blobs=captured.blobs,
+            seed=seed,
+            guard=options.guard,
+            timeout=options.timeout,
+            memory=options.memory,
+            results=str(prefix),
+            cwd=_cwd(),
+            environment=dict(os.environ),
+            path=tuple(sys.path),
+            displays=b"IPython" in captured.payload,
+            extra={"stop_on_error": options.errors == "raise" and options.retries == 0},
+        )
+        job._spec = spec
+        return job, driver, spec, self._plan(job, None)
+
+    def _plan(self, job: Job, n_items: int | None) -> Plan:
+        options = job.options
+        return Plan(
+            job_id=job.id,
+            n_items=n_items,
+            workers=options.workers,
+            retries=options.retries,
+            stop_on_error=options.errors == "raise",
+            backup=options.backup,
+        )
+
+    def _launch(self, job: Job, driver: Driver, spec: JobSpec, plan: Plan) -> None:
+        with self._lock:
+            self._jobs[job.id] = job
+            self._forget_old()
+        self.journal.add_job(job.record)
+        driver.open(spec, plan, job)
+        if job.name:
+            self._record_capture(job)
+
+    def _record_capture(self, job: Job) -> None:
+        """Put the capture report into the journal, once the job is on its way."""
+        self.journal.update_job(job.id, capture=job.explain().to_dict())
+
+    def _forget_old(self) -> None:
+        ended = [job for job in self._jobs.values() if job.state.is_final]
+        for job in ended[: max(0, len(ended) - _REMEMBER)]:
+            del self._jobs[job.id]
+            job._driver.forget(job.id)
+
+    def jobs(self) -> list[Job]:
+        """Return the jobs of this process, newest first."""
+        with self._lock:
+            return list(reversed(self._jobs.values()))
+
+    def job(self, id_or_prefix: str) -> Job:
+        """Return a job of this process.
+
+        Raises
+        ------
+        UnknownName
+            If no job, or more than one, has an id that starts like this.
+        """
+        with self._lock:
+            found = [job for job_id, job in self._jobs.items() if job_id.startswith(id_or_prefix)]
+            if id_or_prefix in self._jobs:
+                return self._jobs[id_or_prefix]
+            if len(found) != 1 or not id_or_prefix:
+                raise UnknownName("job", id_or_prefix, tuple(reversed(self._jobs)))
+            return found[0]
+
+    def _obey(self, command: Command) -> None:
+        """Carry out a command that came through the journal."""
+        with self._lock:
+            job = self._jobs.get(command.job_id)
+        if job is None:
+            return
+        if command.verb == "cancel":
+            job.cancel()
+        elif command.verb == "retry":
+            try:
+                job.retry_failed()
+            except UsageError as error:
+                self.journal.update_job(job.id, warnings=[str(error)])
+
+    def close(self) -> None:
+        """Cancel what runs and end all workers. Safe to repeat."""
+        with self._lock:
+            self._closed = True
+            drivers = list(self._drivers.values())
+            self._drivers.clear()
+            jobs = [job for job in self._jobs.values() if not job.state.is_final]
+        for job in jobs:
+            job.cancel()
+        for job in jobs:
+            try:
+                job.wait(1.0)
+            except Exception:  # its driver is gone already
+                continue
+        for driver in drivers:
+            driver.close()
+        if self._journal is not None:
+            self._journal.close()
+
+
+def _is_sequence(items: Any) -> bool:
+    """Whether slices of `items` are the same items as iterating over it gives."""
+    module = type(items).__module__.partition(".")[0]
+    return module == "numpy" and hasattr(items, "__len__") and getattr(items, "ndim", 0) > 0
+
+
+def _check(options: JobOptions) -> None:
+    """Refuse options that make no sense, before anything is started."""
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"`workers` must be at least 1, not {options.workers}.")
+    if options.timeout is not None and options.timeout <= 0:
+        raise UsageError(f"`timeout` must be above 0 seconds, not {options.timeout:g}.")
+    if options.retries < 0:
+        raise UsageError(f"`retries` must be 0 or more, not {options.retries}.")
+    if options.errors not in ("raise", "keep"):
+        raise UnknownName("error mode", str(options.errors), ("raise", "keep"))
+    if options.memory is not None and options.memory < 1:
+        raise UsageError(f"`memory` must be at least 1 MiB, not {options.memory}.")
+
+
+def _plain_options(options: JobOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in options.__dataclass_fields__}
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # the directory was removed
+        return os.path.expanduser("~")
+
+
+_current: Session | None = None
+_lock = threading.Lock()
+
+
+def current() -> Session:
+    """Return this process's session; the first call makes it."""
+    global _current
+    with _lock:
+        if _current is None or _current._closed:
+            _current = Session()
+        return _current
+
+
+@atexit.register
+def _close_at_exit() -> None:
+    if _current is not None:
+        _current.close()
+
+
+def _after_fork() -> None:
+    """A forked child has no driver thread: its first job makes a session of its own."""
+    global _current, _lock
+    _current, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,126 @@
+"""Turns an exception into something that surely travels."""
+
+from __future__ import annotations
+
+import linecache
+import pickle
+import reprlib
+import traceback
+from types import TracebackType
+from typing import Any
+
+import cloudpickle
+
+_shortener = reprlib.Repr()
+_shortener.maxstring = _shortener.maxother = 120
+_CHAIN = 5
+
+
+def short_repr(value: Any) -> str:
+    """Return a bounded repr that never raises."""
+    try:
+        return _shortener.repr(value)[:200]
+    except Exception as error:
+        return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+
+
+def _rebuild(
+    kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+) -> BaseException:
+    """Build an exception without calling its `__init__`, which may want other arguments."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _travels(value: Any) -> bool:
+    try:
+        pickle.loads(cloudpickle.dumps(value, 5))
+    except Exception:
+        return False
+    return True
+
+
+def _pack(error: BaseException) -> bytes | None:
+    """Return bytes from which an exception of the same type can surely be built, or None."""
+    try:
+        packed: bytes = cloudpickle.dumps(error, 5)
+        if type(pickle.loads(packed)).__name__ == type(error).__name__:
+            return packed
+    except Exception:  # an odd __init__, or something in it that cannot travel
+        pass
+    args = tuple(a if _travels(a) else short_repr(a) for a in error.args)
+    state = {name: value for name, value in vars(error).items() if _travels(value)}
+    try:
+        packed = cloudpickle.dumps((_rebuild, (type(error), args, state)), 5)
+        build, arguments = pickle.loads(packed)
+        build(*arguments)
+    except Exception:
+        return None
+    return packed
+
+
+def _frames(trace: TracebackType | None, skip: str) -> list[tuple[str, str, int, str]]:
+    """Return (file, function, line, source) of the user's part of a traceback."""
+    frames = []
+    for frame, lineno in traceback.walk_tb(trace):
+        code = frame.f_code
+        if code.co_filename == skip:
+            continue
+        line = linecache.getline(code.co_filename, lineno, frame.f_globals).strip()
+        frames.append((code.co_filename, code.co_name, lineno, line))
+    return frames[:50] + frames[-50:] if len(frames) > 100 else frames
+
+
+def describe(error: BaseException, item: Any, own_file: str) -> dict[str, Any]:
+    """Return `error` as plain data: type, message, frames, its chain, and a pickle if it has one.
+
+    Parameters
+    ----------
+    error
+        What the user's code raised.
+    item
+        The item it was raised for; only its bounded repr is kept.
+    own_file
+        The file whose frames are ours and not shown.
+    """
+    links: list[dict[str, Any]] = []
+    seen: set[int] = set()
+    relation = ""
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen and len(links) < _CHAIN:
+        seen.add(id(link))
+        links.append(
+            {
+                "relation": relation,
+                "type": type(link).__name__,
+                "message": _message(link),
+                "packed": _pack(link),
+                "frames": _frames(link.__traceback__, own_file),
+            }
+        )
+        if link.__cause__ is not None:
+            relation, link = "cause", link.__cause__
+        elif link.__context__ is not None and not link.__suppress_context__:
+            relation, link = "context", link.__context__
+        else:
+            link = None
+    return {"kind": "exception", "item": short_repr(item), "links": links}
+
+
+def not_sendable(value: Any, item: Any, reason: BaseException) -> dict[str, Any]:
+    """Return the failure of an item whose result cannot be pickled."""
+    return {
+        "kind": "unsendable",
+        "item": short_repr(item),
+        "type": type(value).__name__,
+        "reason": f"{type(reason).__name__}: {_message(reason)}",
+    }
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:2000]
+    except Exception:
+        return "<its message could not be made>"

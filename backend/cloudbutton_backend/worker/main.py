@@ -1,0 +1,351 @@
+"""The loop of a local worker process: read a message, act on it, answer.
+
+Started as ``python -S -c "…"`` by the kernel, with one end of a socket pair, a shared status page, a
+pipe that closes when the kernel dies, and a file for what C code prints.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import json
+import mmap
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from cloudbutton_backend.worker import messages as m
+from cloudbutton_backend.worker import status
+from cloudbutton_backend.worker.frames import Decoder, encode, layout, receive, split
+
+INLINE: Final = 64 * 1024
+"""Results larger than this go straight into the job's result file."""
+
+
+def _watch(lifeline: int) -> None:
+    """Wait for the kernel's death, then end this process and all that it started."""
+    while True:
+        try:
+            if not os.read(lifeline, 1):
+                break
+        except OSError:
+            break
+    if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+class Channel:
+    """The worker's end of the socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._decoder = Decoder()
+        self._inbox: deque[tuple[int, Any, bytes, list[int]]] = deque()
+
+    def pending(self) -> bool:
+        """Whether a message can be read without waiting."""
+        return bool(self._inbox) or bool(select.select([self.sock], [], [], 0)[0])
+
+    def next(self) -> tuple[int, Any, bytes, list[int]]:
+        """Wait for the next message.
+
+        The wait has no time-out: the lifeline's watcher ends the process when the kernel dies.
+        """
+        while not self._inbox:
+            data = receive(self.sock, self._decoder)
+            if not data:
+                os._exit(0)
+            self._inbox.extend(self._decoder.feed(data))
+        return self._inbox.popleft()
+
+    def send(self, kind: int, meta: Any, body: Any = ()) -> None:
+        for piece in encode(kind, meta, body):
+            self.sock.sendall(piece)
+
+
+def map_shared(fds: list[int], nbytes: int, tag: str | None, *, writable: bool) -> memoryview:
+    """Return shared memory named by a descriptor, or by a tag where there are no descriptors."""
+    access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+    if tag is not None:
+        return memoryview(mmap.mmap(-1, nbytes, tagname=tag, access=access))  # type: ignore[call-arg]
+    (fd,) = fds
+    try:
+        return memoryview(mmap.mmap(fd, nbytes, access=access))
+    finally:
+        os.close(fd)
+
+
+class Worker:
+    """What one worker process knows: jobs, blobs, shared segments."""
+
+    def __init__(self, channel: Channel, words: memoryview, tail_fd: int | None) -> None:
+        from cloudbutton_backend.worker import output
+        from cloudbutton_backend.worker.loading import BlobTable
+        from cloudbutton_backend.worker.runner import Interrupted, Runner
+        from cloudbutton_backend.worker.segments import SegmentWriter
+
+        self._interrupted = Interrupted
+        self._writer = SegmentWriter
+        self._channel = channel
+        self._words = words
+        self._tail = output.install(tail_fd)
+        self._runner = Runner(words, self._tail)
+        self._blobs = BlobTable()
+        self._segments: dict[int, memoryview] = {}
+        self._jobs: dict[str, Any] = {}
+        self._writers: dict[str, Any] = {}
+        self._imports: deque[str] = deque()
+        self._environment = dict(_raw_environment())
+        self._batch = -1
+        self._job: Any = None
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        os.register_at_fork(after_in_child=self._after_fork) if hasattr(
+            os, "register_at_fork"
+        ) else None
+
+    def _on_interrupt(self, _signal: int, _frame: Any) -> None:
+        words = self._words
+        if words[status.BUSY] and words[status.LOW] <= words[status.CURRENT] < words[status.HIGH]:
+            raise self._interrupted
+
+    def _after_fork(self) -> None:
+        """A task forked: the child must neither talk to the kernel nor go on with the batch."""
+        self._runner.forked.append(True)
+        self._channel.sock.close()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def serve(self) -> None:
+        """Handle messages for ever."""
+        handlers: dict[int, Callable[[Any, bytes, list[int]], None]] = {
+            m.JOB: self._open_job,
+            m.BLOB: self._map_blob,
+            m.SEGMENT: self._map_segment,
+            m.BATCH: self._run_batch,
+            m.FORGET: self._forget,
+            m.IMPORTS: lambda meta, _body, _fds: self._imports.extend(meta[0]),
+        }
+        self._channel.send(m.READY, (os.getpid(),))
+        while True:
+            while self._imports and not self._channel.pending():
+                self._import(self._imports.popleft())
+            kind, meta, body, fds = self._channel.next()
+            handlers[kind](meta, body, fds)
+
+    def _import(self, name: str) -> None:
+        """Import a module ahead of its use; what fails here fails later, where it is used."""
+        try:
+            __import__(name)
+        except BaseException:
+            sys.modules.pop(name, None)
+
+    def _open_job(self, meta: Any, body: bytes, _fds: list[int]) -> None:
+        from cloudbutton_backend.worker import failures
+        from cloudbutton_backend.worker.guard import Guard
+        from cloudbutton_backend.worker.loading import load_function
+        from cloudbutton_backend.worker.runner import WorkerJob
+
+        job_id, seed, guard, results, timed, cwd, env, path, displays, stop_on_error = meta
+        if env is not None:
+            backend = os.environ["MPLBACKEND"]
+            os.environ.clear()
+            os.environ.update(env, MPLBACKEND=backend)
+            self._environment = dict(_raw_environment())
+        if path is not None:
+            sys.path[:] = path
+        self._enter(cwd, self._environment)
+        function = error = None
+        try:
+            if displays:
+                from cloudbutton_backend.worker.output import patch_ipython
+
+                patch_ipython()
+            function = load_function(body, self._blobs.loader())
+        except BaseException as caught:
+            error = failures.describe(caught, job_id, __file__)
+            error["kind"] = "load"
+        watch = Guard(function) if guard != "off" and error is None else None
+        self._jobs[job_id] = WorkerJob(
+            job_id,
+            seed,
+            function,
+            error,
+            watch,
+            results,
+            timed,
+            stop_on_error,
+            cwd,
+            self._environment,
+        )
+
+    def _enter(self, cwd: str, environment: dict[Any, Any]) -> None:
+        """Go to the directory and environment that the notebook had, whatever tasks did since."""
+        with contextlib.suppress(OSError):  # it is gone; relative paths fail where they are used
+            os.chdir(cwd)
+        if _raw_environment() != environment:
+            os.environ.clear()
+            for name, value in environment.items():
+                os.environ[_text(name)] = _text(value)
+
+    def _map_blob(self, meta: Any, _body: bytes, fds: list[int]) -> None:
+        digest, nbytes, tag = meta
+        self._blobs.add(digest, split(map_shared(fds, nbytes, tag, writable=False)))
+
+    def _map_segment(self, meta: Any, _body: bytes, fds: list[int]) -> None:
+        segment, nbytes, tag = meta
+        self._segments[segment] = map_shared(fds, nbytes, tag, writable=True)
+
+    def _forget(self, meta: Any, _body: bytes, _fds: list[int]) -> None:
+        jobs, digests, segments = meta
+        for job_id in jobs:
+            self._jobs.pop(job_id, None)
+            writer = self._writers.pop(job_id, None)
+            if writer is not None:
+                writer.close()
+            if self._job is not None and self._job.id == job_id:
+                self._job = None
+        for digest in digests:
+            self._blobs.drop(digest)
+        for segment in segments:
+            self._segments.pop(segment, None)
+
+    def _run_batch(self, meta: Any, body: bytes, _fds: list[int]) -> None:
+        batch, job_id, base, first, count, slot = meta
+        job = self._jobs[job_id]
+        if self._words[status.LOW] <= base and base + count <= self._words[status.HIGH]:
+            self._channel.send(m.ENDED, (batch, 0, True, False, False))
+            return
+        if job is not self._job:
+            self._job = job
+        self._enter(job.cwd, job.environment)
+        self._batch = batch
+        # Arrays among the items must be writable here, as they are in the notebook.
+        payload = memoryview(bytearray(body))
+        if slot is not None:
+            segment, offset, length = slot
+            payload = self._segments[segment][offset : offset + length]
+        buffers = split(payload)
+        if job.load_error is not None:
+            self._report_load_error(job, first, count)
+            self._channel.send(m.ENDED, (batch, count, False, False, False))
+            return
+        unreadable = False
+        ran, revoked = 0, False
+        try:
+            items = pickle.loads(buffers[0], buffers=buffers[1:])
+        except BaseException as caught:
+            if count == 1:
+                self._report_item_error(caught, job, first)
+                ran = 1
+            else:
+                unreadable = True
+        else:
+            ran, revoked = self._runner.run(job, base, first, items, self)
+            del items
+        self._channel.send(
+            m.ENDED, (batch, ran, revoked, slot is not None and _kept(buffers), unreadable)
+        )
+
+    def _report_load_error(self, job: Any, first: int, count: int) -> None:
+        self._send_failures(job, first, count, job.load_error)
+
+    def _report_item_error(self, caught: BaseException, job: Any, first: int) -> None:
+        from cloudbutton_backend.worker import failures
+
+        error = failures.describe(caught, None, __file__)
+        error["kind"] = "item"
+        error["item"] = f"item {first}"
+        self._send_failures(job, first, 1, error)
+
+    def _send_failures(self, job: Any, first: int, count: int, error: dict[str, Any]) -> None:
+        from cloudbutton_backend.worker.runner import Parcel
+
+        meta = {"t": 0.0, "dt": 0.0, "cpu": 0.0, "errors": dict.fromkeys(range(count), error)}
+        self._job = job
+        self.send(Parcel(first, count, meta, [pickle.dumps([None] * count, 5)]))
+
+    def send(self, parcel: Any) -> None:
+        """Send a parcel: in the message if small, through the job's result file if large."""
+        pieces, length = layout(parcel.parts)
+        parcel.meta["rss"] = _peak_memory()
+        if length > INLINE:
+            try:
+                writer = self._writer_of(self._job)
+                offset, _ = writer.append(
+                    self._batch, parcel.first, parcel.count, parcel.meta, pieces, length
+                )
+            except OSError as error:  # the disk is full: the kernel keeps it in memory
+                parcel.meta["disk"] = str(error)
+            else:
+                place = (writer.path, offset)
+                meta = (self._batch, parcel.first, parcel.count, parcel.meta, place, length)
+                self._channel.send(m.RESULTS, meta)
+                return
+        self._channel.send(
+            m.RESULTS, (self._batch, parcel.first, parcel.count, parcel.meta, None, length), pieces
+        )
+
+    def _writer_of(self, job: Any) -> Any:
+        if job.id not in self._writers:
+            self._writers[job.id] = self._writer(job.results)
+        return self._writers[job.id]
+
+
+def _raw_environment() -> dict[Any, Any]:
+    """Return what `os.environ` holds, without decoding it: it is compared before every batch."""
+    return os.environ._data  # type: ignore[attr-defined,no-any-return]
+
+
+def _text(value: Any) -> str:
+    return os.fsdecode(value)
+
+
+def _kept(buffers: list[memoryview]) -> bool:
+    """Whether the user's code still holds memory of the slot, so that it must not be reused."""
+    kept = False
+    for buffer in buffers:
+        try:
+            buffer.release()
+        except BufferError:
+            kept = True
+    return kept
+
+
+def _peak_memory() -> int:
+    """Return this process's resident peak in bytes, 0 where it cannot be told."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main(config: str) -> None:
+    """Run a worker. `config` is the JSON that the kernel wrote on the command line."""
+    settings = json.loads(config)
+    sys.prefix, sys.exec_prefix = settings["prefix"]
+    sys.argv = [""]
+    if settings.get("share"):  # Windows: the socket comes through standard input
+        sock = socket.fromshare(bytes.fromhex(sys.stdin.readline()))  # type: ignore[attr-defined]
+        page = mmap.mmap(-1, status.SIZE, tagname=settings["page"])  # type: ignore[call-arg]
+    else:
+        sock = socket.socket(fileno=settings["socket"])
+        page = mmap.mmap(settings["page"], status.SIZE)
+        os.close(settings["page"])
+        _thread.start_new_thread(_watch, (settings["lifeline"],))
+        sock.setblocking(True)
+        for fd in (settings["socket"], settings["lifeline"], settings["tail"]):
+            os.set_inheritable(fd, False)
+    sys.modules["__main__"].__dict__.pop("main", None)
+    worker = Worker(Channel(sock), status.view(page), settings.get("tail"))
+    import faulthandler
+
+    faulthandler.enable(2)
+    worker.serve()

@@ -1,0 +1,193 @@
+"""Catches what tasks print and display, item by item, within bounds."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import warnings
+from typing import Any, Final
+
+from cloudbutton_backend.worker.context import current
+
+MAX_ITEM: Final = 256 * 1024
+"""Characters of text kept of one item."""
+MAX_DISPLAYS: Final = 20
+"""Displayed objects kept of one item."""
+
+Entry = tuple[str, Any]
+
+
+class Outputs:
+    """The outputs of the batch being run, by item index."""
+
+    def __init__(self) -> None:
+        self.by_item: dict[int, list[Entry]] = {}
+        self._room: dict[int, int] = {}
+        self._displays: dict[int, int] = {}
+
+    def text(self, kind: str, text: str) -> None:
+        """Add `text` to the item being run; drop what exceeds the bound, and say so once."""
+        index = current.index
+        room = self._room.get(index, MAX_ITEM)
+        if room <= 0:
+            return
+        if len(text) > room:
+            text = text[:room] + f"\n[output of this item cut after {MAX_ITEM // 1024} KiB]\n"
+            room = 0
+        self._room[index] = room - len(text)
+        entries = self.by_item.setdefault(index, [])
+        if entries and entries[-1][0] == kind:
+            entries[-1] = (kind, entries[-1][1] + text)
+        else:
+            entries.append((kind, text))
+
+    def display(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        """Add a displayed object (a MIME bundle) to the item being run."""
+        index = current.index
+        shown = self._displays.get(index, 0)
+        self._displays[index] = shown + 1
+        if shown < MAX_DISPLAYS:
+            bundle = {"data": data, "metadata": metadata or {}}
+            self.by_item.setdefault(index, []).append(("display", bundle))
+
+    def take(self) -> dict[int, list[Entry]]:
+        """Return what was caught since the last call."""
+        taken = self.by_item
+        if taken or self._room:
+            self.by_item, self._room, self._displays = {}, {}, {}
+        return taken
+
+
+outputs = Outputs()
+
+
+class TaskStream(io.TextIOBase):
+    """`sys.stdout` or `sys.stderr` of a task. Cannot be closed: the next item needs it."""
+
+    encoding = "utf-8"  # type: ignore[assignment]
+    errors = "replace"
+
+    def __init__(self, kind: str, fd: int) -> None:
+        self._kind = kind
+        self._fd = fd
+
+    @property
+    def name(self) -> str:
+        return f"<{self._kind}>"
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if text:
+            outputs.text(self._kind, text)
+        return len(text)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Stay open."""
+
+
+class DescriptorTail:
+    """Descriptors 1 and 2 of this process: what C code and subprocesses print lands in a file."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._seen = 0
+        self.attach()
+
+    def attach(self) -> None:
+        os.dup2(self._fd, 1)
+        os.dup2(self._fd, 2)
+
+    def collect(self) -> None:
+        """Hand what was printed since the last call to the item last run."""
+        try:
+            size = os.fstat(self._fd).st_size
+            if os.fstat(1).st_ino != os.fstat(self._fd).st_ino:
+                self.attach()
+        except OSError:
+            self.attach()
+            return
+        if size > self._seen:
+            data = os.pread(self._fd, min(size - self._seen, MAX_ITEM), self._seen)
+            os.ftruncate(self._fd, 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            outputs.text("stdout", data.decode("utf-8", "replace"))
+        self._seen = 0
+
+
+def no_input(prompt: object = "") -> str:
+    """Stand in for `input` in tasks."""
+    raise RuntimeError("`input()` cannot ask anybody in a task: pass the answer in as a value.")
+
+
+def _show_warning(
+    message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    if file is not None:
+        file.write(text)
+    else:
+        outputs.text("stderr", text)
+
+
+def display(*objects: Any, **options: Any) -> None:
+    """Stand in for IPython's `display` in tasks: format here, show in the notebook."""
+    from IPython.core.formatters import DisplayFormatter
+
+    formatter = DisplayFormatter()
+    for thing in objects:
+        if options.get("raw"):
+            outputs.display(dict(thing), options.get("metadata"))
+            continue
+        figure = _figure_png(thing)
+        if figure is not None:
+            outputs.display(figure)
+            continue
+        data, metadata = formatter.format(thing, options.get("include"), options.get("exclude"))
+        outputs.display(data, metadata)
+
+
+def _figure_png(thing: Any) -> dict[str, Any] | None:
+    """Return a matplotlib figure as a MIME bundle, None for anything else."""
+    if type(thing).__name__ != "Figure" or "matplotlib" not in sys.modules:
+        return None
+    from cloudbutton_backend.worker.pictures import figure_bundle
+
+    return figure_bundle(thing)
+
+
+def publish_display_data(
+    data: dict[str, Any], metadata: dict[str, Any] | None = None, **_options: Any
+) -> None:
+    """Stand in for IPython's `publish_display_data` in tasks."""
+    outputs.display(data, metadata)
+
+
+def patch_ipython() -> None:
+    """Make IPython's own `display` ours in this process."""
+    import IPython.core.display_functions as functions
+    import IPython.display
+
+    for module in (functions, IPython.display):
+        module.display = display  # type: ignore[attr-defined]
+        module.publish_display_data = publish_display_data  # type: ignore[attr-defined]
+
+
+def install(fd: int | None) -> DescriptorTail | None:
+    """Redirect everything that tasks may print or display in this process."""
+    import builtins
+
+    sys.stdout = TaskStream("stdout", 1)
+    sys.stderr = TaskStream("stderr", 2)
+    builtins.input = no_input
+    builtins.display = display  # type: ignore[attr-defined]
+    warnings.showwarning = _show_warning
+    os.environ["MPLBACKEND"] = "module://cloudbutton_backend.worker.pictures"
+    return DescriptorTail(fd) if fd is not None else None

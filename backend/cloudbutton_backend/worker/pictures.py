@@ -1,0 +1,40 @@
+"""A matplotlib backend for tasks: `plt.show()` sends the open figures to the notebook as PNG."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from cloudbutton_backend.worker.output import outputs
+
+
+def figure_bundle(figure: Any) -> dict[str, Any]:
+    """Return `figure` as a MIME bundle."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", bbox_inches="tight", dpi=figure.dpi)
+    png = base64.b64encode(file.getvalue()).decode("ascii")
+    return {"image/png": png, "text/plain": repr(figure)}
+
+
+def flush_figures() -> None:
+    """Send every open figure, as the notebook's inline backend does, and close it."""
+    import matplotlib.pyplot as plt
+
+    for number in plt.get_fignums():
+        outputs.display(figure_bundle(plt.figure(number)))
+    plt.close("all")
+
+
+class FigureCanvas(FigureCanvasAgg):
+    """Agg, whose manager shows by sending."""
+
+
+def show(*_arguments: Any, **_options: Any) -> None:
+    """Send the open figures (what `plt.show()` calls)."""
+    flush_figures()
+
+
+from matplotlib.backend_bases import FigureManagerBase as FigureManager  # noqa: E402, F401

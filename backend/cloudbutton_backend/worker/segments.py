@@ -1,0 +1,158 @@
+"""Result files: append-only records of what consecutive items left behind. Format version 1.
+
+A record is a 64-byte header, a pickled ``meta`` dictionary and a payload (see `frames`), padded to
+64 bytes::
+
+    4s magic "CBR1" | u16 version | u16 flags | u32 batch | u32 count | u64 first item
+    u64 meta length | u64 payload length | u32 CRC-32 | 20 bytes reserved | meta | pad | payload | pad
+
+The CRC covers the meta and the first 64 KiB of the payload: enough to tell a torn write from a whole
+one without reading large arrays twice. Flag 1 announces a 32-byte HMAC-SHA-256 after the payload, for
+files that leave this machine. Every record is whole in one file; a file that ends inside a
+record (the machine died) is read up to the last whole one.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cloudbutton_backend.worker.frames import ALIGN, Buffer
+
+MAGIC: Final = b"CBR1"
+VERSION: Final = 1
+_HEADER: Final = struct.Struct("<4sHHIIQQQI20x")
+_CHECKED: Final = 1 << 16
+_IOV_MAX: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where a record is, and what is known of it without reading its payload."""
+
+    path: str
+    batch: int
+    first: int
+    count: int
+    meta: dict[str, Any]
+    offset: int
+    """Of the payload in the file."""
+    length: int
+    """Of the payload, bytes."""
+
+
+class TornRecord(Exception):
+    """A file ends inside a record, or the record is damaged."""
+
+
+def _pad(n: int) -> bytes:
+    return bytes(-n % ALIGN)
+
+
+def _check(meta: bytes, pieces: list[Buffer]) -> int:
+    crc = zlib.crc32(meta)
+    left = _CHECKED
+    for piece in pieces:
+        if left <= 0:
+            break
+        crc = zlib.crc32(memoryview(piece)[:left], crc)
+        left -= len(piece)
+    return crc
+
+
+def _write_all(fd: int, buffers: list[Buffer]) -> None:
+    """Append all of `buffers`, going on after short writes."""
+    views = [memoryview(b) for b in buffers if len(b)]
+    while views:
+        if len(views) == 1 or not hasattr(os, "writev"):
+            written = os.write(fd, views[0])
+        else:
+            written = os.writev(fd, views[:_IOV_MAX])
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if written:
+            views[0] = views[0][written:]
+
+
+class SegmentWriter:
+    """Appends records to one file. Not thread-safe; one writer per file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600
+        )
+        self._end = os.fstat(self._fd).st_size
+
+    def append(
+        self,
+        batch: int,
+        first: int,
+        count: int,
+        meta: dict[str, Any],
+        pieces: list[Buffer],
+        length: int,
+    ) -> tuple[int, int]:
+        """Append a record; return offset and length of its payload.
+
+        A failed write (disk full) leaves the file as it was.
+        """
+        packed = pickle.dumps(meta, 5)
+        lead = _HEADER.size + len(packed)
+        header = _HEADER.pack(
+            MAGIC, VERSION, 0, batch, count, first, len(packed), length, _check(packed, pieces)
+        )
+        start = self._end
+        offset = start + lead + (-lead % ALIGN)
+        try:
+            _write_all(self._fd, [header + packed + _pad(lead), *pieces, _pad(length)])
+        except BaseException:
+            os.ftruncate(self._fd, start)
+            raise
+        self._end = offset + length + (-length % ALIGN)
+        return offset, length
+
+    def close(self) -> None:
+        """Close the file; safe to repeat."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def read_records(path: str) -> Iterator[Record]:
+    """Yield the whole records of the file at `path`; stop quietly at a torn tail.
+
+    Raises
+    ------
+    TornRecord
+        If a damaged record is followed by more data, so that something is missing in the middle.
+    """
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        position = 0
+        while position + _HEADER.size <= size:
+            file.seek(position)
+            head = file.read(_HEADER.size)
+            magic, version, _flags, batch, count, first, n_meta, length, crc = _HEADER.unpack(head)
+            if magic != MAGIC:
+                raise TornRecord(f"{path}: no record at byte {position}")
+            if version > VERSION:
+                raise TornRecord(f"{path}: written by a newer version (format {version})")
+            lead = _HEADER.size + n_meta
+            offset = position + lead + (-lead % ALIGN)
+            end = offset + length
+            if end > size:
+                return
+            packed = file.read(n_meta)
+            file.seek(offset)
+            if _check(packed, [file.read(min(length, _CHECKED))]) != crc:
+                if end + (-length % ALIGN) >= size:
+                    return
+                raise TornRecord(f"{path}: the record at byte {position} is damaged")
+            yield Record(path, batch, first, count, pickle.loads(packed), offset, length)
+            position = end + (-length % ALIGN)

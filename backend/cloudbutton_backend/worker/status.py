@@ -1,0 +1,49 @@
+"""The page that a worker shares with its kernel: where it is, and what it must not start.
+
+Every item sent to a worker has an *ordinal*, counting up over the worker's life. The worker notes
+the ordinal before it starts the item; the kernel may revoke a range ``[low, high)`` of ordinals that
+have not started. No lock is needed:
+
+1. the worker stores CURRENT, then loads LOW and HIGH, then runs the item or skips it;
+2. the kernel stores HIGH, then LOW, waits a millisecond, then loads CURRENT.
+
+If the worker did not see the new range for an item, its store of CURRENT came before and is visible
+to the kernel by then, which counts the item as started. Every later item is skipped.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Final
+
+SIZE: Final = 4096
+CURRENT: Final = 0
+"""Ordinal of the item being run or last run."""
+LOW: Final = 1
+HIGH: Final = 2
+BUSY: Final = 3
+"""1 while the user's code runs."""
+SINCE: Final = 4
+"""`time.monotonic_ns()` when the current item started, for jobs with a time-out."""
+NEVER: Final = (1 << 64) - 1
+
+
+def view(page: mmap.mmap) -> memoryview:
+    """Return the page as 64-bit words."""
+    return memoryview(page).cast("Q")
+
+
+def reset(words: memoryview) -> None:
+    """Put a fresh page into its initial state."""
+    words[CURRENT] = NEVER
+    words[LOW] = NEVER
+    words[HIGH] = 0
+    words[BUSY] = 0
+    words[SINCE] = 0
+
+
+def revoke(words: memoryview, low: int, high: int) -> None:
+    """Forbid the ordinals in ``[low, high)``; in this order no reader sees a range too large."""
+    words[LOW] = NEVER
+    words[HIGH] = high
+    words[LOW] = low
