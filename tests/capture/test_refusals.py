@@ -307,6 +307,26 @@ def test_an_object_that_refuses_to_pickle_is_named_with_its_reason(notebook: Any
     assert isinstance(caught.value.__cause__, ValueError)
 
 
+def test_a_class_that_knows_how_to_travel_may_inherit_from_anything(
+    notebook: Any, elsewhere: Any
+) -> None:
+    notebook(
+        "import queue\n"
+        "class Q(queue.Queue):\n    def __reduce__(self): return (Q, (self.maxsize,))\n"
+        "x = Q(7)\ndef f(): return x.maxsize"
+    )
+    assert elsewhere.call(notebook["f"]) == 7
+
+
+def test_objects_that_answer_questions_with_errors_are_named(notebook: Any) -> None:
+    notebook(
+        "class Odd:\n    def __getattr__(self, name): raise RuntimeError(name)\n"
+        "    def __len__(self): raise RuntimeError\n"
+        "x = Odd()\ndef f(): return x"
+    )
+    assert [value.name for value in capture(notebook["f"]).report.values] == ["x"]
+
+
 def test_too_deep_a_structure_is_named(notebook: Any) -> None:
     notebook("tree = []\nfor _ in range(100_000): tree = [tree]\ndef f(): return tree")
     with pytest.raises(TooDeep, match=r"`tree` \(a list\) is nested too deeply"):

@@ -109,6 +109,13 @@ def make_blob(parts: list[Buffer]) -> Blob:
 
 def rough_size(value: Any) -> int:
     """Return about how many bytes `value` takes, from a glance at most at its first elements."""
+    try:
+        return _rough_size(value)
+    except Exception:  # a `__sizeof__` or `__iter__` of the user's that fails: not our business
+        return 0
+
+
+def _rough_size(value: Any) -> int:
     kind = type(value)
     if kind in (int, float, bool, type(None), complex):
         return 9
@@ -123,10 +130,7 @@ def rough_size(value: Any) -> int:
         return _number(value, "nbytes") + 150
     if _has_attributes(value):
         return 60 + _rough_container(vars(value))
-    try:
-        return sys.getsizeof(value)
-    except Exception:  # an object with a `__sizeof__` of its own that fails
-        return 0
+    return sys.getsizeof(value)
 
 
 def _rough_container(value: Any) -> int:
@@ -139,6 +143,6 @@ def _rough_container(value: Any) -> int:
         return 4
     flat = [part for element in sample for part in (element if type(value) is dict else (element,))]
     each = sum(
-        rough_size(part) if type(part) not in _CONTAINERS else sys.getsizeof(part) for part in flat
+        _rough_size(part) if type(part) not in _CONTAINERS else sys.getsizeof(part) for part in flat
     )
     return 4 + each * len(value) // len(sample)

@@ -85,27 +85,28 @@ class _Walk:
         self.follow(name, value)
 
     def _visit(self, path: str, obj: Any) -> None:
+        # By type, not `isinstance`: proxies and mocks pretend to be what they are not.
         kind = type(obj)
         if kind is FunctionType:
             if by_value(obj):
                 self._visit_function(path, obj)
-        elif isinstance(obj, MethodType):
+        elif issubclass(kind, MethodType):
             name = f"{path}.__self__" if path else f"self of {obj.__func__.__qualname__}"
             self.hold(name, obj.__self__)
             self.follow(path, obj.__func__)
-        elif isinstance(obj, functools.partial):
+        elif issubclass(kind, functools.partial):
             self.follow(path, obj.func)
             label = path or _label(obj.func)
             for i, value in enumerate(obj.args):
                 self.hold(f"argument {i} of {label}", value)
             for key, value in obj.keywords.items():
                 self.hold(f"{key} (argument of {label})", value)
-        elif isinstance(obj, LruCache):
-            self.follow(path, obj.__wrapped__)  # type: ignore[attr-defined]
-        elif isinstance(obj, ModuleType):
+        elif issubclass(kind, LruCache):
+            self.follow(path, obj.__wrapped__)
+        elif issubclass(kind, ModuleType):
             if user_module(obj):
                 self.found.modules[id(obj)] = obj
-        elif isinstance(obj, type):
+        elif issubclass(kind, type):
             if by_value(obj):
                 self._visit_class(path, obj)
         elif kind.__module__ != "builtins":

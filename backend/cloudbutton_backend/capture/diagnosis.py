@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from .refusals import CannotTravel, NotPicklable, RefusedObject, TooDeep, descri
 #: Looking for the culprit stops here and names what is known by then.
 _SECONDS: Final = 2.0
 _OBJECTS: Final = 200_000
+
+_ATOMS: Final = frozenset({int, float, bool, complex, str, bytes, type(None)})
 
 Named = tuple[str, Any]
 
@@ -63,7 +66,7 @@ def _search(roots: list[Named], target: object, deadline: float) -> Named | None
         seen[id(value)] = value  # held, so that the id stays its own
         if value is target if target is not None else refusal(value) is not None:
             return path, value
-        queue.extend(_children(path, value))
+        queue.extend(islice(_children(path, value), _OBJECTS))
     return None
 
 
@@ -75,7 +78,8 @@ def _unpicklable(roots: list[Named], error: BaseException, deadline: float) -> C
         return NotPicklable(path, type(value).__name__, _reason(error))
     seen = {id(culprit[1])}
     while True:
-        parts = [part for part in _children(*culprit) if id(part[1]) not in seen]
+        children = islice(_children(*culprit), _OBJECTS)
+        parts = [part for part in children if id(part[1]) not in seen]
         seen.update(id(value) for _, value in parts)
         nearer = _first_failing(parts, deadline)
         if nearer is None:
@@ -89,7 +93,7 @@ def _first_failing(parts: Iterable[Named], deadline: float) -> Named | None:
     for path, value in parts:
         if time.monotonic() > deadline:
             return None
-        if type(value) not in (int, float, str, bool, type(None)) and _attempt(value) is not None:
+        if type(value) not in _ATOMS and _attempt(value) is not None:
             return path, value
     return None
 
@@ -126,17 +130,19 @@ def _reason(error: BaseException) -> str:
 def _children(path: str, value: Any) -> Iterator[Named]:
     """Yield what pickling `value` goes on to, each with the expression that reaches it."""
     kind = type(value)
-    if kind in (int, float, str, bytes, bool, type(None)) or isinstance(value, ModuleType):
+    if kind in _ATOMS or isinstance(value, ModuleType):
         return
     if isinstance(value, dict):
         for key, part in list(value.items()):
-            yield f"{path}[{_short(key)}]", part
+            if type(part) not in _ATOMS:
+                yield f"{path}[{_short(key)}]", part
         for key in list(value):
-            if type(key) not in (str, int):
+            if type(key) not in _ATOMS:
                 yield f"a key of {path}", key
     elif isinstance(value, (list, tuple, deque)):
         for i, part in enumerate(list(value)):
-            yield f"{path}[{i}]", part
+            if type(part) not in _ATOMS:
+                yield f"{path}[{i}]", part
     elif isinstance(value, (set, frozenset)):
         for part in list(value):
             yield f"an element of {path}", part

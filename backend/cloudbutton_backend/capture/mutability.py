@@ -24,21 +24,28 @@ _MANY: Final = 100
 _DEPTH: Final = 4
 
 
-def is_mutable(value: Any, depth: int = 0) -> bool:
+def is_mutable(value: Any) -> bool:
     """Return whether `value` may be changed in place; in doubt, True."""
+    try:
+        return _is_mutable(value, 0)
+    except Exception:  # the user's attributes may do anything; asking must not fail a capture
+        return True
+
+
+def _is_mutable(value: Any, depth: int) -> bool:
     if isinstance(value, _ATOMS):
         return False
     if depth > _DEPTH:
         return True
     if isinstance(value, (tuple, frozenset)):
-        return len(value) > _MANY or any(is_mutable(part, depth + 1) for part in value)
+        return len(value) > _MANY or any(_is_mutable(part, depth + 1) for part in value)
     flags = getattr(value, "flags", None)
     if flags is not None and hasattr(flags, "writeable"):  # a NumPy array
         return bool(flags.writeable)
     parameters = getattr(type(value), "__dataclass_params__", None)
     if parameters is not None and parameters.frozen:
         return any(
-            is_mutable(getattr(value, field.name, None), depth + 1)
+            _is_mutable(getattr(value, field.name, None), depth + 1)
             for field in dataclasses.fields(value)
         )
     module = type(value).__module__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -252,6 +253,8 @@ _DATABASE_PACKAGES: Final = frozenset(
 _DATABASE_WORDS: Final = ("connection", "cursor", "engine", "session", "client", "redis", "pool")
 _OUR_OBJECTS: Final = frozenset({"Job", "Executor", "Session", "Driver", "LocalBackend"})
 
+_PICKLING: Final = frozenset({"__reduce__", "__reduce_ex__", "__getstate__"})
+
 # Text and bytes held in memory are values like any other.
 _IN_MEMORY: Final = (io.StringIO, io.BytesIO)
 
@@ -271,6 +274,8 @@ def refusal_of_type(kind: type) -> Refusal | None:
     if issubclass(kind, _IN_MEMORY):
         return None
     for base in kind.__mro__:
+        if base is object:
+            break
         refusal = _BY_NAME.get(f"{base.__module__}.{base.__qualname__}")
         if refusal is not None:
             return refusal
@@ -280,6 +285,8 @@ def refusal_of_type(kind: type) -> Refusal | None:
             return _DATABASE
         if package.startswith("cloudbutton_") and base.__name__ in _OUR_OBJECTS:
             return _JOB
+        if package not in sys.stdlib_module_names and not _PICKLING.isdisjoint(vars(base)):
+            return None  # a class that knows how to travel, whatever it inherits from
     return None
 
 
