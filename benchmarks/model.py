@@ -71,6 +71,8 @@ class Case:
     only: Literal["ours"] | None = None
     tuned: Mapping[str, int] = field(default_factory=dict)
     """Engines that run once more with a chunk size chosen by hand, where it helps them."""
+    least_runs: int = 1
+    """Made even when the time for an engine is used up."""
     timeout: float = 60.0
     samples_memory: bool = False
     """The parent watches the process tree and adds the reading `peak_mb`."""

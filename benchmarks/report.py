@@ -9,6 +9,9 @@ from statistics import median
 from benchmarks.model import Cell, Metric, Reading, Target
 from benchmarks.runner import Results
 
+#: Other programs' use of CPUs from which on a reading is marked.
+NOTABLE_CPUS = 0.2
+
 _HEADER = (
     "| figure | engine | median (min–max) | ÷ floor | ÷ best peer | our target |\n"
     "|---|---|---|---|---|---|"
@@ -109,7 +112,14 @@ def table(results: Results) -> str:
     if not results.runs:
         return f"## {results.case.title}\n\nNo engine to measure.\n"
     rows = [row for metric in results.case.metrics for row in _rows(metric, results)]
-    return "\n".join([f"## {results.case.title}", "", _HEADER, *rows, ""])
+    return "\n".join([f"## {results.case.title}", "", _HEADER, *rows, "", *_warning(results)])
+
+
+def _warning(results: Results) -> Iterable[str]:
+    busy = {cell: max(cpus) for cell, cpus in results.neighbours.items()}
+    disturbed = [f"{cell} ({cpus:.1f})" for cell, cpus in busy.items() if cpus >= NOTABLE_CPUS]
+    if disturbed:
+        yield f"Other programs used CPUs during runs of: {', '.join(disturbed)}. Trust these less.\n"
 
 
 def as_json(all_results: Iterable[Results]) -> list[dict[str, object]]:
@@ -120,6 +130,7 @@ def as_json(all_results: Iterable[Results]) -> list[dict[str, object]]:
             "engine": cell.engine.name,
             "chunk": cell.chunk,
             "runs": runs,
+            "neighbours": results.neighbours.get(cell, []),
         }
         for results in all_results
         for cell, runs in results.runs.items()

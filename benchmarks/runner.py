@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.memory import PeakMemory
 from benchmarks.model import Case, Cell, EngineSpec, Reading
+from benchmarks.neighbours import Neighbours
 from benchmarks.reaping import reaped
 
 #: How long a process may take to shut its pool down once its reading is safe.
@@ -30,6 +31,8 @@ class Results:
 
     case: Case
     runs: dict[Cell, list[dict[str, Reading]]] = field(default_factory=dict)
+    neighbours: dict[Cell, list[float]] = field(default_factory=dict)
+    """CPUs that other programs kept busy during each run that brought a reading."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,14 @@ class Runner:
         spent = dict.fromkeys(cells, 0.0)
         for turn in range(runs):
             for cell in cells:
-                if turn and spent[cell] >= seconds:
+                if turn >= case.least_runs and spent[cell] >= seconds:
                     continue
-                start = time.perf_counter()
-                results.runs.setdefault(cell, []).append(self._run_cell(case, cell))
+                start, neighbours = time.perf_counter(), Neighbours()
+                readings = self._run_cell(case, cell)
                 spent[cell] += time.perf_counter() - start
+                results.runs.setdefault(cell, []).append(readings)
+                if "error" not in readings:  # after a kill, not all of our own CPU time is known
+                    results.neighbours.setdefault(cell, []).append(neighbours.cpus())
         return results
 
     def _run_cell(self, case: Case, cell: Cell) -> dict[str, Reading]:

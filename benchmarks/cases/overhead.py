@@ -74,4 +74,5 @@ CASE = Case(
     ),
     run=run,
     only="ours",
+    least_runs=3,
 )  # fmt: skip
