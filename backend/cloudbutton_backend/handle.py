@@ -354,7 +354,10 @@ class Job:
             if not future.done():
                 future.set_result(None)
 
-        self.add_done_callback(lambda _job: loop.call_soon_threadsafe(wake))
+        def announce(_job: Job) -> None:
+            loop.call_soon_threadsafe(wake)
+
+        self.add_done_callback(announce)
         try:
             await future
         except asyncio.CancelledError:

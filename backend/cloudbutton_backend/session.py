@@ -10,9 +10,9 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
@@ -153,7 +153,7 @@ class Session:
             function, items, options or JobOptions(), kind, name, source, notebook, cell_id
         )
         if isinstance(items, (list, tuple, range)) or _is_sequence(items):
-            job.source = SequenceSource(items)
+            job.source = SequenceSource(cast("Sequence[Any]", items))
             plan = self._plan(job, job.source.n_items)
         else:
             stream = StreamSource(
@@ -205,7 +205,9 @@ class Session:
         seed = options.seed if options.seed is not None else secrets.randbits(63)
         record = JobRecord(
             id=new_job_id(),
-            name=name or options.name or getattr(function, "__name__", type(function).__name__),
+            name=name
+            or options.name
+            or str(getattr(function, "__name__", type(function).__name__)),
             kind=kind,
             backend=options.backend,
             n_items=len(items) if hasattr(items, "__len__") else None,

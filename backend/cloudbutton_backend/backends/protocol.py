@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 from cloudbutton_backend.capture import Blob
 
@@ -143,7 +143,7 @@ class BackendDown:
     cause: str
 
 
-Event = Union[WorkerUp, WorkerDown, Results, BatchEnded, Revoked, Overdue, BackendDown]
+Event = WorkerUp | WorkerDown | Results | BatchEnded | Revoked | Overdue | BackendDown
 
 
 class Backend(Protocol):
@@ -179,7 +179,10 @@ class Backend(Protocol):
         """
 
     def interrupt(self, worker: str, job_id: str) -> None:
-        """Stop what `worker` does for a job, gently and soon by force. `BatchEnded` or `WorkerDown` follows."""
+        """Stop what `worker` does for a job, gently and soon by force.
+
+        `BatchEnded` or `WorkerDown` follows for each of its batches.
+        """
 
     def kill(self, worker: str, reason: str) -> None:
         """End a worker now; `WorkerDown` follows. Safe to repeat."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
 
 from cloudbutton_backend.backends.protocol import Results
 
@@ -85,4 +84,4 @@ class Finish:
     step: str
 
 
-Action = Union[Submit, Revoke, Interrupt, Kill, Accept, FailItem, BatchLost, Finish]
+Action = Submit | Revoke | Interrupt | Kill | Accept | FailItem | BatchLost | Finish

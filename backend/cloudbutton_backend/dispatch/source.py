@@ -105,14 +105,14 @@ class StreamSource:
                         self._change.wait(1.0)
                     if self._closed:
                         break
-                fresh = []
+                fresh: list[Any] = []
                 while len(fresh) < self._wanted - self._count:
                     try:
                         fresh.append(next(self._iterator))
                     except StopIteration:
                         self._ended = True
                         break
-                    if self._closed:
+                    if self._is_closed():
                         break
                 with self._change:
                     for item in fresh:
@@ -127,6 +127,9 @@ class StreamSource:
             close = getattr(self._iterator, "close", None)
             if self._closed and close is not None:
                 close()
+
+    def _is_closed(self) -> bool:
+        return self._closed
 
     def items(self, first: int, count: int) -> Sequence[Any]:
         with self._change:

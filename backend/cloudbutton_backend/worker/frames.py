@@ -17,10 +17,10 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Union
+from typing import Any, Final
 
 ALIGN: Final = 64
-Buffer = Union[bytes, bytearray, memoryview]
+Buffer = bytes | bytearray | memoryview
 
 _WORD: Final = struct.Struct("<Q")
 #: type, number of descriptors, length of meta, length of body

@@ -65,7 +65,7 @@ outputs = Outputs()
 class TaskStream(io.TextIOBase):
     """`sys.stdout` or `sys.stderr` of a task. Cannot be closed: the next item needs it."""
 
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
     errors = "replace"
 
     def __init__(self, kind: str, fd: int) -> None:

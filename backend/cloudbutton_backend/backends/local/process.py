@@ -215,7 +215,7 @@ class WorkerProcess:
         if hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-        self.popen.kill() if self.popen.returncode is None else None
+        self.popen.kill()
 
     def reap(self) -> bool:
         """Return whether it has ended, taking note of how."""
