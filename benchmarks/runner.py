@@ -118,6 +118,7 @@ class Runner:
             "PYTHONPATH": os.pathsep.join(path),
             "CLOUDBUTTON_HOME": str(self.home / "cloudbutton"),
             "IPYTHONDIR": str(self.home / "ipython"),
+            "TMPDIR": str(self.home / "tmp"),  # what a killed process leaves goes with us
         }
 
 
@@ -125,4 +126,5 @@ class Runner:
 def private_runner() -> Iterator[Runner]:
     """Yield a runner whose state lives in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        (Path(folder) / "tmp").mkdir()
         yield Runner(Path(folder))
