@@ -127,7 +127,7 @@ def test_a_whole_cell_returns_its_value_and_its_variables(
 
 
 def test_a_name_that_the_cell_does_not_assign_is_refused_beforehand() -> None:
-    with pytest.raises(UsageError, match="does not assign `c`. It assigns `a`, `b`"):
+    with pytest.raises(UsageError, match=r"does not assign `c`\. It assigns `a`, `b`"):
         function_of_cell("a = b = 1", ("c",), {})
 
 

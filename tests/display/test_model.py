@@ -1,0 +1,189 @@
+"""What a view says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cloudbutton_backend.jobs import JobState, Progress
+from cloudbutton_magic import units
+from cloudbutton_magic.display.model import FailureGroup, Tone, view_of
+from cloudbutton_magic.display.text import terminal_line, text_of
+
+Make = Callable[..., Progress]
+
+ENDED: dict[str, Any] = {"state": JobState.DONE, "total": 200, "done": 200, "elapsed": 12.4}
+
+HEADLINES = [
+    ({"total": 200, "done": 131, "failed": 1}, "132 of 200 items · 66 %"),
+    ({"total": 1000, "done": 999}, "999 of 1,000 items · 99 %"),
+    ({"total": None, "done": 1234}, "1,234 items so far"),
+    ({"state": JobState.CANCELLING, "done": 3}, "cancelling after 3 of 4 items"),
+    (
+        {**ENDED, "task_seconds": 23.6},
+        "✓ 200 items in 12.4 s on 2 local workers · 1.9× faster than serial · $0.00",
+    ),
+    (
+        {**ENDED, "task_seconds": 12.3},
+        "✓ 200 items in 12.4 s on 2 local workers · as fast as serial · $0.00",
+    ),
+    (
+        {**ENDED, "task_seconds": 6.2},
+        "✓ 200 items in 12.4 s on 2 local workers · slower than serial (6.2 s of work) · $0.00",
+    ),
+    (
+        {"state": JobState.DONE, "total": 1, "done": 1, "workers": 1, "elapsed": 0.0042},
+        "✓ 1 item in 4 ms on 1 local worker · $0.00",
+    ),
+    (
+        {**ENDED, "backend": "lambda", "workers": 200, "spend": 0.31, "budget": 0.5},
+        "✓ 200 items in 12.4 s on 200 lambda workers · $0.31 (budget $0.50)",
+    ),
+    ({"state": JobState.DONE, "total": 0}, "✓ nothing to do: 0 items"),
+    (
+        {"state": JobState.CANCELLED, "done": 1, "elapsed": 3.1},
+        "◼ cancelled after 1 of 4 items in 3.1 s",
+    ),
+    (
+        {"state": JobState.FAILED, "done": 1, "failed": 2, "first_error": "ValueError: no"},
+        "✗ 2 of 4 items failed: ValueError: no",
+    ),
+    (
+        {"state": JobState.FAILED, "done": 1, "first_error": "the backend died"},
+        "✗ stopped after 1 of 4 items: the backend died",
+    ),
+    ({"state": JobState.LOST, "done": 1}, "✗ lost with its kernel after 1 of 4 items"),
+]
+
+
+@pytest.mark.parametrize(("changes", "headline"), HEADLINES, ids=[case[1] for case in HEADLINES])
+def test_the_headline_says_it_all(progress: Make, changes: dict[str, Any], headline: str) -> None:
+    assert view_of(progress(**changes)).headline == headline
+
+
+@pytest.mark.parametrize(
+    ("state", "failed", "tone"),
+    [
+        (JobState.RUNNING, 1, Tone.RUNNING),
+        (JobState.CANCELLING, 0, Tone.RUNNING),
+        (JobState.DONE, 0, Tone.DONE),
+        (JobState.FAILED, 1, Tone.FAILED),
+        (JobState.LOST, 0, Tone.FAILED),
+        (JobState.CANCELLED, 1, Tone.CANCELLED),
+    ],
+)
+def test_the_tone_follows_the_state(
+    progress: Make, state: JobState, failed: int, tone: Tone
+) -> None:
+    assert view_of(progress(state=state, failed=failed)).tone is tone
+
+
+def test_details_while_it_runs(progress: Make) -> None:
+    view = view_of(progress(done=1, failed=1, running=2, eta=6.2, spend=0.1, expected_spend=0.3))
+    assert view.details == (
+        "2 running",
+        "1 failed",
+        "1.0 s elapsed",
+        "about 6 s left",
+        "$0.10 of about $0.30",
+    )
+
+
+def test_details_afterwards(progress: Make) -> None:
+    view = view_of(
+        progress(
+            state=JobState.FAILED,
+            done=1,
+            failed=1,
+            elapsed=10.0,
+            task_seconds=18.0,
+            retried=1,
+            lost_workers=2,
+        )
+    )
+    assert view.details == (
+        "1 done, 2 not run",
+        "10.0 s on 2 local workers",
+        "$0.00",
+        "18.0 s of work",
+        "workers 90% busy",
+        "1 item tried again",
+        "2 workers lost and replaced",
+        "job k3fb7xq2",
+    )
+
+
+def test_one_way_of_failing_is_in_the_headline_with_its_first_item(progress: Make) -> None:
+    group = FailureGroup(message="ValueError: C < 0", count=3, first="item 17: C=-1")
+    view = view_of(progress(state=JobState.FAILED, total=200, failed=3), failures=[group])
+    assert view.headline == "✗ 3 of 200 items failed: ValueError: C < 0 (item 17: C=-1)"
+    assert view.failures == ("2 more items failed the same way",)
+
+
+def test_several_ways_of_failing_are_listed_and_bounded(progress: Make) -> None:
+    groups = [FailureGroup(message=f"E{i}: no", count=9 - i, first=f"item {i}") for i in range(7)]
+    view = view_of(progress(state=JobState.FAILED, failed=42, total=50), failures=groups)
+    assert view.failures[0] == "9 × E0: no (first: item 0)"
+    assert view.failures[-1] == "… and 2 other kinds of error"
+    assert len(view.failures) == 6
+
+
+def test_text_is_one_line_where_all_went_well(progress: Make) -> None:
+    text = text_of(view_of(progress(**ENDED)))
+    assert text == "scores: ✓ 200 items in 12.4 s on 2 local workers · $0.00"
+
+
+def test_text_says_what_failed_and_what_to_do(progress: Make) -> None:
+    view = view_of(
+        progress(state=JobState.FAILED, failed=1, first_error="E", warnings=("mind `x`",)),
+        hints=["`%cloud retry`"],
+    )
+    assert text_of(view).splitlines() == [
+        "scores: ✗ 1 of 4 items failed: E",
+        "  ! mind `x`",
+        "  → `%cloud retry`",
+    ]
+
+
+@pytest.mark.parametrize("width", [10, 40, 80, 200])
+def test_the_terminals_line_fits(progress: Make, width: int) -> None:
+    line = terminal_line(view_of(progress(done=2, failed=1)), width)
+    assert len(line) < width
+    if width == 200:
+        assert "█" * 18 + "░" * 6 in line
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0 ms"),
+        (0.085, "85 ms"),
+        (0.34, "0.34 s"),
+        (0.999, "1.0 s"),
+        (12.44, "12.4 s"),
+        (59.97, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (3599.7, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+    ],
+)
+def test_seconds(value: float, text: str) -> None:
+    assert units.seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "$0.00"), (0.00001, "under $0.0001"), (0.0042, "$0.0042"), (1234.5, "$1,234.50")],
+)
+def test_dollars(value: float, text: str) -> None:
+    assert units.dollars(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(812, "812 B"), (3_100_000, "3.1 MB"), (999_600, "1.0 MB"), (2e12, "2,000.0 GB")],
+)
+def test_sizes(value: float, text: str) -> None:
+    assert units.size(value) == text
