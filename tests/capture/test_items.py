@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloudbutton_backend.capture import dump_items
+from cloudbutton_backend.capture import capture, dump_items
 
 
 def load(parts: Sequence[Any]) -> Any:
@@ -39,3 +39,32 @@ def test_functions_and_classes_of_the_notebook_are_items_too(notebook: Any) -> N
     instance, cls, function = load(dump_items(notebook["items"]))
     assert type(instance) is cls
     assert function() == 7
+
+
+def test_classes_that_the_function_brought_are_not_sent_again(
+    notebook: Any, elsewhere: Any
+) -> None:
+    notebook(
+        "seen = []\n"
+        "table = list(range(1000))\n"
+        "class A:\n"
+        "    def __init__(self, x): self.x = x\n"
+        "    def note(self): seen.append(table[self.x])\n"
+        "def f(a, b):\n"
+        "    a.note()\n"
+        "    b.note()\n"
+        "    return seen, type(a) is A\n"
+        "items = [A(1), A(2)]"
+    )
+    captured = capture(notebook["f"])
+    parts = dump_items(notebook["items"], known_classes=captured.classes)
+    assert len(parts[0]) < 200 < len(dump_items(notebook["items"])[0])
+    assert elsewhere.run(captured, *parts) == ([1, 2], True)
+
+
+def test_a_class_redefined_since_then_is_sent(notebook: Any, elsewhere: Any) -> None:
+    notebook("class A:\n    def g(self): return 'old'\ndef f(a): return a.g(), A().g()")
+    captured = capture(notebook["f"])
+    notebook("class A:\n    def g(self): return 'new'\nitems = [A()]")
+    parts = dump_items(notebook["items"], known_classes=captured.classes)
+    assert elsewhere.run(captured, *parts) == ("new", "old")

@@ -169,7 +169,7 @@ CASES = [
         close="x.connection.close()",
     ),
     Case("generator", "x = (i for i in range(3))", "x", "a generator", "rows = list(rows)"),
-    Case("iterator", "x = iter([1, 2])", "x", "an iterator", "Turn it into a list"),
+    Case("iterator", "x = iter([1, 2])", "x", "an iterator", "turn it into a list"),
     Case("counter", "import itertools\nx = itertools.count()", "x", "an iterator", ""),
     Case("zip", "x = zip([1], [2])", "x", "an iterator", ""),
     Case(
@@ -281,6 +281,13 @@ def test_a_large_container_is_searched_too(notebook: Any) -> None:
         capture(notebook["f"])
 
 
+def test_what_is_out_of_reach_of_the_search_is_named_by_its_container(notebook: Any) -> None:
+    notebook("import threading\nx = [[] for _ in range(250_000)]\nx.append(threading.Lock())")
+    notebook("def f(): return x")
+    with pytest.raises(CannotTravel, match="`something inside x` is a lock"):
+        capture(notebook["f"])
+
+
 def test_a_cycle_does_not_stop_the_search(notebook: Any) -> None:
     notebook(
         "import threading\nx = {}\nx['self'] = x\nx['lock'] = threading.Lock()\ndef f(): return x"
@@ -320,7 +327,8 @@ def test_a_class_that_knows_how_to_travel_may_inherit_from_anything(
 
 def test_objects_that_answer_questions_with_errors_are_named(notebook: Any) -> None:
     notebook(
-        "class Odd:\n    def __getattr__(self, name): raise RuntimeError(name)\n"
+        "class Odd:\n    def __getattr__(self, name):\n"
+        "        raise (AttributeError if name[0] == '_' else RuntimeError)(name)\n"
         "    def __len__(self): raise RuntimeError\n"
         "x = Odd()\ndef f(): return x"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections import deque
+from collections.abc import Set
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Final
@@ -82,14 +83,20 @@ def pickled_parts(value: Any) -> tuple[list[Buffer], Contents]:
 _BYTES: Final = frozenset({bytes, bytearray})
 
 
-def parts_of(value: Any, has_modules: bool) -> tuple[list[Buffer], Contents]:
+def parts_of(
+    value: Any, has_modules: bool, known_classes: Set[str] = frozenset()
+) -> tuple[list[Buffer], Contents]:
     """Pickle `value` with its buffers out of band, a second time if it holds user modules."""
     buffers: list[pickle.PickleBuffer] = []
     try:
-        stream, contents = dumps(value, has_modules=has_modules, buffer_callback=buffers.append)
+        stream, contents = dumps(
+            value,
+            has_modules=has_modules,
+            buffer_callback=buffers.append,
+            known_classes=known_classes,
+        )
     except ModulesFound:
-        buffers.clear()
-        stream, contents = dumps(value, has_modules=True, buffer_callback=buffers.append)
+        return parts_of(value, True, known_classes)
     return [stream, *(buffer.raw() for buffer in buffers)], contents
 
 

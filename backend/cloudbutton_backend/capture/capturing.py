@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 from typing import Any, Final, NamedTuple, NoReturn
@@ -51,6 +51,8 @@ class Captured:
     digest: str
     """Identity of code and values; the same cell run again, here or in another kernel, has the
     same one as long as no class of the notebook is inside a blob."""
+    classes: frozenset[str] = field(repr=False)
+    """The classes that the payload brings by value; see `dump_items`."""
     _rows: tuple[_Row, ...] = field(repr=False, compare=False)
     _contents: tuple[Contents, ...] = field(repr=False, compare=False)
     _name: str = field(repr=False, compare=False)
@@ -97,15 +99,24 @@ def explain(function: Callable[..., Any]) -> CaptureReport:
     return _guarded(function, THRESHOLD, exact=True).report
 
 
-def dump_items(items: Sequence[Any]) -> list[Buffer]:
+def dump_items(items: Sequence[Any], *, known_classes: Set[str] = frozenset()) -> list[Buffer]:
     """Return a list of `items` pickled as a stream and its out-of-band buffers.
 
     The rules are those of `capture`. Numbers and strings cost what plain pickle costs.
+
+    Parameters
+    ----------
+    items
+        The items of one batch.
+    known_classes
+        `Captured.classes` of a function that is alive where the items are loaded. Those classes
+        are then referred to rather than sent again and again with the code of their methods and
+        all it uses; and instances share the function's globals, as they do here.
     """
     values = items if type(items) is list else list(items)
     kind = type(values[0]) if values else int
     try:
-        return parts_of(values, kind.__module__ != "builtins" and by_value(kind))[0]
+        return parts_of(values, kind.__module__ != "builtins" and by_value(kind), known_classes)[0]
     except Exception as error:
         _raise_diagnosed(lambda: [(f"items[{i}]", v) for i, v in enumerate(values)], error)
 
@@ -143,6 +154,7 @@ def _capture(function: Callable[..., Any], threshold: int, exact: bool) -> Captu
         payload=payload,
         blobs=blobs,
         digest=_identity(payload, blobs, contents),
+        classes=frozenset(contents.classes),
         _rows=tuple([_row(held, share, exact) for held in closure.held if not held.is_hidden]),
         _contents=(contents, *share.contents),
         _name=_name_of(function),
@@ -220,7 +232,7 @@ def _dumps(
 def _identity(payload: bytes, blobs: tuple[Blob, ...], contents: Contents) -> str:
     """Hash code and values, without what differs from kernel to kernel for the same cell."""
     text = payload[11:]  # after the header and the length of the first frame
-    for volatile in contents.volatile:
+    for volatile in (*contents.classes, *contents.files):
         name = volatile.encode()
         if len(name) < 256:
             text = text.replace(b"\x8c" + bytes([len(name)]) + name, b"~")

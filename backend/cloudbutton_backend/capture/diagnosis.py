@@ -43,9 +43,10 @@ def diagnose(roots: Iterable[Named], error: BaseException) -> CaptureError:
         why = refusal(value)
         if why is not None:
             return CannotTravel(path, describe(value, why), why.advice)
-    if isinstance(error, RefusedObject):  # out of reach of the search: inside a C object
-        name = _first_failing(named, deadline) or ("a captured value", None)
-        return CannotTravel(name[0], describe(error.value, error.refusal), error.refusal.advice)
+    if isinstance(error, RefusedObject):  # out of reach of the search: too far, or in a C object
+        whole = _first_failing(named, time.monotonic() + _SECONDS)
+        path = f"something inside {whole[0]}" if whole else "a captured value"
+        return CannotTravel(path, describe(error.value, error.refusal), error.refusal.advice)
     return _unpicklable(named, error, deadline)
 
 

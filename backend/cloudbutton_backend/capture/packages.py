@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import sys
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -41,14 +40,25 @@ def quick_version(name: str) -> str:
 
 def distributions(names: Iterable[str]) -> tuple[Distribution, ...]:
     """Return the distributions that provide the top-level import `names`."""
+    from importlib.metadata import version
+
     found = set()
     for name in names:
         for distribution in _provided_by().get(name, ()):
-            found.add(Distribution(distribution, importlib.metadata.version(distribution)))
+            found.add(Distribution(distribution, version(distribution)))
     return tuple(sorted(found))
 
 
 @functools.cache
 def _provided_by() -> Mapping[str, list[str]]:
     # Reads every installed distribution's file list: a tenth of a second or more.
-    return importlib.metadata.packages_distributions()
+    from importlib import metadata
+
+    found = dict(metadata.packages_distributions())
+    if sys.version_info < (3, 11):  # there it knows only what older build tools noted
+        for distribution in metadata.distributions():
+            for file in distribution.files or ():
+                if file.suffix == ".py":
+                    name = file.parts[0].removesuffix(".py")
+                    found.setdefault(name, [distribution.metadata["Name"]])
+    return found

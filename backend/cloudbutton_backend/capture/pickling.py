@@ -23,7 +23,7 @@ import operator
 import pickle
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 from typing import Any, Final
@@ -74,8 +74,10 @@ class Contents:
     """The user's own modules that the code imports when it runs."""
     blobs: set[str] = field(default_factory=set)
     """Digests of the shared objects that it refers to."""
-    volatile: set[str] = field(default_factory=set)
-    """Strings that change from run to run though the code does not: cell files, class ids."""
+    classes: set[str] = field(default_factory=set)
+    """cloudpickle's tracker ids of the classes that travel by value: new in every kernel."""
+    files: set[str] = field(default_factory=set)
+    """Names that the kernel gave to cells, of which the code comes: new in every kernel."""
 
 
 class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
@@ -86,10 +88,15 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
     dispatch_table = copyreg.dispatch_table
 
     def __init__(
-        self, file: io.BytesIO, contents: Contents, buffer_callback: BufferCallback | None = None
+        self,
+        file: io.BytesIO,
+        contents: Contents,
+        buffer_callback: BufferCallback | None = None,
+        known_classes: Set[str] = frozenset(),
     ) -> None:
         super().__init__(file, PROTOCOL, buffer_callback)
         self.contents = contents
+        self._known_classes = known_classes
         self._handlers: dict[type, Handler | None] = {}
         self._namespaces: dict[int, Any] = {}
 
@@ -161,7 +168,7 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         if names.imports:
             self._note_imports(names.imports, function.__globals__)
         if "ipykernel" in code.co_filename or code.co_filename.startswith("<ipython-input-"):
-            self.contents.volatile.add(code.co_filename)
+            self.contents.files.add(code.co_filename)
         closure = function.__closure__
         if closure is not None:
             # Empty at first: the values may refer to the function.
@@ -195,9 +202,11 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         if not by_value(cls):
             self.contents.packages.add(top_level(cls.__module__))
             return _cloudpickle._class_reduce(cls)
-        reduced = _cloudpickle._dynamic_class_reduce(cls)
-        self.contents.volatile.add(_cloudpickle._get_or_create_tracker_id(cls))
-        return reduced
+        tracker_id = _cloudpickle._get_or_create_tracker_id(cls)
+        if tracker_id in self._known_classes:
+            return _cloudpickle._lookup_class_or_track, (tracker_id, None)
+        self.contents.classes.add(tracker_id)
+        return _cloudpickle._dynamic_class_reduce(cls)
 
     def _reduce_lru_cache(self, wrapper: Any) -> Any:
         function = wrapper.__wrapped__
@@ -246,9 +255,10 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         done: set[tuple[int, str]] = set()
         while True:
             calls: list[Call] = []
-            for name in contents.imports.keys() - registered:
-                registered.add(name)
-                calls.append(Call(operator.setitem, _SYS_MODULES, name, contents.imports[name]))
+            for name, module in contents.imports.items():
+                if name not in registered:
+                    registered.add(name)
+                    calls.append(Call(operator.setitem, _SYS_MODULES, name, module))
             for module in list(contents.modules.values()):
                 for attribute in named_attributes(module, contents.names):
                     if (id(module), attribute) not in done and attribute not in _ANCHORS:
@@ -291,6 +301,7 @@ def dumps(
     has_modules: bool = False,
     buffer_callback: BufferCallback | None = None,
     shared: Mapping[int, tuple[str, str]] | None = None,
+    known_classes: Set[str] = frozenset(),
 ) -> tuple[bytes, Contents]:
     """Pickle `value`; `has_modules` is a guess that saves a second try when it is right."""
     contents = Contents()
@@ -298,7 +309,7 @@ def dumps(
     if shared:
         pickler: ValuePickler = SharingPickler(file, contents, shared, buffer_callback)
     else:
-        pickler = ValuePickler(file, contents, buffer_callback)
+        pickler = ValuePickler(file, contents, buffer_callback, known_classes)
     if has_modules:
         value = Call(operator.getitem, (value, _Fills()), 0)
     try:

@@ -82,8 +82,9 @@ def _on_gpu(tensor: Any) -> bool:
 
 
 _LOCK = Refusal(
-    "a lock or holds one, and locks only work inside one process",
-    "Make it inside the function, or leave it out: items do not share memory with each other.",
+    "a lock, or is built on one",
+    "Locks work inside one process only, and items share no memory with each other: "
+    "make it inside the function, or leave it out.",
 )
 _FILE = Refusal(
     "an open file",
@@ -99,12 +100,13 @@ _DATABASE = Refusal(
     "or read what is needed into a variable first.",
 )
 _GENERATOR = Refusal(
-    "a generator, which can be run only here and only once",
-    "Turn it into a list first, e.g. `rows = list(rows)`.",
+    "a generator",
+    "It can be run only here, and only once: turn it into a list first, e.g. `rows = list(rows)`.",
 )
 _ITERATOR = Refusal(
-    "an iterator: every item would start it from the same place",
-    "Turn it into a list first, or make it the iterable that is mapped.",
+    "an iterator",
+    "Every item would start it from the same place: turn it into a list first, "
+    "or make it the iterable that is mapped.",
 )
 _COROUTINE = Refusal(
     "a coroutine or task of this process's event loop",
@@ -133,8 +135,8 @@ _GPU = Refusal(
     "Bring it to the CPU first (`.cpu()`), and move it to a GPU inside the function.",
 )
 _WEAKREF = Refusal(
-    "a weak reference, which means nothing in another process",
-    "Capture the object itself instead.",
+    "a weak reference",
+    "It means nothing in another process: use the object itself instead.",
 )
 _FRAME = Refusal(
     "a frame or traceback of running code",
@@ -158,8 +160,8 @@ _DATA_FILE = Refusal(
     "Keep its path instead and open it inside the function, or read what is needed first.",
 )
 _SERVICE = Refusal(
-    "a client of a web service, which holds connections and credentials",
-    "Make the client inside the function.",
+    "a client of a web service",
+    "It holds connections and credentials: make the client inside the function.",
 )
 _LOCAL = Refusal(
     "a context or thread-local value of this process",
