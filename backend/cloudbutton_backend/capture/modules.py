@@ -44,7 +44,9 @@ def by_value(obj: FunctionType | type) -> bool:
         return True
     if name == "cloudpickle.cloudpickle" or (name == "builtins" and isinstance(obj, type)):
         return False  # what every pickle is full of
-    module = None if name is None else sys.modules.get(name)
+    if name is None:  # code run in a bare namespace; searching every module for it is slow
+        return True
+    module = sys.modules.get(name)
     if module is not None and user_module(module):
         return True
     # Of an installed module: by name, unless it was made inside a function there.
