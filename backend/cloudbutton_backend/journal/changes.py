@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, Progress
+from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState, Progress
 from cloudbutton_backend.journal import rows
 from cloudbutton_backend.journal.records import ErrorRecord, LogRecord
 
@@ -44,17 +44,20 @@ class Changes:
     logs: dict[str, list[LogRecord]] = field(default_factory=dict)
 
 
-def fold(entries: Iterable[Entry]) -> Changes:
-    """Return the net effect of `entries`, which are in the order in which they happened."""
+def fold(entries: Iterable[Entry], now: float) -> Changes:
+    """Return the net effect of `entries`, which are in the order in which they happened.
+
+    A final state without the time it was reached gets `now`; any other state clears that time.
+    """
     changes = Changes()
     for entry in entries:
         match entry:
             case BatchRecord():
                 changes.batches.append(entry)
             case Progress():
-                _update(changes, entry.job_id, rows.progress_columns(entry))
+                _update(changes, entry.job_id, rows.progress_columns(entry), now)
             case Update():
-                _update(changes, entry.job_id, entry.columns)
+                _update(changes, entry.job_id, entry.columns, now)
             case LogRecord():
                 changes.logs.setdefault(entry.job_id, []).append(entry)
             case ErrorRecord():
@@ -97,16 +100,19 @@ def _close(kept: list[LogRecord], pieces: list[str]) -> None:
         kept[-1] = LogRecord(last.job_id, "".join(reversed(pieces)), last.item, last.stream)
 
 
-def _update(changes: Changes, job_id: str, columns: rows.Columns) -> None:
-    changes.updated.setdefault(job_id, {}).update(columns)
+def _update(changes: Changes, job_id: str, columns: rows.Columns, now: float) -> None:
+    kept = changes.updated.setdefault(job_id, {})
+    if "state" in columns and "ended" not in columns:
+        kept["ended"] = now if JobState(columns["state"]).is_final else None
+    kept.update(columns)
 
 
-def shrink(entries: Iterable[Entry], keep: int) -> list[Entry]:
+def shrink(entries: Iterable[Entry], keep: int, now: float) -> list[Entry]:
     """Return `entries` with all they say of jobs, and of the details the latest `keep` of a kind.
 
     For a disk that stays full: what waits for it must not fill the memory instead.
     """
-    changes = fold(entries)
+    changes = fold(entries, now)
     errors = [error for of_job in changes.errors.values() for error in of_job.values()]
     logs = [log for of_job in changes.logs.values() for log in of_job]
     return [

@@ -122,6 +122,8 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, str):
         return text(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value)  # `range(10**30)` has a length, too
     if value is None or isinstance(value, (int, float)):
         return value
     if isinstance(value, Mapping):

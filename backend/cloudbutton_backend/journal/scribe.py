@@ -25,6 +25,9 @@ LAST_RETRY: Final = 30.0
 #: Seconds that a flush waits for the disk.
 SYNC_PATIENCE: Final = 10.0
 
+#: What an entry that does not fit raises; SQLite says IntegrityError or ProgrammingError.
+_BAD_ENTRY: Final = (sqlite3.Error, ValueError, TypeError, OverflowError)
+
 
 class Scribe:
     """Owns the database connection and the sync thread; used by one thread only."""
@@ -41,11 +44,13 @@ class Scribe:
         self._warn = warn
         self._callbacks = callbacks
         self._clock = clock
+        self._wall_clock = wall_clock
         self._store = Store(home, clock=wall_clock)
         self._wal = self._store.path.with_name(self._store.path.name + "-wal")
         self._sync = FileSync(warn)
         self._rhythm = Rhythm()
         self._backlog: list[Entry] = []
+        self._ended = False
         self._retry_at = 0.0
         self._delay = FIRST_RETRY
 
@@ -53,13 +58,13 @@ class Scribe:
         """Do what is due; return whether everything recorded so far is in the database."""
         now = self._clock()
         self._backlog += [entry for entry in entries if not isinstance(entry, Path)]
-        was_live = self._store.has_live_jobs
+        self._ended = False
         if self._backlog and (urgent or now >= self._retry_at):
             self._attempt(lambda: self._write(urgent))
         for path in dict.fromkeys(entry for entry in entries if isinstance(entry, Path)):
             self._sync.mark(path)
         live = self._store.has_live_jobs
-        if was_live and not live:
+        if self._ended and not live:
             self._sync.hasten()  # the last job has ended: nothing more comes to wait for
         if self._rhythm.beat_is_due(now, live=live) and now >= self._retry_at:
             self._attempt(self._store.beat)
@@ -89,17 +94,14 @@ class Scribe:
 
     def _write(self, urgent: bool) -> None:
         try:
-            self._store.write(self._backlog)
-        except sqlite3.OperationalError:
-            raise
-        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
-            if is_corruption(error):
-                if urgent:  # the broken file is out of the way: nothing stops a second try
-                    self._store.write(self._backlog)
-                else:
-                    raise
-            else:
+            self._commit(self._backlog)
+        except _BAD_ENTRY as error:
+            if not is_corruption(error):
                 self._write_singly()
+            elif urgent:  # the broken file is out of the way: nothing stops a second try
+                self._commit(self._backlog)
+            else:
+                raise
         self._backlog.clear()
         # In WAL mode a commit is in this file, and safe once the file is.
         self._sync.mark(self._wal)
@@ -108,11 +110,15 @@ class Scribe:
         """One entry cannot be written as it is; let it not take the others with it."""
         for entry in self._backlog:
             try:
-                self._store.write([entry])
-            except sqlite3.OperationalError:
-                raise
-            except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+                self._commit([entry])
+            except _BAD_ENTRY as error:
                 self._warn(f"The journal could not keep {type(entry).__name__}: {error}")
+
+    def _commit(self, entries: Sequence[Entry]) -> None:
+        try:
+            self._ended |= bool(self._store.write(entries))
+        except sqlite3.OperationalError as error:
+            raise OSError(str(error)) from error  # the disk, or a lock: not an entry's fault
 
     def _attempt(self, action: Callable[[], Any]) -> None:
         """Do something with the database; after a failure plan when to try again."""
@@ -134,7 +140,7 @@ class Scribe:
         else:
             self._delay, self._retry_at = FIRST_RETRY, 0.0
         if len(self._backlog) > MAX_BACKLOG:
-            self._backlog = shrink(self._backlog, MAX_BACKLOG // 4)
+            self._backlog = shrink(self._backlog, MAX_BACKLOG // 4, self._wall_clock())
 
     def _listen(self) -> None:
         commands: list[Command] = []

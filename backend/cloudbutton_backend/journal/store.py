@@ -48,24 +48,27 @@ class Store:
     def has_jobs(self) -> bool:
         return bool(self._known)
 
-    def write(self, entries: Iterable[Entry]) -> None:
-        """Write `entries` in one transaction; after an exception none of them is on disk.
+    def write(self, entries: Iterable[Entry]) -> list[str]:
+        """Write `entries` in one transaction and return the ids of the jobs that ended with it.
 
-        Writing the same entries again is safe then: a second try is a new transaction.
+        After an exception none of them is on disk or remembered; they may be written again.
         """
-        changes = fold(entries)
-        self._remember(changes)
+        changes = fold(entries, self._clock())
         connection = self._connect()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            self._write_jobs(connection, changes)
-            self._write_details(connection, changes)
+            changed = self._write_jobs(connection, changes)
+            _write_details(connection, changes)
             connection.execute("COMMIT")
         except BaseException as error:
             self._give_up(error)
             raise
-        for job_id in [key for key, row in self._live.items() if _is_final(row)]:
+        self._known.update(changed)
+        self._live.update(changed)
+        ended = [job_id for job_id, row in self._live.items() if _is_final(row)]
+        for job_id in ended:
             del self._live[job_id]
+        return ended
 
     def beat(self) -> None:
         """Say that the live jobs' process is alive, in a journal that readers can find."""
@@ -121,65 +124,28 @@ class Store:
             self._connection = connection
         return self._connection
 
-    def _remember(self, changes: Changes) -> None:
-        """Bring the rows of live jobs up to `changes`, and complete the changes from them."""
+    def _write_jobs(
+        self, connection: sqlite3.Connection, changes: Changes
+    ) -> dict[str, rows.Columns]:
+        """Write what changed of jobs and return the rows, as they are now, of those to remember."""
         now = self._clock()
+        changed = {}
         for job_id, job in changes.added.items():
-            self._known.add(job_id)
-            self._live[job_id] = rows.job_columns(job, start_token(job.pid)) | {"heartbeat": now}
-        for job_id, columns in changes.updated.items():
-            state = columns.get("state")
-            if state is not None:
-                final = JobState(state).is_final
-                columns.setdefault("ended", now if final else None)
-                if final:
-                    columns["running"] = 0
-            changes.updated[job_id] = rows.plain(columns)
-            if job_id in self._live:
-                self._live[job_id].update(changes.updated[job_id])
-
-    def _write_jobs(self, connection: sqlite3.Connection, changes: Changes) -> None:
-        for job_id in changes.added:
-            _upsert(connection, self._live[job_id])
-        for job_id, columns in changes.updated.items():
-            if job_id in changes.added:
-                continue  # its row, just written, has them already
+            row = rows.job_columns(job, start_token(job.pid)) | {"heartbeat": now}
+            changed[job_id] = row | rows.plain(changes.updated.pop(job_id, {}))
+            _upsert(connection, changed[job_id])
+        for job_id, update in changes.updated.items():
+            columns = rows.plain(update)
             assignments = ", ".join(f"{name} = :{name}" for name in columns)
             connection.execute(
                 f"UPDATE jobs SET {assignments} WHERE id = :id", columns | {"id": job_id}
             )
-            if job_id not in self._live and not _is_final(columns) and "state" in columns:
-                self._revive(connection, job_id)
-
-    def _revive(self, connection: sqlite3.Connection, job_id: str) -> None:
-        """Count a finished job that runs again among the live ones."""
-        row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        if row is not None:
-            self._live[job_id] = dict(row) | {"heartbeat": self._clock()}
-            self._known.add(job_id)
-
-    def _write_details(self, connection: sqlite3.Connection, changes: Changes) -> None:
-        connection.executemany(
-            f"INSERT INTO batches VALUES ({_marks(13)})",
-            [rows.batch_values(batch) for batch in changes.batches],
-        )
-        connection.executemany(
-            "DELETE FROM errors WHERE job_id = ?", [(job_id,) for job_id in changes.cleared]
-        )
-        for job_id, errors in changes.errors.items():
-            count = connection.execute("SELECT count(*) FROM errors WHERE job_id = ?", (job_id,))
-            room = MAX_ERRORS - count.fetchone()[0]
-            connection.executemany(
-                f"INSERT OR REPLACE INTO errors VALUES ({_marks(6)})",
-                [rows.error_values(error) for error in list(errors.values())[: max(room, 0)]],
-            )
-        for job_id, logs in changes.logs.items():
-            connection.executemany(
-                "INSERT INTO logs (job_id, item, stream, text) VALUES (?, ?, ?, ?)",
-                [(job_id, log.item, log.stream, log.text) for log in logs],
-            )
-            connection.execute(_TRIM_LOGS, {"job": job_id, "rows": MAX_LOG_ROWS,
-                                            "chars": MAX_LOG_CHARS})  # fmt: skip
+            if job_id in self._live:
+                changed[job_id] = self._live[job_id] | columns
+            elif "state" in columns and not _is_final(columns):  # it had ended, and runs again
+                for row in connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)):
+                    changed[job_id] = dict(row) | {"heartbeat": now}
+        return changed
 
     def _take(self, connection: sqlite3.Connection, key: int) -> sqlite3.Row | None:
         connection.execute("BEGIN IMMEDIATE")
@@ -208,6 +174,30 @@ class Store:
                     self.notice = self.notice or f"{self.path} is damaged ({error}); {notice}"
 
 
+def _write_details(connection: sqlite3.Connection, changes: Changes) -> None:
+    connection.executemany(
+        f"INSERT INTO batches VALUES ({_marks(13)})",
+        [rows.batch_values(batch) for batch in changes.batches],
+    )
+    connection.executemany(
+        "DELETE FROM errors WHERE job_id = ?", [(job_id,) for job_id in changes.cleared]
+    )
+    for job_id, errors in changes.errors.items():
+        count = connection.execute("SELECT count(*) FROM errors WHERE job_id = ?", (job_id,))
+        room = MAX_ERRORS - count.fetchone()[0]
+        connection.executemany(
+            f"INSERT OR REPLACE INTO errors VALUES ({_marks(6)})",
+            [rows.error_values(error) for error in list(errors.values())[: max(room, 0)]],
+        )
+    bounds = {"rows": MAX_LOG_ROWS, "chars": MAX_LOG_CHARS}
+    for job_id, logs in changes.logs.items():
+        connection.executemany(
+            "INSERT INTO logs (job_id, item, stream, text) VALUES (?, ?, ?, ?)",
+            [(job_id, log.item, log.stream, log.text) for log in logs],
+        )
+        connection.execute(_TRIM_LOGS, {"job": job_id} | bounds)
+
+
 #: Rows go once newer ones fill either bound; the row that crosses the bound stays.
 _TRIM_LOGS = """
     DELETE FROM logs WHERE job_id = :job AND id <= max(
@@ -225,7 +215,11 @@ _TRIM_LOGS = """
 def _upsert(connection: sqlite3.Connection, columns: rows.Columns) -> None:
     names = ", ".join(columns)
     values = ", ".join(f":{name}" for name in columns)
-    connection.execute(f"INSERT OR REPLACE INTO jobs ({names}) VALUES ({values})", columns)
+    updates = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    connection.execute(
+        f"INSERT INTO jobs ({names}) VALUES ({values}) ON CONFLICT (id) DO UPDATE SET {updates}",
+        columns,
+    )
 
 
 def _marks(count: int) -> str:

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.journal import JournalReader, gc
+from cloudbutton_backend.journal.changes import Update
+from cloudbutton_backend.journal.gc import Stored, choose
+from cloudbutton_backend.journal.store import Store
+
+MakeJob = Callable[..., JobRecord]
+NOW, DAY = 1_700_000_000.0, 86_400.0
+
+
+def stored(job_id: str, age: float, size: int, state: JobState | None) -> Stored:
+    return Stored(job_id=job_id, created=NOW - age, size=size, files=(), state=state)
+
+
+DONE, RUNNING, LOST = JobState.DONE, JobState.RUNNING, JobState.LOST
+
+CASES: dict[str, tuple[list[Stored], int, str]] = {
+    "all fits": ([stored("a", 1, 10, DONE), stored("b", 2, 10, DONE)], 20, ""),
+    "the oldest goes first": ([stored("a", 1, 10, DONE), stored("b", 2, 10, DONE)], 15, "b"),
+    "as many as must": ([stored("a", 1, 10, DONE), stored("b", 2, 10, DONE)], 5, "ba"),
+    "what runs stays": ([stored("a", 1, 10, DONE), stored("b", 2, 90, RUNNING)], 5, "a"),
+    "lost ones stay": ([stored("a", 1, 10, DONE), stored("b", 2, 90, LOST)], 5, "a"),
+    "what has no row stays": ([stored("a", 1, 10, DONE), stored("b", 2, 90, None)], 5, "a"),
+    "no results, no gain": ([stored("a", 1, 10, DONE), stored("b", 2, 0, DONE)], 5, "a"),
+    "age alone": ([stored("a", 40 * DAY, 1, DONE), stored("b", 1, 1, DONE)], 99, "a"),
+    "age and lost": ([stored("a", 40 * DAY, 1, LOST)], 99, "a"),
+    "age and no row": ([stored("a", 40 * DAY, 1, None)], 99, "a"),
+    "age and running": ([stored("a", 40 * DAY, 1, RUNNING)], 0, ""),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_has_to_go(case: str) -> None:
+    jobs, max_bytes, expected = CASES[case]
+    doomed = choose(jobs, max_bytes=max_bytes, max_age=30 * DAY, now=NOW)
+    assert "".join(job.job_id for job in doomed) == expected
+
+
+STORED = st.builds(
+    stored,
+    st.uuids().map(str),
+    st.floats(0, 100 * DAY),
+    st.integers(0, 100),
+    st.sampled_from([*JobState, None]),
+)
+
+
+@given(st.lists(STORED, max_size=20), st.integers(0, 500), st.floats(0, 100 * DAY))
+def test_unfinished_jobs_stay_and_finished_ones_fit(
+    jobs: list[Stored], max_bytes: int, max_age: float
+) -> None:
+    doomed = choose(jobs, max_bytes=max_bytes, max_age=max_age, now=NOW)
+    assert all(job.state is None or job.state.is_final for job in doomed)
+    kept = [job for job in jobs if job not in doomed]
+    removable = [job for job in kept if job.state in (DONE, JobState.FAILED, JobState.CANCELLED)]
+    assert sum(job.size for job in kept) <= max_bytes or not any(job.size for job in removable)
+    assert all(NOW - job.created <= max_age for job in removable)
+
+
+@pytest.fixture
+def three_jobs(home: Path, clock: Any, a_job: MakeJob) -> None:
+    """Two finished jobs and a running one, oldest first, with 1,000 bytes of results each."""
+    store = Store(home, clock=clock)
+    (home / "results").mkdir()
+    for age, job_id in ((300, "aaaaaaaa"), (200, "bbbbbbbb"), (100, "cccccccc")):
+        batch = BatchRecord(job_id, 0, "w", 0, 1, 1.0, 2.0, "done")
+        store.write([a_job(job_id, created=NOW - age), batch])
+        if job_id != "cccccccc":
+            store.write([Update(job_id, {"state": "done", "ended": NOW - age + 1})])
+        for part in (0, 1):
+            (home / "results" / f"{job_id}-{part}.seg").write_bytes(b"x" * 500)
+    store.close()
+
+
+@pytest.mark.usefixtures("three_jobs")
+def test_rows_and_files_of_a_removed_job_go_together(home: Path) -> None:
+    freed = gc(home, 2000, 30 * DAY, now=NOW)
+    assert (freed.jobs, freed.files, freed.size, freed.kept) == (("aaaaaaaa",), 2, 1000, 2000)
+    reader = JournalReader(home, clock=lambda: NOW)
+    assert [job.id for job in reader.jobs()] == ["cccccccc", "bbbbbbbb"]
+    assert (reader.batches("aaaaaaaa"), len(reader.batches("bbbbbbbb"))) == ([], 1)
+    names = sorted(path.name for path in (home / "results").iterdir())
+    assert names == [
+        f"{job_id}-{part}.seg" for job_id in ("bbbbbbbb", "cccccccc") for part in (0, 1)
+    ]
+
+
+@pytest.mark.usefixtures("three_jobs")
+def test_a_running_job_is_never_removed(home: Path) -> None:
+    freed = gc(home, 0, 0.0, now=NOW)
+    assert freed.jobs == ("aaaaaaaa", "bbbbbbbb")
+    assert [job.id for job in JournalReader(home, clock=lambda: NOW).jobs()] == ["cccccccc"]
+    assert len(list((home / "results").iterdir())) == 2
+
+
+@pytest.mark.usefixtures("three_jobs")
+def test_a_dry_run_says_the_same_and_removes_nothing(home: Path) -> None:
+    dry = gc(home, 0, 30 * DAY, dry_run=True, now=NOW)
+    assert len(list((home / "results").iterdir())) == 6
+    assert dry == gc(home, 0, 30 * DAY, now=NOW)
+
+
+@pytest.mark.usefixtures("three_jobs")
+def test_other_files_among_the_results_are_left_alone(home: Path) -> None:
+    note = home / "results" / "README.txt"
+    note.write_text("mine")
+    gc(home, 0, 0.0, now=NOW)
+    assert note.exists()
+
+
+def test_an_empty_home_has_nothing_to_free(home: Path) -> None:
+    assert gc(home, 0, 0.0, now=NOW).jobs == ()
