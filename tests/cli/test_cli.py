@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.journal import ErrorRecord, Journal, JournalReader, LogRecord
+from cloudbutton_ext import cli, cli_text
+
+Command = Callable[..., Any]
+MakeJob = Callable[[str, float], JobRecord]
+Kernel = Callable[[str], "subprocess.Popen[str]"]
+ROOT = Path(__file__).resolve().parents[2]
+SOON = 30.0
+
+
+@pytest.fixture
+def two_jobs(journal: Journal, a_job: MakeJob) -> None:
+    """One that failed three minutes ago and one that runs in this process."""
+    now = time.time()
+    journal.add_job(a_job("aaaaaaaa", now - 200))
+    batch = BatchRecord(
+        "aaaaaaaa", 0, "w1", 0, 200, now - 200, now - 190, "error", memory_peak=5 * 10**7
+    )
+    journal.add_batch(batch)
+    journal.add_error(ErrorRecord("aaaaaaaa", 7, "item 7 (C=0.0)", "ValueError", "C must be > 0"))
+    journal.add_log(LogRecord("aaaaaaaa", "fitting\nstill fitting\n", 6))
+    journal.update_job(
+        "aaaaaaaa", state=JobState.FAILED, done=199, failed=1, started=now - 200, ended=now - 190,
+        task_seconds=19.0, error="ValueError: C must be > 0", warnings=("X was changed",),
+    )  # fmt: skip
+    journal.add_job(a_job("bbbbbbbb", now - 20))
+    journal.update_job("bbbbbbbb", done=50)
+    assert journal.flush(SOON)
+
+
+@pytest.mark.usefixtures("two_jobs")
+def test_jobs_are_a_table_the_latest_first(cloudbutton: Command) -> None:
+    answer = cloudbutton("jobs")
+    head, running, failed = answer.out.splitlines()
+    assert head.split()[:4] == ["ID", "STATE", "NAME", "ITEMS"]
+    assert running.startswith("bbbbbbbb  running  scores  50/200 ")
+    assert "199/200, 1 failed" in failed
+    assert "3 min ago" in failed
+    assert head.index("STATE") == running.index("running") == failed.index("failed")
+    assert (answer.code, answer.err) == (0, "")
+
+
+@pytest.mark.usefixtures("two_jobs")
+def test_jobs_may_be_chosen_by_state_and_read_by_programs(cloudbutton: Command) -> None:
+    (job,) = json.loads(cloudbutton("jobs", "--state", "failed", "--json").out)
+    assert (job["id"], job["state"], job["done"], job["failed"]) == ("aaaaaaaa", "failed", 199, 1)
+    assert cloudbutton("jobs", "--state", "done").out == "No done jobs.\n"
+
+
+def test_no_more_jobs_than_fit_are_shown_unless_asked(
+    cloudbutton: Command, journal: Journal, a_job: MakeJob
+) -> None:
+    assert cloudbutton("jobs").out == "No jobs.\n"
+    for n in range(cli.SHOWN + 1):
+        journal.add_job(a_job(f"job{n:05}", float(n)))
+    assert journal.flush(SOON)
+    lines = cloudbutton("jobs").out.splitlines()
+    assert len(lines) == cli.SHOWN + 2
+    assert "--all" in lines[-1]
+    assert len(cloudbutton("jobs", "--all").out.splitlines()) == cli.SHOWN + 2
+
+
+@pytest.mark.usefixtures("two_jobs")
+def test_one_job_is_shown_with_all_one_wants_to_know(cloudbutton: Command) -> None:
+    page = cloudbutton("show", "aa").out
+    for part in (
+        "aaaaaaaa (scores)", "199/200, 1 failed", "10.0 s for 19.0 s of work (1.9×)", "50.0 MB",
+        "ValueError: C must be > 0", "item 7 (C=0.0): ValueError", "X was changed", "fit(x)",
+        "still fitting", "fits.ipynb", f"pid {os.getpid()}",
+    ):  # fmt: skip
+        assert part in page
+    assert json.loads(cloudbutton("show", "aa", "--json").out)["warnings"] == ["X was changed"]
+
+
+def test_cancel_reaches_a_busy_kernel_within_a_second(
+    cloudbutton: Command, a_kernel: Kernel
+) -> None:
+    a_kernel("journal.on_command(obey); ready()")
+    began = time.monotonic()
+    answer = cloudbutton("cancel", "kern")
+    assert time.monotonic() - began < 1.0
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == "Cancelled job kernel22 (scores); 120/200 items are kept.\n"
+
+
+def test_cancel_says_so_when_the_job_is_still_stopping(
+    cloudbutton: Command, a_kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "PATIENCE", 0.6)
+    a_kernel("journal.on_command(lambda command: None); ready()")
+    answer = cloudbutton("cancel", "kernel22")
+    assert (answer.code, answer.out) == (
+        0,
+        "Job kernel22 (scores) is being cancelled; its last items are stopping.\n",
+    )
+
+
+def test_a_request_that_nobody_takes_is_taken_back(
+    cloudbutton: Command, a_kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "PATIENCE", 0.2)
+    kernel = a_kernel("ready()")
+    answer = cloudbutton("cancel", "kernel22")
+    assert answer.code == 1
+    assert f"pid {kernel.pid}" in answer.err
+    assert "taken back" in answer.err
+    assert JournalReader().command(1) is None
+
+
+def test_a_lost_job_cannot_be_cancelled_or_retried(cloudbutton: Command, a_kernel: Kernel) -> None:
+    kernel = a_kernel("ready()")
+    kernel.send_signal(signal.SIGKILL)
+    kernel.wait(SOON)
+    assert " lost " in cloudbutton("jobs").out
+    assert "last sign of life" in cloudbutton("show", "kernel22").out
+    for verb in ("cancel", "retry"):
+        answer = cloudbutton(verb, "kernel22")
+        assert answer.code == 1
+        assert "is gone" in answer.err
+
+
+def test_retry_reaches_the_kernel_of_a_failed_job(cloudbutton: Command, a_kernel: Kernel) -> None:
+    a_kernel(
+        "journal.update_job('kernel22', state='failed'); journal.flush(30);"
+        "journal.on_command(obey); ready()"
+    )
+    answer = cloudbutton("retry", "kernel22")
+    assert (answer.code, answer.err) == (0, "")
+    assert "runs its unfinished items again" in answer.out
+
+
+@pytest.mark.usefixtures("two_jobs")
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["cancel", "aa"], 1, "has already ended (failed)"),
+        (["retry", "bb"], 1, "is still running"),
+        (["show", "zz"], 2, "Unknown job `zz`"),
+        (["show", "aaaaaaab"], 2, "Did you mean `aaaaaaaa`?"),
+        (["jobs", "--state", "runing"], 2, "Did you mean `running`?"),
+        (["jbos"], 2, "invalid choice: 'jbos'"),
+        ([], 2, "required: COMMAND"),
+    ],
+)
+def test_what_cannot_be_done_is_said_without_a_traceback(
+    cloudbutton: Command, arguments: list[str], code: int, message: str
+) -> None:
+    answer = cloudbutton(*arguments)
+    assert (answer.code, answer.out) == (code, "")
+    assert message in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_damaged_journal_is_an_error_and_a_finding(cloudbutton: Command, home: Path) -> None:
+    home.mkdir(mode=0o700)
+    (home / "journal.db").write_bytes(b"not a database at all, whatever it was" * 200)
+    answer = cloudbutton("jobs")
+    assert answer.code == 1
+    assert "keeps it under another name" in answer.err
+    answer = cloudbutton("doctor")
+    assert answer.code == 1
+    assert "BAD   journal" in answer.out
+
+
+@pytest.mark.usefixtures("two_jobs")
+def test_doctor_is_content_with_this_machine(cloudbutton: Command, home: Path) -> None:
+    answer = cloudbutton("doctor")
+    assert answer.code == 0
+    for part in (f"{home} (mode 0700)", "2 jobs, format 1", "usable of", "cloudpickle"):
+        assert part in answer.out
+
+
+def test_doctor_finds_a_mistake_in_the_settings(cloudbutton: Command, home: Path) -> None:
+    Path("cloudbutton.toml").write_text("worker = 3\n")
+    answer = cloudbutton("doctor")
+    assert answer.code == 1
+    assert "Did you mean `workers`?" in answer.out
+    assert "ok    home" in answer.out  # the other looks go on
+
+
+def test_config_shows_values_and_where_they_come_from(
+    cloudbutton: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDBUTTON_RETRIES", "2")
+    lines = cloudbutton("config").out.splitlines()
+    (line,) = (line for line in lines if line.startswith("retries"))
+    assert line.split()[:4] == ["retries", "2", "variable", "CLOUDBUTTON_RETRIES"]
+    monkeypatch.setenv("CLOUDBUTTON_RETRIES", "many")
+    assert cloudbutton("config").code == 2
+
+
+@pytest.mark.usefixtures("two_jobs")
+def test_gc_tells_what_it_removed(
+    cloudbutton: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDBUTTON_RESULTS_MAX_AGE", "1 min")
+    (home / "results").mkdir()
+    (home / "results" / "aaaaaaaa-0.seg").write_bytes(b"x" * 2000)
+    (home / "results" / "bbbbbbbb-0.seg").write_bytes(b"x" * 1000)
+    told = "1 job and 1 file (2.0 kB); 1.0 kB of results remain.\n"
+    assert cloudbutton("gc", "--dry-run").out == "Would remove " + told
+    assert cloudbutton("gc").out == "Removed " + told
+    assert cloudbutton("jobs").out.count("\n") == 2
+
+
+def test_the_command_starts_without_what_only_kernels_need(home: Path) -> None:
+    heavy = ("cloudpickle", "IPython", "ipywidgets", "boto3", "numpy")
+    path = os.pathsep.join(str(ROOT / part) for part in (".", "kernel_magic", "backend"))
+    script = (
+        "import sys\nfrom cloudbutton_ext import cli\ncli.main(['jobs'])\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "No jobs.\n[]\n"
+
+
+def test_a_reader_that_stops_early_is_no_error(home: Path) -> None:
+    path = os.pathsep.join(str(ROOT / part) for part in (".", "kernel_magic", "backend"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "cloudbutton_ext.cli", "config"],
+        env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(SOON) == 0
+
+
+@pytest.mark.parametrize(
+    ("age", "said"),
+    [
+        (-5.0, "just now"), (0.4, "just now"), (42, "42 s ago"), (200, "3 min ago"),
+        (7200, "2 h ago"), (100_000, "28 h ago"), (3 * 86_400, "3 days ago"),
+    ],
+)  # fmt: skip
+def test_ages_are_said_as_people_say_them(age: float, said: str) -> None:
+    assert cli_text.ago(age) == said
