@@ -304,6 +304,15 @@ class Job:
             With ``errors="raise"``, a failed item's exception, after the results before it; with
             ``errors="keep"`` the exception takes the result's place.
         """
+        for outcome in self.arrivals():
+            if outcome.error is None:
+                yield outcome.index, outcome.value
+            elif self.options.errors == "keep":
+                yield outcome.index, outcome.error
+        self._raise_if_failed()
+
+    def arrivals(self) -> Iterator[ItemOutcome]:
+        """Yield what each item left behind, failed ones included, in the order in which they end."""
         seen = 0
         while True:
             with self._change:
@@ -313,14 +322,9 @@ class Job:
                 fresh = self._order[seen:]
                 seen += len(fresh)
             if not fresh:
-                break
+                return
             for run in fresh:
-                for outcome in run.outcomes():
-                    if outcome.error is None:
-                        yield outcome.index, outcome.value
-                    elif self.options.errors == "keep":
-                        yield outcome.index, outcome.error
-        self._raise_if_failed()
+                yield from run.outcomes()
 
     def partial(self) -> dict[int, Any]:
         """Return the results so far by index, failed items left out."""

@@ -34,6 +34,7 @@ from cloudbutton_backend.dispatch.actions import (
 from cloudbutton_backend.dispatch.job_state import Plan
 from cloudbutton_backend.dispatch.machine import Machine
 from cloudbutton_backend.dispatch.source import Source
+from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.worker import failures
 
 _LOG: Final = logging.getLogger(__name__)
@@ -121,6 +122,7 @@ class Driver:
             if plan.workers is not None:
                 self.backend.scale(plan.workers)
             self._machine.open(plan, self._clock())
+            self._show(spec.id)
 
         self.call(act)
 
@@ -180,7 +182,7 @@ class Driver:
             self.broken = f"{type(error).__name__}: {error}"
             _LOG.exception("the driver of %s stopped", self.backend.name)
             for listener in list(self._jobs.values()):
-                listener.on_broken(error)
+                listener.on_broken(BackendError(f"An error of Cloud Button's own: {self.broken}"))
                 listener.on_finish("fail")
         finally:
             self.backend.close()
@@ -299,8 +301,6 @@ class Driver:
             listener.source.want(job.fresh + ahead)
 
     def _give_up(self, cause: str) -> None:
-        from cloudbutton_backend.errors import BackendError
-
         for job_id, listener in list(self._jobs.items()):
             listener.on_broken(BackendError(f"The {self.backend.name} backend is down: {cause}"))
             self._machine.cancel(job_id, self._clock())

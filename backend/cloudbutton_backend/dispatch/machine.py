@@ -271,9 +271,10 @@ class Machine:
         worker = self._workers.pop(event.worker, None)
         if worker is None:
             return
-        for flight in list(worker.flights.values()):
+        for flight in worker.flights.values():
+            del self.jobs[flight.job_id].flights[flight.id]
+        for flight in worker.flights.values():
             job = self.jobs[flight.job_id]
-            del job.flights[flight.id]
             if flight.next >= flight.stop or job.state is not JobState.RUNNING:
                 continue
             if flight.id != event.batch:

@@ -1,0 +1,166 @@
+"""The functions of the public API: thin, over the session of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from cloudbutton_backend import capture as _capture
+from cloudbutton_backend import session as _session
+from cloudbutton_backend import settings as _settings
+from cloudbutton_backend.errors import UnknownName
+from cloudbutton_backend.handle import Job
+from cloudbutton_backend.jobs import JobOptions
+
+_OPTIONS = tuple(JobOptions.__dataclass_fields__)
+
+
+def options_from(given: dict[str, Any]) -> JobOptions:
+    """Return job options: what was given, over the settings, over the defaults.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such option; it names the nearest one.
+    """
+    for name in given:
+        if name not in _OPTIONS:
+            raise UnknownName("option", name, _OPTIONS)
+    known = _settings.Settings.__dataclass_fields__
+    asked = {name: value for name, value in given.items() if name in known and value is not None}
+    resolved = _settings.resolve(**asked)
+    values = {name: getattr(resolved, name) for name in _OPTIONS if name in known}
+    values.update({name: value for name, value in given.items() if name not in known})
+    return JobOptions(**values)
+
+
+def map(function: Callable[..., Any], items: Iterable[Any], *more: Iterable[Any], **options: Any) -> Job:
+    """Start running `function` on every item; return at once with the job.
+
+    Parameters
+    ----------
+    function
+        Anything callable; it and the values that it uses travel to the workers.
+    items
+        A list, range or array, or any iterable, which is then pulled as far as needed.
+    *more
+        Further iterables of arguments, taken together as by the built-in `map`.
+    **options
+        `backend`, `workers`, `memory` (MiB), `timeout` (seconds per item), `retries`, `errors`
+        (``"raise"`` or ``"keep"``), `seed` (of `rng`), `name`, `quiet`.
+
+    Returns
+    -------
+    Job
+        `results()` waits and returns the list; `as_completed()` yields as they finish; ``await`` works.
+
+    Raises
+    ------
+    CaptureError
+        If something that the function uses cannot travel; nothing was started then.
+    UsageError
+        If an option makes no sense.
+
+    Examples
+    --------
+    >>> map(lambda x: x + 1, [1, 2, 3]).results()
+    [2, 3, 4]
+    """
+    if more:
+        return _session.current().map(
+            _Spread(function), list(zip(items, *more)), options=options_from(options)
+        )
+    return _session.current().map(function, items, options=options_from(options))
+
+
+class _Spread:
+    """Calls a function with a tuple's elements as its arguments."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, arguments: tuple[Any, ...]) -> Any:
+        return self.function(*arguments)
+
+
+def submit(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
+    """Start one call of `function` in a worker; return at once with the job.
+
+    Its `results()` is a list of one.
+    """
+
+    def call(_item: None) -> Any:
+        return function(*args, **kwargs)
+
+    name = getattr(function, "__name__", type(function).__name__)
+    return _session.current().map(call, [None], options=options_from({}), kind="submit", name=name)
+
+
+def map_reduce(
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    reducer: Callable[[list[Any]], Any],
+    **options: Any,
+) -> Job:
+    """Map, then reduce the list of all results in one task; return the job of the reduction.
+
+    The monolithic reduce of PyWren (Jonas et al., *Occupy the Cloud*, SoCC 2017, section 3.2). The
+    job's `results()` is a list of one: what `reducer` returned. The mapping is a job of its own,
+    in `jobs()`; if it fails, so does the reduction, with the same exception as its cause.
+    """
+    chosen = options_from(options)
+    session = _session.current()
+    mapped = session.map(function, items, options=chosen)
+
+    def lists() -> Iterator[list[Any]]:
+        yield mapped.results()
+
+    name = f"reduce of {mapped.name}"
+    return session.map(reducer, lists(), options=chosen, kind="map_reduce", name=name)
+
+
+def jobs() -> list[Job]:
+    """Return the jobs of this process, newest first."""
+    return _session.current().jobs()
+
+
+def job(id: str) -> Job:
+    """Return the job with this id, or the start of one.
+
+    Raises
+    ------
+    UnknownName
+        If there is none, or more than one.
+    """
+    return _session.current().job(id)
+
+
+def use(backend: str, **settings: Any) -> None:
+    """Make `backend` the default of this process.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such backend; it lists the known ones.
+    """
+    _session.current().use(backend, **settings)
+
+
+def explain(function: Callable[..., Any]) -> _capture.CaptureReport:
+    """Return what would travel with `function`: each value, its size, and how. Nothing is sent.
+
+    Raises
+    ------
+    CaptureError
+        If something cannot travel.
+    """
+    return _capture.explain(function)
+
+
+def warm_up(timeout: float = 30.0) -> bool:
+    """Wait until the workers of the default backend are up; return whether they are."""
+    return _session.current().warm_up(timeout=timeout)
+
+
+__all__: Sequence[str] = ["explain", "job", "jobs", "map", "map_reduce", "submit", "use", "warm_up"]
