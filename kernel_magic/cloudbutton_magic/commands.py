@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -9,9 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cloudbutton_backend import session
+from cloudbutton_backend.backends import registry
 from cloudbutton_backend.capture import explain
 from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.journal import JournalReader
+from cloudbutton_backend.settings import describe
+from cloudbutton_backend.settings import use as use_settings
+from cloudbutton_backend.settings.known import FIELDS, read_value
 from cloudbutton_magic.display.listing import Listing
 from cloudbutton_magic.display.live import follow
 from cloudbutton_magic.display.screens import Screen
@@ -94,10 +99,30 @@ def _use(text: str, around: Surroundings) -> Any:
     known = current.backends()
     if name not in known:
         raise UnknownName("backend", name, known)
-    settings = _settings(words)
-    current.use(name, **settings)
+    settings = {key: _value(key, value) for key, value in _settings(words).items()}
+    of_jobs = {key: settings[key] for key in settings if key in FIELDS and key != "workers"}
+    of_backend = {key: settings[key] for key in settings if key not in of_jobs}
+    try:
+        registry.create(name, **of_backend)  # only to have it look at its settings
+    except TypeError as error:
+        raise UsageError(f"The {name} backend does not take that: {error}.") from None
+    current.use(name, **of_backend)
+    use_settings(**of_jobs)
     with_ = f" with {', '.join(f'{k}={v}' for k, v in settings.items())}" if settings else ""
     return Listing(f"Jobs of this kernel now run on `{name}`{with_}.")
+
+
+def _value(key: str, text: str) -> Any:
+    """Read a setting's value: as the settings do where they know it, else as Python writes it."""
+    if key in FIELDS:
+        try:
+            return read_value(key, text)
+        except ValueError as error:
+            raise UsageError(f"`{key}`: expected {error}; got {text!r}.") from None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _settings(words: Sequence[str]) -> dict[str, str]:
@@ -210,8 +235,6 @@ def _value_of(text: str, around: Surroundings) -> Any:
 
 
 def _config(text: str, around: Surroundings) -> Any:
-    from cloudbutton_backend.settings import describe
-
     rows = [(row.name, row.value, row.source, row.description) for row in describe()]
     return Listing(
         "Settings, and where each comes from",

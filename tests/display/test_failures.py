@@ -14,7 +14,7 @@ def raised(kind: type[Exception], message: str, item: object) -> Exception:
     try:
         raise kind(message)
     except kind as error:
-        error.item = item  # type: ignore[attr-defined]
+        error.cloud_item = item  # type: ignore[attr-defined]
         return error
 
 
@@ -22,7 +22,7 @@ def elsewhere(item: object) -> Exception:
     try:
         raise ValueError("there")
     except ValueError as error:
-        error.item = item  # type: ignore[attr-defined]
+        error.cloud_item = item  # type: ignore[attr-defined]
         return error
 
 
@@ -49,6 +49,7 @@ def test_groups_come_with_the_most_frequent_first() -> None:
 
 def test_our_own_errors_keep_the_label_they_carry() -> None:
     error = WorkerLost("item 4: 0.1", "killed by signal 9", 3)
+    error.cloud_item = "item 4: 0.1"  # type: ignore[attr-defined]
     (group,) = failure_groups({4: error}, ["x"])
     assert group.first == "item 4: 0.1"
 

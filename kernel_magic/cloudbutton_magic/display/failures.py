@@ -26,7 +26,7 @@ def failure_groups(
             FailureGroup(
                 message=one_line(errors[first]),
                 count=len(indices),
-                first=item_label(first, getattr(errors[first], "item", None), targets),
+                first=item_label(first, getattr(errors[first], "cloud_item", None), targets),
             )
         )
     return groups

@@ -92,7 +92,7 @@ def timeline_svg(timeline: Timeline) -> str:
     There is no text inside, because viewers that drop SVG from untrusted notebooks keep its text.
     """
     height = len(timeline.lanes) * (_LANE + _GAP) - _GAP
-    scale = _WIDTH / timeline.seconds if timeline.seconds > 0 else 0.0
+    scale = _WIDTH / timeline.seconds if timeline.seconds > 1e-9 else 0.0
     shapes = []
     for row, lane in enumerate(timeline.lanes):
         y = row * (_LANE + _GAP)
