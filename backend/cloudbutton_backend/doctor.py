@@ -17,7 +17,9 @@ from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.home import home, home_warning
 from cloudbutton_backend.settings import resolve
 
-REQUIRED: Final = ("cloudpickle", "ipython", "ipywidgets", "platformdirs", "boto3")
+REQUIRED: Final = (
+    "boto3", "cloudpickle", "ipython", "ipywidgets", "platformdirs", "tblib", "xxhash",
+)  # fmt: skip
 OPTIONAL: Final = ("ipykernel", "jupyterlab", "dask", "numpy", "pandas", "joblib")
 
 #: Bytes of free disk below which results may not fit.
@@ -51,7 +53,7 @@ def examine() -> Iterator[Finding]:
             yield look()
         except CloudError as error:
             yield Finding(name, "problem", str(error))
-        except OSError as error:
+        except (OSError, ImportError) as error:
             yield Finding(name, "problem", f"could not be looked at: {error}")
 
 

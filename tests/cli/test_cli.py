@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cloudbutton_backend import doctor
 from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import ErrorRecord, Journal, JournalReader, LogRecord
 from cloudbutton_ext import cli, cli_text
@@ -191,6 +192,18 @@ def test_doctor_finds_a_mistake_in_the_settings(cloudbutton: Command, home: Path
     assert answer.code == 1
     assert "Did you mean `workers`?" in answer.out
     assert "ok    home" in answer.out  # the other looks go on
+
+
+def test_doctor_names_a_package_that_is_missing_and_looks_on(
+    cloudbutton: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "REQUIRED", ("cloudpickle", "a-package-that-is-not"))
+    monkeypatch.setitem(sys.modules, "cloudbutton_backend.backends.local.cpus", None)
+    answer = cloudbutton("doctor")
+    assert answer.code == 1
+    assert "pip install a-package-that-is-not" in answer.out
+    assert "BAD   CPUs" in answer.out
+    assert "ok    journal" in answer.out
 
 
 def test_config_shows_values_and_where_they_come_from(
