@@ -90,6 +90,7 @@ class Job:
         self.options = options
         self.source: Source
         self._spec: JobSpec
+        self.known_classes = captured.classes
         self._captured = captured
         self._driver = driver
         self._journal = journal

@@ -46,6 +46,8 @@ class Listener(Protocol):
     """The job as the driver sees it. Called on the driver's thread; must not block."""
 
     source: Source
+    known_classes: frozenset[str]
+    """Classes of the notebook that travelled with the function; items refer to them."""
 
     def on_accept(self, results: Results, skip: frozenset[int]) -> None: ...
 
@@ -250,13 +252,13 @@ class Driver:
             listener.on_finish(action.step)
 
     def _submit(self, action: Submit, feedback: list[Event]) -> None:
-        source = self._jobs[action.job_id].source
+        listener = self._jobs[action.job_id]
         try:
-            items = source.items(action.first, action.count)
+            items = listener.source.items(action.first, action.count)
             if isinstance(items, range):
                 parts: list[Any] = [pickle.dumps(items, 5)]
             else:
-                parts = dump_items(items)
+                parts = dump_items(items, known_classes=listener.known_classes)
         except Exception as error:
             self._refuse(action, error, feedback)
             return

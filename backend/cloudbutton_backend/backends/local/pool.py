@@ -56,6 +56,8 @@ GRACE: Final = 0.3
 SETTLE: Final = 0.001
 """Seconds after which a revocation is sure to be seen, see `worker.status`."""
 START_TIMEOUT: Final = 60.0
+MAX_FAILED_STARTS: Final = 5
+"""After so many in a row, no other worker is started before the next job."""
 MAX_WORKERS: Final = 256
 _CHECK: Final = 0.05
 """Seconds between looks at time-outs and memory, while something is running."""
@@ -166,11 +168,10 @@ class LocalBackend:
             WorkerDown(worker.name, cause, batch, where[1] if where else None, reason)
         )
         worker.dispose()
-        if self._failed_starts >= 3:
-            self._events.append(BackendDown(f"workers die while they start; the last one: {cause}"))
-            self._failed_starts = 0
-        elif not self._closed:
+        if self._failed_starts < MAX_FAILED_STARTS:
             self.start()
+        elif not any(worker.up for worker in self._workers.values()):
+            self._events.append(BackendDown(f"workers die while they start; the last one: {cause}"))
 
     # -- what is asked
 
@@ -207,6 +208,8 @@ class LocalBackend:
 
     def open_job(self, spec: JobSpec) -> None:
         self._jobs[spec.id] = spec
+        self._failed_starts = 0
+        self.start()
 
     def close_job(self, job_id: str) -> None:
         self._jobs.pop(job_id, None)

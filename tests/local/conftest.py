@@ -1,0 +1,17 @@
+"""A session with two workers, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from cloudbutton_backend.session import Session
+
+
+@pytest.fixture(scope="package")
+def session() -> Iterator[Session]:
+    session = Session()
+    session._settings["local"] = {"workers": 2}
+    assert session.warm_up("local", timeout=60.0)
+    yield session
+    session.close()
