@@ -1,0 +1,36 @@
+"""What a loop's iteration reads, writes and carries; whether iterations are independent.
+
+Pure: text and live values in, frozen verdicts out. One module per question:
+
+* `loops`      which loops a cell has, each with the body of one iteration
+* `names`      what code reads and binds, as Python scopes names
+* `flow`       what an iteration reads before binding it
+* `changes`    which objects code changes in place, and through which names
+* `calls`      what the functions it calls do (`functions` finds their source)
+* `sets`       where the order of a set would show
+* `iterables`  whether the iterable can be walked ahead
+* `splitting`  the cut into work for workers and statements the kernel runs in order
+* `judge`      the coordinator
+* `verdict`    the answers, with their sentences
+"""
+
+from .judge import analyse
+from .live import UNKNOWN, Live, Namespace
+from .loops import Loop, find_loops, inner_loops, suspends
+from .verdict import Parallel, Reason, Refused, Site, Verdict
+
+__all__ = [
+    "UNKNOWN",
+    "Live",
+    "Loop",
+    "Namespace",
+    "Parallel",
+    "Reason",
+    "Refused",
+    "Site",
+    "Verdict",
+    "analyse",
+    "find_loops",
+    "inner_loops",
+    "suspends",
+]

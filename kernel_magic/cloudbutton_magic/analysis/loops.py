@@ -1,0 +1,181 @@
+"""Finds the loops of a cell that may become maps, in the form the analysis works on."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from .names import COMPREHENSIONS, Comprehension, uses
+
+Kind = Literal["for", "list", "set", "dict", "generator"]
+
+CONSUMERS = frozenset(
+    "list sum min max any all dict sorted tuple set frozenset Counter deque fsum prod mean fmean "
+    "stdev variance median DataFrame Series concat fromiter vstack".split()
+)
+"""Functions that use a generator argument up before they return."""
+
+CONSUMING_METHODS = frozenset("join extend update writelines union intersection concat from_records".split())
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """A `for` statement or a comprehension, with the body of one iteration as statements.
+
+    For a comprehension the body is made up: ``[f(x) for x in xs if c(x)]`` has the body
+    ``if c(x): f(x)``, whose last statement is `result`.
+    """
+
+    kind: Kind
+    node: ast.For | Comprehension
+    target: ast.expr
+    iter: ast.expr
+    body: tuple[ast.stmt, ...]
+    result: ast.Expr | None = None
+    in_with: bool = False
+    """Whether a `with` around it closes what it walks over."""
+    function: ast.FunctionDef | None = None
+    """The function it stands in; None at the top level of the cell."""
+
+    @property
+    def line(self) -> int:
+        return self.node.lineno
+
+
+def loop_of(node: ast.For | Comprehension, *, in_with: bool = False) -> Loop:
+    """Return the `Loop` of a statement or comprehension."""
+    if isinstance(node, ast.For):
+        return Loop("for", node, node.target, node.iter, tuple(node.body), in_with=in_with)
+    element: ast.expr
+    if isinstance(node, ast.DictComp):
+        element = ast.copy_location(
+            ast.Tuple(elts=[node.key, node.value], ctx=ast.Load()), node.key
+        )
+    else:
+        element = node.elt
+    result = ast.copy_location(ast.Expr(value=element), element)
+    body: list[ast.stmt] = [result]
+    first, *others = node.generators
+    for generator in reversed(others):
+        body = _filtered(body, generator.ifs)
+        body = [
+            ast.copy_location(
+                ast.For(target=generator.target, iter=generator.iter, body=body, orelse=[]),
+                generator.iter,
+            )
+        ]
+    body = _filtered(body, first.ifs)
+    kinds: dict[type, Kind] = {
+        ast.ListComp: "list", ast.SetComp: "set", ast.DictComp: "dict", ast.GeneratorExp: "generator",
+    }  # fmt: skip
+    return Loop(
+        kinds[type(node)], node, first.target, first.iter, tuple(body), result, in_with=in_with
+    )
+
+
+def _filtered(body: list[ast.stmt], tests: list[ast.expr]) -> list[ast.stmt]:
+    for test in reversed(tests):
+        body = [ast.copy_location(ast.If(test=test, body=body, orelse=[]), test)]
+    return body
+
+
+def find_loops(tree: ast.Module) -> list[Loop]:
+    """Return the loops of a cell that stand where they run once, in order of the text.
+
+    Loops inside another loop are not among them; `inner_loops` gives those.
+    """
+    return list(_loops_in(tree.body, in_with=False))
+
+
+def inner_loops(loop: Loop) -> list[Loop]:
+    """Return the loops directly inside a loop that itself must stay serial."""
+    if isinstance(loop.node, ast.For):
+        return list(_loops_in(loop.node.body, in_with=loop.in_with))
+    return []
+
+
+def _loops_in(body: list[ast.stmt], *, in_with: bool) -> Iterator[Loop]:
+    for statement in body:
+        if isinstance(statement, ast.For):
+            yield from _in_expression(statement.iter, in_with)
+            yield loop_of(statement, in_with=in_with)
+            yield from _loops_in(statement.orelse, in_with=in_with)
+        elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        else:
+            inside = in_with or isinstance(statement, ast.With)
+            for child in ast.iter_child_nodes(statement):
+                if isinstance(child, ast.expr):
+                    yield from _in_expression(child, in_with)
+                elif isinstance(child, ast.withitem):
+                    yield from _in_expression(child.context_expr, in_with)
+                elif isinstance(child, (ast.ExceptHandler, ast.match_case)):
+                    yield from _loops_in(child.body, in_with=inside)
+            for name in ("body", "orelse", "finalbody"):
+                part = getattr(statement, name, None)
+                if isinstance(part, list):
+                    yield from _loops_in(part, in_with=inside)
+
+
+def _in_expression(node: ast.AST, in_with: bool) -> Iterator[Loop]:
+    if isinstance(node, (ast.Lambda, ast.NamedExpr)):
+        return
+    if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp)):
+        if not _is_async(node):
+            yield loop_of(node, in_with=in_with)
+        return
+    if isinstance(node, ast.GeneratorExp):
+        return  # only as the argument of a known consumer, below
+    if isinstance(node, ast.Call):
+        consumer = consumer_name(node)
+        for argument in node.args:
+            if consumer and isinstance(argument, ast.GeneratorExp) and not _is_async(argument):
+                yield loop_of(argument, in_with=in_with)
+    for child in ast.iter_child_nodes(node):
+        yield from _in_expression(child, in_with)
+
+
+def consumer_name(call: ast.Call) -> str | None:
+    """Return the name of a call that uses up its generator argument, None for others."""
+    if isinstance(call.func, ast.Name):
+        return call.func.id if call.func.id in CONSUMERS else None
+    if isinstance(call.func, ast.Attribute):
+        name = call.func.attr
+        return name if name in CONSUMING_METHODS or name in CONSUMERS else None
+    return None
+
+
+def _is_async(node: Comprehension) -> bool:
+    return any(g.is_async for g in node.generators) or any(
+        isinstance(child, ast.Await) for child in ast.walk(node)
+    )
+
+
+def suspends(tree: ast.AST) -> ast.AST | None:
+    """Return the first top-level `await`, `async for` or `async with`, None without one."""
+    for node in _same_scope(tree):
+        if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)):
+            return node
+        if isinstance(node, COMPREHENSIONS) and any(g.is_async for g in node.generators):
+            return node
+    return None
+
+
+def _same_scope(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield from _same_scope(child)
+
+
+def copy_body(loop: Loop) -> list[ast.stmt]:
+    """Return a copy of the body that may be rewritten."""
+    return copy.deepcopy(list(loop.body))
+
+
+def binds_outside(loop: Loop) -> frozenset[str]:
+    """Return the names that a comprehension binds in the scope around it (walrus)."""
+    return frozenset(uses(loop.node).binds) if loop.kind != "for" else frozenset()

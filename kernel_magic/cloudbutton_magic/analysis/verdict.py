@@ -1,0 +1,204 @@
+"""What the analysis answers about a loop: independent, or not and why, as values."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+
+class Reason(Enum):
+    """Why a loop runs here. Each member is (what the line does, what would make it parallel)."""
+
+    CARRIED = (
+        "reads `{name}`, which the previous iteration wrote",
+        "compute it from the item alone, or move that part to a loop of its own",
+    )
+    READS_ACCUMULATOR = (
+        "reads `{name}`, which earlier iterations filled",
+        "collect first and look at `{name}` after the loop",
+    )
+    LEAVES_EARLY = (
+        "leaves the loop early (`{name}`), so later iterations depend on earlier ones",
+        "compute all of them and choose afterwards",
+    )
+    SUSPENDS = ("uses `{name}` inside the loop", "keep `{name}` out of the loop")
+    MUTATES_CAPTURED = (
+        "changes `{name}`, which all iterations share",
+        "make a fresh object in each iteration and collect the results",
+    )
+    ATTRIBUTE_WRITE = (
+        "writes an attribute of `{name}`, which all iterations share",
+        "collect values in a list or dict and set the attribute after the loop",
+    )
+    GLOBAL_WRITE = (
+        "declares `{name}` global, so iterations share it",
+        "return the value instead",
+    )
+    HIDDEN_WRITE = (
+        "calls `{name}`, which {detail}",
+        "make the function return what it found instead of keeping it",
+    )
+    HIDDEN_READ = (
+        "calls `{name}`, which {detail}",
+        "pass the value as an argument",
+    )
+    ITERABLE_CHANGES = (
+        "changes `{name}` while the loop walks over it",
+        "walk over a copy, `list({name})`",
+    )
+    ITERABLE = (
+        "walks over {detail}, which can be walked only once and shares its place with other code",
+        "make a list of it first",
+    )
+    RANDOM = (
+        "draws from the shared random generator {detail}, so each draw depends on those before",
+        "make one generator per item: `rng = cloud.rng()`",
+    )
+    INTERACTIVE = ("uses `{name}`, which needs this kernel", "ask before the loop")
+    FILE_HANDLE = (
+        "uses the open file `{name}`, which all iterations share",
+        "open the file inside the loop, or write after it",
+    )
+    ITERATOR = (
+        "takes from the iterator `{name}`, so iterations depend on each other's turn",
+        "make a list of it and index that",
+    )
+    PLOT = (
+        "draws on a figure that all iterations share (`{name}`)",
+        "make the figure inside the loop and show or close it there, or draw after the loop",
+    )
+    IDENTITY = (
+        "depends on which object it is, not on its value ({detail})",
+        "compare values, or give the objects a key of their own",
+    )
+    SET_ORDER = (
+        "puts a set in order ({detail}), and the order of a set differs between processes",
+        "use `sorted(…)`",
+    )
+    PROCESS_STATE = (
+        "uses state of this process (`{name}`)",
+        "do it outside the loop",
+    )
+    DEFINES = (
+        "defines `{name}` inside the loop, where it would keep the values of one iteration",
+        "define it above the loop, with what it needs as arguments",
+    )
+    NAMESPACE = (
+        "uses `{name}`, which can reach any variable",
+        "use the variables by name",
+    )
+    ALIASED = (
+        "changes `{name}`, and {detail}",
+        "work on a copy",
+    )
+    UNKNOWN_EFFECT = (
+        "calls `{name}`, which may change an object that all iterations share",
+        "call it outside the loop, or on an object made inside it",
+    )
+    ORDER_OF_OUTPUT = (
+        "prints `{name}`, which depends on earlier iterations, before work that may print too",
+        "print it at the end of the loop body",
+    )
+    UNSUPPORTED = ("{detail}", "")
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The loop is left as it is: the reason, the line, and the name it is about."""
+
+    reason: Reason
+    line: int
+    name: str = ""
+    detail: str = ""
+
+    def explain(self, *, offset: int = 0) -> str:
+        """Return the sentence for the user; `offset` is added to the line."""
+        what, advice = self.reason.value
+        sentence = f"line {self.line + offset} " + what.format(name=self.name, detail=self.detail)
+        return f"{sentence}; to run it in parallel, {advice}" if advice else sentence
+
+    def __str__(self) -> str:
+        return self.explain()
+
+
+class Refusal(Exception):
+    """Carries a `Refused` out of the depth of the analysis; never leaves the package."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused)
+        self.refused = refused
+
+
+def refuse(reason: Reason, node: ast.AST | int, name: str = "", detail: str = "") -> Refusal:
+    """Return the exception that ends the analysis with this reason."""
+    line = node if isinstance(node, int) else getattr(node, "lineno", 0)
+    return Refusal(Refused(reason, line, name, detail))
+
+
+SiteKind = Literal["store", "consume", "fold", "yield"]
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A statement that the kernel executes, in item order, with operands from the worker."""
+
+    index: int
+    node: ast.stmt | ast.expr
+    """The user's own node, never changed."""
+    kind: SiteKind
+    """store: keeps a reference; consume: reads its operands at once; fold: reads what
+    earlier iterations left; yield: an element of a comprehension."""
+    holes: tuple[ast.expr, ...]
+    """Expressions computed in the worker, in the order Python evaluates them."""
+    inputs: tuple[str, ...]
+    """Names of the iteration that the rest of the statement reads."""
+    copies: frozenset[str] = frozenset()
+    """Operand names that the iteration changes later, so they are copied when recorded."""
+    checks: tuple[str, ...] = ()
+    """What must hold of the operands for the statement not to raise (inside `try`)."""
+
+    @property
+    def line(self) -> int:
+        return getattr(self.node, "lineno", 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Parallel:
+    """The iterations are independent but for the sites, which the kernel runs in order."""
+
+    line: int
+    kind: Literal["for", "list", "set", "dict", "generator"]
+    reads: frozenset[str]
+    """Names from outside that an iteration reads."""
+    targets: tuple[str, ...]
+    """Names bound by the loop's own target."""
+    local: frozenset[str]
+    """Names an iteration binds for itself, which come back as the last one left them."""
+    definite: frozenset[str]
+    """Those of `local` that every iteration binds."""
+    shared: frozenset[str]
+    """Names the sites write; they live in the kernel."""
+    sites: tuple[Site, ...]
+    unique: tuple[str, ...] = ()
+    """Targets whose values must differ between items (checked before the run)."""
+
+    @property
+    def effects(self) -> tuple[str, ...]:
+        """The statements that the kernel runs, as the user wrote them."""
+        return tuple(ast.unparse(site.node) for site in self.sites if site.kind != "yield")
+
+    def explain(self, *, offset: int = 0) -> str:
+        """Return the sentence for the user; `offset` is added to the line."""
+        what = {"for": "loop"}.get(self.kind, f"{self.kind} comprehension")
+        if self.kind == "generator":
+            what = "generator argument"
+        text = f"line {self.line + offset}: {what} with independent iterations"
+        return f"{text}; here, in order: {'; '.join(self.effects)}" if self.effects else text
+
+    def __str__(self) -> str:
+        return self.explain()
+
+
+Verdict = Parallel | Refused
