@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import random
@@ -39,15 +40,15 @@ def assert_usable(session: Session) -> None:
 @pytest.mark.parametrize("seed", range(50))
 def test_a_worker_killed_at_a_random_moment_costs_no_result(session: Session, seed: int) -> None:
     chance = random.Random(seed)
-    job = session.map(lambda x: (x, x * x), range(2000))
-    delay = chance.uniform(0.0, 0.01)
+    job = session.map(lambda x: (x, sum(range(2000)) * x), range(2000))
+    delay = chance.uniform(0.0, 0.04)
     threading.Event().wait(delay)
     victim = chance.choice(worker_pids(session) or [0])
     if victim:
         os.kill(victim, signal.SIGKILL)
     arrived = [index for index, _ in job.as_completed()]
     assert sorted(arrived) == list(range(2000))
-    assert job.results() == [(x, x * x) for x in range(2000)]
+    assert job.results() == [(x, sum(range(2000)) * x) for x in range(2000)]
 
 
 def exit_at_3(x: int) -> int:
@@ -202,7 +203,8 @@ def test_a_result_that_cannot_be_unpickled_spoils_no_other(session: Session) -> 
 
 def closes_stdout(x: int) -> int:
     sys.stdout.close()
-    os.close(1)
+    with contextlib.suppress(OSError):  # an earlier item of the batch may have closed it
+        os.close(1)
     return x
 
 
