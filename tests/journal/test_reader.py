@@ -9,7 +9,7 @@ import pytest
 from cloudbutton_backend.errors import JournalError, UnknownName, UsageError
 from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
-from cloudbutton_backend.journal.changes import Update
+from cloudbutton_backend.journal.records import Update
 from cloudbutton_backend.journal.store import Store
 
 MakeJob = Callable[..., JobRecord]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -13,13 +14,8 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState, Progress
 from cloudbutton_backend.journal import ErrorRecord, JournalReader, LogRecord
-from cloudbutton_backend.journal.changes import (
-    MAX_ERRORS,
-    MAX_LOG_CHARS,
-    ClearErrors,
-    Update,
-    shrink,
-)
+from cloudbutton_backend.journal.changes import MAX_ERRORS, MAX_LOG_CHARS, shrink
+from cloudbutton_backend.journal.records import ClearErrors, Update
 from cloudbutton_backend.journal.store import Store
 
 MakeJob = Callable[..., JobRecord]
@@ -170,8 +166,7 @@ def test_live_jobs_are_written_again_where_the_file_was_removed(
 ) -> None:
     store = a_store(home, clock)
     store.write([a_job("aaaaaaaa"), Update("aaaaaaaa", {"done": 7})])
-    for path in home.glob("journal.db*"):
-        path.unlink()
+    shutil.rmtree(home)
     store.beat()
     store.close()
     assert JournalReader(home).job("aaaaaaaa").done == 7

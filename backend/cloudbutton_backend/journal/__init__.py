@@ -4,10 +4,17 @@ Kernels use `Journal`; the panel, the command line and other notebooks use `Jour
 docs/journal-format.md describes the file.
 """
 
-from cloudbutton_backend.journal.gc import Freed, gc
-from cloudbutton_backend.journal.reader import JournalReader
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from cloudbutton_backend.journal.records import Command, ErrorRecord, JobRow, LogRecord
 from cloudbutton_backend.journal.writer import Journal
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.journal.cleaning import Freed, gc
+    from cloudbutton_backend.journal.reader import JournalReader
 
 __all__ = [
     "Command",
@@ -19,3 +26,12 @@ __all__ = [
     "LogRecord",
     "gc",
 ]
+
+#: What a kernel rarely needs is loaded when it is first named.
+_ELSEWHERE = {"Freed": "cleaning", "gc": "cleaning", "JournalReader": "reader"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ELSEWHERE[name]}"), name)

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState, Progress
 from cloudbutton_backend.journal import rows
-from cloudbutton_backend.journal.records import ErrorRecord, LogRecord
+from cloudbutton_backend.journal.records import ClearErrors, ErrorRecord, LogRecord, Update
 
 #: Errors kept for one job: a person reads a few, and counts come from the job's row.
 MAX_ERRORS = 100
 #: Characters of printed output kept for one job, the latest ones.
 MAX_LOG_CHARS = 64 * 1024
-
-
-class Update(NamedTuple):
-    """New values for some columns of a job."""
-
-    job_id: str
-    columns: dict[str, Any]
-
-
-class ClearErrors(NamedTuple):
-    """The errors of a job are void: its failed items are tried again."""
-
-    job_id: str
 
 
 Entry = JobRecord | Update | Progress | BatchRecord | ErrorRecord | ClearErrors | LogRecord

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from cloudbutton_backend.jobs import JobRecord, JobState
-
-Verb = Literal["cancel", "retry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,19 @@ class LogRecord:
     text: str
     item: int | None = None
     stream: Literal["stdout", "stderr"] = "stdout"
+
+
+class Update(NamedTuple):
+    """New values for some columns of a job."""
+
+    job_id: str
+    columns: dict[str, Any]
+
+
+class ClearErrors(NamedTuple):
+    """The errors of a job are void: its failed items are tried again."""
+
+    job_id: str
 
 
 @dataclass(frozen=True, slots=True)

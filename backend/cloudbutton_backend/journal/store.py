@@ -111,6 +111,7 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
+            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)  # or it was removed, too
             connection, notice = database.open_for_writing(self._home)
             self.notice = self.notice or notice
             self._inode = database.inode(self.path) or 0

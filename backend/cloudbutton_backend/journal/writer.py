@@ -24,8 +24,13 @@ from typing import TYPE_CHECKING, Any, Final
 from cloudbutton_backend.home import home as default_home
 from cloudbutton_backend.home import home_warning
 from cloudbutton_backend.jobs import BatchRecord, JobRecord, Progress
-from cloudbutton_backend.journal.changes import ClearErrors, Update
-from cloudbutton_backend.journal.records import Command, ErrorRecord, LogRecord
+from cloudbutton_backend.journal.records import (
+    ClearErrors,
+    Command,
+    ErrorRecord,
+    LogRecord,
+    Update,
+)
 from cloudbutton_backend.journal.rhythm import GATHER
 from cloudbutton_backend.journal.schema import MUTABLE
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import JournalReader, gc
-from cloudbutton_backend.journal.changes import Update
-from cloudbutton_backend.journal.gc import Stored, choose
+from cloudbutton_backend.journal.cleaning import Stored, choose
+from cloudbutton_backend.journal.records import Update
 from cloudbutton_backend.journal.store import Store
 
 MakeJob = Callable[..., JobRecord]
