@@ -37,8 +37,10 @@ class Flight:
     next: int
     """First item without a result yet."""
     stop: int
-    since: float
-    backup: bool = False
+    erred: bool = False
+    """Whether an item of it failed, after which a worker may leave the rest."""
+    twin: int = 0
+    """The flight that carries the same items, 0 if none does or did."""
 
 
 class JobProgress:
@@ -63,8 +65,11 @@ class JobProgress:
         self.attempts: dict[int, int] = {}
         self.losses: dict[int, int] = {}
         self.flights: dict[int, Flight] = {}
-        self._again: list[tuple[int, int, bool]] = []
-        self._later: list[tuple[float, int, int, bool]] = []
+        self.holders: dict[str, int] = {}
+        """Workers that hold items, and how many batches each."""
+        self._again: list[tuple[int, int, int]] = []
+        self._n_again = 0
+        self._later: list[tuple[float, int, int, int]] = []
 
     # -- what can be sent
 
@@ -75,23 +80,24 @@ class JobProgress:
         self.ready = max(self.ready, ready)
         self.ended = self.ended or ended
 
-    def requeue(self, first: int, stop: int, alone: bool = False) -> None:
-        """Let the items ``[first, stop)`` that have no result be sent again."""
+    def requeue(self, first: int, stop: int, most: int = 0) -> None:
+        """Let the items ``[first, stop)`` that have no result be sent again, `most` at a time."""
         run = first
         for index in range(first, stop + 1):
             if index == stop or self.marks[index] != PENDING:
                 if run < index:
-                    heapq.heappush(self._again, (run, index, alone))
+                    heapq.heappush(self._again, (run, index, most))
+                    self._n_again += index - run
                 run = index + 1
 
-    def requeue_later(self, when: float, first: int, stop: int, alone: bool) -> None:
-        heapq.heappush(self._later, (when, first, stop, alone))
+    def requeue_later(self, when: float, first: int, stop: int, most: int) -> None:
+        heapq.heappush(self._later, (when, first, stop, most))
 
     def wake(self, now: float) -> None:
         """Let the items whose delay is over be sent."""
         while self._later and self._later[0][0] <= now:
-            _, first, stop, alone = heapq.heappop(self._later)
-            self.requeue(first, stop, alone)
+            _, first, stop, most = heapq.heappop(self._later)
+            self.requeue(first, stop, most)
 
     def next_wake(self) -> float | None:
         return self._later[0][0] if self._later else None
@@ -107,13 +113,19 @@ class JobProgress:
         return bool(self._again) or self.fresh < self.limit()
 
     def _drop_unwanted(self) -> None:
-        if self.horizon is not None:
-            while self._again and self._again[0][0] >= self.horizon:
-                heapq.heappop(self._again)
+        """Forget what waits behind a failed item, and what another copy has brought by now."""
+        again = self._again
+        while again:
+            first, stop, _ = again[0]
+            wanted = self.horizon is None or first < self.horizon
+            if wanted and self.marks.find(PENDING, first, stop) >= 0:
+                return
+            heapq.heappop(again)
+            self._n_again -= stop - first
 
     def waiting(self) -> int:
         """Items that wait to be sent."""
-        return self.limit() - self.fresh + sum(stop - first for first, stop, _ in self._again)
+        return max(0, self.limit() - self.fresh) + self._n_again
 
     def take(self, workers: int) -> tuple[int, int]:
         """Return the next span to send; `has_work` must hold."""
@@ -121,16 +133,35 @@ class JobProgress:
         size = self.sizer.size(left, workers)
         self._drop_unwanted()
         if self._again:
-            first, stop, alone = heapq.heappop(self._again)
-            cut = min(stop, first + (1 if alone else size))
+            first, stop, most = heapq.heappop(self._again)
+            cut = min(stop, first + (min(most, size) if most else size))
             if self.horizon is not None:
                 cut = min(cut, max(first + 1, self.horizon))
             if cut < stop:
-                heapq.heappush(self._again, (cut, stop, alone))
+                heapq.heappush(self._again, (cut, stop, most))
+            self._n_again -= cut - first
             return first, cut
         first = self.fresh
         self.fresh = min(self.limit(), first + size)
         return first, self.fresh
+
+    # -- what is on its way
+
+    def hold(self, flight: Flight) -> None:
+        """A worker is given a batch."""
+        self.flights[flight.id] = flight
+        self.holders[flight.worker] = self.holders.get(flight.worker, 0) + 1
+
+    def land(self, flight: Flight) -> None:
+        """A worker no longer holds a batch."""
+        del self.flights[flight.id]
+        left = self.holders.pop(flight.worker) - 1
+        if left:
+            self.holders[flight.worker] = left
+
+    def is_full(self) -> bool:
+        """Whether it has as many workers as it may."""
+        return self.plan.workers is not None and len(self.holders) >= self.plan.workers
 
     # -- what has come back
 
@@ -157,18 +188,20 @@ class JobProgress:
         """Make every item without a result pending again."""
         self.horizon = None
         self.n_failed = 0
-        self._again.clear()
-        self._later.clear()
+        self.drop_waiting()
         self.attempts.clear()
         self.losses.clear()
+        # The source was closed when the job ended: what it had not given by then never comes.
+        self.ended = True
         self.marks = self.marks.replace(bytes([FAILED]), bytes([PENDING]))
         self.requeue(0, self.fresh)
         self.state = JobState.RUNNING
 
     def drop_waiting(self) -> None:
-        """Send nothing more."""
+        """Send nothing of what waited to be repeated."""
         self._again.clear()
         self._later.clear()
+        self._n_again = 0
 
     def is_over(self) -> bool:
         """Whether nothing is running, nothing waits and nothing can come."""

@@ -3,11 +3,12 @@
 The rules, each in one method:
 
 * a batch is as long as `batching.Sizer` says; quick items are sent ahead by one batch (`_assign`);
-* an idle worker gets what a busy one has not begun (`_rebalance`), or, where that does no
-  harm, a second copy of a straggler;
+* an idle worker gets what a busy one has not begun or, where that does no harm, a second copy of a
+  straggler (`_relieve`, `relief.advise`);
 * an item's first result counts, later ones are dropped (`_on_results`);
-* the user's exceptions are tried again `retries` times; a lost worker costs an attempt only to the
-  item that it was running, and an item that loses its worker too often fails alone (`_on_worker_down`);
+* the user's exceptions are tried again `retries` times (`_tries_again`); a lost worker costs an
+  attempt only to the item that it was running, which is searched for where that is not known
+  (`_search`), and an item that loses its worker or its result too often fails alone (`_blame`);
 * when an item fails in a job that stops on errors, the items before it are still finished, so that
   the error which surfaces is the one that the plain loop would have raised first (`_on_failure`).
 """
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 from cloudbutton_backend.backends.protocol import (
@@ -40,24 +40,13 @@ from cloudbutton_backend.dispatch.actions import (
     Revoke,
     Submit,
 )
+from cloudbutton_backend.dispatch.fleet import Fleet, Worker
 from cloudbutton_backend.dispatch.job_state import DONE, FAILED, PENDING, Flight, JobProgress, Plan
+from cloudbutton_backend.dispatch.relief import Duplicate, LookAgain, TakeBack, Watchlist, advise
 from cloudbutton_backend.jobs import LIFE_CYCLE, JobState
 
-REBALANCE_SECONDS: Final = 0.005
-"""Work waiting behind a busy worker that is worth moving to an idle one."""
-BACKUP_FACTOR: Final = 3.0
-"""A batch is a straggler when it has taken this many times what its items take on average …"""
-BACKUP_SECONDS: Final = 1.0
-"""… and at least this long."""
-
-
-@dataclass(slots=True)
-class _Worker:
-    flights: dict[int, Flight] = field(default_factory=dict)
-    heard: float = 0.0
-    """When it last got or did something."""
-    draining: bool = False
-    """Something was taken back from it: nothing new before it is through with the rest."""
+SEARCH_PARTS: Final = 8
+"""A batch whose worker died of an unknown item is tried again in so many parts."""
 
 
 class Machine:
@@ -74,7 +63,11 @@ class Machine:
     def __init__(self, limits: Limits, *, seed: int = 0) -> None:
         self.limits = limits
         self.jobs: dict[str, JobProgress] = {}
-        self._workers: dict[str, _Worker] = {}
+        self._live: dict[str, JobProgress] = {}
+        """Jobs that have not ended."""
+        self._fleet = Fleet(limits.queue_depth)
+        self._watch: dict[str, Watchlist] = {}
+        """For each live job, its workers that may need help."""
         self._actions: list[Action] = []
         self._batches = 0
         self._random = random.Random(seed)
@@ -84,7 +77,9 @@ class Machine:
 
     def open(self, plan: Plan, now: float) -> None:
         """Begin a job."""
-        self.jobs[plan.job_id] = JobProgress(plan, self.limits.batch_seconds)
+        job = JobProgress(plan, self.limits.batch_seconds)
+        self.jobs[plan.job_id] = self._live[plan.job_id] = job
+        self._watch[plan.job_id] = Watchlist()
         self._settle(now)
 
     def supply(self, job_id: str, ready: int, ended: bool, now: float) -> None:
@@ -109,6 +104,8 @@ class Machine:
         job = self.jobs[job_id]
         job.state = LIFE_CYCLE[job.state, "retry"]
         job.reopen()
+        self._live[job_id] = job
+        self._watch[job_id] = Watchlist()
         self._settle(now)
 
     def forget(self, job_id: str) -> None:
@@ -129,13 +126,13 @@ class Machine:
             elif isinstance(event, BatchEnded):
                 self._on_batch_ended(event, now)
             elif isinstance(event, Revoked):
-                self._on_revoked(event)
+                self._on_revoked(event, now)
             elif isinstance(event, WorkerUp):
-                self._workers[event.worker] = _Worker(heard=now)
+                self._fleet.add(event.worker, now)
             elif isinstance(event, WorkerDown):
                 self._on_worker_down(event, now)
             elif isinstance(event, Overdue):
-                self._actions.append(Kill(event.worker, "timeout"))
+                self._on_overdue(event)
         self._settle(now)
 
     # -- out
@@ -147,37 +144,50 @@ class Machine:
 
     def next_wake(self) -> float | None:
         """Return when `tick` should be called at the latest."""
-        times = [job.next_wake() for job in self.jobs.values()]
+        times = [job.next_wake() for job in self._live.values()]
         times.append(self._look_again)
         return min((time for time in times if time is not None), default=None)
 
     def workers_of(self, job_id: str) -> int:
         """Return how many workers hold items of a job."""
-        return len({flight.worker for flight in self.jobs[job_id].flights.values()})
+        return len(self.jobs[job_id].holders)
 
     @property
     def n_workers(self) -> int:
-        return len(self._workers)
+        return len(self._fleet)
 
-    # -- rules
+    # -- what comes back
 
-    def _flight(self, worker: str, batch: int) -> Flight | None:
-        state = self._workers.get(worker)
-        return state.flights.get(batch) if state else None
+    def _flight(self, worker: str, batch: int) -> tuple[Worker, Flight] | None:
+        state = self._fleet.get(worker)
+        flight = state.flights.get(batch) if state is not None else None
+        if state is None or flight is None:
+            return None  # a stale message of a batch that was given up
+        return state, flight
 
     def _on_results(self, event: Results, now: float) -> None:
-        flight = self._flight(event.worker, event.batch)
-        if flight is None:
-            return  # a stale message of a batch that was given up
-        self._workers[event.worker].heard = now
+        found = self._flight(event.worker, event.batch)
+        if found is None:
+            return
+        worker, flight = found
+        worker.heard = now
         job = self.jobs[flight.job_id]
-        flight.next = event.first + event.count
-        flight.since = now
+        if event.first > flight.next:
+            # What should have come before got lost on its way.
+            self._give_back(job, flight, flight.next, event.first, most=1)
+        flight.next = max(flight.next, event.first + event.count)
         job.sizer.learn(event.count, event.meta.get("dt", 0.0))
+        if event.meta.get("errors"):
+            flight.erred = True
+        self._take_in(job, event)
+        self._stop_twin(job, flight)
+        self._look_after(worker, now)
+
+    def _take_in(self, job: JobProgress, event: Results) -> None:
+        """Let each item's first result count."""
         errors = event.meta.get("errors")
         if not errors and job.mark_done(event.first, event.count):
-            self._actions.append(Accept(flight.job_id, event))
-            self._stop_twins(job, flight)
+            self._actions.append(Accept(job.plan.job_id, event))
             return
         errors = errors or {}
         skip = set()
@@ -193,23 +203,112 @@ class Machine:
                 job.mark(index, FAILED)
                 self._on_failure(job, index)
         if len(skip) < event.count or errors:
-            self._actions.append(Accept(flight.job_id, event, frozenset(skip)))
-        self._stop_twins(job, flight)
+            self._actions.append(Accept(job.plan.job_id, event, frozenset(skip)))
 
-    def _stop_twins(self, job: JobProgress, done: Flight) -> None:
-        """Stop the other copy of a batch all of whose items have ended."""
-        if not self.limits.can_duplicate:
+    def _on_batch_ended(self, event: BatchEnded, now: float) -> None:
+        found = self._flight(event.worker, event.batch)
+        if found is None:
             return
-        for flight in list(job.flights.values()):
-            left = job.marks.count(PENDING, flight.next, flight.stop)
-            if (
-                flight is not done
-                and not left
-                and flight.next < done.stop
-                and done.next <= flight.stop
-            ):
-                self._workers[flight.worker].draining = True
-                self._actions.append(Interrupt(flight.worker, job.plan.job_id))
+        worker, flight = found
+        worker.heard = now
+        job = self.jobs[flight.job_id]
+        stopped = worker.draining or flight.erred or flight.next >= job.limit()
+        self._land(flight)
+        left = flight.stop - flight.next
+        if event.unreadable and left > 1:
+            self._search(job, flight)
+        elif left > 0 and (event.unreadable or not stopped):
+            # Nothing stopped it: count this, lest a result that never arrives is awaited for ever.
+            what = "it could not be read there" if event.unreadable else "its result did not arrive"
+            self._blame(job, flight, flight.next, "lost", what, now)
+            self._give_back(job, flight, flight.next + 1, flight.stop)
+        else:
+            self._give_back(job, flight, flight.next, flight.stop)
+        if worker.flights:
+            self._look_after(worker, now)
+
+    def _on_revoked(self, event: Revoked, now: float) -> None:
+        found = self._flight(event.worker, event.batch)
+        if found is None:
+            return
+        worker, flight = found
+        self._fleet.asked.discard(worker.name)
+        stop = min(event.stop, flight.stop)
+        flight.stop = min(flight.stop, event.first)
+        self._give_back(self.jobs[flight.job_id], flight, event.first, stop)
+        self._look_after(worker, now)
+
+    def _on_overdue(self, event: Overdue) -> None:
+        """An item takes longer than its job allows: its worker has to go."""
+        found = self._flight(event.worker, event.batch)
+        if found is not None and found[1].next <= event.item:
+            found[0].overdue = event.item
+            self._actions.append(Kill(event.worker, "timeout"))
+
+    def _on_worker_down(self, event: WorkerDown, now: float) -> None:
+        worker = self._fleet.remove(event.worker)
+        if worker is None:
+            return
+        left = [flight for flight in worker.flights.values() if flight.next < flight.stop]
+        # Batches run in order: if it is not known which one it was, it was the first.
+        ran = event.batch if event.batch is not None else left[0].id if left else None
+        for flight in worker.flights.values():
+            job = self.jobs[flight.job_id]
+            job.land(flight)
+            if flight.next >= flight.stop or job.state is not JobState.RUNNING:
+                continue
+            if flight.id == ran:
+                self._on_batch_lost(job, flight, worker, event, now)
+            else:
+                self._give_back(job, flight, flight.next, flight.stop)
+
+    def _on_batch_lost(
+        self, job: JobProgress, flight: Flight, worker: Worker, event: WorkerDown, now: float
+    ) -> None:
+        """A worker went down while it ran this batch."""
+        left = flight.stop - flight.next
+        self._actions.append(
+            BatchLost(flight.job_id, flight.id, flight.worker, flight.next, left, event.reason)
+        )
+        culprit = event.item
+        if culprit is None and left == 1:
+            culprit = flight.next
+        if culprit is None or not flight.next <= culprit < flight.stop:
+            self._search(job, flight)
+            return
+        self._give_back(job, flight, flight.next, culprit)
+        self._give_back(job, flight, culprit + 1, flight.stop)
+        made_way = event.reason == "timeout" and worker.overdue not in (None, culprit)
+        if made_way or (event.reason == "killed" and worker.interrupted):
+            # Ended by us: for an item that had just made way for this one, or for another job.
+            self._give_back(job, flight, culprit, culprit + 1)
+        else:
+            self._blame(job, flight, culprit, event.reason, event.cause, now)
+
+    def _land(self, flight: Flight) -> None:
+        """A worker no longer holds a batch."""
+        self._fleet.land(flight)
+        self.jobs[flight.job_id].land(flight)
+
+    # -- what is tried again, and what has failed
+
+    def _give_back(
+        self, job: JobProgress, flight: Flight, first: int, stop: int, most: int = 0
+    ) -> None:
+        """Queue again what a batch leaves without a result, if that is still wanted."""
+        if job.state is not JobState.RUNNING:
+            return
+        twin = job.flights.get(flight.twin)
+        if twin is None:
+            job.requeue(first, stop, most)
+        else:  # what the other copy still carries is on its way
+            job.requeue(first, min(stop, twin.next), most)
+            job.requeue(max(first, twin.stop), stop, most)
+
+    def _search(self, job: JobProgress, flight: Flight) -> None:
+        """One item of a batch did harm: find out which, in ever smaller batches."""
+        part = max(1, (flight.stop - flight.next) // SEARCH_PARTS)
+        self._give_back(job, flight, flight.next, flight.stop, part)
 
     def _tries_again(self, job: JobProgress, index: int, kind: str) -> bool:
         """Count an attempt of the user's code; queue the item again if it has one left."""
@@ -218,8 +317,39 @@ class Machine:
         if kind != "exception" or attempts > job.plan.retries or job.state is not JobState.RUNNING:
             return False
         job.retried += 1
-        job.requeue(index, index + 1, alone=True)
+        job.requeue(index, index + 1, most=1)
         return True
+
+    def _blame(
+        self, job: JobProgress, flight: Flight, index: int, reason: str, cause: str, now: float
+    ) -> None:
+        """An item took its worker down, or too long, or left nothing behind."""
+        if job.state is not JobState.RUNNING or job.marks[index] != PENDING:
+            return
+        if reason == "timeout":
+            if self._tries_again(job, index, "exception"):
+                return
+            attempts, kind = job.attempts[index], "timeout"
+        else:
+            attempts, kind = job.losses.get(index, 0) + 1, "lost"
+            job.losses[index] = attempts
+            if attempts < self.limits.lost_attempts:
+                job.retried += 1
+                self._again_later(job, flight, index, attempts, now)
+                return
+        job.mark(index, FAILED)
+        self._actions.append(FailItem(job.plan.job_id, index, kind, cause, attempts))
+        self._on_failure(job, index)
+
+    def _again_later(
+        self, job: JobProgress, flight: Flight, index: int, attempts: int, now: float
+    ) -> None:
+        """Queue an item again after a delay that doubles, with jitter."""
+        delay = self.limits.retry_delay * 2 ** (attempts - 1) * self._random.uniform(0.5, 1.5)
+        if delay > 0 and flight.twin not in job.flights:
+            job.requeue_later(now + delay, index, index + 1, 1)
+        else:
+            self._give_back(job, flight, index, index + 1, most=1)
 
     def _on_failure(self, job: JobProgress, index: int) -> None:
         """An item has failed for good."""
@@ -231,217 +361,128 @@ class Machine:
 
     def _interrupt(self, job: JobProgress, horizon: int) -> None:
         """Stop the workers that run nothing but items of `job` from `horizon` on."""
-        wanted = {f.worker for f in job.flights.values() if f.next < horizon}
-        for worker in {f.worker for f in job.flights.values()} - wanted:
-            self._workers[worker].draining = True
-            self._actions.append(Interrupt(worker, job.plan.job_id))
+        wanted = {f.worker for f in job.flights.values() if f.next < min(horizon, f.stop)}
+        for name in list(job.holders):
+            if name not in wanted:
+                self._stop_worker(name, job.plan.job_id)
 
-    def _on_batch_ended(self, event: BatchEnded, now: float) -> None:
-        flight = self._flight(event.worker, event.batch)
-        if flight is None:
-            return
-        self._workers[event.worker].heard = now
-        self._land(flight)
-        self._return(flight, alone=event.unreadable)
+    def _stop_worker(self, name: str, job_id: str) -> None:
+        worker = self._fleet.get(name)
+        if worker is not None and job_id not in worker.interrupted:
+            worker.interrupted.add(job_id)
+            self._fleet.drain(worker)
+            self._actions.append(Interrupt(name, job_id))
 
-    def _land(self, flight: Flight) -> None:
-        """A worker no longer holds a batch."""
-        worker = self._workers[flight.worker]
-        del worker.flights[flight.id]
-        if not worker.flights:
-            worker.draining = False
-        del self.jobs[flight.job_id].flights[flight.id]
-
-    def _return(self, flight: Flight, alone: bool = False) -> None:
-        """Queue again what a batch left without a result, if it is still wanted."""
-        job = self.jobs[flight.job_id]
-        if job.state is JobState.RUNNING:
-            job.requeue(flight.next, flight.stop, alone)
-
-    def _on_revoked(self, event: Revoked) -> None:
-        flight = self._flight(event.worker, event.batch)
-        if flight is None:
-            return
-        job = self.jobs[flight.job_id]
-        if job.state is JobState.RUNNING:
-            job.requeue(event.first, event.stop)
-        flight.stop = min(flight.stop, event.first)
-
-    def _on_worker_down(self, event: WorkerDown, now: float) -> None:
-        worker = self._workers.pop(event.worker, None)
-        if worker is None:
-            return
-        for flight in worker.flights.values():
-            del self.jobs[flight.job_id].flights[flight.id]
-        for flight in worker.flights.values():
-            job = self.jobs[flight.job_id]
-            if flight.next >= flight.stop or job.state is not JobState.RUNNING:
-                continue
-            if flight.id != event.batch:
-                self._return(flight)
-                continue
-            left = flight.stop - flight.next
-            self._actions.append(
-                BatchLost(flight.job_id, flight.id, flight.worker, flight.next, left, event.reason)
-            )
-            culprit = event.item
-            if culprit is None and left == 1:
-                culprit = flight.next
-            if culprit is None or not flight.next <= culprit < flight.stop:
-                # Any of them may have done it: find out by running each alone.
-                self._return(flight, alone=True)
-                continue
-            job.requeue(flight.next, culprit)
-            job.requeue(culprit + 1, flight.stop)
-            self._blame(job, culprit, event, now)
-
-    def _blame(self, job: JobProgress, index: int, event: WorkerDown, now: float) -> None:
-        """The worker went down while it ran this item."""
-        if job.marks[index] != PENDING:
-            return
-        if event.reason == "killed":  # by us, for the sake of another job
-            job.requeue(index, index + 1)
-            return
-        if event.reason == "timeout":
-            if self._tries_again(job, index, "exception"):
-                return
-            attempts, kind = job.attempts[index], "timeout"
-        else:
-            attempts, kind = job.losses.get(index, 0) + 1, "lost"
-            job.losses[index] = attempts
-            if attempts < self.limits.lost_attempts:
-                job.retried += 1
-                self._again_later(job, index, attempts, now)
-                return
-        job.mark(index, FAILED)
-        self._actions.append(FailItem(job.plan.job_id, index, kind, event.cause, attempts))
-        self._on_failure(job, index)
-
-    def _again_later(self, job: JobProgress, index: int, attempts: int, now: float) -> None:
-        """Queue an item again after a delay that doubles, with jitter."""
-        delay = self.limits.retry_delay * 2 ** (attempts - 1) * self._random.uniform(0.5, 1.5)
-        if delay > 0:
-            job.requeue_later(now + delay, index, index + 1, True)
-        else:
-            job.requeue(index, index + 1, alone=True)
+    def _stop_twin(self, job: JobProgress, flight: Flight) -> None:
+        """Stop the other copy of a batch once all of its items have ended."""
+        twin = job.flights.get(flight.twin)
+        if twin is not None and job.marks.find(PENDING, twin.next, twin.stop) < 0:
+            self._stop_worker(twin.worker, job.plan.job_id)
 
     # -- after every event
 
     def _settle(self, now: float) -> None:
         """Hand out work, and end the jobs that are over."""
-        for job in self.jobs.values():
+        for job in self._live.values():
             job.wake(now)
         self._assign(now)
-        for job in self.jobs.values():
-            if not job.state.is_final and job.is_over():
+        self._relieve(now)
+        for job in list(self._live.values()):
+            if job.is_over():
                 if job.state is JobState.CANCELLING:
                     step = "stopped"
                 else:
                     step = "fail" if job.n_failed else "finish"
                 job.state = LIFE_CYCLE[job.state, step]
                 self._actions.append(Finish(job.plan.job_id, step))
+                del self._live[job.plan.job_id], self._watch[job.plan.job_id]
 
     def _assign(self, now: float) -> None:
         """Give work to every worker that has room, one batch each in turn."""
-        self._look_again = None
-        working = [job for job in self.jobs.values() if job.has_work()]
-        for depth in range(1, self.limits.queue_depth + 1):
-            for name, worker in self._workers.items():
-                if worker.draining or len(worker.flights) >= depth or not working:
-                    continue
-                job = self._choose(working, name, depth)
+        working = [job for job in self._live.values() if job.has_work()]
+        for load in range(self.limits.queue_depth):
+            if load:
+                working = [job for job in working if job.sizer.is_quick()]
+            for worker in self._fleet.with_room(working, load):
+                if not load and all(job.is_full() for job in working):
+                    break
+                job = self._choose(working, worker)
                 if job is None:
                     continue
-                self._send(job, name, worker, now)
+                share = min(len(self._fleet), job.plan.workers or len(self._fleet))
+                first, stop = job.take(share)
+                self._fly(job, worker, first, stop, now)
                 if not job.has_work():
                     working.remove(job)
-        self._rebalance(now)
+                    if not working:
+                        return
 
-    def _choose(self, working: list[JobProgress], worker: str, depth: int) -> JobProgress | None:
+    def _choose(self, working: list[JobProgress], worker: Worker) -> JobProgress | None:
         """Return the job with the fewest workers that may have this one too."""
         best: JobProgress | None = None
-        fewest = 0
         for job in working:
-            holders = {flight.worker for flight in job.flights.values()}
-            cap = job.plan.workers
-            if cap is not None and worker not in holders and len(holders) >= cap:
+            if job.is_full() and worker.name not in job.holders:
                 continue
-            if depth > 1 and not job.sizer.is_quick():
-                continue
-            if best is None or len(holders) < fewest:
-                best, fewest = job, len(holders)
+            if best is None or len(job.holders) < len(best.holders):
+                best = job
         return best
 
-    def _send(self, job: JobProgress, name: str, worker: _Worker, now: float) -> None:
-        share = min(len(self._workers), job.plan.workers or len(self._workers))
-        first, stop = job.take(share)
-        self._fly(job, name, worker, first, stop, now)
-
     def _fly(
-        self,
-        job: JobProgress,
-        name: str,
-        worker: _Worker,
-        first: int,
-        stop: int,
-        now: float,
-        backup: bool = False,
-    ) -> None:
+        self, job: JobProgress, worker: Worker, first: int, stop: int, now: float, twin: int = 0
+    ) -> Flight:
         self._batches += 1
-        flight = Flight(self._batches, job.plan.job_id, name, first, stop, now, backup)
-        if not worker.flights:
-            worker.heard = now
-        worker.flights[flight.id] = job.flights[flight.id] = flight
-        self._actions.append(Submit(name, flight.id, flight.job_id, first, stop - first))
+        job_id = job.plan.job_id
+        flight = Flight(self._batches, job_id, worker.name, first, stop, twin=twin)
+        self._fleet.hold(worker, flight, now)
+        job.hold(flight)
+        self._actions.append(Submit(worker.name, flight.id, job_id, first, stop - first))
+        self._look_after(worker, now)
+        return flight
 
-    def _rebalance(self, now: float) -> None:
+    # -- towards the end
+
+    def _look_after(self, worker: Worker, now: float) -> None:
+        """Something changed at a worker: have a look at it as soon as another is idle."""
+        if worker.flights and (self.limits.can_revoke or self.limits.can_duplicate):
+            watch = self._watch.get(worker.first().job_id)
+            if watch is not None:
+                watch.add(worker.name, now)
+
+    def _relieve(self, now: float) -> None:
         """Let idle workers take over from busy ones."""
-        idle = [name for name, worker in self._workers.items() if not worker.flights]
-        if not idle:
+        self._look_again = None
+        for job_id, watch in self._watch.items():
+            job = self._live[job_id]
+            while self._n_spare() > 0 and job.state is JobState.RUNNING and not job.is_full():
+                name = watch.pop(now)
+                if name is None:
+                    self._look_at(watch.first())
+                    break
+                worker = self._fleet.get(name)
+                if worker is not None and worker.flights and worker.first().job_id == job_id:
+                    self._help(job, worker, now)
+
+    def _look_at(self, when: float | None) -> None:
+        if when is not None and (self._look_again is None or when < self._look_again):
+            self._look_again = when
+
+    def _n_spare(self) -> int:
+        """Idle workers that are not yet promised what somebody else has to hand back."""
+        return self._fleet.n_idle() - len(self._fleet.asked)
+
+    def _help(self, job: JobProgress, worker: Worker, now: float) -> None:
+        """Relieve a worker if that is worth it, or see when it may be."""
+        if worker.name in self._fleet.asked:
             return
-        for name, worker in self._workers.items():
-            if not idle:
-                return
-            if worker.draining or not worker.flights:
-                continue
-            job = self.jobs[next(iter(worker.flights.values())).job_id]
-            if job.state is not JobState.RUNNING or self._at_cap(job):
-                continue
-            mean = job.sizer.mean or 0.0
-            unbegun = sum(f.stop - f.next for f in worker.flights.values()) - 1
-            silence = now - worker.heard
-            if self.limits.can_revoke and unbegun > 0:
-                if unbegun * mean > REBALANCE_SECONDS or silence > mean + REBALANCE_SECONDS:
-                    stuck = silence > max(REBALANCE_SECONDS, 3 * mean * unbegun)
-                    worker.draining = True
-                    self._actions.append(Revoke(name, 0 if stuck else unbegun // 2))
-                    idle.pop()
-                else:
-                    self._look_at(worker.heard + mean + 1.1 * REBALANCE_SECONDS)
-            elif self._straggles(job, worker, mean, now):
-                flight = next(iter(worker.flights.values()))
-                other = idle.pop()
-                self._fly(job, other, self._workers[other], flight.next, flight.stop, now, True)
-
-    def _look_at(self, when: float) -> None:
-        self._look_again = when if self._look_again is None else min(self._look_again, when)
-
-    def _at_cap(self, job: JobProgress) -> bool:
-        cap = job.plan.workers
-        return cap is not None and self.workers_of(job.plan.job_id) >= cap
-
-    def _straggles(self, job: JobProgress, worker: _Worker, mean: float, now: float) -> bool:
-        """Whether a worker's batch is worth a second copy; if it may become so, look again."""
-        if not (
-            self.limits.can_duplicate and job.plan.backup and mean and len(worker.flights) == 1
-        ):
-            return False
-        (flight,) = worker.flights.values()
-        twins = sum(f.next < flight.stop and flight.next < f.stop for f in job.flights.values())
-        if flight.backup or twins > 1:
-            return False
-        late = max(BACKUP_SECONDS, BACKUP_FACTOR * mean * (flight.stop - flight.next))
-        if now - flight.since >= late:
-            return True
-        self._look_at(flight.since + late)
-        return False
+        advice = advise(self.limits, job, worker, now)
+        if isinstance(advice, TakeBack):
+            self._fleet.drain(worker)
+            self._fleet.asked.add(worker.name)
+            self._actions.append(Revoke(worker.name, advice.keep))
+        elif isinstance(advice, Duplicate):
+            flight = worker.first()
+            other = self._fleet.any_idle()
+            copy = self._fly(job, other, flight.next, flight.stop, now, twin=flight.id)
+            flight.twin = copy.id
+        elif isinstance(advice, LookAgain):
+            self._watch[job.plan.job_id].add(worker.name, advice.when)
