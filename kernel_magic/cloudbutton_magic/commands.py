@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ from cloudbutton_magic.display.screens import Screen
 from cloudbutton_magic.header import result_names
 from cloudbutton_magic.job_lists import StoredJob, listing_of
 from cloudbutton_magic.map_cell import deliver
+
+#: What may be a job's id, or the beginning of one.
+_JOB_ID: Final = re.compile(r"[a-z0-9]{1,8}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +208,7 @@ def _explain(text: str, around: Surroundings) -> Any:
             "Explain what? `%cloud explain FUNCTION`, `%cloud explain ID` of a job, or "
             "`%%cloud map … --dry-run` for a cell."
         )
-    if not text.isidentifier() or text in around.namespace:
+    if text in around.namespace or not _JOB_ID.fullmatch(text):
         value = _value_of(text, around)
         if not callable(value):
             raise UsageError(

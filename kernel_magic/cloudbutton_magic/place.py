@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 from dataclasses import dataclass
 from typing import Any
+
+from IPython.core.compilerop import code_name
 
 from cloudbutton_backend.settings import resolve
 from cloudbutton_magic.display.screens import Screen, screen_for
@@ -36,12 +39,25 @@ def place_of(shell: Any, line: str, cell: str, *, quiet: bool = False) -> Place:
     return Place(
         namespace=shell.user_ns,
         text=text,
-        filename=shell.compile.cache(text, shell.execution_count, raw_code=text),
+        filename=_register(shell, text),
         flags=shell.compile.flags,
         notebook=notebook_of(shell),
         cell_id=cell_id_of(shell),
         screen=screen_for(shell, "none" if quiet else resolve().view),
     )
+
+
+def _register(shell: Any, text: str) -> str:
+    """Make the cell's text known to tracebacks; return the name it goes by.
+
+    The name is IPython's own, also in a kernel: there, cells go by names of files that do not
+    exist, for which IPython shows the wrong lines of a function whose frame is not a live one.
+    """
+    number = shell.execution_count
+    name = code_name(text, number)
+    shell.compile._filename_map[name] = number
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    return name
 
 
 def notebook_of(shell: Any) -> str | None:

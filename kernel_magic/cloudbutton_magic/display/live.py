@@ -156,4 +156,5 @@ def _picture(job: Followed) -> Timeline | None:
     """A timeline, unless the job was over before one could look at it."""
     if job.progress.elapsed < PATIENCE:
         return None
-    return timeline_of(job.timeline())
+    timeline = timeline_of(job.timeline())
+    return timeline if timeline is not None and timeline.seconds >= PERIOD else None

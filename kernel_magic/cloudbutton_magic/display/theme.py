@@ -30,7 +30,7 @@ _SHEET: Final = f"""
 --cb-good:var(--jp-success-color1,var(--vscode-testing-iconPassed,var(--cb-g0)));
 --cb-bad:var(--jp-error-color1,var(--vscode-editorError-foreground,var(--cb-r0)));
 --cb-warn:var(--jp-warn-color1,var(--vscode-editorWarning-foreground,var(--cb-y0)));
-box-sizing:border-box;max-width:46em;margin:2px 0;padding:8px 12px;
+box-sizing:border-box;max-width:50em;margin:2px 0;padding:8px 12px;
 border:1px solid var(--cb-line);border-left:3px solid var(--cb-tone);border-radius:4px;
 background:var(--cb-bg);color:var(--cb-fg);--cb-tone:var(--cb-accent);
 font:13px/1.5 var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",sans-serif)}}
@@ -65,8 +65,9 @@ border-radius:2px}}
 .cloudbutton .cb-timeline .cb-lost{{fill:var(--cb-warn)}}
 .cloudbutton .cb-axis{{display:flex;justify-content:space-between}}
 .cloudbutton table{{border-collapse:collapse;margin:4px 0;font-size:12px;color:inherit}}
-.cloudbutton th,.cloudbutton td{{padding:2px 14px 2px 0;text-align:left;vertical-align:top;
-border:0;background:none;color:inherit;font-variant-numeric:tabular-nums}}
+.cloudbutton th,.cloudbutton td{{padding:2px 14px 2px 0;text-align:left!important;
+vertical-align:top;border:0;background:none;color:inherit;font-variant-numeric:tabular-nums}}
+.cloudbutton tr{{background:none!important}}
 .cloudbutton th{{color:var(--cb-muted);font-weight:500}}
 """
 
