@@ -39,6 +39,17 @@ def test_a_new_journal_has_the_documented_version_and_mode(home: Path) -> None:
     assert (home / database.NAME).stat().st_mode & 0o777 == 0o600
 
 
+def test_two_that_begin_the_first_journal_together_wait_for_each_other(home: Path) -> None:
+    path = make(home, 0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with closing(sqlite3.connect(path)) as connection:
+            pauses: list[float] = []
+            database._use_wal(connection, lambda s: (pauses.append(s), other.rollback()))
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert len(pauses) == 1
+
+
 def test_the_documentation_names_every_table_and_column(home: Path) -> None:
     document = (Path(__file__).parents[2] / "docs" / "journal-format.md").read_text()
     connection, _ = database.open_for_writing(home)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ NAME = "journal.db"
 
 #: Milliseconds to wait for another process's transaction; ours take a few.
 BUSY_TIMEOUT = 5_000
+_PAUSE = 10
 
 #: SQLite keeps these beside the database; they belong to it and move with it.
 _SUFFIXES = ("", "-wal", "-shm")
@@ -148,13 +149,30 @@ def _open_current(
     try:
         path.chmod(0o600)  # the directory is private; a copy of the file should be too
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         _bring_to(connection, path, version, migrations)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection, pause: Callable[[float], None] = time.sleep) -> None:
+    """Switch to a write-ahead log, once and for all who open the file later.
+
+    While another process does the same, SQLite answers "locked" at once instead of waiting as
+    it does everywhere else; two kernels that begin the first journal together meet here.
+    """
+    for _ in range(BUSY_TIMEOUT // _PAUSE - 1):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+        pause(_PAUSE / 1000)
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _bring_to(
