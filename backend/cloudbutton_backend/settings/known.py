@@ -65,7 +65,6 @@ class Settings:
     view: Literal["auto", "html", "text", "none"] = _setting(
         "auto", "how a running job is shown", _one_of("auto", "html", "text", "none")
     )
-    journal: bool = _setting(True, "record jobs on disk", parse.flag, _show_flag)
     prewarm: bool = _setting(
         True, "start local workers before the first job", parse.flag, _show_flag
     )

@@ -6,8 +6,9 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,22 +69,33 @@ def written(around: Surroundings) -> Iterator[Found]:
     yield from from_environment(around.environ)
 
 
-def from_file(path: Path) -> Iterator[Found]:
-    """Yield the settings of a TOML file; none when it does not exist.
+def from_file(path: Path) -> Sequence[Found]:
+    """Return the settings of a TOML file; none when it does not exist.
 
     ``results_max_age = …`` and ``max_age = …`` under ``[results]`` mean the same.
     """
     try:
+        stamp = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    return _read_file(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_file(path: Path, changed: int, size: int) -> Sequence[Found]:
+    """Read a file once for each of its versions: settings are resolved for every job."""
+    try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
+    settings = []
     for keys, value in _leaves(_parse_toml(path, text)):
-        name = "_".join(keys)
         line = line_of(text, keys)
         where = f"{path}, line {line}" if line else str(path)
-        yield checked(name, value, source=where, shown=".".join(keys))
+        settings.append(checked("_".join(keys), value, source=where, shown=".".join(keys)))
+    return tuple(settings)
 
 
 def from_environment(environ: Mapping[str, str]) -> Iterator[Found]:
