@@ -33,7 +33,7 @@ def _progress(**changes: Any) -> Progress:
 
 
 class ScriptedJob:
-    """Each `wait` performs the next step of the script."""
+    """Each `wait` of some length performs the next step of the script."""
 
     def __init__(self, *steps: Callable[[ScriptedJob], object]) -> None:
         self.id = "k3fb7xq2"
@@ -45,7 +45,7 @@ class ScriptedJob:
         self._changed = threading.Condition()
 
     def wait(self, timeout: float | None = None) -> bool:
-        if self._steps and not self.progress.state.is_final:
+        if timeout != 0 and self._steps and not self.progress.state.is_final:
             self._steps.pop(0)(self)
         return self.progress.state.is_final
 

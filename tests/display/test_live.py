@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.jobs import ItemOutcome, JobState, Output
-from cloudbutton_magic.display.live import Wording, follow
+from cloudbutton_magic.display.live import Wording, follow, stream
 from cloudbutton_magic.display.model import Tone
 from cloudbutton_magic.display.screens import LogScreen, QuietScreen, TerminalScreen, screen_for
 from cloudbutton_magic.outputs import Replay
@@ -135,3 +135,25 @@ def test_output_past_the_limit_is_left_out_and_said_so(
         "abcab\n… output of 2 items left out (10 B); all of it is in `job.outcomes()`\n"
     )
     assert len(published) == 1
+
+
+def test_a_stream_yields_outcomes_in_order_while_it_draws(scripted_job: Any, screen: Any) -> None:
+    job = scripted_job(
+        lambda job: job.arrive(),
+        lambda job: job.arrive(error=ValueError("x")),
+        lambda job: (job.arrive(), job.end(JobState.FAILED)),
+    )
+    outcomes = list(stream(job, screen))
+    assert [outcome.index for outcome in outcomes] == [0, 1, 2]
+    assert isinstance(outcomes[1].error, ValueError)
+    assert [view.count for view in screen.drawn] == [(1, 4), (2, 4)]
+    assert len(screen.closed) == 1
+
+
+def test_closing_a_stream_cancels_the_rest(scripted_job: Any, screen: Any) -> None:
+    job = scripted_job(lambda job: job.arrive(), lambda job: job.arrive())
+    outcomes = stream(job, screen)
+    assert next(outcomes).index == 0
+    outcomes.close()  # type: ignore[attr-defined]
+    assert job.cancelled
+    assert len(screen.closed) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -62,59 +61,99 @@ def follow(
     replay = replay or Replay()
     try:
         if not job.wait(patience):
-            _follow_live(job, screen, wording, replay, period)
+            for outcome in _live(job, screen, wording, period, _has_outputs):
+                screen.clear()
+                replay.play(outcome)
             return _close(job, screen, wording)
         view = _close(job, screen, wording)
         for outcome in _outcomes(job):
             replay.play(outcome)
         return view
     except KeyboardInterrupt:
-        # The user has waited long enough; whatever is slow to stop goes on stopping behind.
-        job.cancel()
-        job.wait(CANCEL_WITHIN)
-        screen.clear()
-        _close(job, screen, wording)
+        _stop(job, screen, wording)
         raise
     finally:
         replay.finish()
 
 
-def _follow_live(
-    job: Followed, screen: Screen, wording: Wording, replay: Replay, period: float
-) -> None:
+def stream(
+    job: Followed,
+    screen: Screen,
+    *,
+    wording: Wording = Wording(),
+    patience: float = PATIENCE,
+    period: float = PERIOD,
+) -> Iterator[ItemOutcome]:
+    """Yield a job's outcomes in item order, from the first item without a gap, and show it.
+
+    Closing the iterator cancels what is left of the job, as Ctrl-C does.
+    """
+    expected = 0
+    try:
+        job.wait(patience)
+        for outcome in _live(job, screen, wording, period, _always):
+            if outcome.index != expected:
+                break  # an item before it never ran
+            expected += 1
+            screen.clear()
+            yield outcome
+    except (KeyboardInterrupt, GeneratorExit):
+        _stop(job, screen, wording)
+        raise
+    job.wait()
+    _close(job, screen, wording)
+
+
+def _live(
+    job: Followed,
+    screen: Screen,
+    wording: Wording,
+    period: float,
+    wanted: Callable[[ItemOutcome], bool],
+) -> Iterator[ItemOutcome]:
+    """Yield the wanted outcomes as they come; draw when something has changed."""
     # Outcomes come from a thread, as waiting for the next one must not stop the drawing; they
     # are shown by this one, because IPython ties an output to the thread that runs the cell.
     ready: queue.SimpleQueue[ItemOutcome | None] = queue.SimpleQueue()
     threading.Thread(
-        target=_collect, args=(job, ready), name="cloudbutton-outputs", daemon=True
+        target=_collect, args=(job, wanted, ready), name="cloudbutton-outcomes", daemon=True
     ).start()
     shown: View | None = None
-    is_read = False
-    while True:
+    while not job.wait(0):
         view = job_view(job, wording.targets)
         if view != shown:
             screen.draw(view)
             shown = view
-        finished = job.wait(period)
-        is_read = _play_ready(ready, screen, replay) or is_read
-        if finished:
-            break
-    until = time.monotonic() + CANCEL_WITHIN * 10
-    while not is_read and time.monotonic() < until:
-        try:
-            outcome = ready.get(timeout=period)
-        except queue.Empty:
-            continue
-        if outcome is None:
-            break
-        _play(outcome, screen, replay)
+        job.wait(period)
+        while not ready.empty():
+            outcome = ready.get()
+            if outcome is None:
+                return
+            yield outcome
+    # What is left arrives at once; the job has ended.
+    while (outcome := ready.get()) is not None:
+        yield outcome
 
 
-def _collect(job: Followed, ready: queue.SimpleQueue[ItemOutcome | None]) -> None:
-    for outcome in _outcomes(job):
-        if outcome.outputs:
-            ready.put(outcome)
-    ready.put(None)
+def _collect(
+    job: Followed,
+    wanted: Callable[[ItemOutcome], bool],
+    ready: queue.SimpleQueue[ItemOutcome | None],
+) -> None:
+    try:
+        for outcome in _outcomes(job):
+            if wanted(outcome):
+                ready.put(outcome)
+    finally:
+        ready.put(None)
+
+
+def _has_outputs(outcome: ItemOutcome) -> bool:
+    return bool(outcome.outputs)
+
+
+def _always(outcome: ItemOutcome) -> bool:
+    return True
 
 
 def _outcomes(job: Followed) -> Iterator[ItemOutcome]:
@@ -125,23 +164,12 @@ def _outcomes(job: Followed) -> Iterator[ItemOutcome]:
         return
 
 
-def _play_ready(
-    ready: queue.SimpleQueue[ItemOutcome | None], screen: Screen, replay: Replay
-) -> bool:
-    """Show what has come; return True after the last one."""
-    while True:
-        try:
-            outcome = ready.get_nowait()
-        except queue.Empty:
-            return False
-        if outcome is None:
-            return True
-        _play(outcome, screen, replay)
-
-
-def _play(outcome: ItemOutcome, screen: Screen, replay: Replay) -> None:
+def _stop(job: Followed, screen: Screen, wording: Wording) -> None:
+    """Cancel; the user has waited long enough, so what is slow to stop goes on stopping behind."""
+    job.cancel()
+    job.wait(CANCEL_WITHIN)
     screen.clear()
-    replay.play(outcome)
+    _close(job, screen, wording)
 
 
 def _close(job: Followed, screen: Screen, wording: Wording) -> View:
