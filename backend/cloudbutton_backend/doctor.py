@@ -131,7 +131,7 @@ def _journal() -> Finding:
     with closing(connection), database.translated(path):
         verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         jobs = connection.execute("SELECT count(*) FROM jobs").fetchone()[0]
-    detail = f"{jobs:,} jobs, format {schema.VERSION}, {path.stat().st_size / 1e6:.1f} MB"
+    detail = f"{jobs:,} job{'s' * (jobs != 1)}, format {schema.VERSION}, {path.stat().st_size / 1e6:.1f} MB"
     if verdict != "ok":
         advice = f"Move {path} away; the next job begins a new one. Results stay where they are."
         return Finding("journal", "problem", f"{detail}: {verdict}", advice)
