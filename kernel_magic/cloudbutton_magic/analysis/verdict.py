@@ -117,7 +117,9 @@ class Refused:
         """Return the sentence for the user; `offset` is added to the line."""
         what, advice = self.reason.value
         sentence = f"line {self.line + offset} " + what.format(name=self.name, detail=self.detail)
-        return f"{sentence}; to run it in parallel, {advice}" if advice else sentence
+        if not advice:
+            return sentence
+        return f"{sentence}; to run it in parallel, {advice.format(name=self.name)}"
 
     def __str__(self) -> str:
         return self.explain()

@@ -1,0 +1,222 @@
+"""Runs a whole cell: its loops through `LoopRun`, everything else as it stands."""
+
+from __future__ import annotations
+
+import __future__
+
+import ast
+import itertools
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cloudbutton_backend.jobs.outcome import Output
+
+from ..analysis import Loop, Namespace, Refused, suspends
+from ..rewriting import body as code
+from ..rewriting.cell import HOOK, instrument
+from .decision import Overhead
+from .engine import Mapper
+from .loop import Here, LoopReport, LoopRun, Setting
+
+
+class Runner(Protocol):
+    """Executes a tree as the cell would be executed: the last expression is displayed."""
+
+    def __call__(self, tree: ast.Module, filename: str, namespace: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a cell: one entry for each time a loop was reached, in order."""
+
+    loops: tuple[LoopReport, ...]
+    refused: tuple[Refused, ...]
+    """Loops that stayed here because of their text alone."""
+
+    @property
+    def items_there(self) -> int:
+        return sum(loop.items_there for loop in self.loops)
+
+    def lines(self) -> list[str]:
+        """Return what to tell the user, one line for each loop."""
+        told = []
+        for loop in self.loops:
+            if loop.items_there and loop.stopped:
+                told.append(
+                    f"line {loop.line}: {loop.items_there} items in parallel, then here: {loop.stopped}"
+                )
+            elif loop.items_there:
+                told.append(f"line {loop.line}: {loop.items_there} items in parallel")
+            elif loop.stopped:
+                told.append(
+                    f"line {loop.line}: ran here, because {loop.stopped}; effects outside the "
+                    "notebook (files written, …) may have happened twice"
+                )
+            elif isinstance(loop.verdict, Refused):
+                told.append(f"ran here: {loop.verdict}")
+            else:
+                told.append(f"line {loop.line}: {loop.seconds_here:.2g} s of work: ran here")
+        told += [f"ran here: {refused}" for refused in self.refused]
+        return told
+
+
+class Hook:
+    """The callable that loops of the cell hand their iterable to."""
+
+    def __init__(self, loops: tuple[Loop, ...], setting: Setting) -> None:
+        self.loops, self.setting = loops, setting
+        self.reports: list[LoopReport] = []
+        self._plain: dict[int, Callable[[Any], Any]] = {}
+
+    def __call__(self, number: int, iterable: Any) -> Any:
+        loop = self.loops[number]
+        if loop.kind == "for":
+            iter(iterable)  # a TypeError belongs to this line of the cell
+            return itertools.chain.from_iterable(self._here(loop, iterable))
+        plain = self._plain_of(number)
+        if loop.kind == "generator":
+            return self._generate(loop, iterable, plain)
+        return self._collect(loop, iterable, plain)
+
+    def _run(self, loop: Loop, iterable: Any) -> LoopRun:
+        run = LoopRun(loop, iterable, self.setting)
+        if len(self.reports) < 1000:
+            self.reports.append(run.report)
+        return run
+
+    def _here(self, loop: Loop, iterable: Any) -> Iterator[Iterator[Any]]:
+        for event in self._run(loop, iterable).events():
+            if isinstance(event, Here):
+                yield event.items
+
+    def _generate(
+        self, loop: Loop, iterable: Any, plain: Callable[[Any], Any]
+    ) -> Iterator[Any]:
+        for event in self._run(loop, iterable).events():
+            if isinstance(event, Here):
+                yield from plain(event.items)
+            else:
+                for _, value in event.ops:
+                    yield value
+
+    def _collect(self, loop: Loop, iterable: Any, plain: Callable[[Any], Any]) -> Any:
+        kinds: dict[str, Callable[[], Any]] = {"list": list, "set": set, "dict": dict}
+        result = kinds[loop.kind]()
+        put = result.extend if loop.kind == "list" else result.update
+        for event in self._run(loop, iterable).events():
+            if isinstance(event, Here):
+                put(plain(event.items))
+            elif loop.kind == "dict":
+                for _, key, value in event.ops:
+                    result[key] = value
+            else:
+                put([value for _, value in event.ops])
+        return result
+
+    def _plain_of(self, number: int) -> Callable[[Any], Any]:
+        if number not in self._plain:
+            setting = self.setting
+            tree = code.plain_function(self.loops[number])
+            self._plain[number] = code.load(
+                tree, setting.filename, setting.flags, setting.namespace
+            )
+        return self._plain[number]
+
+
+def show_output(output: Output) -> None:
+    """Write what an item printed to this process's streams."""
+    if output.kind == "display":
+        return
+    stream = sys.stdout if output.kind == "stdout" else sys.stderr
+    stream.write(str(output.data))
+
+
+def run_plainly(tree: ast.Module, filename: str, namespace: dict[str, Any], flags: int = 0) -> None:
+    """Execute `tree` and show the value of its last expression with `sys.displayhook`."""
+    body, last = tree.body, None
+    if body and isinstance(body[-1], ast.Expr):
+        body, last = body[:-1], body[-1]
+    exec(
+        compile(ast.Module(body=body, type_ignores=[]), filename, "exec", flags, dont_inherit=True),
+        namespace,
+    )
+    if last is not None:
+        single = ast.Interactive(body=[last])
+        exec(compile(single, filename, "single", flags, dont_inherit=True), namespace)
+
+
+@dataclass
+class Button:
+    """What stays the same from cell to cell: where items run, and how things are shown."""
+
+    mapper: Mapper
+    replay: Callable[[Output], None] = show_output
+    runner: Runner = run_plainly
+    workers: int = 2
+    overhead: Overhead = field(default_factory=Overhead)
+
+    def run(
+        self,
+        source: str,
+        namespace: dict[str, Any],
+        *,
+        filename: str = "<cell>",
+        flags: int = 0,
+        force: bool = False,
+        tree: ast.Module | None = None,
+        reports: list[LoopReport] | None = None,
+    ) -> Report:
+        """Run a cell: afterwards `namespace` is as the plain cell would have left it.
+
+        Parameters
+        ----------
+        source
+            The cell after IPython's transformations.
+        namespace
+            The notebook's globals.
+        filename, flags
+            What the cell's code is compiled with, so that tracebacks point into it.
+        force
+            Send loops away however short they are.
+        tree
+            The parsed source, where the caller has it.
+        reports
+            A list to be filled while the cell runs, so that it is there after an exception.
+        """
+        if tree is None:
+            tree = ast.parse(source, filename)
+        if filename not in linecache.cache:
+            lines = source.splitlines(keepends=True)
+            linecache.cache[filename] = (len(source), None, lines, filename)
+        flags |= _future_flags(tree)
+        awaiting = suspends(tree)
+        cell = instrument(tree, Namespace(namespace))
+        if awaiting is not None or not cell.loops:
+            self.runner(tree, filename, namespace)
+            return Report((), cell.refused)
+        setting = Setting(
+            namespace, filename, flags, self.mapper, self.replay, force, self.workers, self.overhead
+        )
+        hook = Hook(cell.loops, setting)
+        if reports is not None:
+            hook.reports = reports
+        namespace[HOOK] = hook
+        try:
+            self.runner(ast.fix_missing_locations(cell.tree), filename, namespace)
+        finally:
+            namespace.pop(HOOK, None)
+        return Report(tuple(hook.reports), cell.refused)
+
+
+def _future_flags(tree: ast.Module) -> int:
+    flags = 0
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            for alias in node.names:
+                flags |= getattr(__future__, alias.name).compiler_flag
+    return flags
+
+

@@ -1,0 +1,20 @@
+"""The boundary to whatever runs the items: what the button asks of it, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from cloudbutton_backend.jobs.outcome import ItemOutcome
+
+
+class Mapper(Protocol):
+    """Runs ``body(item)`` for all items in other processes.
+
+    Yields the outcomes in item order, lazily; closing the iterator cancels the rest. The body
+    watches what it captured by itself, so the engine needs no guard of its own.
+    """
+
+    def __call__(
+        self, body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
+    ) -> Iterator[ItemOutcome]: ...

@@ -1,0 +1,274 @@
+"""Runs one loop of a cell: its first items here, the rest elsewhere if that pays.
+
+The loop in the cell asks for items to run here (`Here`), and is told of items that were run
+elsewhere (`There`). Whatever goes wrong elsewhere with item k (an exception of the user's, a
+shared object changed, a result that cannot travel) has one answer: the results up to k are
+put in place and the loop goes on here, plainly, from k. So an exception is raised by the
+user's own loop, and nothing can be left half done.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
+
+from ..analysis import Loop, Namespace, Parallel, Refused, analyse
+from ..analysis.names import uses
+from ..rewriting import body as code
+from ..rewriting import remote
+from .decision import Overhead, decide
+from .engine import Mapper
+from .merge import Merger, Record, part_of
+from .source import END, Source
+
+_NOTHING: Final = contextlib.nullcontext()
+
+CHUNK = 0.05
+"""Seconds of work done here between two looks at the clock."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """Items to be run by the loop itself."""
+
+    items: Iterator[Any]
+
+
+@dataclass(frozen=True)
+class There:
+    """One item that was run elsewhere: the operands for the loop's sites, in order."""
+
+    ops: list[tuple[Any, ...]]
+
+
+@dataclass
+class LoopReport:
+    """What became of one loop."""
+
+    line: int
+    verdict: Parallel | Refused | None = None
+    items_here: int = 0
+    items_there: int = 0
+    seconds_here: float = 0.0
+    stopped: str = ""
+    """Why the loop came back here before its end, if it did."""
+
+
+@dataclass
+class Setting:
+    """What all loops of a cell have in common."""
+
+    namespace: dict[str, Any]
+    filename: str
+    flags: int
+    mapper: Mapper
+    replay: Callable[[Output], None]
+    force: bool
+    workers: int
+    overhead: Overhead = field(default_factory=Overhead)
+    clock: Callable[[], float] = time.perf_counter
+
+
+class LoopRun:
+    """One execution of one loop."""
+
+    def __init__(self, loop: Loop, iterable: Any, setting: Setting) -> None:
+        self.loop, self.setting = loop, setting
+        self.iterable = iterable
+        self.report = LoopReport(loop.line)
+        self._prints = False
+
+    def events(self) -> Iterator[Here | There]:
+        """Yield what the loop has to do, in item order."""
+        source = Source(self.iterable)
+        if not self.setting.force:
+            worth = yield from self._begin_here(source)
+            if not worth:
+                return
+        verdict = self._judge(source)
+        self.report.verdict = verdict
+        if isinstance(verdict, Parallel):
+            yield from self._elsewhere(verdict, source)
+        yield Here(source.steps)
+
+    # -- here ------------------------------------------------------------------------
+
+    def _begin_here(self, source: Source) -> Iterator[Here]:  # type: ignore[return]
+        """Run items here until it is clear that the rest is better off elsewhere."""
+        clock, report = self.setting.clock, self.report
+        count = 1
+        while True:
+            if source.first() is END:
+                return False
+            before = clock()
+            yield Here(source.some(count))
+            spent = clock() - before
+            report.items_here += count
+            report.seconds_here += spent
+            remaining = source.remaining()
+            if remaining is None:
+                # Nobody knows; as many again as there have been is the usual guess.
+                remaining = report.items_here
+            choice = decide(
+                spent, count, remaining, self.setting.workers, self.setting.overhead
+            )
+            if choice == "go":
+                return True
+            count = max(1, min(count * 4, int(count * CHUNK / max(spent, 1e-9))))
+
+    # -- the verdict -----------------------------------------------------------------
+
+    def _judge(self, source: Source) -> Parallel | Refused:
+        item = source.first()
+        live = Namespace(self.setting.namespace)
+        verdict = analyse(
+            self.loop, live, iterable=self.iterable,
+            sample=lambda name: part_of(self.loop, item, name),
+        )  # fmt: skip
+        return verdict
+
+    # -- elsewhere -------------------------------------------------------------------
+
+    def _elsewhere(self, verdict: Parallel, source: Source) -> Iterator[There]:
+        items = source.rest()
+        if not items:
+            return
+        reason = self._objection(verdict, items)
+        if reason:
+            self.report.stopped = reason
+            return
+        trees = code.build(self.loop, verdict)
+        setting = self.setting
+        function = code.load(trees.body, setting.filename, setting.flags, setting.namespace)
+        local = tuple(sorted(verdict.local)) if self.loop.kind == "for" else tuple(
+            sorted(verdict.local & uses(self.loop.node).binds.keys())
+        )
+        rebound = set(uses(self.loop.body).binds)
+        kept = tuple(n for n in local if n not in verdict.targets or n in rebound)
+        task = remote.Task(function, kept, verdict.definite)
+        merger = Merger(items, function, kept, verdict.definite)
+        payloads = [(item, index == len(items) - 1) for index, item in enumerate(items)]
+        apply = self._applier(trees, verdict)
+        self._prints = any("print" in uses(site.node).reads for site in verdict.sites)
+        finished = 0
+        pending: tuple[Record, tuple[Output, ...]] | None = None
+        try:
+            for record, outputs in self._records(task, payloads, merger):
+                if pending is not None:
+                    if not self._settle(pending, merger, apply):
+                        return
+                    source.step()
+                    finished += 1
+                    yield There(pending[0].ops)
+                pending = record, outputs
+            # What the last one leaves behind must be complete, or it runs again here.
+            if pending is not None and not pending[0].owed:
+                if not self._settle(pending, merger, apply):
+                    return
+                source.step()
+                finished += 1
+                yield There(pending[0].ops)
+        finally:
+            self.report.items_there += finished
+            if finished:
+                merger.restore(setting.namespace, self.loop, items[finished - 1])
+
+    def _applier(self, trees: code.Trees, verdict: Parallel) -> Callable[[list[Any]], None] | None:
+        if all(site.kind == "yield" for site in verdict.sites):
+            return None
+        setting = self.setting
+        return code.load(trees.apply, setting.filename, setting.flags, setting.namespace)
+
+    def _settle(
+        self,
+        pending: tuple[Record, tuple[Output, ...]],
+        merger: Merger,
+        apply: Callable[[list[Any]], None] | None,
+    ) -> bool:
+        """Put one item's results in place; False if it must run here to fail as it should.
+
+        Its output comes first, as its part of the kernel's statements may print.
+        """
+        record, outputs = pending
+        printed = io.StringIO()
+        if apply is not None and len(record.ops) == 1:
+            # Tried before anything is shown: a failing statement changes nothing, so the
+            # loop itself can run into it.
+            try:
+                with contextlib.redirect_stdout(printed) if self._prints else _NOTHING:
+                    apply(record.ops)
+            except Exception:
+                return False
+            apply = None
+        for output in outputs:
+            self.setting.replay(output)
+        if printed.getvalue():
+            self.setting.replay(Output("stdout", printed.getvalue()))
+        merger.take(record)
+        if apply is not None:
+            apply(record.ops)
+        return True
+
+    def _records(
+        self, task: remote.Task, payloads: list[Any], merger: Merger
+    ) -> Iterator[tuple[Record, tuple[Output, ...]]]:
+        """Yield the records of items in order, up to the first that must be run here."""
+        outcomes = self.setting.mapper(
+            task, payloads, label=_label(self.loop), line=self.loop.line
+        )
+        try:
+            for index, outcome in enumerate(outcomes):
+                record = self._record(index, outcome, merger)
+                if record is None:
+                    return
+                yield record, outcome.outputs
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except Exception as error:
+            # The engine could not send or run it; the loop can still run here.
+            self.report.stopped = f"{type(error).__name__}: {error}"
+        finally:
+            close = getattr(outcomes, "close", None)
+            if close is not None:
+                close()
+
+    def _record(
+        self, index: int, outcome: ItemOutcome, merger: Merger
+    ) -> Record | None:
+        if outcome.error is not None:
+            self.report.stopped = f"{type(outcome.error).__name__}: {outcome.error}"
+            return None
+        kind, *content = outcome.value
+        if kind == remote.HERE:
+            self.report.stopped = content[0]
+            return None
+        try:
+            return merger.record(index, kind, content)
+        except Exception as error:
+            self.report.stopped = str(error)
+            return None
+
+    def _objection(self, verdict: Parallel, items: list[Any]) -> str:
+        """Return why these very items cannot be sent, or nothing."""
+        for name in verdict.unique:
+            values = [part_of(self.loop, item, name) for item in items]
+            if any(isinstance(v, int) and v < 0 for v in values):
+                return f"`{name}` has negative values, which may name an element twice"
+            try:
+                if len(set(values)) < len(values):
+                    return f"`{name}` has the same value twice"
+            except TypeError:
+                return f"the values of `{name}` cannot be compared"
+        return ""
+
+
+def _label(loop: Loop) -> str:
+    head = ast.unparse(loop.target)
+    return f"for {head} in {ast.unparse(loop.iter)}"

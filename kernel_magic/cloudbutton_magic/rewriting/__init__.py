@@ -1,0 +1,8 @@
+"""From a verdict to code: the loop's body for a worker, its bookkeeping for the kernel.
+
+* `body`    the two functions made from a loop
+* `cell`    the cell with its loops handed to the runner
+* `graph`   the objects reached from a value: watched, compared, named by their path
+* `remote`  what runs around the body in the worker
+* `replies` how results come back with the identity of the kernel's own objects
+"""
