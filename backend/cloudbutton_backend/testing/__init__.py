@@ -1,0 +1,1 @@
+"""For tests: a simulator of the dispatcher, and the suite that every backend passes."""

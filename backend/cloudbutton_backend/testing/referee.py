@@ -1,0 +1,158 @@
+"""Watches the dispatcher's actions, and objects to any that breaks a promise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from cloudbutton_backend.backends.protocol import BatchEnded, Event, Limits, WorkerDown, WorkerUp
+from cloudbutton_backend.dispatch.actions import (
+    Accept,
+    Action,
+    BatchLost,
+    FailItem,
+    Finish,
+    Interrupt,
+    Kill,
+    Revoke,
+    Submit,
+)
+from cloudbutton_backend.testing.workload import Work
+
+
+class BrokenPromise(AssertionError):
+    """The dispatcher did something that it must never do."""
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of one job's items."""
+
+    work: Work
+    accepted: bytearray
+    """Results accepted of each item."""
+    failed: dict[int, str] = field(default_factory=dict)
+    """Kind of failure of each failed item."""
+    attempts: dict[int, int] = field(default_factory=dict)
+    """Attempts that a failed item was said to have had."""
+    ends: list[str] = field(default_factory=list)
+    """Steps by which it ended, again after each retry."""
+    holders: Counter[str] = field(default_factory=Counter)
+    cancelled: bool = False
+    is_open: bool = True
+
+    def reopen(self) -> None:
+        """It is retried: what failed may succeed."""
+        self.failed.clear()
+        self.attempts.clear()
+        self.is_open, self.cancelled = True, False
+
+
+class Referee:
+    """Keeps accounts from outside, and compares.
+
+    Raises
+    ------
+    BrokenPromise
+        From `see` and `hear`, with what was promised and what happened.
+    """
+
+    def __init__(self, works: tuple[Work, ...], limits: Limits) -> None:
+        self._limits = limits
+        self.accounts = {work.id: Account(work, bytearray(len(work.seconds))) for work in works}
+        self._held: dict[str, dict[int, str]] = {}
+
+    def hear(self, event: Event) -> None:
+        """Take note of an event before the dispatcher gets it."""
+        if isinstance(event, WorkerUp):
+            self._held[event.worker] = {}
+        elif isinstance(event, WorkerDown):
+            for job_id in self._held.pop(event.worker).values():
+                self._let_go(job_id, event.worker)
+        elif isinstance(event, BatchEnded):
+            self._let_go(self._held[event.worker].pop(event.batch), event.worker)
+
+    def _let_go(self, job_id: str, worker: str) -> None:
+        holders = self.accounts[job_id].holders
+        holders[worker] -= 1
+        if not holders[worker]:
+            del holders[worker]
+
+    def see(self, action: Action) -> None:
+        """Judge an action."""
+        if isinstance(action, Submit):
+            self._see_submit(action)
+        elif isinstance(action, Accept):
+            self._see_accept(action)
+        elif isinstance(action, FailItem):
+            self._see_failure(action)
+        elif isinstance(action, Finish):
+            self._see_finish(action)
+        elif isinstance(action, (Revoke, Interrupt, Kill)):
+            self._require(action.worker in self._held, "only workers that are up are told", action)
+        elif isinstance(action, BatchLost):
+            self._require(action.count > 0, "a batch without items is not lost", action)
+
+    def _require(self, holds: bool, promise: str, action: Action) -> None:
+        if not holds:
+            raise BrokenPromise(f"{promise}: {action}")
+
+    def _see_submit(self, action: Submit) -> None:
+        account = self.accounts[action.job_id]
+        held = self._held.get(action.worker)
+        self._require(held is not None, "work goes to workers that are up", action)
+        assert held is not None
+        depth = self._limits.queue_depth
+        self._require(len(held) < depth, f"a worker holds at most {depth} batches", action)
+        self._require(account.is_open, "nothing is sent of a job that has ended", action)
+        self._require(not account.cancelled, "nothing is sent of a cancelled job", action)
+        stop = action.first + action.count
+        self._require(0 <= action.first < stop <= len(account.accepted), "items exist", action)
+        missing = account.accepted.find(0, action.first, stop) >= 0
+        self._require(missing, "what is done is not sent again", action)
+        held[action.batch] = action.job_id
+        account.holders[action.worker] += 1
+        cap = account.work.workers
+        self._require(cap is None or len(account.holders) <= cap, "the cap of workers", action)
+
+    def _see_accept(self, action: Accept) -> None:
+        account = self.accounts[action.job_id]
+        self._require(account.is_open, "nothing is accepted for a job that has ended", action)
+        errors = action.results.meta.get("errors") or {}
+        for offset in range(action.results.count):
+            index = action.results.first + offset
+            if index in action.skip:
+                continue
+            fresh = not account.accepted[index] and index not in account.failed
+            self._require(fresh, f"item {index} ends once", action)
+            if offset in errors:
+                account.failed[index] = errors[offset]["kind"]
+            else:
+                account.accepted[index] = 1
+
+    def _see_failure(self, action: FailItem) -> None:
+        account = self.accounts[action.job_id]
+        fresh = not account.accepted[action.index] and action.index not in account.failed
+        self._require(fresh, f"item {action.index} ends once", action)
+        account.failed[action.index] = action.kind
+        account.attempts[action.index] = action.attempts
+        most = self._limits.lost_attempts
+        if action.kind == "timeout":
+            most = account.work.retries + 1
+        self._require(action.attempts <= most, f"at most {most} attempts", action)
+
+    def _see_finish(self, action: Finish) -> None:
+        account = self.accounts[action.job_id]
+        self._require(account.is_open, "a job ends once", action)
+        self._require(not account.holders, "no worker holds items of an ended job", action)
+        account.ends.append(action.step)
+        account.is_open = False
+        self._require((action.step == "stopped") == account.cancelled, "cancel stops", action)
+        if action.step == "finish":
+            whole = account.accepted.find(0) < 0 and not account.failed
+            self._require(whole, "a finished job has all results", action)
+        elif action.step == "fail":
+            self._require(bool(account.failed), "a failed job has failed items", action)
+            first = min(account.failed) if account.work.stop_on_error else len(account.accepted)
+            gaps = [i for i in range(first) if not account.accepted[i] and i not in account.failed]
+            self._require(not gaps, f"the items before the error have ended, not {gaps}", action)

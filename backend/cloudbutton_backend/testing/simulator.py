@@ -1,0 +1,262 @@
+"""Runs the dispatcher against imaginary workers on a virtual clock: a million items in seconds.
+
+A run depends on its arguments alone, so that a seed which fails, fails again::
+
+    trace = simulate([Work(seconds=uniform(1000, 0.01))], workers=8, faults=[Crash(7)], seed=3)
+    assert trace.jobs["job"].failed == {7: "lost"}
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cloudbutton_backend.backends.protocol import Event, Limits
+from cloudbutton_backend.dispatch.actions import Accept, Finish, Interrupt, Kill, Revoke, Submit
+from cloudbutton_backend.dispatch.machine import Machine
+from cloudbutton_backend.testing.faults import Fault
+from cloudbutton_backend.testing.imaginary import Pool, Startup
+from cloudbutton_backend.testing.referee import BrokenPromise, Referee
+from cloudbutton_backend.testing.workload import Work, ideal_makespan
+
+LATENCY: Final = 0.0001
+"""Seconds that a message takes, as between processes of one machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobTrace:
+    """What became of one job."""
+
+    ends: tuple[str, ...]
+    """Steps by which it ended: finish, fail or stopped; more than one if it was retried."""
+    accepted: bytes
+    """1 for each item whose result was accepted."""
+    failed: dict[int, str]
+    """Failed items, and the kind of failure."""
+    attempts: dict[int, int]
+    """Attempts that failed items were said to have had."""
+    runs: tuple[int, ...]
+    """How often each item was begun."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What happened in a simulated run."""
+
+    jobs: dict[str, JobTrace]
+    makespan: float
+    """Virtual seconds from the first job's start to the last one's end."""
+    ideal: float
+    """What handing out single items in order without any overhead would have taken."""
+    batches: int
+    actions: int
+    steps: int
+    """Calls of the dispatcher."""
+    most_workers: int
+    host_seconds: float
+    """Real time that the dispatcher took."""
+
+    @property
+    def n_items(self) -> int:
+        return sum(len(job.runs) for job in self.jobs.values())
+
+    @property
+    def slowdown(self) -> float:
+        """Makespan over the ideal."""
+        return self.makespan / self.ideal
+
+    @property
+    def host_seconds_per_item(self) -> float:
+        return self.host_seconds / max(1, self.n_items)
+
+
+def simulate(
+    works: Sequence[Work],
+    *,
+    workers: int = 2,
+    faults: Iterable[Fault] = (),
+    limits: Limits | None = None,
+    startup: Startup | None = None,
+    latency: float = LATENCY,
+    seed: int = 0,
+    max_steps: int | None = None,
+) -> Trace:
+    """Run jobs to their ends.
+
+    Parameters
+    ----------
+    limits
+        What the imaginary backend can do; None for what local workers can.
+    max_steps
+        Calls of the dispatcher after which the run counts as endless.
+
+    Raises
+    ------
+    BrokenPromise
+        If the dispatcher does what it must not, or does not come to an end.
+    """
+    limits = limits or Limits(workers=workers, can_revoke=True)
+    return _Run(tuple(works), workers, tuple(faults), limits, startup, latency, seed).run(max_steps)
+
+
+class _Run:
+    def __init__(
+        self,
+        works: tuple[Work, ...],
+        workers: int,
+        faults: tuple[Fault, ...],
+        limits: Limits,
+        startup: Startup | None,
+        latency: float,
+        seed: int,
+    ) -> None:
+        self.now = 0.0
+        self._works = works
+        self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._numbers = 0
+        self._events: list[Event] = []
+        self._machine = Machine(limits, seed=seed)
+        self._referee = Referee(works, limits)
+        self._n_workers = workers
+        self._pool = Pool(
+            self, works, faults, startup=startup or Startup(), latency=latency, seed=seed
+        )
+        self._retried: set[str] = set()
+        self._unfinished = len(works)
+        self._most_workers = self._batches = self._actions = self._steps = 0
+        self._host = 0.0
+        self._ended = 0.0
+
+    # -- what the workers need
+
+    def at(self, when: float, act: Callable[..., None], *args: Any) -> None:
+        self._numbers += 1
+        heapq.heappush(self._agenda, (when, self._numbers, act, args))
+
+    def report(self, event: Event) -> None:
+        self._events.append(event)
+
+    # -- the run
+
+    def run(self, max_steps: int | None) -> Trace:
+        items = sum(len(work.seconds) for work in self._works)
+        limit = max_steps or 10_000 + 200 * items
+        self._pool.start(self._n_workers)
+        for work in self._works:
+            self.at(work.opens, self._open, work)
+            if work.cancel is not None:
+                self.at(work.cancel, self._cancel, work.id)
+        while self._unfinished:
+            self._step()
+            if self._steps > limit:
+                raise BrokenPromise(f"no end after {limit} steps: {self._unfinished} jobs left")
+        return self._trace()
+
+    def _step(self) -> None:
+        """Go to the next time at which something happens."""
+        wake = self._machine.next_wake()
+        if not self._agenda and wake is None:
+            open_jobs = [id for id, job in self._machine.jobs.items() if not job.state.is_final]
+            raise BrokenPromise(f"nothing will happen any more, and {open_jobs} have not ended")
+        if wake is not None and (not self._agenda or wake < self._agenda[0][0]):
+            self.now = max(self.now, wake)
+            self._decide(lambda: self._machine.tick(self.now))
+            return
+        agenda = self._agenda
+        self.now = agenda[0][0]
+        while agenda and agenda[0][0] == self.now:
+            _, _, act, args = heapq.heappop(agenda)
+            act(*args)
+        if self._events:
+            events, self._events = self._events, []
+            for event in events:
+                self._referee.hear(event)
+            self._decide(lambda: self._machine.handle(events, self.now))
+            self._most_workers = max(self._most_workers, self._machine.n_workers)
+
+    def _decide(self, call: Callable[[], None]) -> None:
+        """Have the dispatcher decide, and carry that out."""
+        begin = time.perf_counter()
+        call()
+        actions = self._machine.drain()
+        self._host += time.perf_counter() - begin
+        self._steps += 1
+        self._actions += len(actions)
+        pool = self._pool
+        for action in actions:
+            self._referee.see(action)
+            if isinstance(action, Submit):
+                self._batches += 1
+                pool.submit(action.worker, action.batch, action.job_id, action.first, action.count)
+            elif isinstance(action, Accept):
+                continue
+            elif isinstance(action, Revoke):
+                pool.revoke(action.worker, action.keep)
+            elif isinstance(action, Interrupt):
+                pool.interrupt(action.worker, action.job_id)
+            elif isinstance(action, Kill):
+                pool.kill(action.worker, action.reason)
+            elif isinstance(action, Finish):
+                self._finish(action)
+
+    # -- jobs
+
+    def _open(self, work: Work) -> None:
+        self._decide(lambda: self._machine.open(work.plan(), self.now))
+        if work.chunk is not None:
+            self._supply(work, 0)
+
+    def _supply(self, work: Work, ready: int) -> None:
+        assert work.chunk is not None
+        total = len(work.seconds)
+        ready = min(total, ready + work.chunk)
+        self._decide(lambda: self._machine.supply(work.id, ready, ready == total, self.now))
+        if ready < total and not self._machine.jobs[work.id].state.is_final:
+            self.at(self.now + work.pause, self._supply, work, ready)
+
+    def _cancel(self, job_id: str) -> None:
+        account = self._referee.accounts[job_id]
+        if account.is_open:
+            account.cancelled = True
+        self._decide(lambda: self._machine.cancel(job_id, self.now))
+
+    def _finish(self, action: Finish) -> None:
+        self._ended = self.now
+        (work,) = [work for work in self._works if work.id == action.job_id]
+        retry = work.retry is not None and action.step != "finish"
+        if retry and work.id not in self._retried:
+            self._retried.add(work.id)
+            assert work.retry is not None
+            self.at(self.now + work.retry, self._retry, work)
+        else:
+            self._unfinished -= 1
+
+    def _retry(self, work: Work) -> None:
+        self._referee.accounts[work.id].reopen()
+        self._decide(lambda: self._machine.retry(work.id, self.now))
+
+    def _trace(self) -> Trace:
+        jobs = {
+            job_id: JobTrace(
+                ends=tuple(account.ends),
+                accepted=bytes(account.accepted),
+                failed=dict(account.failed),
+                attempts=dict(account.attempts),
+                runs=tuple(self._pool.runs[job_id]),
+            )
+            for job_id, account in self._referee.accounts.items()
+        }
+        seconds = [takes for work in self._works for takes in work.seconds]
+        return Trace(
+            jobs=jobs,
+            makespan=self._ended - min((work.opens for work in self._works), default=0.0),
+            ideal=ideal_makespan(seconds, self._n_workers),
+            batches=self._batches,
+            actions=self._actions,
+            steps=self._steps,
+            most_workers=self._most_workers,
+            host_seconds=self._host,
+        )

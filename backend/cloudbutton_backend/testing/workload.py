@@ -1,0 +1,71 @@
+"""Jobs for the simulator: how many items, how long each takes, when they come."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cloudbutton_backend.dispatch.job_state import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One imaginary job."""
+
+    seconds: Sequence[float]
+    """What each item takes."""
+    id: str = "job"
+    workers: int | None = None
+    retries: int = 0
+    stop_on_error: bool = True
+    backup: bool = True
+    timeout: float | None = None
+    opens: float = 0.0
+    """When it is started."""
+    chunk: int | None = None
+    """Items that a stream brings at a time; None if all are there from the start."""
+    pause: float = 0.0
+    """Seconds between two chunks of a stream."""
+    cancel: float | None = None
+    """When it is cancelled."""
+    retry: float | None = None
+    """Seconds after a bad end until what failed is run again, once."""
+
+    def plan(self) -> Plan:
+        """Return what the dispatcher is told of it."""
+        return Plan(
+            job_id=self.id,
+            n_items=len(self.seconds) if self.chunk is None else None,
+            workers=self.workers,
+            retries=self.retries,
+            stop_on_error=self.stop_on_error,
+            backup=self.backup,
+        )
+
+
+def uniform(n: int, seconds: float) -> list[float]:
+    """Return equal durations."""
+    return [seconds] * n
+
+
+def heavy_tail(n: int, seconds: float, longest: float, at: int) -> list[float]:
+    """Return equal durations but for one item."""
+    durations = [seconds] * n
+    durations[at] = longest
+    return durations
+
+
+def log_normal(n: int, median: float, sigma: float, seed: int = 0) -> list[float]:
+    """Return durations as they are in many a workload: a few far longer than the rest."""
+    draw = random.Random(seed)
+    return [median * draw.lognormvariate(0.0, sigma) for _ in range(n)]
+
+
+def ideal_makespan(seconds: Sequence[float], workers: int) -> float:
+    """Return what handing out item by item would take, in order, without any overhead."""
+    free = [0.0] * min(workers, max(1, len(seconds)))
+    for duration in seconds:
+        heapq.heapreplace(free, free[0] + duration)
+    return max(free)
