@@ -57,9 +57,9 @@ class CloudMagics(Magics):
                 return map_cell(header, options, cell, place)
             if isinstance(header, RunHeader):
                 return run_cell_as_task(header, options, cell, place)
-            from cloudbutton_magic.button import run_cell
+            from cloudbutton_magic.button_cell import run_button
 
-            return run_cell(self._shell, cell, options, place)
+            return run_button(self._shell, options, cell, place)
 
     @no_var_expand
     @line_magic("cloud")  # type: ignore[arg-type]

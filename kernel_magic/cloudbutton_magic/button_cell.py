@@ -1,0 +1,118 @@
+"""`%%cloud` on an ordinary cell: the button, with this session's workers and views behind it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from IPython.display import display
+
+from cloudbutton_backend import session
+from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.jobs import ItemOutcome, JobOptions, Output
+from cloudbutton_magic.analysis import Namespace, suspends
+from cloudbutton_magic.button import Button, LoopReport
+from cloudbutton_magic.display.listing import Listing
+from cloudbutton_magic.display.live import stream
+from cloudbutton_magic.options import CellOptions
+from cloudbutton_magic.outputs import Replay
+from cloudbutton_magic.place import Place
+from cloudbutton_magic.rewriting.cell import instrument
+
+
+def run_button(shell: Any, options: CellOptions, cell: str, place: Place) -> Any:
+    """Run a cell, its independent loops on workers; leave what the plain cell would leave.
+
+    Raises
+    ------
+    UsageError
+        An option that has no meaning here, or a cell that awaits.
+    """
+    _refuse_options(options)
+    job_options = replace(options.resolve(), guard="off")  # the button watches by itself
+    source = "\n" + shell.transform_cell(cell)
+    try:
+        tree = ast.parse(source, place.filename)
+    except SyntaxError as error:
+        raise error.with_traceback(None) from None  # of the cell, not of our own frames
+    awaiting = suspends(tree)
+    if awaiting is not None:
+        raise UsageError("This cell uses `await` at its top level; run it without `%%cloud`.")
+    if options.dry_run:
+        return _plan(tree, place)
+    limits = session.current().driver(job_options.backend).backend.limits
+    replay = Replay()
+    button = Button(
+        mapper=_Workers(job_options, place),
+        replay=lambda output: _replay_one(replay, output),
+        workers=min(job_options.workers or limits.workers, limits.workers),
+    )
+    reports: list[LoopReport] = []
+    try:
+        report = button.run(
+            source,
+            place.namespace,
+            filename=place.filename,
+            flags=place.flags,
+            force=options.force,
+            tree=tree,
+            reports=reports,
+        )
+    finally:
+        replay.finish()
+    notes = [line for line in report.lines() if not line.endswith("in parallel")]
+    if notes and not options.quiet:
+        display(Listing("☁ " + notes[0], notes=notes[1:10]))
+    return None
+
+
+class _Workers:
+    """Runs a loop's items as a job of this session, shown under the cell."""
+
+    def __init__(self, options: JobOptions, place: Place) -> None:
+        self._options, self._place = options, place
+
+    def __call__(
+        self, body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
+    ) -> Iterator[ItemOutcome]:
+        job = session.current().map(
+            body,
+            items,
+            kind="button",
+            name=self._options.name or label,
+            source=self._place.text,
+            notebook=self._place.notebook,
+            cell_id=self._place.cell_id,
+            options=self._options,
+        )
+        return stream(job, self._place.screen)
+
+
+def _replay_one(replay: Replay, output: Output) -> None:
+    replay.play(ItemOutcome(0, outputs=(output,)))
+
+
+def _refuse_options(options: CellOptions) -> None:
+    if options.detach:
+        raise UsageError(
+            "`--detach` needs a job: use it with `%%cloud map` or `%%cloud run`. "
+            "Pressed on a cell, the button leaves its variables when the cell has ended."
+        )
+    if options.given.get("errors") == "keep":
+        raise UsageError(
+            "`--errors keep` needs `%%cloud map`: on a cell, errors are raised as in the plain cell."
+        )
+
+
+def _plan(tree: ast.Module, place: Place) -> Listing:
+    found = instrument(tree, Namespace(place.namespace))
+    rows = [
+        (f"line {loop.line}", "may run in parallel; decided when it is reached")
+        for loop in found.loops
+    ]
+    rows += [("", f"runs here: {refused}") for refused in found.refused]
+    if not rows:
+        return Listing("Dry run, nothing was run: this cell has no loop; all of it would run here.")
+    return Listing("Dry run, nothing was run. The cell's loops:", ("where", "what"), rows)

@@ -1,0 +1,82 @@
+"""The button pressed on ordinary cells, in a real shell on real workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from cloudbutton_backend import session
+from cloudbutton_backend.errors import UsageError
+
+Run = Callable[[str], Any]
+
+CELLS = [
+    "xs = [i * i for i in range(10)]\ntotal = sum(xs)",
+    "scores = {}\nfor C in range(8):\n    twice = C * 2\n    scores[C] = twice\nbest = max(scores)",
+    "state = 0\nfor i in range(5):\n    state = state * 2 + i",
+    "ys = []\nfor a, b in zip('abc', range(3)):\n    if b == 1:\n        continue\n    ys.append(a * b)",
+    "x = 3",
+]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("options", ["", " --force"])
+def test_the_namespace_is_what_the_plain_cell_leaves(
+    run: Run, shell: InteractiveShell, cell: str, options: str
+) -> None:
+    plain: dict[str, Any] = {}
+    exec(cell, plain)
+    assert run(f"%%cloud{options}\n{cell}").error is None
+    for name, value in plain.items():
+        if name != "__builtins__":
+            assert shell.user_ns[name] == value
+            assert type(shell.user_ns[name]) is type(value)
+
+
+def test_a_forced_loop_is_a_job_of_the_session(run: Run) -> None:
+    ran = run("%%cloud --force\nxs = [i * i for i in range(10)]\nlen(xs)")
+    job = session.current().jobs()[0]
+    assert job.record.kind == "button"
+    assert ran.value == 10, "shown by the display hook, as the plain cell's would be"
+    assert f"✓ {job.n_items} items" in ran.out
+
+
+def test_why_a_loop_ran_here_is_said(run: Run) -> None:
+    out = run("%%cloud\nstate = 0\nfor i in range(5):\n    state = state * 2 + i").out
+    assert "line 4 reads `state`, which the previous iteration wrote" in out
+
+
+def test_an_error_is_raised_on_the_users_line(run: Run, shell: InteractiveShell) -> None:
+    ran = run(
+        "%%cloud --force\nys = []\nfor i in range(9):\n    if i == 6:\n"
+        "        raise KeyError(i)\n    ys.append(i)"
+    )
+    assert type(ran.error) is KeyError
+    assert "----> 5         raise KeyError(i)" in ran.out
+    assert "cloudbutton_" not in ran.out
+    assert shell.user_ns["ys"] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("%%cloud --detach\nx = 1", "--detach"),
+        ("%%cloud --errors keep\nx = 1", "--errors keep"),
+        ("%%cloud\nawait f()", "`await`"),
+        ("%%cloud\nx = = 1", "SyntaxError"),
+    ],
+)
+def test_what_the_button_cannot_do_is_refused(run: Run, cell: str, words: str) -> None:
+    ran = run(cell)
+    assert isinstance(ran.error, UsageError)
+    assert words in ran.out
+    assert "cloudbutton_" not in ran.out
+
+
+def test_a_dry_run_runs_nothing(run: Run, shell: InteractiveShell) -> None:
+    ran = run("%%cloud --dry-run\nnew = [i for i in range(3)]")
+    assert "line 2" in repr(ran.value)
+    assert "new" not in shell.user_ns
