@@ -25,6 +25,9 @@ from cloudbutton_magic.header import result_names
 from cloudbutton_magic.job_lists import StoredJob, listing_of
 from cloudbutton_magic.map_cell import deliver
 
+LATEST: Final = 20
+"""Jobs that `%cloud jobs` lists."""
+
 #: What may be a job's id, or the beginning of one.
 _JOB_ID: Final = re.compile(r"[a-z0-9]{1,8}")
 
@@ -151,7 +154,7 @@ def _settings(words: Sequence[str]) -> dict[str, str]:
 def _jobs(text: str, around: Surroundings) -> Any:
     if text:
         raise UsageError(f"`%cloud jobs` takes nothing; `{_usage('show')}` shows one job.")
-    return listing_of(_own_news(JournalReader().jobs()))
+    return listing_of(_own_news(JournalReader().jobs(LATEST)))
 
 
 def _own_news(rows: list[Any]) -> list[Any]:
@@ -282,7 +285,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "List the backends, or choose the one that jobs of this kernel run on.",
         _use,
     ),
-    Command("jobs", "%cloud jobs", "List the jobs of all kernels, the latest first.", _jobs),
+    Command("jobs", "%cloud jobs", f"List the latest {LATEST} jobs of all kernels.", _jobs),
     Command(
         "show",
         "%cloud show ID",

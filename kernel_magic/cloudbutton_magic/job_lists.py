@@ -61,9 +61,7 @@ def listing_of(rows: Iterable[JobRow], now: float | None = None) -> Listing:
     lines = [_line(row, moment) for row in rows]
     if not lines:
         return Listing("No jobs yet.")
-    return Listing(
-        units.count(len(lines), "job"), _HEADER, lines, ["`%cloud show ID` shows one of them."]
-    )
+    return Listing("The latest jobs", _HEADER, lines, ["`%cloud show ID` shows one of them."])
 
 
 def _line(row: JobRow, now: float) -> tuple[str, ...]:

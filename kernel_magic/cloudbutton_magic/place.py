@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import linecache
 import os
+import sys
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from IPython.core.compilerop import code_name
@@ -53,11 +55,23 @@ def _register(shell: Any, text: str) -> str:
     The name is IPython's own, also in a kernel: there, cells go by names of files that do not
     exist, for which IPython shows the wrong lines of a function whose frame is not a live one.
     """
-    number = shell.execution_count
+    number = _number_of_running_cell(shell)
     name = code_name(text, number)
     shell.compile._filename_map[name] = number
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     return name
+
+
+def _number_of_running_cell(shell: Any) -> int:
+    """Return the number by which IPython's tracebacks call the cell that runs now.
+
+    When the shell's counter moves on differs from one version of IPython to the next.
+    """
+    known: dict[str, int] = shell.compile._filename_map
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename not in known:
+        frame = frame.f_back
+    return int(shell.execution_count if frame is None else known[frame.f_code.co_filename])
 
 
 def notebook_of(shell: Any) -> str | None:

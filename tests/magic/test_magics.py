@@ -100,6 +100,7 @@ def test_the_users_exception_keeps_its_type_and_shows_their_line_only(
     assert "of 3 items failed: ValueError: bad 1 (item 1: C=1)" in ran.out
     assert "%cloud retry" in ran.out
     assert "----> 3     raise ValueError(f'bad {C}')" in ran.out
+    assert f"Cell In[{max(shell.compile._filename_map.values())}], line 3" in ran.out
     assert "cloudbutton" not in ran.out
     assert "run_cell_magic" not in ran.out
     pickle.dumps(ran.error)

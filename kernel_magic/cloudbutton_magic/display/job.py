@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from cloudbutton_backend.jobs import BatchRecord, Progress
 from cloudbutton_magic.display.failures import failure_groups
@@ -24,12 +24,16 @@ class Drawable(Protocol):
     def timeline(self) -> Sequence[BatchRecord]: ...
 
 
-def job_view(job: Drawable, targets: Sequence[str] = (), hints: Sequence[str] = ()) -> View:
+#: Beyond this many, failed items are counted but not compared: each is an exception to rebuild.
+MAX_COMPARED: Final = 1000
+
+
+def job_view(job: Drawable, targets: Sequence[str] = ()) -> View:
     """Return the view of a job as it is now."""
     progress = job.progress
-    failed = progress.state.is_final and progress.failed
-    groups = failure_groups(job.errors(), targets) if failed else []
-    return view_of(progress, failures=groups, hints=hints)
+    compare = progress.state.is_final and 0 < progress.failed <= MAX_COMPARED
+    groups = failure_groups(job.errors(), targets) if compare else []
+    return view_of(progress, failures=groups)
 
 
 def job_text(job: Drawable) -> str:

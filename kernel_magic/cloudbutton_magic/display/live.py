@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from cloudbutton_backend.errors import CloudError
@@ -175,7 +175,7 @@ def _stop(job: Followed, screen: Screen, wording: Wording) -> None:
 def _close(job: Followed, screen: Screen, wording: Wording) -> View:
     view = job_view(job, wording.targets)
     if wording.hints is not None:
-        view = job_view(job, wording.targets, wording.hints(view))
+        view = replace(view, hints=tuple(wording.hints(view)))
     screen.close(view, _picture(job))
     return view
 

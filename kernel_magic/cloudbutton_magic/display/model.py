@@ -67,7 +67,6 @@ def view_of(
     progress: Progress,
     *,
     failures: Sequence[FailureGroup] = (),
-    hints: Sequence[str] = (),
 ) -> View:
     """Say how a job is doing, or how it ended."""
     total = progress.total
@@ -84,7 +83,6 @@ def view_of(
         count=(progress.finished, total),
         lines=() if is_final else progress.last_lines,
         failures=_failures(failures) if is_final else (),
-        hints=tuple(hints),
         warnings=progress.warnings,
     )
 
