@@ -97,7 +97,7 @@ class LocalBackend:
         self._blob_bytes = 0
         self._imported: list[str] = []
         self._events: list[Event] = []
-        self._settling: list[tuple[float, WorkerProcess, int]] = []
+        self._settling: list[tuple[float, WorkerProcess, int, str | None]] = []
         self._failed_starts = 0
         self._next_check = 0.0
         self._closed = False
@@ -282,12 +282,17 @@ class LocalBackend:
         begun = ordinal + 1 if ordinal != status.NEVER and ordinal >= oldest else oldest
         self._forbid(process, begun + keep)
 
-    def _forbid(self, worker: WorkerProcess, low: int) -> None:
+    def _forbid(self, worker: WorkerProcess, low: int, job_id: str | None = None) -> None:
         status.revoke(worker.words, low, worker.next_ordinal)
-        self._settling.append((self._clock() + SETTLE, worker, low))
+        self._settling.append((self._clock() + SETTLE, worker, low, job_id))
 
-    def _settle(self, worker: WorkerProcess, low: int) -> None:
-        """Report what a revocation, now surely seen, took back."""
+    def _settle(self, worker: WorkerProcess, low: int, job_id: str | None) -> None:
+        """Report what a revocation, now surely seen, took back.
+
+        An item that began in between was not seen running when its job was interrupted.
+        """
+        if job_id is not None and self._interrupt_item(worker, job_id):
+            worker.interrupt()
         ordinal = worker.words[status.CURRENT]
         if ordinal != status.NEVER:
             low = max(low, ordinal + 1)
@@ -307,14 +312,20 @@ class LocalBackend:
         mine = [held for held in process.held.values() if held.job_id == job_id]
         if not mine:
             return
-        where = process.current()
-        running = where is not None and where[0].job_id == job_id
+        running = self._interrupt_item(process, job_id)
         low = process.words[status.CURRENT] if running else min(held.base for held in mine)
-        self._forbid(process, low)
+        self._forbid(process, low, job_id)
         if running:
             process.interrupt()
-            if process.force_at is None:
-                process.force_at = self._clock() + GRACE
+
+    def _interrupt_item(self, worker: WorkerProcess, job_id: str) -> bool:
+        """Return whether a worker runs an item of a job; if so, give it until GRACE is over."""
+        where = worker.current()
+        if where is None or where[0].job_id != job_id:
+            return False
+        if worker.force_at is None:
+            worker.force_at = self._clock() + GRACE
+        return True
 
     def kill(self, worker: str, reason: str) -> None:
         process = self._workers.get(worker)
@@ -338,8 +349,8 @@ class LocalBackend:
         if self._settling and self._settling[0][0] <= now:
             due = [entry for entry in self._settling if entry[0] <= now]
             self._settling = [entry for entry in self._settling if entry[0] > now]
-            for _, worker, low in due:
-                self._settle(worker, low)
+            for _, worker, low, job_id in due:
+                self._settle(worker, low, job_id)
         self._look_after(now)
         events, self._events = self._events, []
         return events
