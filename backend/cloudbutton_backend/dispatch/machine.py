@@ -235,7 +235,10 @@ class Machine:
         self._fleet.asked.discard(worker.name)
         stop = min(event.stop, flight.stop)
         flight.stop = min(flight.stop, event.first)
-        self._give_back(self.jobs[flight.job_id], flight, event.first, stop)
+        # In ever smaller parts, so that where messages are slow a batch does not go round for ever,
+        # taken back each time before it was begun: one item alone is not taken back.
+        most = max(1, (stop - event.first) // 2)
+        self._give_back(self.jobs[flight.job_id], flight, event.first, stop, most)
         self._look_after(worker, now)
 
     def _on_overdue(self, event: Overdue) -> None:

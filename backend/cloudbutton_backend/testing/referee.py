@@ -38,8 +38,14 @@ class Account:
     ends: list[str] = field(default_factory=list)
     """Steps by which it ended, again after each retry."""
     holders: Counter[str] = field(default_factory=Counter)
+    ready: int = 0
+    """Items that were supplied."""
     cancelled: bool = False
     is_open: bool = True
+
+    def __post_init__(self) -> None:
+        if self.work.chunk is None:
+            self.ready = len(self.accepted)
 
     def reopen(self) -> None:
         """It is retried: what failed may succeed."""
@@ -61,11 +67,13 @@ class Referee:
         self._limits = limits
         self.accounts = {work.id: Account(work, bytearray(len(work.seconds))) for work in works}
         self._held: dict[str, dict[int, str]] = {}
+        self._seen: set[str] = set()
 
     def hear(self, event: Event) -> None:
         """Take note of an event before the dispatcher gets it."""
         if isinstance(event, WorkerUp):
             self._held[event.worker] = {}
+            self._seen.add(event.worker)
         elif isinstance(event, WorkerDown):
             for job_id in self._held.pop(event.worker).values():
                 self._let_go(job_id, event.worker)
@@ -89,7 +97,7 @@ class Referee:
         elif isinstance(action, Finish):
             self._see_finish(action)
         elif isinstance(action, (Revoke, Interrupt, Kill)):
-            self._require(action.worker in self._held, "only workers that are up are told", action)
+            self._require(action.worker in self._seen, "only workers are told", action)
         elif isinstance(action, BatchLost):
             self._require(action.count > 0, "a batch without items is not lost", action)
 
@@ -107,7 +115,7 @@ class Referee:
         self._require(account.is_open, "nothing is sent of a job that has ended", action)
         self._require(not account.cancelled, "nothing is sent of a cancelled job", action)
         stop = action.first + action.count
-        self._require(0 <= action.first < stop <= len(account.accepted), "items exist", action)
+        self._require(0 <= action.first < stop <= account.ready, "items are at hand", action)
         missing = account.accepted.find(0, action.first, stop) >= 0
         self._require(missing, "what is done is not sent again", action)
         held[action.batch] = action.job_id
@@ -148,11 +156,13 @@ class Referee:
         account.ends.append(action.step)
         account.is_open = False
         self._require((action.step == "stopped") == account.cancelled, "cancel stops", action)
+        # What a stream had not given when its job ended first is not to be had by a retry.
+        total = len(account.accepted) if len(account.ends) == 1 else account.ready
         if action.step == "finish":
-            whole = account.accepted.find(0) < 0 and not account.failed
+            whole = account.accepted.count(1) == total and not account.failed
             self._require(whole, "a finished job has all results", action)
         elif action.step == "fail":
             self._require(bool(account.failed), "a failed job has failed items", action)
-            first = min(account.failed) if account.work.stop_on_error else len(account.accepted)
+            first = min(account.failed) if account.work.stop_on_error else total
             gaps = [i for i in range(first) if not account.accepted[i] and i not in account.failed]
             self._require(not gaps, f"the items before the error have ended, not {gaps}", action)

@@ -212,14 +212,17 @@ class _Run:
     def _supply(self, work: Work, ready: int) -> None:
         assert work.chunk is not None
         total = len(work.seconds)
-        ready = min(total, ready + work.chunk)
+        account = self._referee.accounts[work.id]
+        if account.ends:
+            return  # the source was closed
+        account.ready = ready = min(total, ready + work.chunk)
         self._decide(lambda: self._machine.supply(work.id, ready, ready == total, self.now))
-        if ready < total and not self._machine.jobs[work.id].state.is_final:
+        if ready < total:
             self.at(self.now + work.pause, self._supply, work, ready)
 
     def _cancel(self, job_id: str) -> None:
         account = self._referee.accounts[job_id]
-        if account.is_open:
+        if job_id in self._machine.jobs and account.is_open:
             account.cancelled = True
         self._decide(lambda: self._machine.cancel(job_id, self.now))
 
