@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -13,32 +12,49 @@ _OURS = ("cloudbutton_ext", "cloudbutton_magic", "cloudbutton_backend")
 _RED, _PLAIN = "\x1b[31m", "\x1b[39m"
 
 
-@contextmanager
-def shown_plainly(shell: Any) -> Iterator[None]:
+class shown_plainly:
     """Let errors pass with their type, and arrange how IPython will draw them.
 
     Our own errors appear as their message, which is advice; the user's with the traceback of
     their own code; a `SyntaxError` of a cell as Python prints it.
     """
-    try:
-        yield
-    except SyntaxError as error:
-        if users_part(error.__traceback__) is not None:
-            raise  # raised by code that ran, not by the cell's own text
-        drawn = shell.SyntaxTB.structured_traceback(type(error), error, [])
-        mistake = UsageError(str(error))
-        _draw(mistake, lambda: drawn)
-        raise mistake from None
-    except CloudError as error:
-        advice = f"{_RED}{type(error).__name__}{_PLAIN}: {error}"
-        _draw(error, lambda: [advice])
-        raise
-    except KeyboardInterrupt as error:
-        _draw(error, lambda: [f"{_RED}KeyboardInterrupt{_PLAIN}"])
-        raise
-    except Exception as error:
-        _draw_users(shell, error)
-        raise
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+
+    def __enter__(self) -> None:
+        """Nothing has gone wrong yet."""
+
+    # No generator with `@contextmanager`: that one assigns to the exception, which may be frozen.
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Prepare an error's drawing; it goes on by itself."""
+        shell = self._shell
+        if isinstance(error, SyntaxError):
+            # With a frame of the user's it was raised by code that ran, not by the cell's text.
+            if users_part(trace) is None:
+                drawn = shell.SyntaxTB.structured_traceback(kind, error, [])
+                mistake = UsageError(str(error))
+                _draw(mistake, lambda: drawn)
+                raise mistake from None
+        elif isinstance(error, CloudError):
+            advice = f"{_kind(shell, error)}: {error}"
+            _draw(error, lambda: [advice])
+        elif isinstance(error, KeyboardInterrupt):
+            name = _kind(shell, error)
+            _draw(error, lambda: [name])
+        elif isinstance(error, Exception):
+            _draw_users(shell, error, users_part(trace))
+
+
+def _kind(shell: Any, error: BaseException) -> str:
+    name = type(error).__name__
+    has_colors = str(shell.colors).lower() != "nocolor"
+    return f"{_RED}{name}{_PLAIN}" if has_colors else name
 
 
 def users_part(trace: TracebackType | None) -> TracebackType | None:
@@ -50,11 +66,10 @@ def users_part(trace: TracebackType | None) -> TracebackType | None:
 
 def _is_ours(trace: TracebackType) -> bool:
     module = str(trace.tb_frame.f_globals.get("__name__", ""))
-    return module.partition(".")[0] in _OURS or module in ("contextlib", "concurrent.futures._base")
+    return module.partition(".")[0] in _OURS
 
 
-def _draw_users(shell: Any, error: BaseException) -> None:
-    trace = users_part(error.__traceback__)
+def _draw_users(shell: Any, error: BaseException, trace: TracebackType | None) -> None:
     if trace is None:
         return  # a bug of ours, which wants all its frames
 
@@ -77,4 +92,5 @@ def _draw(error: BaseException, lines: Callable[[], list[str]]) -> None:
         error.__dict__.pop("_render_traceback_", None)
         return lines()
 
-    error._render_traceback_ = render  # type: ignore[attr-defined]
+    # Past any `__setattr__`: a frozen dataclass may be an exception too.
+    error.__dict__["_render_traceback_"] = render

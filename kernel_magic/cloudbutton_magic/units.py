@@ -29,7 +29,7 @@ def roughly(value: float) -> str:
     """Return a time to go without decimals, which would flicker and promise too much."""
     if value < 1:
         return "under 1 s"
-    return seconds(value) if value >= 60 else f"{value:.0f} s"
+    return f"about {seconds(value) if value >= 60 else f'{value:.0f} s'}"
 
 
 def dollars(value: float) -> str:

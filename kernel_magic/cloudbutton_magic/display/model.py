@@ -121,7 +121,7 @@ def _meanwhile(progress: Progress) -> tuple[str, ...]:
         details.append(f"{progress.failed:,} failed")
     details.append(f"{units.seconds(progress.elapsed)} elapsed")
     if progress.eta is not None and not progress.state.is_final:
-        details.append(f"about {units.roughly(progress.eta)} left")
+        details.append(f"{units.roughly(progress.eta)} left")
     return (*details, _money(progress))
 
 

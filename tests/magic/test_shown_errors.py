@@ -1,0 +1,63 @@
+"""How errors are drawn by IPython."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from cloudbutton_backend.errors import UsageError
+from cloudbutton_magic.shown_errors import shown_plainly, users_part
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """An exception that lets nobody set anything."""
+
+    code: int
+
+
+def drawn(error: BaseException) -> str:
+    return "\n".join(error._render_traceback_())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), Frozen(3)])
+def test_the_users_error_passes_unchanged_and_can_still_travel(
+    shell: InteractiveShell, error: Exception
+) -> None:
+    with pytest.raises(type(error)) as caught, shown_plainly(shell):
+        raise error
+    assert caught.value is error
+    assert type(error).__name__ in drawn(error)
+    assert not hasattr(error, "_render_traceback_"), "drawn once, then gone"
+    pickle.dumps(error)
+
+
+def test_our_advice_has_no_traceback(shell: InteractiveShell) -> None:
+    with pytest.raises(UsageError) as caught, shown_plainly(shell):
+        raise UsageError("Do this.")
+    assert drawn(caught.value) == "UsageError: Do this."
+
+
+def test_our_frames_above_the_users_are_left_out() -> None:
+    ours: dict[str, object] = {"__name__": "cloudbutton_magic.somewhere"}
+    exec("def call(f):\n    f()", ours)
+
+    def users() -> None:
+        raise KeyError
+
+    try:
+        ours["call"](users)  # type: ignore[operator]
+    except KeyError as error:
+        own = error.__traceback__
+    assert own is not None
+    assert own.tb_next is not None
+    below = users_part(own.tb_next)
+    assert below is not None
+    assert below.tb_frame.f_code.co_name == "users"
+
+
+def test_an_error_of_ours_alone_has_no_users_part() -> None:
+    assert users_part(None) is None
