@@ -51,12 +51,18 @@ class Outputs:
             bundle = {"data": data, "metadata": metadata or {}}
             self.by_item.setdefault(index, []).append(("display", bundle))
 
-    def take(self) -> dict[int, list[Entry]]:
-        """Return what was caught since the last call."""
-        taken = self.by_item
-        if taken or self._room:
-            self.by_item, self._room, self._displays = {}, {}, {}
-        return taken
+    def take(self, before: int | None = None) -> dict[int, list[Entry]]:
+        """Return what was caught since the last call, of items below `before` only if that is given."""
+        if not self.by_item:
+            if self._room and before is None:
+                self._room.clear()
+                self._displays.clear()
+            return {}
+        if before is None:
+            taken, self.by_item = self.by_item, {}
+            self._room, self._displays = {}, {}
+            return taken
+        return {index: self.by_item.pop(index) for index in sorted(self.by_item) if index < before}
 
 
 outputs = Outputs()

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from cloudbutton_backend.worker.guard import Guard
 from cloudbutton_backend.worker.output import DescriptorTail, outputs
 
 FLUSH_SECONDS: Final = 0.05
-"""Results of a batch under way are sent at least this often."""
+"""Results that are ready are not kept from the kernel much longer than this."""
 _PLAIN: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
 _OWN_FILE: Final = __file__
 
@@ -108,14 +109,37 @@ def pack_values(
     return {"index": index}, [file.getbuffer(), *buffers]
 
 
+class _Batch:
+    """The batch being run: what it has produced, and how much of that was sent."""
+
+    __slots__ = ("cpu_mark", "errors", "first", "job", "mark", "sent", "sink", "values")
+
+    def __init__(self, job: WorkerJob, first: int, sink: Sink) -> None:
+        self.job, self.first, self.sink = job, first, sink
+        self.values: list[Any] = []
+        self.errors: dict[int, dict[str, Any]] = {}
+        self.sent = 0
+        self.mark = time.perf_counter()
+        self.cpu_mark = time.process_time()
+
+
 class Runner:
-    """Runs batches one after the other in this process."""
+    """Runs batches one after the other in this process.
+
+    Results are sent when the batch ends. A second thread, asleep between batches, sends what is
+    ready when an item takes long, so that finished results never wait behind a slow one. The two share
+    a batch: the first only appends to its values, and whoever sends holds the lock.
+    """
 
     def __init__(self, words: memoryview, tail: DescriptorTail | None) -> None:
         self._words = words
         self._tail = tail
+        self._batch: _Batch | None = None
+        self._sending = threading.Lock()
+        self._busy = threading.Event()
         self.forked: list[bool] = []
         """Not empty in a process that the user's code forked off this one."""
+        threading.Thread(target=self._send_early, name="cloudbutton-results", daemon=True).start()
 
     def run(
         self, job: WorkerJob, base: int, first: int, items: Any, sink: Sink
@@ -129,18 +153,18 @@ class Runner:
         first
             Its index in the job.
         """
-        words, function, forked = self._words, job.function, self.forked
+        words, function, forked, timed = self._words, job.function, self.forked, job.timed
         assert function is not None
-        clock = time.perf_counter
-        current.job_id, current.seed = job.id, job.seed
-        done = 0
-        values: list[Any] = []
-        errors: dict[int, dict[str, Any]] = {}
+        here = current
+        here.job_id, here.seed = job.id, job.seed
+        batch = _Batch(job, first, sink)
+        values = batch.values
+        add = values.append
         stopped = False
-        mark = clock()
-        cpu_mark = time.process_time()
-        deadline = mark + FLUSH_SECONDS
-        ordinal, index = base, first
+        self._batch = batch
+        self._busy.set()
+        ordinal = base
+        here.index = first
         words[status.BUSY] = 1
         try:
             for item in items:
@@ -148,65 +172,70 @@ class Runner:
                 if words[1] <= ordinal < words[2]:
                     stopped = True
                     break
-                if clock() > deadline:
-                    words[status.BUSY] = 0
-                    self._send(job, sink, first + done, values, errors, mark, cpu_mark)
-                    done += len(values)
-                    values, errors = [], {}
-                    mark, cpu_mark = clock(), time.process_time()
-                    deadline = mark + FLUSH_SECONDS
-                    words[status.BUSY] = 1
-                if job.timed:
+                if timed:
                     words[status.SINCE] = time.monotonic_ns()
-                current.index = index
                 try:
-                    values.append(function(item))
+                    add(function(item))
                 except Interrupted:
                     raise
                 except BaseException as error:
-                    errors[len(values)] = failures.describe(error, item, _OWN_FILE)
-                    values.append(None)
+                    batch.errors[len(values)] = failures.describe(error, item, _OWN_FILE)
+                    add(None)
                     if job.stop_on_error:
                         stopped = True
                         break
                 if forked:
                     os._exit(0)
                 ordinal += 1
-                index += 1
+                here.index += 1
         except Interrupted:
             stopped = True
         finally:
             words[status.BUSY] = 0
-        if values:
-            self._send(job, sink, first + done, values, errors, mark, cpu_mark, items)
+            self._busy.clear()
+        with self._sending:
+            self._batch = None
+            here.index = first + len(values) - 1
+            if batch.sent < len(values):
+                self._send(batch, len(values))
         outputs.take()  # what an interrupted item printed
-        current.index = -1
-        return done + len(values), stopped
+        here.index = -1
+        return len(values), stopped
 
-    def _send(
-        self,
-        job: WorkerJob,
-        sink: Sink,
-        first: int,
-        values: list[Any],
-        errors: dict[int, dict[str, Any]],
-        started: float,
-        cpu_started: float,
-        items: Any = None,
-    ) -> None:
-        """Pack and send what ran since the last time."""
-        seconds = time.perf_counter() - started
+    def _send_early(self) -> None:
+        """Send finished results while an item takes long (on a thread of its own)."""
+        while True:
+            self._busy.wait()  # a daemon thread: it ends with the process
+            time.sleep(FLUSH_SECONDS)
+            with self._sending:
+                batch = self._batch
+                if batch is None or time.perf_counter() - batch.mark < FLUSH_SECONDS:
+                    continue
+                ready = len(batch.values)
+                if ready > batch.sent:
+                    self._send(batch, ready)
+
+    def _send(self, batch: _Batch, stop: int) -> None:
+        """Pack and send the results up to `stop`; the lock must be held."""
+        job, start = batch.job, batch.sent
+        values = batch.values[start:stop]
+        errors = {at - start: error for at, error in batch.errors.items() if start <= at < stop}
+        now, cpu = time.perf_counter(), time.process_time()
+        seconds = now - batch.mark
         meta: dict[str, Any] = {
             "t": time.time() - seconds,
             "dt": seconds,
-            "cpu": time.process_time() - cpu_started,
+            "cpu": cpu - batch.cpu_mark,
         }
-        if "matplotlib.pyplot" in sys.modules:
+        batch.mark, batch.cpu_mark, batch.sent = now, cpu, stop
+        whole = self._batch is None
+        if whole and "matplotlib.pyplot" in sys.modules:
             from cloudbutton_backend.worker.pictures import flush_figures
 
             flush_figures()
-        if self._tail is not None:
+        if whole and self._tail is not None:
             self._tail.collect()
+        first = batch.first + start
 
         def unsendable(position: int, error: BaseException) -> None:
             errors[position] = failures.not_sendable(
@@ -215,13 +244,14 @@ class Runner:
 
         how, parts = pack_values(values, unsendable)
         meta.update(how)
-        caught = outputs.take()
+        caught = outputs.take(batch.first + stop)
         if caught:
             meta["outputs"] = caught
         if errors:
             meta["errors"] = errors
-        if job.guard is not None:
+        if whole and job.guard is not None:
             changed = job.guard.changed()
             if changed:
                 meta["changed"] = changed
-        sink.send(Parcel(first, len(values), meta, parts))
+        batch.sink.send(Parcel(first, len(values), meta, parts))
+        batch.values[start:stop] = [None] * (stop - start)
