@@ -515,7 +515,7 @@ class Job:
                 continue
             link = (packed.get("links") or [{}])[0]
             frames = link.get("frames") or []
-            trace = "\n".join(f"{f}, line {n}, in {q}\n    {s}" for f, q, n, s in frames)
+            trace = "\n".join(f"{f}, line {n}, in {q}\n    {s}" for f, q, n, s, _ in frames)
             kind = link.get("type", packed.get("type", ""))
             message = link.get("message", packed.get("reason", ""))
             item = packed.get("item", "")

@@ -7,14 +7,12 @@ import os
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final
-
-import tblib
 
 from cloudbutton_backend.capture import load_result
 from cloudbutton_backend.errors import RemoteError, ResultNotSendable
 from cloudbutton_backend.jobs import ItemOutcome, Output
+from cloudbutton_backend.tracebacks import traceback_from
 from cloudbutton_backend.worker.frames import split
 
 _MAP_FROM: Final = 1 << 20
@@ -99,22 +97,6 @@ class Entry:
                 yield ItemOutcome(index, values[offset], None, shown)
 
 
-def traceback_from(frames: list[tuple[str, str, int, str]]) -> TracebackType | None:
-    """Build a traceback that shows `frames` (file, function, line, source)."""
-    data: Any = None
-    for filename, function, lineno, _source in reversed(frames):
-        code = {"co_filename": filename, "co_name": function}
-        data = {
-            "tb_frame": {"f_globals": {"__name__": "__main__"}, "f_code": code, "f_lineno": lineno},
-            "tb_lineno": lineno,
-            "tb_next": data,
-        }
-    if data is None:
-        return None
-    trace: TracebackType | None = tblib.Traceback.from_dict(data).as_traceback()
-    return trace
-
-
 def _exception_from(link: dict[str, Any]) -> BaseException:
     """Build one exception of a chain, with its original type if that is possible at all."""
     error: BaseException | None = None
@@ -129,7 +111,7 @@ def _exception_from(link: dict[str, Any]) -> BaseException:
         except Exception:  # its class does not load here; the text below tells what it was
             error = None
     if error is None:
-        lines = [f"  {name}, line {line}: {source}" for _, name, line, source in link["frames"]]
+        lines = [f"  {name}, line {line}: {source}" for _, name, line, source, _ in link["frames"]]
         error = RemoteError(link["type"], link["message"], "\n".join(lines))
     return error.with_traceback(traceback_from(link["frames"]))
 

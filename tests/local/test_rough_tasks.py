@@ -10,10 +10,12 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from cloudbutton_backend.errors import (
     JobCancelled,
     RemoteError,
@@ -196,7 +198,9 @@ def test_a_result_that_cannot_be_pickled_spoils_no_other(session: Session) -> No
 
 
 def test_a_result_that_cannot_be_unpickled_spoils_no_other(session: Session) -> None:
-    values = session.map(lambda x: Unloadable() if x == 1 else [x], range(3), options=KEEP).results()
+    values = session.map(
+        lambda x: Unloadable() if x == 1 else [x], range(3), options=KEEP
+    ).results()
     assert isinstance(values[1], ResultNotSendable) and "not here" in str(values[1])
     assert values[0] == [0] and values[2] == [2]
 
@@ -273,7 +277,9 @@ def test_cancelling_stops_the_work_within_a_second(
     assert_usable(session)
 
 
-def test_a_cancelled_job_keeps_what_had_finished_and_can_go_on(session: Session, tmp_path: Any) -> None:
+def test_a_cancelled_job_keeps_what_had_finished_and_can_go_on(
+    session: Session, tmp_path: Any
+) -> None:
     gate = str(tmp_path / "gate")
 
     def task(x: int) -> int:
@@ -282,9 +288,7 @@ def test_a_cancelled_job_keeps_what_had_finished_and_can_go_on(session: Session,
         return x
 
     job = session.map(task, range(10))
-    finished = 0
-    for _ in job.arrivals():
-        finished += 1
+    for finished, _ in enumerate(job.arrivals(), 1):
         if finished == 4:
             job.cancel()
     assert job.partial() == {i: i for i in range(4)}
@@ -406,3 +410,17 @@ def test_many_jobs_at_once_do_not_mix_up_their_results(session: Session) -> None
         thread.join()
     for k, job in jobs.items():
         assert job.results() == [(k, x) for x in range(50)]
+
+
+def test_a_traceback_shows_the_lines_that_failed(session: Session) -> None:
+    def helper(x: int) -> float:
+        y = x - 1
+        return 1 / y
+
+    def task(x: int) -> float:
+        return helper(x)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        session.map(task, [1]).results()
+    lines = [(entry.name, entry.line) for entry in traceback.extract_tb(caught.value.__traceback__)]
+    assert lines[-2:] == [("task", "return helper(x)"), ("helper", "return 1 / y")]

@@ -61,15 +61,15 @@ def _pack(error: BaseException) -> bytes | None:
     return packed
 
 
-def _frames(trace: TracebackType | None, skip: str) -> list[tuple[str, str, int, str]]:
-    """Return (file, function, line, source) of the user's part of a traceback."""
+def _frames(trace: TracebackType | None, skip: str) -> list[tuple[str, str, int, str, int]]:
+    """Return (file, function, line, source, function's first line) of the user's part of a traceback."""
     frames = []
     for frame, lineno in traceback.walk_tb(trace):
         code = frame.f_code
         if code.co_filename == skip:
             continue
         line = linecache.getline(code.co_filename, lineno, frame.f_globals).strip()
-        frames.append((code.co_filename, code.co_name, lineno, line))
+        frames.append((code.co_filename, code.co_name, lineno, line, code.co_firstlineno))
     return frames[:50] + frames[-50:] if len(frames) > 100 else frames
 
 

@@ -28,6 +28,15 @@ INLINE: Final = 64 * 1024
 """Results larger than this go straight into the job's result file."""
 
 
+def _references_of_one_owner() -> int:
+    alone = object()
+    return sys.getrefcount(alone)
+
+
+_ONE_OWNER: Final = _references_of_one_owner()
+"""What `getrefcount` says of an object that one local variable refers to."""
+
+
 def _watch(lifeline: int) -> None:
     """Wait for the kernel's death, then end this process and all that it started."""
     while True:
@@ -98,7 +107,8 @@ class Worker:
         self._tail = output.install(tail_fd)
         self._runner = Runner(words, self._tail)
         self._blobs = BlobTable()
-        self._segments: dict[int, memoryview] = {}
+        self._segments: dict[int, Any] = {}
+        self._window: Callable[[Any, int, int], Any]
         self._jobs: dict[str, Any] = {}
         self._writers: dict[str, Any] = {}
         self._imports: deque[str] = deque()
@@ -200,6 +210,11 @@ class Worker:
     def _map_segment(self, meta: Any, _body: bytes, fds: list[int]) -> None:
         segment, nbytes, tag = meta
         self._segments[segment] = map_shared(fds, nbytes, tag, writable=True)
+        import ctypes  # only where large items come; NumPy has it anyway
+
+        self._window = lambda shared, start, length: (ctypes.c_ubyte * length).from_buffer(
+            shared, start
+        )
 
     def _forget(self, meta: Any, _body: bytes, _fds: list[int]) -> None:
         jobs, digests, segments = meta
@@ -226,10 +241,11 @@ class Worker:
         self._enter(job.cwd, job.environment)
         self._batch = batch
         # Arrays among the items must be writable here, as they are in the notebook.
-        payload = memoryview(bytearray(body))
+        payload, window = memoryview(bytearray(body)), None
         if slot is not None:
             segment, offset, length = slot
-            payload = self._segments[segment][offset : offset + length]
+            window = self._window(self._segments[segment], offset, length)
+            payload = memoryview(window).cast("B")
         buffers = split(payload)
         if job.load_error is not None:
             self._report_load_error(job, first, count)
@@ -248,9 +264,10 @@ class Worker:
         else:
             ran, revoked = self._runner.run(job, base, first, items, self)
             del items
-        self._channel.send(
-            m.ENDED, (batch, ran, revoked, slot is not None and _kept(buffers), unreadable)
-        )
+        del buffers, payload
+        # Whatever still uses the items' memory (an array that a task stored away) holds the window.
+        kept = window is not None and sys.getrefcount(window) > _ONE_OWNER
+        self._channel.send(m.ENDED, (batch, ran, revoked, kept, unreadable))
 
     def _report_load_error(self, job: Any, first: int, count: int) -> None:
         self._send_failures(job, first, count, job.load_error)
@@ -304,17 +321,6 @@ def _raw_environment() -> dict[Any, Any]:
 
 def _text(value: Any) -> str:
     return os.fsdecode(value)
-
-
-def _kept(buffers: list[memoryview]) -> bool:
-    """Whether the user's code still holds memory of the slot, so that it must not be reused."""
-    kept = False
-    for buffer in buffers:
-        try:
-            buffer.release()
-        except BufferError:
-            kept = True
-    return kept
 
 
 def _peak_memory() -> int:

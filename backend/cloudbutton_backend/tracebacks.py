@@ -1,0 +1,47 @@
+"""Rebuilds a traceback from its lines, so that the notebook shows the user's own cell.
+
+A traceback object needs real frames. Each is made by running a function that raises, compiled so
+that its file, name, first line and failing line are those of the original: tools such as IPython find the
+source through the first as well as the failing line.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import CodeType, FunctionType, TracebackType
+
+Frame = tuple[str, str, int, str, int]
+"""File, function, line, source of the line, first line of the function."""
+
+
+class _Marker(Exception):
+    """What the made-up functions raise."""
+
+
+def _code(filename: str, function: str, lineno: int, first: int) -> CodeType:
+    """Return code of a function that raises on line `lineno` of `filename`."""
+    first = max(1, min(first, lineno))
+    gap = " " if lineno <= first else "\n" * (lineno - first) + " "
+    text = "\n" * (first - 1) + "def _():" + gap + "raise _error"
+    module = compile(text, filename, "exec")
+    inner = next(part for part in module.co_consts if isinstance(part, CodeType))
+    if sys.version_info >= (3, 11):
+        return inner.replace(co_name=function, co_qualname=function)
+    return inner.replace(co_name=function)
+
+
+def traceback_from(frames: Sequence[Frame]) -> TracebackType | None:
+    """Return a traceback that shows `frames`, outermost first; None if there are none."""
+    trace: TracebackType | None = None
+    for filename, function, lineno, _source, first in reversed(frames):
+        code = _code(filename, function, max(1, lineno), first)
+        raiser = FunctionType(code, {"__name__": "__main__", "_error": _Marker})
+        try:
+            raiser()
+        except _Marker as error:
+            assert error.__traceback__ is not None
+            made = error.__traceback__.tb_next
+            assert made is not None
+            trace = TracebackType(trace, made.tb_frame, made.tb_lasti, made.tb_lineno)
+    return trace
