@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 import pickle
 import struct
@@ -17,6 +19,23 @@ from cloudbutton_magic.rewriting import graph, remote
 
 cloudpickle.register_pickle_by_value(graph)
 cloudpickle.register_pickle_by_value(remote)
+
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """What the real engine sends too: functions wrapped by `lru_cache`, with an empty cache."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, functools._lru_cache_wrapper):
+            return functools.lru_cache, (value.__wrapped__,)
+        return super().reducer_override(value)
+
+
+def dumps(value: Any) -> bytes:
+    stream = io.BytesIO()
+    Pickler(stream, protocol=5).dump(value)
+    return stream.getvalue()
+
 
 WORKER = r"""
 import contextlib, io, os, pickle, struct, sys
@@ -65,14 +84,14 @@ class Process:
     def __call__(
         self, body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
     ) -> Iterator[ItemOutcome]:
-        packed = cloudpickle.dumps(body, 5)
+        packed = dumps(body)
         for worker in self._workers:
             self._send(worker, b"B" + packed)
         # The last items first: an iteration that needs the one before it would notice.
         answers: dict[int, ItemOutcome] = {}
         for index in range(len(items) - 1, -1, -1):
             worker = self._workers[index % len(self._workers)]
-            self._send(worker, b"I" + cloudpickle.dumps(items[index], 5))
+            self._send(worker, b"I" + dumps(items[index]))
             answers[index] = self._outcome(index, self._receive(worker))
             self.items_run += 1
         for index in range(len(items)):

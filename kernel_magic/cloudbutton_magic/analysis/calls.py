@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from . import knowledge
-from .changes import changes
+from .changes import Origins, changes
 from .functions import is_own, methods, source_tree
 from .live import UNKNOWN, Live, Namespace, lookup, root
 from .names import uses
@@ -22,6 +22,7 @@ from .sets import check_sets
 from .verdict import Reason, Refusal, refuse
 
 _DEPTH = 12
+_CERTAIN = knowledge.CHANGING["list"] | knowledge.CHANGING["set"] | knowledge.CHANGING["dict"]
 
 
 @dataclass(frozen=True)
@@ -324,6 +325,8 @@ class CallJudge:
         )
         body = [tree.body] if isinstance(tree, ast.Lambda) else tree.body
         self._hidden_state(node, function, tree, name, live, local)
+        if self._depth == 0:
+            self._changed_arguments(node, tree, name)
         try:
             inner.check(body)
             if self.around.sets_matter:
@@ -360,6 +363,31 @@ class CallJudge:
         for read in found.reads:
             if read in self.around.written and read not in local and read in in_cell_scope:
                 raise refuse(Reason.HIDDEN_READ, node, name, f"reads `{read}`, which the loop writes")
+
+    def _changed_arguments(
+        self, node: ast.Call, tree: ast.FunctionDef | ast.Lambda, name: str
+    ) -> None:
+        """Refuse ``mark(grid, i)`` where mark changes its first argument and grid is shared."""
+        parameters = [a.arg for a in (*tree.args.posonlyargs, *tree.args.args)]
+        given = dict(zip(parameters, node.args))
+        given |= {k.arg: k.value for k in node.keywords if k.arg}
+        local = _local_names(tree)
+        origins = Origins(tree.body if isinstance(tree.body, list) else [], local)
+        for top in tree.body if isinstance(tree.body, list) else [tree.body]:
+            for change in changes(top, lambda _: UNKNOWN):
+                if change.method and change.method not in _CERTAIN:
+                    continue
+                for parameter in origins.of(change.name) & given.keys():
+                    shared = root(given[parameter])
+                    if shared is None or shared in self.around.local:
+                        continue
+                    value = self.around.live.get(shared)
+                    if value is not UNKNOWN and not knowledge.is_atom(value) and not (
+                        change.how == "augmented" and not hasattr(value, "__iadd__")
+                    ):
+                        raise refuse(
+                            Reason.HIDDEN_WRITE, node, name, f"changes its argument `{shared}`"
+                        )
 
     def _blind(self, node: ast.Call, function: types.FunctionType, name: str) -> None:
         """Judge a function without source by the names in its code."""

@@ -33,7 +33,8 @@ class Definite:
         self.watched = watched
         self.unbound: dict[str, int] = {}
         self._ends: list[Flow] = []
-        self._depth = 0
+        self._breaks: list[list[Flow]] = []
+        """For each inner loop around, what is bound where it is left by `break`."""
         self._ends.append(self.block(body, frozenset(bound)))
         self.at_end: State = _meet(*self._ends) or frozenset()
 
@@ -87,19 +88,17 @@ class Definite:
 
     def do_For(self, node: ast.For, state: State) -> Flow:
         state = self.expr(node.iter, state)
-        self._depth += 1
+        self._breaks.append([])
         self.block(node.body, self.target(node.target, state))
-        self._depth -= 1
-        after = self.block(node.orelse, state)
-        return state if after is None or _breaks(node.body) else after
+        return _meet(self.block(node.orelse, state), *self._breaks.pop())
 
     def do_While(self, node: ast.While, state: State) -> Flow:
         true, false = self.test(node.test, state)
-        self._depth += 1
+        self._breaks.append([])
         self.block(node.body, true)
-        self._depth -= 1
-        after = self.block(node.orelse, false)
-        return false if after is None or _breaks(node.body) else after
+        forever = isinstance(node.test, ast.Constant) and bool(node.test.value)
+        after = None if forever else self.block(node.orelse, false)
+        return _meet(after, *self._breaks.pop())
 
     def do_With(self, node: ast.With, state: State) -> Flow:
         before = state
@@ -145,12 +144,17 @@ class Definite:
             exhaustive |= case.guard is None and _irrefutable(case.pattern)
         return _meet(*ends) if exhaustive else _meet(state, *ends)
 
-    def _leave(self, node: ast.stmt, state: State) -> Flow:
-        if not self._depth:
+    def do_Continue(self, node: ast.Continue, state: State) -> Flow:
+        if not self._breaks:
             self._ends.append(state)
         return None
 
-    do_Continue = do_Break = _leave
+    def do_Break(self, node: ast.Break, state: State) -> Flow:
+        if self._breaks:
+            self._breaks[-1].append(state)
+        else:
+            self._ends.append(state)
+        return None
 
     def do_Raise(self, node: ast.Raise, state: State) -> Flow:
         for part in (node.exc, node.cause):
@@ -232,24 +236,6 @@ class Definite:
             elif isinstance(child, ast.keyword):
                 state = self.expr(child.value, state)
         return state
-
-
-def _breaks(body: Iterable[ast.stmt]) -> bool:
-    """Tell whether `body` holds a `break` of its own loop."""
-    for statement in body:
-        if isinstance(statement, ast.Break):
-            return True
-        if isinstance(statement, (ast.For, ast.While, ast.AsyncFor, *FUNCTIONS, ast.ClassDef)):
-            if isinstance(statement, (ast.For, ast.While)) and _breaks(statement.orelse):
-                return True
-            continue
-        for name in ("body", "orelse", "finalbody"):
-            if _breaks(getattr(statement, name, ())):
-                return True
-        for handler in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
-            if _breaks(handler.body):
-                return True
-    return False
 
 
 def _irrefutable(pattern: ast.pattern) -> bool:

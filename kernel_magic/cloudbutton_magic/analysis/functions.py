@@ -37,8 +37,6 @@ def is_own(function: types.FunctionType | type) -> bool:
             )
     else:
         filename = function.__code__.co_filename
-        if function.__module__ == "__main__":
-            return True
     if "site-packages" in filename or "dist-packages" in filename or filename.startswith("<frozen"):
         return False
     if "/lib/python3" in filename.replace("\\", "/"):
@@ -74,7 +72,7 @@ def methods(kind: type) -> dict[str, types.FunctionType]:
             function = getattr(value, "__func__", value)
             function = getattr(function, "fget", function)
             function = getattr(function, "func", function)
-            if isinstance(function, types.FunctionType):
+            if isinstance(function, types.FunctionType) and is_own(function):
                 found.setdefault(name, function)
     return found
 

@@ -108,7 +108,7 @@ class _Judge:
             definite=frozenset((flow.at_end | self.targets) - set(splitter.shared)),
             shared=frozenset(splitter.shared),
             sites=tuple(self._with_copies(splitter)),
-            unique=tuple(sorted({n for s in splitter.own_slot.values() for n in self._in_slot(s)})),
+            unique=tuple(sorted({self._in_slot(s) for s in splitter.own_slot.values()})),
         )
 
     def _judge(self, written: frozenset[str] = frozenset()) -> CallJudge:
@@ -269,21 +269,27 @@ class _Judge:
             names = {n.id for n in ast.walk(index) if isinstance(n, ast.Name)}
             if not names or not names <= self.targets or names & rebound:
                 continue
+            if self._slot_reads(name, ast.dump(index), self.loop.body) == 0:
+                continue
             if self._read_after_write(name, ast.dump(index)):
                 continue
             slots[name] = ast.dump(index)
         return slots
 
+    def _slot_reads(self, name: str, index: str, body: Iterable[ast.stmt]) -> int:
+        return sum(
+            isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Load)
+            and isinstance(n.value, ast.Name) and n.value.id == name
+            and ast.dump(n.slice) == index
+            for statement in body
+            for n in ast.walk(statement)
+        )  # fmt: skip
+
     def _read_after_write(self, name: str, index: str) -> bool:
         """Tell whether the slot may be read after this iteration has written it."""
         written = False
         for statement in self.loop.body:
-            reads = any(
-                isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Load)
-                and isinstance(n.value, ast.Name) and n.value.id == name
-                and ast.dump(n.slice) == index
-                for n in ast.walk(statement)
-            )  # fmt: skip
+            reads = self._slot_reads(name, index, [statement]) > 0
             writes = any(
                 c.name == name for c in changes(statement, self.around.value_of)
             )
@@ -293,8 +299,8 @@ class _Judge:
             written |= writes
         return False
 
-    def _in_slot(self, dumped: str) -> set[str]:
-        return {name for name in self.targets if f"Name(id='{name}'" in dumped}
+    def _in_slot(self, dumped: str) -> tuple[str, ...]:
+        return tuple(sorted(name for name in self.targets if f"Name(id='{name}'" in dumped))
 
     # -- the two parts ---------------------------------------------------------------
 
@@ -350,7 +356,7 @@ class _Judge:
         for child in ast.walk(node):
             if isinstance(child, ast.Call):
                 name = getattr(child.func, "id", "") or getattr(child.func, "attr", "")
-                if name not in knowledge.CHEAP_CALLS and name not in knowledge.CHEAP_METHODS:
+                if isinstance(child.func, ast.Attribute) or name not in knowledge.CHEAP_CALLS:
                     return True
             elif isinstance(child, (ast.For, ast.While, ast.ListComp, ast.GeneratorExp)):
                 return True

@@ -11,6 +11,7 @@ work. What cannot be cut like this is refused.
 from __future__ import annotations
 
 import ast
+import types
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -245,19 +246,21 @@ class Splitter:
             func = node.value.func
             assert isinstance(func, ast.Attribute)
             if isinstance(func.value, ast.Name):
-                names = knowledge.type_names(self.around.live.get(func.value.id))
-                if func.attr == "append" and "list" in names:
+                value = self.around.live.get(func.value.id)
+                names = knowledge.type_names(value)
+                if func.attr == "append" and ("list" in names or value is UNKNOWN):
                     return ()
-                if func.attr == "add" and "set" in names:
+                if func.attr == "add" and ("set" in names or value is UNKNOWN):
                     return ("hash",)
         elif isinstance(node, ast.Assign) and len(node.targets) == 1:
             target = node.targets[0]
             if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):
-                kind_names = knowledge.type_names(self.around.live.get(target.value.id))
-                if "dict" in kind_names:
+                value = self.around.live.get(target.value.id)
+                if "dict" in knowledge.type_names(value) or value is UNKNOWN:
                     return ("hash-last",)
         elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-            if isinstance(self.around.live.get(node.target.id), (int, float)):
+            value = self.around.live.get(node.target.id)
+            if isinstance(value, (int, float)) or value is UNKNOWN:
                 return ("number",)
         raise self._carried(node)
 
@@ -473,7 +476,7 @@ def shared_objects(
 
 
 def _immutable(value: object, change: Change) -> bool:
-    if change.how == "attribute":
+    if change.how == "attribute" or isinstance(value, types.ModuleType):
         return False
     return value is not UNKNOWN and knowledge.is_atom(value)
 

@@ -183,8 +183,8 @@ class Parallel:
     shared: frozenset[str]
     """Names the sites write; they live in the kernel."""
     sites: tuple[Site, ...]
-    unique: tuple[str, ...] = ()
-    """Targets whose values must differ between items (checked before the run)."""
+    unique: tuple[tuple[str, ...], ...] = ()
+    """Groups of targets whose values must differ between items (checked before the run)."""
 
     @property
     def effects(self) -> tuple[str, ...]:

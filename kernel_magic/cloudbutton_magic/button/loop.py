@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -145,14 +146,16 @@ class LoopRun:
             self.report.stopped = reason
             return
         trees = code.build(self.loop, verdict)
-        setting = self.setting
+        setting, loop = self.setting, self.loop
         function = code.load(trees.body, setting.filename, setting.flags, setting.namespace)
         local = tuple(sorted(verdict.local)) if self.loop.kind == "for" else tuple(
             sorted(verdict.local & uses(self.loop.node).binds.keys())
         )
         rebound = set(uses(self.loop.body).binds)
-        kept = tuple(n for n in local if n not in verdict.targets or n in rebound)
-        task = remote.Task(function, kept, verdict.definite)
+        # A plain target is bound to the item itself; parts of it may be made by unpacking.
+        plain = {loop.target.id} - rebound if isinstance(loop.target, ast.Name) else set()
+        kept = tuple(n for n in local if n not in plain)
+        task = remote.Task(function, kept, verdict.definite, seeded=_numpy_is_seeded())
         merger = Merger(items, function, kept, verdict.definite)
         payloads = [(item, index == len(items) - 1) for index, item in enumerate(items)]
         apply = self._applier(trees, verdict)
@@ -257,16 +260,34 @@ class LoopRun:
 
     def _objection(self, verdict: Parallel, items: list[Any]) -> str:
         """Return why these very items cannot be sent, or nothing."""
-        for name in verdict.unique:
-            values = [part_of(self.loop, item, name) for item in items]
-            if any(isinstance(v, int) and v < 0 for v in values):
-                return f"`{name}` has negative values, which may name an element twice"
+        for names in verdict.unique:
+            spelled = ", ".join(names)
+            values = [tuple(part_of(self.loop, item, n) for n in names) for item in items]
+            if any(isinstance(part, int) and part < 0 for value in values for part in value):
+                return f"`{spelled}` has negative values, which may name an element twice"
             try:
                 if len(set(values)) < len(values):
-                    return f"`{name}` has the same value twice"
+                    return f"`{spelled}` has the same value twice"
             except TypeError:
-                return f"the values of `{name}` cannot be compared"
+                return f"the values of `{spelled}` cannot be compared"
         return ""
+
+
+def _numpy_is_seeded() -> bool:
+    """Tell whether NumPy's global generator was given a seed in this kernel.
+
+    Library code may draw from it without its results showing it (an SVC does). Unless it was
+    seeded, the plain cell would get other draws each time it is run, too.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return False
+    try:
+        sequence = numpy.random.mtrand._rand._bit_generator.seed_seq
+        # 128 bits from the system, unless somebody chose the seed.
+        return sequence is None or sequence.entropy.bit_length() < 65
+    except AttributeError:
+        return True
 
 
 def _label(loop: Loop) -> str:

@@ -72,21 +72,7 @@ class Merger:
     def take(self, record: Record) -> None:
         """Put changes of the item in place and remember what the iteration bound."""
         for value, (kind, content) in record.parts:
-            if kind == "list":
-                value[:] = content
-            elif kind == "dict":
-                value.clear()
-                value.update(content)
-            elif kind == "set":
-                value.clear()
-                value.update(content)
-            elif kind == "bytearray":
-                value[:] = content
-            elif kind == "array":
-                value[...] = content
-            else:
-                value.__dict__.clear()
-                value.__dict__.update(content)
+            _make_like(value, kind, content)
         for name in record.owed:
             self._owed[name] = record.index
         for name, bound in record.binds.items():
@@ -122,6 +108,31 @@ class Merger:
                 lambda value, later: value, lambda *args: None,
             )  # fmt: skip
         return {name: found[name] for name in wanted if name in found}
+
+
+def _make_like(value: Any, kind: str, content: Any) -> None:
+    """Give the kernel's own object the content that the worker's copy ended with."""
+    if kind in ("list", "bytearray"):
+        value[:] = content
+    elif kind in ("dict", "set"):
+        value.clear()
+        value.update(content)
+    elif kind == "array":
+        value[...] = content
+    elif kind == "random":
+        _set_random_state(value, content)
+    else:
+        value.__dict__.clear()
+        value.__dict__.update(content)
+
+
+def _set_random_state(generator: Any, state: Any) -> None:
+    if hasattr(generator, "bit_generator"):
+        generator.bit_generator.state = state
+    elif hasattr(generator, "set_state"):
+        generator.set_state(state)
+    else:
+        generator.setstate(state)
 
 
 def _bind(loop: Loop, item: Any) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def is_atom(value: Any) -> bool:
         return True
     if isinstance(value, type):
         return not by_value(value)
+    if kind.__module__ == "logging":
+        return True  # one per process and name; what it keeps is bookkeeping
     if kind.__module__ == "numpy" and not hasattr(value, "__array_finalize__"):
         return True
     return hasattr(value, "dtype") and kind.__module__ == "numpy" and not is_array(value)
@@ -253,9 +255,9 @@ def _watch(value: Any, freeze: bool) -> Callable[[], bool] | None:
         return _watch_frame(value, freeze)
     if isinstance(value, (tuple, frozenset, types.FunctionType, types.MethodType)):
         return None
-    state = _random_state(value)
+    state = random_state(value)
     if state is not None:
-        return lambda: repr(_random_state(value)) == repr(state)
+        return lambda: repr(random_state(value)) == repr(state)
     if isinstance(value, type):
         members = {k: v for k, v in vars(value).items() if not k.startswith("__")}
         return lambda: all(vars(value).get(k) is v for k, v in members.items())
@@ -342,7 +344,8 @@ def _watch_frame(value: Any, freeze: bool) -> Callable[[], bool] | None:
     return same
 
 
-def _random_state(value: Any) -> Any:
+def random_state(value: Any) -> Any:
+    """Return the state of a random generator, None for other objects."""
     numpy = sys.modules.get("numpy")
     random = sys.modules.get("random")
     if random is not None and isinstance(value, random.Random):

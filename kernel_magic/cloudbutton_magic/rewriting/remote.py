@@ -5,6 +5,7 @@ Travels to the workers by value, with `graph`: standard library and cloudpickle 
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 # By name, not through the module: what is named here travels by value.
-from .graph import Graph, Path, all_atoms, by_value, children, is_array, is_atom, is_frame
+from .graph import Graph, Path, all_atoms, by_value, children, is_array, is_atom, is_frame, random_state
 
 DONE, PACKED, HERE = "done", "packed", "here"
 """Kinds of answers: as they are; pickled with references; "run this one in the kernel"."""
@@ -32,9 +33,16 @@ class Task:
     """
 
     def __init__(
-        self, function: types.FunctionType, local: tuple[str, ...], definite: frozenset[str]
+        self,
+        function: types.FunctionType,
+        local: tuple[str, ...],
+        definite: frozenset[str],
+        *,
+        seeded: bool = True,
     ) -> None:
         self.function = function
+        self.seeded = seeded
+        """Whether NumPy's global generator has a seed, so that its draws can be repeated."""
         self.local = local
         self.definite = definite
         self._outer: Graph | None = None
@@ -56,7 +64,7 @@ class Task:
 
     def _run(self, item: Any, is_last: bool, outer: Graph) -> tuple[Any, ...]:
         inner = Graph({"": item})
-        process = _process_state()
+        process = _process_state(self.seeded)
         ops: list[tuple[Any, ...]] = []
         gone: set[str] = set()
         found = self.function(item, ops.append, gone.add, _keep, _check)
@@ -90,14 +98,14 @@ class Task:
         return binds, owed
 
     def _check_process(self, before: list[Any]) -> None:
-        after = _process_state()
+        after = _process_state(self.seeded)
         for (what, old), (_, new) in zip(before, after):
             if not _equal(old, new):
                 self._spoiled = f"the loop changed {what}"
                 raise Stop(self._spoiled)
 
 
-def _process_state() -> list[Any]:
+def _process_state(seeded: bool) -> list[Any]:
     """Return what one process has once and iterations would share in the kernel."""
     state: list[Any] = [
         ("the working directory", os.getcwd()),
@@ -106,7 +114,7 @@ def _process_state() -> list[Any]:
     random, numpy = sys.modules.get("random"), sys.modules.get("numpy.random")
     if random is not None:
         state.append(("the state of `random`", random.getstate()))
-    if numpy is not None:
+    if numpy is not None and seeded:
         kind, keys, *rest = numpy.get_state()
         state.append(("the state of `np.random`", (kind, keys.tobytes(), *rest)))
     return state
@@ -164,6 +172,9 @@ def _content(value: Any) -> tuple[str, Any]:
         return "bytearray", bytes(value)
     if is_array(value) and not value.dtype.hasobject:
         return "array", value.copy()
+    state = random_state(value)
+    if state is not None:
+        return "random", state
     if type(getattr(value, "__dict__", None)) is dict and not isinstance(
         value, (dict, type)
     ) and not is_frame(value) and not _has_hidden_state(type(value)):
@@ -216,7 +227,7 @@ class Survey:
             raise Stop("a result is a function made in the iteration")
         if isinstance(value, type) and by_value(value):
             raise Stop("a result holds a class made in the iteration")
-        if hasattr(type(value), "__next__"):
+        if hasattr(type(value), "__next__") and not isinstance(value, io.IOBase):
             raise Stop("a result is an iterator")
         if isinstance(value, (set, frozenset)) and not _keeps_order(value):
             raise Stop("a result is a set whose order would not survive the journey")
@@ -246,8 +257,6 @@ class Survey:
 
     def packed(self, record: Any) -> bytes:
         """Return the record as bytes, the kernel's objects as references."""
-        import io
-
         import cloudpickle
 
         survey = self
@@ -339,8 +348,6 @@ def _keeps_order(value: Any) -> bool:
 
 def unpack(data: bytes, find: Callable[[str, Path], Any]) -> Any:
     """Return the record in `data`; ``find(side, path)`` gives the kernel's own objects."""
-    import io
-
     class Unpickler(pickle.Unpickler):
         def persistent_load(self, reference: Any) -> Any:
             kind, side, path, *place = reference
