@@ -7,6 +7,7 @@ import platform
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ from cloudbutton_backend.home import home, home_warning
 from cloudbutton_backend.settings import resolve
 
 REQUIRED: Final = (
-    "boto3", "cloudpickle", "ipython", "ipywidgets", "platformdirs", "tblib", "xxhash",
+    "boto3", "cloudpickle", "ipython", "ipywidgets", "platformdirs", "xxhash",
 )  # fmt: skip
 OPTIONAL: Final = ("ipykernel", "jupyterlab", "dask", "numpy", "pandas", "joblib")
 
 #: Bytes of free disk below which results may not fit.
 LITTLE_DISK: Final = 10**9
+
+#: Seconds that a local worker may take to start and answer.
+POOL_PATIENCE: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def examine() -> Iterator[Finding]:
         "disk": _disk,
         "shared memory": _shared_memory,
         "journal": _journal,
+        "local workers": _pool,
     }
     for name, look in looks.items():
         try:
@@ -70,6 +75,26 @@ def _packages() -> Finding:
         advice = f"pip install {' '.join(missing)}"
         return Finding("packages", "problem", f"{', '.join(missing)} missing; {detail}", advice)
     return Finding("packages", "ok", detail)
+
+
+def _pool() -> Finding:
+    """Start one worker, have it add, and say how long that took."""
+    from cloudbutton_backend.jobs import JobOptions
+    from cloudbutton_backend.session import Session
+
+    started = time.monotonic()
+    with closing(Session()) as session:
+        job = session.map(lambda x: x + 1, [1], options=JobOptions(quiet=True, name="doctor"))
+        if not job.wait(POOL_PATIENCE):
+            return Finding(
+                "local workers", "problem", f"no answer within {POOL_PATIENCE:g} s",
+                "look at `cloudbutton jobs`; a sandbox may forbid new processes",
+            )  # fmt: skip
+        right = job.results() == [2]
+    took = time.monotonic() - started
+    if not right:
+        return Finding("local workers", "problem", "a worker gave a wrong answer")
+    return Finding("local workers", "ok", f"the first answer took {1000 * took:.0f} ms")
 
 
 def _version(distribution: str) -> str | None:

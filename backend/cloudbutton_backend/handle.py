@@ -84,7 +84,7 @@ class Job:
         captured: Captured,
         driver: Driver,
         journal: Journal,
-        results: Path,
+        results: Path | None,
     ) -> None:
         self.record = record
         self.options = options
@@ -94,7 +94,7 @@ class Job:
         self._captured = captured
         self._driver = driver
         self._journal = journal
-        self._results = str(results)
+        self._results = results
         self._state = JobState.RUNNING
         self._change = threading.Condition()
         self._runs: dict[int, _Run] = {}
@@ -105,7 +105,7 @@ class Job:
         self._task_seconds = 0.0
         self._batches: list[BatchRecord] = []
         self._writer: SegmentWriter | None = None
-        self._disk_trouble = False
+        self._disk_trouble = results is None
         self._in_memory = 0
         self._output_room = _OUTPUT_ROOM
         self._last_lines: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import secrets
 import socket
@@ -21,14 +22,19 @@ from cloudbutton_backend.capture import capture
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
 from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource
-from cloudbutton_backend.errors import UnknownName, UsageError
+from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.home import results_dir
 from cloudbutton_backend.jobs import JobOptions, JobRecord, new_job_id
-from cloudbutton_backend.journal import Command, Journal
+from cloudbutton_backend.journal import Command, Journal, gc
 
 _REMEMBER: Final = 100
 """Ended jobs that can still be found by id in this process."""
+
+_CLEAN_AFTER: Final = 10.0
+"""Seconds after the first job when old results are removed."""
+_JOURNAL_OFF: Final = os.environ.get("CLOUDBUTTON_INTERNAL_JOURNAL") == "off"
+"""For measuring what the journal costs; nothing is written then."""
 
 Kind = Literal["map", "run", "submit", "executor", "button", "map_reduce"]
 
@@ -67,7 +73,18 @@ class Session:
                 self._journal = Journal.open(self._home)
                 self._journal.on_command(self._obey)
                 self._results = results_dir(self._home)
+                if _JOURNAL_OFF:
+                    self._journal.close()
+                else:
+                    threading.Thread(target=self._clean, name="cloudbutton-gc", daemon=True).start()
             return self._journal
+
+    def _clean(self) -> None:
+        """Keep the results on disk within their bounds, once per process and out of the way."""
+        threading.Event().wait(_CLEAN_AFTER)
+        bounds = settings.resolve()
+        with contextlib.suppress(CloudError, OSError):  # the next process tries again
+            gc(self.journal.home, bounds.results_max_bytes, bounds.results_max_age)
 
     def backends(self) -> tuple[str, ...]:
         """Return the names of the backends that can be used."""
@@ -222,7 +239,7 @@ class Session:
             options=_plain_options(options),
         )
         prefix = self._results / record.id
-        job = Job(record, options, captured, driver, journal, prefix)
+        job = Job(record, options, captured, driver, journal, None if _JOURNAL_OFF else prefix)
         spec = JobSpec(
             id=record.id,
             payload=captured.payload,
