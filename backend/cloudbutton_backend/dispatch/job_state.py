@@ -116,12 +116,16 @@ class JobProgress:
         """Forget what waits behind a failed item, and what another copy has brought by now."""
         again = self._again
         while again:
-            first, stop, _ = again[0]
-            wanted = self.horizon is None or first < self.horizon
-            if wanted and self.marks.find(PENDING, first, stop) >= 0:
+            first, stop, most = again[0]
+            fresh = self.marks.find(PENDING, first, stop)
+            if fresh < 0 or (self.horizon is not None and first >= self.horizon):
+                heapq.heappop(again)
+                self._n_again -= stop - first
+            elif fresh > first:
+                heapq.heapreplace(again, (fresh, stop, most))
+                self._n_again -= fresh - first
+            else:
                 return
-            heapq.heappop(again)
-            self._n_again -= stop - first
 
     def waiting(self) -> int:
         """Items that wait to be sent."""

@@ -42,7 +42,14 @@ from cloudbutton_backend.dispatch.actions import (
 )
 from cloudbutton_backend.dispatch.fleet import Fleet, Worker
 from cloudbutton_backend.dispatch.job_state import DONE, FAILED, PENDING, Flight, JobProgress, Plan
-from cloudbutton_backend.dispatch.relief import Duplicate, LookAgain, TakeBack, Watchlist, advise
+from cloudbutton_backend.dispatch.relief import (
+    Duplicate,
+    LookAgain,
+    Patience,
+    TakeBack,
+    Watchlist,
+    advise,
+)
 from cloudbutton_backend.jobs import LIFE_CYCLE, JobState
 
 SEARCH_PARTS: Final = 8
@@ -68,6 +75,7 @@ class Machine:
         self._fleet = Fleet(limits.queue_depth)
         self._watch: dict[str, Watchlist] = {}
         """For each live job, its workers that may need help."""
+        self.patience = Patience()
         self._actions: list[Action] = []
         self._batches = 0
         self._random = random.Random(seed)
@@ -179,11 +187,11 @@ class Machine:
         job.sizer.learn(event.count, event.meta.get("dt", 0.0))
         if event.meta.get("errors"):
             flight.erred = True
-        self._take_in(job, event)
+        self._take_in(job, flight, event)
         self._stop_twin(job, flight)
         self._look_after(worker, now)
 
-    def _take_in(self, job: JobProgress, event: Results) -> None:
+    def _take_in(self, job: JobProgress, flight: Flight, event: Results) -> None:
         """Let each item's first result count."""
         errors = event.meta.get("errors")
         if not errors and job.mark_done(event.first, event.count):
@@ -197,7 +205,7 @@ class Machine:
                 skip.add(index)
             elif offset not in errors:
                 job.mark(index, DONE)
-            elif self._tries_again(job, index, errors[offset].get("kind", "")):
+            elif self._tries_again(job, flight, index, errors[offset].get("kind", "")):
                 skip.add(index)
             else:
                 job.mark(index, FAILED)
@@ -223,6 +231,8 @@ class Machine:
             self._blame(job, flight, flight.next, "lost", what, now)
             self._give_back(job, flight, flight.next + 1, flight.stop)
         else:
+            if left > 0 and not event.ran and worker.name in self._fleet.asked:
+                self.patience.too_short()
             self._give_back(job, flight, flight.next, flight.stop)
         if worker.flights:
             self._look_after(worker, now)
@@ -235,10 +245,12 @@ class Machine:
         self._fleet.asked.discard(worker.name)
         stop = min(event.stop, flight.stop)
         flight.stop = min(flight.stop, event.first)
-        # In ever smaller parts, so that where messages are slow a batch does not go round for ever,
-        # taken back each time before it was begun: one item alone is not taken back.
-        most = max(1, (stop - event.first) // 2)
-        self._give_back(self.jobs[flight.job_id], flight, event.first, stop, most)
+        if flight is worker.first():
+            if event.first <= flight.next:
+                self.patience.too_short()
+            else:
+                self.patience.long_enough()
+        self._give_back(self.jobs[flight.job_id], flight, event.first, stop)
         self._look_after(worker, now)
 
     def _on_overdue(self, event: Overdue) -> None:
@@ -313,14 +325,14 @@ class Machine:
         part = max(1, (flight.stop - flight.next) // SEARCH_PARTS)
         self._give_back(job, flight, flight.next, flight.stop, part)
 
-    def _tries_again(self, job: JobProgress, index: int, kind: str) -> bool:
+    def _tries_again(self, job: JobProgress, flight: Flight, index: int, kind: str) -> bool:
         """Count an attempt of the user's code; queue the item again if it has one left."""
         attempts = job.attempts.get(index, 0) + 1
         job.attempts[index] = attempts
         if kind != "exception" or attempts > job.plan.retries or job.state is not JobState.RUNNING:
             return False
         job.retried += 1
-        job.requeue(index, index + 1, most=1)
+        self._give_back(job, flight, index, index + 1, most=1)
         return True
 
     def _blame(
@@ -330,7 +342,7 @@ class Machine:
         if job.state is not JobState.RUNNING or job.marks[index] != PENDING:
             return
         if reason == "timeout":
-            if self._tries_again(job, index, "exception"):
+            if self._tries_again(job, flight, index, "exception"):
                 return
             attempts, kind = job.attempts[index], "timeout"
         else:
@@ -364,8 +376,9 @@ class Machine:
 
     def _interrupt(self, job: JobProgress, horizon: int) -> None:
         """Stop the workers that run nothing but items of `job` from `horizon` on."""
-        wanted = {f.worker for f in job.flights.values() if f.next < min(horizon, f.stop)}
-        for name in list(job.holders):
+        running = [flight for flight in job.flights.values() if flight.next < flight.stop]
+        wanted = {flight.worker for flight in running if flight.next < horizon}
+        for name in dict.fromkeys(flight.worker for flight in running):
             if name not in wanted:
                 self._stop_worker(name, job.plan.job_id)
 
@@ -477,7 +490,7 @@ class Machine:
         """Relieve a worker if that is worth it, or see when it may be."""
         if worker.name in self._fleet.asked:
             return
-        advice = advise(self.limits, job, worker, now)
+        advice = advise(self.limits, self.patience.seconds, job, worker, now)
         if isinstance(advice, TakeBack):
             self._fleet.drain(worker)
             self._fleet.asked.add(worker.name)

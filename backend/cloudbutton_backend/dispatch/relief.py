@@ -20,6 +20,26 @@ LEAST_PAUSE: Final = 0.001
 """Seconds between two looks at the same worker."""
 
 
+class Patience:
+    """How long a worker may be silent before it counts as held up by an item.
+
+    A worker that hands back even what it should have been running had not begun: the message was
+    still on its way. Were that repeated, a batch would go round for ever, so that patience doubles
+    each time until it exceeds what messages take.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = REBALANCE_SECONDS
+
+    def too_short(self) -> None:
+        """A worker had not even begun."""
+        self.seconds *= 2
+
+    def long_enough(self) -> None:
+        """A worker had begun."""
+        self.seconds = max(REBALANCE_SECONDS, 0.9 * self.seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class TakeBack:
     """Revoke what the worker has not begun, but for the next `keep` items."""
@@ -42,7 +62,7 @@ class LookAgain:
 Advice = TakeBack | Duplicate | LookAgain | None
 
 
-def advise(limits: Limits, job: JobProgress, worker: Worker, now: float) -> Advice:
+def advise(limits: Limits, patience: float, job: JobProgress, worker: Worker, now: float) -> Advice:
     """Return how to relieve a worker that is busy with `job`; None if it needs no help as it is."""
     if worker.interrupted:
         return None
@@ -53,12 +73,16 @@ def advise(limits: Limits, job: JobProgress, worker: Worker, now: float) -> Advi
         if not (limits.can_duplicate and job.plan.backup):
             return None
         return _duplicate(worker, mean, silence, now)
-    late = silence > mean + REBALANCE_SECONDS
-    long = unbegun * mean > REBALANCE_SECONDS and not worker.draining  # relieved once: only if late
+    late = silence > mean + patience
+    # It should have begun what it just got; and it is relieved once, then again only if late.
+    long = unbegun * mean > REBALANCE_SECONDS and silence > patience / 5 and not worker.draining
     if not late and not long:
-        return LookAgain(max(worker.heard + mean + 1.1 * REBALANCE_SECONDS, now + LEAST_PAUSE))
+        when = worker.heard + mean + 1.1 * patience
+        if unbegun * mean > REBALANCE_SECONDS and not worker.draining:
+            when = worker.heard + 0.22 * patience
+        return LookAgain(max(when, now + LEAST_PAUSE))
     # A worker that hangs keeps nothing, nor does one that hangs with what it was left before.
-    stuck = worker.draining or silence > max(REBALANCE_SECONDS, 3 * mean * unbegun)
+    stuck = worker.draining or silence > max(patience, 3 * mean * unbegun)
     return TakeBack(0 if stuck else unbegun // 2)
 
 

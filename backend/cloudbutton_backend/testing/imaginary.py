@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -126,6 +126,7 @@ class Pool:
         self._count = 0
         self.runs = {work.id: [0] * len(work.seconds) for work in self._works.values()}
         self._at: defaultdict[str, dict[int, list[Any]]] = defaultdict(dict)
+        self._struck: Counter[Any] = Counter()
         self._crashes: Crashes | None = None
         self._lost = self._doubled = 0.0
         for fault in faults:
@@ -273,7 +274,7 @@ class Pool:
         load.ends, load.errors, load.then, load.fault = [], {}, "end", None
         seconds, special = load.job.seconds, self._at.get(load.job.id, {})
         if special and any(
-            isinstance(fault, Unreadable) and self._strikes(fault, load.job.id)
+            isinstance(fault, Unreadable) and self._strikes(fault)
             for index in range(load.next, load.stop)
             for fault in special.get(index, ())
         ):
@@ -286,7 +287,7 @@ class Pool:
                 return
             takes = seconds[index]
             for fault in special.get(index, ()):
-                if not self._strikes(fault, load.job.id):
+                if not self._strikes(fault):
                     continue
                 if isinstance(fault, Slow):
                     takes *= fault.factor
@@ -303,9 +304,11 @@ class Pool:
             if load.errors and load.job.stop_on_error and not load.job.retries:
                 return
 
-    def _strikes(self, fault: Any, job_id: str) -> bool:
+    def _strikes(self, fault: Any) -> bool:
+        """Whether a fault happens to the run of its item that begins; counts those."""
         times = getattr(fault, "times", None)
-        return times is None or self.runs[job_id][fault.item] < times
+        self._struck[fault] += 1
+        return times is None or self._struck[fault] <= times
 
     def _schedule(self, worker: _Worker, load: _Batch) -> None:
         worker.stamp += 1
