@@ -216,7 +216,7 @@ class Session:
         driver.start()  # its workers come up while the function is captured
         if options.memory is not None and not driver.backend.limits.can_limit_memory:
             raise UsageError(f"The {options.backend} backend cannot limit memory on this system.")
-        captured = capture(function)
+        captured = capture(function, threshold=settings.resolve().threshold_bytes)
         journal = self.journal
         assert self._results is not None
         seed = options.seed if options.seed is not None else secrets.randbits(63)
