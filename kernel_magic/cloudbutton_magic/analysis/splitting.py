@@ -289,6 +289,8 @@ class _Cutter:
             self.take(node.value, statement=True)
         elif isinstance(node, ast.Delete):
             for target in node.targets:
+                if isinstance(target, ast.Name):
+                    raise self.split._carried(self.node)
                 self._place(target)
         else:
             raise self.split._carried(node)
@@ -382,6 +384,8 @@ class _Cutter:
                 child,
                 (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.If, ast.Pass, ast.Delete),
             ):
+                raise self.split._carried(self.node)
+            if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Del):
                 raise self.split._carried(self.node)
             if isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Store):
                 if child.attr not in INDEXERS:

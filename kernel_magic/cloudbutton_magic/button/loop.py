@@ -10,13 +10,11 @@ user's own loop, and nothing can be left half done.
 from __future__ import annotations
 
 import ast
-import contextlib
-import io
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
 
@@ -27,9 +25,8 @@ from ..rewriting import remote
 from .decision import Overhead, decide
 from .engine import Mapper
 from .merge import Merger, Record, part_of
+from .settle import Apply, Settler
 from .source import END, Source
-
-_NOTHING: Final = contextlib.nullcontext()
 
 CHUNK = 0.05
 """Seconds of work done here between two looks at the clock."""
@@ -84,7 +81,6 @@ class LoopRun:
         self.loop, self.setting = loop, setting
         self.iterable = iterable
         self.report = LoopReport(loop.line)
-        self._prints = False
 
     def events(self) -> Iterator[Here | There]:
         """Yield what the loop has to do, in item order."""
@@ -155,69 +151,37 @@ class LoopRun:
         # A plain target is bound to the item itself; parts of it may be made by unpacking.
         plain = {loop.target.id} - rebound if isinstance(loop.target, ast.Name) else set()
         kept = tuple(n for n in local if n not in plain)
-        task = remote.Task(function, kept, verdict.definite, seeded=_numpy_is_seeded())
-        merger = Merger(items, function, kept, verdict.definite)
+        # A generator's consumer may stop anywhere, so nothing is left to a later iteration.
+        definite = verdict.definite if loop.kind == "for" else frozenset[str]()
+        task = remote.Task(function, kept, definite, seeded=_numpy_is_seeded())
+        merger = Merger(items, function, kept, definite)
         payloads = [(item, index == len(items) - 1) for index, item in enumerate(items)]
-        apply = self._applier(trees, verdict)
-        self._prints = any("print" in uses(site.node).reads for site in verdict.sites)
-        finished = 0
+        settler = Settler(
+            loop, verdict, setting.namespace, setting.replay, merger,
+            self._applier(trees, verdict),
+        )  # fmt: skip
         pending: tuple[Record, tuple[Output, ...]] | None = None
         try:
             for record, outputs in self._records(task, payloads, merger):
                 if pending is not None:
-                    if not self._settle(pending, merger, apply):
+                    if not settler.settle(*pending):
                         return
                     source.step()
-                    finished += 1
                     yield There(pending[0].ops)
                 pending = record, outputs
             # What the last one leaves behind must be complete, or it runs again here.
-            if pending is not None and not pending[0].owed:
-                if not self._settle(pending, merger, apply):
-                    return
+            if pending is not None and not pending[0].owed and settler.settle(*pending):
                 source.step()
-                finished += 1
                 yield There(pending[0].ops)
         finally:
-            self.report.items_there += finished
-            if finished:
-                merger.restore(setting.namespace, self.loop, items[finished - 1])
+            self.report.items_there += settler.finished
+            settler.close()
 
-    def _applier(self, trees: code.Trees, verdict: Parallel) -> Callable[[list[Any]], None] | None:
+    def _applier(self, trees: code.Trees, verdict: Parallel) -> Apply | None:
         if all(site.kind == "yield" for site in verdict.sites):
             return None
         setting = self.setting
         return code.load(trees.apply, setting.filename, setting.flags, setting.namespace)
-
-    def _settle(
-        self,
-        pending: tuple[Record, tuple[Output, ...]],
-        merger: Merger,
-        apply: Callable[[list[Any]], None] | None,
-    ) -> bool:
-        """Put one item's results in place; False if it must run here to fail as it should.
-
-        Its output comes first, as its part of the kernel's statements may print.
-        """
-        record, outputs = pending
-        printed = io.StringIO()
-        if apply is not None and len(record.ops) == 1:
-            # Tried before anything is shown: a failing statement changes nothing, so the
-            # loop itself can run into it.
-            try:
-                with contextlib.redirect_stdout(printed) if self._prints else _NOTHING:
-                    apply(record.ops)
-            except Exception:
-                return False
-            apply = None
-        for output in outputs:
-            self.setting.replay(output)
-        if printed.getvalue():
-            self.setting.replay(Output("stdout", printed.getvalue()))
-        merger.take(record)
-        if apply is not None:
-            apply(record.ops)
-        return True
 
     def _records(
         self, task: remote.Task, payloads: list[Any], merger: Merger

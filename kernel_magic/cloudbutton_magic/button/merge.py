@@ -84,15 +84,20 @@ class Merger:
             self._values.pop(name, None)
             self._owed.pop(name, None)
 
-    def restore(self, namespace: dict[str, Any], loop: Loop, item: Any) -> None:
-        """Leave the names as the plain loop would have left them after `item`."""
+    def restore(
+        self, namespace: dict[str, Any], loop: Loop, item: Any, *, complete: bool = False
+    ) -> None:
+        """Leave the names as the plain loop would have left them after `item`.
+
+        Unless `complete`, names that every iteration binds are left to the iteration that
+        follows here.
+        """
         if loop.kind == "for":
             rebound = set(self.local)
-            for name, value in _bind(loop, item).items():
+            for name, value in bind(loop, item).items():
                 if name not in rebound:
                     namespace[name] = value
-        # What every iteration binds is bound again by the one that follows here.
-        owed = {n: i for n, i in self._owed.items() if n not in self.definite}
+        owed = {n: i for n, i in self._owed.items() if complete or n not in self.definite}
         for number in sorted(set(owed.values())):
             self._values.update(self._recover(number, {n for n in owed if owed[n] == number}))
         for name in self._gone:
@@ -135,7 +140,7 @@ def _set_random_state(generator: Any, state: Any) -> None:
         generator.setstate(state)
 
 
-def _bind(loop: Loop, item: Any) -> dict[str, Any]:
+def bind(loop: Loop, item: Any) -> dict[str, Any]:
     """Return what binding the loop's target to `item` binds."""
     assignment = ast.Module(
         body=[ast.Assign(targets=[loop.target], value=ast.Name(id="__cb_item", ctx=ast.Load()))],
