@@ -1,23 +1,29 @@
 """The dispatcher's decisions: events and the time go in, actions come out. No I/O, clock or thread.
 
+::
+
+    events, time ──▶ Machine ──▶ Sharing    who gets which items, who is relieved     ──▶ actions
+                        │        Recovery   what is tried again, what has failed
+                        ▼
+               JobProgress, Fleet           what waits, runs, has ended; who holds what
+
 The rules, each in one method:
 
-* a batch is as long as `batching.Sizer` says; quick items are sent ahead by one batch (`_assign`);
+* a batch is as long as `batching.Sizer` says; quick items are sent ahead by one batch (`Sharing.assign`);
 * an idle worker gets what a busy one has not begun or, where that does no harm, a second copy of a
-  straggler (`_relieve`, `relief.advise`);
-* an item's first result counts, later ones are dropped (`_on_results`);
-* the user's exceptions are tried again `retries` times (`_tries_again`); a lost worker costs an
-  attempt only to the item that it was running, which is searched for where that is not known
-  (`_search`), and an item that loses its worker or its result too often fails alone (`_blame`);
+  straggler (`Sharing.relieve`);
+* an item's first result counts, later ones are dropped (`Machine._take_in`);
+* the user's exceptions are tried again `retries` times (`Recovery.tries_again`); a lost worker costs
+  an attempt only to the item that it was running, which is searched for where that is not known
+  (`Recovery.search`), and an item that loses its worker or its result too often fails alone
+  (`Recovery.blame`);
 * when an item fails in a job that stops on errors, the items before it are still finished, so that
-  the error which surfaces is the one that the plain loop would have raised first (`_on_failure`).
+  the error which surfaces is the one that the plain loop would have raised first (`Recovery.fail`).
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
-from typing import Final
 
 from cloudbutton_backend.backends.protocol import (
     BatchEnded,
@@ -29,31 +35,12 @@ from cloudbutton_backend.backends.protocol import (
     WorkerDown,
     WorkerUp,
 )
-from cloudbutton_backend.dispatch.actions import (
-    Accept,
-    Action,
-    BatchLost,
-    FailItem,
-    Finish,
-    Interrupt,
-    Kill,
-    Revoke,
-    Submit,
-)
+from cloudbutton_backend.dispatch.actions import Accept, Action, BatchLost, Finish, Kill
 from cloudbutton_backend.dispatch.fleet import Fleet, Worker
-from cloudbutton_backend.dispatch.job_state import DONE, FAILED, PENDING, Flight, JobProgress, Plan
-from cloudbutton_backend.dispatch.relief import (
-    Duplicate,
-    LookAgain,
-    Patience,
-    TakeBack,
-    Watchlist,
-    advise,
-)
+from cloudbutton_backend.dispatch.job_state import DONE, PENDING, Flight, JobProgress, Plan
+from cloudbutton_backend.dispatch.recovery import Recovery
+from cloudbutton_backend.dispatch.sharing import Sharing
 from cloudbutton_backend.jobs import LIFE_CYCLE, JobState
-
-SEARCH_PARTS: Final = 8
-"""A batch whose worker died of an unknown item is tried again in so many parts."""
 
 
 class Machine:
@@ -70,24 +57,18 @@ class Machine:
     def __init__(self, limits: Limits, *, seed: int = 0) -> None:
         self.limits = limits
         self.jobs: dict[str, JobProgress] = {}
-        self._live: dict[str, JobProgress] = {}
-        """Jobs that have not ended."""
-        self._fleet = Fleet(limits.queue_depth)
-        self._watch: dict[str, Watchlist] = {}
-        """For each live job, its workers that may need help."""
-        self.patience = Patience()
         self._actions: list[Action] = []
-        self._batches = 0
-        self._random = random.Random(seed)
-        self._look_again: float | None = None
+        self._fleet = Fleet(limits.queue_depth)
+        self._sharing = Sharing(limits, self._fleet, self._actions)
+        self._recovery = Recovery(limits, self._fleet, self._actions, seed)
 
     # -- in
 
     def open(self, plan: Plan, now: float) -> None:
         """Begin a job."""
         job = JobProgress(plan, self.limits.batch_seconds)
-        self.jobs[plan.job_id] = self._live[plan.job_id] = job
-        self._watch[plan.job_id] = Watchlist()
+        self.jobs[plan.job_id] = job
+        self._sharing.admit(job)
         self._settle(now)
 
     def supply(self, job_id: str, ready: int, ended: bool, now: float) -> None:
@@ -104,7 +85,7 @@ class Machine:
             return
         job.state = LIFE_CYCLE[job.state, "cancel"]
         job.drop_waiting()
-        self._interrupt(job, 0)
+        self._recovery.interrupt(job, 0)
         self._settle(now)
 
     def retry(self, job_id: str, now: float) -> None:
@@ -112,8 +93,7 @@ class Machine:
         job = self.jobs[job_id]
         job.state = LIFE_CYCLE[job.state, "retry"]
         job.reopen()
-        self._live[job_id] = job
-        self._watch[job_id] = Watchlist()
+        self._sharing.admit(job)
         self._settle(now)
 
     def forget(self, job_id: str) -> None:
@@ -147,18 +127,24 @@ class Machine:
 
     def drain(self) -> list[Action]:
         """Return what is to be done, and forget it."""
-        actions, self._actions = self._actions, []
+        actions = self._actions.copy()
+        self._actions.clear()
         return actions
 
     def next_wake(self) -> float | None:
         """Return when `tick` should be called at the latest."""
-        times = [job.next_wake() for job in self._live.values()]
-        times.append(self._look_again)
+        times = [job.next_wake() for job in self._sharing.live.values()]
+        times.append(self._sharing.look_again)
         return min((time for time in times if time is not None), default=None)
 
     def workers_of(self, job_id: str) -> int:
         """Return how many workers hold items of a job."""
         return len(self.jobs[job_id].holders)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which a worker may be silent before others take its work over."""
+        return self._sharing.patience.seconds
 
     @property
     def n_workers(self) -> int:
@@ -182,14 +168,14 @@ class Machine:
         job = self.jobs[flight.job_id]
         if event.first > flight.next:
             # What should have come before got lost on its way.
-            self._give_back(job, flight, flight.next, event.first, most=1)
+            self._recovery.give_back(job, flight, flight.next, event.first, most=1)
         flight.next = max(flight.next, event.first + event.count)
         job.sizer.learn(event.count, event.meta.get("dt", 0.0))
         if event.meta.get("errors"):
             flight.erred = True
         self._take_in(job, flight, event)
-        self._stop_twin(job, flight)
-        self._look_after(worker, now)
+        self._recovery.stop_twin(job, flight)
+        self._sharing.look_after(worker, now)
 
     def _take_in(self, job: JobProgress, flight: Flight, event: Results) -> None:
         """Let each item's first result count."""
@@ -205,11 +191,10 @@ class Machine:
                 skip.add(index)
             elif offset not in errors:
                 job.mark(index, DONE)
-            elif self._tries_again(job, flight, index, errors[offset].get("kind", "")):
+            elif self._recovery.tries_again(job, flight, index, errors[offset].get("kind", "")):
                 skip.add(index)
             else:
-                job.mark(index, FAILED)
-                self._on_failure(job, index)
+                self._recovery.fail(job, index)
         if len(skip) < event.count or errors:
             self._actions.append(Accept(job.plan.job_id, event, frozenset(skip)))
 
@@ -224,18 +209,18 @@ class Machine:
         self._land(flight)
         left = flight.stop - flight.next
         if event.unreadable and left > 1:
-            self._search(job, flight)
+            self._recovery.search(job, flight)
         elif left > 0 and (event.unreadable or not stopped):
             # Nothing stopped it: count this, lest a result that never arrives is awaited for ever.
             what = "it could not be read there" if event.unreadable else "its result did not arrive"
-            self._blame(job, flight, flight.next, "lost", what, now)
-            self._give_back(job, flight, flight.next + 1, flight.stop)
+            self._recovery.blame(job, flight, flight.next, "lost", what, now)
+            self._recovery.give_back(job, flight, flight.next + 1, flight.stop)
         else:
             if left > 0 and not event.ran and worker.name in self._fleet.asked:
-                self.patience.too_short()
-            self._give_back(job, flight, flight.next, flight.stop)
+                self._sharing.patience.too_short()
+            self._recovery.give_back(job, flight, flight.next, flight.stop)
         if worker.flights:
-            self._look_after(worker, now)
+            self._sharing.look_after(worker, now)
 
     def _on_revoked(self, event: Revoked, now: float) -> None:
         found = self._flight(event.worker, event.batch)
@@ -247,11 +232,11 @@ class Machine:
         flight.stop = min(flight.stop, event.first)
         if flight is worker.first():
             if event.first <= flight.next:
-                self.patience.too_short()
+                self._sharing.patience.too_short()
             else:
-                self.patience.long_enough()
-        self._give_back(self.jobs[flight.job_id], flight, event.first, stop)
-        self._look_after(worker, now)
+                self._sharing.patience.long_enough()
+        self._recovery.give_back(self.jobs[flight.job_id], flight, event.first, stop)
+        self._sharing.look_after(worker, now)
 
     def _on_overdue(self, event: Overdue) -> None:
         """An item takes longer than its job allows: its worker has to go."""
@@ -275,7 +260,7 @@ class Machine:
             if flight.id == ran:
                 self._on_batch_lost(job, flight, worker, event, now)
             else:
-                self._give_back(job, flight, flight.next, flight.stop)
+                self._recovery.give_back(job, flight, flight.next, flight.stop)
 
     def _on_batch_lost(
         self, job: JobProgress, flight: Flight, worker: Worker, event: WorkerDown, now: float
@@ -289,121 +274,31 @@ class Machine:
         if culprit is None and left == 1:
             culprit = flight.next
         if culprit is None or not flight.next <= culprit < flight.stop:
-            self._search(job, flight)
+            self._recovery.search(job, flight)
             return
-        self._give_back(job, flight, flight.next, culprit)
-        self._give_back(job, flight, culprit + 1, flight.stop)
+        self._recovery.give_back(job, flight, flight.next, culprit)
+        self._recovery.give_back(job, flight, culprit + 1, flight.stop)
         made_way = event.reason == "timeout" and worker.overdue not in (None, culprit)
         if made_way or (event.reason == "killed" and worker.interrupted):
             # Ended by us: for an item that had just made way for this one, or for another job.
-            self._give_back(job, flight, culprit, culprit + 1)
+            self._recovery.give_back(job, flight, culprit, culprit + 1)
         else:
-            self._blame(job, flight, culprit, event.reason, event.cause, now)
+            self._recovery.blame(job, flight, culprit, event.reason, event.cause, now)
 
     def _land(self, flight: Flight) -> None:
         """A worker no longer holds a batch."""
         self._fleet.land(flight)
         self.jobs[flight.job_id].land(flight)
 
-    # -- what is tried again, and what has failed
-
-    def _give_back(
-        self, job: JobProgress, flight: Flight, first: int, stop: int, most: int = 0
-    ) -> None:
-        """Queue again what a batch leaves without a result, if that is still wanted."""
-        if job.state is not JobState.RUNNING:
-            return
-        twin = job.flights.get(flight.twin)
-        if twin is None:
-            job.requeue(first, stop, most)
-        else:  # what the other copy still carries is on its way
-            job.requeue(first, min(stop, twin.next), most)
-            job.requeue(max(first, twin.stop), stop, most)
-
-    def _search(self, job: JobProgress, flight: Flight) -> None:
-        """One item of a batch did harm: find out which, in ever smaller batches."""
-        part = max(1, (flight.stop - flight.next) // SEARCH_PARTS)
-        self._give_back(job, flight, flight.next, flight.stop, part)
-
-    def _tries_again(self, job: JobProgress, flight: Flight, index: int, kind: str) -> bool:
-        """Count an attempt of the user's code; queue the item again if it has one left."""
-        attempts = job.attempts.get(index, 0) + 1
-        job.attempts[index] = attempts
-        if kind != "exception" or attempts > job.plan.retries or job.state is not JobState.RUNNING:
-            return False
-        job.retried += 1
-        self._give_back(job, flight, index, index + 1, most=1)
-        return True
-
-    def _blame(
-        self, job: JobProgress, flight: Flight, index: int, reason: str, cause: str, now: float
-    ) -> None:
-        """An item took its worker down, or too long, or left nothing behind."""
-        if job.state is not JobState.RUNNING or job.marks[index] != PENDING:
-            return
-        if reason == "timeout":
-            if self._tries_again(job, flight, index, "exception"):
-                return
-            attempts, kind = job.attempts[index], "timeout"
-        else:
-            attempts, kind = job.losses.get(index, 0) + 1, "lost"
-            job.losses[index] = attempts
-            if attempts < self.limits.lost_attempts:
-                job.retried += 1
-                self._again_later(job, flight, index, attempts, now)
-                return
-        job.mark(index, FAILED)
-        self._actions.append(FailItem(job.plan.job_id, index, kind, cause, attempts))
-        self._on_failure(job, index)
-
-    def _again_later(
-        self, job: JobProgress, flight: Flight, index: int, attempts: int, now: float
-    ) -> None:
-        """Queue an item again after a delay that doubles, with jitter."""
-        delay = self.limits.retry_delay * 2 ** (attempts - 1) * self._random.uniform(0.5, 1.5)
-        if delay > 0 and flight.twin not in job.flights:
-            job.requeue_later(now + delay, index, index + 1, 1)
-        else:
-            self._give_back(job, flight, index, index + 1, most=1)
-
-    def _on_failure(self, job: JobProgress, index: int) -> None:
-        """An item has failed for good."""
-        if not job.plan.stop_on_error:
-            return
-        if job.horizon is None or index < job.horizon - 1:
-            job.horizon = index + 1
-            self._interrupt(job, job.horizon)
-
-    def _interrupt(self, job: JobProgress, horizon: int) -> None:
-        """Stop the workers that run nothing but items of `job` from `horizon` on."""
-        running = [flight for flight in job.flights.values() if flight.next < flight.stop]
-        wanted = {flight.worker for flight in running if flight.next < horizon}
-        for name in dict.fromkeys(flight.worker for flight in running):
-            if name not in wanted:
-                self._stop_worker(name, job.plan.job_id)
-
-    def _stop_worker(self, name: str, job_id: str) -> None:
-        worker = self._fleet.get(name)
-        if worker is not None and job_id not in worker.interrupted:
-            worker.interrupted.add(job_id)
-            self._fleet.drain(worker)
-            self._actions.append(Interrupt(name, job_id))
-
-    def _stop_twin(self, job: JobProgress, flight: Flight) -> None:
-        """Stop the other copy of a batch once all of its items have ended."""
-        twin = job.flights.get(flight.twin)
-        if twin is not None and job.marks.find(PENDING, twin.next, twin.stop) < 0:
-            self._stop_worker(twin.worker, job.plan.job_id)
-
     # -- after every event
 
     def _settle(self, now: float) -> None:
         """Hand out work, and end the jobs that are over."""
-        for job in self._live.values():
+        for job in self._sharing.live.values():
             job.wake(now)
-        self._assign(now)
-        self._relieve(now)
-        for job in list(self._live.values()):
+        self._sharing.assign(now)
+        self._sharing.relieve(now)
+        for job in list(self._sharing.live.values()):
             if job.is_over():
                 if job.state is JobState.CANCELLING:
                     step = "stopped"
@@ -411,94 +306,4 @@ class Machine:
                     step = "fail" if job.n_failed else "finish"
                 job.state = LIFE_CYCLE[job.state, step]
                 self._actions.append(Finish(job.plan.job_id, step))
-                del self._live[job.plan.job_id], self._watch[job.plan.job_id]
-
-    def _assign(self, now: float) -> None:
-        """Give work to every worker that has room, one batch each in turn."""
-        working = [job for job in self._live.values() if job.has_work()]
-        for load in range(self.limits.queue_depth):
-            if load:
-                working = [job for job in working if job.sizer.is_quick()]
-            for worker in self._fleet.with_room(working, load):
-                if not load and all(job.is_full() for job in working):
-                    break
-                job = self._choose(working, worker)
-                if job is None:
-                    continue
-                share = min(len(self._fleet), job.plan.workers or len(self._fleet))
-                first, stop = job.take(share)
-                self._fly(job, worker, first, stop, now)
-                if not job.has_work():
-                    working.remove(job)
-                    if not working:
-                        return
-
-    def _choose(self, working: list[JobProgress], worker: Worker) -> JobProgress | None:
-        """Return the job with the fewest workers that may have this one too."""
-        best: JobProgress | None = None
-        for job in working:
-            if job.is_full() and worker.name not in job.holders:
-                continue
-            if best is None or len(job.holders) < len(best.holders):
-                best = job
-        return best
-
-    def _fly(
-        self, job: JobProgress, worker: Worker, first: int, stop: int, now: float, twin: int = 0
-    ) -> Flight:
-        self._batches += 1
-        job_id = job.plan.job_id
-        flight = Flight(self._batches, job_id, worker.name, first, stop, twin=twin)
-        self._fleet.hold(worker, flight, now)
-        job.hold(flight)
-        self._actions.append(Submit(worker.name, flight.id, job_id, first, stop - first))
-        self._look_after(worker, now)
-        return flight
-
-    # -- towards the end
-
-    def _look_after(self, worker: Worker, now: float) -> None:
-        """Something changed at a worker: have a look at it as soon as another is idle."""
-        if worker.flights and (self.limits.can_revoke or self.limits.can_duplicate):
-            watch = self._watch.get(worker.first().job_id)
-            if watch is not None:
-                watch.add(worker.name, now)
-
-    def _relieve(self, now: float) -> None:
-        """Let idle workers take over from busy ones."""
-        self._look_again = None
-        for job_id, watch in self._watch.items():
-            job = self._live[job_id]
-            while self._n_spare() > 0 and job.state is JobState.RUNNING and not job.is_full():
-                name = watch.pop(now)
-                if name is None:
-                    self._look_at(watch.first())
-                    break
-                worker = self._fleet.get(name)
-                if worker is not None and worker.flights and worker.first().job_id == job_id:
-                    self._help(job, worker, now)
-
-    def _look_at(self, when: float | None) -> None:
-        if when is not None and (self._look_again is None or when < self._look_again):
-            self._look_again = when
-
-    def _n_spare(self) -> int:
-        """Idle workers that are not yet promised what somebody else has to hand back."""
-        return self._fleet.n_idle() - len(self._fleet.asked)
-
-    def _help(self, job: JobProgress, worker: Worker, now: float) -> None:
-        """Relieve a worker if that is worth it, or see when it may be."""
-        if worker.name in self._fleet.asked:
-            return
-        advice = advise(self.limits, self.patience.seconds, job, worker, now)
-        if isinstance(advice, TakeBack):
-            self._fleet.drain(worker)
-            self._fleet.asked.add(worker.name)
-            self._actions.append(Revoke(worker.name, advice.keep))
-        elif isinstance(advice, Duplicate):
-            flight = worker.first()
-            other = self._fleet.any_idle()
-            copy = self._fly(job, other, flight.next, flight.stop, now, twin=flight.id)
-            flight.twin = copy.id
-        elif isinstance(advice, LookAgain):
-            self._watch[job.plan.job_id].add(worker.name, advice.when)
+                self._sharing.dismiss(job)
