@@ -14,6 +14,7 @@ from cloudbutton_backend import session
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.capture import explain
 from cloudbutton_backend.errors import UnknownName, UsageError
+from cloudbutton_backend.jobs import LIFE_CYCLE
 from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.settings import describe
 from cloudbutton_backend.settings import use as use_settings
@@ -195,7 +196,7 @@ def _cancel(text: str, around: Surroundings) -> Any:
 def _retry(text: str, around: Surroundings) -> Any:
     id_, arrow, names = text.partition("->")
     targets = result_names(names, f"%cloud retry {text}") if arrow else ()
-    job = find_job(id_.strip())
+    job = find_job(id_.strip() or _latest_unfinished())
     if not _is_of_this_kernel(job):
         raise UsageError(
             f"Job {job.id} belongs to another kernel; only the kernel that ran it can go on with it."
@@ -203,6 +204,12 @@ def _retry(text: str, around: Surroundings) -> Any:
     again = job.retry_failed()
     follow(again, around.screen)
     return deliver(again.results(), targets, around.namespace)
+
+
+def _latest_unfinished() -> str:
+    """Return the id of this kernel's latest job that something is missing of, or nothing."""
+    ended = (job for job in session.current().jobs() if (job.state, "retry") in LIFE_CYCLE)
+    return next((job.id for job in ended), "")
 
 
 def _explain(text: str, around: Surroundings) -> Any:
@@ -297,8 +304,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "retry",
-        "%cloud retry ID [-> NAME]",
-        "Run what failed or is missing again; NAME gets all the results.",
+        "%cloud retry [ID] [-> NAME]",
+        "Run again what failed or is missing, of the latest such job here if no ID is given; "
+        "NAME gets all the results.",
         _retry,
     ),
     Command(

@@ -127,6 +127,17 @@ def test_a_failed_item_can_be_retried_into_the_variable(
     assert shell.user_ns["ys"] == [0, 1, 2]
 
 
+def test_retry_without_an_id_means_the_latest_job_that_lacks_something(
+    run: Run, shell: InteractiveShell, tmp_path: Path
+) -> None:
+    shell.user_ns["flag"] = tmp_path / "flag"
+    run("%%cloud map x in range(3) -> ys\nassert x != 1 or flag.exists()\nx")
+    run("%%cloud map x in range(3) -> others\nx")
+    (tmp_path / "flag").touch()
+    assert run("%cloud retry -> ys").error is None
+    assert shell.user_ns["ys"] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
@@ -224,7 +235,7 @@ def test_ctrl_c_cancels_and_the_next_cell_works(
 def test_line_commands_answer_with_tables(run: Run, shell: InteractiveShell) -> None:
     run("%%cloud map x in range(2) -> mine\nx")
     job = session.current().jobs()[0]
-    assert "%cloud retry ID [-> NAME]" in repr(run("%cloud").value)
+    assert "%cloud retry [ID] [-> NAME]" in repr(run("%cloud").value)
     assert run(f"%cloud show {job.id}").value is job
     assert run(f"job = %cloud show {job.id}").error is None
     assert shell.user_ns["job"] is job
