@@ -29,6 +29,7 @@ from cloudbutton_backend.jobs import (
     JobOptions,
     JobRecord,
     JobState,
+    Output,
     Progress,
 )
 from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
@@ -275,16 +276,30 @@ class Job:
 
         Ends with the job; items that never ran are left out.
         """
-        cursor = 0
-        while True:
-            run = self._await_run(cursor)
-            if run is None:
-                break
-            cursor = run.stop
+        for run in self._runs_in_order():
             yield from run.outcomes()
+
+    def shown(self) -> Iterator[ItemOutcome]:
+        """Yield what items printed or displayed, in the order of the items, without their values.
+
+        Costs nothing for items that showed nothing; ends with the job.
+        """
+        for run in self._runs_in_order():
+            outputs = run.entry.meta.get("outputs") if run.entry is not None else None
+            for index in sorted(outputs or ()):
+                if run.first <= index < run.stop:
+                    caught = tuple(Output(kind, data) for kind, data in outputs[index])
+                    yield ItemOutcome(index, outputs=caught)
+
+    def _runs_in_order(self) -> Iterator[_Run]:
+        """Yield runs in the order of the items, as far as there is no gap until the job has ended."""
+        cursor = 0
+        while (run := self._await_run(cursor)) is not None:
+            cursor = run.stop
+            yield run
         for run in sorted(self._runs.values(), key=lambda run: run.first):
             if run.first >= cursor:
-                yield from run.outcomes()
+                yield run
 
     def _await_run(self, first: int) -> _Run | None:
         """Wait for the run that starts at item `first`; return None if it never comes."""

@@ -70,6 +70,9 @@ class ScriptedJob:
         self.cancelled = True
         self.end(JobState.CANCELLED)
 
+    def shown(self) -> Iterator[ItemOutcome]:
+        return (outcome for outcome in self.outcomes() if outcome.outputs)
+
     def outcomes(self) -> Iterator[ItemOutcome]:
         index = 0
         while True:

@@ -29,6 +29,7 @@ class Followed(Drawable, Protocol):
 
     def wait(self, timeout: float | None = None) -> bool: ...
     def outcomes(self) -> Iterator[ItemOutcome]: ...
+    def shown(self) -> Iterator[ItemOutcome]: ...
     def cancel(self) -> object: ...
 
 
@@ -61,12 +62,12 @@ def follow(
     replay = replay or Replay()
     try:
         if not job.wait(patience):
-            for outcome in _live(job, screen, wording, period, _has_outputs):
+            for outcome in _live(job, job.shown, screen, wording, period):
                 screen.clear()
                 replay.play(outcome)
             return _close(job, screen, wording)
         view = _close(job, screen, wording)
-        for outcome in _outcomes(job):
+        for outcome in _until_trouble(job.shown):
             replay.play(outcome)
         return view
     except KeyboardInterrupt:
@@ -91,7 +92,7 @@ def stream(
     expected = 0
     try:
         job.wait(patience)
-        for outcome in _live(job, screen, wording, period, _always):
+        for outcome in _live(job, job.outcomes, screen, wording, period):
             if outcome.index != expected:
                 break  # an item before it never ran
             expected += 1
@@ -106,17 +107,17 @@ def stream(
 
 def _live(
     job: Followed,
+    source: Callable[[], Iterator[ItemOutcome]],
     screen: Screen,
     wording: Wording,
     period: float,
-    wanted: Callable[[ItemOutcome], bool],
 ) -> Iterator[ItemOutcome]:
-    """Yield the wanted outcomes as they come; draw when something has changed."""
+    """Yield what `source` yields as it comes; draw when something has changed."""
     # Outcomes come from a thread, as waiting for the next one must not stop the drawing; they
     # are shown by this one, because IPython ties an output to the thread that runs the cell.
     ready: queue.SimpleQueue[ItemOutcome | None] = queue.SimpleQueue()
     threading.Thread(
-        target=_collect, args=(job, wanted, ready), name="cloudbutton-outcomes", daemon=True
+        target=_collect, args=(source, ready), name="cloudbutton-outcomes", daemon=True
     ).start()
     shown: View | None = None
     while not job.wait(0):
@@ -136,30 +137,19 @@ def _live(
 
 
 def _collect(
-    job: Followed,
-    wanted: Callable[[ItemOutcome], bool],
-    ready: queue.SimpleQueue[ItemOutcome | None],
+    source: Callable[[], Iterator[ItemOutcome]], ready: queue.SimpleQueue[ItemOutcome | None]
 ) -> None:
     try:
-        for outcome in _outcomes(job):
-            if wanted(outcome):
-                ready.put(outcome)
+        for outcome in _until_trouble(source):
+            ready.put(outcome)
     finally:
         ready.put(None)
 
 
-def _has_outputs(outcome: ItemOutcome) -> bool:
-    return bool(outcome.outputs)
-
-
-def _always(outcome: ItemOutcome) -> bool:
-    return True
-
-
-def _outcomes(job: Followed) -> Iterator[ItemOutcome]:
-    """Yield the outcomes; why there are no more of them is for `results()` to say."""
+def _until_trouble(source: Callable[[], Iterator[ItemOutcome]]) -> Iterator[ItemOutcome]:
+    """Yield outcomes; why there are no more of them is for `results()` to say."""
     try:
-        yield from job.outcomes()
+        yield from source()
     except CloudError:
         return
 
