@@ -18,6 +18,7 @@ from cloudbutton_backend.errors import (
     CloudError,
     JobCancelled,
     JobFailed,
+    ResultNotSendable,
     TaskTimeout,
     UsageError,
     WorkerLost,
@@ -231,24 +232,15 @@ class Job:
         for run in list(self._runs.values()):
             if run.entry is not None and not run.entry.meta.get("errors"):
                 values = run.entry.values()
+                if "index" in run.entry.meta and self.options.errors == "raise":
+                    _raise_unreadable(values)
                 offset = run.first - run.entry.first
                 out[run.first : run.stop] = values[offset : offset + run.stop - run.first]
             else:
                 for outcome in run.outcomes():
                     value = outcome.value if outcome.error is None else outcome.error
                     out[outcome.index] = value
-        self._check_readable(out)
         return out
-
-    def _check_readable(self, out: list[Any]) -> None:
-        """A result that cannot be unpickled here is an error like any other."""
-        from cloudbutton_backend.errors import ResultNotSendable
-
-        if self.options.errors != "raise":
-            return
-        for value in out:
-            if type(value) is ResultNotSendable:
-                raise value
 
     def _raise_if_failed(self) -> None:
         if self._broken is not None:
@@ -643,6 +635,13 @@ class Job:
         self._journal.update_job(self.id, state=state.value, n_items=self.n_items)
         for callback in callbacks:
             callback(self)
+
+
+def _raise_unreadable(values: list[Any]) -> None:
+    """Raise for a result that could not be unpickled: an error like any other."""
+    for value in values:
+        if type(value) is ResultNotSendable:
+            raise value
 
 
 def _runs_of(entry: Entry, skip: frozenset[int]) -> list[_Run]:

@@ -5,20 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 
-class _Context:
-    """The item being run in this process; one at a time."""
+class Context:
+    """The item being run in this process; one at a time.
 
-    __slots__ = ("generator", "index", "job_id", "key", "seed")
+    While a batch runs, the item's index follows from how many values there are, so that keeping it
+    up to date costs nothing.
+    """
+
+    __slots__ = ("first", "generator", "job_id", "key", "seed", "values")
 
     def __init__(self) -> None:
         self.job_id = ""
         self.seed = 0
-        self.index = -1
+        self.first = -1
+        self.values: list[Any] | None = None
         self.key: tuple[str, int] | None = None
         self.generator: Any = None
 
+    @property
+    def index(self) -> int:
+        """The item's index in its job, -1 if none is being run."""
+        return self.first if self.values is None else self.first + len(self.values)
 
-current = _Context()
+    def at(self, index: int) -> None:
+        """Be at one item, outside a batch."""
+        self.first, self.values = index, None
+
+
+current = Context()
 
 
 def rng() -> Any:

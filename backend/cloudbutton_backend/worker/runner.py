@@ -156,20 +156,19 @@ class Runner:
         words, function, forked, timed = self._words, job.function, self.forked, job.timed
         assert function is not None
         here = current
-        here.job_id, here.seed = job.id, job.seed
+        here.job_id, here.seed, here.first = job.id, job.seed, first
         batch = _Batch(job, first, sink)
         values = batch.values
         add = values.append
         stopped = False
         self._batch = batch
         self._busy.set()
-        ordinal = base
-        here.index = first
+        here.values = values
         words[status.BUSY] = 1
         try:
-            for item in items:
-                words[0] = ordinal
-                if words[1] <= ordinal < words[2]:
+            for ordinal, item in enumerate(items, base):
+                words[0] = ordinal  # status.CURRENT, HIGH and LOW: this loop's speed is the pool's
+                if ordinal < words[2] and ordinal >= words[1]:
                     stopped = True
                     break
                 if timed:
@@ -186,8 +185,6 @@ class Runner:
                         break
                 if forked:
                     os._exit(0)
-                ordinal += 1
-                here.index += 1
         except Interrupted:
             stopped = True
         finally:
@@ -195,11 +192,11 @@ class Runner:
             self._busy.clear()
         with self._sending:
             self._batch = None
-            here.index = first + len(values) - 1
+            here.at(first + len(values) - 1)
             if batch.sent < len(values):
                 self._send(batch, len(values))
         outputs.take()  # what an interrupted item printed
-        here.index = -1
+        here.at(-1)
         return len(values), stopped
 
     def _send_early(self) -> None:

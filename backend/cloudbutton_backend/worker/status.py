@@ -4,11 +4,12 @@ Every item sent to a worker has an *ordinal*, counting up over the worker's life
 the ordinal before it starts the item; the kernel may revoke a range ``[low, high)`` of ordinals that
 have not started. No lock is needed:
 
-1. the worker stores CURRENT, then loads LOW and HIGH, then runs the item or skips it;
-2. the kernel stores HIGH, then LOW, waits a millisecond, then loads CURRENT.
+1. the worker stores CURRENT, then loads HIGH and LOW, then runs the item or skips it;
+2. the kernel stores LOW, then HIGH, waits a millisecond, then loads CURRENT.
 
 If the worker did not see the new range for an item, its store of CURRENT came before and is visible
-to the kernel by then, which counts the item as started. Every later item is skipped.
+to the kernel by then, which counts the item as started. Every later item is skipped. Ordinals only
+grow, so a range that lies behind costs the worker one comparison with a small number.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ BUSY: Final = 3
 SINCE: Final = 4
 """`time.monotonic_ns()` when the current item started, for jobs with a time-out."""
 NEVER: Final = (1 << 64) - 1
+"""In CURRENT: nothing has run yet."""
 
 
 def view(page: mmap.mmap) -> memoryview:
@@ -36,14 +38,23 @@ def view(page: mmap.mmap) -> memoryview:
 def reset(words: memoryview) -> None:
     """Put a fresh page into its initial state."""
     words[CURRENT] = NEVER
-    words[LOW] = NEVER
+    words[LOW] = 0
     words[HIGH] = 0
     words[BUSY] = 0
     words[SINCE] = 0
 
 
-def revoke(words: memoryview, low: int, high: int) -> None:
-    """Forbid the ordinals in ``[low, high)``; in this order no reader sees a range too large."""
-    words[LOW] = NEVER
-    words[HIGH] = high
+def revoke(words: memoryview, low: int, high: int) -> int:
+    """Forbid the ordinals in ``[low, high)``, besides what is forbidden and has not been passed.
+
+    Returns
+    -------
+    int
+        Where the forbidden range begins now.
+    """
+    current = words[CURRENT]
+    if current == NEVER or words[HIGH] > current + 1:
+        low = min(low, words[LOW]) if words[HIGH] else low
     words[LOW] = low
+    words[HIGH] = high
+    return low

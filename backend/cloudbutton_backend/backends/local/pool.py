@@ -283,7 +283,7 @@ class LocalBackend:
         self._forbid(process, begun + keep)
 
     def _forbid(self, worker: WorkerProcess, low: int, job_id: str | None = None) -> None:
-        status.revoke(worker.words, low, worker.next_ordinal)
+        low = status.revoke(worker.words, low, worker.next_ordinal)
         self._settling.append((self._clock() + SETTLE, worker, low, job_id))
 
     def _settle(self, worker: WorkerProcess, low: int, job_id: str | None) -> None:
