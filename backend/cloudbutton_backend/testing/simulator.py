@@ -128,6 +128,7 @@ class _Run:
         self._unfinished = len(works)
         self._most_workers = self._batches = self._actions = self._steps = 0
         self._host = 0.0
+        self._wake: float | None = None
         self._ended = 0.0
 
     # -- what the workers need
@@ -157,7 +158,7 @@ class _Run:
 
     def _step(self) -> None:
         """Go to the next time at which something happens."""
-        wake = self._machine.next_wake()
+        wake = self._wake
         if not self._agenda and wake is None:
             open_jobs = [id for id, job in self._machine.jobs.items() if not job.state.is_final]
             raise BrokenPromise(f"nothing will happen any more, and {open_jobs} have not ended")
@@ -182,6 +183,7 @@ class _Run:
         begin = time.perf_counter()
         call()
         actions = self._machine.drain()
+        self._wake = self._machine.next_wake()
         self._host += time.perf_counter() - begin
         self._steps += 1
         self._actions += len(actions)
