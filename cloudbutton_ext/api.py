@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from cloudbutton_backend import settings as _settings
 from cloudbutton_backend.errors import UnknownName
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.jobs import JobOptions
+from cloudbutton_backend.worker.failures import short_repr
 
 _OPTIONS = tuple(JobOptions.__dataclass_fields__)
 
@@ -34,7 +36,9 @@ def options_from(given: dict[str, Any]) -> JobOptions:
     return JobOptions(**values)
 
 
-def map(function: Callable[..., Any], items: Iterable[Any], *more: Iterable[Any], **options: Any) -> Job:
+def map(
+    function: Callable[..., Any], items: Iterable[Any], *more: Iterable[Any], **options: Any
+) -> Job:
     """Start running `function` on every item; return at once with the job.
 
     Parameters
@@ -66,11 +70,19 @@ def map(function: Callable[..., Any], items: Iterable[Any], *more: Iterable[Any]
     >>> map(lambda x: x + 1, [1, 2, 3]).results()
     [2, 3, 4]
     """
+    _check_callable(function)
     if more:
-        return _session.current().map(
-            _Spread(function), list(zip(items, *more)), options=options_from(options)
-        )
+        # Pulled as far as needed unless all of it is at hand: one of them may be endless.
+        together: Iterable[Any] = zip(items, *more)
+        if all(operator.length_hint(each, -1) >= 0 for each in (items, *more)):
+            together = list(together)
+        return _session.current().map(_Spread(function), together, options=options_from(options))
     return _session.current().map(function, items, options=options_from(options))
+
+
+def _check_callable(function: object) -> None:
+    if not callable(function):
+        raise TypeError(f"the first argument must be callable, not {short_repr(function)}")
 
 
 class _Spread:
@@ -89,6 +101,8 @@ def submit(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
 
     Its `results()` is a list of one.
     """
+
+    _check_callable(function)
 
     def call(_item: None) -> Any:
         return function(*args, **kwargs)
@@ -109,6 +123,8 @@ def map_reduce(
     job's `results()` is a list of one: what `reducer` returned. The mapping is a job of its own,
     in `jobs()`; if it fails, so does the reduction, with the same exception as its cause.
     """
+    _check_callable(function)
+    _check_callable(reducer)
     chosen = options_from(options)
     session = _session.current()
     mapped = session.map(function, items, options=chosen)
@@ -131,7 +147,9 @@ def job(id: str) -> Job:
     Raises
     ------
     UnknownName
-        If there is none, or more than one.
+        If there is none.
+    UsageError
+        If there is more than one.
     """
     return _session.current().job(id)
 

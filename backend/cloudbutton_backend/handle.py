@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +18,6 @@ from cloudbutton_backend.dispatch.actions import BatchLost
 from cloudbutton_backend.dispatch.source import Source
 from cloudbutton_backend.errors import (
     BackendError,
-    CloudError,
     JobCancelled,
     JobFailed,
     ResultNotSendable,
@@ -40,6 +42,7 @@ from cloudbutton_backend.worker.segments import SegmentWriter
 if TYPE_CHECKING:
     from cloudbutton_backend.dispatch.driver import Driver
 
+_LOG: Final = logging.getLogger(__name__)
 _IN_MEMORY: Final = 32 << 20
 """Bytes of small results a job keeps in memory besides the file; the rest is read back."""
 _OUTPUT_ROOM: Final = 8 << 20
@@ -93,7 +96,8 @@ class Job:
         self.source: Source
         self._spec: JobSpec
         self.known_classes = captured.classes
-        self._captured = captured
+        self._captured: Captured | None = captured
+        self._report: CaptureReport
         self._driver = driver
         self._journal = journal
         self._results = results
@@ -114,6 +118,7 @@ class Job:
         self._first_error: tuple[int, str] | None = None
         self._warnings: list[str] = []
         self._broken: BaseException | None = None
+        self._items_error: JobFailed | None = None
         self._started = time.monotonic()
         self._ended: float | None = None
         self._callbacks: list[Callable[[Job], None]] = []
@@ -183,7 +188,11 @@ class Job:
 
     def explain(self) -> CaptureReport:
         """Return what was captured, how large it is and how it travelled."""
-        return self._captured.report
+        captured = self._captured
+        if captured is not None:
+            self._report = captured.report
+            self._captured = None  # it holds the user's large values; the report does not
+        return self._report
 
     # -- waiting for it
 
@@ -243,14 +252,15 @@ class Job:
         return out
 
     def _raise_if_failed(self) -> None:
+        failed = self.errors() if self.options.errors == "raise" and self._failed else {}
+        if self._state is JobState.FAILED and failed:
+            index, error = min(failed.items())
+            self._annotate(error, index)
+            raise error
         if self._broken is not None:
             raise self._broken
         if self._state is JobState.CANCELLED:
             raise JobCancelled(self.id, self._done, self.n_items)
-        if self._state is JobState.FAILED and self.options.errors == "raise":
-            index, error = min(self.errors().items())
-            self._annotate(error, index)
-            raise error
 
     def _annotate(self, error: BaseException, index: int) -> None:
         """Say on the exception which item it was, how many failed alike and what is kept."""
@@ -320,19 +330,30 @@ class Job:
         self._raise_if_failed()
 
     def arrivals(self) -> Iterator[ItemOutcome]:
-        """Yield what each item left behind, failed ones included, in the order in which they end."""
+        """Yield what each item left behind, failed ones included, in the order in which they end.
+
+        Interrupting the wait for the next one (Ctrl-C, ■) cancels the job.
+        """
         seen = 0
         while True:
-            with self._change:
-                while seen == len(self._order) and not self._state.is_final:
-                    self._check_alive()
-                    self._change.wait(_PATIENCE)
-                fresh = self._order[seen:]
-                seen += len(fresh)
+            try:
+                fresh = self._arrived_since(seen)
+            except KeyboardInterrupt:
+                self.cancel()
+                raise
             if not fresh:
                 return
+            seen += len(fresh)
             for run in fresh:
                 yield from run.outcomes()
+
+    def _arrived_since(self, seen: int) -> list[_Run]:
+        """Wait for runs after the first `seen`; return none if no more come."""
+        with self._change:
+            while seen == len(self._order) and not self._state.is_final:
+                self._check_alive()
+                self._change.wait(_PATIENCE)
+            return self._order[seen:]
 
     def partial(self) -> dict[int, Any]:
         """Return the results so far by index, failed items left out."""
@@ -367,7 +388,8 @@ class Job:
                 future.set_result(None)
 
         def announce(_job: Job) -> None:
-            loop.call_soon_threadsafe(wake)
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(wake)
 
         self.add_done_callback(announce)
         try:
@@ -383,7 +405,7 @@ class Job:
             if not self._state.is_final:
                 self._callbacks.append(callback)
                 return
-        callback(self)
+        self._tell(callback)
 
     # -- acting on it
 
@@ -397,26 +419,33 @@ class Job:
         Raises
         ------
         UsageError
-            While it is running, or if all of it is done.
+            While it is running, or if nothing of it can be run again.
         """
         with self._change:
             if not self._state.is_final:
                 raise UsageError(f"Job {self.id} is still running; wait for it or cancel it first.")
             if (self._state, "retry") not in LIFE_CYCLE:
                 raise UsageError(f"All {self._done} items of job {self.id} are done.")
-            if self._broken is not None and not isinstance(self._broken, CloudError):
-                raise UsageError(
-                    f"Job {self.id} ended because its items could not be produced"
-                    f" ({type(self._broken).__name__}: {self._broken}); start it anew."
-                )
+            if self.record.kind == "executor":
+                raise UsageError(f"Job {self.id} is an executor's: submit its calls anew.")
+            self._broken = self._never_produced()
             self._keep_done_only()
             self._state = JobState.RUNNING
-            self._broken, self._first_error, self._failed = None, None, 0
+            self._first_error, self._failed = None, 0
             self._started, self._ended = time.monotonic(), None
         self._journal.clear_errors(self.id)
         self._journal.update_job(self.id, state=JobState.RUNNING.value, failed=0)
         self._driver.retry(self._spec, self)
         return self
+
+    def _never_produced(self) -> BaseException | None:
+        """Return what is to be said at the end if the items' iterator did not come to its end."""
+        if self._items_error is not None or self.source.n_items is not None:
+            return self._items_error
+        return JobFailed(
+            f"The iterator that gave the items of job {self.id} was stopped when the job ended: what"
+            " it had given by then is in `job.partial()`, the rest was never asked for."
+        )
 
     def _keep_done_only(self) -> None:
         """Forget failed items, so that their new results take their place."""
@@ -604,16 +633,17 @@ class Job:
         self._journal.update_progress(self.progress)
 
     def on_broken(self, error: BaseException) -> None:
-        """The job cannot go on."""
-        if isinstance(error, CloudError):
+        """The job cannot go on, or its items ended in an error."""
+        if isinstance(error, BackendError):
             self._broken = error
         else:
             failure = JobFailed(
-                f"The items of job {self.id} could not be produced: {type(error).__name__}: {error}."
-                f" The {self._done} finished ones are kept: `job.partial()`."
+                f"The items of job {self.id} could not all be produced: "
+                f"{type(error).__name__}: {error}\n"
+                "Those that came before are kept: `job.partial()`."
             )
             failure.__cause__ = error
-            self._broken = failure
+            self._broken = self._items_error = failure
 
     def on_finish(self, step: str) -> None:
         """It has ended."""
@@ -625,6 +655,9 @@ class Job:
             state = JobState.FAILED
         elif self._state is JobState.RUNNING and step == "stopped":
             state = JobState.CANCELLED
+        if state is JobState.DONE:  # it will not be run again: let go of what that would need
+            self.source.forget()
+            self._spec = replace(self._spec, payload=b"", blobs=())
         with self._change:
             self._state = state
             self._running = 0
@@ -634,7 +667,14 @@ class Job:
         self._journal.update_progress(self.progress)
         self._journal.update_job(self.id, state=state.value, n_items=self.n_items)
         for callback in callbacks:
+            self._tell(callback)
+
+    def _tell(self, callback: Callable[[Job], None]) -> None:
+        """Call a callback; what it raises is logged, as by futures, and stops nobody."""
+        try:
             callback(self)
+        except Exception:
+            _LOG.exception("a callback of job %s raised", self.id)
 
 
 def _raise_unreadable(values: list[Any]) -> None:

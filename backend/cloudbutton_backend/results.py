@@ -18,6 +18,11 @@ from cloudbutton_backend.worker.frames import split
 _MAP_FROM: Final = 1 << 20
 """Payloads from this size are mapped, smaller ones read."""
 
+_READ_ONLY: Final = (
+    "Large arrays that a function uses are shared by all workers, read-only. "
+    "To change one in a task, copy it there first: `x = x.copy()`."
+)
+
 
 @dataclass(slots=True)
 class Entry:
@@ -128,8 +133,19 @@ def rebuild_error(packed: dict[str, Any], index: int) -> BaseException:
             else:
                 outer.__context__ = inner
         error = chain[0]
+    _advise(error)
     tag(error, index, packed.get("item", ""))
     return error
+
+
+def _advise(error: BaseException) -> None:
+    """Say what to do where a task wrote to an array that the workers share."""
+    if not isinstance(error, ValueError) or "read-only" not in str(error):
+        return
+    if hasattr(error, "add_note"):
+        error.add_note(_READ_ONLY)
+    elif error.args and isinstance(error.args[0], str):  # Python 3.10 has no notes
+        error.args = (f"{error.args[0]}\n{_READ_ONLY}", *error.args[1:])
 
 
 def tag(error: BaseException, index: int, item: str) -> None:

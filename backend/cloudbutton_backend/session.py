@@ -11,9 +11,10 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
@@ -21,12 +22,13 @@ from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.capture import capture
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
-from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource
+from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource, fixed
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.home import results_dir
 from cloudbutton_backend.jobs import JobOptions, JobRecord, new_job_id
 from cloudbutton_backend.journal import Command, Journal, gc
+from cloudbutton_backend.worker.context import current as _here
 
 _REMEMBER: Final = 100
 """Ended jobs that can still be found by id in this process."""
@@ -106,6 +108,9 @@ class Session:
     def driver(self, name: str) -> Driver:
         """Return the driver of a backend, which is started when it is first used."""
         chosen = self._settings.get(name, {})
+        if name == "local" and _in_task():
+            # A task that maps in its turn: all CPUs have a worker already, so one more is enough.
+            chosen = {**chosen, "workers": 1}
         key = (name, tuple(sorted(chosen.items())))
         with self._lock:
             driver = self._drivers.get(key)
@@ -166,17 +171,20 @@ class Session:
         UsageError
             If an option makes no sense.
         """
+        known = fixed(items)
+        iterator = iter(items if known is None else known)
+        n_items = _length(items if known is None else known)
         job, driver, spec, plan = self._prepare(
-            function, items, options or JobOptions(), kind, name, source, notebook, cell_id
+            function, n_items, options or JobOptions(), kind, name, source, notebook, cell_id
         )
-        if isinstance(items, (list, tuple, range)) or _is_sequence(items):
-            job.source = SequenceSource(cast("Sequence[Any]", items))
-            plan = self._plan(job, job.source.n_items)
+        if known is not None:
+            job.source = SequenceSource(known)
+            plan = self._plan(job, len(known))
         else:
             stream = StreamSource(
-                iter(items),
+                iterator,
                 lambda ready, ended: driver.supply(job.id, ready, ended),
-                lambda error: driver.break_job(job.id, error),
+                lambda error: driver.break_items(job.id, error),
             )
             job.source = stream
             stream.start()
@@ -201,7 +209,7 @@ class Session:
     def _prepare(
         self,
         function: Callable[[Any], Any],
-        items: Any,
+        n_items: int | None,
         options: JobOptions,
         kind: Kind,
         name: str | None,
@@ -212,6 +220,8 @@ class Session:
         if self._closed:
             raise UsageError("This session was closed; start a new one.")
         _check(options)
+        if _in_task() and options.workers is not None:
+            options = replace(options, workers=1)
         driver = self.driver(options.backend)
         driver.start()  # its workers come up while the function is captured
         if options.memory is not None and not driver.backend.limits.can_limit_memory:
@@ -227,7 +237,7 @@ class Session:
             or str(getattr(function, "__name__", type(function).__name__)),
             kind=kind,
             backend=options.backend,
-            n_items=len(items) if hasattr(items, "__len__") else None,
+            n_items=n_items,
             created=time.time(),
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -275,11 +285,7 @@ class Session:
             self._forget_old()
         self.journal.add_job(job.record)
         driver.open(spec, plan, job)
-        if job.name:
-            self._record_capture(job)
-
-    def _record_capture(self, job: Job) -> None:
-        """Put the capture report into the journal, once the job is on its way."""
+        # Once the job is on its way, put together the report of what was captured.
         self.journal.update_job(job.id, capture=job.explain().to_dict())
 
     def _forget_old(self) -> None:
@@ -299,15 +305,19 @@ class Session:
         Raises
         ------
         UnknownName
-            If no job, or more than one, has an id that starts like this.
+            If no job has an id that starts like this.
+        UsageError
+            If more than one has.
         """
         with self._lock:
-            found = [job for job_id, job in self._jobs.items() if job_id.startswith(id_or_prefix)]
             if id_or_prefix in self._jobs:
                 return self._jobs[id_or_prefix]
-            if len(found) != 1 or not id_or_prefix:
+            found = [job_id for job_id in self._jobs if job_id.startswith(id_or_prefix)]
+            if len(found) > 1 and id_or_prefix:
+                raise UsageError(f"`{id_or_prefix}` could be job {', '.join(reversed(found))}.")
+            if not found or not id_or_prefix:
                 raise UnknownName("job", id_or_prefix, tuple(reversed(self._jobs)))
-            return found[0]
+            return self._jobs[found[0]]
 
     def _obey(self, command: Command) -> None:
         """Carry out a command that came through the journal."""
@@ -343,10 +353,17 @@ class Session:
             self._journal.close()
 
 
-def _is_sequence(items: Any) -> bool:
-    """Whether slices of `items` are the same items as iterating over it gives."""
-    module = type(items).__module__.partition(".")[0]
-    return module == "numpy" and hasattr(items, "__len__") and getattr(items, "ndim", 0) > 0
+def _length(items: Any) -> int | None:
+    """Return how many items there are, None where that is not known or not said."""
+    try:
+        return len(items)
+    except (TypeError, NotImplementedError, OverflowError):
+        return None
+
+
+def _in_task() -> bool:
+    """Whether this process is a worker, which has run a task at least."""
+    return bool(_here.job_id)
 
 
 def _check(options: JobOptions) -> None:
@@ -359,6 +376,8 @@ def _check(options: JobOptions) -> None:
         raise UsageError(f"`retries` must be 0 or more, not {options.retries}.")
     if options.errors not in ("raise", "keep"):
         raise UnknownName("error mode", str(options.errors), ("raise", "keep"))
+    if options.seed is not None and options.seed < 0:
+        raise UsageError(f"`seed` must be 0 or more, not {options.seed}.")
     if options.memory is not None and options.memory < 1:
         raise UsageError(f"`memory` must be at least 1 MiB, not {options.memory}.")
 

@@ -150,14 +150,13 @@ class Driver:
         """Drop what is kept of an ended job for retrying it."""
         self.call(lambda: self._machine.forget(job_id))
 
-    def break_job(self, job_id: str, error: BaseException) -> None:
-        """A job cannot go on."""
+    def break_items(self, job_id: str, error: BaseException) -> None:
+        """A job's items end in an error; those before it are still run, as by a plain loop."""
 
         def act() -> None:
             listener = self._jobs.get(job_id)
             if listener is not None:
                 listener.on_broken(error)
-                self._machine.cancel(job_id, self._clock())
 
         self.call(act)
 
@@ -229,8 +228,7 @@ class Driver:
             results = action.results
             listener = self._jobs[action.job_id]
             listener.on_accept(results, action.skip)
-            if not action.skip:
-                listener.source.release(results.first, results.count)
+            self._release(listener.source, results, action.skip)
         elif isinstance(action, Revoke):
             self.backend.revoke(action.worker, action.keep)
         elif isinstance(action, Interrupt):
@@ -250,6 +248,15 @@ class Driver:
             listener = self._jobs.pop(action.job_id)
             listener.source.close()
             listener.on_finish(action.step)
+
+    def _release(self, source: Source, results: Results, skip: frozenset[int]) -> None:
+        """Let go of the items that have results; failed ones may be asked for again."""
+        first = results.first
+        errors = results.meta.get("errors") or ()
+        for index in sorted({*skip, *(results.first + offset for offset in errors)}):
+            source.release(first, index - first)
+            first = index + 1
+        source.release(first, results.first + results.count - first)
 
     def _submit(self, action: Submit, feedback: list[Event]) -> None:
         listener = self._jobs[action.job_id]
@@ -299,8 +306,9 @@ class Driver:
         workers = self._machine.workers_of(job_id)
         listener.on_running(running, workers, job.retried, job.sizer.mean)
         if not job.ended:
-            ahead = job.sizer.size(None, 1) * max(1, self._machine.n_workers) * _LOOKAHEAD
-            listener.source.want(job.fresh + ahead)
+            workers = max(1, self._machine.n_workers)
+            ahead = job.sizer.size(None, 1) * workers * _LOOKAHEAD
+            listener.source.want(job.fresh + workers, job.fresh + ahead)
 
     def _give_up(self, cause: str) -> None:
         for job_id, listener in list(self._jobs.items()):

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Sequence, ValuesView
+from typing import Any, Final, Protocol
 
 from cloudbutton_backend.worker.failures import short_repr
+
+AHEAD_BYTES: Final = 32 << 20
+"""Items of a stream that are pulled ahead of their need take about so much memory at most."""
+_SIZED: Final = (
+    dict,
+    set,
+    frozenset,
+    deque,
+    str,
+    bytes,
+    bytearray,
+    KeysView,
+    ValuesView,
+    ItemsView,
+)
+"""Besides sequences, what is surely finite and quickly copied."""
 
 
 class Source(Protocol):
@@ -22,8 +40,8 @@ class Source(Protocol):
     def describe(self, index: int) -> str:
         """Return a short text that tells the user which item this is."""
 
-    def want(self, upto: int) -> None:
-        """The items below `upto` will be needed soon."""
+    def want(self, least: int, upto: int) -> None:
+        """The items below `least` are needed now, those below `upto` soon."""
 
     def release(self, first: int, count: int) -> None:
         """These items have ended; they will be asked for again only if the job is retried."""
@@ -31,17 +49,37 @@ class Source(Protocol):
     def close(self) -> None:
         """No more items are needed."""
 
+    def forget(self) -> None:
+        """Every item has a result: none will ever be asked for again."""
+
+
+def fixed(items: Any) -> Sequence[Any] | None:
+    """Return `items` as they are now, as something that can be sliced; None if they must be pulled.
+
+    A copy where they could change while the job runs: a dictionary that grows, an array whose
+    rows are overwritten. What the elements themselves hold is not copied.
+    """
+    if type(items) in (tuple, range):
+        known: Sequence[Any] = items
+        return known
+    if isinstance(items, (list, tuple, range, *_SIZED)):
+        return list(items)
+    if type(items).__module__.partition(".")[0] == "numpy" and getattr(items, "ndim", 0) > 0:
+        rows: Sequence[Any] = items.copy()
+        return rows
+    return None
+
 
 class SequenceSource:
     """All items are at hand."""
 
     def __init__(self, items: Sequence[Any]) -> None:
-        # A copy, as the list may change while the job runs; ranges and arrays are left as they are.
-        self._items: Any = list(items) if isinstance(items, list) else items
+        self._items: Any = items
+        self._count = len(items)
 
     @property
     def n_items(self) -> int:
-        return len(self._items)
+        return self._count
 
     def items(self, first: int, count: int) -> Sequence[Any]:
         part: Sequence[Any] = self._items[first : first + count]
@@ -50,14 +88,17 @@ class SequenceSource:
     def describe(self, index: int) -> str:
         return f"item {index} ({short_repr(self._items[index])})"
 
-    def want(self, upto: int) -> None:
+    def want(self, least: int, upto: int) -> None:
         """Everything is at hand."""
 
     def release(self, first: int, count: int) -> None:
-        """Nothing to free: the sequence is the user's."""
+        """Nothing to free before all of it is."""
 
     def close(self) -> None:
         """Nothing to stop."""
+
+    def forget(self) -> None:
+        self._items = ()
 
 
 class StreamSource:
@@ -66,11 +107,11 @@ class StreamSource:
     Parameters
     ----------
     iterator
-        The user's; if it raises, the job fails with that exception and keeps what had ended.
+        The user's.
     supply
         Called with (number of items at hand, whether there are no more).
     fail
-        Called with the iterator's exception.
+        Called with what the iterator raised; what it gave before is supplied all the same.
     """
 
     def __init__(
@@ -79,12 +120,15 @@ class StreamSource:
         supply: Callable[[int, bool], None],
         fail: Callable[[BaseException], None],
     ) -> None:
-        self._iterator = iterator
+        self._iterator: Iterator[Any] | None = iterator
         self._supply = supply
         self._fail = fail
-        self._kept: dict[int, Any] = {}
+        self._kept: dict[int, tuple[Any, int]] = {}
+        """Item and its rough size, by index"""
+        self._bytes = 0
         self._count = 0
-        self._wanted = 0
+        self._announced = 0
+        self._least = self._upto = 0
         self._ended = False
         self._closed = False
         self._change = threading.Condition()
@@ -97,65 +141,94 @@ class StreamSource:
         return self._count if self._ended else None
 
     def _pull(self) -> None:
+        iterator, self._iterator = self._iterator, None
+        assert iterator is not None
         try:
-            while True:
-                with self._change:
-                    # A daemon thread; `close` and `want` wake it, the interpreter's end stops it.
-                    while self._count >= self._wanted and not self._closed:
-                        self._change.wait(1.0)
-                    if self._closed:
-                        break
-                fresh: list[Any] = []
-                while len(fresh) < self._wanted - self._count:
-                    try:
-                        fresh.append(next(self._iterator))
-                    except StopIteration:
-                        self._ended = True
-                        break
-                    if self._is_closed():
-                        break
-                with self._change:
-                    for item in fresh:
-                        self._kept[self._count] = item
-                        self._count += 1
-                self._supply(self._count, self._ended)
-                if self._ended:
-                    return
+            while self._await_need():
+                self._keep(next(iterator))
+        except StopIteration:
+            self._ended = True
         except BaseException as error:
+            self._ended = True
             self._fail(error)
-        finally:
-            close = getattr(self._iterator, "close", None)
-            if self._closed and close is not None:
-                close()
+        if self._ended:
+            self._supply(self._count, True)
+            return
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
 
-    def _is_closed(self) -> bool:
-        return self._closed
+    def _await_need(self) -> bool:
+        """Wait until another item is needed; return False if none ever will be."""
+        with self._change:
+            while not self._closed and self._has_enough():
+                self._announce()
+                self._change.wait(1.0)  # a daemon thread: the interpreter's end stops it
+            return not self._closed
+
+    def _has_enough(self) -> bool:
+        if self._count < self._least:
+            return False
+        return self._count >= self._upto or self._bytes >= AHEAD_BYTES
+
+    def _keep(self, item: Any) -> None:
+        size = _rough_size(item)
+        with self._change:
+            self._kept[self._count] = item, size
+            self._bytes += size
+            self._count += 1
+            if self._announced < self._least:  # somebody waits for it; else they go in one piece
+                self._announce()
+
+    def _announce(self) -> None:
+        if self._announced < self._count:
+            self._announced = self._count
+            self._supply(self._count, False)
 
     def items(self, first: int, count: int) -> Sequence[Any]:
         with self._change:
-            return [self._kept[index] for index in range(first, first + count)]
+            return [self._kept[index][0] for index in range(first, first + count)]
 
     def describe(self, index: int) -> str:
         with self._change:
             if index in self._kept:
-                return f"item {index} ({short_repr(self._kept[index])})"
+                return f"item {index} ({short_repr(self._kept[index][0])})"
         return f"item {index}"
 
-    def want(self, upto: int) -> None:
+    def want(self, least: int, upto: int) -> None:
         with self._change:
-            if upto > self._wanted:
-                self._wanted = upto
-                self._change.notify()
+            self._least, self._upto = max(least, self._least), max(upto, self._upto)
+            if self._announced < self._least:
+                self._announce()
+            self._change.notify()
 
     def release(self, first: int, count: int) -> None:
         with self._change:
             for index in range(first, first + count):
-                self._kept.pop(index, None)
+                self._bytes -= self._kept.pop(index, (None, 0))[1]
+            self._change.notify()
 
     def close(self) -> None:
         with self._change:
             self._closed = True
             self._change.notify()
+
+    def forget(self) -> None:
+        """Nothing is kept of items that have results."""
+
+
+def _rough_size(item: Any) -> int:
+    """Return about how many bytes an item holds, looking one level deep."""
+    if isinstance(item, (tuple, list)) and len(item) <= 16:
+        return sum(map(_own_size, item))
+    if isinstance(item, dict) and len(item) <= 16:
+        return sum(map(_own_size, item.values()))
+    return _own_size(item)
+
+
+def _own_size(item: Any) -> int:
+    nbytes = getattr(item, "nbytes", None)
+    return nbytes if isinstance(nbytes, int) else sys.getsizeof(item, 64)
 
 
 class PushSource:
@@ -188,12 +261,13 @@ class PushSource:
         self._ended = True
 
     def items(self, first: int, count: int) -> Sequence[Any]:
-        return [self._taken(index, self._kept[index]) for index in range(first, first + count)]
+        # Of a call that was answered or given up nothing is left; something is sent in its place.
+        return [self._taken(index, self._kept.get(index)) for index in range(first, first + count)]
 
     def describe(self, index: int) -> str:
         return f"call {index} ({short_repr(self._kept.get(index))})"
 
-    def want(self, upto: int) -> None:
+    def want(self, least: int, upto: int) -> None:
         """Items come when they come."""
 
     def release(self, first: int, count: int) -> None:
@@ -203,3 +277,6 @@ class PushSource:
 
     def close(self) -> None:
         """Nothing to stop."""
+
+    def forget(self) -> None:
+        """Nothing is kept of items that have results."""
