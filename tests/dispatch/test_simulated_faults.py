@@ -303,3 +303,40 @@ def test_the_lowest_failing_item_is_the_one_that_surfaces(
     work = Work(seconds=log_normal(60, 0.003, 1.5, seed))
     job = simulate([work], workers=workers, faults=faults, limits=limits, seed=seed).jobs["job"]
     assert min(job.failed) == min(raising | crashing)
+
+
+@_anything
+@given(
+    crashing=st.sets(st.integers(0, 59), max_size=4),
+    known=_known,
+    cancel=st.floats(0.0, 0.5),
+    chunk=st.none() | st.just(60),
+    seconds=st.sampled_from([0.0, 1e-4, 0.003, 0.05]),
+    limits=_limits,
+)
+def test_a_retry_completes_what_was_cancelled(
+    crashing: set[int],
+    known: Any,
+    cancel: float,
+    chunk: int | None,
+    seconds: float,
+    limits: Limits,
+) -> None:
+    faults = [Crash(item, 1, known) for item in sorted(crashing)]
+    work = Work(seconds=uniform(60, seconds), cancel=cancel, retry=0.1, chunk=chunk)
+    job = simulate([work], workers=3, faults=faults, limits=limits).jobs["job"]
+    assert job.ends in (("finish",), ("stopped", "finish"))
+
+
+@_anything
+@given(
+    raising=st.sets(st.integers(0, 59), min_size=1),
+    seconds=st.sampled_from([0.0, 1e-4, 0.003, 0.05]),
+    limits=_limits,
+)
+def test_a_retry_completes_what_failed(raising: set[int], seconds: float, limits: Limits) -> None:
+    faults = [Raises(item, times=1) for item in sorted(raising)]
+    work = Work(seconds=uniform(60, seconds), retry=0.0, stop_on_error=False)
+    job = simulate([work], workers=3, faults=faults, limits=limits).jobs["job"]
+    assert job.ends == ("fail", "finish")
+    assert job.failed == {}
