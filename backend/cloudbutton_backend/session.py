@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import os
 import secrets
 import socket
@@ -59,6 +60,8 @@ class Session:
         self._journal: Journal | None = None
         self._results: Path | None = None
         self._warmed: set[str] = set()
+        self._raw_environment: dict[Any, Any] | None = None
+        self._environment_now: dict[str, str] = {}
         self._closed = False
 
     def __repr__(self) -> str:
@@ -226,7 +229,7 @@ class Session:
         driver.start()  # its workers come up while the function is captured
         if options.memory is not None and not driver.backend.limits.can_limit_memory:
             raise UsageError(f"The {options.backend} backend cannot limit memory on this system.")
-        captured = capture(function, threshold=settings.resolve().threshold_bytes)
+        captured = capture(function, threshold=options.threshold_bytes)
         journal = self.journal
         assert self._results is not None
         seed = options.seed if options.seed is not None else secrets.randbits(63)
@@ -260,13 +263,21 @@ class Session:
             memory=options.memory,
             results=str(prefix),
             cwd=_cwd(),
-            environment=dict(os.environ),
+            environment=self._environment(),
             path=tuple(sys.path),
             displays=b"IPython" in captured.payload,
             extra={"stop_on_error": options.errors == "raise" and options.retries == 0},
         )
         job._spec = spec
         return job, driver, spec, self._plan(job, None)
+
+    def _environment(self) -> dict[str, str]:
+        """Return this process's environment; the same object as long as it has not changed."""
+        raw = getattr(os.environ, "_data", None)  # comparing it needs no decoding
+        if raw is None or raw != self._raw_environment:
+            self._raw_environment = dict(raw or {})
+            self._environment_now = dict(os.environ)
+        return self._environment_now
 
     def _plan(self, job: Job, n_items: int | None) -> Plan:
         options = job.options
@@ -289,10 +300,12 @@ class Session:
         self.journal.update_job(job.id, capture=job.explain().to_dict())
 
     def _forget_old(self) -> None:
-        ended = [job for job in self._jobs.values() if job.state.is_final]
-        for job in ended[: max(0, len(ended) - _REMEMBER)]:
-            del self._jobs[job.id]
-            job._driver.forget(job.id)
+        """Let go of the oldest jobs that have ended, when there are more than can be remembered."""
+        surplus = len(self._jobs) - _REMEMBER
+        for job in list(itertools.islice(self._jobs.values(), max(0, surplus))):
+            if job.state.is_final:
+                del self._jobs[job.id]
+                job._driver.forget(job.id)
 
     def jobs(self) -> list[Job]:
         """Return the jobs of this process, newest first."""

@@ -68,6 +68,8 @@ class JobOptions:
     """What to do when a task changed a captured value: nothing, say so, or stop."""
     seed: int | None = None
     """Root of `rng()` inside the tasks; None draws one and records it."""
+    threshold_bytes: int = 64 * 1024
+    """A captured value of more bytes is sent once and shared."""
     name: str | None = None
     quiet: bool = False
 

@@ -100,8 +100,8 @@ def _read_file(path: Path, changed: int, size: int) -> Sequence[Found]:
 
 def from_environment(environ: Mapping[str, str]) -> Iterator[Found]:
     """Yield the settings of the variables that begin with ``CLOUDBUTTON_``."""
-    for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable in NOT_SETTINGS:
+    for variable in sorted(name for name in environ if name.startswith(PREFIX)):
+        if variable in NOT_SETTINGS:
             continue
         if variable.startswith(INTERNAL_PREFIX) or not environ[variable]:
             continue  # an empty variable is how a shell says "not set"

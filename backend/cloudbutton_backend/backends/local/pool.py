@@ -51,6 +51,8 @@ from cloudbutton_backend.worker.frames import layout
 
 INLINE: Final = 64 * 1024
 """Items larger than this travel through shared memory."""
+FORGET_AFTER: Final = 0.2
+"""Seconds after a job when idle workers forget it; telling them at once would delay the next one."""
 GRACE: Final = 0.3
 """Seconds between a gentle interrupt and the end by force."""
 SETTLE: Final = 0.001
@@ -96,10 +98,14 @@ class LocalBackend:
         self._blob_lock = threading.Lock()
         self._blob_bytes = 0
         self._imported: list[str] = []
+        self._base_environment: dict[str, str] | None = None
+        self._environment_size = 0
+        self._worker_environment: dict[str, str] = {}
         self._events: list[Event] = []
         self._settling: list[tuple[float, WorkerProcess, int, str | None]] = []
         self._failed_starts = 0
         self._next_check = 0.0
+        self._forget_at: float | None = None
         self._closed = False
         self._pid = os.getpid()
 
@@ -125,7 +131,11 @@ class LocalBackend:
         self.start()
 
     def _environment(self, base: dict[str, str]) -> dict[str, str]:
-        return {**base, **thread_limits(base, self._size)}
+        """Return what workers get for a kernel's environment; the same object for the same one."""
+        if base is not self._base_environment or self._size != self._environment_size:
+            self._base_environment, self._environment_size = base, self._size
+            self._worker_environment = {**base, **thread_limits(base, self._size)}
+        return self._worker_environment
 
     def _start_worker(self) -> None:
         self._count += 1
@@ -216,8 +226,15 @@ class LocalBackend:
         for worker in self._workers.values():
             if job_id in worker.jobs:
                 worker.jobs.discard(job_id)
-                worker.post(m.FORGET, ((job_id,), (), ()))
+                worker.ended.append(job_id)
+        self._forget_at = self._clock() + FORGET_AFTER
         self._trim_blobs()
+
+    def _forget_jobs(self, worker: WorkerProcess) -> None:
+        """Have a worker forget ended jobs: with its next job, or when nothing else is to do."""
+        if worker.ended:
+            worker.queue(m.FORGET, (tuple(worker.ended), (), ()))
+            worker.ended.clear()
 
     def warm(self, modules: Sequence[str]) -> None:
         fresh = [name for name in modules if name not in self._imported]
@@ -228,13 +245,16 @@ class LocalBackend:
 
     def _introduce(self, worker: WorkerProcess, spec: JobSpec) -> None:
         """Tell a worker of a job, before its first batch of it."""
+        self._forget_jobs(worker)
         for blob in spec.blobs:
             if blob.digest not in worker.blobs:
+                self.put(blob)  # it may have been dropped for want of room since it was captured
                 region = self._blobs[blob.digest]
-                worker.post(m.BLOB, (blob.digest, region.nbytes, region.tag), (), region.fds)
+                worker.queue(m.BLOB, (blob.digest, region.nbytes, region.tag), (), region.fds)
                 worker.blobs.add(blob.digest)
         environment = self._environment(spec.environment)
-        new_environment = environment if environment != worker.environment else None
+        same = environment is worker.environment or environment == worker.environment
+        new_environment = None if same else environment
         new_path = spec.path if spec.path != worker.path else None
         worker.environment, worker.path = environment, spec.path
         meta = (
@@ -249,7 +269,7 @@ class LocalBackend:
             spec.displays,
             bool(spec.extra.get("stop_on_error")),
         )
-        worker.post(m.JOB, meta, (spec.payload,))
+        worker.queue(m.JOB, meta, (spec.payload,))
         worker.jobs.add(spec.id)
 
     def submit(self, call: Call) -> None:
@@ -264,7 +284,7 @@ class LocalBackend:
             slot, region = self._arena.take(length)
             region.write(0, pieces)
             if slot not in worker.segments:
-                worker.post(m.SEGMENT, (slot, region.nbytes, region.tag), (), region.fds)
+                worker.queue(m.SEGMENT, (slot, region.nbytes, region.tag), (), region.fds)
                 worker.segments.add(slot)
             place, pieces = (slot, 0, length), []
         held = Held(call.batch, call.job_id, worker.next_ordinal, call.first, call.count, slot)
@@ -351,6 +371,11 @@ class LocalBackend:
             self._settling = [entry for entry in self._settling if entry[0] > now]
             for _, worker, low, job_id in due:
                 self._settle(worker, low, job_id)
+        if self._forget_at is not None and self._forget_at <= now:
+            self._forget_at = None
+            for process in self._workers.values():
+                self._forget_jobs(process)
+                process.flush()
         self._look_after(now)
         events, self._events = self._events, []
         return events
@@ -359,6 +384,8 @@ class LocalBackend:
         """Return how long to wait: until something of our own is due, or as asked."""
         waits = [] if timeout is None else [timeout]
         now = self._clock()
+        if self._forget_at is not None:
+            waits.append(self._forget_at - now)
         waits += [entry[0] - now for entry in self._settling]
         for worker in self._workers.values():
             if worker.force_at is not None:

@@ -19,6 +19,7 @@ from cloudbutton_backend.backends.local.shared import Region
 from cloudbutton_backend.worker import status
 from cloudbutton_backend.worker.frames import Buffer, Decoder, encode, receive, send_some
 
+_ONE_SENDING = 8192
 _BOOT = (
     "import sys; sys.path[:] = {path!r}; from cloudbutton_backend.worker.main import main; "
     "main(sys.argv[1])"
@@ -111,6 +112,8 @@ class WorkerProcess:
         self.held: dict[int, Held] = {}
         self.next_ordinal = 0
         self.jobs: set[str] = set()
+        self.ended: list[str] = []
+        """Jobs that it was not yet told to forget."""
         self.blobs: set[str] = set()
         self.segments: set[int] = set()
         self.path: tuple[str, ...] | None = None
@@ -129,13 +132,20 @@ class WorkerProcess:
         self, kind: int, meta: Any, body: Sequence[Buffer] = (), fds: Sequence[int] = ()
     ) -> None:
         """Queue a message and send what the socket takes now."""
-        idle = not self._outbox
-        pieces = encode(kind, meta, body, len(fds))
-        for number, piece in enumerate(pieces):
-            if len(piece):
-                self._outbox.append((memoryview(piece), fds if number == 0 else ()))
-        if idle:
-            self.flush()
+        self.queue(kind, meta, body, fds)
+        self.flush()
+
+    def queue(
+        self, kind: int, meta: Any, body: Sequence[Buffer] = (), fds: Sequence[int] = ()
+    ) -> None:
+        """Queue a message, to be sent with the next one: each sending may wake the worker."""
+        outbox = self._outbox
+        for number, piece in enumerate(encode(kind, meta, body, len(fds))):
+            view = memoryview(piece)
+            if number == 0 and not fds and outbox and _fits(outbox[-1], view):
+                outbox[-1] = (memoryview(bytes(outbox[-1][0]) + piece), outbox[-1][1])
+            elif view:
+                outbox.append((view, fds if number == 0 else ()))
 
     def flush(self) -> None:
         """Send what the socket takes now; what a dead worker cannot take is dropped with it."""
@@ -258,6 +268,11 @@ class WorkerProcess:
         self.words.release()
         self.page.close()
         self.tail.close()
+
+
+def _fits(last: tuple[memoryview, Sequence[int]], view: memoryview) -> bool:
+    """Whether two pieces are small enough to go in one sending."""
+    return len(last[0]) + len(view) <= _ONE_SENDING
 
 
 def explain_death(returncode: int, peak: int, words: str) -> str:
