@@ -47,6 +47,8 @@ _IN_MEMORY: Final = 32 << 20
 """Bytes of small results a job keeps in memory besides the file; the rest is read back."""
 _OUTPUT_ROOM: Final = 8 << 20
 """Characters of printed output a job keeps in memory."""
+_TELL_EVERY: Final = 0.05
+"""Seconds between snapshots for the journal."""
 _PATIENCE: Final = 1.0
 """Seconds between looks at whether the driver is still alive, while waiting for it."""
 
@@ -119,7 +121,7 @@ class Job:
         self._warnings: list[str] = []
         self._broken: BaseException | None = None
         self._items_error: JobFailed | None = None
-        self._started = time.monotonic()
+        self._started = self._told = time.monotonic()
         self._ended: float | None = None
         self._callbacks: list[Callable[[Job], None]] = []
 
@@ -630,7 +632,10 @@ class Job:
         """The driver has sent or received something."""
         self._running, self._retried, self._mean = items, retried, mean
         self._workers = max(workers, self._workers)
-        self._journal.update_progress(self.progress)
+        now = time.monotonic()
+        if now - self._told >= _TELL_EVERY:
+            self._told = now
+            self._journal.update_progress(self.progress)
 
     def on_broken(self, error: BaseException) -> None:
         """The job cannot go on, or its items ended in an error."""

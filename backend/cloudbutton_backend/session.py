@@ -297,7 +297,7 @@ class Session:
         self.journal.add_job(job.record)
         driver.open(spec, plan, job)
         # Once the job is on its way, put together the report of what was captured.
-        self.journal.update_job(job.id, capture=job.explain().to_dict())
+        self.journal.update_job(job.id, capture=lambda: job.explain().to_dict())
 
     def _forget_old(self) -> None:
         """Let go of the oldest jobs that have ended, when there are more than can be remembered."""

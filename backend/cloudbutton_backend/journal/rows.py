@@ -118,6 +118,8 @@ def command_row(row: Row) -> Command:
 
 
 def _plain(value: Any) -> Any:
+    if callable(value):
+        value = value()  # put off until now, as it takes time and this is the journal's thread
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, str):

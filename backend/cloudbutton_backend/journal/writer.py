@@ -91,6 +91,7 @@ class Journal:
     def update_job(self, job_id: str, **columns: Any) -> None:
         """Record new values for columns of the table `jobs`.
 
+        A value may be a function without arguments, called when the row is written.
         A final `state` sets `ended` and a state that is not clears it, unless it is given.
         """
         if not columns.keys() <= MUTABLE:

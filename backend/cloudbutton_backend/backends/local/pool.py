@@ -360,6 +360,8 @@ class LocalBackend:
                 worker: WorkerProcess | None = key.data
                 if worker is None:
                     self._silence()
+                elif key.fileobj == worker.pidfd:
+                    worker.hung_up = True
                 elif key.fileobj is worker.socket:
                     if mask & selectors.EVENT_WRITE:
                         worker.flush()
@@ -462,7 +464,7 @@ class LocalBackend:
                 worker.kill("died" if not worker.up else "killed")
             if checking and worker.held:
                 self._check_item(worker)
-            if worker.reap():
+            if (worker.hung_up or worker.pidfd < 0) and worker.reap():
                 self._bury(worker)
                 continue
             mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.wants_to_write else 0)
