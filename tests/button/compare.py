@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cloudbutton_magic.button import Button, Report, run_plainly
+from cloudbutton_magic.button import Button, Overhead, Report, run_plainly
 from cloudbutton_magic.button.engine import Mapper
 from cloudbutton_magic.button.loop import LoopReport
 
@@ -40,8 +40,14 @@ class Run:
     report: Report | None = None
 
 
-def run_twice(setup: str, cell: str, mapper: Mapper, *, force: bool = True) -> tuple[Run, Run]:
-    """Return the plain run and the run with loops sent away, each in its own namespace."""
+def run_twice(
+    setup: str, cell: str, mapper: Mapper, *, some_here: bool = False
+) -> tuple[Run, Run]:
+    """Return the plain run and the run with loops sent away, each in its own namespace.
+
+    With `some_here` the first iteration of each loop runs here, and the rest is sent.
+    """
+    free = Overhead(start=-1000.0, item=0.0)
     number = next(_numbers)
     import ast
 
@@ -59,9 +65,9 @@ def run_twice(setup: str, cell: str, mapper: Mapper, *, force: bool = True) -> t
                 if way == "plain":
                     run_plainly(ast.parse(cell), filename, namespace)
                 else:
-                    button = Button(mapper, workers=2)
+                    button = Button(mapper, workers=2, overhead=free)
                     run.report = button.run(
-                        cell, namespace, filename=filename, force=force, reports=run.loops
+                        cell, namespace, filename=filename, force=not some_here, reports=run.loops
                     )
             except Exception as error:
                 run.error = error
@@ -185,9 +191,7 @@ class Comparison:
                 self.compare(v1, v2, f"{place}[{number}]")
         elif isinstance(one, (set, frozenset)):
             ordered = all(isinstance(v, (int, float)) for v in one)
-            if one != other and all(isinstance(v, ATOMS) for v in one):
-                self.differ(place, one, other)
-            elif len(one) != len(other):
+            if (one != other and all(isinstance(v, ATOMS) for v in one)) or len(one) != len(other):
                 self.differ(place, one, other)
             elif ordered and list(one) != list(other):
                 self.differ(f"order of {place}", list(one), list(other))

@@ -15,11 +15,6 @@ from typing import Any
 import cloudpickle
 
 from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
-from cloudbutton_magic.rewriting import graph, remote
-
-cloudpickle.register_pickle_by_value(graph)
-cloudpickle.register_pickle_by_value(remote)
-
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]

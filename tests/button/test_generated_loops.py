@@ -144,10 +144,12 @@ def process() -> Iterator[Process]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(cell=cells())
-def test_a_generated_cell_leaves_what_the_plain_cell_leaves(cell: str, process: Process) -> None:
+@given(cell=cells(), some_here=st.booleans())
+def test_a_generated_cell_leaves_what_the_plain_cell_leaves(
+    cell: str, some_here: bool, process: Process
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain, sent = run_twice(SETUP, cell, process)
+        plain, sent = run_twice(SETUP, cell, process, some_here=some_here)
     event("sent" if any(loop.items_there for loop in sent.loops) else "here")
     assert differences(plain, sent) == []

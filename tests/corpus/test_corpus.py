@@ -12,7 +12,7 @@ import pytest
 
 from cloudbutton_magic.analysis import Parallel, Refused
 from tests.button.compare import Run, differences, run_twice
-from tests.button.process import Process
+from tests.button.pool import Pool
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -59,17 +59,17 @@ CASES = cases()
 
 
 @pytest.fixture(scope="module")
-def process() -> Iterator[Process]:
-    process = Process()
-    yield process
-    process.close()
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    pool = Pool(tmp_path_factory.mktemp("home"))
+    yield pool
+    pool.close()
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_cell_leaves_what_the_plain_cell_leaves(case: Case, process: Process) -> None:
+def test_a_cell_leaves_what_the_plain_cell_leaves(case: Case, pool: Pool) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain, sent = run_twice(case.setup, case.cell, process)
+        plain, sent = run_twice(case.setup, case.cell, pool)
     assert differences(plain, sent) == []
     assert outcome(sent) == case.expect, told(sent)
     if case.reason:

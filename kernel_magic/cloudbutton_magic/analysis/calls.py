@@ -88,7 +88,7 @@ class CallJudge:
     def _attribute(self, node: ast.Attribute) -> None:
         owner = self.around.value_of(node.value)
         if isinstance(owner, types.ModuleType):
-            if owner.__name__ == "sys" and node.attr in ("stdout", "stdin", "stderr", "path"):
+            if owner.__name__ == "sys" and node.attr in ("stdin", "path"):
                 raise refuse(Reason.PROCESS_STATE, node, f"sys.{node.attr}")
             if owner.__name__.partition(".")[0] in knowledge.FORBIDDEN_MODULES:
                 raise refuse(Reason.PROCESS_STATE, node, ast.unparse(node))
@@ -119,7 +119,7 @@ class CallJudge:
         value = self.around.value_of(node)
         return value is None or isinstance(value, (type, types.ModuleType)) or (
             value is not UNKNOWN and "Enum" in knowledge.type_names(value)
-        ) or isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type"
+        ) or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type")
 
     def _call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Name):
@@ -182,7 +182,7 @@ class CallJudge:
             raise refuse(Reason.PROCESS_STATE, node, name)
         if top in ("IPython", "ipywidgets") and short not in ("display",):
             raise refuse(Reason.INTERACTIVE, node, name)
-        if module == "builtins" and isinstance(value, types.BuiltinFunctionType) or module == "io":
+        if (module == "builtins" and isinstance(value, types.BuiltinFunctionType)) or module == "io":
             if getattr(value, "__self__", None) is None or isinstance(
                 value.__self__, types.ModuleType  # type: ignore[attr-defined]
             ):
@@ -306,8 +306,7 @@ class CallJudge:
         self._seen.add(code)
         tree = source_tree(function)
         if tree is None:
-            if code.co_name == "<lambda>" or _stores_global(code):
-                self._blind(node, function, name)
+            self._blind(node, function, name)
             return
         closure = dict(
             (n, c.cell_contents)
@@ -391,7 +390,7 @@ class CallJudge:
 
     def _blind(self, node: ast.Call, function: types.FunctionType, name: str) -> None:
         """Judge a function without source by the names in its code."""
-        names = set(function.__code__.co_names)
+        names = {read for read, _ in _global_reads(function.__code__)}
         if names & self.around.written or _stores_global(function.__code__):
             raise refuse(Reason.HIDDEN_READ, node, name, "has no source to look into")
 
@@ -468,6 +467,17 @@ def _kept_defaults(tree: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
         for argument, default in pairs
         if isinstance(default, (ast.List, ast.Dict, ast.Set, ast.Call, ast.ListComp, ast.DictComp))
     )
+
+
+def _global_reads(code: types.CodeType) -> Iterable[tuple[str, int]]:
+    import dis
+
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield str(instruction.argval), instruction.offset
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _global_reads(constant)
 
 
 def _stores_global(code: types.CodeType) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from . import knowledge
+from .aliases import reaches, shares_memory
+from .functions import is_own
 from .calls import CallJudge, Surroundings
 from .changes import Origins, changes
 from .flow import Definite
@@ -17,7 +19,7 @@ from .loops import Loop
 from .names import FUNCTIONS, target_names, uses
 from .sets import check_sets, hash_seed_is_fixed
 from .splitting import Splitter, shared_objects
-from .verdict import Parallel, Reason, Refusal, Refused, Site, Verdict, refuse
+from .verdict import Parallel, Reason, Refusal, Site, Verdict, refuse
 
 _NOTHING = Namespace({})
 
@@ -133,7 +135,25 @@ class _Judge:
         for name in self.found.declared:
             raise refuse(Reason.GLOBAL_WRITE, self.found.declared[name], name)
 
+        if self.loop.consumer is not None:
+            consumer = self.loop.consumer.func
+            if isinstance(lookup(consumer, self.live, frozenset()), types.FunctionType):
+                value = lookup(consumer, self.live, frozenset())
+                if is_own(value):  # type: ignore[arg-type]
+                    raise refuse(
+                        Reason.UNSUPPORTED, consumer,
+                        detail=f"hands a generator to `{ast.unparse(consumer)}`, a function of "
+                        "the notebook, which may stop in the middle or keep it",
+                    )  # fmt: skip
+
     def _check_statements(self) -> None:
+        for statement in self.loop.body:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.AnnAssign) and node.simple:
+                    # It would be noted in the notebook's __annotations__ as well.
+                    raise refuse(
+                        Reason.UNSUPPORTED, node, detail="annotates a variable inside the loop"
+                    )
         for node in _own_statements(self.loop.body):
             if isinstance(node, ast.Break):
                 raise refuse(Reason.LEAVES_EARLY, node, "break")
@@ -181,7 +201,7 @@ class _Judge:
     # -- what connects iterations ----------------------------------------------------
 
     def _shared(self, flow: Definite, origins: Origins) -> dict[str, Reason]:
-        shared = {name: Reason.CARRIED for name in flow.unbound}
+        shared = dict.fromkeys(flow.unbound, Reason.CARRIED)
         for change, outer in shared_objects(self.loop, self.around, origins, self.targets):
             if change.name in self.local:
                 if change.how == "augmented" and change.name in shared:
@@ -229,7 +249,7 @@ class _Judge:
 
     def _check_aliases(self, shared: dict[str, Reason]) -> None:
         """Treat two names of one object as one, and refuse what cannot be told apart."""
-        filled = {n: self.live.get(n) for n, r in shared.items() if n not in self.local}
+        filled = {n: self.live.get(n) for n in shared}
         for name, value in filled.items():
             if value is UNKNOWN or knowledge.is_atom(value):
                 continue
@@ -237,12 +257,14 @@ class _Judge:
                 if other in shared or other in self.local:
                     continue
                 reached = self.live.get(other)
+                if reached is UNKNOWN:
+                    continue
                 if reached is value:
                     raise refuse(
                         Reason.ALIASED, self._line(other), name,
                         f"`{other}` is the same object",
                     )  # fmt: skip
-                if _shares_memory(value, reached) or _reaches(reached, value):
+                if shares_memory(value, reached) or reaches(reached, value):
                     raise refuse(
                         Reason.ALIASED, self._line(other), name,
                         f"`{other}` shares its content",
@@ -266,6 +288,9 @@ class _Judge:
             index = _common_index(node for _, node in writes)
             if index is None:
                 continue
+            parts = index.elts if isinstance(index, ast.Tuple) else [index]
+            if not all(isinstance(part, (ast.Name, ast.Constant)) for part in parts):
+                continue  # a[i:i + 2] and a[i % 3] meet other items' places
             names = {n.id for n in ast.walk(index) if isinstance(n, ast.Name)}
             if not names or not names <= self.targets or names & rebound:
                 continue
@@ -446,40 +471,3 @@ def _inside_inner_loop(body: Iterable[ast.stmt], node: ast.AST) -> bool:
         for statement in body
         for child in ast.walk(statement)
     )
-
-
-def _shares_memory(one: object, other: object) -> bool:
-    import sys
-
-    numpy = sys.modules.get("numpy")
-    if numpy is None:
-        return False
-    arrays = [getattr(v, "values", v) if type(v).__name__ == "Series" else v for v in (one, other)]
-    if not all(isinstance(a, numpy.ndarray) for a in arrays):
-        return False
-    return bool(numpy.may_share_memory(*arrays))
-
-
-def _reaches(start: object, wanted: object, limit: int = 20_000) -> bool:
-    """Tell whether `wanted` is inside the containers and objects reached from `start`."""
-    if not isinstance(wanted, (list, dict, set, bytearray)) and not hasattr(wanted, "__dict__"):
-        return False
-    stack, seen = [start], set[int]()
-    while stack and len(seen) < limit:
-        value = stack.pop()
-        if value is wanted:
-            return True
-        if id(value) in seen or isinstance(value, knowledge.ATOMS) or isinstance(value, type):
-            continue
-        seen.add(id(value))
-        if isinstance(value, dict):
-            stack.extend(value.values())
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            stack.extend(value)
-        elif isinstance(value, types.FunctionType):
-            continue
-        elif type(value).__module__.partition(".")[0] not in ("pandas", "numpy", "sklearn"):
-            stack.extend(getattr(value, "__dict__", {}).values())
-    return False
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .names import COMPREHENSIONS, Comprehension, uses
@@ -35,10 +35,10 @@ class Loop:
     iter: ast.expr
     body: tuple[ast.stmt, ...]
     result: ast.Expr | None = None
+    consumer: ast.Call | None = None
+    """The call that a generator is the argument of."""
     in_with: bool = False
     """Whether a `with` around it closes what it walks over."""
-    function: ast.FunctionDef | None = None
-    """The function it stands in; None at the top level of the cell."""
 
     @property
     def line(self) -> int:
@@ -133,7 +133,7 @@ def _in_expression(node: ast.AST, in_with: bool) -> Iterator[Loop]:
         consumer = consumer_name(node)
         for argument in node.args:
             if consumer and isinstance(argument, ast.GeneratorExp) and not _is_async(argument):
-                yield loop_of(argument, in_with=in_with)
+                yield replace(loop_of(argument, in_with=in_with), consumer=node)
     for child in ast.iter_child_nodes(node):
         yield from _in_expression(child, in_with)
 

@@ -1,7 +1,6 @@
 """Runs a whole cell: its loops through `LoopRun`, everything else as it stands."""
 
 from __future__ import annotations
-
 import __future__
 
 import ast

@@ -16,17 +16,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import cloudpickle
+
 from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
 
 from ..analysis import Loop, Namespace, Parallel, Refused, analyse
 from ..analysis.names import uses
 from ..rewriting import body as code
-from ..rewriting import remote
+from ..rewriting import graph, habits, remote
 from .decision import Overhead, decide
 from .engine import Mapper
-from .merge import Merger, Record, part_of
+from .merge import Merger, Record, objection, part_of
 from .settle import Apply, Settler
 from .source import END, Source
+
+# A worker need not have this package: what runs around the body travels with it.
+cloudpickle.register_pickle_by_value(graph)
+cloudpickle.register_pickle_by_value(habits)
+cloudpickle.register_pickle_by_value(remote)
 
 CHUNK = 0.05
 """Seconds of work done here between two looks at the clock."""
@@ -137,13 +144,15 @@ class LoopRun:
         items = source.rest()
         if not items:
             return
-        reason = self._objection(verdict, items)
-        if reason:
-            self.report.stopped = reason
-            return
         trees = code.build(self.loop, verdict)
         setting, loop = self.setting, self.loop
         function = code.load(trees.body, setting.filename, setting.flags, setting.namespace)
+        reason = self._objection(verdict, items) or objection(
+            function, items, setting.namespace, verdict.shared | verdict.local
+        )
+        if reason:
+            self.report.stopped = reason
+            return
         local = tuple(sorted(verdict.local)) if self.loop.kind == "for" else tuple(
             sorted(verdict.local & uses(self.loop.node).binds.keys())
         )
@@ -153,7 +162,7 @@ class LoopRun:
         kept = tuple(n for n in local if n not in plain)
         # A generator's consumer may stop anywhere, so nothing is left to a later iteration.
         definite = verdict.definite if loop.kind == "for" else frozenset[str]()
-        task = remote.Task(function, kept, definite, seeded=_numpy_is_seeded())
+        task = remote.Task(function, kept, definite, seeded=_numpy_is_seeded(), habits=habits.current())
         merger = Merger(items, function, kept, definite)
         payloads = [(item, index == len(items) - 1) for index, item in enumerate(items)]
         settler = Settler(
@@ -227,13 +236,16 @@ class LoopRun:
         for names in verdict.unique:
             spelled = ", ".join(names)
             values = [tuple(part_of(self.loop, item, n) for n in names) for item in items]
-            if any(isinstance(part, int) and part < 0 for value in values for part in value):
+            parts = [part for value in values for part in value]
+            if any(hasattr(part, "__index__") and part < 0 for part in parts):
                 return f"`{spelled}` has negative values, which may name an element twice"
             try:
                 if len(set(values)) < len(values):
                     return f"`{spelled}` has the same value twice"
             except TypeError:
                 return f"the values of `{spelled}` cannot be compared"
+            if any(isinstance(part, tuple) for part in parts):
+                return f"`{spelled}` has tuples for values, which may name parts of each other"
         return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import types
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +63,7 @@ class Merger:
             self._outer = graph.Graph({"": self.function})
             self._owners = {}
             for number, item in enumerate(self.items):
-                for key in graph.Graph({"": item}).ids:
+                for key in graph.Graph({"": item}, watch=False).ids:
                     self._owners[key] = number if key not in self._owners else -1
         if not self._outer.complete or id(value) in self._outer.ids:
             raise remote.Stop("the loop changed its item, which it also uses by another name")
@@ -149,6 +150,43 @@ def bind(loop: Loop, item: Any) -> dict[str, Any]:
     scope: dict[str, Any] = {"__cb_item": item}
     exec(compile(ast.fix_missing_locations(assignment), "<target>", "exec"), scope)
     return {name: scope[name] for name in target_names(loop.target) if name in scope}
+
+
+def _compared_by_identity(value: Any) -> bool:
+    if isinstance(value, types.FunctionType):
+        return graph.by_value(value)
+    return type(value).__eq__ is object.__eq__ and not isinstance(value, type)
+
+
+def objection(
+    function: types.FunctionType,
+    items: list[Any],
+    namespace: dict[str, Any],
+    written: frozenset[str],
+) -> str:
+    """Return what in the live objects speaks against sending them, nothing as a rule.
+
+    The text shows the functions that the body calls by name; this finds those in containers,
+    in objects and among the items. One that reads what the loop writes would read a stale
+    copy in a worker. And items travel one by one, apart from what the body captured: where
+    an object is both, comparing it by identity would fail.
+    """
+    outer = graph.Graph({"": function}, watch=False)
+    inner = graph.Graph({"items": items}, watch=False)
+    for value, _, _ in inner.nodes:
+        if id(value) in outer.ids and _compared_by_identity(value):
+            return (
+                f"a {type(value).__name__} is an item and used by another name too, and such "
+                "objects are compared by identity"
+            )
+    for value, _, _ in (*outer.nodes, *inner.nodes):
+        if not isinstance(value, types.FunctionType) or value is function:
+            continue
+        if value.__globals__ is namespace:
+            for name, _ in graph.function_globals(value):
+                if name in written:
+                    return f"`{value.__name__}` reads `{name}`, which the loop writes"
+    return ""
 
 
 def part_of(loop: Loop, item: Any, name: str) -> Any:

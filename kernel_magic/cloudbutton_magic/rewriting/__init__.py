@@ -3,6 +3,6 @@
 * `body`    the two functions made from a loop
 * `cell`    the cell with its loops handed to the runner
 * `graph`   the objects reached from a value: watched, compared, named by their path
-* `remote`  what runs around the body in the worker
-* `replies` how results come back with the identity of the kernel's own objects
+* `habits`  settings of the process that change results
+* `remote`  what runs around the body in the worker, and how results keep the identity of the kernel's objects
 """

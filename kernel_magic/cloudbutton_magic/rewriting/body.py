@@ -79,10 +79,11 @@ def _record(site: Site, memo: dict[int, Any]) -> list[ast.stmt]:
     elements: list[ast.expr] = [ast.Constant(value=site.index)]
     for hole in site.holes:
         value = memo.get(id(hole)) or copy.deepcopy(hole)
-        if site.kind == "consume":
-            names = uses(hole).reads
-            later = bool(site.copies & names.keys()) and not isinstance(hole, ast.Call)
-            value = _call(f"{PREFIX}keep", value, ast.Constant(value=later))
+        if _read_at_once(site):
+            # What has a name may be changed later in the iteration; what was just computed
+            # belongs to nobody else.
+            named = isinstance(hole, (ast.Name, ast.Attribute, ast.Subscript, ast.IfExp))
+            value = _call(f"{PREFIX}keep", value, ast.Constant(value=named))
         elements.append(value)
     elements += [_name(name) for name in site.inputs]
     operands = ast.Tuple(elts=elements, ctx=ast.Load())
@@ -103,6 +104,13 @@ def _record(site: Site, memo: dict[int, Any]) -> list[ast.stmt]:
         ),
         _at(ast.Expr(value=_call(f"{PREFIX}op", _name(held))), site.line),
     ]  # fmt: skip
+
+
+def _read_at_once(site: Site) -> bool:
+    """Tell whether the plain statement uses its operands up instead of keeping them."""
+    if site.kind == "fold" and isinstance(site.node, (ast.Assign, ast.AugAssign)):
+        return isinstance(site.node.value, ast.BinOp)
+    return site.kind == "consume"
 
 
 def _replaced(body: list[ast.stmt], records: dict[int, list[ast.stmt]]) -> list[ast.stmt]:

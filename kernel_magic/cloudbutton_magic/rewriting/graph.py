@@ -205,9 +205,19 @@ def follow(root: Any, path: Path) -> Any:
 
 
 class Graph:
-    """The mutable objects reached from named values, with what they looked like."""
+    """The mutable objects reached from named values, with what they looked like.
 
-    def __init__(self, roots: dict[str, Any], *, freeze: bool = False) -> None:
+    Parameters
+    ----------
+    roots
+        The values to start from.
+    freeze
+        Make large arrays read-only instead of comparing them.
+    watch
+        Note what the objects look like, for `changed`.
+    """
+
+    def __init__(self, roots: dict[str, Any], *, freeze: bool = False, watch: bool = True) -> None:
         self.ids: dict[int, Path | None] = {}
         self.nodes: list[tuple[Any, Path | None, Callable[[], bool] | None]] = []
         self.arrays: list[Any] = []
@@ -225,7 +235,7 @@ class Graph:
             self.ids[id(value)] = path
             if is_array(value):
                 self.arrays.append(value)
-            self.nodes.append((value, path, _watch(value, freeze)))
+            self.nodes.append((value, path, _watch(value, freeze) if watch else None))
             parts = [
                 (part, path + (step,) if step is not None and path is not None else None)
                 for step, part in children(value)

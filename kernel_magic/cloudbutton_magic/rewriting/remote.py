@@ -5,6 +5,8 @@ Travels to the workers by value, with `graph`: standard library and cloudpickle 
 
 from __future__ import annotations
 
+import functools
+import gc
 import io
 import os
 import pickle
@@ -14,7 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 # By name, not through the module: what is named here travels by value.
-from .graph import Graph, Path, all_atoms, by_value, children, is_array, is_atom, is_frame, random_state
+from .graph import Graph, Path, all_atoms, by_value, children, is_array, is_atom, is_frame
+from .graph import random_state as random_state
+from .habits import adopt, agree, current
 
 DONE, PACKED, HERE = "done", "packed", "here"
 """Kinds of answers: as they are; pickled with references; "run this one in the kernel"."""
@@ -39,7 +43,9 @@ class Task:
         definite: frozenset[str],
         *,
         seeded: bool = True,
+        habits: dict[str, Any] | None = None,
     ) -> None:
+        self.habits = habits
         self.function = function
         self.seeded = seeded
         """Whether NumPy's global generator has a seed, so that its draws can be repeated."""
@@ -47,20 +53,29 @@ class Task:
         self.definite = definite
         self._outer: Graph | None = None
         self._spoiled = ""
+        self._own: dict[str, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_outer": None, "_spoiled": ""}
+        return {**self.__dict__, "_outer": None, "_spoiled": "", "_own": None}
 
     def __call__(self, payload: tuple[Any, bool]) -> tuple[Any, ...]:
         if self._spoiled:
             return HERE, self._spoiled
         if self._outer is None:
             self._outer = Graph({"": self.function}, freeze=True)
+            own = current()
+            if self.habits is not None and not agree(own, self.habits):
+                self._own = own
         item, is_last = payload
+        if self._own is not None and self.habits is not None:
+            adopt(self.habits)
         try:
             return self._run(item, is_last, self._outer)
         except Stop as stop:
             return HERE, str(stop)
+        finally:
+            if self._own is not None:
+                adopt(self._own)
 
     def _run(self, item: Any, is_last: bool, outer: Graph) -> tuple[Any, ...]:
         inner = Graph({"": item})
@@ -214,6 +229,7 @@ class Survey:
             self._look(value)
             if id(value) not in outer.ids and id(value) not in inner.ids:
                 stack.extend(part for _, part in children(value))
+        self._check_caches()
         self.refers |= any(len(arrays) > 1 for arrays in self._bases.values())
 
     def _look(self, value: Any) -> None:
@@ -233,6 +249,20 @@ class Survey:
             raise Stop("a result is a set whose order would not survive the journey")
         if is_array(value):
             self._look_at_array(value)
+
+    def _check_caches(self) -> None:
+        """Stop if a result is kept in a cache: in the plain cell it is one object for all."""
+        caches = [
+            node for node, _, _ in self.outer.nodes if isinstance(node, functools._lru_cache_wrapper)
+        ]
+        for cache in caches:
+            if not cache.cache_info().currsize:
+                continue
+            held = gc.get_referents(cache)
+            for _ in range(2):
+                held += [part for value in held for part in gc.get_referents(value)]
+            if any(id(value) in self._seen for value in held):
+                raise Stop("a result is kept in the cache of a function")
 
     def _look_at_array(self, value: Any) -> None:
         if value.base is None:

@@ -1,0 +1,32 @@
+"""The real local workers as the button's engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cloudbutton_backend.jobs import JobOptions
+from cloudbutton_backend.jobs.outcome import ItemOutcome
+from cloudbutton_backend.session import Session
+
+
+class Pool:
+    """Runs items as jobs of a session of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self._session = Session(home)
+
+    def __call__(
+        self, body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
+    ) -> Iterator[ItemOutcome]:
+        # The button watches captured values by itself.
+        options = JobOptions(guard="off")
+        job = self._session.map(body, items, kind="button", name=label, source="", options=options)
+        try:
+            yield from job.outcomes()
+        finally:
+            job.cancel()
+
+    def close(self) -> None:
+        self._session.close()
