@@ -20,6 +20,7 @@ from cloudbutton_backend.testing.faults import (
     DoubledResults,
     Fault,
     Hang,
+    LateResults,
     LostResults,
     Raises,
     Slow,
@@ -50,6 +51,7 @@ from cloudbutton_backend.testing.workload import Work, heavy_tail, log_normal, u
         pytest.param([Crashes(0.01)], {}, id="workers die at random"),
         pytest.param([LostResults(0.1)], {}, id="messages get lost"),
         pytest.param([DoubledResults(0.5)], {}, id="messages come twice"),
+        pytest.param([LateResults(0.3)], {}, id="messages come late"),
         pytest.param([Slow(7, 1000)], {}, id="a straggler"),
     ],
 )
@@ -207,6 +209,7 @@ _faults: st.SearchStrategy[Fault] = st.one_of(
     st.builds(Crashes, st.sampled_from([0.01, 0.1]), _known),
     st.builds(LostResults, st.sampled_from([0.05, 0.5])),
     st.builds(DoubledResults, st.just(0.2)),
+    st.builds(LateResults, st.just(0.3), st.sampled_from([0.001, 0.06])),
 )
 _moments = st.none() | st.sampled_from([0.0, 0.0021, 0.05, 0.3])
 

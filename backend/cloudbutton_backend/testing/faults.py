@@ -85,6 +85,23 @@ class DoubledResults:
     rate: float
 
 
+@dataclass(frozen=True)
+class LateResults:
+    """A message with results is overtaken by those after it, with this probability."""
+
+    rate: float
+    seconds: float = 0.1
+
+
 Fault = (
-    Crash | Crashes | Hang | Slow | Raises | Unreadable | Stubborn | LostResults | DoubledResults
+    Crash
+    | Crashes
+    | Hang
+    | Slow
+    | Raises
+    | Unreadable
+    | Stubborn
+    | LostResults
+    | LateResults
+    | DoubledResults
 )

@@ -29,6 +29,7 @@ from cloudbutton_backend.testing.faults import (
     DoubledResults,
     Fault,
     Hang,
+    LateResults,
     LostResults,
     Raises,
     Slow,
@@ -128,12 +129,15 @@ class Pool:
         self._at: defaultdict[str, dict[int, list[Any]]] = defaultdict(dict)
         self._struck: Counter[Any] = Counter()
         self._crashes: Crashes | None = None
+        self._late: LateResults | None = None
         self._lost = self._doubled = 0.0
         for fault in faults:
             if isinstance(fault, Crashes):
                 self._crashes = fault
             elif isinstance(fault, LostResults):
                 self._lost = fault.rate
+            elif isinstance(fault, LateResults):
+                self._late = fault
             elif isinstance(fault, DoubledResults):
                 self._doubled = fault.rate
             else:
@@ -363,6 +367,8 @@ class Pool:
         load.ran += count
         load.ends = []
         arrives = self._agenda.now + self._latency
+        if self._late is not None and self._random.random() < self._late.rate:
+            arrives += self._late.seconds
         if not self._lost or self._random.random() >= self._lost:
             self._agenda.at(arrives, self._agenda.report, event)
             if self._doubled and self._random.random() < self._doubled:

@@ -116,8 +116,8 @@ class Referee:
         self._require(not account.cancelled, "nothing is sent of a cancelled job", action)
         stop = action.first + action.count
         self._require(0 <= action.first < stop <= account.ready, "items are at hand", action)
-        missing = account.accepted.find(0, action.first, stop) >= 0
-        self._require(missing, "what is done is not sent again", action)
+        done = account.accepted.find(1, action.first, stop) >= 0
+        self._require(not done, "what is done is not sent again", action)
         held[action.batch] = action.job_id
         account.holders[action.worker] += 1
         cap = account.work.workers
