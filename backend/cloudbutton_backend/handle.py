@@ -289,8 +289,8 @@ class Job:
         Costs nothing for items that showed nothing; ends with the job.
         """
         for run in self._runs_in_order():
-            outputs = run.entry.meta.get("outputs") if run.entry is not None else None
-            for index in sorted(outputs or ()):
+            outputs = (run.entry.meta.get("outputs") if run.entry is not None else None) or {}
+            for index in sorted(outputs):
                 if run.first <= index < run.stop:
                     caught = tuple(Output(kind, data) for kind, data in outputs[index])
                     yield ItemOutcome(index, outputs=caught)
