@@ -51,7 +51,7 @@ from cloudbutton_backend.testing.workload import Work, heavy_tail, log_normal, u
         pytest.param([Crashes(0.01)], {}, id="workers die at random"),
         pytest.param([LostResults(0.1)], {}, id="messages get lost"),
         pytest.param([DoubledResults(0.5)], {}, id="messages come twice"),
-        pytest.param([LateResults(0.3)], {}, id="messages come late"),
+        pytest.param([LateResults(0.05)], {}, id="messages come late"),
         pytest.param([Slow(7, 1000)], {}, id="a straggler"),
     ],
 )
