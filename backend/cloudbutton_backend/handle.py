@@ -32,43 +32,21 @@ from cloudbutton_backend.jobs import (
     JobOptions,
     JobRecord,
     JobState,
-    Output,
     Progress,
 )
-from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
-from cloudbutton_backend.results import Entry, rebuild_error, summary_line, tag
-from cloudbutton_backend.worker.segments import SegmentWriter
+from cloudbutton_backend.journal import Journal
+from cloudbutton_backend.recorder import Recorder
+from cloudbutton_backend.results import tag
+from cloudbutton_backend.runs import Run, only_done, runs_of
 
 if TYPE_CHECKING:
     from cloudbutton_backend.dispatch.driver import Driver
 
 _LOG: Final = logging.getLogger(__name__)
-_IN_MEMORY: Final = 32 << 20
-"""Bytes of small results a job keeps in memory besides the file; the rest is read back."""
-_OUTPUT_ROOM: Final = 8 << 20
-"""Characters of printed output a job keeps in memory."""
 _TELL_EVERY: Final = 0.05
 """Seconds between snapshots for the journal."""
 _PATIENCE: Final = 1.0
 """Seconds between looks at whether the driver is still alive, while waiting for it."""
-
-
-class _Run:
-    """Consecutive items with results, found in one entry or failed by one error."""
-
-    __slots__ = ("entry", "error", "first", "stop")
-
-    def __init__(
-        self, first: int, stop: int, entry: Entry | None, error: BaseException | None = None
-    ) -> None:
-        self.first, self.stop, self.entry, self.error = first, stop, entry, error
-
-    def outcomes(self, start: int | None = None) -> Iterator[ItemOutcome]:
-        first = self.first if start is None else start
-        if self.entry is None:
-            yield ItemOutcome(first, None, self.error)
-        else:
-            yield from self.entry.outcomes(first, self.stop)
 
 
 class Job:
@@ -102,23 +80,15 @@ class Job:
         self._report: CaptureReport
         self._driver = driver
         self._journal = journal
-        self._results = results
         self._state = JobState.RUNNING
         self._change = threading.Condition()
-        self._runs: dict[int, _Run] = {}
-        self._order: list[_Run] = []
+        self._runs: dict[int, Run] = {}
+        self._order: list[Run] = []
         self._done = self._failed = 0
-        self._running = self._workers = self._retried = self._lost = 0
+        self._running = self._workers = self._retried = 0
         self._mean: float | None = None
         self._task_seconds = 0.0
-        self._batches: list[BatchRecord] = []
-        self._writer: SegmentWriter | None = None
-        self._disk_trouble = results is None
-        self._in_memory = 0
-        self._output_room = _OUTPUT_ROOM
-        self._last_lines: list[str] = []
-        self._first_error: tuple[int, str] | None = None
-        self._warnings: list[str] = []
+        self._recorder = Recorder(record.id, journal, results)
         self._broken: BaseException | None = None
         self._items_error: JobFailed | None = None
         self._started = self._told = time.monotonic()
@@ -178,15 +148,15 @@ class Job:
             task_seconds=self._task_seconds,
             budget=self.options.budget,
             retried=self._retried,
-            lost_workers=self._lost,
-            last_lines=tuple(self._last_lines),
-            first_error=self._first_error[1] if self._first_error else None,
-            warnings=tuple(self._warnings),
+            lost_workers=self._recorder.lost_workers,
+            last_lines=tuple(self._recorder.last_lines),
+            first_error=self._recorder.first_error,
+            warnings=tuple(self._recorder.warnings),
         )
 
     def timeline(self) -> tuple[BatchRecord, ...]:
         """Return the batches so far: worker, items, start and end."""
-        return tuple(self._batches)
+        return tuple(self._recorder.batches)
 
     def explain(self) -> CaptureReport:
         """Return what was captured, how large it is and how it travelled."""
@@ -289,13 +259,9 @@ class Job:
         Costs nothing for items that showed nothing; ends with the job.
         """
         for run in self._runs_in_order():
-            outputs = (run.entry.meta.get("outputs") if run.entry is not None else None) or {}
-            for index in sorted(outputs):
-                if run.first <= index < run.stop:
-                    caught = tuple(Output(kind, data) for kind, data in outputs[index])
-                    yield ItemOutcome(index, outputs=caught)
+            yield from run.outputs()
 
-    def _runs_in_order(self) -> Iterator[_Run]:
+    def _runs_in_order(self) -> Iterator[Run]:
         """Yield runs in the order of the items, as far as there is no gap until the job has ended."""
         cursor = 0
         while (run := self._await_run(cursor)) is not None:
@@ -305,7 +271,7 @@ class Job:
             if run.first >= cursor:
                 yield run
 
-    def _await_run(self, first: int) -> _Run | None:
+    def _await_run(self, first: int) -> Run | None:
         """Wait for the run that starts at item `first`; return None if it never comes."""
         while True:
             with self._change:
@@ -349,7 +315,7 @@ class Job:
             for run in fresh:
                 yield from run.outcomes()
 
-    def _arrived_since(self, seen: int) -> list[_Run]:
+    def _arrived_since(self, seen: int) -> list[Run]:
         """Wait for runs after the first `seen`; return none if no more come."""
         with self._change:
             while seen == len(self._order) and not self._state.is_final:
@@ -367,16 +333,7 @@ class Job:
         """Return the exceptions of failed items so far, by index."""
         with self._change:
             runs = sorted(self._runs.values(), key=lambda run: run.first)
-        found: dict[int, BaseException] = {}
-        for run in runs:
-            if run.error is not None:
-                found[run.first] = run.error
-            elif run.entry is not None:
-                for offset, packed in (run.entry.meta.get("errors") or {}).items():
-                    index = run.entry.first + offset
-                    if run.first <= index < run.stop:
-                        found[index] = rebuild_error(packed, index)
-        return found
+        return dict(error for run in runs for error in run.errors())
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self._wait_async().__await__()
@@ -431,11 +388,12 @@ class Job:
             if self.record.kind == "executor":
                 raise UsageError(f"Job {self.id} is an executor's: submit its calls anew.")
             self._broken = self._never_produced()
-            self._keep_done_only()
+            self._order = only_done(self._order)
+            self._runs = {run.first: run for run in self._order}
             self._state = JobState.RUNNING
-            self._first_error, self._failed = None, 0
+            self._failed = 0
+            self._recorder.forget_errors()
             self._started, self._ended = time.monotonic(), None
-        self._journal.clear_errors(self.id)
         self._journal.update_job(self.id, state=JobState.RUNNING.value, failed=0)
         self._driver.retry(self._spec, self)
         return self
@@ -449,147 +407,21 @@ class Job:
             " it had given by then is in `job.partial()`, the rest was never asked for."
         )
 
-    def _keep_done_only(self) -> None:
-        """Forget failed items, so that their new results take their place."""
-        kept: list[_Run] = []
-        for run in self._order:
-            errors = (run.entry.meta.get("errors") or {}) if run.entry is not None else {}
-            if run.error is not None:
-                continue
-            assert run.entry is not None
-            bad = sorted(run.entry.first + offset for offset in errors)
-            start = run.first
-            for index in [*(i for i in bad if run.first <= i < run.stop), run.stop]:
-                if start < index:
-                    kept.append(_Run(start, index, run.entry))
-                start = index + 1
-        self._order = kept
-        self._runs = {run.first: run for run in kept}
-
     # -- what the driver reports (on its thread)
 
     def on_accept(self, results: Results, skip: frozenset[int]) -> None:
         """Record results on disk, then announce them."""
-        meta = results.meta
-        place, offset, payload = results.path, results.offset, results.payload
-        if place is None and payload is not None:
-            place, offset = self._append(results, payload)
-            if place is not None and self._in_memory + results.length > _IN_MEMORY:
-                payload = None
-            elif place is not None:
-                self._in_memory += results.length
-        elif place is not None:
-            self._journal.sync_file(Path(place))
-        if "disk" in meta:
-            self._warn_disk(meta["disk"])
-        entry = Entry(results.first, results.count, meta, payload, place, offset, results.length)
-        errors = meta.get("errors") or {}
-        failed = sum(results.first + offset not in skip for offset in errors)
-        self._note_outputs(entry)
-        self._note_errors(entry, errors, skip)
-        self._note_batch(results, failed)
-        if meta.get("changed"):
-            self._note_changed(meta["changed"])
-        runs = _runs_of(entry, skip)
+        entry = self._recorder.accept(results, skip)
+        runs = runs_of(entry, skip)
+        failed = sum(len(run.failed()) for run in runs)
         with self._change:
             self._failed += failed
             self._done += results.count - len(skip) - failed
-            self._task_seconds += meta.get("dt", 0.0)
+            self._task_seconds += results.meta.get("dt", 0.0)
             for run in runs:
                 self._runs[run.first] = run
                 self._order.append(run)
             self._change.notify_all()
-
-    def _append(self, results: Results, payload: bytes) -> tuple[str | None, int]:
-        """Write a small result to the job's file; without a disk, memory has to do."""
-        if self._disk_trouble:
-            return None, 0
-        try:
-            if self._writer is None:
-                self._writer = SegmentWriter(f"{self._results}.seg")
-                self._journal.sync_file(Path(self._writer.path))
-            offset, _ = self._writer.append(
-                results.batch, results.first, results.count, results.meta, [payload], len(payload)
-            )
-        except OSError as error:
-            self._warn_disk(str(error))
-            return None, 0
-        return self._writer.path, offset
-
-    def _warn_disk(self, reason: str) -> None:
-        if not self._disk_trouble:
-            self._disk_trouble = True
-            self._warnings.append(
-                f"results cannot be written to disk ({reason}): they are kept in memory only"
-            )
-
-    def _note_outputs(self, entry: Entry) -> None:
-        """Remember the latest lines, and drop printed output beyond what memory is meant for."""
-        caught = entry.meta.get("outputs")
-        if not caught:
-            return
-        for index, outputs in caught.items():
-            for kind, data in outputs:
-                if kind == "display":
-                    continue
-                self._journal.add_log(LogRecord(self.id, data, index, kind))
-                lines = [line for line in data.splitlines() if line.strip()]
-                self._last_lines = [*self._last_lines, *lines][-3:]
-        size = sum(len(d) if k != "display" else 20_000 for o in caught.values() for k, d in o)
-        if size > self._output_room:
-            entry.meta.pop("outputs")
-            self._warn_once("printed output beyond 8 MB is in the job's files only, not shown")
-        else:
-            self._output_room -= size
-
-    def _warn_once(self, text: str) -> None:
-        if text not in self._warnings:
-            self._warnings.append(text)
-
-    def _note_errors(self, entry: Entry, errors: dict[int, Any], skip: frozenset[int]) -> None:
-        for offset, packed in errors.items():
-            index = entry.first + offset
-            if index in skip:
-                continue
-            link = (packed.get("links") or [{}])[0]
-            frames = link.get("frames") or []
-            trace = "\n".join(f"{f}, line {n}, in {q}\n    {s}" for f, q, n, s, _ in frames)
-            kind = link.get("type", packed.get("type", ""))
-            message = link.get("message", packed.get("reason", ""))
-            item = packed.get("item", "")
-            self._journal.add_error(ErrorRecord(self.id, index, item, kind, message, trace))
-            self._note_first_error(index, f"{summary_line(packed)} (item {index}: {item})")
-
-    def _note_first_error(self, index: int, line: str) -> None:
-        if self._first_error is None or index < self._first_error[0]:
-            self._first_error = (index, line)
-
-    def _note_batch(self, results: Results, failed: int) -> None:
-        meta = results.meta
-        start = meta.get("t", 0.0)
-        batch = BatchRecord(
-            self.id,
-            results.batch,
-            results.worker,
-            results.first,
-            results.count,
-            start,
-            start + meta.get("dt", 0.0),
-            "error" if failed else "done",
-            failed,
-            1,
-            meta.get("cpu", 0.0),
-            meta.get("rss", 0),
-        )
-        self._batches.append(batch)
-        self._journal.add_batch(batch)
-
-    def _note_changed(self, names: list[str]) -> None:
-        shown = ", ".join(f"`{name}`" for name in names)
-        self._warn_once(
-            f"tasks changed {shown}: each worker has a copy of its own, and the changes are not"
-            " brought back; return what you need instead"
-        )
 
     def on_fail_item(self, index: int, kind: str, cause: str, attempts: int) -> None:
         """An item has failed for good without an exception of its own."""
@@ -600,10 +432,8 @@ class Job:
         else:
             error = WorkerLost(item, cause, attempts)
         tag(error, index, item)
-        name = type(error).__name__
-        self._journal.add_error(ErrorRecord(self.id, index, item, name, str(error)))
-        self._note_first_error(index, f"{name}: {str(error).splitlines()[0]}")
-        run = _Run(index, index + 1, None, error)
+        self._recorder.note_error(index, item, type(error).__name__, str(error))
+        run = Run(index, index + 1, None, error)
         with self._change:
             self._failed += 1
             self._runs[index] = run
@@ -612,21 +442,7 @@ class Job:
 
     def on_batch_lost(self, lost: BatchLost) -> None:
         """A worker went down with a batch."""
-        self._lost += 1
-        now = time.time()
-        status = "timeout" if lost.reason == "timeout" else "lost"
-        batch = BatchRecord(
-            self.id,
-            lost.batch,
-            lost.worker,
-            lost.first,
-            lost.count,
-            now,
-            now,
-            status,  # type: ignore[arg-type]
-        )
-        self._batches.append(batch)
-        self._journal.add_batch(batch)
+        self._recorder.lose(lost)
 
     def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None:
         """The driver has sent or received something."""
@@ -652,9 +468,7 @@ class Job:
 
     def on_finish(self, step: str) -> None:
         """It has ended."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._recorder.close()
         state = LIFE_CYCLE.get((self._state, step), JobState.CANCELLED)
         if self._broken is not None:
             state = JobState.FAILED
@@ -687,18 +501,3 @@ def _raise_unreadable(values: list[Any]) -> None:
     for value in values:
         if type(value) is ResultNotSendable:
             raise value
-
-
-def _runs_of(entry: Entry, skip: frozenset[int]) -> list[_Run]:
-    """Return the stretches of an entry that count."""
-    stop = entry.first + entry.count
-    if not skip:
-        return [_Run(entry.first, stop, entry)]
-    runs = []
-    start = entry.first
-    for index in range(entry.first, stop + 1):
-        if index == stop or index in skip:
-            if start < index:
-                runs.append(_Run(start, index, entry))
-            start = index + 1
-    return runs

@@ -1,0 +1,194 @@
+"""Writes down what a job leaves behind: results in its file, the rest in the journal."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from cloudbutton_backend.backends.protocol import Results
+from cloudbutton_backend.dispatch.actions import BatchLost
+from cloudbutton_backend.jobs import BatchRecord
+from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
+from cloudbutton_backend.results import Entry, summary_line
+from cloudbutton_backend.worker.segments import SegmentWriter
+
+_IN_MEMORY: Final = 32 << 20
+"""Bytes of small results a job keeps in memory besides the file; the rest is read back."""
+_OUTPUT_ROOM: Final = 8 << 20
+"""Characters of printed output a job keeps in memory."""
+_A_DISPLAY: Final = 20_000
+"""What a displayed object counts as, in characters."""
+
+
+class Recorder:
+    """Keeps the records of one job. Used on the driver's thread; what it shows is for reading.
+
+    Parameters
+    ----------
+    results
+        Prefix of the job's result files; None to keep everything in memory.
+    """
+
+    def __init__(self, job_id: str, journal: Journal, results: Path | None) -> None:
+        self.batches: list[BatchRecord] = []
+        self.lost_workers = 0
+        self.last_lines: list[str] = []
+        self.warnings: list[str] = []
+        self._job_id = job_id
+        self._journal = journal
+        self._results = results
+        self._writer: SegmentWriter | None = None
+        self._disk_trouble = results is None
+        self._in_memory = 0
+        self._output_room = _OUTPUT_ROOM
+        self._first_error: tuple[int, str] | None = None
+
+    @property
+    def first_error(self) -> str | None:
+        """One line about the first failed item in the order of the items."""
+        return self._first_error[1] if self._first_error else None
+
+    def accept(self, results: Results, skip: frozenset[int]) -> Entry:
+        """Put results on disk; return where they are."""
+        meta = results.meta
+        place, offset, payload = results.path, results.offset, results.payload
+        if place is None and payload is not None:
+            place, offset = self._append(results, payload)
+            if place is not None and self._in_memory + results.length > _IN_MEMORY:
+                payload = None
+            elif place is not None:
+                self._in_memory += results.length
+        elif place is not None:
+            self._journal.sync_file(Path(place))
+        if "disk" in meta:
+            self._warn_disk(meta["disk"])
+        entry = Entry(results.first, results.count, meta, payload, place, offset, results.length)
+        errors = meta.get("errors") or {}
+        failed = {at: packed for at, packed in errors.items() if entry.first + at not in skip}
+        self._note_outputs(entry)
+        self._note_errors(entry, failed)
+        self._note_batch(results, len(failed))
+        if meta.get("changed"):
+            self._note_changed(meta["changed"])
+        return entry
+
+    def _append(self, results: Results, payload: bytes) -> tuple[str | None, int]:
+        """Write a small result to the job's file; without a disk, memory has to do."""
+        if self._disk_trouble:
+            return None, 0
+        try:
+            if self._writer is None:
+                self._writer = SegmentWriter(f"{self._results}.seg")
+                self._journal.sync_file(Path(self._writer.path))
+            offset, _ = self._writer.append(
+                results.batch, results.first, results.count, results.meta, [payload], len(payload)
+            )
+        except OSError as error:
+            self._warn_disk(str(error))
+            return None, 0
+        return self._writer.path, offset
+
+    def _warn_disk(self, reason: str) -> None:
+        if not self._disk_trouble:
+            self._disk_trouble = True
+            self.warnings.append(
+                f"results cannot be written to disk ({reason}): they are kept in memory only"
+            )
+
+    def _note_outputs(self, entry: Entry) -> None:
+        """Remember the latest lines, and drop printed output beyond what memory is meant for."""
+        caught = entry.meta.get("outputs")
+        if not caught:
+            return
+        for index, outputs in caught.items():
+            for kind, data in outputs:
+                if kind == "display":
+                    continue
+                self._journal.add_log(LogRecord(self._job_id, data, index, kind))
+                lines = [line for line in data.splitlines() if line.strip()]
+                self.last_lines = [*self.last_lines, *lines][-3:]
+        size = sum(len(d) if k != "display" else _A_DISPLAY for o in caught.values() for k, d in o)
+        if size > self._output_room:
+            entry.meta.pop("outputs")
+            self._warn_once("printed output beyond 8 MB is in the job's files only, not shown")
+        else:
+            self._output_room -= size
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def _note_errors(self, entry: Entry, errors: dict[int, Any]) -> None:
+        for offset, packed in errors.items():
+            link = (packed.get("links") or [{}])[0]
+            frames = link.get("frames") or []
+            trace = "\n".join(f"{f}, line {n}, in {q}\n    {s}" for f, q, n, s, _ in frames)
+            kind = link.get("type", packed.get("type", ""))
+            message = link.get("message", packed.get("reason", ""))
+            index, item = entry.first + offset, packed.get("item", "")
+            line = f"{summary_line(packed)} (item {index}: {item})"
+            self.note_error(index, item, kind, message, trace=trace, line=line)
+
+    def note_error(
+        self, index: int, item: str, kind: str, message: str, *, trace: str = "", line: str = ""
+    ) -> None:
+        """Record the failure of one item."""
+        self._journal.add_error(ErrorRecord(self._job_id, index, item, kind, message, trace))
+        if self._first_error is None or index < self._first_error[0]:
+            self._first_error = (index, line or f"{kind}: {message.splitlines()[0]}")
+
+    def forget_errors(self) -> None:
+        """The failed items are tried again."""
+        self._first_error = None
+        self._journal.clear_errors(self._job_id)
+
+    def _note_batch(self, results: Results, failed: int) -> None:
+        meta = results.meta
+        start = meta.get("t", 0.0)
+        batch = BatchRecord(
+            self._job_id,
+            results.batch,
+            results.worker,
+            results.first,
+            results.count,
+            start,
+            start + meta.get("dt", 0.0),
+            "error" if failed else "done",
+            failed,
+            1,
+            meta.get("cpu", 0.0),
+            meta.get("rss", 0),
+        )
+        self.batches.append(batch)
+        self._journal.add_batch(batch)
+
+    def _note_changed(self, names: list[str]) -> None:
+        shown = ", ".join(f"`{name}`" for name in names)
+        self._warn_once(
+            f"tasks changed {shown}: each worker has a copy of its own, and the changes are not"
+            " brought back; return what you need instead"
+        )
+
+    def lose(self, lost: BatchLost) -> None:
+        """Record that a worker went down with a batch."""
+        self.lost_workers += 1
+        now = time.time()
+        batch = BatchRecord(
+            self._job_id,
+            lost.batch,
+            lost.worker,
+            lost.first,
+            lost.count,
+            now,
+            now,
+            "timeout" if lost.reason == "timeout" else "lost",
+        )
+        self.batches.append(batch)
+        self._journal.add_batch(batch)
+
+    def close(self) -> None:
+        """Nothing more comes for now; safe to repeat, and to go on after."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
