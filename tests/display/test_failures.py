@@ -58,7 +58,10 @@ def test_our_own_errors_keep_the_label_they_carry() -> None:
     ("item", "targets", "label"),
     [
         ("0.1", ["C"], "item 2: C=0.1"),
-        ("(0.1, 3)", ["lr", "depth"], "item 2: (lr, depth) = (0.1, 3)"),
+        ("(0.1, 3)", ["lr", "depth"], "item 2: lr=0.1, depth=3"),
+        ("(np.float64(0.1), 'a, b')", ["lr", "name"], "item 2: lr=0.1, name='a, b'"),
+        ("(<Model at 0x7f>, 3)", ["m", "n"], "item 2: (m, n) = (<Model at 0x7f>, 3)"),
+        ("((1, 2), 3)", ["a", "b", "c"], "item 2: (a, b, c) = ((1, 2), 3)"),
         ("0.1", [], "item 2: 0.1"),
         (0.1, [], "item 2: 0.1"),
         (None, ["C"], "item 2"),

@@ -89,6 +89,7 @@ def test_details_while_it_runs(progress: Make) -> None:
         "1.0 s elapsed",
         "about 6 s left",
         "$0.10 of about $0.30",
+        "job k3fb7xq2",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,8 +50,30 @@ def item_label(index: int, item: Any, targets: Sequence[str] = ()) -> str:
     if len(targets) == 1:
         text = f"{targets[0]}={text}"
     elif targets:
-        text = f"({', '.join(targets)}) = {text}"
+        text = _named_parts(text, targets) or f"({', '.join(targets)}) = {text}"
     return f"item {index}: {units.clipped(text, 80)}"
+
+
+def _named_parts(text: str, targets: Sequence[str]) -> str | None:
+    """Write `(np.float64(0.1), 3)` as `lr=0.1, depth=3`; None unless it is a tuple that fits."""
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError:  # the repr of some object, or one that was cut short
+        return None
+    if not isinstance(tree, ast.Tuple) or len(tree.elts) != len(targets):
+        return None
+    return ", ".join(
+        f"{name}={ast.get_source_segment(text, _bare(part))}"
+        for name, part in zip(targets, tree.elts, strict=True)
+    )
+
+
+def _bare(node: ast.expr) -> ast.expr:
+    """Take NumPy's type off a number; it says nothing here."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="np")), args=[value], keywords=[]):
+            return value
+    return node
 
 
 def _place(error: BaseException) -> tuple[Any, ...]:

@@ -122,7 +122,8 @@ def _meanwhile(progress: Progress) -> tuple[str, ...]:
     details.append(f"{units.seconds(progress.elapsed)} elapsed")
     if progress.eta is not None and not progress.state.is_final:
         details.append(f"{units.roughly(progress.eta)} left")
-    return (*details, _money(progress))
+    # Its id, so that `cloudbutton cancel ID` can be typed elsewhere while the cell blocks.
+    return (*details, _money(progress), f"job {progress.job_id}")
 
 
 def _money(progress: Progress) -> str:

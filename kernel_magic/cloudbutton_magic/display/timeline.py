@@ -18,6 +18,8 @@ _WORST_FIRST: Final[tuple[Kind, ...]] = ("lost", "failed", "done")
 _WIDTH: Final = 1000.0
 _LANE: Final = 7.0
 _GAP: Final = 2.0
+_TROUBLE: Final = 5.0
+"""Least width of what went wrong: it is what one looks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,9 @@ def timeline_svg(timeline: Timeline) -> str:
         for span in lane:
             x = span.start * scale
             # Wide enough to be seen, with a hair's breadth to the next one.
-            width = max((span.end - span.start) * scale - 0.8, 0.8)
+            least = 0.8 if span.kind == "done" else _TROUBLE
+            width = max((span.end - span.start) * scale - 0.8, least)
+            x = min(x, _WIDTH - width)
             shapes.append(
                 f'<rect class="cb-{span.kind}" x="{x:.1f}" y="{y:g}" '
                 f'width="{width:.1f}" height="{_LANE:g}"/>'
