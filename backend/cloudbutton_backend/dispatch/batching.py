@@ -12,6 +12,8 @@ TAIL_SHARE: Final = 2
 TAIL_SECONDS: Final = 0.001
 """… but worth at least this much work."""
 MAX_ITEMS: Final = 65_536
+BATCH_BYTES: Final = 4 << 20
+"""Data worth moving in one go: larger batches would leave workers waiting for their copy."""
 
 
 class Sizer:
@@ -21,13 +23,18 @@ class Sizer:
     slow first item (imports, cold caches) is soon forgotten.
     """
 
-    __slots__ = ("_items", "_largest", "_seconds", "batch_seconds")
+    __slots__ = ("_heaviest", "_items", "_largest", "_seconds", "batch_seconds")
 
     def __init__(self, batch_seconds: float) -> None:
         self.batch_seconds = batch_seconds
         self._seconds = 0.0
         self._items = 0.0
         self._largest = 0
+        self._heaviest = 0.0
+
+    def weigh(self, items: int, nbytes: int) -> None:
+        """Take note that `items`, or their results, are `nbytes` together."""
+        self._heaviest = max(self._heaviest, nbytes / items)
 
     def learn(self, items: int, seconds: float) -> None:
         """Take note that `items` took `seconds` in a worker."""
@@ -55,6 +62,8 @@ class Sizer:
             return 1
         mean = max(mean, 1e-9)
         size = min(self.batch_seconds / mean, self._largest * GROWTH, MAX_ITEMS)
+        if self._heaviest:
+            size = min(size, BATCH_BYTES / self._heaviest)
         if left is not None:
             share = max(left / (TAIL_SHARE * max(1, workers)), TAIL_SECONDS / mean)
             size = min(size, share)

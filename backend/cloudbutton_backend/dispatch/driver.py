@@ -36,6 +36,7 @@ from cloudbutton_backend.dispatch.machine import Machine
 from cloudbutton_backend.dispatch.source import Source
 from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.worker import failures
+from cloudbutton_backend.worker.frames import raw
 
 _LOG: Final = logging.getLogger(__name__)
 _LOOKAHEAD: Final = 4
@@ -269,6 +270,7 @@ class Driver:
         except Exception as error:
             self._refuse(action, error, feedback)
             return
+        self._machine.weigh(action.job_id, action.count, sum(len(raw(part)) for part in parts))
         self.backend.submit(
             Call(action.batch, action.job_id, action.worker, action.first, action.count, parts)
         )

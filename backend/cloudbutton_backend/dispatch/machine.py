@@ -78,6 +78,12 @@ class Machine:
             job.extend(ready, ended)
             self._settle(now)
 
+    def weigh(self, job_id: str, items: int, nbytes: int) -> None:
+        """Some items of a job are `nbytes` together: batches are kept small enough to move."""
+        job = self.jobs.get(job_id)
+        if job is not None:
+            job.sizer.weigh(items, nbytes)
+
     def cancel(self, job_id: str, now: float) -> None:
         """Stop a job; what has ended is kept. Safe to repeat."""
         job = self.jobs.get(job_id)
@@ -171,6 +177,7 @@ class Machine:
             self._recovery.give_back(job, flight, flight.next, event.first, most=1)
         flight.next = max(flight.next, event.first + event.count)
         job.sizer.learn(event.count, event.meta.get("dt", 0.0))
+        job.sizer.weigh(event.count, event.length)
         if event.meta.get("errors"):
             flight.erred = True
         self._take_in(job, flight, event)
