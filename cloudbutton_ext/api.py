@@ -101,7 +101,6 @@ def submit(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
 
     Its `results()` is a list of one.
     """
-
     _check_callable(function)
 
     def call(_item: None) -> Any:
@@ -159,8 +158,8 @@ def use(backend: str, **settings: Any) -> None:
 
     Raises
     ------
-    UnknownName
-        If there is no such backend; it lists the known ones.
+    UsageError
+        If there is no such backend, or a setting of it makes no sense; nothing is changed then.
     """
     _session.current().use(backend, **settings)
 

@@ -100,11 +100,10 @@ class Session:
 
         Raises
         ------
-        UnknownName
-            If there is no such backend.
+        UsageError
+            If there is no such backend, or a setting of it makes no sense; nothing is changed then.
         """
-        if name not in registry.names():
-            raise UnknownName("backend", name, registry.names())
+        registry.create(name, **backend_settings).close()  # to be told now what is wrong
         settings.use(backend=name)
         self._settings[name] = backend_settings
 

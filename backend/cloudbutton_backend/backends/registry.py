@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
@@ -12,13 +13,13 @@ from cloudbutton_backend.errors import UnknownName
 GROUP = "cloudbutton.backends"
 
 
-def _local(**settings: Any) -> Backend:
+def _local() -> Callable[..., Backend]:
     from cloudbutton_backend.backends.local import LocalBackend
 
-    return LocalBackend(**settings)
+    return LocalBackend
 
 
-_BUILT_IN: dict[str, Callable[..., Backend]] = {"local": _local}
+_BUILT_IN: dict[str, Callable[[], Callable[..., Backend]]] = {"local": _local}
 
 
 def names() -> tuple[str, ...]:
@@ -33,12 +34,25 @@ def create(name: str, **settings: Any) -> Backend:
     Raises
     ------
     UnknownName
-        If no backend has that name; it lists the known ones.
+        If no backend has that name, or it has no such setting; it lists the known ones.
     """
+    maker = _maker(name)
+    known = [
+        each.name
+        for each in inspect.signature(maker).parameters.values()
+        if each.kind is each.POSITIONAL_OR_KEYWORD
+    ]
+    for setting in settings:
+        if setting not in known:
+            raise UnknownName(f"setting of the {name} backend", setting, known)
+    return maker(**settings)
+
+
+def _maker(name: str) -> Callable[..., Backend]:
     if name in _BUILT_IN:
-        return _BUILT_IN[name](**settings)
+        return _BUILT_IN[name]()
     for entry in entry_points(group=GROUP):
         if entry.name == name:
-            backend: Backend = entry.load()(**settings)
-            return backend
+            maker: Callable[..., Backend] = entry.load()
+            return maker
     raise UnknownName("backend", name, names())

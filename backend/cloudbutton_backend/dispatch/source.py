@@ -12,6 +12,8 @@ from cloudbutton_backend.worker.failures import short_repr
 
 AHEAD_BYTES: Final = 32 << 20
 """Items of a stream that are pulled ahead of their need take about so much memory at most."""
+MANY: Final = 1 << 24
+"""A range of more numbers is pulled: the dispatcher's notes about all of them would fill the memory."""
 _SIZED: Final = (
     dict,
     set,
@@ -59,10 +61,9 @@ def fixed(items: Any) -> Sequence[Any] | None:
     A copy where they could change while the job runs: a dictionary that grows, an array whose
     rows are overwritten. What the elements themselves hold is not copied.
     """
-    if type(items) in (tuple, range):
-        known: Sequence[Any] = items
-        return known
-    if isinstance(items, (list, tuple, range, *_SIZED)):
+    if isinstance(items, range):
+        return items if len(items) <= MANY else None
+    if isinstance(items, (list, tuple, *_SIZED)):
         return list(items)
     if type(items).__module__.partition(".")[0] == "numpy" and getattr(items, "ndim", 0) > 0:
         rows: Sequence[Any] = items.copy()
