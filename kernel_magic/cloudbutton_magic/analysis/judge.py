@@ -99,7 +99,7 @@ class _Judge:
         self._judge(frozenset(splitter.shared) | self.local).check(work)
         self._check_plots(work)
         if self.around.sets_matter:
-            check_sets(work, self.around.value_of)
+            check_sets(loop.body, self.around.value_of)
         self._check_deferred()
         return Parallel(
             line=loop.line,

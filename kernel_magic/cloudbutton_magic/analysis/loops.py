@@ -87,7 +87,8 @@ def find_loops(tree: ast.Module) -> list[Loop]:
 
     Loops inside another loop are not among them; `inner_loops` gives those.
     """
-    return list(_loops_in(tree.body, in_with=False))
+    found = list(_loops_in(tree.body, in_with=False))
+    return sorted(found, key=lambda loop: (loop.node.lineno, loop.node.col_offset))
 
 
 def inner_loops(loop: Loop) -> list[Loop]:
@@ -108,6 +109,8 @@ def _loops_in(body: list[ast.stmt], *, in_with: bool) -> Iterator[Loop]:
         else:
             inside = in_with or isinstance(statement, ast.With)
             for child in ast.iter_child_nodes(statement):
+                if isinstance(statement, ast.While) and child is statement.test:
+                    continue  # run again and again
                 if isinstance(child, ast.expr):
                     yield from _in_expression(child, in_with)
                 elif isinstance(child, ast.withitem):

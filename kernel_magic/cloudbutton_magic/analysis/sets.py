@@ -41,13 +41,16 @@ def check_sets(
     for top in nodes:
         blind = _blind_comprehensions(top)
         for node in ast.walk(top):
-            place = _ordering_place(node, is_set, blind)
+            place = _ordering_place(node, is_set, blind, value_of)
             if place is not None:
                 raise refuse(Reason.SET_ORDER, node, detail=f"`{ast.unparse(place)}`")
 
 
 def _ordering_place(
-    node: ast.AST, is_set: Callable[[ast.AST], bool], blind: set[int]
+    node: ast.AST,
+    is_set: Callable[[ast.AST], bool],
+    blind: set[int],
+    value_of: Callable[[ast.expr], object],
 ) -> ast.AST | None:
     if isinstance(node, ast.For) and is_set(node.iter):
         return node.iter
@@ -64,6 +67,12 @@ def _ordering_place(
             name = node.func.attr
         else:
             name = getattr(node.func, "id", "")
+        if name == "update" and isinstance(node.func, ast.Attribute):
+            # Into a set the order is lost again, into a dict or Counter it stays.
+            into_dict = isinstance(value_of(node.func.value), dict)
+            for argument in node.args if into_dict else ():
+                if is_set(argument):
+                    return argument
         keyed = name in ("min", "max", "sorted") and any(k.arg == "key" for k in node.keywords)
         if name in _ORDERING or keyed:
             for argument in node.args:

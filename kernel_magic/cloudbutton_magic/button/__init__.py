@@ -4,15 +4,19 @@ from .cell import Button, Report, Runner, run_plainly, show_output
 from .decision import Overhead, decide
 from .engine import Mapper
 from .loop import LoopReport
+from .plan import CellPlan, LoopPlan, plan
 
 __all__ = [
     "Button",
+    "CellPlan",
+    "LoopPlan",
     "LoopReport",
     "Mapper",
     "Overhead",
     "Report",
     "Runner",
     "decide",
+    "plan",
     "run_plainly",
     "show_output",
 ]

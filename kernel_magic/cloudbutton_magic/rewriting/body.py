@@ -145,7 +145,7 @@ def _apply(loop: Loop, verdict: Parallel) -> ast.FunctionDef:
     written = sorted({name for site in sites for name in uses(site.node).binds})
     branches: list[ast.stmt] = []
     for site in sites:
-        holes = {id(hole): f"{PREFIX}{index}" for index, hole in enumerate(site.holes)}
+        holes = {id(hole): f"{PREFIX}v{index}" for index, hole in enumerate(site.holes)}
         names = [f"{PREFIX}_", *holes.values(), *site.inputs]
         unpack = ast.Assign(
             targets=[

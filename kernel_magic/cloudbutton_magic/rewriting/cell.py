@@ -42,7 +42,7 @@ class _Masked:
 
 def instrument(tree: ast.Module, live: Live | None = None) -> Cell:
     """Return `tree` with the hook in its loops; `tree` itself is not changed."""
-    early = _Masked(live or Namespace({}), frozenset(uses(tree.body).binds))
+    early = early_view(tree, live or Namespace({}))
     loops: list[Loop] = []
     refused: list[Refused] = []
 
@@ -58,6 +58,11 @@ def instrument(tree: ast.Module, live: Live | None = None) -> Cell:
     choose(find_loops(tree))
     numbers = {id(loop.node): number for number, loop in enumerate(loops)}
     return Cell(_with_hooks(tree, numbers), tuple(loops), tuple(refused))
+
+
+def early_view(tree: ast.Module, live: Live) -> Live:
+    """Return `live` as it can be trusted before the cell has run."""
+    return _Masked(live, frozenset(uses(tree.body).binds))
 
 
 def _with_hooks(node: Any, numbers: dict[int, int]) -> Any:
