@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import threading
@@ -339,6 +338,8 @@ class Job:
         return self._wait_async().__await__()
 
     async def _wait_async(self) -> list[Any]:
+        import asyncio  # 20 ms that most processes need not spend
+
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import itertools
 import os
-import secrets
 import socket
 import sys
 import threading
@@ -231,7 +230,7 @@ class Session:
         captured = capture(function, threshold=options.threshold_bytes)
         journal = self.journal
         assert self._results is not None
-        seed = options.seed if options.seed is not None else secrets.randbits(63)
+        seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(8), "little") >> 1
         record = JobRecord(
             id=new_job_id(),
             name=name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-import secrets
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -42,7 +42,8 @@ LIFE_CYCLE: Final[Mapping[tuple[JobState, str], JobState]] = {
 
 def new_job_id() -> str:
     """Return a short id that a person can type: 8 lower-case letters and digits."""
-    return "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(8))
+    letters = "abcdefghjkmnpqrstuvwxyz23456789"
+    return "".join(letters[byte % len(letters)] for byte in os.urandom(8))
 
 
 @dataclass(frozen=True, kw_only=True)

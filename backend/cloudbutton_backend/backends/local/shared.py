@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import secrets
 import sys
 import tempfile
 from collections import defaultdict
@@ -27,7 +26,7 @@ class Region:
         self.tag: str | None = None
         self.fd = -1
         if sys.platform == "win32":
-            self.tag = f"cloudbutton-{secrets.token_hex(8)}"
+            self.tag = f"cloudbutton-{os.urandom(8).hex()}"
             self.map = mmap.mmap(-1, self.nbytes, tagname=self.tag)
             return
         self.fd = _anonymous_file()
