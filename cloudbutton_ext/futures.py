@@ -110,7 +110,7 @@ class _Calls:
         self._collector: threading.Thread | None = None
 
     def __repr__(self) -> str:
-        state = "broken" if self._broken else "shut down" if self._ended else "open"
+        state = "shut down" if self._ended else "broken" if self._broken else "open"
         return f"{self._options.backend}, {state}, {len(self._futures)} calls waiting"
 
     # -- from any thread

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from cloudbutton_backend.backends.protocol import (
@@ -124,7 +125,9 @@ class Driver:
             self.backend.open_job(spec)
             if plan.workers is not None:
                 self.backend.scale(plan.workers)
-            self._machine.open(plan, self._clock())
+            # Who does not ask for more gets the usual number, whatever others have asked for.
+            usual = plan.workers or self._machine.limits.workers
+            self._machine.open(replace(plan, workers=usual), self._clock())
             self._show(spec.id)
 
         self.call(act)
@@ -308,7 +311,8 @@ class Driver:
         workers = self._machine.workers_of(job_id)
         listener.on_running(running, workers, job.retried, job.sizer.mean)
         if not job.ended:
-            workers = max(1, self._machine.n_workers)
+            most = job.plan.workers or self._machine.n_workers
+            workers = max(1, min(most, self._machine.n_workers))
             ahead = job.sizer.size(None, 1) * workers * _LOOKAHEAD
             listener.source.want(job.fresh + workers, job.fresh + ahead)
 
