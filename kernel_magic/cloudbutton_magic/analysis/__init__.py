@@ -11,6 +11,7 @@ Pure: text and live values in, frozen verdicts out. One module per question:
 * `iterables`  whether the iterable can be walked ahead
 * `splitting`  the cut into work for workers and statements the kernel runs in order
 * `judge`      the coordinator
+* `trees`      walking syntax trees
 * `verdict`    the answers, with their sentences
 """
 

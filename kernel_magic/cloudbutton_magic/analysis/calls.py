@@ -15,10 +15,21 @@ from dataclasses import dataclass, field
 
 from . import knowledge
 from .changes import Origins, changes
-from .functions import is_own, methods, source_tree
+from .functions import (
+    global_reads,
+    is_empty,
+    is_own,
+    kept_defaults,
+    local_names,
+    methods,
+    outer_declared,
+    source_tree,
+    stores_global,
+)
 from .live import UNKNOWN, Live, Namespace, lookup, root
 from .names import uses
 from .sets import check_sets
+from .trees import walk
 from .verdict import Reason, Refusal, refuse
 
 _DEPTH = 12
@@ -56,7 +67,7 @@ class CallJudge:
     def check(self, nodes: Iterable[ast.AST]) -> None:
         """Check all calls and attribute uses in `nodes`."""
         for top in nodes:
-            for node in ast.walk(top):
+            for node in walk(top):
                 if isinstance(node, ast.Call):
                     self._call(node)
                 elif isinstance(node, ast.Compare):
@@ -311,10 +322,10 @@ class CallJudge:
         closure = dict(
             (n, c.cell_contents)
             for n, c in zip(code.co_freevars, function.__closure__ or ())
-            if not _is_empty(c)
+            if not is_empty(c)
         )
         live = Namespace(closure, function.__globals__)
-        local = _local_names(tree)
+        local = local_names(tree)
         inner = CallJudge(
             Surroundings(
                 live, local, written=self.around.written, sets_matter=self.around.sets_matter
@@ -345,12 +356,12 @@ class CallJudge:
         body = [tree.body] if isinstance(tree, ast.Lambda) else tree.body
         found = uses(body)
         for declared in found.declared:
-            if declared in uses_outer(tree):
+            if declared in outer_declared(tree):
                 raise refuse(Reason.HIDDEN_WRITE, node, name, f"writes `{declared}`, kept outside")
         value_of = Surroundings(live, local).value_of
         for top in body:
             for change in changes(top, value_of):
-                if change.how == "augmented" or change.name in local - _kept_defaults(tree):
+                if change.how == "augmented" or change.name in local - kept_defaults(tree):
                     continue
                 value = live.get(change.name)
                 if isinstance(value, types.ModuleType) and change.how == "method":
@@ -370,7 +381,7 @@ class CallJudge:
         parameters = [a.arg for a in (*tree.args.posonlyargs, *tree.args.args)]
         given = dict(zip(parameters, node.args))
         given |= {k.arg: k.value for k in node.keywords if k.arg}
-        local = _local_names(tree)
+        local = local_names(tree)
         origins = Origins(tree.body if isinstance(tree.body, list) else [], local)
         for top in tree.body if isinstance(tree.body, list) else [tree.body]:
             for change in changes(top, lambda _: UNKNOWN):
@@ -390,8 +401,8 @@ class CallJudge:
 
     def _blind(self, node: ast.Call, function: types.FunctionType, name: str) -> None:
         """Judge a function without source by the names in its code."""
-        names = {read for read, _ in _global_reads(function.__code__)}
-        if names & self.around.written or _stores_global(function.__code__):
+        names = set(global_reads(function.__code__))
+        if names & self.around.written or stores_global(function.__code__):
             raise refuse(Reason.HIDDEN_READ, node, name, "has no source to look into")
 
 
@@ -403,92 +414,3 @@ def _through(node: ast.Call, name: str, refusal: Refusal) -> Refusal:
     if inner.reason in (Reason.RANDOM, Reason.SET_ORDER, Reason.IDENTITY):
         return refuse(inner.reason, node, inner.name, f"{inner.detail} in `{name}`")
     return refuse(inner.reason, node, f"{inner.name or inner.detail}` (in `{name}`)".rstrip("`)") + ")")
-
-
-def _local_names(tree: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
-    body = [tree.body] if isinstance(tree, ast.Lambda) else tree.body
-    found = uses(body)
-    arguments = tree.args
-    names = {
-        a.arg
-        for a in (
-            *arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs,
-            *(x for x in (arguments.vararg, arguments.kwarg) if x),
-        )
-    }  # fmt: skip
-    names |= {n for n in found.binds if n not in found.declared}
-    # Names of nested functions and comprehensions hide outer ones well enough for lookups.
-    for top in body:
-        for node in ast.walk(top):
-            if isinstance(node, ast.arg):
-                names.add(node.arg)
-            elif isinstance(node, ast.comprehension):
-                names |= {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
-            elif isinstance(node, (ast.FunctionDef, ast.Lambda)) and node is not tree:
-                names |= set(uses(node.body if isinstance(node, ast.FunctionDef) else [node.body]).binds)
-    return frozenset(names)
-
-
-def uses_outer(tree: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
-    """Return names declared `global` in the function, or `nonlocal` to a scope around it."""
-    names: set[str] = set()
-    own = _bound_here(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Global):
-            names |= set(node.names)
-        elif isinstance(node, ast.Nonlocal):
-            names |= {n for n in node.names if n not in own}
-    return frozenset(names)
-
-
-def _bound_here(tree: ast.FunctionDef | ast.Lambda) -> set[str]:
-    if isinstance(tree, ast.Lambda):
-        return set()
-    found = uses(tree.body)
-    own_declared = {
-        name
-        for node in tree.body
-        if isinstance(node, (ast.Global, ast.Nonlocal))
-        for name in node.names
-    }
-    return (set(found.binds) | {a.arg for a in tree.args.args}) - own_declared
-
-
-def _kept_defaults(tree: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
-    """Return parameters whose default is an object that calls share: `def f(x, memo={})`."""
-    arguments = tree.args
-    named = [*arguments.posonlyargs, *arguments.args]
-    pairs = [
-        *zip(named[len(named) - len(arguments.defaults) :], arguments.defaults),
-        *zip(arguments.kwonlyargs, arguments.kw_defaults),
-    ]
-    return frozenset(
-        argument.arg
-        for argument, default in pairs
-        if isinstance(default, (ast.List, ast.Dict, ast.Set, ast.Call, ast.ListComp, ast.DictComp))
-    )
-
-
-def _global_reads(code: types.CodeType) -> Iterable[tuple[str, int]]:
-    import dis
-
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            yield str(instruction.argval), instruction.offset
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _global_reads(constant)
-
-
-def _stores_global(code: types.CodeType) -> bool:
-    import dis
-
-    return any(i.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") for i in dis.get_instructions(code))
-
-
-def _is_empty(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents
-    except ValueError:
-        return True
-    return False

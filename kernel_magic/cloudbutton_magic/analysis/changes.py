@@ -9,6 +9,7 @@ from typing import Literal
 
 from .knowledge import CHANGING_ANY, changing_methods, is_atom
 from .live import UNKNOWN, root
+from .trees import walk
 
 How = Literal["method", "item", "attribute", "augmented", "delete"]
 
@@ -43,7 +44,7 @@ def changes(node: ast.AST, value_of: Callable[[ast.expr], object]) -> Iterator[C
     ``value_of`` gives the live value of an expression or `UNKNOWN`; it decides which
     methods of known types change their object.
     """
-    for child in ast.walk(node):
+    for child in walk(node):
         if isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute):
             name = root(child.func.value)
             if name is not None and _method_changes(child, value_of(child.func.value)):
@@ -95,7 +96,7 @@ class Origins:
         self._bound = bound
         self._sources: dict[str, list[ast.expr]] = {}
         for statement in body:
-            for node in ast.walk(statement):
+            for node in walk(statement):
                 self._collect(node)
 
     def _collect(self, node: ast.AST) -> None:
@@ -111,7 +112,7 @@ class Origins:
             self._bind(node.optional_vars, node.context_expr)
         elif isinstance(node, ast.Match):
             for case in node.cases:
-                for part in ast.walk(case.pattern):
+                for part in walk(case.pattern):
                     name = getattr(part, "name", None)
                     if isinstance(name, str):
                         self._sources.setdefault(name, []).append(node.subject)

@@ -1,14 +1,19 @@
-"""Finds the source of the user's own functions and classes, to look inside them."""
+"""The user's own functions and classes: their source, their names, what they keep."""
 
 from __future__ import annotations
 
 import ast
+import dis
 import functools
 import linecache
 import site
 import sys
 import sysconfig
 import types
+from collections.abc import Iterator
+
+from .names import uses
+from .trees import walk
 
 _FOREIGN = tuple(
     {
@@ -53,7 +58,7 @@ def source_tree(function: types.FunctionType) -> ast.FunctionDef | ast.Lambda | 
         return None
     matches = [
         node
-        for node in ast.walk(tree)
+        for node in walk(tree)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         and _first_line(node) == code.co_firstlineno
         and getattr(node, "name", "<lambda>") == code.co_name
@@ -88,3 +93,92 @@ def _parsed(text: str) -> ast.Module | None:
         return ast.parse(text)
     except (SyntaxError, ValueError):
         return None
+
+
+def local_names(tree: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
+    """Return the names that are a function's own, those of its nested functions included."""
+    body = [tree.body] if isinstance(tree, ast.Lambda) else tree.body
+    found = uses(body)
+    arguments = tree.args
+    names = {
+        a.arg
+        for a in (
+            *arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs,
+            *(x for x in (arguments.vararg, arguments.kwarg) if x),
+        )
+    }  # fmt: skip
+    names |= {n for n in found.binds if n not in found.declared}
+    # Names of nested functions and comprehensions hide outer ones well enough for lookups.
+    for top in body:
+        for node in walk(top):
+            if isinstance(node, ast.arg):
+                names.add(node.arg)
+            elif isinstance(node, ast.comprehension):
+                names |= {n.id for n in walk(node.target) if isinstance(n, ast.Name)}
+            elif isinstance(node, (ast.FunctionDef, ast.Lambda)) and node is not tree:
+                names |= set(uses(node.body if isinstance(node, ast.FunctionDef) else [node.body]).binds)
+    return frozenset(names)
+
+
+def outer_declared(tree: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
+    """Return names declared `global` in the function, or `nonlocal` to a scope around it."""
+    names: set[str] = set()
+    own = _bound_here(tree)
+    for node in walk(tree):
+        if isinstance(node, ast.Global):
+            names |= set(node.names)
+        elif isinstance(node, ast.Nonlocal):
+            names |= {n for n in node.names if n not in own}
+    return frozenset(names)
+
+
+def _bound_here(tree: ast.FunctionDef | ast.Lambda) -> set[str]:
+    if isinstance(tree, ast.Lambda):
+        return set()
+    found = uses(tree.body)
+    own_declared = {
+        name
+        for node in tree.body
+        if isinstance(node, (ast.Global, ast.Nonlocal))
+        for name in node.names
+    }
+    return (set(found.binds) | {a.arg for a in tree.args.args}) - own_declared
+
+
+def kept_defaults(tree: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
+    """Return parameters whose default is an object that calls share: `def f(x, memo={})`."""
+    arguments = tree.args
+    named = [*arguments.posonlyargs, *arguments.args]
+    pairs = [
+        *zip(named[len(named) - len(arguments.defaults) :], arguments.defaults),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults),
+    ]
+    return frozenset(
+        argument.arg
+        for argument, default in pairs
+        if isinstance(default, (ast.List, ast.Dict, ast.Set, ast.Call, ast.ListComp, ast.DictComp))
+    )
+
+
+def global_reads(code: types.CodeType) -> Iterator[str]:
+    """Yield the globals that a code object reads, for functions without source."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield str(instruction.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from global_reads(constant)
+
+
+def stores_global(code: types.CodeType) -> bool:
+    """Tell whether a code object binds or deletes a global."""
+    return any(i.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") for i in dis.get_instructions(code))
+
+
+def is_empty(cell: types.CellType) -> bool:
+    """Tell whether a closure's variable is not bound yet."""
+    try:
+        cell.cell_contents
+    except ValueError:
+        return True
+    return False

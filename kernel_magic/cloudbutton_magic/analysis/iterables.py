@@ -11,6 +11,7 @@ from .functions import is_own
 from .live import UNKNOWN, Live, lookup, root
 from .loops import Loop
 from .names import COMPREHENSIONS
+from .trees import walk
 from .verdict import Reason, Refusal, refuse
 
 _PASSING = frozenset("enumerate zip reversed tqdm track items keys values iterrows itertuples".split())
@@ -121,7 +122,7 @@ def _check_generator(
 ) -> None:
     """Allow a generator expression whose element has no effect and prints nothing."""
     judge.check([node])
-    if any(isinstance(n, ast.Call) and getattr(n.func, "id", "") == "print" for n in ast.walk(node)):
+    if any(isinstance(n, ast.Call) and getattr(n.func, "id", "") == "print" for n in walk(node)):
         raise refuse(Reason.ITERABLE, node, detail="a generator that prints")
     for generator in node.generators:
         _check_expression(generator.iter, loop, live, judge)

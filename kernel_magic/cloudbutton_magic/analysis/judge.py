@@ -9,16 +9,18 @@ from dataclasses import replace
 
 from . import knowledge
 from .aliases import reaches, shares_memory
-from .functions import is_own
 from .calls import CallJudge, Surroundings
 from .changes import Origins, changes
 from .flow import Definite
+from .functions import is_own
 from .iterables import check_iterable
 from .live import UNKNOWN, Live, Namespace, lookup
 from .loops import Loop
 from .names import FUNCTIONS, target_names, uses
 from .sets import check_sets, hash_seed_is_fixed
+from .slots import own_slots
 from .splitting import Splitter, shared_objects
+from .trees import walk
 from .verdict import Parallel, Reason, Refusal, Site, Verdict, refuse
 
 _NOTHING = Namespace({})
@@ -87,7 +89,8 @@ class _Judge:
         origins = Origins(loop.body, self.local)
         shared = self._shared(flow, origins)
         self._check_aliases(shared)
-        splitter = Splitter(loop, self.around, shared, self._own_slots(shared))
+        slots = own_slots(loop, self.around, shared.keys() - self.local, self.targets)
+        splitter = Splitter(loop, self.around, shared, {n: slot for n, (slot, _) in slots.items()})
         splitter.settle()
         if clash := self.targets & set(splitter.shared):
             name = min(clash)
@@ -110,7 +113,7 @@ class _Judge:
             definite=frozenset((flow.at_end | self.targets) - set(splitter.shared)),
             shared=frozenset(splitter.shared),
             sites=tuple(self._with_copies(splitter)),
-            unique=tuple(sorted({self._in_slot(s) for s in splitter.own_slot.values()})),
+            unique=tuple(sorted({used for _, used in slots.values()})),
         )
 
     def _judge(self, written: frozenset[str] = frozenset()) -> CallJudge:
@@ -126,7 +129,7 @@ class _Judge:
 
     def _check_shape(self) -> None:
         if not isinstance(self.loop.target, (ast.Name, ast.Tuple, ast.List)) or any(
-            isinstance(n, (ast.Subscript, ast.Attribute)) for n in ast.walk(self.loop.target)
+            isinstance(n, (ast.Subscript, ast.Attribute)) for n in walk(self.loop.target)
         ):
             raise refuse(
                 Reason.UNSUPPORTED, self.loop.target,
@@ -148,7 +151,7 @@ class _Judge:
 
     def _check_statements(self) -> None:
         for statement in self.loop.body:
-            for node in ast.walk(statement):
+            for node in walk(statement):
                 if isinstance(node, ast.AnnAssign) and node.simple:
                     # It would be noted in the notebook's __annotations__ as well.
                     raise refuse(
@@ -160,7 +163,7 @@ class _Judge:
             if isinstance(node, ast.Return):
                 raise refuse(Reason.LEAVES_EARLY, node, "return")
         for statement in self.loop.body:
-            for node in ast.walk(statement):
+            for node in walk(statement):
                 if isinstance(node, (ast.Yield, ast.YieldFrom)):
                     raise refuse(Reason.SUSPENDS, node, "yield")
                 if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)):
@@ -178,14 +181,14 @@ class _Judge:
         """
         handed_over: set[int] = set()
         for statement in self.loop.body:
-            for node in ast.walk(statement):
+            for node in walk(statement):
                 if isinstance(node, ast.Call):
                     if self._keeps_functions(node):
                         continue
                     for argument in (*node.args, *(k.value for k in node.keywords)):
                         handed_over.add(id(argument))
         for statement in self.loop.body:
-            for node in ast.walk(statement):
+            for node in walk(statement):
                 if isinstance(node, ast.Lambda) and id(node) not in handed_over:
                     raise refuse(Reason.DEFINES, node, "lambda")
 
@@ -270,63 +273,6 @@ class _Judge:
                         f"`{other}` shares its content",
                     )  # fmt: skip
 
-    # -- own slots: a[i] = f(a[i]) ---------------------------------------------------
-
-    def _own_slots(self, shared: dict[str, Reason]) -> dict[str, str]:
-        slots: dict[str, str] = {}
-        rebound = set(self.found.binds)
-        for name in shared:
-            if name in self.local:
-                continue
-            writes = [
-                (change, node)
-                for position, statement in enumerate(self.loop.body)
-                for change in changes(statement, self.around.value_of)
-                for node in [change.node]
-                if change.name == name
-            ]
-            index = _common_index(node for _, node in writes)
-            if index is None:
-                continue
-            parts = index.elts if isinstance(index, ast.Tuple) else [index]
-            if not all(isinstance(part, (ast.Name, ast.Constant)) for part in parts):
-                continue  # a[i:i + 2] and a[i % 3] meet other items' places
-            names = {n.id for n in ast.walk(index) if isinstance(n, ast.Name)}
-            if not names or not names <= self.targets or names & rebound:
-                continue
-            if self._slot_reads(name, ast.dump(index), self.loop.body) == 0:
-                continue
-            if self._read_after_write(name, ast.dump(index)):
-                continue
-            slots[name] = ast.dump(index)
-        return slots
-
-    def _slot_reads(self, name: str, index: str, body: Iterable[ast.stmt]) -> int:
-        return sum(
-            isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Load)
-            and isinstance(n.value, ast.Name) and n.value.id == name
-            and ast.dump(n.slice) == index
-            for statement in body
-            for n in ast.walk(statement)
-        )  # fmt: skip
-
-    def _read_after_write(self, name: str, index: str) -> bool:
-        """Tell whether the slot may be read after this iteration has written it."""
-        written = False
-        for statement in self.loop.body:
-            reads = self._slot_reads(name, index, [statement]) > 0
-            writes = any(
-                c.name == name for c in changes(statement, self.around.value_of)
-            )
-            simple = isinstance(statement, (ast.Assign, ast.AugAssign))
-            if reads and (written or (writes and not simple)):
-                return True
-            written |= writes
-        return False
-
-    def _in_slot(self, dumped: str) -> tuple[str, ...]:
-        return tuple(sorted(name for name in self.targets if f"Name(id='{name}'" in dumped))
-
     # -- the two parts ---------------------------------------------------------------
 
     def _work(self, splitter: Splitter) -> list[ast.AST]:
@@ -338,7 +284,7 @@ class _Judge:
             for statement in body:
                 if id(statement) in sites:
                     continue
-                if any(id(n) in sites for n in ast.walk(statement)):
+                if any(id(n) in sites for n in walk(statement)):
                     for name, value in ast.iter_fields(statement):
                         if name in ("body", "orelse", "finalbody"):
                             collect(value)
@@ -361,7 +307,7 @@ class _Judge:
         folds = [site for site in splitter.sites if site.kind == "fold"]
         if folds and not any(self._is_work(node) for node in work):
             first = folds[0]
-            name = splitter._touches(first.node) or ""
+            name = splitter.touches(first.node) or ""
             for read in uses(first.node).reads:
                 if read in splitter.shared:
                     name = read
@@ -369,16 +315,16 @@ class _Judge:
             line = uses(first.node).reads.get(name, first.line)
             raise refuse(splitter.shared.get(name, Reason.CARRIED), line, name)
         for site in folds:
-            if any(isinstance(n, ast.Name) and n.id == "print" for n in ast.walk(site.node)):
+            if any(isinstance(n, ast.Name) and n.id == "print" for n in walk(site.node)):
                 later = [n for n in work if getattr(n, "lineno", 0) > site.line]
                 if any(self._is_work(n) for n in later) or _inside_inner_loop(
                     self.loop.body, site.node
                 ):
-                    name = splitter._touches(site.node) or ""
+                    name = splitter.touches(site.node) or ""
                     raise refuse(Reason.ORDER_OF_OUTPUT, site.line, name)
 
     def _is_work(self, node: ast.AST) -> bool:
-        for child in ast.walk(node):
+        for child in walk(node):
             if isinstance(child, ast.Call):
                 name = getattr(child.func, "id", "") or getattr(child.func, "attr", "")
                 if isinstance(child.func, ast.Attribute) or name not in knowledge.CHEAP_CALLS:
@@ -397,13 +343,13 @@ class _Judge:
         }
         sites = []
         for site in splitter.sites:
-            names = {n.id for h in site.holes for n in ast.walk(h) if isinstance(n, ast.Name)}
+            names = {n.id for h in site.holes for n in walk(h) if isinstance(n, ast.Name)}
             risky = frozenset((names | set(site.inputs)) & changed)
             if site.kind == "fold" and risky:
                 name = min(risky)
                 if set(site.inputs) & risky:
                     raise refuse(
-                        Reason.CARRIED, site.line, splitter._touches(site.node) or name
+                        Reason.CARRIED, site.line, splitter.touches(site.node) or name
                     )
             sites.append(replace(site, copies=risky) if site.kind == "consume" else site)
         return sites
@@ -413,7 +359,7 @@ class _Judge:
         calls = [
             node
             for top in work
-            for node in ast.walk(top)
+            for node in walk(top)
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
             and getattr(lookup(node.func.value, self.live, self.around.local), "__name__", "")
             == "matplotlib.pyplot"
@@ -445,7 +391,7 @@ def _inner_names(body: Iterable[ast.stmt]) -> frozenset[str]:
     """Return names bound by comprehensions and lambdas in the body: not to be looked up."""
     names: set[str] = set()
     for statement in body:
-        for node in ast.walk(statement):
+        for node in walk(statement):
             if isinstance(node, ast.comprehension):
                 names.update(target_names(node.target))
             elif isinstance(node, ast.arg):
@@ -453,21 +399,9 @@ def _inner_names(body: Iterable[ast.stmt]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _common_index(nodes: Iterable[ast.AST]) -> ast.expr | None:
-    """Return the index of all writes ``a[i] = …`` if it is the same one."""
-    index: ast.expr | None = None
-    for node in nodes:
-        if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Name):
-            return None
-        if index is not None and ast.dump(index) != ast.dump(node.slice):
-            return None
-        index = node.slice
-    return index
-
-
 def _inside_inner_loop(body: Iterable[ast.stmt], node: ast.AST) -> bool:
     return any(
-        isinstance(child, (ast.For, ast.While)) and any(n is node for n in ast.walk(child))
+        isinstance(child, (ast.For, ast.While)) and any(n is node for n in walk(child))
         for statement in body
-        for child in ast.walk(statement)
+        for child in walk(statement)
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from .names import COMPREHENSIONS, Comprehension, uses
+from .trees import walk
 
 Kind = Literal["for", "list", "set", "dict", "generator"]
 
@@ -153,7 +154,7 @@ def consumer_name(call: ast.Call) -> str | None:
 
 def _is_async(node: Comprehension) -> bool:
     return any(g.is_async for g in node.generators) or any(
-        isinstance(child, ast.Await) for child in ast.walk(node)
+        isinstance(child, ast.Await) for child in walk(node)
     )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
+
+from .trees import walk
 
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -36,17 +39,29 @@ class Uses:
 
 def uses(nodes: ast.AST | Iterable[ast.AST]) -> Uses:
     """Return the names that `nodes`, taken as code of one scope, read and bind."""
+    if isinstance(nodes, ast.AST):
+        known = _known.get(id(nodes))
+        if known is not None:
+            return known[1]
     found = _Finder()
     for node in [nodes] if isinstance(nodes, ast.AST) else nodes:
         found.visit(node)
+    if isinstance(nodes, ast.AST):
+        if len(_known) > 20_000:
+            _known.clear()
+        _known[id(nodes)] = nodes, found.uses
     return found.uses
+
+
+#: Answers for single nodes, which are asked for again and again, by id (see `trees`).
+_known: Final[dict[int, tuple[ast.AST, Uses]]] = {}
 
 
 def target_names(target: ast.AST) -> tuple[str, ...]:
     """Return the names a target binds, in order: ``(a, *b), c[0]`` gives a, b."""
     return tuple(
         node.id
-        for node in ast.walk(target)
+        for node in walk(target)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     )
 

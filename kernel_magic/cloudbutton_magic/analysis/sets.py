@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from .names import COMPREHENSIONS
+from .trees import walk
 from .verdict import Reason, refuse
 
 _SET_METHODS = frozenset("union intersection difference symmetric_difference".split())
@@ -40,7 +41,7 @@ def check_sets(
 
     for top in nodes:
         blind = _blind_comprehensions(top)
-        for node in ast.walk(top):
+        for node in walk(top):
             place = _ordering_place(node, is_set, blind, value_of)
             if place is not None:
                 raise refuse(Reason.SET_ORDER, node, detail=f"`{ast.unparse(place)}`")
@@ -83,8 +84,8 @@ def _ordering_place(
 
 def _blind_comprehensions(top: ast.AST) -> set[int]:
     """Return the comprehensions whose own order is lost at once: sorted(x for x in s)."""
-    found = {id(node) for node in ast.walk(top) if isinstance(node, ast.SetComp)}
-    for node in ast.walk(top):
+    found = {id(node) for node in walk(top) if isinstance(node, ast.SetComp)}
+    for node in walk(top):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in _BLIND | {"min", "max"}:
             if not any(k.arg == "key" for k in node.keywords):
                 found |= {id(argument) for argument in node.args}
@@ -117,7 +118,7 @@ def _set_names(nodes: list[ast.AST], value_of: Callable[[ast.expr], object]) -> 
     while True:
         before = len(names)
         for top in nodes:
-            for node in ast.walk(top):
+            for node in walk(top):
                 if isinstance(node, ast.Assign) and _is_set(node.value, names, value_of):
                     names |= {t.id for t in node.targets if isinstance(t, ast.Name)}
                 elif (
