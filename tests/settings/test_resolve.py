@@ -139,7 +139,7 @@ def test_the_line_of_a_key_is_found(text: str, keys: tuple[str, ...], line: int 
 def test_defaults_are_those_of_a_job() -> None:
     options, defaults = JobOptions(), Settings()
     shared = {f.name for f in fields(JobOptions)} & {f.name for f in fields(Settings)}
-    assert len(shared) == 9
+    assert len(shared) == 10
     for name in shared:
         assert getattr(options, name) == getattr(defaults, name), name
 
