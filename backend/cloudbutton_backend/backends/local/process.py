@@ -41,10 +41,14 @@ class Held:
 
 
 def _needs_site() -> bool:
-    """Whether import hooks of editable installs are in use, which only `site` sets up."""
-    return any("__editable__" in type(finder).__module__ for finder in sys.meta_path) or any(
-        "__editable__" in getattr(finder, "__module__", "") for finder in sys.meta_path
+    """Whether import hooks of editable installs are in use, which only `site` sets up.
+
+    They are called ``__editable___NAME_finder``, ``_editable_impl_NAME`` or ``editables.redirector``.
+    """
+    modules = (
+        getattr(finder, "__module__", "") or type(finder).__module__ for finder in sys.meta_path
     )
+    return any("editable" in module for module in modules)
 
 
 def _command(config: dict[str, Any]) -> list[str]:
