@@ -35,6 +35,10 @@ class Context:
 current = Context()
 
 
+_outside: Any = None
+"""The generator for code that runs in no task."""
+
+
 def rng() -> Any:
     """Return the random generator of the item being run.
 
@@ -42,26 +46,24 @@ def rng() -> Any:
     backend, the number of workers or the batch. Calls within one item return the same generator, which
     goes on where it was.
 
+    Outside a task, as when a cell with a loop is run here, it is a generator of this process, seeded by
+    the operating system: independent as well, but not repeatable.
+
     Returns
     -------
     numpy.random.Generator
         PCG64 seeded by ``SeedSequence(entropy=seed, spawn_key=(index,))``: NumPy's documented way
         to independent streams.
-
-    Raises
-    ------
-    RuntimeError
-        Outside a task, where there is no item.
     """
+    import numpy as np
+
+    global _outside
     if current.index < 0:
-        raise RuntimeError(
-            "`cloud.rng()` belongs inside a task: it gives each item its own stream. "
-            "Here use `numpy.random.default_rng(seed)`."
-        )
+        if _outside is None:
+            _outside = np.random.default_rng()
+        return _outside
     key = (current.job_id, current.index)
     if current.key != key:
-        import numpy as np
-
         sequence = np.random.SeedSequence(entropy=current.seed, spawn_key=(current.index,))
         current.generator = np.random.Generator(np.random.PCG64(sequence))
         current.key = key
