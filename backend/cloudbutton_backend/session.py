@@ -26,7 +26,7 @@ from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, Stre
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.home import results_dir
-from cloudbutton_backend.jobs import JobOptions, JobRecord, new_job_id
+from cloudbutton_backend.jobs import JobOptions, JobRecord, JobState, new_job_id
 from cloudbutton_backend.journal import Command, Journal, gc
 from cloudbutton_backend.worker.context import current as _here
 
@@ -303,7 +303,8 @@ class Session:
         for job in list(itertools.islice(self._jobs.values(), max(0, surplus))):
             if job.state.is_final:
                 del self._jobs[job.id]
-                job._driver.forget(job.id)
+                if job.state is JobState.DONE:  # what failed may still be retried by who holds it
+                    job._driver.forget(job.id)
 
     def jobs(self) -> list[Job]:
         """Return the jobs of this process, newest first."""

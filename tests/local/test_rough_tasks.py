@@ -424,3 +424,13 @@ def test_a_traceback_shows_the_lines_that_failed(session: Session) -> None:
         session.map(task, [1]).results()
     lines = [(entry.name, entry.line) for entry in traceback.extract_tb(caught.value.__traceback__)]
     assert lines[-2:] == [("task", "return helper(x)"), ("helper", "return 1 / y")]
+
+
+def test_a_failed_job_can_be_retried_when_many_others_have_run_since(session: Session) -> None:
+    job = session.map(lambda x: 1 // x, [1, 0], options=KEEP)
+    job.wait()
+    for _ in range(110):
+        session.map(len, ["ab"]).results()
+    assert job.retry_failed().wait(10.0)
+    assert isinstance(job.results()[1], ZeroDivisionError)
+    assert_usable(session)
