@@ -50,7 +50,7 @@ def reaches(start: object, wanted: object, limit: int = 20_000) -> bool:
         value = stack.pop()
         if value is wanted:
             return True
-        if id(value) in seen or isinstance(value, knowledge.ATOMS) or isinstance(value, type):
+        if id(value) in seen or isinstance(value, (*knowledge.ATOMS, type)):
             continue
         seen.add(id(value))
         if isinstance(value, dict):

@@ -284,11 +284,10 @@ class CallJudge:
             return
         if method == "__call__" or method in knowledge.LOOKING_ANY:
             return
-        if top in ("pandas", "numpy", "scipy", "re", "datetime", "pathlib", "logging", "string"):
-            if method not in knowledge.CHANGING_ANY:
-                return
         if method in knowledge.CHANGING_ANY:
             raise refuse(Reason.MUTATES_CAPTURED, node, name)
+        if top in ("pandas", "numpy", "scipy", "re", "datetime", "pathlib", "logging", "string"):
+            return
         raise refuse(Reason.UNKNOWN_EFFECT, node, f"{name}.{method}")
 
     def _class(self, node: ast.Call, kind: type, name: str) -> None:
@@ -319,11 +318,8 @@ class CallJudge:
         if tree is None:
             self._blind(node, function, name)
             return
-        closure = dict(
-            (n, c.cell_contents)
-            for n, c in zip(code.co_freevars, function.__closure__ or ())
-            if not is_empty(c)
-        )
+        cells = zip(code.co_freevars, function.__closure__ or ())
+        closure = {name: cell.cell_contents for name, cell in cells if not is_empty(cell)}
         live = Namespace(closure, function.__globals__)
         local = local_names(tree)
         inner = CallJudge(

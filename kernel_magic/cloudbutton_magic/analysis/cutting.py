@@ -15,6 +15,7 @@ from .verdict import Reason, Refusal, refuse
 if TYPE_CHECKING:
     from .splitting import Splitter
 
+_LIGHT = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.If, ast.Pass, ast.Delete)
 _CHEAP_NODES = (
     ast.Name, ast.Constant, ast.Attribute, ast.Subscript, ast.Slice, ast.BinOp, ast.Compare,
     ast.BoolOp, ast.UnaryOp, ast.IfExp, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.JoinedStr,
@@ -130,30 +131,22 @@ class Cutter:
 
     def stay(self, node: ast.AST) -> None:
         """Leave `node` whole in the kernel, where it may or may not be reached."""
-        if isinstance(node, ast.stmt) and not isinstance(
-            node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.If, ast.Pass, ast.Delete)
-        ):
-            raise self.split.carried(self.node)
         for child in walk(node):
             if isinstance(child, ast.expr):
                 self._check_cheap(child, statement=isinstance(node, ast.Expr))
-            if isinstance(child, ast.stmt) and not isinstance(
-                child,
-                (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.If, ast.Pass, ast.Delete),
-            ):
+            if isinstance(child, ast.stmt) and not isinstance(child, _LIGHT):
                 raise self.split.carried(self.node)
             if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Del):
                 raise self.split.carried(self.node)
-            if isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Store):
-                if child.attr not in INDEXERS:
-                    raise refuse(Reason.ATTRIBUTE_WRITE, child, root(child) or "")
+            if isinstance(child, ast.Attribute) and not isinstance(child.ctx, ast.Load):
+                raise refuse(Reason.ATTRIBUTE_WRITE, child, root(child) or "")
             if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load):
                 self._input(child.id)
 
     def _input(self, name: str) -> None:
-        if name in self.split.around.local and name not in self.split.shared:
-            if name not in self.inputs:
-                self.inputs.append(name)
+        own = name in self.split.around.local and name not in self.split.shared
+        if own and name not in self.inputs:
+            self.inputs.append(name)
 
     def _check_cheap(self, node: ast.expr, *, statement: bool = False) -> None:
         """Refuse what is not bookkeeping: the kernel's part must be light and known."""
@@ -187,11 +180,9 @@ class Cutter:
             plain = isinstance(node.func.value, ast.Name)
             if plain:
                 known = knowledge.changing_methods(receiver)
-                if known is not None and node.func.attr in known | knowledge.CHEAP_METHODS:
-                    if node.func.attr in knowledge.effect_methods(receiver) or (
-                        node.func.attr in knowledge.CHEAP_METHODS
-                    ):
-                        return
+                light = knowledge.effect_methods(receiver) | knowledge.CHEAP_METHODS
+                if known is not None and node.func.attr in light:
+                    return
                 if known is None and knowledge.is_atom(receiver):
                     return
                 raise _changed(receiver, node, name)

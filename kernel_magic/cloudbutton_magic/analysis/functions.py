@@ -178,7 +178,7 @@ def stores_global(code: types.CodeType) -> bool:
 def is_empty(cell: types.CellType) -> bool:
     """Tell whether a closure's variable is not bound yet."""
     try:
-        cell.cell_contents
+        _ = cell.cell_contents
     except ValueError:
         return True
     return False

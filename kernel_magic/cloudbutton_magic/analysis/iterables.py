@@ -49,9 +49,12 @@ def check_iterable(
         name = min(changed)
         raise refuse(Reason.ITERABLE_CHANGES, loop.iter, name)
     objects = {id(live.get(n)) for n in shared if live.get(n) is not UNKNOWN}
-    if value is not UNKNOWN and not knowledge.is_atom(value):
-        if id(value) in objects or any(id(live.get(n)) in objects for n in walked):
-            raise refuse(Reason.ITERABLE_CHANGES, loop.iter, ast.unparse(loop.iter))
+    if (
+        value is not UNKNOWN
+        and not knowledge.is_atom(value)
+        and (id(value) in objects or any(id(live.get(n)) in objects for n in walked))
+    ):
+        raise refuse(Reason.ITERABLE_CHANGES, loop.iter, ast.unparse(loop.iter))
     if value is not UNKNOWN and any(
         name in knowledge.CONTAINERS for name in knowledge.type_names(value)
     ):
@@ -74,10 +77,8 @@ def _check_expression(node: ast.expr, loop: Loop, live: Live, judge: CallJudge) 
         value = lookup(node, live, frozenset())
         if value is UNKNOWN or not knowledge.is_iterator(value):
             return
-        if knowledge.is_file(value) or type(value).__module__ == "_csv":
-            # The `with` around the loop closes it, so nobody sees how far it was read.
-            if loop.in_with:
-                return
+        if loop.in_with and (knowledge.is_file(value) or type(value).__module__ == "_csv"):
+            return  # the `with` around the loop closes it: nobody sees how far it was read
         raise refuse(Reason.ITERABLE, node, detail=f"the iterator `{ast.unparse(node)}`")
     if isinstance(node, ast.Call):
         _check_call(node, loop, live, judge)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from . import knowledge
 from .aliases import reaches, shares_memory
 from .calls import CallJudge, Surroundings
-from .changes import Origins, changes
+from .changes import INDEXERS, Origins, changes
 from .flow import Definite
 from .functions import is_own
 from .iterables import check_iterable
@@ -114,6 +114,8 @@ class _Judge:
             shared=frozenset(splitter.shared),
             sites=tuple(self._with_copies(splitter)),
             unique=tuple(sorted({used for _, used in slots.values()})),
+            own_slots=frozenset(slots),
+            deep=frozenset(self._changed_inside(shared)),
         )
 
     def _judge(self, written: frozenset[str] = frozenset()) -> CallJudge:
@@ -249,6 +251,20 @@ class _Judge:
                 raise refuse(Reason.MUTATES_CAPTURED, node, name)
         if how in ("item", "delete") and knowledge.changing_methods(value) is None:
             raise refuse(Reason.MUTATES_CAPTURED, node, name)
+
+    def _changed_inside(self, shared: Iterable[str]) -> Iterable[str]:
+        """Yield names like d in `d[k].append(v)`: what is changed is inside the object."""
+        for statement in self.loop.body:
+            for change in changes(statement, self.around.value_of):
+                place = change.node
+                if isinstance(place, ast.Call) and isinstance(place.func, ast.Attribute):
+                    place = place.func.value
+                elif isinstance(place, (ast.Subscript, ast.Attribute)):
+                    place = place.value
+                    if isinstance(place, ast.Attribute) and place.attr in INDEXERS:
+                        place = place.value
+                if change.name in shared and not isinstance(place, (ast.Name, ast.AugAssign)):
+                    yield change.name
 
     def _check_aliases(self, shared: dict[str, Reason]) -> None:
         """Treat two names of one object as one, and refuse what cannot be told apart."""

@@ -86,9 +86,10 @@ def _blind_comprehensions(top: ast.AST) -> set[int]:
     """Return the comprehensions whose own order is lost at once: sorted(x for x in s)."""
     found = {id(node) for node in walk(top) if isinstance(node, ast.SetComp)}
     for node in walk(top):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in _BLIND | {"min", "max"}:
-            if not any(k.arg == "key" for k in node.keywords):
-                found |= {id(argument) for argument in node.args}
+        if not isinstance(node, ast.Call) or any(k.arg == "key" for k in node.keywords):
+            continue
+        if getattr(node.func, "id", "") in _BLIND | {"min", "max"}:
+            found |= {id(argument) for argument in node.args}
     return found
 
 

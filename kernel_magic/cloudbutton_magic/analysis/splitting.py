@@ -62,7 +62,7 @@ class Splitter:
                 for part in _blocks(statement):
                     self._mark(part)
             else:
-                for name, line in uses(statement).binds.items():
+                for name in uses(statement).binds:
                     if name in self.around.local:
                         self.shared.setdefault(name, Reason.CARRIED)
 

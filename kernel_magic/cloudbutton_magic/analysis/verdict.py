@@ -185,6 +185,10 @@ class Parallel:
     sites: tuple[Site, ...]
     unique: tuple[tuple[str, ...], ...] = ()
     """Groups of targets whose values must differ between items (checked before the run)."""
+    own_slots: frozenset[str] = frozenset()
+    """Shared containers that an iteration reads too, at its own index."""
+    deep: frozenset[str] = frozenset()
+    """Shared names of which not only the object itself is changed but objects inside it."""
 
     @property
     def effects(self) -> tuple[str, ...]:

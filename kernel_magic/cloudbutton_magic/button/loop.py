@@ -26,7 +26,8 @@ from ..rewriting import body as code
 from ..rewriting import graph, habits, remote
 from .decision import Overhead, decide
 from .engine import Mapper
-from .merge import Merger, Record, objection, part_of
+from .merge import Merger, Record, part_of
+from .objections import objection
 from .settle import Apply, Settler
 from .source import END, Source
 
@@ -147,8 +148,8 @@ class LoopRun:
         trees = code.build(self.loop, verdict)
         setting, loop = self.setting, self.loop
         function = code.load(trees.body, setting.filename, setting.flags, setting.namespace)
-        reason = self._objection(verdict, items) or objection(
-            function, items, setting.namespace, verdict.shared | verdict.local
+        reason = objection(
+            verdict, function, items, setting.namespace, lambda item, n: part_of(loop, item, n)
         )
         if reason:
             self.report.stopped = reason
@@ -230,23 +231,6 @@ class LoopRun:
         except Exception as error:
             self.report.stopped = str(error)
             return None
-
-    def _objection(self, verdict: Parallel, items: list[Any]) -> str:
-        """Return why these very items cannot be sent, or nothing."""
-        for names in verdict.unique:
-            spelled = ", ".join(names)
-            values = [tuple(part_of(self.loop, item, n) for n in names) for item in items]
-            parts = [part for value in values for part in value]
-            if any(hasattr(part, "__index__") and part < 0 for part in parts):
-                return f"`{spelled}` has negative values, which may name an element twice"
-            try:
-                if len(set(values)) < len(values):
-                    return f"`{spelled}` has the same value twice"
-            except TypeError:
-                return f"the values of `{spelled}` cannot be compared"
-            if any(isinstance(part, tuple) for part in parts):
-                return f"`{spelled}` has tuples for values, which may name parts of each other"
-        return ""
 
 
 def _numpy_is_seeded() -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
-import types
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,54 +151,21 @@ def bind(loop: Loop, item: Any) -> dict[str, Any]:
     return {name: scope[name] for name in target_names(loop.target) if name in scope}
 
 
-def _compared_by_identity(value: Any) -> bool:
-    if isinstance(value, types.FunctionType):
-        return graph.by_value(value)
-    return type(value).__eq__ is object.__eq__ and not isinstance(value, type)
-
-
-def objection(
-    function: types.FunctionType,
-    items: list[Any],
-    namespace: dict[str, Any],
-    written: frozenset[str],
-) -> str:
-    """Return what in the live objects speaks against sending them, nothing as a rule.
-
-    The text shows the functions that the body calls by name; this finds those in containers,
-    in objects and among the items. One that reads what the loop writes would read a stale
-    copy in a worker. And items travel one by one, apart from what the body captured: where
-    an object is both, comparing it by identity would fail.
-    """
-    outer = graph.Graph({"": function}, watch=False)
-    inner = graph.Graph({"items": items}, watch=False)
-    for value, _, _ in inner.nodes:
-        if id(value) in outer.ids and _compared_by_identity(value):
-            return (
-                f"a {type(value).__name__} is an item and used by another name too, and such "
-                "objects are compared by identity"
-            )
-    for value, _, _ in (*outer.nodes, *inner.nodes):
-        if not isinstance(value, types.FunctionType) or value is function:
-            continue
-        if value.__globals__ is namespace:
-            for name, _ in graph.function_globals(value):
-                if name in written:
-                    return f"`{value.__name__}` reads `{name}`, which the loop writes"
-    return ""
-
-
 def part_of(loop: Loop, item: Any, name: str) -> Any:
     """Return what the target `name` would be for `item`, where that is plain to see."""
+
     def find(target: ast.expr, value: Any) -> Any:
         if isinstance(target, ast.Name):
             return value if target.id == name else UNKNOWN
-        if isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, (tuple, list)):
-            if len(value) == len(target.elts):
-                for part, inner in zip(target.elts, value):
-                    found = find(part, inner)
-                    if found is not UNKNOWN:
-                        return found
+        if (
+            isinstance(target, (ast.Tuple, ast.List))
+            and isinstance(value, (tuple, list))
+            and len(value) == len(target.elts)
+        ):
+            for part, inner in zip(target.elts, value):
+                found = find(part, inner)
+                if found is not UNKNOWN:
+                    return found
         return UNKNOWN
 
     return UNKNOWN if item is END else find(loop.target, item)

@@ -69,11 +69,13 @@ def by_value(thing: Any) -> bool:
 
 
 def is_array(value: Any) -> bool:
+    """Tell whether `value` is a NumPy array, without importing NumPy."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, numpy.ndarray)
 
 
 def is_frame(value: Any) -> bool:
+    """Tell whether `value` is a pandas frame or series, without importing pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series))
 
@@ -237,7 +239,7 @@ class Graph:
                 self.arrays.append(value)
             self.nodes.append((value, path, _watch(value, freeze) if watch else None))
             parts = [
-                (part, path + (step,) if step is not None and path is not None else None)
+                (part, (*path, step) if step is not None and path is not None else None)
                 for step, part in children(value)
             ]
             stack.extend(reversed(parts))

@@ -25,7 +25,7 @@ DONE, PACKED, HERE = "done", "packed", "here"
 
 
 class Stop(Exception):
-    """This iteration cannot be done here: the reason is the argument."""
+    """The iteration cannot be done here: the reason is the argument."""
 
 
 class Task:
@@ -93,7 +93,7 @@ class Task:
             raise Stop("the loop changed a part of its item that cannot be named")
         parts = [(path, _content(value)) for value, path in changes]
         record = (ops, binds, owed, gone - binds.keys(), parts)
-        survey = Survey(record[:2] + (parts,), outer, inner)
+        survey = Survey((*record[:2], parts), outer, inner)
         if parts or survey.refers:
             return PACKED, survey.packed(record)
         return DONE, ops, binds, owed, record[3]
