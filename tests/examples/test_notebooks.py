@@ -1,0 +1,90 @@
+"""The tutorials keep their word: run from the first cell to the last, and as they are saved."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.ipynb"))
+
+
+def text_of(output: NotebookNode) -> str:
+    if output.output_type == "stream":
+        return str(output.text)
+    if output.output_type == "error":
+        return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback))
+    return str(output.data.get("text/plain", ""))
+
+
+def told(notebook: NotebookNode, beginning: str) -> str:
+    """Return what the one cell said whose source begins so."""
+    (cell,) = [cell for cell in notebook.cells if cell.source.startswith(beginning)]
+    return "\n".join(text_of(output) for output in cell.outputs)
+
+
+def run(name: str, monkeypatch: pytest.MonkeyPatch, home: Path) -> NotebookNode:
+    spec = importlib.util.spec_from_file_location("runner", ROOT / "tools" / "run_notebook.py")
+    assert spec is not None and spec.loader is not None
+    runner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    parts = [str(ROOT / part) for part in ("", "kernel_magic", "backend")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(parts))
+    monkeypatch.setenv("CLOUDBUTTON_HOME", str(home))
+    path = ROOT / "examples" / name
+    notebook = nbformat.read(path, as_version=4)
+    assert runner.run(notebook, path)
+    return notebook
+
+
+def test_the_first_notebook_does_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notebook = run("01-first-cloud-cell.ipynb", monkeypatch, tmp_path)
+
+    assert "✓ 24 items" in told(notebook, "%%cloud map gamma")
+    assert "Identical to the plain loop: True" in told(notebook, "import cloudbutton_ext")
+    printed = re.findall(r"^(\d): ", told(notebook, "%%cloud map digit"), re.MULTILINE)
+    assert printed == list("0123456789"), "in item order"
+    failure = told(notebook, "%%cloud map number")
+    assert '----> 2 with open(f"batch-{number}.txt") as file:' in failure
+    assert "item 7" in failure
+    assert "✓ 12 items" in told(notebook, "%cloud retry")
+    assert re.search(r"X +ndarray +920 kB +blob, sent once", told(notebook, "%cloud explain"))
+    assert "The same with one worker: True" in told(notebook, "def resampled_accuracy")
+
+
+def test_the_button_runs_four_cells_in_parallel_refuses_one_and_changes_no_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notebook = run("02-the-button.ipynb", monkeypatch, tmp_path)
+
+    for name in ("sweep", "simulation", "picture", "words", "smoothing"):
+        assert "identical: True" in told(notebook, f'compare("{name}"')
+    for cell in ("X, y = ", "size, stones", "picture = ", "library = "):
+        begun = f"%%cloud\nstart = time.perf_counter()\n{cell}"
+        assert re.search(r"✓ \d+ items in", told(notebook, begun)), cell
+    assert "ran here: line 7 reads `level`, which the previous iteration wrote" in told(
+        notebook, "%%cloud\nstart = time.perf_counter()\nmeasured"
+    )
+    assert "draws from the shared random generator `rng`" in told(notebook, "%%cloud\nrng")
+    assert "of work: ran here" in told(notebook, "%%cloud\nsquares")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_a_saved_notebook_was_run_in_order_and_names_no_folder_of_its_machine(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    for cell in code:
+        failed = any(output.output_type == "error" for output in cell.outputs)
+        assert failed == ("raises-exception" in cell.metadata.get("tags", []))
+    assert not re.search(r"/(home|root|tmp|usr|work|Users)/", path.read_text(encoding="utf-8"))
+    assert path.stat().st_size < 1_000_000
