@@ -12,6 +12,8 @@ import pytest
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 600
+"""A whole notebook takes half a minute; a busy machine may need several."""
 EXAMPLES = sorted((ROOT / "examples").glob("*.ipynb"))
 
 
@@ -43,6 +45,7 @@ def run(name: str, monkeypatch: pytest.MonkeyPatch, home: Path) -> NotebookNode:
     return notebook
 
 
+@pytest.mark.timeout(SECONDS)
 def test_the_first_notebook_does_what_it_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -60,6 +63,7 @@ def test_the_first_notebook_does_what_it_says(
     assert "The same with one worker: True" in told(notebook, "def resampled_accuracy")
 
 
+@pytest.mark.timeout(SECONDS)
 def test_the_button_runs_four_cells_in_parallel_refuses_one_and_changes_no_value(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
