@@ -40,9 +40,7 @@ class Run:
     report: Report | None = None
 
 
-def run_twice(
-    setup: str, cell: str, mapper: Mapper, *, some_here: bool = False
-) -> tuple[Run, Run]:
+def run_twice(setup: str, cell: str, mapper: Mapper, *, some_here: bool = False) -> tuple[Run, Run]:
     """Return the plain run and the run with loops sent away, each in its own namespace.
 
     With `some_here` the first iteration of each loop runs here, and the rest is sent.
@@ -202,9 +200,7 @@ class Comparison:
         elif isinstance(one, types.FunctionType):
             if one.__code__.co_code != other.__code__.co_code:
                 self.differ(place, one, other)
-            first, second = (
-                f.__globals__ is root for f, root in zip((one, other), self._roots)
-            )
+            first, second = (f.__globals__ is root for f, root in zip((one, other), self._roots))
             if first != second:
                 self.found.append(f"{place}: its globals are the notebook's in one of the two only")
         elif hasattr(one, "__dict__"):
@@ -213,7 +209,9 @@ class Comparison:
             self.compare(vars(one), vars(other), f"vars({place})")
         elif hasattr(one, "__slots__"):
             for name in one.__slots__:
-                self.compare(getattr(one, name, None), getattr(other, name, None), f"{place}.{name}")
+                self.compare(
+                    getattr(one, name, None), getattr(other, name, None), f"{place}.{name}"
+                )
         elif repr(one).partition(" at 0x")[0] != repr(other).partition(" at 0x")[0]:
             self.differ(place, one, other)
 
@@ -244,5 +242,3 @@ class Comparison:
         for (a1, b1, p1), (a2, b2, p2) in itertools.combinations(self._arrays[:60], 2):
             if np.may_share_memory(a1, a2) != np.may_share_memory(b1, b2):
                 self.found.append(f"{p1} and {p2} share memory in one of the two only")
-
-

@@ -70,7 +70,10 @@ class Process:
         env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p.endswith("tests"))
         self._workers = [
             subprocess.Popen(
-                [sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env
+                [sys.executable, "-c", WORKER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=env,
             )
             for _ in range(count)
         ]

@@ -40,6 +40,12 @@ def first(r):
     return r["t"]
 """
 
+
+def one_of(text: str) -> st.SearchStrategy[str]:
+    """Choose between pieces of code, divided by bars."""
+    return st.sampled_from(text.split("|"))
+
+
 HEADS = st.sampled_from(
     [
         ("for x in xs:", ()),
@@ -53,17 +59,16 @@ HEADS = st.sampled_from(
         ("for r, x in zip(rows, xs):", ("r",)),
     ]
 )
-VALUES = st.sampled_from(
+VALUES = one_of(
     "x|y|f(x)|loud(x)|picky(x)|box(x)|f(y)|x + y|(x, y)|[x, y]|z|shared|shared[x % 8]|total|best|prev|"
-    "len(out)|x / 3|{'v': x}|np.arange(3) * x|str(x)|first(rows[x % 3])|rows[x % 3]|sum(c for c in range(x))|"
-    "[q * x for q in xs]|max(x, y)|(t := x + 1)|max(f(q) for q in (x, 1))|{x, 1}|sorted({x, 2, 9})|None".split("|")
+    "len(out)|x / 3|{'v': x}|np.arange(3) * x|str(x)|first(rows[x % 3])|rows[x % 3]|"
+    "sum(c for c in range(x))|[q * x for q in xs]|max(x, y)|(t := x + 1)|"
+    "max(f(q) for q in (x, 1))|{x, 1}|sorted({x, 2, 9})|None"
 )
-NUMBERS = st.sampled_from(
-    "x|f(x)|loud(x)|picky(x)|x * 0.1|f(x) + y|int(f(x))|len(str(x))".split("|")
-)
-TESTS = st.sampled_from(
+NUMBERS = one_of("x|f(x)|loud(x)|picky(x)|x * 0.1|f(x) + y|int(f(x))|len(str(x))")
+TESTS = one_of(
     "x > 2|f(x) > 5|x % 2|y > 3|x not in seen|total > 4|best < x|len(out) > 1|picky(x) > 3|"
-    "(y := x) > 2|x == 5|prev < x".split("|")
+    "(y := x) > 2|x == 5|prev < x"
 )
 
 
@@ -71,14 +76,15 @@ def simple() -> st.SearchStrategy[list[str]]:
     def line(form: str, value: str, number: str) -> list[str]:
         return [form.replace("VALUE", value).replace("NUMBER", number)]
 
-    forms = st.sampled_from(
+    forms = one_of(
         "y = VALUE|z = VALUE|w = VALUE|y = NUMBER|y = NUMBER|out.append(VALUE)|out.append(NUMBER)|"
         "log.append(VALUE)|seen.add(NUMBER)|store[x] = VALUE|store[NUMBER] = x|total += NUMBER|"
         "best = max(best, NUMBER)|prev = x|word += str(NUMBER)|counts[NUMBER] += 1|"
         "groups[x % 2].append(VALUE)|arr[x] = NUMBER|arr[x] += NUMBER|arr[x] = arr[x] + NUMBER|print(VALUE)|"
         "print(x, total)|del y|z.append(x)|rows[x % 3]['n'] = x|store.setdefault(x, []).append(y)|"
         "total = total + NUMBER|x = NUMBER|out.extend([x, NUMBER])|y += NUMBER|other.append(x)|pass|"
-        "z = box(x); z[1].append(y)|w = y, z|shared[x % 8] = NUMBER|prev, y = y, prev|import math as m".split("|")
+        "z = box(x); z[1].append(y)|w = y, z|shared[x % 8] = NUMBER|prev, y = y, prev|"
+        "import math as m"
     )
     return st.builds(line, forms, VALUES, NUMBERS)
 
@@ -88,7 +94,9 @@ def indent(lines: list[str]) -> list[str]:
 
 
 def compound(inner: st.SearchStrategy[list[str]]) -> st.SearchStrategy[list[str]]:
-    body = st.lists(inner, min_size=1, max_size=3).map(lambda parts: [ln for p in parts for ln in p])
+    body = st.lists(inner, min_size=1, max_size=3).map(
+        lambda parts: [ln for p in parts for ln in p]
+    )
     return st.one_of(
         st.builds(lambda t, b: [f"if {t}:", *indent(b)], TESTS, body),
         st.builds(
@@ -110,14 +118,14 @@ STATEMENTS = st.recursive(simple(), compound, max_leaves=5)
 COMPREHENSIONS = st.builds(
     lambda form, value, number, test: form.replace("VALUE", value)
     .replace("NUMBER", number).replace("TEST", test),
-    st.sampled_from(
-        "made = [VALUE for x in xs]|made = [VALUE for x in xs if TEST]|made = {x: VALUE for x in xs}|"
+    one_of("made = [VALUE for x in xs]|made = [VALUE for x in xs if TEST]|made = {x: VALUE for x in xs}|"
         "made = {NUMBER for x in xs}|made = sum(NUMBER for x in xs if TEST)|made = any(TEST for x in xs)|"
         "made = max((NUMBER, x) for x in xs)|made = [(x, q) for x in xs if TEST for q in range(x)]|"
-        "made = [r for r in rows if r['n'] > y]|made = [r['t'] for r in rows]|made = list(NUMBER for x in xs)|"
+        "made = [r for r in rows if r['n'] > y]|made = [r['t'] for r in rows]|"
+        "made = list(NUMBER for x in xs)|"
         "made = dict((x, VALUE) for x in xs)|made = ''.join(str(NUMBER) for x in xs)|"
-        "made = sorted((NUMBER for x in xs), key=lambda v: -v)".split("|")
-    ),
+        "made = sorted((NUMBER for x in xs), key=lambda v: -v)"
+),
     VALUES, NUMBERS, TESTS,
 )  # fmt: skip
 

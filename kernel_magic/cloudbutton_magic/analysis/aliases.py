@@ -15,9 +15,7 @@ def shares_memory(one: object, other: object) -> bool:
     if numpy is None:
         return False
     return any(
-        numpy.may_share_memory(mine, theirs)
-        for mine in _arrays(one)
-        for theirs in _arrays(other)
+        numpy.may_share_memory(mine, theirs) for mine in _arrays(one) for theirs in _arrays(other)
     ) and not (_is_frame(one) and _is_frame(other) and _frames_copy_on_write())
 
 

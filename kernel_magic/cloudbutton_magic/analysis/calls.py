@@ -128,9 +128,12 @@ class CallJudge:
         if isinstance(node, ast.Constant):
             return node.value is None or node.value is ... or isinstance(node.value, bool)
         value = self.around.value_of(node)
-        return value is None or isinstance(value, (type, types.ModuleType)) or (
-            value is not UNKNOWN and "Enum" in knowledge.type_names(value)
-        ) or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type")
+        return (
+            value is None
+            or isinstance(value, (type, types.ModuleType))
+            or (value is not UNKNOWN and "Enum" in knowledge.type_names(value))
+            or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type")
+        )
 
     def _call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Name):
@@ -193,16 +196,19 @@ class CallJudge:
             raise refuse(Reason.PROCESS_STATE, node, name)
         if top in ("IPython", "ipywidgets") and short not in ("display",):
             raise refuse(Reason.INTERACTIVE, node, name)
-        if (module == "builtins" and isinstance(value, types.BuiltinFunctionType)) or module == "io":
-            if getattr(value, "__self__", None) is None or isinstance(
-                value.__self__, types.ModuleType  # type: ignore[attr-defined]
-            ):
+        if (
+            module == "builtins" and isinstance(value, types.BuiltinFunctionType)
+        ) or module == "io":
+            owner = getattr(value, "__self__", None)
+            if owner is None or isinstance(owner, types.ModuleType):
                 self._builtin(node, short or name)
             return
         if isinstance(value, types.FunctionType):
             if is_own(value):
                 self._follow(node, value, name)
-            elif hasattr(value, "__wrapped__") and isinstance(value.__wrapped__, types.FunctionType):
+            elif hasattr(value, "__wrapped__") and isinstance(
+                value.__wrapped__, types.FunctionType
+            ):
                 self._target(node, value.__wrapped__, name)
         elif isinstance(value, types.MethodType):
             if isinstance(value.__self__, type):
@@ -277,9 +283,7 @@ class CallJudge:
                 raise refuse(Reason.UNKNOWN_EFFECT, node, f"{name}.{method}")
             change = self._changes_self(function)
             if change:
-                raise refuse(
-                    Reason.HIDDEN_WRITE, node, f"{name}.{method}", f"changes `{name}`"
-                )
+                raise refuse(Reason.HIDDEN_WRITE, node, f"{name}.{method}", f"changes `{name}`")
             self._follow(node, function, f"{name}.{method}")
             return
         if method == "__call__" or method in knowledge.LOOKING_ANY:
@@ -368,7 +372,9 @@ class CallJudge:
         in_cell_scope = function.__globals__
         for read in found.reads:
             if read in self.around.written and read not in local and read in in_cell_scope:
-                raise refuse(Reason.HIDDEN_READ, node, name, f"reads `{read}`, which the loop writes")
+                raise refuse(
+                    Reason.HIDDEN_READ, node, name, f"reads `{read}`, which the loop writes"
+                )
 
     def _changed_arguments(
         self, node: ast.Call, tree: ast.FunctionDef | ast.Lambda, name: str
@@ -388,8 +394,10 @@ class CallJudge:
                     if shared is None or shared in self.around.local:
                         continue
                     value = self.around.live.get(shared)
-                    if value is not UNKNOWN and not knowledge.is_atom(value) and not (
-                        change.how == "augmented" and not hasattr(value, "__iadd__")
+                    if (
+                        value is not UNKNOWN
+                        and not knowledge.is_atom(value)
+                        and not (change.how == "augmented" and not hasattr(value, "__iadd__"))
                     ):
                         raise refuse(
                             Reason.HIDDEN_WRITE, node, name, f"changes its argument `{shared}`"
@@ -409,4 +417,6 @@ def _through(node: ast.Call, name: str, refusal: Refusal) -> Refusal:
         return refuse(inner.reason, node, name, inner.detail)
     if inner.reason in (Reason.RANDOM, Reason.SET_ORDER, Reason.IDENTITY):
         return refuse(inner.reason, node, inner.name, f"{inner.detail} in `{name}`")
-    return refuse(inner.reason, node, f"{inner.name or inner.detail}` (in `{name}`)".rstrip("`)") + ")")
+    return refuse(
+        inner.reason, node, f"{inner.name or inner.detail}` (in `{name}`)".rstrip("`)") + ")"
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from .knowledge import CHANGING_ANY, changing_methods, is_atom
+from .knowledge import CHANGING_ANY, changing_methods, is_atom, words
 from .live import UNKNOWN, root
 from .trees import walk
 
@@ -17,13 +17,13 @@ How = Literal["method", "item", "attribute", "augmented", "delete"]
 INDEXERS = frozenset({"loc", "iloc", "at", "iat", "flat"})
 
 #: Calls that hand out (part of) what they were given.
-_PASSING_METHODS = frozenset(
+_PASSING_METHODS = words(
     "get setdefault pop values items keys view reshape ravel transpose squeeze swapaxes "
-    "popitem popleft diagonal".split()
+    "popitem popleft diagonal"
 )
-_PASSING_FUNCTIONS = frozenset(
+_PASSING_FUNCTIONS = words(
     "enumerate zip iter reversed next min max asarray atleast_1d atleast_2d ravel squeeze "
-    "reshape transpose tqdm".split()
+    "reshape transpose tqdm"
 )
 
 
@@ -68,9 +68,7 @@ def changes(node: ast.AST, value_of: Callable[[ast.expr], object]) -> Iterator[C
 
 def _method_changes(call: ast.Call, receiver: object) -> bool:
     assert isinstance(call.func, ast.Attribute)
-    if any(
-        keyword.arg == "inplace" and not _is_false(keyword.value) for keyword in call.keywords
-    ):
+    if any(keyword.arg == "inplace" and not _is_false(keyword.value) for keyword in call.keywords):
         return True
     if receiver is UNKNOWN:
         return call.func.attr in CHANGING_ANY
@@ -156,8 +154,10 @@ class Origins:
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute) and node.func.attr in _PASSING_METHODS:
                 return self._of(node.func.value, seen)
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(
-                node.func, "id", ""
+            name = (
+                node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else getattr(node.func, "id", "")
             )
             if name in _PASSING_FUNCTIONS:
                 return set().union(*(self._of(argument, seen) for argument in node.args), set())

@@ -124,7 +124,9 @@ class Cutter:
     def _is_constant(self, node: ast.expr) -> bool:
         """Tell whether the kernel can look it up as well: outer names, and nothing called."""
         return all(
-            isinstance(child, (ast.Constant, ast.Attribute, ast.expr_context, ast.UnaryOp, ast.USub))
+            isinstance(
+                child, (ast.Constant, ast.Attribute, ast.expr_context, ast.UnaryOp, ast.USub)
+            )
             or (isinstance(child, ast.Name) and child.id not in self.split.around.local)
             for child in walk(node)
         )

@@ -29,7 +29,9 @@ class Definite:
     line; ``at_end`` is what every iteration has bound when it ends.
     """
 
-    def __init__(self, body: Iterable[ast.stmt], *, bound: Iterable[str], watched: set[str]) -> None:
+    def __init__(
+        self, body: Iterable[ast.stmt], *, bound: Iterable[str], watched: set[str]
+    ) -> None:
         self.watched = watched
         self.unbound: dict[str, int] = {}
         self._ends: list[Flow] = []
@@ -172,7 +174,7 @@ class Definite:
             self.read(name, line, state)
         return state | {node.name}
 
-    do_AsyncFunctionDef = do_ClassDef = do_FunctionDef  # type: ignore[assignment]
+    do_AsyncFunctionDef = do_ClassDef = do_FunctionDef
 
     # -- expressions -----------------------------------------------------------------
 

@@ -84,7 +84,7 @@ def methods(kind: type) -> dict[str, types.FunctionType]:
 
 def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> int:
     decorators = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(d.lineno for d in decorators)])
+    return min(int(line.lineno) for line in (node, *decorators))
 
 
 @functools.lru_cache(maxsize=64)
@@ -116,7 +116,9 @@ def local_names(tree: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
             elif isinstance(node, ast.comprehension):
                 names |= {n.id for n in walk(node.target) if isinstance(n, ast.Name)}
             elif isinstance(node, (ast.FunctionDef, ast.Lambda)) and node is not tree:
-                names |= set(uses(node.body if isinstance(node, ast.FunctionDef) else [node.body]).binds)
+                names |= set(
+                    uses(node.body if isinstance(node, ast.FunctionDef) else [node.body]).binds
+                )
     return frozenset(names)
 
 

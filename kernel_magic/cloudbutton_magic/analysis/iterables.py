@@ -8,13 +8,14 @@ import types
 from . import knowledge
 from .calls import CallJudge
 from .functions import is_own
+from .knowledge import words
 from .live import UNKNOWN, Live, lookup, root
 from .loops import Loop
 from .names import COMPREHENSIONS
 from .trees import walk
 from .verdict import Reason, Refusal, refuse
 
-_PASSING = frozenset("enumerate zip reversed tqdm track items keys values iterrows itertuples".split())
+_PASSING = words("enumerate zip reversed tqdm track items keys values iterrows itertuples")
 
 
 def walked_names(node: ast.expr) -> set[str]:
@@ -85,7 +86,7 @@ def _check_expression(node: ast.expr, loop: Loop, live: Live, judge: CallJudge) 
 
 
 def _check_call(node: ast.Call, loop: Loop, live: Live, judge: CallJudge) -> None:
-    name = getattr(node.func, "attr", None) or getattr(node.func, "id", "")
+    name = str(getattr(node.func, "attr", None) or getattr(node.func, "id", ""))
     value = lookup(node.func, live, frozenset())
     if isinstance(value, types.FunctionType) and is_own(value):
         # Seen already if the value is a list; here it is a generator, or not yet known.
@@ -118,9 +119,7 @@ def _check_call(node: ast.Call, loop: Loop, live: Live, judge: CallJudge) -> Non
             _check_expression(argument, loop, live, judge)
 
 
-def _check_generator(
-    node: ast.GeneratorExp, loop: Loop, live: Live, judge: CallJudge
-) -> None:
+def _check_generator(node: ast.GeneratorExp, loop: Loop, live: Live, judge: CallJudge) -> None:
     """Allow a generator expression whose element has no effect and prints nothing."""
     judge.check([node])
     if any(isinstance(n, ast.Call) and getattr(n.func, "id", "") == "print" for n in walk(node)):

@@ -195,8 +195,8 @@ class _Judge:
                     raise refuse(Reason.DEFINES, node, "lambda")
 
     def _keeps_functions(self, call: ast.Call) -> bool:
-        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(
-            call.func, "id", ""
+        name = (
+            call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         )
         value = self.around.value_of(call.func)
         if name in ("append", "add", "partial", "defaultdict", "insert", "setdefault", "register"):
@@ -364,9 +364,7 @@ class _Judge:
             if site.kind == "fold" and risky:
                 name = min(risky)
                 if set(site.inputs) & risky:
-                    raise refuse(
-                        Reason.CARRIED, site.line, splitter.touches(site.node) or name
-                    )
+                    raise refuse(Reason.CARRIED, site.line, splitter.touches(site.node) or name)
             sites.append(replace(site, copies=risky) if site.kind == "consume" else site)
         return sites
 

@@ -13,6 +13,12 @@ import re
 import types
 from typing import Final
 
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of `text`: long tables of names read better that way."""
+    return frozenset(text.split())
+
+
 ATOMS: Final = (
     type(None), bool, int, float, complex, str, bytes, range, slice, type(...), types.ModuleType,
     types.BuiltinFunctionType, decimal.Decimal, fractions.Fraction, datetime.date,
@@ -21,35 +27,31 @@ ATOMS: Final = (
 """Types whose objects never change, so sharing or copying them cannot be told apart."""
 
 CHANGING: Final = {
-    "list": frozenset("append extend insert remove pop clear sort reverse".split()),
-    "set": frozenset(
+    "list": words("append extend insert remove pop clear sort reverse"),
+    "set": words(
         "add update discard remove pop clear difference_update intersection_update "
-        "symmetric_difference_update".split()
+        "symmetric_difference_update"
     ),
-    "dict": frozenset(
-        "update setdefault pop popitem clear move_to_end subtract __setitem__".split()
+    "dict": words("update setdefault pop popitem clear move_to_end subtract __setitem__"),
+    "deque": words(
+        "append appendleft extend extendleft insert remove pop popleft clear rotate reverse"
     ),
-    "deque": frozenset(
-        "append appendleft extend extendleft insert remove pop popleft clear rotate reverse".split()
-    ),
-    "bytearray": frozenset("append extend insert remove pop clear reverse".split()),
-    "ndarray": frozenset(
-        "sort fill put resize partition setflags itemset byteswap setfield".split()
-    ),
-    "Series": frozenset("update pop drop_duplicates_inplace".split()),
-    "DataFrame": frozenset("update pop insert".split()),
+    "bytearray": words("append extend insert remove pop clear reverse"),
+    "ndarray": words("sort fill put resize partition setflags itemset byteswap setfield"),
+    "Series": words("update pop drop_duplicates_inplace"),
+    "DataFrame": words("update pop insert"),
 }
 """By type name, the methods that change the object. Others of these types only look."""
 
-CHANGING_ANY: Final = frozenset().union(*CHANGING.values()) | frozenset(
+CHANGING_ANY: Final = frozenset().union(*CHANGING.values()) | words(
     "fit fit_transform fit_predict partial_fit set_params write writelines writerow writerows "
     "seek truncate send put put_nowait commit execute executemany step backward zero_grad "
     "train eval set set_index_inplace register add_node add_edge add_nodes_from add_edges_from "
-    "remove_node remove_edge load_state_dict shuffle seed setdefault".split()
+    "remove_node remove_edge load_state_dict shuffle seed setdefault"
 )
 """Names of methods that usually change their object, for objects of unknown type."""
 
-LOOKING_ANY: Final = frozenset(
+LOOKING_ANY: Final = words(
     "predict predict_proba predict_log_proba decision_function transform inverse_transform score "
     "score_samples get_params get_feature_names_out get items keys values copy split get_n_splits "
     "evaluate compute lower upper strip match search fullmatch findall finditer sub subn exists "
@@ -57,40 +59,40 @@ LOOKING_ANY: Final = frozenset(
     "min max encode decode encode_plus tokenize stem lemmatize lookup distance query query_ball_point "
     "neighbors degree nodes edges subgraph pdf cdf ppf logpdf logcdf sf isf __call__ "
     "integrate derivative roots ev info debug warning error exception log critical "
-    "write_text write_bytes mkdir isoformat strftime".split()
+    "write_text write_bytes mkdir isoformat strftime"
 )
 """Names of methods that only look, for captured objects of other types."""
 
-STORING: Final = frozenset("append add appendleft insert setdefault".split())
+STORING: Final = words("append add appendleft insert setdefault")
 """Methods that keep a reference to what they are given; others read it at once."""
 
 EFFECTS: Final = {
-    "list": frozenset("append extend insert".split()),
-    "set": frozenset("add update discard".split()),
-    "dict": frozenset("update setdefault".split()),
-    "deque": frozenset("append appendleft extend".split()),
-    "bytearray": frozenset("append extend".split()),
+    "list": words("append extend insert"),
+    "set": words("add update discard"),
+    "dict": words("update setdefault"),
+    "deque": words("append appendleft extend"),
+    "bytearray": words("append extend"),
 }
 """By type name, the methods that the kernel can call on behalf of an iteration."""
 
-EFFECTS_ANY: Final = frozenset("append extend add update insert setdefault appendleft".split())
+EFFECTS_ANY: Final = words("append extend add update insert setdefault appendleft")
 
-CHEAP_CALLS: Final = frozenset(
+CHEAP_CALLS: Final = words(
     "len max min abs round int float str bool tuple list dict set sorted sum print isinstance "
-    "range zip enumerate repr format divmod frozenset reversed any all type".split()
+    "range zip enumerate repr format divmod frozenset reversed any all type"
 )
 """Builtins that the kernel may call in the part of a body that stays in order."""
 
-CHEAP_METHODS: Final = frozenset(
+CHEAP_METHODS: Final = words(
     "append extend add update insert setdefault discard get items keys values copy join format "
     "pop remove clear appendleft popleft startswith endswith lower upper strip count index "
-    "most_common union intersection".split()
+    "most_common union intersection"
 )
 
-FOLDS: Final = frozenset(
+FOLDS: Final = words(
     "pandas.concat numpy.append numpy.concatenate numpy.vstack numpy.hstack numpy.maximum "
     "numpy.minimum numpy.add numpy.multiply numpy.logaddexp numpy.stack numpy.column_stack "
-    "numpy.fmax numpy.fmin math.gcd math.lcm math.fsum".split()
+    "numpy.fmax numpy.fmin math.gcd math.lcm math.fsum"
 )
 """Library functions that combine what was collected with what an item gave."""
 
@@ -133,26 +135,26 @@ FORBIDDEN_PLACES: Final = {
 }
 """Module functions that read or change what belongs to one process."""
 
-FORBIDDEN_MODULES: Final = frozenset(
-    "threading multiprocessing signal asyncio sqlite3 ctypes gc tracemalloc contextvars".split()
+FORBIDDEN_MODULES: Final = words(
+    "threading multiprocessing signal asyncio sqlite3 ctypes gc tracemalloc contextvars"
 )
 
-CONTAINERS: Final = frozenset(
+CONTAINERS: Final = words(
     "list tuple range str bytes bytearray dict dict_keys dict_values dict_items set frozenset "
     "ndarray deque Series Index RangeIndex MultiIndex DatetimeIndex CategoricalIndex DataFrame "
     "Counter defaultdict OrderedDict PeriodIndex TimedeltaIndex IntervalIndex array memoryview "
     "DataFrameGroupBy SeriesGroupBy mappingproxy ChainMap recarray OutEdgeView NodeView EdgeView "
-    "ndindex KeysView ValuesView ItemsView ParameterGrid ParameterSampler".split()
+    "ndindex KeysView ValuesView ItemsView ParameterGrid ParameterSampler"
 )
 """Iterables that can be walked again, so walking them ahead changes nothing."""
 
-WRAPPERS: Final = frozenset(
+WRAPPERS: Final = words(
     "enumerate zip reversed sorted list tuple set frozenset range dict len iter islice chain product "
     "combinations permutations combinations_with_replacement batched pairwise starmap zip_longest "
     "tqdm trange tqdm_notebook track repeat accumulate ndenumerate ndindex from_iterable "
     "finditer glob iglob listdir scandir walk reader DictReader open split splitlines "
     "iterrows itertuples items keys values groupby rglob iterdir find_all findall iter_rows "
-    "linspace arange logspace unique compress takewhile dropwhile cycle count read_csv".split()
+    "linspace arange logspace unique compress takewhile dropwhile cycle count read_csv"
 )
 """Calls whose iterators have no effect of their own, given that their arguments have none."""
 

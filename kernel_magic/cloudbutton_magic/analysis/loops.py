@@ -8,18 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from .knowledge import words
 from .names import COMPREHENSIONS, Comprehension, uses
 from .trees import walk
 
 Kind = Literal["for", "list", "set", "dict", "generator"]
 
-CONSUMERS = frozenset(
+CONSUMERS = words(
     "list sum min max any all dict sorted tuple set frozenset Counter deque fsum prod mean fmean "
-    "stdev variance median DataFrame Series concat fromiter vstack".split()
+    "stdev variance median DataFrame Series concat fromiter vstack"
 )
 """Functions that use a generator argument up before they return."""
 
-CONSUMING_METHODS = frozenset("join extend update writelines union intersection concat from_records".split())
+CONSUMING_METHODS = words("join extend update writelines union intersection concat from_records")
 
 
 @dataclass(frozen=True, eq=False)

@@ -142,9 +142,7 @@ class _Finder(ast.NodeVisitor):
                 self.bind(name, line)
         self._pass_on(inner.uses, own)
 
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = (
-        visit_comprehension_scope
-    )
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_comprehension_scope
 
     def _visit_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
         arguments = node.args

@@ -10,17 +10,18 @@ import ast
 import os
 from collections.abc import Callable, Iterable
 
+from .knowledge import words
 from .names import COMPREHENSIONS
 from .trees import walk
 from .verdict import Reason, refuse
 
-_SET_METHODS = frozenset("union intersection difference symmetric_difference".split())
-_BLIND = frozenset("len sorted set frozenset any all bool isinstance".split())
+_SET_METHODS = words("union intersection difference symmetric_difference")
+_BLIND = words("len sorted set frozenset any all bool isinstance")
 """Calls that give the same answer whatever the order."""
-_ORDERING = frozenset(
+_ORDERING = words(
     "list tuple iter next enumerate zip map filter reversed print str repr array asarray sum "
     "DataFrame Series join extend concat fromiter OrderedDict dict fromkeys deque format "
-    "choice sample product combinations permutations islice chain reduce".split()
+    "choice sample product combinations permutations islice chain reduce"
 )
 
 
@@ -29,9 +30,7 @@ def hash_seed_is_fixed() -> bool:
     return os.environ.get("PYTHONHASHSEED", "random") not in ("", "random")
 
 
-def check_sets(
-    nodes: Iterable[ast.AST], value_of: Callable[[ast.expr], object]
-) -> None:
+def check_sets(nodes: Iterable[ast.AST], value_of: Callable[[ast.expr], object]) -> None:
     """Refuse when the code visibly turns a set into something ordered."""
     nodes = list(nodes)
     names = _set_names(nodes, value_of)

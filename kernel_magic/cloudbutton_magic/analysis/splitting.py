@@ -268,9 +268,11 @@ def shared_objects(
     found = []
     for statement in loop.body:
         for change in changes(statement, around.value_of):
-            outer = {change.name} if change.name not in around.local else {
-                name for name in origins.of(change.name) if name not in targets
-            }
+            outer = (
+                {change.name}
+                if change.name not in around.local
+                else {name for name in origins.of(change.name) if name not in targets}
+            )
             outer = {name for name in outer if not _immutable(around.live.get(name), change)}
             if outer:
                 found.append((change, frozenset(outer)))

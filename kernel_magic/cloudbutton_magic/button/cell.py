@@ -91,9 +91,7 @@ class Hook:
             if isinstance(event, Here):
                 yield event.items
 
-    def _generate(
-        self, loop: Loop, iterable: Any, plain: Callable[[Any], Any]
-    ) -> Iterator[Any]:
+    def _generate(self, loop: Loop, iterable: Any, plain: Callable[[Any], Any]) -> Iterator[Any]:
         for event in self._run(loop, iterable).events():
             if isinstance(event, Here):
                 yield from plain(event.items)
@@ -217,5 +215,3 @@ def _future_flags(tree: ast.Module) -> int:
             for alias in node.names:
                 flags |= getattr(__future__, alias.name).compiler_flag
     return flags
-
-

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,7 +105,7 @@ class LoopRun:
 
     # -- here ------------------------------------------------------------------------
 
-    def _begin_here(self, source: Source) -> Iterator[Here]:  # type: ignore[return]
+    def _begin_here(self, source: Source) -> Generator[Here, None, bool]:
         """Run items here until it is clear that the rest is better off elsewhere."""
         clock, report = self.setting.clock, self.report
         count = 1
@@ -121,9 +121,7 @@ class LoopRun:
             if remaining is None:
                 # Nobody knows; as many again as there have been is the usual guess.
                 remaining = report.items_here
-            choice = decide(
-                spent, count, remaining, self.setting.workers, self.setting.overhead
-            )
+            choice = decide(spent, count, remaining, self.setting.workers, self.setting.overhead)
             if choice == "go":
                 return True
             count = max(1, min(count * 4, int(count * CHUNK / max(spent, 1e-9))))
@@ -154,8 +152,10 @@ class LoopRun:
         if reason:
             self.report.stopped = reason
             return
-        local = tuple(sorted(verdict.local)) if self.loop.kind == "for" else tuple(
-            sorted(verdict.local & uses(self.loop.node).binds.keys())
+        local = (
+            tuple(sorted(verdict.local))
+            if self.loop.kind == "for"
+            else tuple(sorted(verdict.local & uses(self.loop.node).binds.keys()))
         )
         rebound = set(uses(self.loop.body).binds)
         # A plain target is bound to the item itself; parts of it may be made by unpacking.
@@ -163,7 +163,9 @@ class LoopRun:
         kept = tuple(n for n in local if n not in plain)
         # A generator's consumer may stop anywhere, so nothing is left to a later iteration.
         definite = verdict.definite if loop.kind == "for" else frozenset[str]()
-        task = remote.Task(function, kept, definite, seeded=_numpy_is_seeded(), habits=habits.current())
+        task = remote.Task(
+            function, kept, definite, seeded=_numpy_is_seeded(), habits=habits.current()
+        )
         merger = Merger(items, function, kept, definite)
         payloads = [(item, index == len(items) - 1) for index, item in enumerate(items)]
         settler = Settler(
@@ -197,9 +199,7 @@ class LoopRun:
         self, task: remote.Task, payloads: list[Any], merger: Merger
     ) -> Iterator[tuple[Record, tuple[Output, ...]]]:
         """Yield the records of items in order, up to the first that must be run here."""
-        outcomes = self.setting.mapper(
-            task, payloads, label=_label(self.loop), line=self.loop.line
-        )
+        outcomes = self.setting.mapper(task, payloads, label=_label(self.loop), line=self.loop.line)
         try:
             for index, outcome in enumerate(outcomes):
                 record = self._record(index, outcome, merger)
@@ -216,9 +216,7 @@ class LoopRun:
             if close is not None:
                 close()
 
-    def _record(
-        self, index: int, outcome: ItemOutcome, merger: Merger
-    ) -> Record | None:
+    def _record(self, index: int, outcome: ItemOutcome, merger: Merger) -> Record | None:
         if outcome.error is not None:
             self.report.stopped = f"{type(outcome.error).__name__}: {outcome.error}"
             return None

@@ -89,7 +89,8 @@ def _identity(outer: Graph, inner: Graph) -> Iterator[str]:
 def _compared_by_identity(value: Any) -> bool:
     if isinstance(value, types.FunctionType):
         return graph.by_value(value)
-    return type(value).__eq__ is object.__eq__ and not isinstance(value, type)
+    equal: Any = type(value).__eq__
+    return equal is object.__eq__ and not isinstance(value, type)
 
 
 def _hidden_reads(

@@ -48,9 +48,7 @@ def plan(tree: ast.Module, namespace: Mapping[str, object]) -> CellPlan:
     """
     live = early_view(tree, Namespace(namespace))
     cell = instrument(tree, Namespace(namespace))
-    return CellPlan(
-        tuple(LoopPlan(loop, analyse(loop, live)) for loop in cell.loops), cell.refused
-    )
+    return CellPlan(tuple(LoopPlan(loop, analyse(loop, live)) for loop in cell.loops), cell.refused)
 
 
 def _readable(loop: Loop, verdict: Parallel) -> str:

@@ -24,13 +24,14 @@ import copy
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..analysis.loops import Loop
 from ..analysis.names import uses
 from ..analysis.verdict import Parallel, Site
 
 PREFIX = "__cb_"
+Node = TypeVar("Node", bound=ast.AST)
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def _replaced(body: list[ast.stmt], records: dict[int, list[ast.stmt]]) -> list[
 
 
 def _note_gone(name: str, line: int) -> ast.stmt:
-    return _at(ast.Expr(value=_call(f"{PREFIX}gone", ast.Constant(value=name))), line)
+    note: ast.stmt = ast.Expr(value=_call(f"{PREFIX}gone", ast.Constant(value=name)))
+    return _at(note, line)
 
 
 def _apply(loop: Loop, verdict: Parallel) -> ast.FunctionDef:
@@ -226,7 +228,7 @@ def _function(
     return tree
 
 
-def _at(node: Any, line: int) -> Any:
+def _at(node: Node, line: int) -> Node:
     """Give `node` and what it was built from the line of the user's code, where they lack one."""
     for child in ast.walk(node):
         if "lineno" in child._attributes and not hasattr(child, "lineno"):

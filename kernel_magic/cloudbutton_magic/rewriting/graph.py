@@ -276,9 +276,7 @@ def _watch(value: Any, freeze: bool) -> Callable[[], bool] | None:
     return _watch_state(value)
 
 
-def _both(
-    one: Callable[[], bool], other: Callable[[], bool] | None
-) -> Callable[[], bool]:
+def _both(one: Callable[[], bool], other: Callable[[], bool] | None) -> Callable[[], bool]:
     return one if other is None else lambda: one() and other()
 
 
@@ -286,8 +284,9 @@ def _watch_sequence(value: Any) -> Callable[[], bool]:
     length = len(value)
     if length > WIDE:
         ends = [value[i] for i in (*range(500), *range(-500, 0))]
-        return lambda: len(value) == length and all(
-            map(operator.is_, ends, [value[i] for i in (*range(500), *range(-500, 0))])
+        return lambda: (
+            len(value) == length
+            and all(map(operator.is_, ends, [value[i] for i in (*range(500), *range(-500, 0))]))
         )
     before = list(value)
     return lambda: len(value) == length and all(map(operator.is_, value, before))

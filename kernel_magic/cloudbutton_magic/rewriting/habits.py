@@ -44,7 +44,8 @@ def current() -> dict[str, Any]:
 def adopt(habits: dict[str, Any]) -> None:
     """Make this process behave as the one that `habits` were taken from."""
     warnings.resetwarnings()  # also tells the warnings machinery that filters changed
-    warnings.filters[:] = habits["filters"]
+    filters: list[Any] = warnings.filters  # type: ignore[assignment]
+    filters[:] = habits["filters"]
     decimal.setcontext(habits["decimal"].copy())
     if habits["recursion"] > sys.getrecursionlimit():
         sys.setrecursionlimit(habits["recursion"])

@@ -143,9 +143,7 @@ def _keep(value: Any, changes_later: bool) -> Any:
     """Return an operand as it is now: an iterator is walked, what changes later is copied."""
     if hasattr(type(value), "__next__"):
         return list(value)
-    if changes_later and (
-        isinstance(value, (list, dict, set, bytearray)) or is_array(value)
-    ):
+    if changes_later and (isinstance(value, (list, dict, set, bytearray)) or is_array(value)):
         return value.copy()
     return value
 
@@ -190,9 +188,12 @@ def _content(value: Any) -> tuple[str, Any]:
     state = random_state(value)
     if state is not None:
         return "random", state
-    if type(getattr(value, "__dict__", None)) is dict and not isinstance(
-        value, (dict, type)
-    ) and not is_frame(value) and not _has_hidden_state(type(value)):
+    if (
+        type(getattr(value, "__dict__", None)) is dict
+        and not isinstance(value, (dict, type))
+        and not is_frame(value)
+        and not _has_hidden_state(type(value))
+    ):
         return "state", dict(value.__dict__)
     raise Stop(f"the loop changed its item, a {type(value).__name__}")
 
@@ -200,7 +201,8 @@ def _content(value: Any) -> tuple[str, Any]:
 def _has_hidden_state(kind: type) -> bool:
     """Tell whether objects of `kind` hold more than their `__dict__` shows."""
     return any(
-        base.__dict__.get("__slots__") or base.__flags__ & (1 << 9) == 0 for base in kind.__mro__[:-1]
+        base.__dict__.get("__slots__") or base.__flags__ & (1 << 9) == 0
+        for base in kind.__mro__[:-1]
     )
 
 
@@ -253,7 +255,9 @@ class Survey:
     def _check_caches(self) -> None:
         """Stop if a result is kept in a cache: in the plain cell it is one object for all."""
         caches = [
-            node for node, _, _ in self.outer.nodes if isinstance(node, functools._lru_cache_wrapper)
+            node
+            for node, _, _ in self.outer.nodes
+            if isinstance(node, functools._lru_cache_wrapper)
         ]
         for cache in caches:
             if not cache.cache_info().currsize:
@@ -378,6 +382,7 @@ def _keeps_order(value: Any) -> bool:
 
 def unpack(data: bytes, find: Callable[[str, Path], Any]) -> Any:
     """Return the record in `data`; ``find(side, path)`` gives the kernel's own objects."""
+
     class Unpickler(pickle.Unpickler):
         def persistent_load(self, reference: Any) -> Any:
             kind, side, path, *place = reference
