@@ -117,7 +117,6 @@ def test_without_its_style_the_summary_still_reads(progress: Make) -> None:
     assert [line for line in lines if line] == [
         "scores ✓ 4 items in 50 ms on 2 local workers · $0.00",
         "job k3fb7xq2",
-        "0 s1 worker1.0 s",
     ]
 
 

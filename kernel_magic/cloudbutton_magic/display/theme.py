@@ -30,8 +30,8 @@ _SHEET: Final = f"""
 --cb-good:var(--jp-success-color1,var(--vscode-testing-iconPassed,var(--cb-g0)));
 --cb-bad:var(--jp-error-color1,var(--vscode-editorError-foreground,var(--cb-r0)));
 --cb-warn:var(--jp-warn-color1,var(--vscode-editorWarning-foreground,var(--cb-y0)));
-box-sizing:border-box;max-width:50em;margin:2px 0;padding:8px 12px;
-border:1px solid var(--cb-line);border-left:3px solid var(--cb-tone);border-radius:4px;
+box-sizing:border-box;max-width:50em;margin:2px 0;padding:8px 12px!important;
+border:1px solid var(--cb-line);border-left:3px solid var(--cb-tone)!important;border-radius:4px;
 background:var(--cb-bg);color:var(--cb-fg);--cb-tone:var(--cb-accent);
 font:13px/1.5 var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",sans-serif)}}
 @media (prefers-color-scheme:dark){{.cloudbutton{{{_DARK}}}}}
@@ -64,6 +64,7 @@ border-radius:2px}}
 .cloudbutton .cb-timeline .cb-failed{{fill:var(--cb-bad)}}
 .cloudbutton .cb-timeline .cb-lost{{fill:var(--cb-warn)}}
 .cloudbutton .cb-axis{{display:flex;justify-content:space-between}}
+.cloudbutton .cb-axis span::before{{content:attr(data-text)}}
 .cloudbutton table{{border-collapse:collapse;margin:4px 0;font-size:12px;color:inherit}}
 .cloudbutton th,.cloudbutton td{{padding:2px 14px 2px 0;text-align:left!important;
 vertical-align:top;border:0;background:none;color:inherit;font-variant-numeric:tabular-nums}}
@@ -73,3 +74,6 @@ vertical-align:top;border:0;background:none;color:inherit;font-variant-numeric:t
 
 #: One `<style>` element, without line breaks; it goes into every output, as each must stand alone.
 STYLE: Final = f"<style>{re.sub(chr(10), '', _SHEET)}</style>"
+
+#: What the frame is where the sheet was stripped (a notebook that is not trusted): a quiet margin.
+BARE: Final = "border-left:3px solid #8b949e;padding:4px 12px"
