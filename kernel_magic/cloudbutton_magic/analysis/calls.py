@@ -12,6 +12,7 @@ import functools
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from . import knowledge
 from .changes import Origins, changes
@@ -32,6 +33,7 @@ from .sets import check_sets
 from .trees import walk
 from .verdict import Reason, Refusal, refuse
 
+SetsMatter = Literal["", "named", "anywhere"]
 _DEPTH = 12
 _CERTAIN = knowledge.CHANGING["list"] | knowledge.CHANGING["set"] | knowledge.CHANGING["dict"]
 
@@ -47,7 +49,8 @@ class Surroundings:
     """A value a loop target may have."""
     written: frozenset[str] = frozenset()
     """Global names that the loop binds or whose objects it changes."""
-    sets_matter: bool = True
+    sets: SetsMatter = "named"
+    """Which sets to look for: none, those that a name shows, or parts of other objects too."""
 
     def value_of(self, node: ast.expr) -> object:
         """Return the live value of an expression, or `UNKNOWN`."""
@@ -328,7 +331,7 @@ class CallJudge:
         local = local_names(tree)
         inner = CallJudge(
             Surroundings(
-                live, local, written=self.around.written, sets_matter=self.around.sets_matter
+                live, local, written=self.around.written, sets=self.around.sets
             ),
             self._seen,
             self._depth + 1,
@@ -339,8 +342,9 @@ class CallJudge:
             self._changed_arguments(node, tree, name)
         try:
             inner.check(body)
-            if self.around.sets_matter:
-                check_sets(body, inner.around.value_of)
+            if self.around.sets:
+                anywhere = self.around.sets == "anywhere"
+                check_sets(body, inner.around.value_of, anywhere=anywhere)
         except Refusal as refusal:
             raise _through(node, name, refusal) from None
 

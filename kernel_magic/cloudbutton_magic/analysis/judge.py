@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from . import knowledge
 from .aliases import reaches, shares_memory
-from .calls import CallJudge, Surroundings
+from .calls import CallJudge, SetsMatter, Surroundings
 from .changes import INDEXERS, Origins, changes
 from .flow import Definite
 from .functions import is_own
@@ -33,6 +33,7 @@ def analyse(
     iterable: object = UNKNOWN,
     sample: Callable[[str], object] = lambda name: UNKNOWN,
     fixed_hash_seed: bool | None = None,
+    sets_inside: bool = False,
 ) -> Verdict:
     """Return the verdict on one loop.
 
@@ -49,11 +50,14 @@ def analyse(
         Gives a value that a loop target may have, or `UNKNOWN`.
     fixed_hash_seed
         Whether all processes order sets of strings alike; found out when None.
+    sets_inside
+        Whether captured containers or items hold sets, so that any part of them may be one.
     """
     if fixed_hash_seed is None:
         fixed_hash_seed = hash_seed_is_fixed()
     try:
-        return _Judge(loop, live, iterable, sample, not fixed_hash_seed).verdict()
+        sets = "" if fixed_hash_seed else "anywhere" if sets_inside else "named"
+        return _Judge(loop, live, iterable, sample, sets).verdict()
     except Refusal as refusal:
         return refusal.refused
 
@@ -65,7 +69,7 @@ class _Judge:
         live: Live,
         iterable: object,
         sample: Callable[[str], object],
-        sets_matter: bool,
+        sets: SetsMatter,
     ) -> None:
         self.loop = loop
         self.live = live
@@ -78,7 +82,7 @@ class _Judge:
             live,
             self.local | _inner_names(loop.body),
             lambda name: sample(name) if name in self.targets - rebound else UNKNOWN,
-            sets_matter=sets_matter,
+            sets=sets,
         )
 
     def verdict(self) -> Parallel:
@@ -101,8 +105,8 @@ class _Judge:
         self._check_kernel_part(splitter, work)
         self._judge(frozenset(splitter.shared) | self.local).check(work)
         self._check_plots(work)
-        if self.around.sets_matter:
-            check_sets(loop.body, self.around.value_of)
+        if self.around.sets:
+            check_sets(loop.body, self.around.value_of, anywhere=self.around.sets == "anywhere")
         self._check_deferred()
         return Parallel(
             line=loop.line,

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from .knowledge import words
+from .live import UNKNOWN
 from .names import COMPREHENSIONS
 from .trees import walk
 from .verdict import Reason, refuse
@@ -30,18 +31,33 @@ def hash_seed_is_fixed() -> bool:
     return os.environ.get("PYTHONHASHSEED", "random") not in ("", "random")
 
 
-def check_sets(nodes: Iterable[ast.AST], value_of: Callable[[ast.expr], object]) -> None:
-    """Refuse when the code visibly turns a set into something ordered."""
+def check_sets(
+    nodes: Iterable[ast.AST],
+    value_of: Callable[[ast.expr], object],
+    *,
+    anywhere: bool = False,
+) -> None:
+    """Refuse when the code visibly turns a set into something ordered.
+
+    With `anywhere` each part of another object is taken for a set: ``row["tags"]``.
+    """
     nodes = list(nodes)
-    names = _set_names(nodes, value_of)
+
+    def part_of(node: ast.expr) -> object:
+        found = value_of(node)
+        if anywhere and found is UNKNOWN and isinstance(node, (ast.Subscript, ast.Attribute)):
+            return frozenset()
+        return found
+
+    names = _set_names(nodes, part_of)
 
     def is_set(node: ast.AST) -> bool:
-        return _is_set(node, names, value_of)
+        return _is_set(node, names, part_of)
 
     for top in nodes:
         blind = _blind_comprehensions(top)
         for node in walk(top):
-            place = _ordering_place(node, is_set, blind, value_of)
+            place = _ordering_place(node, is_set, blind, part_of)
             if place is not None:
                 raise refuse(Reason.SET_ORDER, node, detail=f"`{ast.unparse(place)}`")
 
@@ -97,7 +113,7 @@ def _is_set(node: ast.AST, names: set[str], value_of: Callable[[ast.expr], objec
         return True
     if isinstance(node, ast.Name) and node.id in names:
         return True
-    if isinstance(node, (ast.Name, ast.Attribute)):
+    if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
         return isinstance(value_of(node), (set, frozenset))
     if isinstance(node, ast.BinOp) and isinstance(
         node.op, (ast.BitAnd, ast.BitOr, ast.BitXor, ast.Sub)

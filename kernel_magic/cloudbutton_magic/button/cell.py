@@ -62,6 +62,14 @@ class Report:
         return told
 
 
+QUICK = 0.001
+"""Seconds; a loop that is over sooner costs more to look at than it could gain."""
+
+_KINDS: dict[str, Callable[..., Any]] = {
+    "list": list, "set": set, "dict": dict, "for": iter, "generator": iter,
+}  # fmt: skip
+
+
 class Hook:
     """The callable that loops of the cell hand their iterable to."""
 
@@ -69,41 +77,50 @@ class Hook:
         self.loops, self.setting = loops, setting
         self.reports: list[LoopReport] = []
         self._plain: dict[int, Callable[[Any], Any]] = {}
+        self._by_number: dict[int, LoopReport] = {}
+        self._quick: set[int] = set()
 
     def __call__(self, number: int, iterable: Any) -> Any:
         loop = self.loops[number]
+        plain = self._plain_of(number) if loop.kind != "for" else iter
+        if number in self._quick:
+            return _KINDS[loop.kind](plain(iterable))
+        report = self._by_number.get(number)
+        if report is None:
+            report = self._by_number[number] = LoopReport(loop.line)
+            self.reports.append(report)
+        run = LoopRun(loop, iterable, self.setting, report)
         if loop.kind == "for":
-            iter(iterable)  # a TypeError belongs to this line of the cell
-            return itertools.chain.from_iterable(self._here(loop, iterable))
-        plain = self._plain_of(number)
+            return itertools.chain.from_iterable(self._here(number, run))
         if loop.kind == "generator":
-            return self._generate(loop, iterable, plain)
-        return self._collect(loop, iterable, plain)
+            return self._generate(run, plain)
+        return self._collect(number, run, plain)
 
-    def _run(self, loop: Loop, iterable: Any) -> LoopRun:
-        run = LoopRun(loop, iterable, self.setting)
-        if len(self.reports) < 1000:
-            self.reports.append(run.report)
-        return run
-
-    def _here(self, loop: Loop, iterable: Any) -> Iterator[Iterator[Any]]:
-        for event in self._run(loop, iterable).events():
+    def _here(self, number: int, run: LoopRun) -> Iterator[Iterator[Any]]:
+        before = run.report.seconds_here
+        for event in run.events():
             if isinstance(event, Here):
                 yield event.items
+        self._note_quick(number, run.report.seconds_here - before)
 
-    def _generate(self, loop: Loop, iterable: Any, plain: Callable[[Any], Any]) -> Iterator[Any]:
-        for event in self._run(loop, iterable).events():
+    def _note_quick(self, number: int, seconds: float) -> None:
+        """Leave a loop alone that is over in no time: it may be inside another, run often."""
+        if seconds < QUICK and not self.setting.force:
+            self._quick.add(number)
+
+    def _generate(self, run: LoopRun, plain: Callable[[Any], Any]) -> Iterator[Any]:
+        for event in run.events():
             if isinstance(event, Here):
                 yield from plain(event.items)
             else:
                 for _, value in event.ops:
                     yield value
 
-    def _collect(self, loop: Loop, iterable: Any, plain: Callable[[Any], Any]) -> Any:
-        kinds: dict[str, Callable[[], Any]] = {"list": list, "set": set, "dict": dict}
-        result = kinds[loop.kind]()
+    def _collect(self, number: int, run: LoopRun, plain: Callable[[Any], Any]) -> Any:
+        loop, before = run.loop, run.report.seconds_here
+        result = _KINDS[loop.kind]()
         put = result.extend if loop.kind == "list" else result.update
-        for event in self._run(loop, iterable).events():
+        for event in run.events():
             if isinstance(event, Here):
                 put(plain(event.items))
             elif loop.kind == "dict":
@@ -111,6 +128,7 @@ class Hook:
                     result[key] = value
             else:
                 put([value for _, value in event.ops])
+        self._note_quick(number, run.report.seconds_here - before)
         return result
 
     def _plain_of(self, number: int) -> Callable[[Any], Any]:

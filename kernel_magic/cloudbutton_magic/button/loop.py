@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import sys
 import time
+import types
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,16 +21,16 @@ import cloudpickle
 
 from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
 
-from ..analysis import Loop, Namespace, Parallel, Refused, analyse
+from ..analysis import UNKNOWN, Loop, Namespace, Parallel, Refused, analyse
 from ..analysis.names import uses
 from ..rewriting import body as code
 from ..rewriting import graph, habits, remote
 from .decision import Overhead, decide
 from .engine import Mapper
-from .merge import Merger, Record, part_of
-from .objections import objection
+from .merge import Merger, Record, part_of, telling_part
+from .objections import holds_sets, objection
 from .settle import Apply, Settler
-from .source import END, Source
+from .source import Source
 
 # A worker need not have this package: what runs around the body travels with it.
 cloudpickle.register_pickle_by_value(graph)
@@ -85,70 +86,81 @@ class Setting:
 class LoopRun:
     """One execution of one loop."""
 
-    def __init__(self, loop: Loop, iterable: Any, setting: Setting) -> None:
+    def __init__(
+        self, loop: Loop, iterable: Any, setting: Setting, report: LoopReport | None = None
+    ) -> None:
         self.loop, self.setting = loop, setting
         self.iterable = iterable
-        self.report = LoopReport(loop.line)
+        self.report = report or LoopReport(loop.line)
+        self.source = Source(iterable)
 
     def events(self) -> Iterator[Here | There]:
         """Yield what the loop has to do, in item order."""
-        source = Source(self.iterable)
         if not self.setting.force:
-            worth = yield from self._begin_here(source)
+            worth = yield from self._begin_here()
             if not worth:
                 return
-        verdict = self._judge(source)
-        self.report.verdict = verdict
+        verdict = self.report.verdict = self._judge()
         if isinstance(verdict, Parallel):
-            yield from self._elsewhere(verdict, source)
-        yield Here(source.steps)
+            # The iterable may be walked ahead; now the items themselves can be looked at.
+            items = self.source.rest()
+            if items:
+                yield from self._elsewhere(items)
+        yield Here(self.source.steps)
 
     # -- here ------------------------------------------------------------------------
 
-    def _begin_here(self, source: Source) -> Generator[Here, None, bool]:
+    def _begin_here(self) -> Generator[Here, None, bool]:
         """Run items here until it is clear that the rest is better off elsewhere."""
-        clock, report = self.setting.clock, self.report
+        clock, report, source = self.setting.clock, self.report, self.source
+        workers, overhead = self.setting.workers, self.setting.overhead
         count = 1
         while True:
-            if source.first() is END:
-                return False
             before = clock()
             yield Here(source.some(count))
             spent = clock() - before
             report.items_here += count
             report.seconds_here += spent
+            if source.ended:
+                return False
             remaining = source.remaining()
             if remaining is None:
                 # Nobody knows; as many again as there have been is the usual guess.
                 remaining = report.items_here
-            choice = decide(spent, count, remaining, self.setting.workers, self.setting.overhead)
-            if choice == "go":
+            if decide(spent, count, remaining, workers, overhead) == "go":
                 return True
             count = max(1, min(count * 4, int(count * CHUNK / max(spent, 1e-9))))
 
-    # -- the verdict -----------------------------------------------------------------
-
-    def _judge(self, source: Source) -> Parallel | Refused:
-        item = source.first()
-        live = Namespace(self.setting.namespace)
-        verdict = analyse(
-            self.loop, live, iterable=self.iterable,
-            sample=lambda name: part_of(self.loop, item, name),
-        )  # fmt: skip
-        return verdict
-
     # -- elsewhere -------------------------------------------------------------------
 
-    def _elsewhere(self, verdict: Parallel, source: Source) -> Iterator[There]:
-        items = source.rest()
-        if not items:
-            return
-        trees = code.build(self.loop, verdict)
-        setting, loop = self.setting, self.loop
-        function = code.load(trees.body, setting.filename, setting.flags, setting.namespace)
-        reason = objection(
-            verdict, function, items, setting.namespace, lambda item, n: part_of(loop, item, n)
+    def _judge(
+        self,
+        sample: Callable[[str], object] = lambda name: UNKNOWN,
+        *,
+        sets_inside: bool = False,
+    ) -> Parallel | Refused:
+        live = Namespace(self.setting.namespace)
+        return analyse(
+            self.loop, live, iterable=self.iterable, sample=sample, sets_inside=sets_inside
         )
+
+    def _elsewhere(self, items: list[Any]) -> Iterator[There]:
+        setting, loop, source = self.setting, self.loop, self.source
+        verdict = self.report.verdict
+        assert isinstance(verdict, Parallel)
+        function = self._body(verdict)
+        outer = graph.Graph({"": function}, watch=False)
+        inner = graph.Graph({"": items}, watch=False)
+        verdict = self.report.verdict = self._judge(
+            lambda name: telling_part(loop, items, name),
+            sets_inside=holds_sets(outer, depth=2) or holds_sets(inner, depth=2),
+        )
+        if isinstance(verdict, Refused):
+            return
+        reason = objection(
+            verdict, function, items, setting.namespace, lambda item, n: part_of(loop, item, n),
+            outer, inner,
+        )  # fmt: skip
         if reason:
             self.report.stopped = reason
             return
@@ -170,7 +182,7 @@ class LoopRun:
         payloads = [(item, index == len(items) - 1) for index, item in enumerate(items)]
         settler = Settler(
             loop, verdict, setting.namespace, setting.replay, merger,
-            self._applier(trees, verdict),
+            self._applier(verdict),
         )  # fmt: skip
         pending: tuple[Record, tuple[Output, ...]] | None = None
         try:
@@ -189,11 +201,17 @@ class LoopRun:
             self.report.items_there += settler.finished
             settler.close()
 
-    def _applier(self, trees: code.Trees, verdict: Parallel) -> Apply | None:
+    def _body(self, verdict: Parallel) -> types.FunctionType:
+        setting = self.setting
+        tree = code.build(self.loop, verdict).body
+        return code.load(tree, setting.filename, setting.flags, setting.namespace)
+
+    def _applier(self, verdict: Parallel) -> Apply | None:
         if all(site.kind == "yield" for site in verdict.sites):
             return None
         setting = self.setting
-        return code.load(trees.apply, setting.filename, setting.flags, setting.namespace)
+        tree = code.build(self.loop, verdict).apply
+        return code.load(tree, setting.filename, setting.flags, setting.namespace)
 
     def _records(
         self, task: remote.Task, payloads: list[Any], merger: Merger

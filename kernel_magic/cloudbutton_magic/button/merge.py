@@ -11,7 +11,6 @@ from typing import Any
 from ..analysis import UNKNOWN, Loop
 from ..analysis.names import target_names
 from ..rewriting import graph, remote
-from .source import END
 
 
 @dataclass(frozen=True)
@@ -168,4 +167,16 @@ def part_of(loop: Loop, item: Any, name: str) -> Any:
                     return found
         return UNKNOWN
 
-    return UNKNOWN if item is END else find(loop.target, item)
+    return find(loop.target, item)
+
+
+def telling_part(loop: Loop, items: list[Any], name: str) -> Any:
+    """Return a value that the target `name` will have: a set, if it is one for any item."""
+    first = part_of(loop, items[0], name)
+    if isinstance(first, graph.ATOMS):
+        return first
+    for item in items[:10_000]:
+        part = part_of(loop, item, name)
+        if isinstance(part, (set, frozenset)):
+            return part
+    return first

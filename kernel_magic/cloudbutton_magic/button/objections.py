@@ -23,6 +23,8 @@ def objection(
     items: list[Any],
     namespace: dict[str, Any],
     part_of: Callable[[Any, str], Any],
+    outer: Graph,
+    inner: Graph,
 ) -> str:
     """Return why these items cannot be sent, nothing as a rule.
 
@@ -36,9 +38,9 @@ def objection(
         The notebook's globals, as they are now.
     part_of
         Gives what a target's name will be for an item.
+    outer, inner
+        The objects reached from the body, and from the items.
     """
-    outer = Graph({"": function}, watch=False)
-    inner = Graph({"": items}, watch=False)
     for found in (
         _same_slot(verdict, items, part_of),
         _identity(outer, inner),
@@ -48,6 +50,20 @@ def objection(
         for reason in found:
             return reason
     return ""
+
+
+def holds_sets(known: Graph, *, depth: int) -> bool:
+    """Tell whether sets whose order differs between processes lie inside other objects.
+
+    Sets that a name stands for are seen in the text; `depth` is how far those lie.
+    """
+    return any(
+        isinstance(value, (set, frozenset))
+        and len(value) > 1
+        and (path is None or len(path) > depth)
+        and not all(isinstance(part, (int, float)) for part in value)
+        for value, path, _ in known.nodes
+    )
 
 
 def _same_slot(

@@ -1,13 +1,11 @@
-"""The items of a loop: taken one by one at first, and all the rest at once when they travel."""
+"""The items of a loop: a few at a time while they run here, all the rest when they travel."""
 
 from __future__ import annotations
 
 import itertools
 import operator
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
-
-END: Final = object()
+from typing import Any
 
 
 class _Feed:
@@ -24,7 +22,10 @@ class _Feed:
 
 
 class Source:
-    """The items of an iterable, each handed out once.
+    """The items of an iterable, each handed out once, and none before it is asked for.
+
+    A generator may print, and a loop may change the list it walks: as long as the loop runs
+    here nothing is taken ahead, and iterators of C do the walking.
 
     A progress bar (tqdm) is kept in step: the items are taken out of what it wraps, and
     the bar moves when `step` is called for each finished item.
@@ -36,38 +37,48 @@ class Source:
         if type(iterable).__module__.startswith("tqdm") and hasattr(iterable, "iterable"):
             self._feed = _Feed(iter(iterable.iterable))
             iterable.iterable = self._feed
-        self.steps = iter(iterable)
+        # Immutable sequences are sliced, which costs nothing per item.
+        self._sequence = iterable if type(iterable) in (range, tuple) else None
+        self._rest: Iterator[Any] | None = None
+        if self._sequence is None:
+            self._rest = itertools.chain(iter(iterable), self._note_end())
         self.taken = 0
+        self.ended = False
 
-    def first(self) -> Any:
-        """Return the next item and keep it for later; `END` if there is none."""
-        inner = self._feed.items if self._feed is not None else self.steps
-        item = next(inner, END)
-        if item is not END:
-            back = itertools.chain([item], inner)
-            if self._feed is not None:
-                self._feed.items = back
-            else:
-                self.steps = back
-        return item
+    def _note_end(self) -> Iterator[Any]:
+        """Be walked after the last item, and yield nothing."""
+        self.ended = True
+        yield from ()
+
+    @property
+    def steps(self) -> Iterator[Any]:
+        """All items not handed out yet, one by one."""
+        if self._rest is None:
+            assert self._sequence is not None
+            self._rest = iter(self._sequence[self.taken :])  # type: ignore[index]
+        return self._rest
 
     def remaining(self) -> int | None:
         """Return how many items are left, None where nobody knows."""
         return max(self._hint - self.taken, 0) if self._hint >= 0 else None
 
     def some(self, count: int) -> Iterator[Any]:
-        """Return an iterator over the next `count` items."""
-        self.taken += count
-        return itertools.islice(self.steps, count)
+        """Return an iterator over the next `count` items, or as many as there are."""
+        start, self.taken = self.taken, self.taken + count
+        if self._rest is not None:
+            return itertools.islice(self._rest, count)
+        assert self._sequence is not None
+        self.ended = self.taken >= len(self._sequence)  # type: ignore[arg-type]
+        return iter(self._sequence[start : self.taken])  # type: ignore[index]
 
     def rest(self) -> list[Any]:
         """Return all items that are left; each `step` then passes one of them."""
-        inner = self._feed.items if self._feed is not None else self.steps
-        items = list(inner)
         if self._feed is not None:
+            items = list(self._feed.items)
             self._feed.items = iter(items)
         else:
-            self.steps = iter(items)
+            items = list(self.steps)
+            self._rest = iter(items)
         return items
 
     def step(self) -> None:
