@@ -34,6 +34,10 @@ def picky(v):
     if v == 5:
         raise ValueError(f"picky about {v}")
     return v + 0.5
+def talking(vs):
+    for v in vs:
+        print("next", v)
+        yield v
 def box(v):
     return [v, [v]]
 def first(r):
@@ -55,6 +59,9 @@ HEADS = st.sampled_from(
         ("for k, x in table.items():", ("k",)),
         ("for x in reversed(xs):", ()),
         ("for x in []:", ()),
+        ("for x in talking(xs):", ()),
+        ("for x in map(loud, xs):", ()),
+        ("for x in (f(v) for v in xs):", ()),
         ("for (x, *more) in [(1, 2, 3), (5, 6), (2,)]:", ("more",)),
         ("for r, x in zip(rows, xs):", ("r",)),
     ]

@@ -330,9 +330,7 @@ class CallJudge:
         live = Namespace(closure, function.__globals__)
         local = local_names(tree)
         inner = CallJudge(
-            Surroundings(
-                live, local, written=self.around.written, sets=self.around.sets
-            ),
+            Surroundings(live, local, written=self.around.written, sets=self.around.sets),
             self._seen,
             self._depth + 1,
         )

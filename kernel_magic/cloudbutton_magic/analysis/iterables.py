@@ -7,15 +7,21 @@ import types
 
 from . import knowledge
 from .calls import CallJudge
-from .functions import is_own
+from .functions import is_own, source_tree
 from .knowledge import words
-from .live import UNKNOWN, Live, lookup, root
+from .live import UNKNOWN, Live, Namespace, lookup, root
 from .loops import Loop
 from .names import COMPREHENSIONS
 from .trees import walk
 from .verdict import Reason, Refusal, refuse
 
 _PASSING = words("enumerate zip reversed tqdm track items keys values iterrows itertuples")
+
+_LOUD = words(
+    "print display open write write_text write_bytes writelines info warning error debug show savefig "
+    "remove unlink mkdir rename sleep input urlopen request post put"
+)
+"""Names whose effect outside would come too early if they were called ahead of the loop."""
 
 
 def walked_names(node: ast.expr) -> set[str]:
@@ -56,9 +62,7 @@ def check_iterable(
         and (id(value) in objects or any(id(live.get(n)) in objects for n in walked))
     ):
         raise refuse(Reason.ITERABLE_CHANGES, loop.iter, ast.unparse(loop.iter))
-    if value is not UNKNOWN and any(
-        name in knowledge.CONTAINERS for name in knowledge.type_names(value)
-    ):
+    if value is not UNKNOWN and _is_container(value):
         return
     _check_expression(loop.iter, loop, live, judge)
 
@@ -76,8 +80,11 @@ def _check_expression(node: ast.expr, loop: Loop, live: Live, judge: CallJudge) 
         return
     if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
         value = lookup(node, live, frozenset())
-        if value is UNKNOWN or not knowledge.is_iterator(value):
+        if value is UNKNOWN or _is_container(value):
             return
+        if not knowledge.is_iterator(value):
+            kind = type(value).__name__
+            raise refuse(Reason.ITERABLE, node, detail=f"an object of type {kind}")
         if loop.in_with and (knowledge.is_file(value) or type(value).__module__ == "_csv"):
             return  # the `with` around the loop closes it: nobody sees how far it was read
         raise refuse(Reason.ITERABLE, node, detail=f"the iterator `{ast.unparse(node)}`")
@@ -91,14 +98,16 @@ def _check_call(node: ast.Call, loop: Loop, live: Live, judge: CallJudge) -> Non
     if isinstance(value, types.FunctionType) and is_own(value):
         # Seen already if the value is a list; here it is a generator, or not yet known.
         try:
-            judge._follow(node, value, name)
+            judge.check([node])
         except Refusal:
             raise refuse(
                 Reason.ITERABLE, node, detail=f"the generator `{name}`, which keeps state,"
             ) from None
+        _check_quiet([node], live, node)
         return
     if name in ("map", "filter") and node.args:
         judge.check([node])
+        _check_quiet([node.args[0]], live, node)
         for argument in node.args[1:]:
             _check_expression(argument, loop, live, judge)
         return
@@ -117,12 +126,36 @@ def _check_call(node: ast.Call, loop: Loop, live: Live, judge: CallJudge) -> Non
     if module in ("itertools", "numpy", "pandas", "sklearn", "tqdm", "pathlib", "os", "glob", "re"):
         for argument in node.args:
             _check_expression(argument, loop, live, judge)
+        return
+    if value is not UNKNOWN or live.get(root(node.func) or "") is not UNKNOWN:
+        raise refuse(Reason.ITERABLE, node, detail=f"what `{ast.unparse(node.func)}` gives")
+
+
+def _is_container(value: object) -> bool:
+    return any(name in knowledge.CONTAINERS for name in knowledge.type_names(value))
+
+
+def _check_quiet(nodes: list[ast.AST], live: Live, at: ast.AST, depth: int = 5) -> None:
+    """Refuse code that may print or write: walked ahead, it would do so too early."""
+    for top in nodes:
+        for node in walk(top):
+            if not isinstance(node, (ast.Name, ast.Attribute)):
+                continue
+            value = lookup(node, live, frozenset())
+            name = node.id if isinstance(node, ast.Name) else node.attr
+            if name in _LOUD:
+                raise refuse(Reason.ITERABLE, at, detail=f"a generator that uses `{name}`")
+            if isinstance(value, types.FunctionType) and is_own(value):
+                tree = source_tree(value)
+                if tree is None or not depth:
+                    raise refuse(Reason.ITERABLE, at, detail=f"a generator that calls `{name}`")
+                body = tree.body if isinstance(tree.body, list) else [tree.body]
+                _check_quiet(list(body), Namespace(value.__globals__), at, depth - 1)
 
 
 def _check_generator(node: ast.GeneratorExp, loop: Loop, live: Live, judge: CallJudge) -> None:
     """Allow a generator expression whose element has no effect and prints nothing."""
     judge.check([node])
-    if any(isinstance(n, ast.Call) and getattr(n.func, "id", "") == "print" for n in walk(node)):
-        raise refuse(Reason.ITERABLE, node, detail="a generator that prints")
+    _check_quiet([node.elt, *(test for g in node.generators for test in g.ifs)], live, node)
     for generator in node.generators:
         _check_expression(generator.iter, loop, live, judge)
