@@ -117,8 +117,10 @@ def test_another_process_cancels_the_job_of_a_busy_one(python: Script) -> None:
         "-c",
         textwrap.dedent("""
             import cloudbutton_ext as cloud
+            from cloudbutton_backend import session
             cloud.warm_up()
             job = cloud.map(lambda x: [0 for _ in iter(int, 1)], range(8))
+            session.current().journal.flush(5)  # others have to know the job before they cancel it
             print(job.id, flush=True)
             try:
                 job.results()

@@ -55,4 +55,9 @@ class ResultUnpickler(pickle.Unpickler):
 def load_result(parts: Sequence[Buffer]) -> Any:
     """Return the value whose pickle stream and out-of-band buffers are `parts`."""
     stream, *buffers = parts
-    return ResultUnpickler(io.BytesIO(stream), buffers=buffers).load()
+    unpickler = ResultUnpickler(io.BytesIO(stream), buffers=buffers)
+    try:
+        return unpickler.load()
+    finally:
+        # The memo holds the unpickler's own methods: a cycle, and one that Python 3.10 cannot see.
+        unpickler.memo = {}
