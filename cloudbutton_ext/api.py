@@ -41,12 +41,19 @@ def map(
 ) -> Job:
     """Start running `function` on every item; return at once with the job.
 
+    The items are those of this moment: a list, dictionary or array may change while the job runs (but
+    not what its elements hold). Iterators are pulled no further ahead than is needed; if one raises, the
+    items before are still run, and the job then fails with that exception as its cause.
+
+    A task may map in its turn. As all CPUs have a worker already, what it maps runs one item after the
+    other in one more process beside its worker.
+
     Parameters
     ----------
     function
         Anything callable; it and the values that it uses travel to the workers.
     items
-        A list, range or array, or any iterable, which is then pulled as far as needed.
+        A list, range or array, or any iterable.
     *more
         Further iterables of arguments, taken together as by the built-in `map`.
     **options

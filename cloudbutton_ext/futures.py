@@ -29,6 +29,7 @@ class Executor(_Executor):
     and tries the call that was lost again; if that dies each time, its future alone has the
     `BrokenExecutor`. A call is *running*, and cannot be cancelled any more, once it was sent to a
     worker. As with every executor, the calls submitted are finished before the interpreter ends.
+    A task may use an executor in its turn, as it may `map`: each worker then has one more for that.
 
     Parameters
     ----------
@@ -118,8 +119,9 @@ class _Calls:
     def add(self, call: Call) -> Future[Any]:
         future: Future[Any] = Future()
         with self._lock:
-            if self._ended:
-                raise RuntimeError("cannot schedule new futures after shutdown")
+            if self._ended or _leaving:
+                what = "shutdown" if self._ended else "the interpreter's end has begun"
+                raise RuntimeError(f"cannot schedule new futures after {what}")
             if self._broken is not None:
                 raise BrokenExecutor(self._broken)
             if self._collector is None:
@@ -204,11 +206,14 @@ class _Calls:
 
 _open: set[_Calls] = set()
 """Those with calls that may be under way."""
+_leaving = False
 
 
 @atexit.register
 def _finish() -> None:
     """Finish what was submitted, as other executors do. Runs before the session is closed."""
+    global _leaving
+    _leaving = True
     for calls in list(_open):
         calls.end()
     for calls in list(_open):

@@ -160,6 +160,21 @@ def test_calls_submitted_are_finished_before_the_interpreter_ends(python: Script
     assert sorted(finish(python("-c", code)).split()) == ["0", "1", "2", "3"]
 
 
+def test_nothing_can_be_submitted_once_the_interpreter_ends(python: Script) -> None:
+    code = textwrap.dedent("""
+        import atexit
+        @atexit.register
+        def last():
+            try:
+                executor.submit(abs, 1)
+            except RuntimeError as error:
+                print(error)
+        import cloudbutton_ext as cloud
+        executor = cloud.Executor(2)
+    """)
+    assert "interpreter's end" in finish(python("-c", code))
+
+
 def test_a_job_that_runs_does_not_hold_up_the_end(python: Script) -> None:
     code = textwrap.dedent("""
         import time
