@@ -266,7 +266,10 @@ _PREFIX: Final = "[None for "
 
 def _clauses(body: str) -> list[ast.comprehension]:
     source = f"{_PREFIX}{body}\n]"
-    tree = ast.parse(source, mode="eval").body
+    try:
+        tree = ast.parse(source, mode="eval").body
+    except ValueError as error:  # a null byte, before Python 3.12
+        raise SyntaxError(str(error)) from None
     # `x in xs] + [y for y in ys` parses too, but is no comprehension.
     if not isinstance(tree, ast.ListComp) or not isinstance(tree.elt, ast.Constant):
         raise SyntaxError("invalid syntax", (None, 1, len(source), source))
@@ -277,7 +280,7 @@ def _clauses(body: str) -> list[ast.comprehension]:
 def _is_expression(body: str) -> bool:
     try:
         tree = ast.parse(body, mode="eval").body
-    except SyntaxError:
+    except (SyntaxError, ValueError):
         return False
     # `x in (y := xs)` is a comparison as well, but was meant as a comprehension.
     is_membership = isinstance(tree, ast.Compare) and isinstance(tree.ops[0], ast.In)
