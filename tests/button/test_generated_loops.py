@@ -22,7 +22,8 @@ shared = [10, 20, 30, 40, 50, 60, 70, 80]
 out, log, seen, store, total, best, prev, word = [], [], set(), {}, 0, -1, 1, ""
 counts = defaultdict(int)
 groups = defaultdict(list)
-arr = np.zeros(8)
+arr = np.zeros(300)
+slots = [None] * 9
 y, z, w = 7, [7], "w"
 other = out
 def f(v):
@@ -40,6 +41,37 @@ def talking(vs):
         yield v
 def box(v):
     return [v, [v]]
+n_calls, cache = 0, {}
+def size():
+    return len(out) + len(store)
+def bump(v):
+    global n_calls
+    n_calls += 1
+    return v + n_calls
+def memo(v):
+    if v not in cache:
+        cache[v] = [v]
+    return cache[v]
+def mark(r):
+    r["n"] += 1
+    return r["n"]
+def late():
+    return x
+def fresh(r):
+    return dict(r, t=list(r["t"]))
+handlers = {"late": late, "f": f, "size": size}
+class Gauge:
+    limit = 3
+    def __init__(self, v):
+        self.v, self.seen = v, []
+    def read(self, v):
+        return self.v * v
+    def note(self, v):
+        self.seen.append(v)
+        return len(self.seen)
+gauge, gauges = Gauge(2), [Gauge(1), Gauge(5)]
+view = arr[2:5]
+rng = np.random.default_rng(5)
 def first(r):
     return r["t"]
 """
@@ -64,13 +96,20 @@ HEADS = st.sampled_from(
         ("for x in (f(v) for v in xs):", ()),
         ("for (x, *more) in [(1, 2, 3), (5, 6), (2,)]:", ("more",)),
         ("for r, x in zip(rows, xs):", ("r",)),
+        ("for g, x in zip(gauges, xs):", ("g",)),
+        ("for r in rows:\n    x = r['n']", ("r",)),
+        ("for x, g in enumerate(gauges):\n    y = g.note(x)", ("g",)),
+        ("for r in rows:\n    x = mark(r)", ("r",)),
     ]
 )
 VALUES = one_of(
     "x|y|f(x)|loud(x)|picky(x)|box(x)|f(y)|x + y|(x, y)|[x, y]|z|shared|shared[x % 8]|total|best|prev|"
     "len(out)|x / 3|{'v': x}|np.arange(3) * x|str(x)|first(rows[x % 3])|rows[x % 3]|"
     "sum(c for c in range(x))|[q * x for q in xs]|max(x, y)|(t := x + 1)|"
-    "max(f(q) for q in (x, 1))|{x, 1}|sorted({x, 2, 9})|None"
+    "max(f(q) for q in (x, 1))|{x, 1}|sorted({x, 2, 9})|None|size()|bump(x)|"
+    "memo(x)|mark(rows[x % 3])|late()|handlers['f'](x)|handlers['late']()|handlers['size']()|gauge.read(x)|"
+    "gauge.note(x)|gauges[x % 2].read(x)|gauges[x % 2].note(x)|Gauge(x)|Gauge(x).note(y)|gauges[x % 2]|"
+    "fresh(rows[x % 3])|view|view[0]|arr[1:3]|arr[x]|rng.random()|gauges[0].seen|Gauge"
 )
 NUMBERS = one_of("x|f(x)|loud(x)|picky(x)|x * 0.1|f(x) + y|int(f(x))|len(str(x))")
 TESTS = one_of(
@@ -87,7 +126,7 @@ def simple() -> st.SearchStrategy[list[str]]:
         "y = VALUE|z = VALUE|w = VALUE|y = NUMBER|y = NUMBER|out.append(VALUE)|out.append(NUMBER)|"
         "log.append(VALUE)|seen.add(NUMBER)|store[x] = VALUE|store[NUMBER] = x|total += NUMBER|"
         "best = max(best, NUMBER)|prev = x|word += str(NUMBER)|counts[NUMBER] += 1|"
-        "groups[x % 2].append(VALUE)|arr[x] = NUMBER|arr[x] += NUMBER|arr[x] = arr[x] + NUMBER|print(VALUE)|"
+        "groups[x % 2].append(VALUE)|arr[x] = NUMBER|slots[x] = NUMBER|arr[x] += NUMBER|arr[x] = arr[x] + NUMBER|print(VALUE)|"
         "print(x, total)|del y|z.append(x)|rows[x % 3]['n'] = x|store.setdefault(x, []).append(y)|"
         "total = total + NUMBER|x = NUMBER|out.extend([x, NUMBER])|y += NUMBER|other.append(x)|pass|"
         "z = box(x); z[1].append(y)|w = y, z|shared[x % 8] = NUMBER|prev, y = y, prev|"

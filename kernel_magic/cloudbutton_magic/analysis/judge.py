@@ -56,7 +56,7 @@ def analyse(
     if fixed_hash_seed is None:
         fixed_hash_seed = hash_seed_is_fixed()
     try:
-        sets = "" if fixed_hash_seed else "anywhere" if sets_inside else "named"
+        sets: SetsMatter = "" if fixed_hash_seed else "anywhere" if sets_inside else "named"
         return _Judge(loop, live, iterable, sample, sets).verdict()
     except Refusal as refusal:
         return refusal.refused

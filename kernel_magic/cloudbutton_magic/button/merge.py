@@ -36,6 +36,7 @@ class Merger:
         self._values: dict[str, Any] = {}
         self._gone: set[str] = set()
         self._owed: dict[str, int] = {}
+        self._changed: set[int] = set()
         self._owners: dict[int, int] | None = None
         self._outer: graph.Graph | None = None
 
@@ -72,6 +73,9 @@ class Merger:
         """Put changes of the item in place and remember what the iteration bound."""
         for value, (kind, content) in record.parts:
             _make_like(value, kind, content)
+        if record.parts:
+            # Running the body on it once more would change it once more.
+            self._changed.add(record.index)
         for name in record.owed:
             self._owed[name] = record.index
         for name, bound in record.binds.items():
@@ -97,7 +101,7 @@ class Merger:
                 if name not in rebound:
                     namespace[name] = value
         owed = {n: i for n, i in self._owed.items() if complete or n not in self.definite}
-        for number in sorted(set(owed.values())):
+        for number in sorted(set(owed.values()) - self._changed):
             self._values.update(self._recover(number, {n for n in owed if owed[n] == number}))
         for name in self._gone:
             namespace.pop(name, None)

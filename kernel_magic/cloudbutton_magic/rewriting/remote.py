@@ -104,8 +104,8 @@ class Task:
         for name in self.local:
             if name not in found:
                 continue
-            if not is_last and name in self.definite:
-                owed.append(name)
+            if not is_last and name in self.definite and not _is_small(found[name]):
+                owed.append(name)  # the next iteration binds it anew
             elif _travels(found[name]):
                 binds[name] = found[name]
             else:
@@ -154,6 +154,14 @@ def _check(kind: str, *operands: Any) -> None:
         hash(operands[-1])
     elif kind == "number" and not isinstance(operands[-1], (int, float)):
         raise Stop("an operand inside `try` is not a number")
+
+
+def _is_small(value: Any) -> bool:
+    return (
+        value is None
+        or isinstance(value, (bool, int, float, complex))
+        or (isinstance(value, (str, bytes)) and len(value) < 1000)
+    )
 
 
 def _travels(value: Any) -> bool:
