@@ -12,6 +12,7 @@ from cloudbutton_backend.worker.failures import short_repr
 
 AHEAD_BYTES: Final = 32 << 20
 """Items of a stream that are pulled ahead of their need take about so much memory at most."""
+_SMALL: Final = frozenset({int, float, complex, bool, type(None)})
 MANY: Final = 1 << 24
 """A range of more numbers is pulled: the dispatcher's notes about all of them would fill the memory."""
 _SIZED: Final = (
@@ -220,6 +221,8 @@ class StreamSource:
 
 def _rough_size(item: Any) -> int:
     """Return about how many bytes an item holds, looking one level deep."""
+    if type(item) in _SMALL:
+        return 32
     if isinstance(item, (tuple, list)) and len(item) <= 16:
         return sum(map(_own_size, item))
     if isinstance(item, dict) and len(item) <= 16:
