@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.backends.protocol import JobSpec, Results
+from cloudbutton_backend.bell import Bell
 from cloudbutton_backend.capture import Captured, CaptureReport
 from cloudbutton_backend.dispatch.actions import BatchLost
 from cloudbutton_backend.dispatch.source import Source
@@ -80,7 +81,8 @@ class Job:
         self._driver = driver
         self._journal = journal
         self._state = JobState.RUNNING
-        self._change = threading.Condition()
+        self._lock = threading.Lock()
+        self._bell = Bell()
         self._runs: dict[int, Run] = {}
         self._order: list[Run] = []
         self._done = self._failed = 0
@@ -170,15 +172,14 @@ class Job:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended; return whether it has within `timeout` seconds."""
         limit = None if timeout is None else time.monotonic() + timeout
-        with self._change:
-            while not self._state.is_final:
-                self._check_alive()
-                patience = _PATIENCE
-                if limit is not None:
-                    patience = min(patience, limit - time.monotonic())
-                    if patience <= 0:
-                        return False
-                self._change.wait(patience)
+        while not self._state.is_final:
+            self._check_alive()
+            patience = _PATIENCE
+            if limit is not None:
+                patience = min(patience, limit - time.monotonic())
+                if patience <= 0:
+                    return False
+            self._bell.wait(lambda: self._state.is_final, patience)
         return True
 
     def _check_alive(self) -> None:
@@ -273,12 +274,12 @@ class Job:
     def _await_run(self, first: int) -> Run | None:
         """Wait for the run that starts at item `first`; return None if it never comes."""
         while True:
-            with self._change:
-                run = self._runs.get(first)
-                if run is not None or self._state.is_final:
-                    return run
-                self._check_alive()
-                self._change.wait(_PATIENCE)
+            over = self._state.is_final  # before the look, lest the last run is missed
+            run = self._runs.get(first)
+            if run is not None or over:
+                return run
+            self._check_alive()
+            self._bell.wait(lambda: first in self._runs or self._state.is_final, _PATIENCE)
 
     def as_completed(self) -> Iterator[tuple[int, Any]]:
         """Yield ``(index, result)`` of each item as it finishes.
@@ -316,21 +317,24 @@ class Job:
 
     def _arrived_since(self, seen: int) -> list[Run]:
         """Wait for runs after the first `seen`; return none if no more come."""
-        with self._change:
-            while seen == len(self._order) and not self._state.is_final:
-                self._check_alive()
-                self._change.wait(_PATIENCE)
-            return self._order[seen:]
+
+        def is_over() -> bool:
+            return self._state.is_final or len(self._order) > seen
+
+        while not is_over():
+            self._check_alive()
+            self._bell.wait(is_over, _PATIENCE)
+        return self._order[seen:]
 
     def partial(self) -> dict[int, Any]:
         """Return the results so far by index, failed items left out."""
-        with self._change:
+        with self._lock:
             runs = sorted(self._runs.values(), key=lambda run: run.first)
         return {o.index: o.value for run in runs for o in run.outcomes() if o.error is None}
 
     def errors(self) -> dict[int, BaseException]:
         """Return the exceptions of failed items so far, by index."""
-        with self._change:
+        with self._lock:
             runs = sorted(self._runs.values(), key=lambda run: run.first)
         return dict(error for run in runs for error in run.errors())
 
@@ -361,7 +365,7 @@ class Job:
 
     def add_done_callback(self, callback: Callable[[Job], None]) -> None:
         """Call `callback` with the job when it has ended, at once if it has."""
-        with self._change:
+        with self._lock:
             if not self._state.is_final:
                 self._callbacks.append(callback)
                 return
@@ -381,7 +385,7 @@ class Job:
         UsageError
             While it is running, or if nothing of it can be run again.
         """
-        with self._change:
+        with self._lock:
             if not self._state.is_final:
                 raise UsageError(f"Job {self.id} is still running; wait for it or cancel it first.")
             if (self._state, "retry") not in LIFE_CYCLE:
@@ -415,14 +419,14 @@ class Job:
         entry = self._recorder.accept(results, skip)
         runs = runs_of(entry, skip)
         failed = sum(len(run.failed()) for run in runs)
-        with self._change:
+        with self._lock:
             self._failed += failed
             self._done += results.count - len(skip) - failed
             self._task_seconds += results.meta.get("dt", 0.0)
             for run in runs:
                 self._runs[run.first] = run
                 self._order.append(run)
-            self._change.notify_all()
+        self._bell.ring()
 
     def on_fail_item(self, index: int, kind: str, cause: str, attempts: int) -> None:
         """An item has failed for good without an exception of its own."""
@@ -435,11 +439,11 @@ class Job:
         tag(error, index, item)
         self._recorder.note_error(index, item, type(error).__name__, str(error))
         run = Run(index, index + 1, None, error)
-        with self._change:
+        with self._lock:
             self._failed += 1
             self._runs[index] = run
             self._order.append(run)
-            self._change.notify_all()
+        self._bell.ring()
 
     def on_batch_lost(self, lost: BatchLost) -> None:
         """A worker went down with a batch."""
@@ -478,12 +482,12 @@ class Job:
         if state is JobState.DONE:  # it will not be run again: let go of what that would need
             self.source.forget()
             self._spec = replace(self._spec, payload=b"", blobs=())
-        with self._change:
+        with self._lock:
             self._state = state
             self._running = 0
             self._ended = time.monotonic()
             callbacks, self._callbacks = self._callbacks, []
-            self._change.notify_all()
+        self._bell.ring()
         self._journal.update_progress(self.progress)
         self._journal.update_job(self.id, state=state.value, n_items=self.n_items)
         for callback in callbacks:
