@@ -70,6 +70,7 @@ REFUSED = [
     Case("for x in xs: state = g(state, x)", "CARRIED", 1, "state"),
     Case("for x in xs:\n y = g(y)", "CARRIED", 2, "y"),
     Case("for x in xs:\n if x: y = 1\n out.append(g(y))", "CARRIED", 3, "y"),
+    Case("for x in xs:\n rec = g(x)\n total += 1\n rec['n'] = total", "CARRIED", 4, "total"),
     Case("for x in xs:\n while total < g(x): total += 1", "CARRIED", 2, "total"),
     Case("for x in xs: out.append(len(out))", "READS_ACCUMULATOR", 1, "out"),
     Case("for x in xs:\n if x not in s:\n  s.add(x)", "READS_ACCUMULATOR", 2, "s"),

@@ -126,7 +126,8 @@ def simple() -> st.SearchStrategy[list[str]]:
         "y = VALUE|z = VALUE|w = VALUE|y = NUMBER|y = NUMBER|out.append(VALUE)|out.append(NUMBER)|"
         "log.append(VALUE)|seen.add(NUMBER)|store[x] = VALUE|store[NUMBER] = x|total += NUMBER|"
         "best = max(best, NUMBER)|prev = x|word += str(NUMBER)|counts[NUMBER] += 1|"
-        "groups[x % 2].append(VALUE)|arr[x] = NUMBER|slots[x] = NUMBER|arr[x] += NUMBER|arr[x] = arr[x] + NUMBER|print(VALUE)|"
+        "groups[x % 2].append(VALUE)|arr[x] = NUMBER|slots[x] = NUMBER|arr[x] += NUMBER|"
+        "arr[x] = arr[x] + NUMBER|print(VALUE)|"
         "print(x, total)|del y|z.append(x)|rows[x % 3]['n'] = x|store.setdefault(x, []).append(y)|"
         "total = total + NUMBER|x = NUMBER|out.extend([x, NUMBER])|y += NUMBER|other.append(x)|pass|"
         "z = box(x); z[1].append(y)|w = y, z|shared[x % 8] = NUMBER|prev, y = y, prev|"
@@ -194,7 +195,7 @@ def process() -> Iterator[Process]:
 
 
 @settings(
-    max_examples=400,
+    max_examples=200,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

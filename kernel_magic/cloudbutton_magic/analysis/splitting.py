@@ -153,6 +153,11 @@ class Splitter:
         self.sites.append(Site(len(self.sites), node, "yield", parts, ()))
 
     def _site(self, node: ast.stmt) -> None:
+        for change in changes(node, self.around.value_of):
+            if change.name in self.around.local and change.name not in self.shared:
+                # rec["sum"] = total: the worker's own object, which it may use again, would
+                # change here and not there.
+                raise self.carried(node)
         effect = self._simple_effect(node)
         cutter = Cutter(self, node)
         if isinstance(node, (ast.If, ast.For, ast.While, ast.Try, ast.With, ast.Match)):

@@ -19,6 +19,7 @@ from typing import Any
 
 import cloudpickle
 
+from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
 
 from ..analysis import UNKNOWN, Loop, Namespace, Parallel, Refused, analyse
@@ -66,6 +67,20 @@ class LoopReport:
     seconds_here: float = 0.0
     stopped: str = ""
     """Why the loop came back here before its end, if it did."""
+
+
+class HiddenChange(CloudError):
+    """A loop changed an object that its iterations share, and it was noticed too late."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(line, what)
+        self.line, self.what = line, what
+
+    def __str__(self) -> str:
+        return (
+            f"The loop in line {self.line} cannot run in parallel: {self.what}. Results of "
+            "items already put in place may be wrong; run the cell again without `%%cloud`."
+        )
 
 
 @dataclass
@@ -224,7 +239,7 @@ class LoopRun:
                 if record is None:
                     return
                 yield record, outcome.outputs
-        except (KeyboardInterrupt, GeneratorExit):
+        except (KeyboardInterrupt, GeneratorExit, HiddenChange):
             raise
         except Exception as error:
             # The engine could not send or run it; the loop can still run here.
@@ -239,6 +254,8 @@ class LoopRun:
             self.report.stopped = f"{type(outcome.error).__name__}: {outcome.error}"
             return None
         kind, *content = outcome.value
+        if kind == remote.LATE:
+            raise HiddenChange(self.loop.line, content[0])
         if kind == remote.HERE:
             self.report.stopped = content[0]
             return None

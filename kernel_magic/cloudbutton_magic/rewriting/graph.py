@@ -224,6 +224,9 @@ class Graph:
         self.nodes: list[tuple[Any, Path | None, Callable[[], bool] | None]] = []
         self.arrays: list[Any] = []
         self.complete = True
+        self._now: list[Any] = []
+        self._then: list[Any] = []
+        self._owners: list[tuple[Any, Path | None]] = []
         stack: list[tuple[Any, Path | None]] = [
             (value, (("root", name),)) for name, value in reversed(roots.items())
         ]
@@ -237,16 +240,70 @@ class Graph:
             self.ids[id(value)] = path
             if is_array(value):
                 self.arrays.append(value)
-            self.nodes.append((value, path, _watch(value, freeze) if watch else None))
+            self.nodes.append((value, path, self._watched(value, path, freeze) if watch else None))
             parts = [
                 (part, (*path, step) if step is not None and path is not None else None)
                 for step, part in children(value)
             ]
             stack.extend(reversed(parts))
 
+    def _watched(self, value: Any, path: Path | None, freeze: bool) -> Callable[[], bool] | None:
+        """Note what `value` looks like: here if it is simple, else by the function returned."""
+        if type(value) in _SIMPLE and len(value) <= WIDE:
+            self._note(value, value, path)
+            return None
+        if _has_only_state(value):
+            self._note(value, value.__dict__, path)
+            return None
+        return _watch(value, freeze)
+
+    def _note(self, value: Any, content: Any, path: Path | None) -> None:
+        self._now.append(content)
+        self._then.append(content.copy())
+        self._owners.append((value, path))
+
     def changed(self) -> list[tuple[Any, Path | None]]:
         """Return the objects that are no longer as they were."""
-        return [(v, p) for v, p, same in self.nodes if same is not None and not same()]
+        found = [(v, p) for v, p, same in self.nodes if same is not None and not same()]
+        try:
+            # Comparing containers whose parts are the very same objects is a matter of
+            # nanoseconds per part.
+            if all(map(operator.eq, self._now, self._then)):
+                return found
+        except Exception:  # a part was replaced by one that cannot be compared, an array say
+            pass
+        notes = zip(self._now, self._then, self._owners)
+        return found + [owner for now, then, owner in notes if not _same_parts(now, then)]
+
+
+_SIMPLE = frozenset({list, dict, set, collections.defaultdict, bytearray})
+
+
+def _has_only_state(value: Any) -> bool:
+    """Tell whether all that can change in `value` is in its plain `__dict__`."""
+    kind = type(value)
+    return (
+        type(getattr(value, "__dict__", None)) is dict
+        and kind.__flags__ & (1 << 9) != 0  # made by a class statement
+        and all(
+            base.__flags__ & (1 << 9) and not base.__dict__.get("__slots__")
+            for base in kind.__mro__[:-1]
+        )
+        and not is_frame(value)
+        and random_state(value) is None
+    )
+
+
+def _same_parts(now: Any, then: Any) -> bool:
+    if len(now) != len(then):
+        return False
+    if isinstance(now, dict):
+        return all(map(operator.is_, now.values(), then.values())) and all(
+            map(operator.is_, now, then)
+        )
+    if isinstance(now, list):
+        return all(map(operator.is_, now, then))
+    return bool(now == then)
 
 
 def _watch(value: Any, freeze: bool) -> Callable[[], bool] | None:

@@ -11,6 +11,7 @@ import io
 import os
 import pickle
 import sys
+import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -20,12 +21,20 @@ from .graph import Graph, Path, all_atoms, by_value, children, is_array, is_atom
 from .graph import random_state as random_state
 from .habits import adopt, agree, current
 
-DONE, PACKED, HERE = "done", "packed", "here"
-"""Kinds of answers: as they are; pickled with references; "run this one in the kernel"."""
+DONE, PACKED, HERE, LATE = "done", "packed", "here", "late"
+"""Kinds of answers: as they are; pickled with references; "run this one in the kernel"; "a
+shared object was changed, and items before this one may have seen it"."""
+
+SHARE = 0.03
+"""Of the time spent in items, what looking at the shared objects may take."""
 
 
 class Stop(Exception):
     """The iteration cannot be done here: the reason is the argument."""
+
+
+class _Late(Stop):
+    """A shared object was changed by this item or one of those before it."""
 
 
 class Task:
@@ -54,6 +63,8 @@ class Task:
         self._outer: Graph | None = None
         self._spoiled = ""
         self._own: dict[str, Any] | None = None
+        self._worked = self._looked = 0.0
+        self._unseen = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_outer": None, "_spoiled": "", "_own": None}
@@ -71,6 +82,8 @@ class Task:
             adopt(self.habits)
         try:
             return self._run(item, is_last, self._outer)
+        except _Late as late:
+            return LATE, str(late)
         except Stop as stop:
             return HERE, str(stop)
         finally:
@@ -82,11 +95,11 @@ class Task:
         process = _process_state(self.seeded)
         ops: list[tuple[Any, ...]] = []
         gone: set[str] = set()
+        started = time.perf_counter()
         found = self.function(item, ops.append, gone.add, _keep, _check)
+        self._worked += time.perf_counter() - started
         self._check_process(process)
-        for _, path in outer.changed():
-            self._spoiled = f"the loop changed {_spell(path)}, which all iterations share"
-            raise Stop(self._spoiled)
+        self._look_at(outer)
         binds, owed = self._binds(found, is_last)
         changes = inner.changed()
         if changes and any(path is None for _, path in changes):
@@ -97,6 +110,24 @@ class Task:
         if parts or survey.refers:
             return PACKED, survey.packed(record)
         return DONE, ops, binds, owed, record[3]
+
+    def _look_at(self, outer: Graph) -> None:
+        """Stop if the iteration changed an object that the others share.
+
+        Where there is so much to look at that it would slow the items down, not every item
+        is followed by a look; a change found late cannot be undone and is an error.
+        """
+        if self._looked > max(SHARE * self._worked, 0.01):
+            self._unseen += 1
+            return
+        started = time.perf_counter()
+        changed = outer.changed()
+        self._looked += time.perf_counter() - started
+        if changed:
+            what = _spell(changed[0][1])
+            self._spoiled = f"the loop changed {what}, which all iterations share"
+            raise (_Late if self._unseen else Stop)(self._spoiled)
+        self._unseen = 0
 
     def _binds(self, found: dict[str, Any], is_last: bool) -> tuple[dict[str, Any], list[str]]:
         binds: dict[str, Any] = {}
@@ -289,7 +320,7 @@ class Survey:
                         raise Stop("a result is a view of an array out of a set")
                     self.refers = True
                     side = "outer" if known is self.outer else "inner"
-                    self._views[id(value)] = ("view", side, path, *_placement(array, value))
+                    self._views[id(value)] = (id(value), side, path, *_placement(array, value))
                     return
         base = value
         while is_array(base.base):
@@ -331,7 +362,7 @@ class Survey:
                 path = known.ids[key]
                 if path is None:
                     raise Stop("a result is an object out of a set")
-                return "same", side, path
+                return 0, side, path
         return None
 
     def common_base(self, value: Any) -> Any:
@@ -348,7 +379,9 @@ def _placement(base: Any, value: Any) -> tuple[Any, ...]:
     """Return where `value` lies in the memory of `base`, and how `base` itself lies."""
     start = base.__array_interface__["data"][0]
     offset = value.__array_interface__["data"][0] - start
-    return base.strides, offset, value.shape, value.strides, value.dtype, value.flags.writeable
+    # A captured array may be read-only in the worker alone; the kernel knows its own.
+    writeable = value.flags.writeable or not base.flags.writeable
+    return base.strides, offset, value.shape, value.strides, value.dtype, writeable
 
 
 def _view(
@@ -390,11 +423,15 @@ def _keeps_order(value: Any) -> bool:
 
 def unpack(data: bytes, find: Callable[[str, Path], Any]) -> Any:
     """Return the record in `data`; ``find(side, path)`` gives the kernel's own objects."""
+    views: dict[int, Any] = {}
 
     class Unpickler(pickle.Unpickler):
         def persistent_load(self, reference: Any) -> Any:
-            kind, side, path, *place = reference
-            value = find(side, path)
-            return _view(value, *place) if kind == "view" else value
+            number, side, path, *place = reference
+            if not number:
+                return find(side, path)
+            if number not in views:  # what was one view is one view again
+                views[number] = _view(find(side, path), *place)
+            return views[number]
 
     return Unpickler(io.BytesIO(data)).load()
