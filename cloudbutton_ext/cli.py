@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
-from cloudbutton_backend.errors import CloudError, UsageError
+from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_ext import cli_text
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.journal import JournalReader
+    from cloudbutton_backend.journal import JobRow, JournalReader
 
+#: Seconds until a job that began just now is in the journal.
+WRITTEN_WITHIN: Final = 0.3
 #: Seconds to wait for a job's process to answer; a running one looks every 0.2 s.
 PATIENCE: Final = 2.0
 #: Jobs that `cloudbutton jobs` shows without `--all`.
@@ -125,11 +127,20 @@ def _show(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _find(reader: JournalReader, name: str) -> JobRow:
+    """Return a job, also one that began just now and is about to be written."""
+    try:
+        return reader.job(name)
+    except UnknownName:
+        time.sleep(WRITTEN_WITHIN)
+        return reader.job(name)
+
+
 def _cancel(arguments: argparse.Namespace) -> int:
     from cloudbutton_backend.journal import JournalReader
 
     reader = JournalReader()
-    job = reader.job(arguments.id)
+    job = _find(reader, arguments.id)
     if job.state is JobState.LOST:
         return _refuse(f"Job {job.id} does not run any more: its process (pid {job.pid}) is gone.")
     if job.state.is_final:
@@ -156,7 +167,7 @@ def _retry(arguments: argparse.Namespace) -> int:
     from cloudbutton_backend.journal import JournalReader
 
     reader = JournalReader()
-    job = reader.job(arguments.id)
+    job = _find(reader, arguments.id)
     if job.state in (JobState.RUNNING, JobState.CANCELLING):
         return _refuse(f"Job {job.id} is still {job.state.value}; retry when it has ended.")
     if job.state is JobState.DONE:

@@ -13,7 +13,7 @@ from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
 from cloudbutton_backend.results import Entry, summary_line
 from cloudbutton_backend.worker.segments import SegmentWriter
 
-_IN_MEMORY: Final = 32 << 20
+_IN_MEMORY: Final = 4 << 20
 """Bytes of small results a job keeps in memory besides the file; the rest is read back."""
 _OUTPUT_ROOM: Final = 8 << 20
 """Characters of printed output a job keeps in memory."""

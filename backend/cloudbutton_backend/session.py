@@ -104,7 +104,16 @@ class Session:
         """
         registry.create(name, **backend_settings).close()  # to be told now what is wrong
         settings.use(backend=name)
-        self._settings[name] = backend_settings
+        with self._lock:
+            self._settings[name] = backend_settings
+            idle = [
+                key for key, driver in self._drivers.items() if key[0] == name and driver.is_idle
+            ]
+            retired = [self._drivers.pop(key) for key in idle if key[1] != _key(backend_settings)]
+        for (
+            driver
+        ) in retired:  # workers of the old settings; those at work go on until they are done
+            driver.close()
 
     def driver(self, name: str) -> Driver:
         """Return the driver of a backend, which is started when it is first used."""
@@ -112,7 +121,7 @@ class Session:
         if name == "local" and _in_task():
             # A task that maps in its turn: all CPUs have a worker already, so one more is enough.
             chosen = {**chosen, "workers": 1}
-        key = (name, tuple(sorted(chosen.items())))
+        key = (name, _key(chosen))
         with self._lock:
             driver = self._drivers.get(key)
             if driver is None or driver.broken:
@@ -230,7 +239,11 @@ class Session:
         captured = capture(function, threshold=options.threshold_bytes)
         journal = self.journal
         assert self._results is not None
-        seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(8), "little") >> 1
+        seed = (
+            options.seed
+            if options.seed is not None
+            else int.from_bytes(os.urandom(8), "little") >> 1
+        )
         record = JobRecord(
             id=new_job_id(),
             name=name
@@ -376,6 +389,10 @@ def _length(items: Any) -> int | None:
 def _in_task() -> bool:
     """Whether this process is a worker, which has run a task at least."""
     return bool(_here.job_id)
+
+
+def _key(backend_settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(backend_settings.items()))
 
 
 def _check(options: JobOptions) -> None:

@@ -96,6 +96,11 @@ class Driver:
         return self._thread is not None and self._thread.is_alive()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether no job is running or about to."""
+        return not self._jobs and not self._inbox
+
+    @property
     def workers_up(self) -> int:
         return self._machine.n_workers
 
