@@ -16,6 +16,7 @@ from typing import Any
 from ..analysis import Loop, Namespace, Refused, analyse, find_loops, inner_loops
 from ..analysis.live import UNKNOWN, Live
 from ..analysis.names import uses
+from ..analysis.trees import walk
 
 HOOK = "__cloudbutton__"
 
@@ -70,6 +71,8 @@ def _with_hooks(node: Any, numbers: dict[int, int]) -> Any:
         return [_with_hooks(part, numbers) for part in node]
     if not isinstance(node, ast.AST):
         return node
+    if numbers.keys().isdisjoint(map(id, walk(node))):
+        return node  # as it stands: nothing below is handed over
     if id(node) in numbers and not isinstance(node, ast.For):
         iterable = node.generators[0].iter  # type: ignore[attr-defined]
         return _hook(numbers[id(node)], _with_hooks(iterable, numbers), node)
