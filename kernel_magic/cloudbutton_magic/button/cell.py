@@ -18,7 +18,7 @@ from ..rewriting import body as code
 from ..rewriting.cell import HOOK, instrument
 from .decision import Overhead
 from .engine import Mapper
-from .loop import Here, LoopReport, LoopRun, Setting
+from .loop import Here, LoopReport, LoopRun, Setting, There
 
 
 class Runner(Protocol):
@@ -66,7 +66,7 @@ QUICK = 0.001
 """Seconds; a loop that is over sooner costs more to look at than it could gain."""
 
 _KINDS: dict[str, Callable[..., Any]] = {
-    "list": list, "set": set, "dict": dict, "for": iter, "generator": iter,
+    "list": lambda made: made, "set": set, "dict": dict, "for": iter, "generator": iter,
 }  # fmt: skip
 
 
@@ -118,9 +118,20 @@ class Hook:
 
     def _collect(self, number: int, run: LoopRun, plain: Callable[[Any], Any]) -> Any:
         loop, before = run.loop, run.report.seconds_here
-        result = _KINDS[loop.kind]()
+        events = run.events()
+        there: list[There] = []
+
+        def here() -> Iterator[Iterator[Any]]:
+            for event in events:
+                if isinstance(event, There):
+                    there.append(event)
+                    return
+                yield event.items
+
+        # Items run here go through one comprehension, however often the clock is looked at.
+        result = _KINDS[loop.kind](plain(itertools.chain.from_iterable(here())))
         put = result.extend if loop.kind == "list" else result.update
-        for event in run.events():
+        for event in itertools.chain(there, events):
             if isinstance(event, Here):
                 put(plain(event.items))
             elif loop.kind == "dict":
