@@ -306,7 +306,11 @@ class Session:
             self._jobs[job.id] = job
             self._forget_old()
         self.journal.add_job(job.record)
-        driver.open(spec, plan, job)
+        try:
+            driver.open(spec, plan, job)
+        except BaseException:  # interrupted: nobody holds this job yet
+            driver.cancel(job.id)
+            raise
         # Once the job is on its way, put together the report of what was captured.
         self.journal.update_job(job.id, capture=lambda: job.explain().to_dict())
 

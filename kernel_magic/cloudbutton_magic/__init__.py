@@ -6,21 +6,23 @@ from typing import Any
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
-_WARMER = "_cloudbutton_warmer"
+_HOOKS = "_cloudbutton_hooks"
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Register the magics, their completion, and the warming of workers between cells."""
+    """Register the magics, their completion, and what happens between cells."""
     from cloudbutton_magic import completion
+    from cloudbutton_magic.interrupts import Interrupts
     from cloudbutton_magic.magics import CloudMagics
     from cloudbutton_magic.warming import Warmer
 
     shell.register_magics(CloudMagics)
     completion.install(shell)
-    if not hasattr(shell, _WARMER):
-        warmer = Warmer(shell)
-        setattr(shell, _WARMER, warmer)
-        warmer.start()
+    if not hasattr(shell, _HOOKS):
+        hooks = (Warmer(shell), Interrupts(shell))
+        setattr(shell, _HOOKS, hooks)
+        for hook in hooks:
+            hook.start()
 
 
 def unload_ipython_extension(shell: Any) -> None:
@@ -28,8 +30,7 @@ def unload_ipython_extension(shell: Any) -> None:
     from cloudbutton_magic import completion
 
     completion.uninstall(shell)
-    warmer = shell.__dict__.pop(_WARMER, None)
-    if warmer is not None:
-        warmer.stop()
+    for hook in shell.__dict__.pop(_HOOKS, ()):
+        hook.stop()
     for kind in ("cell", "line"):
         shell.magics_manager.magics[kind].pop("cloud", None)

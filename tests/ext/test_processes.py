@@ -26,6 +26,12 @@ DEFINED = (
 )
 ANSWER = "[0, 1, 4, 9, 16]\n"
 
+#: Says so once the main thread waits for its job, and not a moment before.
+SAY_BUSY = (
+    "import threading; from tests.ext.waiting import say_busy;"
+    " threading.Thread(target=say_busy, args=[threading.get_ident()]).start()"
+)
+
 
 def finish(process: subprocess.Popen[str]) -> str:
     """Wait for a program's end; return what it printed."""
@@ -65,8 +71,8 @@ def test_an_interrupt_ends_the_wait_and_the_work_within_a_second(wait: str, pyth
             cloud.warm_up()
             job = cloud.map(lambda x: [0 for _ in iter(int, 1)], range(8))
             while not job.progress.running: time.sleep(0.005)
+            {SAY_BUSY}
             try:
-                print("busy", flush=True)
                 {wait}
             except KeyboardInterrupt:
                 print("interrupted", flush=True)
@@ -96,14 +102,14 @@ def test_workers_burn_no_cpu_after_an_interrupt(python: Script) -> None:
             cloud.warm_up()
             job = cloud.map(lambda x: [0 for _ in iter(int, 1)], range(8))
             while not job.progress.running: time.sleep(0.005)
+            SAY_BUSY
             try:
-                print("busy", flush=True)
                 job.results()
             except KeyboardInterrupt:
                 job.wait()
             print("over", flush=True)
             time.sleep(60)
-        """),
+        """).replace("SAY_BUSY", SAY_BUSY),
     )
     assert process.stdout is not None and process.stdout.readline() == "busy\n"
     assert busy_workers(process.pid)

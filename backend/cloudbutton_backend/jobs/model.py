@@ -65,8 +65,8 @@ class JobOptions:
     """US dollars this job may cost at most."""
     backup: bool = True
     """Duplicate stragglers on idle workers where the backend allows it."""
-    guard: Literal["off", "warn", "strict"] = "warn"
-    """What to do when a task changed a captured value: nothing, say so, or stop."""
+    guard: Literal["off", "warn"] = "warn"
+    """What to do when a task changed a captured value: nothing, or say so."""
     seed: int | None = None
     """Root of `rng()` inside the tasks; None draws one and records it."""
     threshold_bytes: int = 64 * 1024

@@ -59,8 +59,8 @@ class Settings:
         None, "US dollars one job may cost", parse.dollars, optional=True
     )
     backup: bool = _setting(True, "run stragglers twice on idle workers", parse.flag, _show_flag)
-    guard: Literal["off", "warn", "strict"] = _setting(
-        "warn", "when a task changed a captured value", _one_of("off", "warn", "strict")
+    guard: Literal["off", "warn"] = _setting(
+        "warn", "when a task changed a captured value", _one_of("off", "warn")
     )
     view: Literal["auto", "html", "text", "none"] = _setting(
         "auto", "how a running job is shown", _one_of("auto", "html", "text", "none")
