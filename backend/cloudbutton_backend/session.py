@@ -188,7 +188,7 @@ class Session:
             function, n_items, options or JobOptions(), kind, name, source, notebook, cell_id
         )
         if known is not None:
-            job.source = SequenceSource(known)
+            job.source = SequenceSource(known, getattr(function, "shown_item", None))
             plan = self._plan(job, len(known))
         else:
             stream = StreamSource(

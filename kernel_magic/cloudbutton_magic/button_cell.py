@@ -12,14 +12,14 @@ from IPython.display import display
 from cloudbutton_backend import session
 from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.jobs import ItemOutcome, JobOptions, Output
-from cloudbutton_magic.analysis import Namespace, suspends
+from cloudbutton_magic.analysis import suspends
 from cloudbutton_magic.button import Button, LoopReport
+from cloudbutton_magic.button_plan import plan_button
 from cloudbutton_magic.display.listing import Listing
 from cloudbutton_magic.display.live import stream
 from cloudbutton_magic.options import CellOptions
 from cloudbutton_magic.outputs import Replay
 from cloudbutton_magic.place import Place
-from cloudbutton_magic.rewriting.cell import instrument
 
 
 def run_button(shell: Any, options: CellOptions, cell: str, place: Place) -> Any:
@@ -41,7 +41,7 @@ def run_button(shell: Any, options: CellOptions, cell: str, place: Place) -> Any
     if awaiting is not None:
         raise UsageError("This cell uses `await` at its top level; run it without `%%cloud`.")
     if options.dry_run:
-        return _plan(tree, place)
+        return plan_button(tree, place, job_options)
     limits = session.current().driver(job_options.backend).backend.limits
     replay = Replay()
     button = Button(
@@ -104,15 +104,3 @@ def _refuse_options(options: CellOptions) -> None:
         raise UsageError(
             "`--errors keep` needs `%%cloud map`: on a cell, errors are raised as in the plain cell."
         )
-
-
-def _plan(tree: ast.Module, place: Place) -> Listing:
-    found = instrument(tree, Namespace(place.namespace))
-    rows = [
-        (f"line {loop.line}", "may run in parallel; decided when it is reached")
-        for loop in found.loops
-    ]
-    rows += [("", f"runs here: {refused}") for refused in found.refused]
-    if not rows:
-        return Listing("Dry run, nothing was run: this cell has no loop; all of it would run here.")
-    return Listing("Dry run, nothing was run. The cell's loops:", ("where", "what"), rows)

@@ -80,3 +80,40 @@ def test_a_dry_run_runs_nothing(run: Run, shell: InteractiveShell) -> None:
     ran = run("%%cloud --dry-run\nnew = [i for i in range(3)]")
     assert "line 2" in repr(ran.value)
     assert "new" not in shell.user_ns
+
+
+LOOP = "made = []\nfor i in range(6):\n    made.append(i * width)"
+
+
+def test_a_dry_run_shows_the_plan_what_travels_and_that_nothing_is_known_yet(run: Run) -> None:
+    run("width = 3")
+    shown = repr(run(f"%%cloud --dry-run\n{LOOP}").value)
+    assert "1 loop could run in parallel on local" in shown
+    assert "cloud.map(work, range(6))" in shown
+    assert "width  int" in shown
+    assert "No estimate yet" in shown and "$0.00" in shown
+
+
+def test_a_dry_run_of_a_cell_that_ran_before_estimates_from_that(run: Run) -> None:
+    run("width = 4")
+    run(f"%%cloud --force\n{LOOP}  # again")
+    shown = repr(run(f"%%cloud --dry-run\n{LOOP}  # again").value)
+    assert "Last time, for i in range(6): 6 items" in shown
+
+
+def test_a_failed_item_is_named_as_the_user_knows_it(run: Run) -> None:
+    out = run("%%cloud --force\nzs = [1 // (3 - i) for i in range(9)]").out
+    assert "(item 3: 3)" in out
+
+
+def test_random_numbers_of_ones_own_per_item_are_independent(run: Run) -> None:
+    run("import cloudbutton_ext as cloud")
+    ran = run("%%cloud --force\ndraws = [cloud.rng().random() for _ in range(8)]\nlen(set(draws))")
+    assert ran.value == 8 and "✓ 8 items" in ran.out
+
+
+def test_a_short_loop_is_not_mentioned_beside_one_that_was_sent(run: Run) -> None:
+    out = run(
+        "%%cloud --force --quiet\na = [i for i in range(4)]\nfor i in range(2):\n    b = i"
+    ).out
+    assert "ran here" not in out

@@ -73,11 +73,18 @@ def fixed(items: Any) -> Sequence[Any] | None:
 
 
 class SequenceSource:
-    """All items are at hand."""
+    """All items are at hand.
 
-    def __init__(self, items: Sequence[Any]) -> None:
+    Parameters
+    ----------
+    shown
+        Turns an item into what messages call it, where that is not the item itself.
+    """
+
+    def __init__(self, items: Sequence[Any], shown: Callable[[Any], Any] | None = None) -> None:
         self._items: Any = items
         self._count = len(items)
+        self._shown = shown
 
     @property
     def n_items(self) -> int:
@@ -88,7 +95,8 @@ class SequenceSource:
         return part
 
     def describe(self, index: int) -> str:
-        return f"item {index} ({short_repr(self._items[index])})"
+        item = self._items[index]
+        return f"item {index} ({short_repr(item if self._shown is None else self._shown(item))})"
 
     def want(self, least: int, upto: int) -> None:
         """Everything is at hand."""

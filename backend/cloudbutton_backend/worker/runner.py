@@ -109,6 +109,10 @@ def pack_values(
     return {"index": index}, [file.getbuffer(), *buffers]
 
 
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
 class _Batch:
     """The batch being run: what it has produced, and how much of that was sent."""
 
@@ -155,6 +159,8 @@ class Runner:
         """
         words, function, forked, timed = self._words, job.function, self.forked, job.timed
         assert function is not None
+        # A function that wraps its items may say what the user calls them.
+        shown = getattr(function, "shown_item", _as_it_is)
         here = current
         here.job_id, here.seed, here.first = job.id, job.seed, first
         batch = _Batch(job, first, sink)
@@ -178,7 +184,7 @@ class Runner:
                 except Interrupted:
                     raise
                 except BaseException as error:
-                    batch.errors[len(values)] = failures.describe(error, item, _OWN_FILE)
+                    batch.errors[len(values)] = failures.describe(error, shown(item), _OWN_FILE)
                     add(None)
                     if job.stop_on_error:
                         stopped = True

@@ -54,7 +54,8 @@ class Reason(Enum):
     )
     RANDOM = (
         "draws from the shared random generator {detail}, so each draw depends on those before",
-        "make one generator per item: `rng = cloud.rng()`",
+        "make one generator per item: `rng = cloud.rng()`, or `np.random.default_rng([seed, i])`"
+        " to get the same numbers again",
     )
     INTERACTIVE = ("uses `{name}`, which needs this kernel", "ask before the loop")
     FILE_HANDLE = (

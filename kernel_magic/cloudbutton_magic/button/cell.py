@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from cloudbutton_backend.jobs.outcome import Output
 
+from .. import units
 from ..analysis import Loop, Namespace, Refused, suspends
 from ..rewriting import body as code
 from ..rewriting.cell import HOOK, instrument
@@ -42,6 +43,8 @@ class Report:
     def lines(self) -> list[str]:
         """Return what to tell the user, one line for each loop."""
         told = []
+        # A short loop that stays is worth a line only when nothing else was gained.
+        sent = any(loop.items_there for loop in self.loops)
         for loop in self.loops:
             if loop.items_there and loop.stopped:
                 told.append(
@@ -56,8 +59,9 @@ class Report:
                 )
             elif isinstance(loop.verdict, Refused):
                 told.append(f"ran here: {loop.verdict}")
-            else:
-                told.append(f"line {loop.line}: {loop.seconds_here:.2g} s of work: ran here")
+            elif not sent:
+                took = units.seconds(loop.seconds_here)
+                told.append(f"line {loop.line}: {took} of work: ran here")
         told += [f"ran here: {refused}" for refused in self.refused]
         return told
 

@@ -69,6 +69,11 @@ class Task:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_outer": None, "_spoiled": "", "_own": None}
 
+    @staticmethod
+    def shown_item(payload: tuple[Any, bool]) -> Any:
+        """Return what messages call the item (the engine asks for this)."""
+        return payload[0]
+
     def __call__(self, payload: tuple[Any, bool]) -> tuple[Any, ...]:
         if self._spoiled:
             return HERE, self._spoiled
