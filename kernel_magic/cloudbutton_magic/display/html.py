@@ -1,4 +1,4 @@
-"""A view as HTML: self-contained, no scripts, readable where a viewer strips the styles."""
+"""A view as HTML: self-contained, readable where a viewer strips styles and scripts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from cloudbutton_magic.display.timeline import Timeline, timeline_svg
 _MARKS = "✓✗◼"
 
 
-def html_of(view: View, timeline: Timeline | None = None) -> str:
-    """Return a view as one `<div>` with its style; a timeline only makes sense at the end."""
+def html_of(view: View, timeline: Timeline | None = None, *, cancel: str = "") -> str:
+    """Return a view as one `<div>` with its style.
+
+    A timeline only makes sense at the end, and `cancel`, the button of that name, only before.
+    """
     name = f'<span class="cb-name">{escape(view.name)}</span>' if view.name else ""
-    parts = [f'<div class="cb-head">{name} {_headline(view.headline)}</div>']
+    button = "" if view.is_final else cancel
+    parts = [f'<div class="cb-head">{button}{name} {_headline(view.headline)}</div>']
     if not view.is_final:
         parts.append(_bar(view))
     parts += _each("div", "cb-failure", view.failures)

@@ -6,6 +6,7 @@ import shutil
 import sys
 from typing import Any, Protocol, TextIO
 
+from cloudbutton_magic.display.cancel import cancel_button, kernel_id
 from cloudbutton_magic.display.html import html_of
 from cloudbutton_magic.display.model import View
 from cloudbutton_magic.display.text import terminal_line, text_of
@@ -28,11 +29,12 @@ class Screen(Protocol):
 class NotebookScreen:
     """One output of the cell, updated in place; HTML with its plain twin."""
 
-    def __init__(self) -> None:
+    def __init__(self, cancel: str = "") -> None:
         self._handle: Any = None
+        self._cancel = cancel
 
     def draw(self, view: View) -> None:
-        self._show(text_of(view), html_of(view))
+        self._show(text_of(view), html_of(view, cancel=self._cancel))
 
     def clear(self) -> None:
         """Printed output goes below; nothing is in its way."""
@@ -118,5 +120,5 @@ def screen_for(shell: Any, view: str = "auto") -> Screen:
     if view == "none":
         return QuietScreen()
     if view == "html" or (view == "auto" and getattr(shell, "kernel", None) is not None):
-        return NotebookScreen()
+        return NotebookScreen(cancel_button(kernel_id(shell)))
     return TerminalScreen() if sys.stdout.isatty() else LogScreen()

@@ -42,6 +42,11 @@ html[theme=light] .cloudbutton{{{_LIGHT}}}
 .cloudbutton.cb-is-cancelled{{--cb-tone:var(--cb-warn)}}
 .cloudbutton .cb-head{{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}}
 .cloudbutton .cb-name{{font-weight:600;margin-right:.6em}}
+.cloudbutton .cb-cancel{{float:right;margin:0 0 0 1em;padding:1px 10px;border:1px solid var(--cb-line);
+border-radius:3px;background:var(--cb-bg);color:var(--cb-fg);font:inherit;font-size:12px;cursor:pointer}}
+.cloudbutton .cb-cancel[hidden]{{display:none}}
+.cloudbutton .cb-cancel:hover,.cloudbutton .cb-cancel:focus-visible{{border-color:var(--cb-bad);
+color:var(--cb-bad)}}
 .cloudbutton .cb-mark{{color:var(--cb-tone);font-weight:700}}
 .cloudbutton .cb-muted{{color:var(--cb-muted);font-size:12px;font-variant-numeric:tabular-nums}}
 .cloudbutton .cb-bar{{display:flex;height:6px;margin:6px 0 5px;border-radius:3px;overflow:hidden;
