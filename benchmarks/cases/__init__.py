@@ -9,6 +9,7 @@ from typing import Final
 
 from benchmarks.cases import (
     big_closure,
+    button,
     cold,
     heavy_tail,
     imports,
@@ -29,6 +30,7 @@ ALL: Final[tuple[Case, ...]] = (
     imports.EXTENSION,
     warm.CASE,
     magic.CASE,
+    button.CASE,
     noops.CASE,
     millisecond.CASE,
     heavy_tail.CASE,
