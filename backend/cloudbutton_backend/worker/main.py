@@ -57,10 +57,18 @@ class Channel:
         self.sock = sock
         self._decoder = Decoder()
         self._inbox: deque[tuple[int, Any, bytes, list[int]]] = deque()
+        self._poll: Any = None
+        if hasattr(select, "poll"):  # `select` knows no descriptor above 1023; the kernel may
+            self._poll = select.poll()
+            self._poll.register(sock, select.POLLIN)
 
     def pending(self) -> bool:
         """Whether a message can be read without waiting."""
-        return bool(self._inbox) or bool(select.select([self.sock], [], [], 0)[0])
+        if self._inbox:
+            return True
+        if self._poll is not None:
+            return bool(self._poll.poll(0))
+        return bool(select.select([self.sock], [], [], 0)[0])
 
     def next(self) -> tuple[int, Any, bytes, list[int]]:
         """Wait for the next message.
@@ -104,6 +112,7 @@ class Worker:
         self._writer = SegmentWriter
         self._channel = channel
         self._words = words
+        self._output = output
         self._tail = output.install(tail_fd)
         self._runner = Runner(words, self._tail)
         self._blobs = BlobTable()
@@ -113,6 +122,9 @@ class Worker:
         self._writers: dict[str, Any] = {}
         self._imports: deque[str] = deque()
         self._environment = dict(_raw_environment())
+        self._path = list(sys.path)
+        self._struck = -1
+        """The item that was last interrupted; a second interrupt could hit us instead of it."""
         self._batch = -1
         self._job: Any = None
         signal.signal(signal.SIGINT, self._on_interrupt)
@@ -122,12 +134,17 @@ class Worker:
 
     def _on_interrupt(self, _signal: int, _frame: Any) -> None:
         words = self._words
-        if words[status.BUSY] and words[status.LOW] <= words[status.CURRENT] < words[status.HIGH]:
+        ordinal = words[status.CURRENT]
+        if not words[status.BUSY] or ordinal == self._struck:
+            return
+        if words[status.LOW] <= ordinal < words[status.HIGH]:
+            self._struck = ordinal
             raise self._interrupted
 
     def _after_fork(self) -> None:
         """A task forked: the child must neither talk to the kernel nor go on with the batch."""
         self._runner.forked.append(True)
+        self._output.outputs.forked = True
         self._channel.sock.close()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -157,18 +174,18 @@ class Worker:
 
     def _open_job(self, meta: Any, body: bytes, _fds: list[int]) -> None:
         from cloudbutton_backend.worker import failures
-        from cloudbutton_backend.worker.guard import Guard
         from cloudbutton_backend.worker.loading import load_function
         from cloudbutton_backend.worker.runner import WorkerJob
 
         job_id, seed, guard, results, timed, cwd, env, path, displays, stop_on_error = meta
         if env is not None:
-            backend = os.environ["MPLBACKEND"]
             os.environ.clear()
-            os.environ.update(env, MPLBACKEND=backend)
+            os.environ.update(env, MPLBACKEND=self._output.MPL_BACKEND)
             self._environment = dict(_raw_environment())
         if path is not None:
-            sys.path[:] = path
+            self._path = list(path)
+        sys.path[:] = self._path  # and drop what tasks of earlier jobs have added
+        signal.signal(signal.SIGINT, self._on_interrupt)
         self._enter(cwd, self._environment)
         function = error = None
         try:
@@ -180,7 +197,8 @@ class Worker:
         except BaseException as caught:
             error = failures.describe(caught, job_id, __file__)
             error["kind"] = "load"
-        watch = Guard(function) if guard != "off" and error is None else None
+        _draw_anew()
+        watch = _guard(function) if guard != "off" and error is None else None
         self._jobs[job_id] = WorkerJob(
             job_id,
             seed,
@@ -196,6 +214,7 @@ class Worker:
 
     def _enter(self, cwd: str, environment: dict[Any, Any]) -> None:
         """Go to the directory and environment that the notebook had, whatever tasks did since."""
+        self._output.restore_streams()
         with contextlib.suppress(OSError):  # it is gone; relative paths fail where they are used
             os.chdir(cwd)
         if _raw_environment() != environment:
@@ -312,6 +331,29 @@ class Worker:
         if job.id not in self._writers:
             self._writers[job.id] = self._writer(job.results)
         return self._writers[job.id]
+
+
+def _draw_anew() -> None:
+    """Seed the shared random generators from the system.
+
+    A task of an earlier job may have seeded them, in every worker alike: the workers would all
+    draw the same numbers from then on.
+    """
+    for name in ("random", "numpy.random"):
+        seed = getattr(sys.modules.get(name), "seed", None)
+        if seed is not None:
+            with contextlib.suppress(Exception):  # a module of the user's by that name
+                seed()
+
+
+def _guard(function: Any) -> Any:
+    """Return a guard of a function's values; None if looking at them is more than they bear."""
+    from cloudbutton_backend.worker.guard import Guard
+
+    try:
+        return Guard(function)
+    except Exception:
+        return None
 
 
 def _raw_environment() -> dict[Any, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import io
 import os
+import pickle
 import sys
 import warnings
 from typing import Any, Final
@@ -14,6 +17,7 @@ MAX_ITEM: Final = 256 * 1024
 """Characters of text kept of one item."""
 MAX_DISPLAYS: Final = 20
 """Displayed objects kept of one item."""
+MPL_BACKEND: Final = "module://cloudbutton_backend.worker.pictures"
 
 Entry = tuple[str, Any]
 
@@ -23,11 +27,18 @@ class Outputs:
 
     def __init__(self) -> None:
         self.by_item: dict[int, list[Entry]] = {}
+        """Texts are lists of pieces: a thread of the task may add one while another does."""
+        self.forked = False
+        """In a process that a task forked: what it prints goes where its C code's goes."""
         self._room: dict[int, int] = {}
         self._displays: dict[int, int] = {}
 
     def text(self, kind: str, text: str) -> None:
         """Add `text` to the item being run; drop what exceeds the bound, and say so once."""
+        if self.forked:
+            with contextlib.suppress(OSError):
+                os.write(1 if kind == "stdout" else 2, text.encode("utf-8", "replace"))
+            return
         index = current.index
         room = self._room.get(index, MAX_ITEM)
         if room <= 0:
@@ -37,10 +48,11 @@ class Outputs:
             room = 0
         self._room[index] = room - len(text)
         entries = self.by_item.setdefault(index, [])
-        if entries and entries[-1][0] == kind:
-            entries[-1] = (kind, entries[-1][1] + text)
-        else:
-            entries.append((kind, text))
+        last = entries[-1] if entries else None
+        if last is None or last[0] != kind:
+            last = (kind, [])
+            entries.append(last)
+        last[1].append(text)
 
     def display(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Add a displayed object (a MIME bundle) to the item being run."""
@@ -48,7 +60,7 @@ class Outputs:
         shown = self._displays.get(index, 0)
         self._displays[index] = shown + 1
         if shown < MAX_DISPLAYS:
-            bundle = {"data": data, "metadata": metadata or {}}
+            bundle = {"data": _travelling(data), "metadata": _travelling(metadata or {})}
             self.by_item.setdefault(index, []).append(("display", bundle))
 
     def take(self, before: int | None = None) -> dict[int, list[Entry]]:
@@ -61,11 +73,51 @@ class Outputs:
         if before is None:
             taken, self.by_item = self.by_item, {}
             self._room, self._displays = {}, {}
-            return taken
-        return {index: self.by_item.pop(index) for index in sorted(self.by_item) if index < before}
+        else:
+            ready = [index for index in sorted(self.by_item) if index < before]
+            taken = {index: self.by_item.pop(index) for index in ready}
+        return {index: [_joined(entry) for entry in entries] for index, entries in taken.items()}
+
+
+def _joined(entry: Entry) -> Entry:
+    kind, data = entry
+    return (kind, "".join(data)) if type(data) is list else entry
+
+
+def _travelling(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a MIME bundle without what cannot be pickled, as an object's own repr may hold."""
+    try:
+        pickle.dumps(data, 5)
+    except Exception:
+        return {kind: value for kind, value in data.items() if type(value) in (str, bytes)}
+    return data
 
 
 outputs = Outputs()
+
+
+class _TaskBytes(io.BufferedIOBase):
+    """What `sys.stdout.buffer` is in a task. Cannot be closed either."""
+
+    def __init__(self, kind: str, fd: int) -> None:
+        self._kind = kind
+        self._fd = fd
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: Any) -> int:
+        text = self._decoder.decode(data)
+        if text:
+            outputs.text(self._kind, text)
+        return memoryview(data).nbytes
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Stay open."""
 
 
 class TaskStream(io.TextIOBase):
@@ -77,6 +129,7 @@ class TaskStream(io.TextIOBase):
     def __init__(self, kind: str, fd: int) -> None:
         self._kind = kind
         self._fd = fd
+        self.buffer = _TaskBytes(kind, fd)
 
     @property
     def name(self) -> str:
@@ -186,14 +239,21 @@ def patch_ipython() -> None:
         module.publish_display_data = publish_display_data  # type: ignore[attr-defined]
 
 
+_streams: Final = (TaskStream("stdout", 1), TaskStream("stderr", 2))
+
+
+def restore_streams() -> None:
+    """Hear what is printed again, whatever an earlier task put in the streams' place."""
+    sys.stdout, sys.stderr = _streams
+
+
 def install(fd: int | None) -> DescriptorTail | None:
     """Redirect everything that tasks may print or display in this process."""
     import builtins
 
-    sys.stdout = TaskStream("stdout", 1)
-    sys.stderr = TaskStream("stderr", 2)
+    restore_streams()
     builtins.input = no_input
     builtins.display = display  # type: ignore[attr-defined]
     warnings.showwarning = _show_warning
-    os.environ["MPLBACKEND"] = "module://cloudbutton_backend.worker.pictures"
+    os.environ["MPLBACKEND"] = MPL_BACKEND
     return DescriptorTail(fd) if fd is not None else None

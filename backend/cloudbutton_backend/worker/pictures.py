@@ -23,9 +23,11 @@ def flush_figures() -> None:
     """Send every open figure, as the notebook's inline backend does, and close it."""
     import matplotlib.pyplot as plt
 
-    for number in plt.get_fignums():
-        outputs.display(figure_bundle(plt.figure(number)))
-    plt.close("all")
+    try:
+        for number in plt.get_fignums():
+            outputs.display(figure_bundle(plt.figure(number)))
+    finally:  # one that cannot be drawn must not turn up again
+        plt.close("all")
 
 
 class FigureCanvas(FigureCanvasAgg):

@@ -173,17 +173,19 @@ class Runner:
         words[status.BUSY] = 1
         try:
             for ordinal, item in enumerate(items, base):
+                if timed:  # stored first, lest the last item's start be taken for this one's
+                    words[status.SINCE] = time.monotonic_ns()
                 words[0] = ordinal  # status.CURRENT, HIGH and LOW: this loop's speed is the pool's
                 if ordinal < words[2] and ordinal >= words[1]:
                     stopped = True
                     break
-                if timed:
-                    words[status.SINCE] = time.monotonic_ns()
                 try:
                     add(function(item))
                 except Interrupted:
                     raise
                 except BaseException as error:
+                    if forked:  # a child of the task: what it raised is not the item's
+                        os._exit(1)
                     batch.errors[len(values)] = failures.describe(error, shown(item), _OWN_FILE)
                     add(None)
                     if job.stop_on_error:
@@ -235,7 +237,11 @@ class Runner:
         if whole and "matplotlib.pyplot" in sys.modules:
             from cloudbutton_backend.worker.pictures import flush_figures
 
-            flush_figures()
+            try:
+                flush_figures()
+            except Exception as error:  # as in a notebook, whose cell has its values all the same
+                text = f"a figure could not be drawn: {type(error).__name__}: {error}"
+                outputs.text("stderr", text + "\n")
         if whole and self._tail is not None:
             self._tail.collect()
         first = batch.first + start

@@ -1,0 +1,183 @@
+"""Tasks that do to their worker what ordinary code may do to an ordinary process."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cloudbutton_backend.handle import Job
+from cloudbutton_backend.jobs import JobOptions
+from cloudbutton_backend.session import Session
+
+KEEP = JobOptions(errors="keep")
+
+
+def texts(job: Job) -> list[str]:
+    return ["".join(str(out.data) for out in outcome.outputs) for outcome in job.outcomes()]
+
+
+def draws_what_cannot_be_drawn(x: int) -> int:
+    import matplotlib.pyplot as plt
+
+    plt.figure()
+    plt.title(r"$\frac{$")
+    return x
+
+
+class Unsendable:
+    def __reduce__(self) -> Any:
+        raise TypeError("not for travelling")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {"text/plain": "shown as text", "application/odd": Unsendable()}
+
+
+def displays_what_cannot_travel(x: int) -> int:
+    from IPython.display import display
+
+    display(Unsendable())
+    return x
+
+
+def writes_bytes(x: int) -> int:
+    for byte in "é\n".encode():
+        sys.stdout.buffer.write(bytes([byte]))
+    return x
+
+
+def prints_in_a_forked_process(x: int) -> int:
+    child = multiprocessing.get_context("fork").Process(target=print, args=("from a child", x))
+    child.start()
+    child.join()
+    return x
+
+
+def prints_from_threads(x: int) -> int:
+    threads = [threading.Thread(target=lambda: [print("t") for _ in range(300)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return x
+
+
+@pytest.mark.parametrize(
+    ("task", "shown"),
+    [
+        (draws_what_cannot_be_drawn, "a figure could not be drawn"),
+        (displays_what_cannot_travel, "shown as text"),
+        (writes_bytes, "é\n"),
+        (prints_in_a_forked_process, "from a child 0\n"),
+    ],
+)
+def test_what_a_task_shows_in_odd_ways_is_seen_and_its_value_kept(
+    session: Session, task: Callable[[int], int], shown: str
+) -> None:
+    job = session.map(task, range(1), options=KEEP)
+    assert job.results() == [0]
+    assert shown in texts(job)[0]
+
+
+def test_nothing_is_lost_of_what_threads_print_together(session: Session) -> None:
+    (text,) = texts(session.map(prints_from_threads, range(1)))
+    assert text.count("t") == text.count("\n") == 1200
+
+
+def replaces_stdout(x: int) -> int:
+    sys.stdout = sys.stderr = io.StringIO()
+    sys.stdout.close()
+    return x
+
+
+def empties_the_environment(x: int) -> int:
+    os.environ.clear()
+    return x
+
+
+def extends_the_path(x: int) -> int:
+    sys.path.insert(0, "/nowhere")
+    return x
+
+
+def ignores_interrupts(x: int) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return x
+
+
+def state(_: int) -> tuple[Any, ...]:
+    print("heard")
+    handled = callable(signal.getsignal(signal.SIGINT))
+    return "/nowhere" in sys.path, handled, os.environ.get("CB_NEW"), os.environ["MPLBACKEND"]
+
+
+@pytest.mark.parametrize(
+    "task", [replaces_stdout, empties_the_environment, extends_the_path, ignores_interrupts]
+)
+def test_what_a_task_leaves_behind_does_not_reach_the_next_job(
+    session: Session, task: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.map(task, range(8)).results()
+    monkeypatch.setenv("CB_NEW", "1")
+    job = session.map(state, range(4))
+    inline = "module://cloudbutton_backend.worker.pictures"
+    assert job.results() == [(False, True, "1", inline)] * 4
+    assert texts(job) == ["heard\n"] * 4
+    assert job.progress.lost_workers == 0
+
+
+def test_workers_seeded_alike_by_one_job_draw_different_numbers_in_the_next(
+    session: Session, tmp_path: Any
+) -> None:
+    def meet() -> int:
+        """Wait until two workers are here, and return which this is."""
+        (tmp_path / str(os.getpid())).touch()
+        while len(list(tmp_path.iterdir())) < 2:
+            threading.Event().wait(0.001)
+        return os.getpid()
+
+    def seeds(_: int) -> int:
+        random.seed(1)
+        np.random.seed(1)
+        return meet()
+
+    assert len(set(session.map(seeds, range(2)).results())) == 2
+    for path in tmp_path.iterdir():
+        path.unlink()
+    drawn = session.map(lambda _: (meet(), random.random(), np.random.rand()), range(2)).results()
+    assert all(len(set(column)) == 2 for column in zip(*drawn))
+
+
+class AnswersOddly:
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(name) if not name.startswith("__reduce") else AttributeError(name)
+
+    def __call__(self, x: int) -> int:
+        return x
+
+
+def test_a_captured_object_that_bears_no_questions_can_be_used(session: Session) -> None:
+    odd = AnswersOddly()
+    job = session.map(lambda x: odd(x), range(3))
+    assert job.results() == [0, 1, 2]
+    assert job.progress.lost_workers == 0
+
+
+def raises_in_a_child(x: int) -> tuple[int, int]:
+    child = os.fork()
+    if child == 0:
+        raise ValueError
+    return x, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_what_a_forked_child_raises_is_not_the_items_error(session: Session) -> None:
+    assert session.map(raises_in_a_child, range(3)).results() == [(0, 1), (1, 1), (2, 1)]
