@@ -2,6 +2,7 @@
 
 Pure: text and live values in, frozen verdicts out. One module per question:
 
+* `called`     which functions it calls just once, so that their loops are looked at too
 * `loops`      which loops a cell has, each with the body of one iteration
 * `names`      what code reads and binds, as Python scopes names
 * `flow`       what an iteration reads before binding it
@@ -15,6 +16,7 @@ Pure: text and live values in, frozen verdicts out. One module per question:
 * `verdict`    the answers, with their sentences
 """
 
+from .called import Called, called_once
 from .judge import analyse
 from .live import UNKNOWN, Live, Namespace
 from .loops import Loop, find_loops, inner_loops, suspends
@@ -22,6 +24,7 @@ from .verdict import Parallel, Reason, Refused, Site, Verdict
 
 __all__ = [
     "UNKNOWN",
+    "Called",
     "Live",
     "Loop",
     "Namespace",
@@ -31,6 +34,7 @@ __all__ = [
     "Site",
     "Verdict",
     "analyse",
+    "called_once",
     "find_loops",
     "inner_loops",
     "suspends",

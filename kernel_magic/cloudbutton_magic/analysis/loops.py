@@ -41,6 +41,8 @@ class Loop:
     """The call that a generator is the argument of."""
     in_with: bool = False
     """Whether a `with` around it closes what it walks over."""
+    names: frozenset[str] | None = None
+    """Variables of the function it stands in that it mentions, None at the cell's top level."""
 
     @property
     def line(self) -> int:
@@ -84,8 +86,8 @@ def _filtered(body: list[ast.stmt], tests: list[ast.expr]) -> list[ast.stmt]:
     return body
 
 
-def find_loops(tree: ast.Module) -> list[Loop]:
-    """Return the loops of a cell that stand where they run once, in order of the text.
+def find_loops(tree: ast.Module | ast.FunctionDef) -> list[Loop]:
+    """Return the loops of a cell or function that run once with it, in order of the text.
 
     Loops inside another loop are not among them; `inner_loops` gives those.
     """
@@ -96,7 +98,9 @@ def find_loops(tree: ast.Module) -> list[Loop]:
 def inner_loops(loop: Loop) -> list[Loop]:
     """Return the loops directly inside a loop that itself must stay serial."""
     if isinstance(loop.node, ast.For):
-        return list(_loops_in(loop.node.body, in_with=loop.in_with))
+        found = _loops_in(loop.node.body, in_with=loop.in_with)
+        # What the loop around mentions is all that those inside can.
+        return [replace(inner, names=loop.names) for inner in found]
     return []
 
 

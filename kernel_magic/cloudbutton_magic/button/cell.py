@@ -7,8 +7,9 @@ import ast
 import itertools
 import linecache
 import sys
+import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from cloudbutton_backend.jobs.outcome import Output
@@ -16,10 +17,12 @@ from cloudbutton_backend.jobs.outcome import Output
 from .. import units
 from ..analysis import Loop, Namespace, Refused, suspends
 from ..rewriting import body as code
-from ..rewriting.cell import HOOK, instrument
+from ..rewriting.cell import HOOK, Cell, instrument
+from ..rewriting.twin import twin
 from .decision import Overhead
 from .engine import Mapper
 from .loop import Here, LoopReport, LoopRun, Setting, There
+from .scope import Scope
 
 
 class Runner(Protocol):
@@ -77,28 +80,51 @@ _KINDS: dict[str, Callable[..., Any]] = {
 class Hook:
     """The callable that loops of the cell hand their iterable to."""
 
-    def __init__(self, loops: tuple[Loop, ...], setting: Setting) -> None:
-        self.loops, self.setting = loops, setting
+    def __init__(self, cell: Cell, setting: Setting) -> None:
+        self.loops, self.twins, self.setting = cell.loops, cell.twins, setting
         self.reports: list[LoopReport] = []
         self._plain: dict[int, Callable[[Any], Any]] = {}
         self._by_number: dict[int, LoopReport] = {}
         self._quick: set[int] = set()
 
-    def __call__(self, number: int, iterable: Any) -> Any:
+    def called(self, number: int, function: Any) -> Any:
+        """Return what to call for a function of the cell so that its loops come here, too."""
+        setting = self.setting
+        return twin(
+            function, self.twins[number], setting.filename, setting.flags, setting.namespace
+        )
+
+    def __call__(
+        self,
+        number: int,
+        iterable: Any,
+        window: types.FunctionType | None = None,
+        plain: Callable[[Any], Any] | None = None,
+    ) -> Any:
         loop = self.loops[number]
-        plain = self._plain_of(number) if loop.kind != "for" else iter
+        if plain is None:
+            plain = self._plain_of(number) if loop.kind != "for" else iter
         if number in self._quick:
             return _KINDS[loop.kind](plain(iterable))
         report = self._by_number.get(number)
         if report is None:
             report = self._by_number[number] = LoopReport(loop.line)
             self.reports.append(report)
-        run = LoopRun(loop, iterable, self.setting, report)
+        run = LoopRun(loop, iterable, *self._place_of(loop, window), report)
         if loop.kind == "for":
             return itertools.chain.from_iterable(self._here(number, run))
         if loop.kind == "generator":
             return self._generate(run, plain)
         return self._collect(number, run, plain)
+
+    def _place_of(
+        self, loop: Loop, window: types.FunctionType | None
+    ) -> tuple[Setting, Scope | None]:
+        """Return the setting of a loop, and the scope if it is in a function."""
+        if window is None or loop.names is None:
+            return self.setting, None
+        scope = Scope(window, loop.names, self.setting.namespace)
+        return replace(self.setting, namespace=scope.namespace), scope
 
     def _here(self, number: int, run: LoopRun) -> Iterator[Iterator[Any]]:
         before = run.report.seconds_here
@@ -230,7 +256,7 @@ class Button:
         setting = Setting(
             namespace, filename, flags, self.mapper, self.replay, force, self.workers, self.overhead
         )
-        hook = Hook(cell.loops, setting)
+        hook = Hook(cell, setting)
         if reports is not None:
             hook.reports = reports
         namespace[HOOK] = hook

@@ -22,7 +22,7 @@ import cloudpickle
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
 
-from ..analysis import UNKNOWN, Loop, Namespace, Parallel, Refused, analyse
+from ..analysis import UNKNOWN, Loop, Namespace, Parallel, Reason, Refused, analyse
 from ..analysis.names import uses
 from ..rewriting import body as code
 from ..rewriting import graph, habits, remote
@@ -30,6 +30,7 @@ from .decision import Overhead, decide
 from .engine import Mapper
 from .merge import Merger, Record, part_of, telling_part
 from .objections import holds_sets, objection
+from .scope import Scope
 from .settle import Apply, Settler
 from .source import Source
 
@@ -102,9 +103,16 @@ class LoopRun:
     """One execution of one loop."""
 
     def __init__(
-        self, loop: Loop, iterable: Any, setting: Setting, report: LoopReport | None = None
+        self,
+        loop: Loop,
+        iterable: Any,
+        setting: Setting,
+        scope: Scope | None = None,
+        report: LoopReport | None = None,
     ) -> None:
         self.loop, self.setting = loop, setting
+        self.scope = scope
+        """Of a loop in a function, the source of the setting's namespace."""
         self.iterable = iterable
         self.report = report or LoopReport(loop.line)
         self.source = Source(iterable)
@@ -115,12 +123,16 @@ class LoopRun:
             worth = yield from self._begin_here()
             if not worth:
                 return
-        verdict = self.report.verdict = self._judge()
-        if isinstance(verdict, Parallel):
-            # The iterable may be walked ahead; now the items themselves can be looked at.
-            items = self.source.rest()
-            if items:
-                yield from self._elsewhere(items)
+        try:
+            verdict = self.report.verdict = self._judge()
+            if isinstance(verdict, Parallel):
+                # The iterable may be walked ahead; now the items themselves can be looked at.
+                items = self.source.rest()
+                if items:
+                    yield from self._elsewhere(items)
+        finally:
+            if self.scope is not None:
+                self.scope.put_back()
         yield Here(self.source.steps)
 
     # -- here ------------------------------------------------------------------------
@@ -154,10 +166,20 @@ class LoopRun:
         *,
         sets_inside: bool = False,
     ) -> Parallel | Refused:
+        if self.scope is not None:
+            self.scope.look()
         live = Namespace(self.setting.namespace)
-        return analyse(
+        verdict = analyse(
             self.loop, live, iterable=self.iterable, sample=sample, sets_inside=sets_inside
         )
+        if self.scope is not None and isinstance(verdict, Parallel):
+            unbound = self.scope.unbound(verdict.reads | verdict.shared)
+            if unbound:
+                name = min(unbound)
+                return Refused(
+                    Reason.UNSUPPORTED, self.loop.line, name, f"uses `{name}`, which has no value"
+                )
+        return verdict
 
     def _elsewhere(self, items: list[Any]) -> Iterator[There]:
         setting, loop, source = self.setting, self.loop, self.source

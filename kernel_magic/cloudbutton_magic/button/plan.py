@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..analysis import Loop, Namespace, Parallel, Refused, Verdict, analyse
 from ..rewriting import body as code
-from ..rewriting.cell import early_view, instrument
+from ..rewriting.cell import early_view, instrument, seen_by
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def plan(tree: ast.Module, namespace: Mapping[str, object]) -> CellPlan:
     """
     live = early_view(tree, Namespace(namespace))
     cell = instrument(tree, Namespace(namespace))
-    return CellPlan(tuple(LoopPlan(loop, analyse(loop, live)) for loop in cell.loops), cell.refused)
+    plans = (LoopPlan(loop, analyse(loop, seen_by(loop, live))) for loop in cell.loops)
+    return CellPlan(tuple(plans), cell.refused)
 
 
 def _readable(loop: Loop, verdict: Parallel) -> str:

@@ -194,13 +194,31 @@ class _Filled:
 
 
 def plain_function(loop: Loop) -> ast.FunctionDef:
-    """Return ``def plain(it): return [… for … in it …]`` for a comprehension.
+    """Return ``def plain(it): return [… for … in it …]`` for a comprehension."""
+    outside = sorted(uses(loop.node).binds)
+    start: list[ast.stmt] = [ast.Global(names=outside)] if outside else []
+    value = _over_items(loop)
+    return _function(
+        f"{PREFIX}plain", [f"{PREFIX}it"], [*start, ast.Return(value=value)], loop.line
+    )
+
+
+def plain_lambda(loop: Loop) -> ast.Lambda:
+    """Return ``lambda it: [… for … in it …]``, which sees the variables of the function around."""
+    made = ast.parse(f"lambda {PREFIX}it: None", mode="eval").body
+    assert isinstance(made, ast.Lambda)
+    made.body = _over_items(loop)
+    return ast.copy_location(made, loop.node)
+
+
+def _over_items(loop: Loop) -> ast.expr:
+    """Return a comprehension that walks over ``it``.
 
     Sets, dicts and generators become generators, so that their parts can be put together.
     """
     node = copy.deepcopy(loop.node)
     assert not isinstance(node, ast.For)
-    node.generators[0].iter = _name(f"{PREFIX}it")
+    node.generators[0].iter = _at(_name(f"{PREFIX}it"), loop.line)
     if isinstance(node, ast.DictComp):
         value: ast.expr = ast.GeneratorExp(
             elt=ast.Tuple(elts=[node.key, node.value], ctx=ast.Load()), generators=node.generators
@@ -209,12 +227,7 @@ def plain_function(loop: Loop) -> ast.FunctionDef:
         value = node
     else:
         value = ast.GeneratorExp(elt=node.elt, generators=node.generators)
-    value = ast.copy_location(value, node)
-    outside = sorted(uses(loop.node).binds)
-    start: list[ast.stmt] = [ast.Global(names=outside)] if outside else []
-    return _function(
-        f"{PREFIX}plain", [f"{PREFIX}it"], [*start, ast.Return(value=value)], loop.line
-    )
+    return ast.copy_location(value, node)
 
 
 def _function(

@@ -4,6 +4,10 @@
 the items that are to run here, does the others elsewhere, and the `else` of the loop, the
 exception of an item and the values of names need no care. ``[f(x) for x in xs]`` becomes
 ``__cloudbutton__(1, xs)``, which returns the list.
+
+In a function that the cell calls once, the hook also gets ``lambda: (a, b)``, whose cells are
+the variables that the loop mentions, and ``lambda it: [f(x) for x in it]``. The definition
+stays as it is: the call ``f(…)`` becomes ``__cloudbutton__.called(0, f)(…)``.
 """
 
 from __future__ import annotations
@@ -13,10 +17,21 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from ..analysis import Loop, Namespace, Refused, analyse, find_loops, inner_loops
+from ..analysis import (
+    Loop,
+    Namespace,
+    Refused,
+    analyse,
+    called_once,
+    find_loops,
+    inner_loops,
+)
+from ..analysis.called import Called
 from ..analysis.live import UNKNOWN, Live
 from ..analysis.names import uses
 from ..analysis.trees import walk
+from .body import plain_lambda
+from .twin import twin_tree
 
 HOOK = "__cloudbutton__"
 
@@ -29,6 +44,8 @@ class Cell:
     loops: tuple[Loop, ...]
     refused: tuple[Refused, ...]
     """Loops that the text alone shows to be dependent."""
+    twins: tuple[ast.FunctionDef, ...] = ()
+    """Functions called once, with the hook in their loops."""
 
 
 class _Masked:
@@ -47,18 +64,29 @@ def instrument(tree: ast.Module, live: Live | None = None) -> Cell:
     loops: list[Loop] = []
     refused: list[Refused] = []
 
-    def choose(candidates: list[Loop]) -> None:
+    def choose(candidates: list[Loop], function: Called | None = None) -> dict[int, ast.AST]:
+        """Return what to put in place of the nodes of the loops that may be sent."""
+        hooks: dict[int, ast.AST] = {}
         for loop in candidates:
-            verdict = analyse(loop, early)
+            verdict = (function.objection(loop) if function else None) or analyse(
+                loop, seen_by(loop, early)
+            )
             if isinstance(verdict, Refused):
                 refused.append(verdict)
-                choose(inner_loops(loop))
+                hooks |= choose(inner_loops(loop), function)
             else:
                 loops.append(loop)
+                hooks[id(loop.node)] = _hook(len(loops) - 1, loop)
+        return hooks
 
-    choose(find_loops(tree))
-    numbers = {id(loop.node): number for number, loop in enumerate(loops)}
-    return Cell(_with_hooks(tree, numbers), tuple(loops), tuple(refused))
+    changes = choose(find_loops(tree))
+    twins: list[ast.FunctionDef] = []
+    for function in called_once(tree):
+        inside = choose(function.loops(), function)
+        if inside:
+            changes[id(function.call)] = _twin_call(len(twins), function.call)
+            twins.append(twin_tree(function.function, _changed(function.function.body, inside)))
+    return Cell(_changed(tree, changes), tuple(loops), tuple(refused), tuple(twins))
 
 
 def early_view(tree: ast.Module, live: Live) -> Live:
@@ -66,28 +94,66 @@ def early_view(tree: ast.Module, live: Live) -> Live:
     return _Masked(live, frozenset(uses(tree.body).binds))
 
 
-def _with_hooks(node: Any, numbers: dict[int, int]) -> Any:
+def seen_by(loop: Loop, early: Live) -> Live:
+    """Return the early view of a loop, which may stand in a function with names of its own."""
+    return early if loop.names is None else _Masked(early, loop.names)
+
+
+def _changed(node: Any, changes: dict[int, ast.AST]) -> Any:
+    """Return a copy of `node` with calls and iterables handed over, sharing what stays."""
     if isinstance(node, list):
-        return [_with_hooks(part, numbers) for part in node]
+        return [_changed(part, changes) for part in node]
     if not isinstance(node, ast.AST):
         return node
-    if numbers.keys().isdisjoint(map(id, walk(node))):
+    if changes.keys().isdisjoint(map(id, walk(node))):
         return node  # as it stands: nothing below is handed over
-    if id(node) in numbers and not isinstance(node, ast.For):
+    change = changes.get(id(node))
+    if isinstance(change, ast.Call) and not isinstance(node, (ast.For, ast.Call)):
         iterable = node.generators[0].iter  # type: ignore[attr-defined]
-        return _hook(numbers[id(node)], _with_hooks(iterable, numbers), node)
-    fields = {name: _with_hooks(value, numbers) for name, value in ast.iter_fields(node)}
-    if isinstance(node, ast.For) and id(node) in numbers:
-        fields["iter"] = _hook(numbers[id(node)], fields["iter"], node.iter)
+        return _with_iterable(change, _changed(iterable, changes))
+    fields = {name: _changed(value, changes) for name, value in ast.iter_fields(node)}
+    if isinstance(node, ast.For) and isinstance(change, ast.Call):
+        fields["iter"] = _with_iterable(change, fields["iter"])
+    elif isinstance(node, ast.Call) and change is not None:
+        fields["func"] = change
     return ast.copy_location(type(node)(**fields), node)
 
 
-def _hook(number: int, iterable: ast.expr, at: ast.AST) -> ast.expr:
-    call = ast.Call(
-        func=ast.Name(id=HOOK, ctx=ast.Load()),
-        args=[ast.Constant(value=number), copy.copy(iterable)],
-        keywords=[],
-    )
+def _with_iterable(hook: ast.Call, iterable: ast.expr) -> ast.Call:
+    number, *others = hook.args
+    made = ast.Call(func=hook.func, args=[number, copy.copy(iterable), *others], keywords=[])
+    return ast.copy_location(made, hook)
+
+
+def _hook(number: int, loop: Loop) -> ast.Call:
+    """Return the call of the hook for a loop, but for the iterable."""
+    at = loop.iter if loop.kind == "for" else loop.node
+    arguments: list[ast.expr] = [ast.Constant(value=number)]
+    if loop.names is not None:
+        arguments.append(_window(loop.names))
+        if loop.kind != "for":
+            arguments.append(plain_lambda(loop))
+    call = ast.Call(func=ast.Name(id=HOOK, ctx=ast.Load()), args=arguments, keywords=[])
     for child in (call, call.func, call.args[0]):
         ast.copy_location(child, at)
     return call
+
+
+def _window(names: frozenset[str]) -> ast.expr:
+    """Return ``lambda: (a, b)``, which is never called: its closure has the variables' cells."""
+    parts: list[ast.expr] = [ast.Name(id=name, ctx=ast.Load()) for name in sorted(names)]
+    window = ast.parse("lambda: None", mode="eval").body
+    assert isinstance(window, ast.Lambda)
+    window.body = ast.Tuple(elts=parts, ctx=ast.Load())
+    return window
+
+
+def _twin_call(number: int, call: ast.Call) -> ast.expr:
+    """Return what to call in place of the function."""
+    find = ast.Attribute(
+        value=ast.Name(id=HOOK, ctx=ast.Load()), attr="called", ctx=ast.Load()
+    )  # fmt: skip
+    made = ast.Call(func=find, args=[ast.Constant(value=number), call.func], keywords=[])
+    for child in (made, find, find.value, made.args[0]):
+        ast.copy_location(child, call.func)
+    return made

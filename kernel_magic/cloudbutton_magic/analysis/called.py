@@ -1,0 +1,141 @@
+"""Finds the functions that a cell defines and calls once: loops in them may be sent as well."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from .knowledge import words
+from .loops import Loop, find_loops
+from .names import COMPREHENSIONS, FUNCTIONS, uses
+from .trees import walk
+from .verdict import Reason, Refused
+
+_SEES_FRAMES = words(
+    "locals vars dir eval exec globals super __class__ breakpoint _getframe currentframe stack trace"
+)
+"""Names by which a function can see that its frame is not laid out as it was written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Called:
+    """A function that the cell defines, and the one call of it."""
+
+    function: ast.FunctionDef
+    call: ast.Call
+    local: frozenset[str]
+    """The function's own variables."""
+
+    def loops(self) -> list[Loop]:
+        """Return its loops, each with the variables of the function that it mentions."""
+        return [replace(loop, names=self._mentioned(loop)) for loop in find_loops(self.function)]
+
+    def _mentioned(self, loop: Loop) -> frozenset[str]:
+        found = uses(loop.consumer or loop.node)
+        return self.local & (found.reads.keys() | found.binds.keys() | found.deletes.keys())
+
+    def objection(self, loop: Loop) -> Refused | None:
+        """Return why a loop must run here although its text may be independent.
+
+        Functions and generators made beside the loop hold the variables of the function, and
+        would see those that the loop binds change with each iteration.
+        """
+        found = uses(loop.node)
+        bound = found.binds.keys() | found.deletes.keys()
+        if loop.kind != "for" and bound:
+            return Refused(
+                Reason.UNSUPPORTED, loop.line, min(bound),
+                f"binds `{min(bound)}` in a comprehension inside a function",
+            )  # fmt: skip
+        inside = set(map(id, walk(loop.node)))
+        again = self._is_in_another(loop)
+        for node in walk(self.function):
+            if node is self.function or id(node) in inside:
+                continue
+            if isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.GeneratorExp)):
+                if not again and _is_after(node, loop.node):
+                    continue  # made when the loop is over
+                seen = bound & uses(node).reads.keys()
+                if seen:
+                    return Refused(
+                        Reason.UNSUPPORTED, loop.line, min(seen),
+                        f"binds `{min(seen)}`, which line {node.lineno} keeps for later",
+                    )  # fmt: skip
+        return None
+
+    def _is_in_another(self, loop: Loop) -> bool:
+        return any(
+            isinstance(node, (ast.For, ast.While))
+            and node is not loop.node
+            and loop.node in walk(node)
+            for node in walk(self.function)
+        )
+
+
+def called_once(tree: ast.Module) -> list[Called]:
+    """Return the plain functions of a cell that nothing but one direct call refers to.
+
+    The call stands where it runs once: not in a loop, a comprehension or another function.
+    """
+    mentioned: dict[str, int] = {}
+    for node in walk(tree):
+        if isinstance(node, ast.Name):
+            mentioned[node.id] = mentioned.get(node.id, 0) + 1
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            mentioned[node.name] = mentioned.get(node.name, 0) + 1
+    functions = {
+        statement.name: statement
+        for statement in tree.body
+        # Two mentions: the definition and the call.
+        if isinstance(statement, ast.FunctionDef) and mentioned[statement.name] == 2
+    }
+    found = []
+    for call in _calls_run_once(tree):
+        function = functions.get(call.func.id) if isinstance(call.func, ast.Name) else None
+        if function is not None and call.lineno > function.lineno and _is_plain(function):
+            found.append(Called(function, call, _variables(function)))
+    return found
+
+
+def _calls_run_once(node: ast.AST) -> Iterator[ast.Call]:
+    if isinstance(node, (*FUNCTIONS, *COMPREHENSIONS, ast.ClassDef, ast.While)):
+        return
+    if isinstance(node, ast.For):
+        yield from _calls_run_once(node.iter)
+        return
+    if isinstance(node, ast.Call):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _calls_run_once(child)
+
+
+def _is_after(node: ast.expr | ast.stmt, other: ast.expr | ast.stmt) -> bool:
+    end = other.end_lineno or other.lineno, other.end_col_offset or 0
+    return (node.lineno, node.col_offset) >= end
+
+
+def _is_plain(function: ast.FunctionDef) -> bool:
+    if function.decorator_list or getattr(function, "type_params", None):
+        return False
+    if uses(function.body).declared:
+        return False
+    for node in walk(function):
+        if isinstance(node, (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)):
+            return False
+        if isinstance(node, ast.Name) and node.id in _SEES_FRAMES:
+            return False
+        if isinstance(node, ast.Attribute) and node.attr in _SEES_FRAMES:
+            return False
+        # df.query("a > @limit") looks for `limit` in the frame that calls it.
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "@" in node.value:
+            return False
+    return True
+
+
+def _variables(function: ast.FunctionDef) -> frozenset[str]:
+    found = uses(function.body)
+    arguments = function.args
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    named += [a for a in (arguments.vararg, arguments.kwarg) if a]
+    return frozenset({a.arg for a in named} | found.binds.keys() | found.deletes.keys())
