@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -181,3 +182,18 @@ def raises_in_a_child(x: int) -> tuple[int, int]:
 
 def test_what_a_forked_child_raises_is_not_the_items_error(session: Session) -> None:
     assert session.map(raises_in_a_child, range(3)).results() == [(0, 1), (1, 1), (2, 1)]
+
+
+class LoadsForEver:
+    def __reduce__(self) -> Any:
+        return time.sleep, (1000,)
+
+
+def test_a_job_whose_function_never_loads_can_be_cancelled(session: Session) -> None:
+    endless = LoadsForEver()
+    job = session.map(lambda x: (endless, x), range(4))
+    while not job.progress.running:
+        threading.Event().wait(0.001)
+    job.cancel()
+    assert job.wait(5.0)
+    assert session.map(abs, [-1]).results() == [1]

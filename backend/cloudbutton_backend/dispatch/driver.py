@@ -124,9 +124,9 @@ class Driver:
         for blob in spec.blobs:
             self.backend.put(blob)
         self.start()
+        self._jobs[spec.id] = listener  # now: it must hear of it if the thread ends before `act`
 
         def act() -> None:
-            self._jobs[spec.id] = listener
             self.backend.open_job(spec)
             if plan.workers is not None:
                 self.backend.scale(plan.workers)
@@ -147,9 +147,9 @@ class Driver:
 
     def retry(self, spec: JobSpec, listener: Listener) -> None:
         """Run again what failed or never ran in a job that has ended."""
+        self._jobs[spec.id] = listener
 
         def act() -> None:
-            self._jobs[spec.id] = listener
             self.backend.open_job(spec)
             self._machine.retry(spec.id, self._clock())
 
@@ -191,11 +191,20 @@ class Driver:
         except BaseException as error:  # a bug of ours must not leave anybody waiting
             self.broken = f"{type(error).__name__}: {error}"
             _LOG.exception("the driver of %s stopped", self.backend.name)
-            for listener in list(self._jobs.values()):
-                listener.on_broken(BackendError(f"An error of Cloud Button's own: {self.broken}"))
-                listener.on_finish("fail")
         finally:
+            # Whoever still waits for a job must hear that it will not go on.
+            own = f"An error of Cloud Button's own: {self.broken}"
+            self._abandon(own if self.broken else "The session was closed while this job ran.")
             self.backend.close()
+
+    def _abandon(self, cause: str) -> None:
+        for listener in list(self._jobs.values()):
+            try:
+                listener.on_broken(BackendError(cause))
+                listener.on_finish("fail")
+            except Exception:
+                _LOG.exception("a job could not be ended")
+        self._jobs.clear()
 
     def _turn(self) -> None:
         """Wait for something to happen, and deal with it."""
@@ -275,7 +284,7 @@ class Driver:
                 parts: list[Any] = [pickle.dumps(items, 5)]
             else:
                 parts = dump_items(items, known_classes=listener.known_classes)
-        except Exception as error:
+        except BaseException as error:  # an item's own pickling may raise what it likes
             self._refuse(action, error, feedback)
             return
         self._machine.weigh(action.job_id, action.count, sum(len(raw(part)) for part in parts))
@@ -283,7 +292,7 @@ class Driver:
             Call(action.batch, action.job_id, action.worker, action.first, action.count, parts)
         )
 
-    def _refuse(self, action: Submit, error: Exception, feedback: list[Event]) -> None:
+    def _refuse(self, action: Submit, error: BaseException, feedback: list[Event]) -> None:
         """An item cannot travel: find out which, and fail it alone."""
         if action.count == 1:
             packed = failures.describe(error, None, __file__)
@@ -323,6 +332,8 @@ class Driver:
 
     def _give_up(self, cause: str) -> None:
         for job_id, listener in list(self._jobs.items()):
+            if job_id not in self._machine.jobs:  # it is about to be opened, and will see
+                continue
             listener.on_broken(BackendError(f"The {self.backend.name} backend is down: {cause}"))
             self._machine.cancel(job_id, self._clock())
         self._act(set())

@@ -122,8 +122,8 @@ class LocalBackend:
     # -- workers
 
     def start(self) -> None:
-        while len(self._workers) < self._size and not self._closed:
-            self._start_worker()
+        while len(self._workers) < self._size and not self._closed and self._start_worker():
+            pass
 
     def scale(self, workers: int) -> None:
         """Have at least this many workers."""
@@ -137,14 +137,16 @@ class LocalBackend:
             self._worker_environment = {**base, **thread_limits(base, self._size)}
         return self._worker_environment
 
-    def _start_worker(self) -> None:
+    def _start_worker(self) -> bool:
+        """Start a worker; return False if the system cannot have another."""
         self._count += 1
         try:
             worker = WorkerProcess(f"local-{self._count}", self._environment(dict(os.environ)))
         except OSError as error:
             self._failed_starts += 1
-            self._events.append(BackendDown(f"no worker process can be started: {error}"))
-            return
+            if not self._workers:  # else those that are there do the work
+                self._events.append(BackendDown(f"no worker process can be started: {error}"))
+            return False
         worker.force_at = self._clock() + START_TIMEOUT
         self._workers[worker.name] = worker
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
@@ -152,6 +154,7 @@ class LocalBackend:
             self._selector.register(worker.pidfd, selectors.EVENT_READ, worker)
         if self._imported:
             worker.post(m.IMPORTS, (self._imported,))
+        return True
 
     def _bury(self, worker: WorkerProcess) -> None:
         """Report a dead worker and start another if there is work."""
@@ -168,11 +171,12 @@ class LocalBackend:
         if reason == "memory" and where is not None:
             limit = self._jobs[where[0].job_id].memory
             cause = f"it used more memory than its limit of {limit} MiB; {cause.partition('; ')[2]}"
-        if not worker.up and worker.kill_reason is None:
+        if not worker.up and worker.kill_reason in (None, "died"):  # "died": it was not up in time
             self._failed_starts += 1
         for held in worker.held.values():
             if held.slot is not None:
                 self._arena.drop(held.slot)
+                self._forget_segment(held.slot)
         batch = where[0].batch if where else next(iter(worker.held), None)
         self._events.append(
             WorkerDown(worker.name, cause, batch, where[1] if where else None, reason)
@@ -192,7 +196,11 @@ class LocalBackend:
                 return
             pieces, length = layout(blob.parts)
             region = Region(length)
-            fill(region, pieces)
+            try:
+                fill(region, pieces)
+            except BaseException:  # no memory, or interrupted: what is there must not stay
+                region.close()
+                raise
             self._blobs[blob.digest] = region
             self._blob_bytes += region.nbytes
 
@@ -337,6 +345,9 @@ class LocalBackend:
         self._forbid(process, low, job_id)
         if running:
             process.interrupt()
+        elif next(iter(process.held.values())).job_id == job_id and process.force_at is None:
+            # It is about to begin, or loads the function, which may never end.
+            process.force_at = self._clock() + GRACE
 
     def _interrupt_item(self, worker: WorkerProcess, job_id: str) -> bool:
         """Return whether a worker runs an item of a job; if so, give it until GRACE is over."""

@@ -26,6 +26,22 @@ _BOOT = (
 )
 
 
+_lifelines: set[int] = set()
+"""The kernel's ends of the workers' lifelines."""
+
+
+def _let_go() -> None:
+    """In a process forked off the kernel: its life must not keep the workers alive."""
+    for fd in _lifelines:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    _lifelines.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
 @dataclass(slots=True)
 class Held:
     """A batch that a worker holds."""
@@ -86,6 +102,7 @@ class WorkerProcess:
             }
         else:
             lifeline_end, self._lifeline = os.pipe()
+            _lifelines.add(self._lifeline)
             tail = os.dup(self.tail.fd)
             page = os.dup(self.page.fd)
             fds = (theirs.fileno(), page, lifeline_end, tail)
@@ -103,13 +120,17 @@ class WorkerProcess:
                 assert self.popen.stdin is not None
                 self.popen.stdin.write(theirs.share(self.popen.pid).hex().encode() + b"\n")
                 self.popen.stdin.close()
+        except BaseException:  # it could not be started: nothing of it must stay
+            ours.close()
+            self._close_ours()
+            raise
         finally:
             theirs.close()
             if lifeline_end >= 0:
                 for fd in (lifeline_end, tail, page):
                     os.close(fd)
         self.pid = self.popen.pid
-        self.pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
+        self.pidfd = _pidfd(self.pid)
         self.up = False
         self.hung_up = False
         """Its socket has closed, which its death follows."""
@@ -176,7 +197,7 @@ class WorkerProcess:
     def read(self) -> list[tuple[int, Any, bytes, list[int]]]:
         """Return the messages that have arrived."""
         messages: list[tuple[int, Any, bytes, list[int]]] = []
-        while not self.hung_up:
+        while True:  # also after it has died: what it sent before counts
             try:
                 data = receive(self.socket, self._decoder)
             except BlockingIOError:
@@ -266,12 +287,24 @@ class WorkerProcess:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+        self._close_ours()
+
+    def _close_ours(self) -> None:
         if self._lifeline >= 0:
+            _lifelines.discard(self._lifeline)
             os.close(self._lifeline)
             self._lifeline = -1
         self.words.release()
         self.page.close()
         self.tail.close()
+
+
+def _pidfd(pid: int) -> int:
+    """Return a descriptor that tells of a process's end, -1 where there is no such thing."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # an older system than the Python was built for, a sandbox
+        return -1
 
 
 def _fits(last: tuple[memoryview, Sequence[int]], view: memoryview) -> bool:

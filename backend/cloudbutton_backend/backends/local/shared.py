@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import sys
@@ -30,8 +31,12 @@ class Region:
             self.map = mmap.mmap(-1, self.nbytes, tagname=self.tag)
             return
         self.fd = _anonymous_file()
-        os.ftruncate(self.fd, self.nbytes)
-        self.map = mmap.mmap(self.fd, self.nbytes)
+        try:
+            os.ftruncate(self.fd, self.nbytes)
+            self.map = mmap.mmap(self.fd, self.nbytes)
+        except BaseException:
+            os.close(self.fd)
+            raise
 
     @property
     def fds(self) -> list[int]:
@@ -54,7 +59,8 @@ class Region:
 def _anonymous_file() -> int:
     """Return a descriptor of memory-backed storage without a name."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("cloudbutton", os.MFD_CLOEXEC)
+        with contextlib.suppress(OSError):  # a system older than the Python, or a strict sandbox
+            return os.memfd_create("cloudbutton", os.MFD_CLOEXEC)
     directory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     fd, path = tempfile.mkstemp(prefix="cloudbutton-", dir=directory)
     os.unlink(path)
