@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .knowledge import words
+from .live import UNKNOWN, Live
 from .loops import Loop, find_loops
-from .names import COMPREHENSIONS, FUNCTIONS, uses
+from .names import COMPREHENSIONS, FUNCTIONS, Uses, uses
 from .trees import walk
 from .verdict import Reason, Refused
 
@@ -16,6 +19,11 @@ _SEES_FRAMES = words(
     "locals vars dir eval exec globals super __class__ breakpoint _getframe currentframe stack trace"
 )
 """Names by which a function can see that its frame is not laid out as it was written."""
+
+_USE_UP = words("sum min max any all sorted list dict set tuple frozenset")
+_HAVE_KEYS = words("min max sorted")
+
+Keeper = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef | ast.GeneratorExp
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +43,7 @@ class Called:
         found = uses(loop.consumer or loop.node)
         return self.local & (found.reads.keys() | found.binds.keys() | found.deletes.keys())
 
-    def objection(self, loop: Loop) -> Refused | None:
+    def objection(self, loop: Loop, live: Live) -> Refused | None:
         """Return why a loop must run here although its text may be independent.
 
         Functions and generators made beside the loop hold the variables of the function, and
@@ -48,29 +56,51 @@ class Called:
                 Reason.UNSUPPORTED, loop.line, min(bound),
                 f"binds `{min(bound)}` in a comprehension inside a function",
             )  # fmt: skip
+        again = id(loop.node) in self._repeated
         inside = set(map(id, walk(loop.node)))
-        again = self._is_in_another(loop)
-        for node in walk(self.function):
-            if node is self.function or id(node) in inside:
+        for node, holder in self._keepers:
+            seen = bound & uses(node).reads.keys()
+            if not seen or id(node) in inside or self._is_let_go(node, holder, live):
                 continue
-            if isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.GeneratorExp)):
-                if not again and _is_after(node, loop.node):
-                    continue  # made when the loop is over
-                seen = bound & uses(node).reads.keys()
-                if seen:
-                    return Refused(
-                        Reason.UNSUPPORTED, loop.line, min(seen),
-                        f"binds `{min(seen)}`, which line {node.lineno} keeps for later",
-                    )  # fmt: skip
+            if again or not _is_after(node, loop.node):
+                return Refused(
+                    Reason.UNSUPPORTED, loop.line, min(seen),
+                    f"binds `{min(seen)}`, which line {node.lineno} keeps for later",
+                )  # fmt: skip
         return None
 
-    def _is_in_another(self, loop: Loop) -> bool:
-        return any(
-            isinstance(node, (ast.For, ast.While))
-            and node is not loop.node
-            and loop.node in walk(node)
-            for node in walk(self.function)
-        )
+    @functools.cached_property
+    def _repeated(self) -> frozenset[int]:
+        """The nodes inside loops, by id."""
+        loops = [n for n in walk(self.function) if isinstance(n, (ast.For, ast.While))]
+        return frozenset(id(node) for loop in loops for node in walk(loop)[1:])
+
+    @functools.cached_property
+    def _keepers(self) -> list[tuple[Keeper, ast.Call | None]]:
+        """What may keep variables for later, each with the call it is an argument of."""
+        nodes = walk(self.function)
+        holders = {
+            id(argument): node
+            for node in nodes
+            if isinstance(node, ast.Call)
+            for argument in (*node.args, *(keyword.value for keyword in node.keywords))
+        }
+        return [
+            (node, holders.get(id(node)))
+            for node in nodes[1:]
+            if isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.GeneratorExp))
+        ]
+
+    def _is_let_go(self, node: Keeper, call: ast.Call | None, live: Live) -> bool:
+        """Tell whether the call that `node` is made for has done with it when it returns."""
+        if call is None or not isinstance(call.func, ast.Name):
+            return False
+        name = call.func.id
+        if name in self.local or live.get(name) is not getattr(builtins, name, UNKNOWN):
+            return False
+        if isinstance(node, ast.GeneratorExp):
+            return name in _USE_UP and call.args == [node]
+        return isinstance(node, ast.Lambda) and name in _HAVE_KEYS and node not in call.args
 
 
 def called_once(tree: ast.Module) -> list[Called]:
@@ -93,8 +123,11 @@ def called_once(tree: ast.Module) -> list[Called]:
     found = []
     for call in _calls_run_once(tree):
         function = functions.get(call.func.id) if isinstance(call.func, ast.Name) else None
-        if function is not None and call.lineno > function.lineno and _is_plain(function):
-            found.append(Called(function, call, _variables(function)))
+        if function is None or call.lineno < function.lineno:
+            continue
+        names = uses(function.body)
+        if not names.declared and _is_plain(function):
+            found.append(Called(function, call, _variables(function, names)))
     return found
 
 
@@ -118,23 +151,24 @@ def _is_after(node: ast.expr | ast.stmt, other: ast.expr | ast.stmt) -> bool:
 def _is_plain(function: ast.FunctionDef) -> bool:
     if function.decorator_list or getattr(function, "type_params", None):
         return False
-    if uses(function.body).declared:
-        return False
     for node in walk(function):
         if isinstance(node, (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)):
             return False
-        if isinstance(node, ast.Name) and node.id in _SEES_FRAMES:
-            return False
-        if isinstance(node, ast.Attribute) and node.attr in _SEES_FRAMES:
-            return False
-        # df.query("a > @limit") looks for `limit` in the frame that calls it.
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "@" in node.value:
+        if isinstance(node, ast.Name):
+            seen = node.id
+        elif isinstance(node, ast.Attribute):
+            seen = node.attr
+        else:
+            # df.query("a > @limit") looks for `limit` in the frame that calls it.
+            if isinstance(node, ast.Constant) and "@" in str(node.value):
+                return False
+            continue
+        if seen in _SEES_FRAMES:
             return False
     return True
 
 
-def _variables(function: ast.FunctionDef) -> frozenset[str]:
-    found = uses(function.body)
+def _variables(function: ast.FunctionDef, found: Uses) -> frozenset[str]:
     arguments = function.args
     named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     named += [a for a in (arguments.vararg, arguments.kwarg) if a]

@@ -68,9 +68,8 @@ def instrument(tree: ast.Module, live: Live | None = None) -> Cell:
         """Return what to put in place of the nodes of the loops that may be sent."""
         hooks: dict[int, ast.AST] = {}
         for loop in candidates:
-            verdict = (function.objection(loop) if function else None) or analyse(
-                loop, seen_by(loop, early)
-            )
+            view = seen_by(loop, early)
+            verdict = (function.objection(loop, early) if function else None) or analyse(loop, view)
             if isinstance(verdict, Refused):
                 refused.append(verdict)
                 hooks |= choose(inner_loops(loop), function)
