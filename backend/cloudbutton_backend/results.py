@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import mmap
-import os
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cloudbutton_backend.capture import load_result
-from cloudbutton_backend.errors import RemoteError, ResultNotSendable
+from cloudbutton_backend.errors import JobFailed, RemoteError, ResultNotSendable
 from cloudbutton_backend.jobs import ItemOutcome, Output
 from cloudbutton_backend.tracebacks import traceback_from
 from cloudbutton_backend.worker.frames import split
@@ -40,27 +40,33 @@ class Entry:
         if self.payload is not None:
             # Arrays in the results must be writable, and must not share memory between calls.
             return memoryview(bytearray(self.payload))
-        assert self.path is not None
-        fd = os.open(self.path, os.O_RDONLY)
-        try:
+        with self._file() as file:
             if self.length < _MAP_FROM:
-                data = bytearray(self.length)
-                view = memoryview(data)
+                view = memoryview(bytearray(self.length))
+                file.seek(self.offset)
                 got = 0
                 while got < self.length:
-                    part = os.pread(fd, self.length - got, self.offset + got)
+                    part = file.readinto(view[got:])
                     if not part:
                         raise EOFError(f"{self.path} ends before byte {self.offset + self.length}")
-                    view[got : got + len(part)] = part
-                    got += len(part)
+                    got += part
                 return view
             start = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY
             skip = self.offset - start
             # A private map: the results are the user's to change, the file is not.
-            mapped = mmap.mmap(fd, skip + self.length, access=mmap.ACCESS_COPY, offset=start)
+            length = skip + self.length
+            mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY, offset=start)
             return memoryview(mapped)[skip:]
-        finally:
-            os.close(fd)
+
+    def _file(self) -> io.FileIO:
+        assert self.path is not None
+        try:
+            return open(self.path, "rb", buffering=0)
+        except FileNotFoundError as error:
+            raise JobFailed(
+                f"The file with the results of items {self.first} to {self.first + self.count - 1}"
+                f" was removed: {self.path}. Run the job again to have them."
+            ) from error
 
     def values(self) -> list[Any]:
         """Return the items' values; one that cannot be unpickled is a `ResultNotSendable`."""

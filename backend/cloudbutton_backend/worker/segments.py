@@ -84,9 +84,9 @@ class SegmentWriter:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._fd = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600
-        )
+        # Windows would otherwise turn each byte 10 into two.
+        kind = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | kind, 0o600)
         self._end = os.fstat(self._fd).st_size
 
     def append(
