@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import symtable
 import warnings
 from collections.abc import Iterator
 
@@ -187,6 +188,23 @@ def cells(draw: st.DrawFn) -> str:
     return "\n".join([head, *indent(body), *end])
 
 
+def in_a_function(cell: str) -> str:
+    """Return a cell that runs `cell` in a function and keeps what its variables are left with."""
+    lines = indent(cell.splitlines())
+    (table,) = symtable.symtable("\n".join(["def run():", *lines]), "", "exec").get_children()
+    assert isinstance(table, symtable.Function)
+    known = set(symtable.symtable(SETUP, "", "exec").get_identifiers())
+    local = sorted(table.get_locals())
+    given = ", ".join(f"{name}={name}" for name in local if name in known)
+    kept = [
+        line
+        for name in local
+        for line in ("try:", f"    left['{name}'] = {name}", "except NameError:", "    pass")
+    ]
+    head = [f"def run({given}):", "    left = {}"]
+    return "\n".join([*head, *lines, *indent(kept), "    return left", "result = run()"])
+
+
 @pytest.fixture(scope="module")
 def process() -> Iterator[Process]:
     process = Process()
@@ -201,6 +219,22 @@ def process() -> Iterator[Process]:
 )
 @given(cell=cells(), some_here=st.booleans())
 def test_a_generated_cell_leaves_what_the_plain_cell_leaves(
+    cell: str, some_here: bool, process: Process
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain, sent = run_twice(SETUP, cell, process, some_here=some_here)
+    event("sent" if any(loop.items_there for loop in sent.loops) else "here")
+    assert differences(plain, sent) == []
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(cell=cells().map(in_a_function), some_here=st.booleans())
+def test_a_generated_function_leaves_what_the_plain_function_leaves(
     cell: str, some_here: bool, process: Process
 ) -> None:
     with warnings.catch_warnings():
