@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,38 @@ def test_closing_a_session_ends_every_way_of_waiting_for_its_jobs(fresh: Session
     waiting.join(10)
     assert not waiting.is_alive()
     assert isinstance(ended[0], BackendError)
+
+
+def test_a_process_forked_off_the_kernel_does_not_keep_workers_alive(tmp_path: Path) -> None:
+    code = (
+        "import os, time\n"
+        "from cloudbutton_backend import session\n"
+        "s = session.current()\n"
+        "assert s.warm_up('local', timeout=30)\n"
+        "child = os.fork()\n"
+        "if not child: time.sleep(60)\n"
+        "pids = [w.pid for w in s.driver('local').backend._workers.values()]\n"
+        "print(child, *pids, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CLOUDBUTTON_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=env) as kernel:
+        assert kernel.stdout is not None
+        child, *workers = map(int, kernel.stdout.readline().split())
+        kernel.kill()
+    try:
+        deadline = time.monotonic() + 5
+        while any(map(_exists, workers)) and time.monotonic() < deadline:
+            threading.Event().wait(0.01)
+        assert workers and not any(map(_exists, workers))
+        assert _exists(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -197,3 +197,26 @@ def test_a_job_whose_function_never_loads_can_be_cancelled(session: Session) -> 
     job.cancel()
     assert job.wait(5.0)
     assert session.map(abs, [-1]).results() == [1]
+
+
+class SlowToPickle:
+    def __reduce__(self) -> Any:
+        time.sleep(0.001)
+        return SlowToPickle, ()
+
+
+def test_a_result_that_the_next_item_changes_is_sent_when_it_rests(session: Session) -> None:
+    """Finished results are sent while a long item runs; this one grows under the pickler's hands."""
+    seen: dict[int, Any] = {}
+
+    def remembers(x: int) -> Any:
+        seen[x] = SlowToPickle()
+        end = time.monotonic() + (0.3 if x == 40 else 0.0)
+        while time.monotonic() < end:
+            seen[-len(seen)] = SlowToPickle()
+            time.sleep(0.002)
+        return seen if x == 39 else None
+
+    options = JobOptions(errors="keep", guard="off", workers=1)
+    job = session.map(remembers, range(41), options=options)
+    assert type(job.results()[39]) is dict

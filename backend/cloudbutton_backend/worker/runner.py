@@ -116,13 +116,15 @@ def _as_it_is(item: Any) -> Any:
 class _Batch:
     """The batch being run: what it has produced, and how much of that was sent."""
 
-    __slots__ = ("cpu_mark", "errors", "first", "job", "mark", "sent", "sink", "values")
+    __slots__ = ("cpu_mark", "errors", "first", "job", "mark", "sent", "sink", "values", "waits")
 
     def __init__(self, job: WorkerJob, first: int, sink: Sink) -> None:
         self.job, self.first, self.sink = job, first, sink
         self.values: list[Any] = []
         self.errors: dict[int, dict[str, Any]] = {}
         self.sent = 0
+        self.waits = False
+        """Whether its results are sent at its end only."""
         self.mark = time.perf_counter()
         self.cpu_mark = time.process_time()
 
@@ -214,7 +216,7 @@ class Runner:
             time.sleep(FLUSH_SECONDS)
             with self._sending:
                 batch = self._batch
-                if batch is None or time.perf_counter() - batch.mark < FLUSH_SECONDS:
+                if batch is None or batch.waits or time.perf_counter() - batch.mark < FLUSH_SECONDS:
                     continue
                 ready = len(batch.values)
                 if ready > batch.sent:
@@ -227,13 +229,26 @@ class Runner:
         errors = {at - start: error for at, error in batch.errors.items() if start <= at < stop}
         now, cpu = time.perf_counter(), time.process_time()
         seconds = now - batch.mark
+        whole = self._batch is None
+        first = batch.first + start
+
+        def unsendable(position: int, error: BaseException) -> None:
+            errors[position] = failures.not_sendable(
+                values[position], f"item {first + position}", error
+            )
+
+        n_failed = len(errors)
+        how, parts = pack_values(values, unsendable)
+        if len(errors) > n_failed and not whole:
+            # The item now running may have been changing what an earlier one returned.
+            batch.waits = True
+            return
         meta: dict[str, Any] = {
             "t": time.time() - seconds,
             "dt": seconds,
             "cpu": cpu - batch.cpu_mark,
         }
         batch.mark, batch.cpu_mark, batch.sent = now, cpu, stop
-        whole = self._batch is None
         if whole and "matplotlib.pyplot" in sys.modules:
             from cloudbutton_backend.worker.pictures import flush_figures
 
@@ -244,14 +259,6 @@ class Runner:
                 outputs.text("stderr", text + "\n")
         if whole and self._tail is not None:
             self._tail.collect()
-        first = batch.first + start
-
-        def unsendable(position: int, error: BaseException) -> None:
-            errors[position] = failures.not_sendable(
-                values[position], f"item {first + position}", error
-            )
-
-        how, parts = pack_values(values, unsendable)
         meta.update(how)
         caught = outputs.take(batch.first + stop)
         if caught:
