@@ -9,7 +9,7 @@ from typing import Any
 from cloudbutton_backend import capture as _capture
 from cloudbutton_backend import session as _session
 from cloudbutton_backend import settings as _settings
-from cloudbutton_backend.errors import UnknownName
+from cloudbutton_backend.errors import UnknownName, WrongArgument
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.jobs import JobOptions
 from cloudbutton_backend.worker.failures import short_repr
@@ -89,7 +89,7 @@ def map(
 
 def _check_callable(function: object) -> None:
     if not callable(function):
-        raise TypeError(f"the first argument must be callable, not {short_repr(function)}")
+        raise WrongArgument(f"The first argument must be callable, not {short_repr(function)}.")
 
 
 class _Spread:

@@ -4,6 +4,7 @@
 
     CloudError
     ├── UsageError              an option, a name or a header that makes no sense
+    │   ├── WrongArgument       an argument of the wrong kind (a `TypeError`, too)
     │   ├── UnknownName         an unknown backend, option, setting or job, with the nearest known one
     │   └── SettingsError       a settings file or variable that cannot be used
     ├── CaptureError            the code or a value it uses cannot travel
@@ -27,7 +28,16 @@ from collections.abc import Iterable
 
 
 class CloudError(Exception):
-    """Base of every error raised by Cloud Button itself."""
+    """Base of every error raised by Cloud Button itself.
+
+    IPython shows it by its message alone: the way through our code is of no use to anybody.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        lines = [f"{type(self).__name__}: {self}"]
+        if self.__cause__ is not None and not isinstance(self.__cause__, CloudError):
+            lines.append(f"caused by {type(self.__cause__).__name__}: {self.__cause__}")
+        return lines
 
 
 class UsageError(CloudError):
@@ -47,6 +57,10 @@ class UnknownName(UsageError):
         hint = f" Did you mean `{close[0]}`?" if close else ""
         shown = ", ".join(self.known) if self.known else "none"
         return f"Unknown {self.kind} `{self.name}`.{hint} Known: {shown}."
+
+
+class WrongArgument(UsageError, TypeError):
+    """An argument of a kind that makes no sense, such as a number for the items."""
 
 
 class SettingsError(UsageError):

@@ -422,7 +422,8 @@ class Job:
         with self._lock:
             self._failed += failed
             self._done += results.count - len(skip) - failed
-            self._task_seconds += results.meta.get("dt", 0.0)
+            meta = results.meta
+            self._task_seconds += max(0.0, meta.get("dt", 0.0) - meta.get("delay", 0.0))
             for run in runs:
                 self._runs[run.first] = run
                 self._order.append(run)

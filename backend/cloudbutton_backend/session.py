@@ -23,7 +23,7 @@ from cloudbutton_backend.capture import capture
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
 from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource, fixed
-from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
+from cloudbutton_backend.errors import CloudError, UnknownName, UsageError, WrongArgument
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.home import results_dir
 from cloudbutton_backend.jobs import JobOptions, JobRecord, JobState, new_job_id
@@ -181,6 +181,10 @@ class Session:
         UsageError
             If an option makes no sense.
         """
+        if not hasattr(type(items), "__iter__") and not hasattr(type(items), "__getitem__"):
+            raise WrongArgument(
+                f"The items must be a list, a range or another iterable, not {_kind(items)}."
+            )
         known = fixed(items)
         iterator = iter(items if known is None else known)
         n_items = _length(items if known is None else known)
@@ -229,6 +233,10 @@ class Session:
     ) -> tuple[Job, Driver, JobSpec, Plan]:
         if self._closed:
             raise UsageError("This session was closed; start a new one.")
+        if not callable(function):
+            raise WrongArgument(
+                f"The first argument must be a function, not {_kind(function)}: `map(function, items)`."
+            )
         _check(options)
         if _in_task() and options.workers is not None:
             options = replace(options, workers=1)
@@ -393,6 +401,11 @@ def _length(items: Any) -> int | None:
 def _in_task() -> bool:
     """Whether this process is a worker, which has run a task at least."""
     return bool(_here.job_id)
+
+
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    return f"an {name}" if name[:1] in "aeiou" else f"a {name}"
 
 
 def _key(backend_settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

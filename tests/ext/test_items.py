@@ -200,7 +200,7 @@ def test_retrying_never_passes_off_a_part_as_the_whole(gate: Gate) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ((same, 5), "not iterable"),
+        ((same, 5), "another iterable, not an int"),
         (([1, 2], same), "must be callable, not \\[1, 2\\]"),
         ((None, [1]), "must be callable, not None"),
     ],

@@ -21,6 +21,7 @@ from cloudbutton_backend.errors import (
     RemoteError,
     ResultNotSendable,
     TaskTimeout,
+    UsageError,
     WorkerLost,
 )
 from cloudbutton_backend.handle import Job
@@ -434,3 +435,47 @@ def test_a_failed_job_can_be_retried_when_many_others_have_run_since(session: Se
     assert job.retry_failed().wait(10.0)
     assert isinstance(job.results()[1], ZeroDivisionError)
     assert_usable(session)
+
+
+def test_a_global_that_tasks_rebind_is_warned_of(session: Session) -> None:
+    namespace: dict[str, Any] = {"calls": 0}
+    exec("def count(x):\n    global calls\n    calls += 1\n    return calls", namespace)
+    job = session.map(namespace["count"], range(6))
+    job.results()
+    (warning,) = job.progress.warnings
+    assert "`calls`" in warning and namespace["calls"] == 0
+
+
+def test_what_a_task_only_reads_is_no_reason_for_a_warning(session: Session) -> None:
+    table, factor = {"a": [1, 2]}, 3.5
+
+    def task(x: int) -> float:
+        return table["a"][x % 2] * factor
+
+    job = session.map(task, range(40))
+    job.results()
+    assert job.progress.warnings == ()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_waiting_for_a_cpu_is_not_counted_as_work(session: Session) -> None:
+    def spin(_: int) -> float:
+        start = time.process_time()
+        while time.process_time() - start < 0.05:
+            pass
+        return time.process_time() - start
+
+    job = session.map(spin, range(24), options=JobOptions(workers=8))
+    worked = sum(job.results())
+    assert job.progress.task_seconds < 1.5 * worked
+
+
+@pytest.mark.parametrize(
+    ("function", "items", "words"),
+    [([1, 2], [1], "function, not a list"), (abs, 5, "iterable, not an int")],
+)
+def test_what_is_no_function_or_no_items_is_refused_by_name(
+    session: Session, function: Any, items: Any, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        session.map(function, items)

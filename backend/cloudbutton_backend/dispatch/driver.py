@@ -129,7 +129,7 @@ class Driver:
         def act() -> None:
             self.backend.open_job(spec)
             if plan.workers is not None:
-                self.backend.scale(plan.workers)
+                self.backend.scale(min(plan.workers, plan.n_items or plan.workers))
             # Who does not ask for more gets the usual number, whatever others have asked for.
             usual = plan.workers or self._machine.limits.workers
             self._machine.open(replace(plan, workers=usual), self._clock())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import cloudpickle
@@ -16,34 +17,41 @@ _MAX_BYTES: Final = 64 * 1024
 """A value whose pickle is larger is compared by its length alone, to keep the guard cheap."""
 
 
-def _named_values(function: Any, prefix: str = "", depth: int = 3) -> Iterator[tuple[str, Any]]:
-    """Yield the captured values of a function by name, following functions that it uses."""
+Place = Callable[[], Any]
+"""Looks up what a name refers to now."""
+
+
+def _named_values(
+    function: Any, prefix: str = "", depth: int = 3
+) -> Iterator[tuple[str, Any, Place | None]]:
+    """Yield the captured values of a function by name, with where they are, through functions it uses."""
     function = getattr(function, "__wrapped__", function)
     if isinstance(function, types.MethodType):
-        yield prefix + "self", function.__self__
+        yield prefix + "self", function.__self__, None
         function = function.__func__
     if not isinstance(function, types.FunctionType):
         if not isinstance(function, types.BuiltinFunctionType):
-            yield prefix + getattr(function, "__name__", type(function).__name__), function
+            yield prefix + getattr(function, "__name__", type(function).__name__), function, None
         return
-    values: dict[str, Any] = {}
+    values: dict[str, tuple[Any, Place]] = {}
+    namespace = function.__globals__
     for name in _names(function.__code__):
-        if name in function.__globals__:
-            values[name] = function.__globals__[name]
+        if name in namespace:
+            values[name] = namespace[name], functools.partial(namespace.get, name)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
         try:
-            values[name] = cell.cell_contents
+            values[name] = (
+                cell.cell_contents,
+                functools.partial(getattr, cell, "cell_contents", None),
+            )
         except ValueError:  # an empty cell
             continue
-    for name, value in values.items():
-        if isinstance(value, types.FunctionType):
-            if depth and value is not function:
-                yield from _named_values(value, f"{prefix}{name}.", depth - 1)
-        elif not isinstance(value, _IMMUTABLE):
-            yield prefix + name, value
+    for name, (value, place) in values.items():
+        yield prefix + name, value, place
+        if isinstance(value, types.FunctionType) and depth and value is not function:
+            yield from _named_values(value, f"{prefix}{name}.", depth - 1)
     for default in function.__defaults__ or ():
-        if not isinstance(default, _IMMUTABLE):
-            yield prefix + "a default of " + function.__name__, default
+        yield "a default of " + prefix + function.__name__, default, None
 
 
 def _names(code: types.CodeType) -> set[str]:
@@ -64,8 +72,12 @@ class Guard:
     """Compares the captured values of one function with what they were."""
 
     def __init__(self, function: Any) -> None:
+        found = list(_named_values(function))
+        self._bindings = [(name, value, place) for name, value, place in found if place is not None]
         self._values = [
-            (name, value) for name, value in _named_values(function) if not _frozen(value)
+            (name, value)
+            for name, value, _ in found
+            if not isinstance(value, (*_IMMUTABLE, types.FunctionType)) and not _frozen(value)
         ]
         self._large: set[str] = set()
         self._prints = {name: self._print(name, value) for name, value in self._values}
@@ -84,14 +96,19 @@ class Guard:
         return packed
 
     def changed(self) -> list[str]:
-        """Return the names whose values changed since the last call."""
+        """Return the names that refer to something else, or to a changed value, since the last call."""
         names = []
+        for at, (name, value, place) in enumerate(self._bindings):
+            now = place()
+            if now is not value:  # `global n; n += 1`
+                self._bindings[at] = (name, now, place)
+                names.append(name)
         for name, value in self._values:
             now = self._print(name, value)
             if now != self._prints[name]:
                 self._prints[name] = now
                 names.append(name)
-        return names
+        return list(dict.fromkeys(names))
 
 
 def _length(value: Any) -> int:

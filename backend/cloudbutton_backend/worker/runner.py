@@ -109,6 +109,29 @@ def pack_values(
     return {"index": index}, [file.getbuffer(), *buffers]
 
 
+def _schedule() -> int:
+    try:
+        return os.open("/proc/self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
+_SCHEDULE: Final = _schedule()
+
+
+def run_delay() -> float:
+    """Return the seconds that this process's main thread has waited for a CPU; 0 if unknown.
+
+    What others made it wait is no part of what a serial run would have taken.
+    """
+    if _SCHEDULE < 0:
+        return 0.0
+    try:
+        return int(os.pread(_SCHEDULE, 100, 0).split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 def _as_it_is(item: Any) -> Any:
     return item
 
@@ -116,7 +139,18 @@ def _as_it_is(item: Any) -> Any:
 class _Batch:
     """The batch being run: what it has produced, and how much of that was sent."""
 
-    __slots__ = ("cpu_mark", "errors", "first", "job", "mark", "sent", "sink", "values", "waits")
+    __slots__ = (
+        "cpu_mark",
+        "delay_mark",
+        "errors",
+        "first",
+        "job",
+        "mark",
+        "sent",
+        "sink",
+        "values",
+        "waits",
+    )
 
     def __init__(self, job: WorkerJob, first: int, sink: Sink) -> None:
         self.job, self.first, self.sink = job, first, sink
@@ -127,6 +161,7 @@ class _Batch:
         """Whether its results are sent at its end only."""
         self.mark = time.perf_counter()
         self.cpu_mark = time.process_time()
+        self.delay_mark = run_delay()
 
 
 class Runner:
@@ -248,7 +283,10 @@ class Runner:
             "dt": seconds,
             "cpu": cpu - batch.cpu_mark,
         }
-        batch.mark, batch.cpu_mark, batch.sent = now, cpu, stop
+        delay = run_delay()
+        if delay > batch.delay_mark:
+            meta["delay"] = delay - batch.delay_mark
+        batch.mark, batch.cpu_mark, batch.delay_mark, batch.sent = now, cpu, delay, stop
         if whole and "matplotlib.pyplot" in sys.modules:
             from cloudbutton_backend.worker.pictures import flush_figures
 

@@ -83,7 +83,7 @@ class LocalBackend:
     ) -> None:
         if workers is not None and not 1 <= workers <= MAX_WORKERS:
             raise UsageError(f"`workers` must be between 1 and {MAX_WORKERS}, not {workers}.")
-        self._size = workers or usable_cpus()
+        self._size = self._usual = workers or usable_cpus()
         self._clock = clock
         self._workers: dict[str, WorkerProcess] = {}
         self._count = 0
@@ -152,7 +152,8 @@ class LocalBackend:
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
         if worker.pidfd >= 0:
             self._selector.register(worker.pidfd, selectors.EVENT_READ, worker)
-        if self._imported:
+        # Many more workers than CPUs would spend their first seconds on imports that may not be needed.
+        if self._imported and len(self._workers) <= self._usual:
             worker.post(m.IMPORTS, (self._imported,))
         return True
 
