@@ -217,9 +217,17 @@ def _figure_png(thing: Any) -> dict[str, Any] | None:
     """Return a matplotlib figure as a MIME bundle, None for anything else."""
     if type(thing).__name__ != "Figure" or "matplotlib" not in sys.modules:
         return None
-    from cloudbutton_backend.worker.pictures import figure_bundle
-
     return figure_bundle(thing)
+
+
+def figure_bundle(figure: Any) -> dict[str, Any]:
+    """Return `figure` as a MIME bundle."""
+    import base64
+
+    file = io.BytesIO()
+    figure.savefig(file, format="png", bbox_inches="tight", dpi=figure.dpi)
+    png = base64.b64encode(file.getvalue()).decode("ascii")
+    return {"image/png": png, "text/plain": repr(figure)}
 
 
 def publish_display_data(

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from cloudbutton_backend.worker.output import outputs
-
-
-def figure_bundle(figure: Any) -> dict[str, Any]:
-    """Return `figure` as a MIME bundle."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", bbox_inches="tight", dpi=figure.dpi)
-    png = base64.b64encode(file.getvalue()).decode("ascii")
-    return {"image/png": png, "text/plain": repr(figure)}
+from cloudbutton_backend.worker.output import figure_bundle, outputs
 
 
 def flush_figures() -> None:

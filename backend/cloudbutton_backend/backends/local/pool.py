@@ -21,15 +21,14 @@ import os
 import selectors
 import socket
 import sys
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from cloudbutton_backend.backends.local.cpus import thread_limits, usable_cpus
 from cloudbutton_backend.backends.local.process import Held, WorkerProcess, explain_death
-from cloudbutton_backend.backends.local.shared import Arena, Region, fill
+from cloudbutton_backend.backends.local.shared import Arena
+from cloudbutton_backend.backends.local.shelf import BlobShelf
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
     BatchEnded,
@@ -94,9 +93,7 @@ class LocalBackend:
         self._selector.register(self._alarm, selectors.EVENT_READ, None)
         self._jobs: dict[str, JobSpec] = {}
         self._arena = Arena()
-        self._blobs: OrderedDict[str, Region] = OrderedDict()
-        self._blob_lock = threading.Lock()
-        self._blob_bytes = 0
+        self._shelf = BlobShelf()
         self._imported: list[str] = []
         self._base_environment: dict[str, str] | None = None
         self._environment_size = 0
@@ -191,39 +188,16 @@ class LocalBackend:
     # -- what is asked
 
     def put(self, blob: Blob) -> None:
-        with self._blob_lock:
-            if blob.digest in self._blobs:
-                self._blobs.move_to_end(blob.digest)
-                return
-            pieces, length = layout(blob.parts)
-            region = Region(length)
-            try:
-                fill(region, pieces)
-            except BaseException:  # no memory, or interrupted: what is there must not stay
-                region.close()
-                raise
-            self._blobs[blob.digest] = region
-            self._blob_bytes += region.nbytes
+        self._shelf.put(blob)
 
     def _trim_blobs(self) -> None:
-        """Drop the blobs that were not used for longest, beyond a quarter of the memory."""
+        """Have workers forget the blobs for which there is no room."""
         used = {blob.digest for spec in self._jobs.values() for blob in spec.blobs}
-        room = _memory() // 4
-        dropped: list[str] = []
-        with self._blob_lock:
-            for digest in list(self._blobs):
-                if self._blob_bytes <= room:
-                    break
-                if digest in used:
-                    continue
-                region = self._blobs.pop(digest)
-                self._blob_bytes -= region.nbytes
-                region.close()
-                dropped.append(digest)
-        if dropped:
-            for worker in self._workers.values():
-                worker.post(m.FORGET, ((), tuple(worker.blobs & set(dropped)), ()))
-                worker.blobs -= set(dropped)
+        dropped = set(self._shelf.trim(used))
+        for worker in self._workers.values():
+            if worker.blobs & dropped:
+                worker.post(m.FORGET, ((), tuple(worker.blobs & dropped), ()))
+                worker.blobs -= dropped
 
     def open_job(self, spec: JobSpec) -> None:
         self._jobs[spec.id] = spec
@@ -257,8 +231,7 @@ class LocalBackend:
         self._forget_jobs(worker)
         for blob in spec.blobs:
             if blob.digest not in worker.blobs:
-                self.put(blob)  # it may have been dropped for want of room since it was captured
-                region = self._blobs[blob.digest]
+                region = self._shelf.region(blob)
                 worker.queue(m.BLOB, (blob.digest, region.nbytes, region.tag), (), region.fds)
                 worker.blobs.add(blob.digest)
         environment = self._environment(spec.environment)
@@ -522,14 +495,4 @@ class LocalBackend:
         self._alarm.close()
         self._bell.close()
         self._arena.close()
-        for region in self._blobs.values():
-            region.close()
-        self._blobs.clear()
-
-
-def _memory() -> int:
-    """Return the machine's memory in bytes, or a careful guess."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 8 << 30
+        self._shelf.close()
