@@ -39,7 +39,7 @@ class shown_plainly:
             if users_part(trace) is None:
                 drawn = shell.SyntaxTB.structured_traceback(kind, error, [])
                 mistake = UsageError(str(error))
-                _draw(mistake, lambda: drawn)
+                mistake.__dict__["_render_traceback_"] = lambda: drawn
                 raise mistake from None
         elif isinstance(error, CloudError):
             advice = f"{_kind(shell, error)}: {error}"

@@ -117,3 +117,17 @@ def test_a_short_loop_is_not_mentioned_beside_one_that_was_sent(run: Run) -> Non
         "%%cloud --force --quiet\na = [i for i in range(4)]\nfor i in range(2):\n    b = i"
     ).out
     assert "ran here" not in out
+
+
+def test_a_loop_whose_body_cannot_travel_runs_here_and_says_why(
+    run: Run, shell: InteractiveShell
+) -> None:
+    run("import threading\nlock = threading.Lock()\nout = []")
+    ran = run(
+        "%%cloud --force\nfor i in range(4):\n    with lock:\n        y = i * 2\n    out.append(y)"
+    )
+    assert ran.error is None
+    assert shell.user_ns["out"] == [0, 2, 4, 6]
+    assert "line 2: ran here, because `lock` is a lock" in ran.out
+    assert "Task" not in ran.out
+    assert "twice" not in ran.out, "nothing was sent"

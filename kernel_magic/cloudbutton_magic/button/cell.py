@@ -56,10 +56,12 @@ class Report:
             elif loop.items_there:
                 told.append(f"line {loop.line}: {loop.items_there} items in parallel")
             elif loop.stopped:
-                told.append(
-                    f"line {loop.line}: ran here, because {loop.stopped}; effects outside the "
-                    "notebook (files written, …) may have happened twice"
+                twice = (
+                    "; effects outside the notebook (files written, …) may have happened twice"
+                    if loop.tried
+                    else ""
                 )
+                told.append(f"line {loop.line}: ran here, because {loop.stopped}{twice}")
             elif isinstance(loop.verdict, Refused):
                 told.append(f"ran here: {loop.verdict}")
             elif not sent:

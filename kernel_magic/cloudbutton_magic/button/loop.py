@@ -19,7 +19,7 @@ from typing import Any
 
 import cloudpickle
 
-from cloudbutton_backend.errors import CloudError
+from cloudbutton_backend.errors import CaptureError, CloudError, UsageError
 from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
 
 from ..analysis import UNKNOWN, Loop, Namespace, Parallel, Reason, Refused, analyse
@@ -68,6 +68,8 @@ class LoopReport:
     seconds_here: float = 0.0
     stopped: str = ""
     """Why the loop came back here before its end, if it did."""
+    tried: bool = False
+    """Whether items were handed over, so that some may have run elsewhere and here."""
 
 
 class HiddenChange(CloudError):
@@ -254,15 +256,21 @@ class LoopRun:
         self, task: remote.Task, payloads: list[Any], merger: Merger
     ) -> Iterator[tuple[Record, tuple[Output, ...]]]:
         """Yield the records of items in order, up to the first that must be run here."""
-        outcomes = self.setting.mapper(task, payloads, label=_label(self.loop), line=self.loop.line)
+        outcomes: Iterator[ItemOutcome] = iter(())
         try:
+            outcomes = self.setting.mapper(
+                task, payloads, label=_label(self.loop), line=self.loop.line
+            )
+            self.report.tried = True
             for index, outcome in enumerate(outcomes):
                 record = self._record(index, outcome, merger)
                 if record is None:
                     return
                 yield record, outcome.outputs
-        except (KeyboardInterrupt, GeneratorExit, HiddenChange):
+        except (KeyboardInterrupt, GeneratorExit, HiddenChange, UsageError):
             raise
+        except CaptureError as error:
+            self.report.stopped, self.report.tried = _in_users_terms(error), False
         except Exception as error:
             # The engine could not send or run it; the loop can still run here.
             self.report.stopped = f"{type(error).__name__}: {error}"
@@ -303,6 +311,12 @@ def _numpy_is_seeded() -> bool:
         return sequence is None or sequence.entropy.bit_length() < 65
     except AttributeError:
         return True
+
+
+def _in_users_terms(error: CaptureError) -> str:
+    """Return why something cannot travel, in a line that does not name what we put around it."""
+    what = str(error).partition("\n")[0].rstrip(".")
+    return what.replace(f" (used by {remote.Task.__name__}.function)", "")
 
 
 def _label(loop: Loop) -> str:
