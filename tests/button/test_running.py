@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.errors import CaptureError
+from cloudbutton_backend.errors import CaptureError, TaskTimeout, WorkerLost
 from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
 from cloudbutton_magic.analysis import find_loops
 from cloudbutton_magic.button import Button, LoopReport, Overhead, decide, plan
@@ -106,8 +106,36 @@ def test_an_interrupt_keeps_what_was_finished_and_closes_the_engine() -> None:
     namespace: dict[str, Any] = {"out": []}
     with pytest.raises(KeyboardInterrupt):
         Button(mapper).run("for x in range(6):\n    out.append(x)", namespace, force=True)
-    assert namespace["out"] == [0, 1]
+    assert namespace["out"] == [0, 1, 2]
     assert mapper.closed
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyboardInterrupt(), WorkerLost("item 3", "killed", 1), TaskTimeout("item 3", 1.0)],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("told_by", ["the engine", "the item"])
+def test_what_could_end_the_kernel_too_is_raised_and_not_run_here(
+    error: BaseException, told_by: str
+) -> None:
+    def engine(
+        body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
+    ) -> Iterator[ItemOutcome]:
+        for index, item in enumerate(items[:3]):
+            yield ItemOutcome(index, body(item))
+        if told_by == "the engine" or isinstance(error, KeyboardInterrupt):
+            raise error
+        yield ItemOutcome(3, error=error)
+
+    namespace: dict[str, Any] = {"out": [], "ys": []}
+    source = "for x in range(6):\n    out.append(x)\n    last = x"
+    with pytest.raises(type(error)):
+        Button(engine).run(source, namespace, force=True)
+    assert (namespace["out"], namespace["last"]) == ([0, 1, 2], 2)
+    with pytest.raises(type(error)):
+        Button(engine).run("ys.extend(x for x in range(6))", namespace, force=True)
+    assert namespace["ys"] == [0, 1, 2]
 
 
 def test_any_cancels_what_it_does_not_need() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from cloudbutton_backend.errors import WorkerLost
 from cloudbutton_backend.jobs import ItemOutcome, JobState, Output
 from cloudbutton_magic.display.live import Wording, follow, stream
 from cloudbutton_magic.display.model import Tone
@@ -157,3 +159,34 @@ def test_closing_a_stream_cancels_the_rest(scripted_job: Any, screen: Any) -> No
     outcomes.close()  # type: ignore[attr-defined]
     assert job.cancelled
     assert len(screen.closed) == 1
+
+
+def test_a_stream_of_a_job_cancelled_elsewhere_ends_as_ctrl_c_does(
+    scripted_job: Any, screen: Any
+) -> None:
+    job = scripted_job(
+        lambda job: job.arrive(),
+        lambda job: (job.arrive(), job.end(JobState.CANCELLED)),
+    )
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        for outcome in stream(job, screen):
+            seen.append(outcome.index)
+    assert seen == [0, 1]
+    ((view, _),) = screen.closed
+    assert view.tone is Tone.CANCELLED
+
+
+def test_a_stream_raises_what_killed_a_worker_beyond_a_gap(scripted_job: Any, screen: Any) -> None:
+    def fail(job: Any) -> None:
+        job.arrive()
+        job.arrive(error=WorkerLost("item 2", "killed", 1))
+        gap = replace(job._outcomes.pop(), index=2)
+        job._outcomes.append(gap)
+        job.end(JobState.FAILED)
+
+    seen = []
+    with pytest.raises(WorkerLost):
+        for outcome in stream(scripted_job(fail), screen):
+            seen.append(outcome.index)
+    assert seen == [0]

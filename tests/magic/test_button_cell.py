@@ -9,7 +9,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from cloudbutton_backend import session
-from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.errors import TaskTimeout, UsageError, WorkerLost
+from cloudbutton_backend.jobs import JobState
 
 Run = Callable[[str], Any]
 
@@ -131,3 +132,28 @@ def test_a_loop_whose_body_cannot_travel_runs_here_and_says_why(
     assert "line 2: ran here, because `lock` is a lock" in ran.out
     assert "Task" not in ran.out
     assert "twice" not in ran.out, "nothing was sent"
+
+
+@pytest.mark.parametrize(
+    ("options", "trouble", "error"),
+    [
+        # Workers alone are started without `site`: the test itself survives.
+        (
+            "",
+            "sys.flags.no_site and np.lib.stride_tricks.as_strided(ones, (1 << 40,)).sum()",
+            WorkerLost,
+        ),
+        ("--timeout 0.3", "time.sleep(5)", TaskTimeout),
+    ],
+)
+def test_an_item_that_could_take_the_kernel_with_it_is_not_run_here(
+    run: Run, shell: InteractiveShell, options: str, trouble: str, error: type[Exception]
+) -> None:
+    run("import sys, time\nimport numpy as np\nones, out = np.ones(1), []")
+    ran = run(
+        f"%%cloud --force {options}\nfor i in range(4):\n    if i == 2:\n        {trouble}\n"
+        "    out.append(i)"
+    )
+    assert type(ran.error) is error
+    assert shell.user_ns["out"] == [0, 1][: len(shell.user_ns["out"])]
+    assert session.current().jobs()[0].state is JobState.FAILED

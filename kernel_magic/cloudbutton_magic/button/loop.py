@@ -4,7 +4,8 @@ The loop in the cell asks for items to run here (`Here`), and is told of items t
 elsewhere (`There`). Whatever goes wrong elsewhere with item k (an exception of the user's, a
 shared object changed, a result that cannot travel) has one answer: the results up to k are
 put in place and the loop goes on here, plainly, from k. So an exception is raised by the
-user's own loop, and nothing can be left half done.
+user's own loop, and nothing can be left half done. Only an item that killed its worker or ran
+into a limit is not run here, where it could do the same: its error is raised.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from typing import Any
 
 import cloudpickle
 
-from cloudbutton_backend.errors import CaptureError, CloudError, UsageError
+from cloudbutton_backend.errors import (
+    CaptureError,
+    CloudError,
+    TaskTimeout,
+    UsageError,
+    WorkerLost,
+)
 from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
 
 from ..analysis import UNKNOWN, Loop, Namespace, Parallel, Reason, Refused, analyse
@@ -41,6 +48,9 @@ cloudpickle.register_pickle_by_value(remote)
 
 CHUNK = 0.05
 """Seconds of work done here between two looks at the clock."""
+
+FATAL = (WorkerLost, TaskTimeout)
+"""What an item ends with that must not be run here: it would take the kernel with it."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,8 @@ class LoopRun:
         self.iterable = iterable
         self.report = report or LoopReport(loop.line)
         self.source = Source(iterable)
+        self._raised: BaseException | None = None
+        """What ended the run elsewhere and is to be raised here, the results being in place."""
 
     def events(self) -> Iterator[Here | There]:
         """Yield what the loop has to do, in item order."""
@@ -236,6 +248,8 @@ class LoopRun:
             if pending is not None and not pending[0].owed and settler.settle(*pending):
                 source.step()
                 yield There(pending[0].ops)
+            if self._raised is not None:
+                raise self._raised
         finally:
             self.report.items_there += settler.finished
             settler.close()
@@ -267,8 +281,10 @@ class LoopRun:
                 if record is None:
                     return
                 yield record, outcome.outputs
-        except (KeyboardInterrupt, GeneratorExit, HiddenChange, UsageError):
+        except (GeneratorExit, HiddenChange, UsageError):
             raise
+        except (KeyboardInterrupt, *FATAL) as error:
+            self._raised = error
         except CaptureError as error:
             self.report.stopped, self.report.tried = _in_users_terms(error), False
         except Exception as error:
@@ -280,6 +296,8 @@ class LoopRun:
                 close()
 
     def _record(self, index: int, outcome: ItemOutcome, merger: Merger) -> Record | None:
+        if isinstance(outcome.error, FATAL):
+            raise outcome.error
         if outcome.error is not None:
             self.report.stopped = f"{type(outcome.error).__name__}: {outcome.error}"
             return None

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from cloudbutton_backend.errors import CloudError
-from cloudbutton_backend.jobs import ItemOutcome
+from cloudbutton_backend.errors import CloudError, TaskTimeout, WorkerLost
+from cloudbutton_backend.jobs import ItemOutcome, JobState
 from cloudbutton_magic.display.job import Drawable, job_view
 from cloudbutton_magic.display.model import View
 from cloudbutton_magic.display.screens import Screen
@@ -88,6 +88,13 @@ def stream(
     """Yield a job's outcomes in item order, from the first item without a gap, and show it.
 
     Closing the iterator cancels what is left of the job, as Ctrl-C does.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After the outcomes before the first gap, if the job was cancelled, from here or elsewhere.
+    TaskError
+        After them, too, if an item killed its worker or ran out of time.
     """
     expected = 0
     try:
@@ -103,6 +110,12 @@ def stream(
         raise
     job.wait()
     _close(job, screen, wording)
+    if job.progress.state is JobState.CANCELLED:
+        raise KeyboardInterrupt
+    # It may lie beyond a gap: with its failure, items before it that had not ended were stopped.
+    for error in job.errors().values():
+        if isinstance(error, (WorkerLost, TaskTimeout)):
+            raise error
 
 
 def _live(
