@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 
 from cloudbutton_backend import session
@@ -157,3 +158,15 @@ def test_an_item_that_could_take_the_kernel_with_it_is_not_run_here(
     assert type(ran.error) is error
     assert shell.user_ns["out"] == [0, 1][: len(shell.user_ns["out"])]
     assert session.current().jobs()[0].state is JobState.FAILED
+
+
+def test_each_loop_of_a_cell_keeps_its_summary(
+    run: Run, shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = CapturingDisplayPublisher()
+    monkeypatch.setattr(shell, "display_pub", published)
+    monkeypatch.setenv("CLOUDBUTTON_VIEW", "html")
+    run("%%cloud --force\nxs = [i for i in range(3)]\nys = [i for i in range(5)]")
+    places = {out["transient"]["display_id"]: out["data"] for out in published.outputs}
+    first, second = (data["text/plain"] for data in places.values())
+    assert "✓ 3 items" in first and "✓ 5 items" in second

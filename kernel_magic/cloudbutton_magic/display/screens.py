@@ -27,28 +27,31 @@ class Screen(Protocol):
 
 
 class NotebookScreen:
-    """One output of the cell, updated in place; HTML with its plain twin."""
+    """One output of the cell for each job, updated in place; HTML with its plain twin."""
 
     def __init__(self, cancel: str = "") -> None:
         self._handle: Any = None
+        self._job_id: str | None = None
         self._cancel = cancel
 
     def draw(self, view: View) -> None:
-        self._show(text_of(view), html_of(view, cancel=self._cancel))
+        self._show(view.job_id, text_of(view), html_of(view, cancel=self._cancel))
 
     def clear(self) -> None:
         """Printed output goes below; nothing is in its way."""
 
     def close(self, view: View, timeline: Timeline | None) -> None:
-        self._show(text_of(view), html_of(view, timeline))
+        self._show(view.job_id, text_of(view), html_of(view, timeline))
 
-    def _show(self, text: str, html: str) -> None:
+    def _show(self, job_id: str, text: str, html: str) -> None:
         bundle = {"text/plain": text, "text/html": html}
-        if self._handle is not None:
+        # A cell's next job leaves the summary of the one before where it is.
+        if self._handle is not None and job_id == self._job_id:
             self._handle.update(bundle, raw=True)
             return
         from IPython.display import DisplayHandle
 
+        self._job_id = job_id
         self._handle = DisplayHandle()
         self._handle.display(bundle, raw=True)
 
