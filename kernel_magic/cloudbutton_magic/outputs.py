@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cloudbutton_backend.jobs import ItemOutcome, Output
 from cloudbutton_magic import units
+from cloudbutton_magic.repeated_warnings import RepeatedWarnings
 
 MAX_TEXT: Final = 500_000
 """Characters; a notebook of more is slow to open."""
@@ -16,11 +17,22 @@ MAX_DISPLAY_BYTES: Final = 20_000_000
 
 
 class Replay:
-    """Shows outputs as if the tasks had run here, up to a limit, and says what it left out."""
+    """Shows outputs as if the tasks had run here, up to a limit, and says what it left out.
+
+    Parameters
+    ----------
+    namespace
+        The notebook's, by which warnings are known that it has shown itself.
+    publish
+        What shows a rich output, IPython's own by default.
+    max_text, max_displays, max_display_bytes
+        The limits.
+    """
 
     def __init__(
         self,
         *,
+        namespace: Mapping[str, Any] | None = None,
         publish: Callable[[dict[str, Any]], None] | None = None,
         max_text: int = MAX_TEXT,
         max_displays: int = MAX_DISPLAYS,
@@ -33,6 +45,7 @@ class Replay:
         self._left_out_items: set[int] = set()
         self._left_out_size = 0
         self._line_is_open = False
+        self._warnings = RepeatedWarnings(namespace)
 
     def play(self, outcome: ItemOutcome) -> None:
         """Show what one item left behind."""
@@ -53,6 +66,8 @@ class Replay:
             )
 
     def _write(self, index: int, kind: str, text: str) -> None:
+        if kind == "stderr":
+            text = self._warnings.leave_out(text)
         if not text:
             return
         shown = text[: self._text_left]

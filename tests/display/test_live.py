@@ -190,3 +190,40 @@ def test_a_stream_raises_what_killed_a_worker_beyond_a_gap(scripted_job: Any, sc
         for outcome in stream(scripted_job(fail), screen):
             seen.append(outcome.index)
     assert seen == [0]
+
+
+DIVIDE = "<ipython-input-3-ab>:6: RuntimeWarning: divide by zero encountered in log\n  np.log(0)\n"
+LONG = (
+    "/lib/sklearn/linear.py:77: ConvergenceWarning: lbfgs failed to converge (status=1):\n"
+    "STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT.\n\n    https://scikit-learn.org\n  n_iter = run(\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ([DIVIDE, DIVIDE], DIVIDE),
+        ([DIVIDE + "a\n" + DIVIDE + "b\n"], DIVIDE + "a\nb\n"),
+        ([LONG, DIVIDE, LONG + "end\n"], LONG + DIVIDE + "end\n"),
+        ([DIVIDE, DIVIDE.replace(":6:", ":7:")], DIVIDE + DIVIDE.replace(":6:", ":7:")),
+        (["x.py:1: UserWarning: no source\n", "x.py:1: UserWarning: no source\nkept\n"],
+         "x.py:1: UserWarning: no source\nkept\n"),
+        (["the same\n", "the same\n"], "the same\nthe same\n"),
+    ],
+)  # fmt: skip
+def test_a_warning_is_shown_once_in_a_cell(
+    written: list[str], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay = Replay()
+    for index, text in enumerate(written):
+        replay.play(outcome(index, Output("stderr", text)))
+    assert capsys.readouterr().err == shown
+
+
+def test_what_the_kernel_warned_of_itself_is_not_repeated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    noted = {("divide by zero encountered in log", RuntimeWarning, 6): True, "version": 3}
+    replay = Replay(namespace={"__warningregistry__": noted})
+    replay.play(outcome(0, Output("stderr", DIVIDE + DIVIDE.replace(":6:", ":7:"))))
+    assert capsys.readouterr().err == DIVIDE.replace(":6:", ":7:")
