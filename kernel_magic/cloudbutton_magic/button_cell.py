@@ -43,7 +43,7 @@ def run_button(shell: Any, options: CellOptions, cell: str, place: Place) -> Any
     if options.dry_run:
         return plan_button(tree, place, job_options)
     limits = session.current().driver(job_options.backend).backend.limits
-    replay = Replay(namespace=place.namespace)
+    replay = Replay(job_has_it=False, namespace=place.namespace)
     button = Button(
         mapper=_Workers(job_options, place),
         replay=lambda output: _replay_one(replay, output),

@@ -21,6 +21,8 @@ class Replay:
 
     Parameters
     ----------
+    job_has_it
+        Whether the user has a job at hand that keeps all outputs.
     namespace
         The notebook's, by which warnings are known that it has shown itself.
     publish
@@ -32,12 +34,14 @@ class Replay:
     def __init__(
         self,
         *,
+        job_has_it: bool = True,
         namespace: Mapping[str, Any] | None = None,
         publish: Callable[[dict[str, Any]], None] | None = None,
         max_text: int = MAX_TEXT,
         max_displays: int = MAX_DISPLAYS,
         max_display_bytes: int = MAX_DISPLAY_BYTES,
     ) -> None:
+        self._job_has_it = job_has_it
         self._publish = publish or _publish
         self._text_left = max_text
         self._displays_left = max_displays
@@ -57,13 +61,16 @@ class Replay:
 
     def finish(self) -> None:
         """Say what was left out, if anything was."""
-        if self._left_out_items:
+        if not self._left_out_size:
+            return
+        size = units.size(self._left_out_size)
+        if self._job_has_it:
             items = units.count(len(self._left_out_items), "item")
-            self._end_line()
-            sys.stdout.write(
-                f"… output of {items} left out ({units.size(self._left_out_size)}); "
-                f"all of it is in `job.outcomes()`\n"
-            )
+            said = f"output of {items} left out ({size}); all of it is in `job.outcomes()`"
+        else:
+            said = f"{size} of output left out: more would make the notebook slow to open"
+        self._end_line()
+        sys.stdout.write(f"… {said}\n")
 
     def _write(self, index: int, kind: str, text: str) -> None:
         if kind == "stderr":

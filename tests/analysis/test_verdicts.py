@@ -131,6 +131,11 @@ def test_a_refusal_says_what_would_make_it_parallel() -> None:
     )
 
 
+def test_a_loop_that_changes_what_it_walks_over_is_told_what_to_copy() -> None:
+    (loop,) = find_loops(ast.parse("for i, row in df.iterrows():\n    df.loc[i, 'x'] = g(row)"))
+    assert "walks over: `list(df.iterrows())`" in str(analyse(loop, Namespace({})))
+
+
 def test_a_verdict_says_what_stays_in_order() -> None:
     verdict = only_verdict("for x in xs:\n    out.append(g(x))\n    total += x")
     assert str(verdict) == (

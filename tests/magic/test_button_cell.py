@@ -170,3 +170,18 @@ def test_each_loop_of_a_cell_keeps_its_summary(
     places = {out["transient"]["display_id"]: out["data"] for out in published.outputs}
     first, second = (data["text/plain"] for data in places.values())
     assert "✓ 3 items" in first and "✓ 5 items" in second
+
+
+def test_output_left_out_is_told_by_its_size(run: Run) -> None:
+    out = run("%%cloud --force\nfor i in range(4):\n    print('x' * 300_000)").out
+    assert " kB of output left out" in out
+    assert "`job" not in out
+
+
+def test_a_reason_is_told_once_for_a_line(run: Run) -> None:
+    out = run(
+        "%%cloud --force\nstate = 0\nfor a in range(3):\n    for b in range(3):\n"
+        "        state = state * 2 + b"
+    ).out
+    told = [line for line in out.splitlines() if "line 5 reads `state`" in line]
+    assert len(told) == 1

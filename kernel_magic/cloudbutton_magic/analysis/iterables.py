@@ -54,14 +54,15 @@ def check_iterable(
     changed = walked & shared
     if changed:
         name = min(changed)
-        raise refuse(Reason.ITERABLE_CHANGES, loop.iter, name)
+        raise refuse(Reason.ITERABLE_CHANGES, loop.iter, name, ast.unparse(loop.iter))
     objects = {id(live.get(n)) for n in shared if live.get(n) is not UNKNOWN}
     if (
         value is not UNKNOWN
         and not knowledge.is_atom(value)
         and (id(value) in objects or any(id(live.get(n)) in objects for n in walked))
     ):
-        raise refuse(Reason.ITERABLE_CHANGES, loop.iter, ast.unparse(loop.iter))
+        text = ast.unparse(loop.iter)
+        raise refuse(Reason.ITERABLE_CHANGES, loop.iter, text, text)
     if value is not UNKNOWN and _is_container(value):
         return
     _check_expression(loop.iter, loop, live, judge)

@@ -46,7 +46,7 @@ class Reason(Enum):
     )
     ITERABLE_CHANGES = (
         "changes `{name}` while the loop walks over it",
-        "walk over a copy, `list({name})`",
+        "put `list(…)` around what the loop walks over: `list({detail})`",
     )
     ITERABLE = (
         "walks over {detail}, which can be walked only once and shares its place with other code",
@@ -120,7 +120,7 @@ class Refused:
         sentence = f"line {self.line + offset} " + what.format(name=self.name, detail=self.detail)
         if not advice:
             return sentence
-        return f"{sentence}; to run it in parallel, {advice.format(name=self.name)}"
+        return f"{sentence}; to run it in parallel, {advice.format(name=self.name, detail=self.detail)}"
 
     def __str__(self) -> str:
         return self.explain()

@@ -68,7 +68,8 @@ class Report:
                 took = units.seconds(loop.seconds_here)
                 told.append(f"line {loop.line}: {took} of work: ran here")
         told += [f"ran here: {refused}" for refused in self.refused]
-        return told
+        # A loop inside another is reached again and again: once is enough.
+        return list(dict.fromkeys(told))
 
 
 QUICK = 0.001
