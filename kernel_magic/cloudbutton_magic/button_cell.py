@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,10 +14,11 @@ from cloudbutton_backend import session
 from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.jobs import ItemOutcome, JobOptions, Output
 from cloudbutton_magic.analysis import suspends
-from cloudbutton_magic.button import Button, LoopReport
+from cloudbutton_magic.button import WORTH_A_LINE, Button, LoopReport
 from cloudbutton_magic.button_plan import plan_button
 from cloudbutton_magic.display.listing import Listing
 from cloudbutton_magic.display.live import stream
+from cloudbutton_magic.nothing_to_send import nothing_to_send
 from cloudbutton_magic.options import CellOptions
 from cloudbutton_magic.outputs import Replay
 from cloudbutton_magic.place import Place
@@ -50,6 +52,7 @@ def run_button(shell: Any, options: CellOptions, cell: str, place: Place) -> Any
         workers=min(job_options.workers or limits.workers, limits.workers),
     )
     reports: list[LoopReport] = []
+    began = time.perf_counter()
     try:
         report = button.run(
             source,
@@ -62,7 +65,10 @@ def run_button(shell: Any, options: CellOptions, cell: str, place: Place) -> Any
         )
     finally:
         replay.finish()
+    took = time.perf_counter() - began
     notes = [line for line in report.lines() if not line.endswith("in parallel")]
+    if not (report.loops or report.refused) and took >= WORTH_A_LINE:
+        notes = [nothing_to_send(tree)]
     if notes and not options.quiet:
         display(Listing("☁ " + notes[0], notes=notes[1:10]))
     return None

@@ -185,3 +185,34 @@ def test_a_reason_is_told_once_for_a_line(run: Run) -> None:
     ).out
     told = [line for line in out.splitlines() if "line 5 reads `state`" in line]
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [
+        (
+            "ys = list(map(work, xs))",
+            "`list(map(work, xs))` can be written as `[work(x) for x in xs]`",
+        ),
+        ("i = 0\nwhile i < 2:\n    i += work(1)", "this cell has none\n"),
+        ("s = pd.Series(xs).apply(work)", "as `[work(x) for x in pd.Series(xs)]`"),
+        ("s = df.apply(lambda row: work(1), axis=1)", "as `[f(row) for _, row in df.iterrows()]`"),
+        ("s = df.groupby('a').apply(work)", "as `[work(group) for _, group in df.groupby('a')]`"),
+        ("def f():\n    return [work(x) for x in xs]\nf(), f()", "are inside functions"),
+    ],
+)
+def test_a_cell_with_nothing_to_send_says_what_is_looked_at(
+    run: Run, cell: str, advice: str
+) -> None:
+    run(
+        "import time, pandas as pd\nxs = [1, 2]\ndf = pd.DataFrame({'a': [1, 2]})\n"
+        "def work(x):\n    time.sleep(0.06)\n    return 1"
+    )
+    out = run(f"%%cloud\n{cell}").out
+    assert "☁ ran here: `%%cloud` looks at `for` loops and comprehensions; " in out
+    assert advice in out
+
+
+@pytest.mark.parametrize("cell", ["xs = list(map(str, range(9)))", "xs = [i for i in range(9)]"])
+def test_a_quick_cell_is_left_without_a_word(run: Run, cell: str) -> None:
+    assert run(f"%%cloud\n{cell}").out == ""

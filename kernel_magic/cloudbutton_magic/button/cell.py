@@ -64,7 +64,7 @@ class Report:
                 told.append(f"line {loop.line}: ran here, because {loop.stopped}{twice}")
             elif isinstance(loop.verdict, Refused):
                 told.append(f"ran here: {loop.verdict}")
-            elif not sent:
+            elif not sent and loop.seconds_here >= WORTH_A_LINE:
                 took = units.seconds(loop.seconds_here)
                 told.append(f"line {loop.line}: {took} of work: ran here")
         told += [f"ran here: {refused}" for refused in self.refused]
@@ -74,6 +74,9 @@ class Report:
 
 QUICK = 0.001
 """Seconds; a loop that is over sooner costs more to look at than it could gain."""
+
+WORTH_A_LINE = 0.1
+"""Seconds; that what was over sooner ran here needs no explanation."""
 
 _KINDS: dict[str, Callable[..., Any]] = {
     "list": lambda made: made, "set": set, "dict": dict, "for": iter, "generator": iter,
