@@ -162,8 +162,8 @@ class AnswersOddly:
     def __getattr__(self, name: str) -> Any:
         raise KeyError(name) if not name.startswith("__reduce") else AttributeError(name)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # before Python 3.11, pickle would ask `__getattr__` for it
+    def __getstate__(self) -> None:
+        return None  # before Python 3.11, pickle would ask `__getattr__` for it
 
     def __call__(self, x: int) -> int:
         return x
