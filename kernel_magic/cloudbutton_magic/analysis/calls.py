@@ -35,7 +35,9 @@ from .verdict import Reason, Refusal, refuse
 
 SetsMatter = Literal["", "named", "anywhere"]
 _DEPTH = 12
-_CERTAIN = knowledge.CHANGING["list"] | knowledge.CHANGING["set"] | knowledge.CHANGING["dict"]
+_CERTAIN = (
+    knowledge.CHANGING["list"] | knowledge.CHANGING["set"] | knowledge.CHANGING["dict"] | {"at"}
+)
 
 
 @dataclass(frozen=True)

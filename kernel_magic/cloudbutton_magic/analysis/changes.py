@@ -49,6 +49,10 @@ def changes(node: ast.AST, value_of: Callable[[ast.expr], object]) -> Iterator[C
             name = root(child.func.value)
             if name is not None and _method_changes(child, value_of(child.func.value)):
                 yield Change(name, child.lineno, "method", child, child.func.attr)
+            changed = root(child.args[0]) if child.func.attr == "at" and child.args else None
+            if changed is not None:
+                # NumPy's `add.at(a, …)` does not ask whether it may write: a worker would crash.
+                yield Change(changed, child.lineno, "method", child, "at")
         elif isinstance(child, (ast.Subscript, ast.Attribute)) and not isinstance(
             child.ctx, ast.Load
         ):
