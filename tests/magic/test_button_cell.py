@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
@@ -216,3 +217,22 @@ def test_a_cell_with_nothing_to_send_says_what_is_looked_at(
 @pytest.mark.parametrize("cell", ["xs = list(map(str, range(9)))", "xs = [i for i in range(9)]"])
 def test_a_quick_cell_is_left_without_a_word(run: Run, cell: str) -> None:
     assert run(f"%%cloud\n{cell}").out == ""
+
+
+def test_the_list_that_a_method_gives_is_walked_ahead(run: Run, shell: InteractiveShell) -> None:
+    run("import numpy as np\nss = np.random.SeedSequence(7)")
+    ran = run(
+        "%%cloud --force\nmade = []\nfor child in ss.spawn(4):\n"
+        "    made.append(np.random.default_rng(child).random())"
+    )
+    assert "✓ 4 items" in ran.out
+    children = np.random.SeedSequence(7).spawn(4)
+    assert shell.user_ns["made"] == [np.random.default_rng(child).random() for child in children]
+
+
+def test_what_a_method_yields_is_not_walked_ahead(run: Run, shell: InteractiveShell) -> None:
+    run("class Reader:\n    at = 0\n    def rows(self):\n        while self.at < 4:\n"
+        "            self.at += 1\n            yield self.at\nreader = Reader()")  # fmt: skip
+    out = run("%%cloud --force\nplaces = [row * reader.at for row in reader.rows()]").out
+    assert "ran here" in out
+    assert shell.user_ns["places"] == [1, 4, 9, 16]

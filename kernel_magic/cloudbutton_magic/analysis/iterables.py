@@ -10,7 +10,7 @@ from .calls import CallJudge
 from .functions import is_own, source_tree
 from .knowledge import words
 from .live import UNKNOWN, Live, Namespace, lookup, root
-from .loops import Loop
+from .loops import Loop, inner_loops
 from .names import COMPREHENSIONS
 from .trees import walk
 from .verdict import Reason, Refusal, refuse
@@ -65,7 +65,23 @@ def check_iterable(
         raise refuse(Reason.ITERABLE_CHANGES, loop.iter, text, text)
     if value is not UNKNOWN and _is_container(value):
         return
+    if value is UNKNOWN and _is_told_later(loop, live):
+        return
     _check_expression(loop.iter, loop, live, judge)
+
+
+def _is_told_later(loop: Loop, live: Live) -> bool:
+    """Tell whether the object that a method gives is to be awaited: it may be a plain list.
+
+    A loop with loops inside is judged by its text, lest those are not looked at.
+    """
+    method = loop.iter.func if isinstance(loop.iter, ast.Call) else None
+    if not isinstance(method, ast.Attribute) or inner_loops(loop):
+        return False
+    owner = live.get(root(method.value) or "")
+    return owner is not UNKNOWN and not (
+        isinstance(owner, types.ModuleType) or knowledge.is_iterator(owner)
+    )
 
 
 def _check_expression(node: ast.expr, loop: Loop, live: Live, judge: CallJudge) -> None:
