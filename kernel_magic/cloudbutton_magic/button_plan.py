@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -53,7 +53,11 @@ class ButtonPlan:
 def plan_button(tree: ast.Module, place: Place, options: JobOptions) -> ButtonPlan:
     """Plan a cell without running any of it."""
     cell = plan(tree, place.namespace)
-    parallel = [loop.verdict for loop in cell.loops if isinstance(loop.verdict, Parallel)]
+    parallel = [
+        (loop.verdict, loop.loop.names or frozenset())
+        for loop in cell.loops
+        if isinstance(loop.verdict, Parallel)
+    ]
     here = len(cell.loops) + len(cell.refused) - len(parallel)
     if not parallel and not here:
         headline = "Dry run, nothing was run: this cell has no loop; all of it would run here."
@@ -65,14 +69,17 @@ def plan_button(tree: ast.Module, place: Place, options: JobOptions) -> ButtonPl
     return ButtonPlan(
         headline,
         cell.source(),
-        tuple(_capture_of(verdict, place.namespace) for verdict in parallel),
+        tuple(_capture_of(verdict, local, place.namespace) for verdict, local in parallel),
         _estimate(place, options) if parallel else "It would take as long as the plain cell.",
     )
 
 
-def _capture_of(verdict: Parallel, namespace: Mapping[str, Any]) -> str:
-    """Return the report on what one loop's items use, as far as it is there before the cell runs."""
-    names = sorted(name for name in verdict.reads if name in namespace)
+def _capture_of(verdict: Parallel, local: Set[str], namespace: Mapping[str, Any]) -> str:
+    """Return the report on what one loop's items use, as far as it is there before the cell runs.
+
+    `local` are names of the function around the loop, whatever the notebook has under them.
+    """
+    names = sorted(name for name in verdict.reads - local if name in namespace)
     missing = sorted(verdict.reads - set(names) - vars(builtins).keys())
     text = f"def line_{verdict.line}(item):\n    return ({', '.join([*names, ''])})"
     scope: dict[str, Any] = dict(namespace)
