@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status
-from cloudbutton_backend.worker.frames import Decoder, encode, layout, receive, split
+from cloudbutton_backend.worker.frames import Buffer, Decoder, encode, layout, receive, split
 
 INLINE: Final = 64 * 1024
 """Results larger than this go straight into the job's result file."""
@@ -57,6 +57,7 @@ class Channel:
         self.sock = sock
         self._decoder = Decoder()
         self._inbox: deque[tuple[int, Any, bytes, list[int]]] = deque()
+        self._held: list[Buffer] = []
         self._poll: Any = None
         if hasattr(select, "poll"):  # `select` knows no descriptor above 1023; the kernel may
             self._poll = select.poll()
@@ -83,8 +84,17 @@ class Channel:
         return self._inbox.popleft()
 
     def send(self, kind: int, meta: Any, body: Any = ()) -> None:
-        for piece in encode(kind, meta, body):
+        """Send a message, behind those that were held for it."""
+        pieces, self._held = self._held + encode(kind, meta, body), []
+        if sum(map(len, pieces)) <= INLINE + 8192:  # one call wakes the kernel once
+            self.sock.sendall(b"".join(pieces))
+            return
+        for piece in pieces:
             self.sock.sendall(piece)
+
+    def hold(self, kind: int, meta: Any, body: Any = ()) -> None:
+        """Keep a message, to be sent together with the next one, which follows at once."""
+        self._held += encode(kind, meta, body)
 
 
 def map_shared(fds: list[int], nbytes: int, tag: str | None, *, writable: bool) -> memoryview:
@@ -308,6 +318,7 @@ class Worker:
 
     def send(self, parcel: Any) -> None:
         """Send a parcel: in the message if small, through the job's result file if large."""
+        send = self._channel.hold if parcel.is_last else self._channel.send
         pieces, length = layout(parcel.parts)
         parcel.meta["rss"] = _peak_memory()
         if length > INLINE:
@@ -321,9 +332,9 @@ class Worker:
             else:
                 place = (writer.path, offset)
                 meta = (self._batch, parcel.first, parcel.count, parcel.meta, place, length)
-                self._channel.send(m.RESULTS, meta)
+                send(m.RESULTS, meta)
                 return
-        self._channel.send(
+        send(
             m.RESULTS, (self._batch, parcel.first, parcel.count, parcel.meta, None, length), pieces
         )
 

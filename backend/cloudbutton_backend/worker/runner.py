@@ -56,6 +56,8 @@ class Parcel:
     count: int
     meta: dict[str, Any]
     parts: list[Any]
+    is_last: bool = False
+    """Whether the end of the batch is reported next."""
 
 
 class Sink(Protocol):
@@ -307,5 +309,5 @@ class Runner:
             changed = job.guard.changed()
             if changed:
                 meta["changed"] = changed
-        batch.sink.send(Parcel(first, len(values), meta, parts))
+        batch.sink.send(Parcel(first, len(values), meta, parts, whole))
         batch.values[start:stop] = [None] * (stop - start)
