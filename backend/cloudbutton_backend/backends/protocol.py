@@ -28,8 +28,6 @@ class Limits:
     """How often an item may take its worker down before it fails alone."""
     retry_delay: float = 0.0
     """Seconds before the first repetition after an infrastructure failure; doubles, with jitter."""
-    dollars_per_second: float = 0.0
-    """Price of one busy worker."""
 
 
 @dataclass(frozen=True, kw_only=True)

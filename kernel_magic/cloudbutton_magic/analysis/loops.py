@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from .knowledge import words
-from .names import COMPREHENSIONS, Comprehension, uses
+from .names import COMPREHENSIONS, Comprehension
 from .trees import walk
 
 Kind = Literal["for", "list", "set", "dict", "generator"]
@@ -178,13 +177,3 @@ def _same_scope(node: ast.AST) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             yield from _same_scope(child)
-
-
-def copy_body(loop: Loop) -> list[ast.stmt]:
-    """Return a copy of the body that may be rewritten."""
-    return copy.deepcopy(list(loop.body))
-
-
-def binds_outside(loop: Loop) -> frozenset[str]:
-    """Return the names that a comprehension binds in the scope around it (walrus)."""
-    return frozenset(uses(loop.node).binds) if loop.kind != "for" else frozenset()
