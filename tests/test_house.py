@@ -21,6 +21,8 @@ PACKAGES = {
 MODULES = sorted(path for folder in PACKAGES.values() for path in folder.rglob("*.py"))
 
 HEAVY = {
+    "aiohttp",
+    "awslambdaric",
     "boto3",
     "botocore",
     "dask",
@@ -29,9 +31,11 @@ HEAVY = {
     "joblib",
     "jupyter_server",
     "matplotlib",
+    "moto",
     "numpy",
     "pandas",
     "sklearn",
+    "tornado",
 }
 
 #: Beyond HEAVY. The magics are IPython's; nothing below or above them needs it to be imported.
@@ -43,9 +47,11 @@ FORBIDDEN_AT_IMPORT = {
 
 #: Modules whose purpose is the heavy package; they are themselves imported only on demand.
 ALLOWED = {
-    "cloudbutton_backend/backends/aws_lambda/": {"boto3", "botocore"},
+    "cloudbutton_backend/backends/aws_lambda/": {"aiohttp", "boto3", "botocore"},
     "cloudbutton_backend/backends/dask/": {"dask", "distributed"},
+    "cloudbutton_backend/testing/lambda_emulator/": {"aiohttp", "awslambdaric", "boto3", "moto"},
     "cloudbutton_backend/worker/pictures.py": {"matplotlib"},  # loaded by matplotlib itself
+    "cloudbutton_ext/server/": {"jupyter_server", "tornado"},  # loaded by the Jupyter server
 }
 
 PROMISED = {"Executor", "Job", "explain", "jobs", "map", "map_reduce", "rng", "submit", "use"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cloudbutton_backend.capture import Blob
+from cloudbutton_backend.cost.rates import Rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,13 @@ class Limits:
     """How often an item may take its worker down before it fails alone."""
     retry_delay: float = 0.0
     """Seconds before the first repetition after an infrastructure failure; doubles, with jitter."""
+    first_wave: int | None = None
+    """Most workers of a job until its first results are there: where fanning out costs money,
+    code that fails at once should do so before it is sent a thousand times."""
+    rate: Rate | None = None
+    """What a call costs; None where work is free. A backend with a rate reports `Charged`."""
+    longest_call: float | None = None
+    """Seconds after which the platform ends a call, whatever it is doing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +72,9 @@ class Call:
     count: int
     parts: Sequence[Any]
     """The pickled items and their out-of-band buffers."""
+    lease: float | None = None
+    """Seconds that the call may run. It then ends as it is: what has run is kept, the rest comes back.
+    This is what bounds the price of a call before it is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +146,27 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
+class Charged:
+    """A call has ended, well or badly, and this is its price. Once for each call, and before the
+    `BatchEnded` or `WorkerDown` that ends it. Where an answer was lost, the most it can have cost.
+    """
+
+    job_id: str
+    batch: int
+    cost: float
+    """US dollars."""
+    seconds: float
+    """Billed."""
+
+
+@dataclass(frozen=True, slots=True)
 class BackendDown:
     """The backend as a whole cannot go on."""
 
     cause: str
 
 
-Event = WorkerUp | WorkerDown | Results | BatchEnded | Revoked | Overdue | BackendDown
+Event = WorkerUp | WorkerDown | Results | BatchEnded | Revoked | Overdue | Charged | BackendDown
 
 
 class Backend(Protocol):
