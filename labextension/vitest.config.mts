@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  root: import.meta.dirname,
+  test: {
+    include: ['tests/**/*.spec.{ts,tsx}'],
+    environment: 'jsdom',
+    // JupyterLab's packages are published as modules that import style sheets.
+    server: { deps: { inline: [/@jupyterlab/, /@jupyter/, /@lumino/, /@microsoft/] } }
+  }
+});
