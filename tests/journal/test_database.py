@@ -86,6 +86,40 @@ def test_an_older_journal_is_migrated_step_by_step(home: Path) -> None:
     assert version_of(home / database.NAME) == 5
 
 
+def test_a_journal_of_version_1_becomes_what_a_new_one_is_and_keeps_its_jobs(
+    home: Path, tmp_path: Path
+) -> None:
+    make(home, 1, *VERSION_1, "INSERT INTO jobs (id, created) VALUES ('kept', 1.5)")
+    (tmp_path / "new").mkdir()
+    with (
+        closing(database.open_for_writing(home)[0]) as old,
+        closing(database.open_for_writing(tmp_path / "new")[0]) as new,
+    ):
+        columns = "SELECT name FROM pragma_table_info('jobs')"
+        added = {row["name"] for row in old.execute(columns)} - {"id", "created"}
+        assert added <= {row["name"] for row in new.execute(columns)}
+        made = (
+            "SELECT name, sql FROM sqlite_master WHERE name LIKE 'jobs!_%' ESCAPE '!' ORDER BY name"
+        )
+        assert [tuple(row) for row in old.execute(made)] == [
+            tuple(row) for row in new.execute(made)
+        ]
+        assert [row["id"] for row in old.execute("SELECT id FROM jobs WHERE changed = 0")] == [
+            "kept"
+        ]
+        assert old.execute("SELECT latest FROM changes").fetchone()[0] == 0
+
+
+#: The columns of version 1 that its migration builds on.
+VERSION_1 = (
+    """CREATE TABLE jobs (
+        id TEXT PRIMARY KEY, created REAL, backend TEXT DEFAULT 'local', spend REAL DEFAULT 0,
+        state TEXT DEFAULT 'done', notebook TEXT
+    ) WITHOUT ROWID""",
+    "CREATE INDEX jobs_by_age ON jobs (created)",
+)
+
+
 def test_a_migration_that_fails_changes_nothing(home: Path) -> None:
     path = make(home, 3, "CREATE TABLE jobs (id)")
     steps = {3: ["ALTER TABLE jobs ADD COLUMN mood", "CREATE TABLE jobs (id)"]}

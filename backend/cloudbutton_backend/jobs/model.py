@@ -98,6 +98,12 @@ class JobRecord:
     options: Mapping[str, Any] = field(default_factory=dict)
     capture: Mapping[str, Any] = field(default_factory=dict)
     """The capture report's `to_dict()`."""
+    estimate: float | None = None
+    """What it was expected to cost when it started, US dollars."""
+    estimate_low: float | None = None
+    estimate_high: float | None = None
+    plan: str | None = None
+    """What a cell with its loops sent away was turned into, as a dry run shows it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,12 @@ class Changes:
     errors: dict[str, dict[int, ErrorRecord]] = field(default_factory=dict)
     logs: dict[str, list[LogRecord]] = field(default_factory=dict)
 
+    @property
+    def jobs(self) -> set[str]:
+        """The ids of all jobs about which there is something new."""
+        details = (self.cleared, self.errors, self.logs, (each.job_id for each in self.batches))
+        return {*self.added, *self.updated}.union(*details)
+
 
 def fold(entries: Iterable[Entry], now: float) -> Changes:
     """Return the net effect of `entries`, which are in the order in which they happened.

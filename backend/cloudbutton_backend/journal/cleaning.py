@@ -122,6 +122,7 @@ def _forget(path: Path, doomed: Sequence[Stored]) -> list[Stored]:
     Returns the jobs that are gone; one that runs again since we looked is spared.
     """
     from cloudbutton_backend.journal import database
+    from cloudbutton_backend.journal.numbering import mark_removed
 
     connection = database.open_for_reading(path)
     if connection is None:
@@ -133,6 +134,7 @@ def _forget(path: Path, doomed: Sequence[Stored]) -> list[Stored]:
         for job in doomed:
             if _delete(connection, job):
                 gone.append(job)
+        mark_removed(connection, [job.job_id for job in gone])
         connection.execute("COMMIT")
         connection.execute("PRAGMA incremental_vacuum").fetchall()
     return gone

@@ -74,6 +74,8 @@ class JobRow(JobRecord):
     task_seconds: float = 0.0
     spend: float = 0.0
     expected_spend: float | None = None
+    budget: float | None = None
+    """What it may cost at most."""
     error: str | None = None
     """One line about the first failed item, or about what stopped the job."""
     warnings: tuple[str, ...] = field(default=())
@@ -83,6 +85,10 @@ class JobRow(JobRecord):
     """Unix time of the last sign of life of its process."""
     token: str = ""
     """The process's `start_token`."""
+    changed: int = 0
+    """The number of the change that made it what it is; a later one has a higher number."""
+    errors_changed: int = 0
+    """The number of the latest change of its errors."""
 
     @property
     def finished(self) -> int:

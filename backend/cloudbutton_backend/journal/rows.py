@@ -18,6 +18,7 @@ Columns = dict[str, Any]
 _RECORD_FIELDS = (
     "id", "name", "kind", "backend", "n_items", "created", "pid", "host",
     "notebook", "cell_id", "source", "code_digest", "seed", "options", "capture",
+    "estimate", "estimate_low", "estimate_high", "plan",
 )  # fmt: skip
 
 
@@ -32,6 +33,7 @@ def job_columns(job: JobRecord, token: str) -> Columns:
         "started": None,
         "ended": None,
         "heartbeat": job.created,
+        "budget": job.options.get("budget"),
     }
 
 

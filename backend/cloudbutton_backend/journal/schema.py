@@ -6,7 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 #: Kept in `PRAGMA user_version`. A change of a table raises it and adds a migration.
-VERSION: Final = 1
+VERSION: Final = 2
+
+_INDEXES_OF_JOBS: Final = (
+    # Spending by day is answered from this one alone.
+    "CREATE INDEX jobs_by_age ON jobs (created, backend, spend, estimate)",
+    "CREATE INDEX jobs_by_state ON jobs (state, created)",
+    "CREATE INDEX jobs_by_notebook ON jobs (notebook, created)",
+    "CREATE INDEX jobs_by_change ON jobs (changed)",
+)
+
+#: What lets a reader ask only for what is new, however many jobs there are.
+_CHANGES: Final = (
+    "CREATE TABLE changes (epoch TEXT NOT NULL, latest INTEGER NOT NULL, forgotten INTEGER NOT NULL)",
+    "INSERT INTO changes VALUES (lower(hex(randomblob(8))), 0, 0)",
+    "CREATE TABLE removed (changed INTEGER NOT NULL, job_id TEXT NOT NULL)",
+    "CREATE INDEX removed_by_change ON removed (changed)",
+)
 
 TABLES: Final[Sequence[str]] = (
     """
@@ -41,10 +57,18 @@ TABLES: Final[Sequence[str]] = (
         warnings TEXT NOT NULL DEFAULT '[]',
         retried INTEGER NOT NULL DEFAULT 0,
         lost_workers INTEGER NOT NULL DEFAULT 0,
-        heartbeat REAL NOT NULL DEFAULT 0
+        heartbeat REAL NOT NULL DEFAULT 0,
+        estimate REAL,
+        estimate_low REAL,
+        estimate_high REAL,
+        budget REAL,
+        plan TEXT,
+        changed INTEGER NOT NULL DEFAULT 0,
+        errors_changed INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID
     """,
-    "CREATE INDEX jobs_by_age ON jobs (created)",
+    *_INDEXES_OF_JOBS,
+    *_CHANGES,
     """
     CREATE TABLE batches (
         job_id TEXT NOT NULL,
@@ -98,7 +122,20 @@ TABLES: Final[Sequence[str]] = (
 )
 
 #: From each older version, the statements that make the next one of it.
-MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {}
+MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
+    1: (
+        "ALTER TABLE jobs ADD COLUMN estimate REAL",
+        "ALTER TABLE jobs ADD COLUMN estimate_low REAL",
+        "ALTER TABLE jobs ADD COLUMN estimate_high REAL",
+        "ALTER TABLE jobs ADD COLUMN budget REAL",
+        "ALTER TABLE jobs ADD COLUMN plan TEXT",
+        "ALTER TABLE jobs ADD COLUMN changed INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN errors_changed INTEGER NOT NULL DEFAULT 0",
+        "DROP INDEX jobs_by_age",
+        *_INDEXES_OF_JOBS,
+        *_CHANGES,
+    ),
+}
 
 #: Tables that hold what belongs to a job, for those who forget a job.
 OF_A_JOB: Final = ("batches", "commands", "errors", "logs")
@@ -108,6 +145,6 @@ MUTABLE: Final = frozenset(
     {
         "name", "n_items", "state", "done", "failed", "running", "workers", "started", "ended",
         "task_seconds", "spend", "expected_spend", "error", "warnings", "retried", "lost_workers",
-        "capture",
+        "capture", "estimate", "estimate_low", "estimate_high", "budget", "plan",
     }
 )  # fmt: skip

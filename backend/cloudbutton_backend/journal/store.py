@@ -10,6 +10,7 @@ from pathlib import Path
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.journal import database, rows
 from cloudbutton_backend.journal.changes import MAX_ERRORS, MAX_LOG_CHARS, Changes, Entry, fold
+from cloudbutton_backend.journal.numbering import mark_changed
 from cloudbutton_backend.journal.process import start_token
 from cloudbutton_backend.journal.records import Command
 
@@ -54,11 +55,14 @@ class Store:
         After an exception none of them is on disk or remembered; they may be written again.
         """
         changes = fold(entries, self._clock())
+        touched = changes.jobs
         connection = self._connect()
         try:
             connection.execute("BEGIN IMMEDIATE")
             changed = self._write_jobs(connection, changes)
             _write_details(connection, changes)
+            if touched:
+                mark_changed(connection, touched, errors=changes.cleared.union(changes.errors))
             connection.execute("COMMIT")
         except BaseException as error:
             self._give_up(error)
@@ -117,13 +121,21 @@ class Store:
             self._inode = database.inode(self.path) or 0
             self._seen_version = None
             try:
-                for columns in self._live.values():
-                    _upsert(connection, columns)
+                if self._live:
+                    self._write_live(connection)
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
         return self._connection
+
+    def _write_live(self, connection: sqlite3.Connection) -> None:
+        """Write the unfinished jobs into a journal that may not have them."""
+        connection.execute("BEGIN IMMEDIATE")
+        for columns in self._live.values():
+            _upsert(connection, columns)
+        mark_changed(connection, self._live, errors=self._live)
+        connection.execute("COMMIT")
 
     def _write_jobs(
         self, connection: sqlite3.Connection, changes: Changes
