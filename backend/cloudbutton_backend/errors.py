@@ -16,6 +16,13 @@
     ├── JobCancelled            the job was cancelled before it finished
     ├── JobFailed               the job could not go on (its items could not be produced, …)
     ├── BackendError            the backend could not start or died as a whole
+    │   └── CloudServiceError   the cloud provider refused a request, or could not be reached
+    │       ├── NoCredentials   there are none, or they are not valid (any more)
+    │       ├── NotPermitted    a permission is missing; it is named
+    │       ├── NotThere        what was asked for does not exist
+    │       ├── AlreadyThere    what was to be made exists, or is being changed by somebody else
+    │       ├── Throttled       too many requests at a time; it was tried again, in vain
+    │       └── Unreachable     no answer: network, region or clock
     └── JournalError            the journal on disk cannot be used
 
 The user's own exceptions are never wrapped: they surface with their original type.
@@ -25,6 +32,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class CloudError(Exception):
@@ -151,6 +159,53 @@ class JobFailed(CloudError):
 
 class BackendError(CloudError):
     """The backend could not start, or died as a whole."""
+
+
+class CloudServiceError(BackendError):
+    """The cloud provider refused a request, or could not be reached."""
+
+    def __init__(
+        self, message: str, *, action: str = "", code: str = "", resource: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.action = action
+        """As policies name it: `lambda:CreateFunction`."""
+        self.code = code
+        """The provider's own word for what is wrong."""
+        self.resource = resource
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), *self.args, self.action, self.code, self.resource)
+
+
+def _rebuilt(
+    kind: type[CloudServiceError], message: str, action: str, code: str, resource: str
+) -> CloudServiceError:
+    return kind(message, action=action, code=code, resource=resource)
+
+
+class NoCredentials(CloudServiceError):
+    """There are no credentials, or they are not valid, or not any more."""
+
+
+class NotPermitted(CloudServiceError):
+    """A permission is missing: that for `action` on `resource`."""
+
+
+class NotThere(CloudServiceError):
+    """What was asked for does not exist."""
+
+
+class AlreadyThere(CloudServiceError):
+    """What was to be made exists already, or is just being changed."""
+
+
+class Throttled(CloudServiceError):
+    """Too many requests at a time; repeating it did not help."""
+
+
+class Unreachable(CloudServiceError):
+    """There was no answer: the network, the region's name, or the clock."""
 
 
 class JournalError(CloudError):

@@ -1,0 +1,1 @@
+"""AWS Lambda: what is deployed there, what its functions run in, and how they are called."""
