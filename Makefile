@@ -2,11 +2,12 @@
 #
 #   make demo    run the first tutorial notebook here, without a browser
 #   make lab     open it in JupyterLab
-#   make test    all tests
+#   make test    all tests, those in a browser too
 #   make lint    formatting, lint, types, layers (make format repairs what it can)
 #   make bench   speed, with other pools beside ours
-#   make clean   remove .venv and all caches
+#   make clean   remove .venv, node_modules and all caches
 #
+# demo and bench need Python only; the others build the JupyterLab extension, with Node.js 20.19 or newer.
 # PYTHON chooses the interpreter (3.10 or newer): make demo PYTHON=python3.13
 
 PYTHON ?= python3
@@ -31,13 +32,21 @@ $(VENV)/.ready-%: pyproject.toml tools/setup
 
 .PRECIOUS: $(VENV)/.ready-%
 
+# The JupyterLab extension; a file of it changed builds all again (a few seconds).
+EXTENSION := cloudbutton_ext/labextension/package.json
+SCRIPTS   := $(shell find labextension -name lib -prune -o -name tests -prune -o -type f -print)
+
+$(EXTENSION): package.json package-lock.json tools/javascript $(SCRIPTS)
+	@tools/javascript build:prod
+
 demo: $(VENV)/.ready-demo
 	@$(BIN)/python tools/run_notebook.py $(FIRST)
 
-lab: $(VENV)/.ready-lab
+lab: $(VENV)/.ready-lab $(EXTENSION)
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab $(LAB_FLAGS) $(FIRST)
 
-test: $(VENV)/.ready-test
+test: $(VENV)/.ready-test $(EXTENSION)
+	@tools/javascript test
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.ready-dev
@@ -45,10 +54,12 @@ lint: $(VENV)/.ready-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@tools/javascript lint
 
 format: $(VENV)/.ready-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@tools/javascript format
 
 bench: $(VENV)/.ready-bench
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -58,5 +69,6 @@ notebooks: $(VENV)/.ready-demo
 	@$(BIN)/python tools/run_notebook.py --save --temporary-home examples/*.ipynb
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) node_modules labextension/lib cloudbutton_ext/labextension
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
