@@ -96,7 +96,7 @@ class WorkerDown:
     item: int | None = None
     """The item it was running, if that is known."""
     reason: str = "died"
-    """died | killed (we ended it to cancel) | timeout | memory"""
+    """died | killed (we ended it to cancel) | timeout | memory | lease (its call's lease ran out)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,8 @@ class BatchEnded:
     batch: int
     ran: int
     unreadable: bool = False
+    expired: bool = False
+    """Its call's lease ran out before all items had run. That costs them no attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,9 @@ class Overdue:
 @dataclass(frozen=True, slots=True)
 class Charged:
     """A call has ended, well or badly, and this is its price. Once for each call, and before the
-    `BatchEnded` or `WorkerDown` that ends it. Where an answer was lost, the most it can have cost.
+    `BatchEnded` or `WorkerDown` that ends it; before its last `Results` too, if they come together,
+    so that the record of the batch has its price. Where an answer was lost, the most it can have
+    cost. A call whose price never comes counts as if it had cost the most that it could.
     """
 
     job_id: str
