@@ -1,0 +1,243 @@
+/**
+ * What the server says: the values of its answers, as they travel.
+ *
+ * Times are Unix seconds, lengths of time seconds, money US dollars, memory bytes.
+ */
+
+export type JobState =
+  | 'running'
+  | 'cancelling'
+  | 'done'
+  | 'failed'
+  | 'cancelled'
+  | 'lost';
+
+/** What a job was expected to cost, and between which bounds. */
+export interface IInterval {
+  readonly expected: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+export interface IJob {
+  readonly id: string;
+  readonly name: string;
+  readonly kind: string;
+  readonly backend: string;
+  /** Relative to the server's root, as the contents API names it. */
+  readonly notebook: string | null;
+  readonly notebook_name: string | null;
+  readonly cell_id: string | null;
+  readonly state: JobState;
+  /** Null while the length of the iterable is unknown. */
+  readonly total: number | null;
+  readonly done: number;
+  readonly failed: number;
+  readonly running: number;
+  readonly workers: number;
+  readonly created: number;
+  readonly started: number | null;
+  readonly ended: number | null;
+  readonly elapsed: number;
+  /** Items a second. */
+  readonly rate: number | null;
+  readonly eta: number | null;
+  readonly task_seconds: number;
+  readonly speed_up: number | null;
+  readonly spend: number;
+  readonly expected_spend: number | null;
+  readonly estimate: IInterval | null;
+  readonly budget: number | null;
+  readonly error: string | null;
+  readonly warnings: readonly string[];
+  readonly retried: number;
+  readonly lost_workers: number;
+  readonly can_cancel: boolean;
+  readonly can_retry: boolean;
+}
+
+/** A captured value, and how it travels to the workers. */
+export interface ICaptured {
+  readonly name: string;
+  readonly type: string;
+  readonly nbytes: number;
+  readonly travels: string;
+  readonly how: string;
+  readonly mutable: boolean;
+}
+
+/** Older journals lack parts of it, so every part may be absent. */
+export interface ICapture {
+  readonly function?: string;
+  readonly payload_nbytes?: number;
+  readonly blobs_nbytes?: number;
+  readonly values?: readonly ICaptured[];
+  readonly packages?: Readonly<Record<string, string>>;
+  readonly user_modules?: readonly string[];
+}
+
+export interface IJobDetails extends IJob {
+  readonly source: string | null;
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly capture: ICapture;
+  /** What a cell was turned into, as `--dry-run` shows it. */
+  readonly plan?: string | null;
+  readonly seed: string | null;
+  readonly host: string;
+  readonly pid: number;
+}
+
+export interface IJobs {
+  readonly jobs: readonly IJob[];
+  readonly total: number;
+  readonly cursor: number;
+}
+
+export interface IJobQuery {
+  readonly limit?: number;
+  readonly offset?: number;
+  readonly state?: JobState;
+  readonly notebook?: string;
+  readonly search?: string;
+}
+
+/** Batches as columns: the n-th entry of each belongs to the n-th batch. */
+export interface IBatchColumns {
+  readonly row: readonly number[];
+  readonly batch: readonly number[];
+  readonly attempt: readonly number[];
+  /** Index into `workers`. */
+  readonly worker: readonly number[];
+  readonly first: readonly number[];
+  readonly count: readonly number[];
+  readonly start: readonly number[];
+  readonly end: readonly number[];
+  /** Index into `statuses`. */
+  readonly status: readonly number[];
+  readonly failed: readonly number[];
+  readonly cpu: readonly number[];
+  readonly memory: readonly number[];
+  readonly cost: readonly number[];
+}
+
+export interface IBatches {
+  readonly workers: readonly string[];
+  readonly statuses: readonly string[];
+  readonly columns: IBatchColumns;
+  readonly next: number;
+  readonly more: boolean;
+}
+
+export interface IErrorGroup {
+  readonly type: string;
+  readonly message: string;
+  readonly count: number;
+  readonly traceback: string;
+  readonly items: readonly { readonly index: number; readonly item: string }[];
+}
+
+export interface IErrors {
+  readonly groups: readonly IErrorGroup[];
+  readonly total: number;
+}
+
+export interface ILogPiece {
+  readonly id: number;
+  readonly item: number | null;
+  readonly stream: string;
+  readonly text: string;
+}
+
+export interface ILog {
+  readonly pieces: readonly ILogPiece[];
+  readonly next: number;
+}
+
+export interface IBackend {
+  readonly name: string;
+  readonly title: string;
+  readonly description: string;
+  readonly in_use: boolean;
+  /** Whether running there is billed. */
+  readonly costs: boolean;
+  readonly available: boolean;
+  readonly problem: string | null;
+  /** JSON schema of its settings. */
+  readonly schema: Readonly<Record<string, unknown>>;
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+export interface IHealth {
+  readonly ok: boolean;
+  readonly lines: readonly {
+    readonly name: string;
+    readonly ok: boolean;
+    readonly detail: string;
+  }[];
+}
+
+export interface ITrial {
+  readonly ok: boolean;
+  readonly steps: readonly { readonly name: string; readonly seconds: number }[];
+  readonly message: string;
+}
+
+export interface ISetting {
+  readonly name: string;
+  readonly value: unknown;
+  readonly shown: string;
+  readonly source: string;
+  readonly description: string;
+  readonly type: string;
+  readonly choices: readonly string[] | null;
+  readonly default: unknown;
+}
+
+export interface ISpend {
+  readonly days: readonly {
+    /** ISO, as in 2026-11-20. */
+    readonly date: string;
+    readonly backend: string;
+    readonly jobs: number;
+    readonly spend: number;
+    readonly estimate: number | null;
+  }[];
+  readonly month: Readonly<
+    Record<
+      string,
+      { readonly spend: number; readonly estimate: number | null; readonly jobs: number }
+    >
+  >;
+  readonly total: number;
+}
+
+/** What running a cell will probably cost. */
+export interface IEstimate {
+  readonly expected: number | null;
+  readonly low: number;
+  readonly high: number;
+  /** How many earlier runs of the cell it rests on. */
+  readonly jobs: number;
+  readonly message: string;
+}
+
+/** What comes through the web socket. */
+export type IChange =
+  | {
+      readonly type: 'jobs';
+      readonly cursor: number;
+      readonly jobs: readonly IJob[];
+      readonly removed: readonly string[];
+    }
+  | {
+      readonly type: 'job';
+      readonly id: string;
+      readonly batches: IBatches | null;
+      readonly log: readonly ILogPiece[];
+      readonly errors_changed: boolean;
+    };
+
+/** Whether a job can still change by itself. */
+export function isActive(job: IJob): boolean {
+  return job.state === 'running' || job.state === 'cancelling';
+}
