@@ -107,10 +107,10 @@ export class Client {
     const { wsUrl, token, appendToken, WebSocket } = this.settings;
     const query: Record<string, string> = {};
     if (cursor !== null) {
-      query['cursor'] = `${cursor}`;
+      query.cursor = `${cursor}`;
     }
     if (appendToken && token) {
-      query['token'] = token;
+      query.token = token;
     }
     const url = URLExt.join(wsUrl, NAMESPACE, 'changes');
     return new WebSocket(url + URLExt.objectToQueryString(query));
