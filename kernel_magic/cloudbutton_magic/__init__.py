@@ -12,6 +12,7 @@ _HOOKS = "_cloudbutton_hooks"
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics, their completion, and what happens between cells."""
     from cloudbutton_magic import completion
+    from cloudbutton_magic.cells import PressedCells
     from cloudbutton_magic.interrupts import Interrupts
     from cloudbutton_magic.magics import CloudMagics
     from cloudbutton_magic.warming import Warmer
@@ -19,7 +20,7 @@ def load_ipython_extension(shell: Any) -> None:
     shell.register_magics(CloudMagics)
     completion.install(shell)
     if not hasattr(shell, _HOOKS):
-        hooks = (Warmer(shell), Interrupts(shell))
+        hooks = (Warmer(shell), Interrupts(shell), PressedCells(shell))
         setattr(shell, _HOOKS, hooks)
         for hook in hooks:
             hook.start()

@@ -24,8 +24,17 @@ from cloudbutton_magic.outputs import Replay
 from cloudbutton_magic.place import Place
 
 
-def run_button(shell: Any, options: CellOptions, cell: str, place: Place) -> Any:
+def run_button(options: CellOptions, source: str, place: Place) -> Any:
     """Run a cell, its independent loops on workers; leave what the plain cell would leave.
+
+    Parameters
+    ----------
+    options
+        Those of the cell.
+    source
+        The cell as Python, its lines where `place.filename` has them.
+    place
+        Where the cell is.
 
     Raises
     ------
@@ -34,7 +43,6 @@ def run_button(shell: Any, options: CellOptions, cell: str, place: Place) -> Any
     """
     _refuse_options(options)
     job_options = replace(options.resolve(), guard="off")  # the button watches by itself
-    source = "\n" + shell.transform_cell(cell)
     try:
         tree = ast.parse(source, place.filename)
     except SyntaxError as error:
@@ -81,9 +89,16 @@ class _Workers:
         self._options, self._place = options, place
 
     def __call__(
-        self, body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
+        self,
+        body: Callable[[Any], Any],
+        items: Sequence[Any],
+        *,
+        label: str,
+        line: int,
+        plan: Callable[[], str],
     ) -> Iterator[ItemOutcome]:
-        job = session.current().map(
+        here = session.current()
+        job = here.map(
             body,
             items,
             kind="button",
@@ -93,6 +108,8 @@ class _Workers:
             cell_id=self._place.cell_id,
             options=self._options,
         )
+        # Made when it is written, on the journal's thread: the cell does not wait for it.
+        here.journal.update_job(job.id, plan=plan)
         return stream(job, self._place.screen)
 
 

@@ -59,7 +59,8 @@ class CloudMagics(Magics):
                 return run_cell_as_task(header, options, cell, place)
             from cloudbutton_magic.button_cell import run_button
 
-            return run_button(self._shell, options, cell, place)
+            # The empty line stands for this first one.
+            return run_button(options, "\n" + self._shell.transform_cell(cell), place)
 
     @no_var_expand
     @line_magic("cloud")  # type: ignore[arg-type]

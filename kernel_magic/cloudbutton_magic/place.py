@@ -21,7 +21,7 @@ class Place:
 
     namespace: dict[str, Any]
     text: str
-    """The whole cell, with its first line."""
+    """The whole cell, with its first line, as it is recorded."""
     filename: str = "<cell>"
     """What tracebacks know the cell by."""
     flags: int = 0
@@ -38,10 +38,23 @@ def place_of(shell: Any, line: str, cell: str, *, quiet: bool = False) -> Place:
     own lines under the cell's own number.
     """
     text = f"%%cloud {line}".rstrip() + f"\n{cell}"
+    return _place(shell, text, text, quiet)
+
+
+def place_of_pressed(shell: Any, line: str, cell: str, source: str) -> Place:
+    """Describe a cell that runs as with `%%cloud` above it, though its text does not say so.
+
+    Tracebacks show `source`, as they would for the plain cell; what is recorded is the text that
+    does the same.
+    """
+    return _place(shell, f"%%cloud {line}".rstrip() + f"\n{cell}", source, quiet=False)
+
+
+def _place(shell: Any, text: str, shown: str, quiet: bool) -> Place:
     return Place(
         namespace=shell.user_ns,
         text=text,
-        filename=_register(shell, text),
+        filename=_register(shell, shown),
         flags=shell.compile.flags,
         notebook=notebook_of(shell),
         cell_id=cell_id_of(shell),

@@ -18,7 +18,13 @@ class Pool:
         self._session = Session(home)
 
     def __call__(
-        self, body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
+        self,
+        body: Callable[[Any], Any],
+        items: Sequence[Any],
+        *,
+        label: str,
+        line: int,
+        plan: Callable[[], str],
     ) -> Iterator[ItemOutcome]:
         # The button watches captured values by itself.
         options = JobOptions(guard="off")

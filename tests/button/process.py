@@ -80,7 +80,13 @@ class Process:
         self.items_run = 0
 
     def __call__(
-        self, body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
+        self,
+        body: Callable[[Any], Any],
+        items: Sequence[Any],
+        *,
+        label: str,
+        line: int,
+        plan: Callable[[], str],
     ) -> Iterator[ItemOutcome]:
         packed = dumps(body)
         for worker in self._workers:

@@ -24,7 +24,13 @@ class Here:
         self.closed = False
 
     def __call__(
-        self, body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
+        self,
+        body: Callable[[Any], Any],
+        items: Sequence[Any],
+        *,
+        label: str,
+        line: int,
+        plan: Callable[[], str],
     ) -> Iterator[ItemOutcome]:
         try:
             for index, item in enumerate(items):
@@ -119,9 +125,7 @@ def test_an_interrupt_keeps_what_was_finished_and_closes_the_engine() -> None:
 def test_what_could_end_the_kernel_too_is_raised_and_not_run_here(
     error: BaseException, told_by: str
 ) -> None:
-    def engine(
-        body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
-    ) -> Iterator[ItemOutcome]:
+    def engine(body: Callable[[Any], Any], items: Sequence[Any], **_: Any) -> Iterator[ItemOutcome]:
         for index, item in enumerate(items[:3]):
             yield ItemOutcome(index, body(item))
         if told_by == "the engine" or isinstance(error, KeyboardInterrupt):
@@ -164,9 +168,7 @@ def test_the_hook_is_gone_after_the_cell_even_after_an_error() -> None:
 
 
 def test_output_of_items_is_replayed_in_order() -> None:
-    def engine(
-        body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
-    ) -> Iterator[ItemOutcome]:
+    def engine(body: Callable[[Any], Any], items: Sequence[Any], **_: Any) -> Iterator[ItemOutcome]:
         for index, item in enumerate(items):
             yield ItemOutcome(index, body(item), outputs=(Output("stdout", f"<{index}>"),))
 

@@ -12,9 +12,16 @@ class Mapper(Protocol):
     """Runs ``body(item)`` for all items in other processes.
 
     Yields the outcomes in item order, lazily; closing the iterator cancels the rest. The body
-    watches what it captured by itself, so the engine needs no guard of its own.
+    watches what it captured by itself, so the engine needs no guard of its own. What `plan`
+    returns is for the record: readable Python of what became of the loop.
     """
 
     def __call__(
-        self, body: Callable[[Any], Any], items: Sequence[Any], *, label: str, line: int
+        self,
+        body: Callable[[Any], Any],
+        items: Sequence[Any],
+        *,
+        label: str,
+        line: int,
+        plan: Callable[[], str],
     ) -> Iterator[ItemOutcome]: ...

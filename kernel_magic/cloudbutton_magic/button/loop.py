@@ -37,6 +37,7 @@ from .decision import Overhead, decide
 from .engine import Mapper
 from .merge import Merger, Record, part_of, telling_part
 from .objections import holds_sets, objection
+from .plan import LoopPlan
 from .scope import Scope
 from .settle import Apply, Settler
 from .source import Source
@@ -237,7 +238,7 @@ class LoopRun:
         )  # fmt: skip
         pending: tuple[Record, tuple[Output, ...]] | None = None
         try:
-            for record, outputs in self._records(task, payloads, merger):
+            for record, outputs in self._records(task, payloads, merger, LoopPlan(loop, verdict)):
                 if pending is not None:
                     if not settler.settle(*pending):
                         return
@@ -267,13 +268,13 @@ class LoopRun:
         return code.load(tree, setting.filename, setting.flags, setting.namespace)
 
     def _records(
-        self, task: remote.Task, payloads: list[Any], merger: Merger
+        self, task: remote.Task, payloads: list[Any], merger: Merger, plan: LoopPlan
     ) -> Iterator[tuple[Record, tuple[Output, ...]]]:
         """Yield the records of items in order, up to the first that must be run here."""
         outcomes: Iterator[ItemOutcome] = iter(())
         try:
             outcomes = self.setting.mapper(
-                task, payloads, label=_label(self.loop), line=self.loop.line
+                task, payloads, label=_label(self.loop), line=self.loop.line, plan=plan.source
             )
             self.report.tried = True
             for index, outcome in enumerate(outcomes):
