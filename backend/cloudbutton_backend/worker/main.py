@@ -37,7 +37,7 @@ _ONE_OWNER: Final = _references_of_one_owner()
 """What `getrefcount` says of an object that one local variable refers to."""
 
 
-def _watch(lifeline: int) -> None:
+def watch_lifeline(lifeline: int) -> None:
     """Wait for the kernel's death, then end this process and all that it started."""
     while True:
         try:
@@ -320,7 +320,7 @@ class Worker:
         """Send a parcel: in the message if small, through the job's result file if large."""
         send = self._channel.hold if parcel.is_last else self._channel.send
         pieces, length = layout(parcel.parts)
-        parcel.meta["rss"] = _peak_memory()
+        parcel.meta["rss"] = peak_memory()
         if length > INLINE:
             try:
                 writer = self._writer_of(self._job)
@@ -376,7 +376,7 @@ def _text(value: Any) -> str:
     return os.fsdecode(value)
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """Return this process's resident peak in bytes, 0 where it cannot be told."""
     try:
         import resource
@@ -398,7 +398,7 @@ def main(config: str) -> None:
         sock = socket.socket(fileno=settings["socket"])
         page = mmap.mmap(settings["page"], status.SIZE)
         os.close(settings["page"])
-        _thread.start_new_thread(_watch, (settings["lifeline"],))
+        _thread.start_new_thread(watch_lifeline, (settings["lifeline"],))
         sock.setblocking(True)
         for fd in (settings["socket"], settings["lifeline"], settings["tail"]):
             os.set_inheritable(fd, False)

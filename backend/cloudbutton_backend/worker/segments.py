@@ -7,9 +7,9 @@ A record is a 64-byte header, a pickled ``meta`` dictionary and a payload (see `
     u64 meta length | u64 payload length | u32 CRC-32 | 20 bytes reserved | meta | pad | payload | pad
 
 The CRC covers the meta and the first 64 KiB of the payload: enough to tell a torn write from a whole
-one without reading large arrays twice. Flag 1 announces a 32-byte HMAC-SHA-256 after the payload, for
-files that leave this machine. Every record is whole in one file; a file that ends inside a
-record (the machine died) is read up to the last whole one.
+one without reading large arrays twice. Flag 1 announces a 32-byte HMAC-SHA-256 after the payload, of
+header, meta and payload, for records that leave this machine (`lambda_records`). Every record is whole
+in one file; a file that ends inside a record (the machine died) is read up to the last whole one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ from cloudbutton_backend.worker.frames import ALIGN, Buffer
 
 MAGIC: Final = b"CBR1"
 VERSION: Final = 1
-_HEADER: Final = struct.Struct("<4sHHIIQQQI20x")
+HEADER: Final = struct.Struct("<4sHHIIQQQI20x")
+SEALED: Final = 1
+"""Flag: an HMAC follows the payload."""
+SEAL_BYTES: Final = 32
+"""Bytes of an HMAC."""
 _CHECKED: Final = 1 << 16
 _IOV_MAX: Final = 512
 
@@ -50,11 +54,13 @@ class TornRecord(Exception):
     """A file ends inside a record, or the record is damaged."""
 
 
-def _pad(n: int) -> bytes:
+def padding(n: int) -> bytes:
+    """Return the zeros that follow `n` bytes."""
     return bytes(-n % ALIGN)
 
 
-def _check(meta: bytes, pieces: list[Buffer]) -> int:
+def checksum(meta: bytes, pieces: list[Buffer]) -> int:
+    """Return the CRC-32 of a record's meta and the beginning of its payload."""
     crc = zlib.crc32(meta)
     left = _CHECKED
     for piece in pieces:
@@ -103,14 +109,14 @@ class SegmentWriter:
         A failed write (disk full) leaves the file as it was.
         """
         packed = pickle.dumps(meta, 5)
-        lead = _HEADER.size + len(packed)
-        header = _HEADER.pack(
-            MAGIC, VERSION, 0, batch, count, first, len(packed), length, _check(packed, pieces)
+        lead = HEADER.size + len(packed)
+        header = HEADER.pack(
+            MAGIC, VERSION, 0, batch, count, first, len(packed), length, checksum(packed, pieces)
         )
         start = self._end
         offset = start + lead + (-lead % ALIGN)
         try:
-            _write_all(self._fd, [header + packed + _pad(lead), *pieces, _pad(length)])
+            _write_all(self._fd, [header + packed + padding(lead), *pieces, padding(length)])
         except BaseException:
             os.ftruncate(self._fd, start)
             raise
@@ -135,24 +141,24 @@ def read_records(path: str) -> Iterator[Record]:
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         position = 0
-        while position + _HEADER.size <= size:
+        while position + HEADER.size <= size:
             file.seek(position)
-            head = file.read(_HEADER.size)
-            magic, version, _flags, batch, count, first, n_meta, length, crc = _HEADER.unpack(head)
+            head = file.read(HEADER.size)
+            magic, version, flags, batch, count, first, n_meta, length, crc = HEADER.unpack(head)
             if magic != MAGIC:
                 raise TornRecord(f"{path}: no record at byte {position}")
             if version > VERSION:
                 raise TornRecord(f"{path}: written by a newer version (format {version})")
-            lead = _HEADER.size + n_meta
+            lead = HEADER.size + n_meta
             offset = position + lead + (-lead % ALIGN)
-            end = offset + length
+            end = offset + length + (SEAL_BYTES if flags & SEALED else 0)
             if end > size:
                 return
             packed = file.read(n_meta)
             file.seek(offset)
-            if _check(packed, [file.read(min(length, _CHECKED))]) != crc:
-                if end + (-length % ALIGN) >= size:
+            if checksum(packed, [file.read(min(length, _CHECKED))]) != crc:
+                if end + (-end % ALIGN) >= size:
                     return
                 raise TornRecord(f"{path}: the record at byte {position} is damaged")
             yield Record(path, batch, first, count, pickle.loads(packed), offset, length)
-            position = end + (-length % ALIGN)
+            position = end + (-end % ALIGN)

@@ -12,9 +12,6 @@ from cloudbutton_backend.backends.aws_lambda.archives import deterministic_zip
 
 HANDLER: Final = "cloudbutton_backend.worker.lambda_main.handler"
 
-#: Of `cloudbutton_backend.worker`: the loop of a local worker process, which no function runs.
-_LOCAL_ONLY: Final = frozenset({"main.py"})
-
 
 @functools.cache
 def function_zip(python: str) -> bytes:
@@ -42,8 +39,7 @@ def _files() -> dict[str, Path]:
     package = Path(cloudbutton_backend.__file__).parent
     files = {"cloudbutton_backend/__init__.py": package / "__init__.py"}
     for path in (package / "worker").glob("*.py"):
-        if path.name not in _LOCAL_ONLY:
-            files[f"cloudbutton_backend/worker/{path.name}"] = path
+        files[f"cloudbutton_backend/worker/{path.name}"] = path
     for path in Path(cloudpickle.__file__).parent.glob("*.py"):
         files[f"cloudpickle/{path.name}"] = path
     return files
