@@ -16,6 +16,9 @@
     ├── JobCancelled            the job was cancelled before it finished
     ├── JobFailed               the job could not go on (its items could not be produced, …)
     ├── BackendError            the backend could not start or died as a whole
+    │   ├── DeploymentRefused   something that is not ours has a name that we need
+    │   ├── NotDeployed         what jobs need in the cloud is missing, or is of another version
+    │   ├── PackagesDoNotFit    an installed package cannot run where the code is to run
     │   └── CloudServiceError   the cloud provider refused a request, or could not be reached
     │       ├── NoCredentials   there are none, or they are not valid (any more)
     │       ├── NotPermitted    a permission is missing; it is named
@@ -159,6 +162,18 @@ class JobFailed(CloudError):
 
 class BackendError(CloudError):
     """The backend could not start, or died as a whole."""
+
+
+class DeploymentRefused(BackendError):
+    """Something that is not ours has a name that we need; nothing was changed."""
+
+
+class NotDeployed(BackendError):
+    """What jobs need in the cloud is missing, or is of another version."""
+
+
+class PackagesDoNotFit(BackendError):
+    """An installed package cannot run where the code is to run."""
 
 
 class CloudServiceError(BackendError):

@@ -1,0 +1,71 @@
+"""The steps of a deployment as values: what each says to the user, and the requests it is made of. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Kind = Literal["create", "update", "delete"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request to AWS."""
+
+    service: str
+    operation: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """A `Later` or `Content` in it is filled in when the request is made."""
+    gives: tuple[str, str] | None = None
+    """A name for one field of the answer, which a `Later` refers to."""
+    then_ready: str = ""
+    """The function that must be ready before anything goes on."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """A value that an earlier request's answer will give."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is in a file, sent without reading it all at once."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Emptied:
+    """All objects in a bucket, and all uploads that were not completed, deleted."""
+
+    bucket: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One thing that is made, changed or removed."""
+
+    kind: Kind
+    what: str
+    """`bucket cloudbutton-123456789012-eu-central-1`"""
+    detail: str = ""
+    actions: tuple[Request | Emptied, ...]
+    """Each may have been done before: the step was begun and not finished."""
+
+    def __str__(self) -> str:
+        return f"{self.kind:<6}  {self.what}" + (f": {self.detail}" if self.detail else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What would be done, and why not, where it cannot be."""
+
+    steps: tuple[Step, ...]
+    refusals: tuple[str, ...] = ()
+    """What stands in the way, with what to do; nothing is done then."""
+    kept: tuple[str, ...] = ()
+    """What is as it should be, or nobody's business of ours."""
