@@ -72,3 +72,8 @@ def unload_ipython_extension(shell: Any) -> None:
     from cloudbutton_magic import unload_ipython_extension as unload
 
     unload(shell)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """Tell a Jupyter server where our endpoints are."""
+    return [{"module": "cloudbutton_ext.server"}]

@@ -90,6 +90,17 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
     return None
 
 
+def migrate(path: Path) -> None:
+    """Bring a journal of an older version up to date; any other is left alone, also a broken one."""
+    try:
+        connection, found = _open_existing(f"{path.as_uri()}?mode=rw")
+        connection.close()
+        if found in schema.MIGRATIONS:
+            _open_current(path, schema.VERSION, schema.MIGRATIONS).close()
+    except (sqlite3.DatabaseError, OSError, _TooOld):
+        return  # whoever opens it next is told
+
+
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours."""

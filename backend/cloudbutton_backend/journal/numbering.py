@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -10,6 +11,23 @@ if TYPE_CHECKING:
 
 #: Removed jobs that are remembered. A reader who has missed more of them has to begin anew.
 MAX_REMOVED: Final = 1_000
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far somebody has read which journal."""
+
+    epoch: str
+    number: int
+
+    @classmethod
+    def parse(cls, text: str | None) -> Position:
+        """Return what `str` wrote; anything else is the beginning of no journal."""
+        epoch, _, number = (text or "").partition(".")
+        return cls(epoch, int(number)) if number.isascii() and number.isdigit() else cls("", 0)
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.number}"
 
 
 def mark_changed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -51,9 +52,48 @@ def is_alive(
     heartbeat, now
         Unix times.
     """
-    if same_host and token and own_token and _where(token) == _where(own_token):
+    if same_host and is_visible(token, own_token):
         return token == token_now
     return now - heartbeat <= SILENCE
+
+
+def is_visible(token: str, own_token: str) -> bool:
+    """Whether a process with `own_token` can see the one that wrote `token`, were it there."""
+    return bool(token and own_token and _where(token) == _where(own_token))
+
+
+class Lookout:
+    """One look at the processes of many jobs: what jobs have in common is asked for once.
+
+    Make a new one for each look; what it has seen may change.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._host = socket.gethostname()
+        self._own_token = start_token(os.getpid())
+        self._seen: dict[int, str] = {}
+
+    def is_alive(self, *, pid: int, host: str, token: str, heartbeat: float) -> bool:
+        """Whether the process of an unfinished job is there."""
+        return is_alive(
+            token=token,
+            token_now=self._token_now(pid),
+            own_token=self._own_token,
+            same_host=host == self._host,
+            heartbeat=heartbeat,
+            now=self._now,
+        )
+
+    def is_gone(self, *, pid: int, host: str, token: str) -> bool:
+        """Whether the process of a finished job, which beats no more, is known not to be there."""
+        visible = host == self._host and is_visible(token, self._own_token)
+        return visible and token != self._token_now(pid)
+
+    def _token_now(self, pid: int) -> str:
+        if pid not in self._seen:
+            self._seen[pid] = start_token(pid)
+        return self._seen[pid]
 
 
 def _where(token: str) -> str:

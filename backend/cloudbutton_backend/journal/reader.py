@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cloudbutton_backend.errors import JournalError, UnknownName, UsageError
 from cloudbutton_backend.home import home as default_home
 from cloudbutton_backend.jobs import BatchRecord, JobState
-from cloudbutton_backend.journal.process import is_alive, start_token
+from cloudbutton_backend.journal.process import Lookout
 from cloudbutton_backend.journal.records import Command, ErrorRecord, JobRow, LogRecord
 
 if TYPE_CHECKING:
@@ -68,8 +66,8 @@ class JournalReader:
         query += " ORDER BY created DESC, id"
         if wanted not in _MAY_BE_LOST:
             query += " LIMIT ? OFFSET ?"
-            return [self._row(row) for row in self._all(query, *values, limit, offset)]
-        found = (self._row(row) for row in self._all(query, *values))
+            return self._rows(self._all(query, *values, limit, offset))
+        found = self._rows(self._all(query, *values))
         return [row for row in found if row.state is wanted][offset : offset + limit]
 
     def job(self, id_or_prefix: str) -> JobRow:
@@ -143,23 +141,30 @@ class JournalReader:
             )
             return cursor.rowcount == 1
 
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection | None]:
+        """Open the journal for several questions about one moment; None while there is none.
+
+        For the functions of `listing`. A journal of an older version is brought up to date.
+        """
+        from cloudbutton_backend.journal import database
+
+        database.migrate(self.path)
+        connection = database.open_for_reading(self.path)
+        if connection is None:
+            yield None
+            return
+        with closing(connection), database.translated(self.path):
+            connection.execute("BEGIN")
+            yield connection
+
     def _row(self, row: sqlite3.Row) -> JobRow:
+        return self._rows([row])[0]
+
+    def _rows(self, found: Iterable[sqlite3.Row]) -> list[JobRow]:
         from cloudbutton_backend.journal import rows
 
-        state = JobState(row["state"])
-        if not state.is_final and not self._is_alive(row):
-            state = JobState.LOST
-        return rows.job_row(row, state)
-
-    def _is_alive(self, row: sqlite3.Row) -> bool:
-        return is_alive(
-            token=row["token"],
-            token_now=start_token(row["pid"]),
-            own_token=start_token(os.getpid()),
-            same_host=row["host"] == socket.gethostname(),
-            heartbeat=row["heartbeat"],
-            now=self._clock(),
-        )
+        return rows.job_rows(found, Lookout(self._clock()))
 
     def _near(self, name: str) -> list[str]:
         ids = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState, Progress
@@ -13,12 +13,28 @@ from cloudbutton_backend.journal.records import Command, ErrorRecord, JobRow, Lo
 if TYPE_CHECKING:
     from sqlite3 import Row
 
+    from cloudbutton_backend.journal.process import Lookout
+
 Columns = dict[str, Any]
 
 _RECORD_FIELDS = (
     "id", "name", "kind", "backend", "n_items", "created", "pid", "host",
     "notebook", "cell_id", "source", "code_digest", "seed", "options", "capture",
     "estimate", "estimate_low", "estimate_high", "plan",
+)  # fmt: skip
+
+
+#: What a list of jobs shows. The other columns may be long, and are left where they are.
+LISTED = (
+    "id", "name", "kind", "backend", "n_items", "created", "pid", "host", "token", "notebook",
+    "cell_id", "state", "done", "failed", "running", "workers", "started", "ended", "task_seconds",
+    "spend", "expected_spend", "budget", "error", "warnings", "retried", "lost_workers",
+    "heartbeat", "estimate", "estimate_low", "estimate_high", "changed", "errors_changed",
+)  # fmt: skip
+
+BATCH_COLUMNS = (
+    "job_id", "batch", "attempt", "worker", "first", "count", "start", "end", "status", "failed",
+    "cpu", "memory_peak", "cost",
 )  # fmt: skip
 
 
@@ -58,11 +74,8 @@ def progress_columns(progress: Progress) -> Columns:
 
 def batch_values(batch: BatchRecord) -> tuple[Any, ...]:
     """Return the values of a row of `batches`, in the order of its columns."""
-    return (
-        batch.job_id, batch.batch, batch.attempt, text(batch.worker), batch.first, batch.count,
-        batch.start, batch.end, batch.status, batch.failed, batch.cpu, batch.memory_peak,
-        batch.cost,
-    )  # fmt: skip
+    values: dict[str, Any] = {name: getattr(batch, name) for name in BATCH_COLUMNS}
+    return tuple((values | {"worker": text(batch.worker)}).values())
 
 
 def error_values(error: ErrorRecord) -> tuple[Any, ...]:
@@ -88,14 +101,34 @@ def to_json(value: Any) -> str:
     return json.dumps(value, default=repr, ensure_ascii=True, skipkeys=True)
 
 
+_READ: dict[str, Callable[[str], Any]] = {
+    "seed": int,
+    "options": json.loads,
+    "capture": json.loads,
+    "warnings": lambda text: tuple(json.loads(text)),
+}
+
+
 def job_row(row: Row, state: JobState) -> JobRow:
-    """Return a row of `jobs`, in the state that the reader found it to be in."""
+    """Return a row of `jobs`, or the `LISTED` part of it, in the state that the reader found it to be in."""
     values = dict(row)
-    values["seed"] = int(values["seed"])
-    values["options"] = json.loads(values["options"])
-    values["capture"] = json.loads(values["capture"])
-    values["warnings"] = tuple(json.loads(values["warnings"]))
+    for name in values.keys() & _READ:
+        values[name] = _READ[name](values[name])
     return JobRow(**(values | {"state": state}))
+
+
+def job_rows(found: Iterable[Row], lookout: Lookout) -> list[JobRow]:
+    """Return rows of `jobs`, each in the state that `lookout` finds it to be in."""
+    return [job_row(row, _state(row, lookout)) for row in found]
+
+
+def _state(row: Row, lookout: Lookout) -> JobState:
+    state = JobState(row["state"])
+    if state.is_final or lookout.is_alive(
+        pid=row["pid"], host=row["host"], token=row["token"], heartbeat=row["heartbeat"]
+    ):
+        return state
+    return JobState.LOST
 
 
 def batch_row(row: Row) -> BatchRecord:

@@ -1,0 +1,38 @@
+"""Puts our endpoints on a Jupyter server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from jupyter_server.utils import url_path_join
+
+from cloudbutton_ext.server import jobs
+from cloudbutton_ext.server.handler import NotFound
+from cloudbutton_ext.server.house import House
+from cloudbutton_ext.server.places import Places
+
+_ID: Final = r"([a-z0-9]{1,32})"
+
+#: Below `{base_url}cloudbutton/api/`; docs/jupyterlab.md has what each answers.
+ENDPOINTS: Final[tuple[tuple[str, type], ...]] = (
+    (r"jobs", jobs.Jobs),
+    (rf"jobs/{_ID}", jobs.OneJob),
+    (rf"jobs/{_ID}/batches", jobs.JobBatches),
+    (rf"jobs/{_ID}/errors", jobs.JobErrors),
+    (rf"jobs/{_ID}/log", jobs.JobLog),
+    (rf"jobs/{_ID}/(cancel|retry)", jobs.JobCommand),
+    (r"commands/([0-9]{1,19})", jobs.OneCommand),
+    (r".*", NotFound),
+)
+
+
+def load(serverapp: Any) -> None:
+    """Add the endpoints, below the server's own base URL."""
+    house = House(Places(Path(serverapp.root_dir).absolute()))
+    base = url_path_join(serverapp.web_app.settings["base_url"], "cloudbutton", "api")
+    serverapp.web_app.add_handlers(
+        ".*$",
+        [(url_path_join(base, path), handler, {"house": house}) for path, handler in ENDPOINTS],
+    )
+    serverapp.web_app.settings["cloudbutton"] = house

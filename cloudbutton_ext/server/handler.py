@@ -1,0 +1,113 @@
+"""What our endpoints share: who may call them, work off the event loop, errors as JSON."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+
+from cloudbutton_backend.errors import (
+    BackendError,
+    CloudError,
+    JournalError,
+    SettingsError,
+    UnknownName,
+    UsageError,
+)
+from cloudbutton_ext.server import shaping
+from cloudbutton_ext.server.house import House
+
+Value = TypeVar("Value")
+
+#: What an Authorizer is asked about.
+RESOURCE: Final = "cloudbutton"
+
+
+class Refused(CloudError):
+    """What was asked cannot be done as things are."""
+
+    def __init__(self, message: str, *, status: int = 409, **more: Any) -> None:
+        super().__init__(message)
+        self.status, self.more = status, more
+
+
+#: HTTP's words for our errors, the more special ones first.
+STATUS: Final[tuple[tuple[type[CloudError], int], ...]] = (
+    (SettingsError, 409),  # a file that somebody has to mend
+    (UnknownName, 404),
+    (UsageError, 400),
+    (JournalError, 503),
+    (BackendError, 503),
+)
+
+
+class Handler(APIHandler):
+    """An endpoint. Its methods are made with `endpoint` and return what is sent as JSON."""
+
+    auth_resource = RESOURCE
+    house: House
+
+    def initialize(self, house: House) -> None:
+        self.house = house
+
+    @property
+    def _track_activity(self) -> bool:  # type: ignore[override]
+        """Looking is no activity that keeps a server from being shut down for idleness."""
+        return self.request.method != "GET"
+
+    async def off_loop(self, function: Callable[..., Value], *arguments: Any) -> Value:
+        """Call a function that reads files on a thread, so that the server goes on meanwhile."""
+        return await self.house.off_loop(function, *arguments)
+
+    def argument(self, name: str) -> str | None:
+        """Return what the query says, None where it says nothing."""
+        return self.get_query_argument(name, None)
+
+    def send(self, answer: Any, *, status: int = 200) -> None:
+        """Answer with JSON; text is JSON already."""
+        self.set_status(status)
+        self.set_header("Cache-Control", "no-store")
+        text = answer if isinstance(answer, str) else json.dumps(shaping.clean(answer))
+        self.finish(text)
+
+    def send_error_as_json(self, error: CloudError) -> None:
+        """Answer with what went wrong, without where our files are."""
+        if isinstance(error, Refused):
+            status, more = error.status, error.more
+        else:
+            status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
+            more = {}
+        self.send({"message": self.house.places.hide(str(error)), **more}, status=status)
+
+
+def endpoint(method: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    """Make a method of a `Handler` one that only known users reach and that answers in JSON."""
+
+    @web.authenticated
+    @authorized
+    @functools.wraps(method)
+    async def answered(self: Handler, *arguments: str) -> None:
+        try:
+            answer = await method(self, *arguments)
+        except CloudError as error:
+            self.send_error_as_json(error)
+            return
+        status = 202 if isinstance(answer, dict) and "command" in answer else 200
+        self.send(answer, status=status)
+
+    return answered
+
+
+class NotFound(Handler):
+    """Everything under our address that is no endpoint."""
+
+    @endpoint
+    async def get(self) -> None:
+        raise Refused(f"There is no `{self.request.path.rpartition('/api/')[2]}` here.", status=404)
+
+    post = put = patch = delete = get

@@ -1,0 +1,167 @@
+"""Jobs over HTTP: lists, one job and its details, what is asked of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.journal import JobRow, listing
+from cloudbutton_ext.server import arguments, shaping
+from cloudbutton_ext.server.handler import Handler, Refused, endpoint
+
+Value = TypeVar("Value")
+
+#: Jobs on a page, and batches in an answer.
+MOST_JOBS: Final = 500
+MOST_BATCHES: Final = 20_000
+
+#: Seconds until a command that no process has taken is taken back, lest it acts much later.
+PATIENCE: Final = 10.0
+
+
+class Jobs(Handler):
+    """`GET jobs`."""
+
+    @endpoint
+    async def get(self) -> Any:
+        limit = arguments.whole("limit", self.argument("limit"), 50, low=1, high=MOST_JOBS)
+        offset = arguments.whole("offset", self.argument("offset"), 0)
+        state = arguments.choice("state", self.argument("state"), [each.value for each in JobState])
+        notebook = arguments.text("notebook", self.argument("notebook"))
+        wanted = listing.Wanted(
+            state=JobState(state) if state else None,
+            notebooks=self.house.places.spellings(notebook) if notebook else None,
+            search=arguments.text("search", self.argument("search")),
+            root=str(self.house.places.root),
+        )
+        return await self.off_loop(self._page, wanted, limit, offset)
+
+    def _page(self, wanted: listing.Wanted, limit: int, offset: int) -> dict[str, Any]:
+        with self.house.reader().snapshot() as connection:
+            if connection is None:
+                return {"jobs": [], "total": 0, "cursor": None}
+            found = listing.page(
+                connection, wanted, limit=limit, offset=offset, clock=self.house.clock
+            )
+            cursor = listing.cursor(connection)
+        return {"jobs": self.house.shape(found.jobs), "total": found.total, "cursor": cursor}
+
+
+class OneJob(Handler):
+    """What is about one job; `GET jobs/ID`."""
+
+    async def of_job(self, job_id: str, ask: Callable[[Any, JobRow], Value]) -> Value:
+        """Return what `ask` finds out about a job, all of it at one moment.
+
+        Raises
+        ------
+        UnknownName
+            There is no such job.
+        """
+        return await self.off_loop(self._of_job, job_id, ask)
+
+    def _of_job(self, job_id: str, ask: Callable[[Any, JobRow], Value]) -> Value:
+        with self.house.reader().snapshot() as connection:
+            found = connection and listing.job(connection, job_id, clock=self.house.clock)
+            if not found:
+                raise Refused(f"There is no job `{job_id}`; it may have been removed.", status=404)
+            return ask(connection, found)
+
+    def shaped(self, row: JobRow) -> dict[str, Any]:
+        """Return all of a job."""
+        return self.house.shape([row])[0] | shaping.details(row)
+
+    @endpoint
+    async def get(self, job_id: str) -> Any:
+        return await self.of_job(job_id, lambda _, row: self.shaped(row))
+
+
+class JobBatches(OneJob):
+    """`GET jobs/ID/batches`."""
+
+    @endpoint
+    async def get(self, job_id: str) -> Any:
+        after = arguments.whole("after", self.argument("after"), 0)
+        limit = arguments.whole(
+            "limit", self.argument("limit"), MOST_BATCHES, low=1, high=MOST_BATCHES
+        )
+
+        def ask(connection: Any, row: JobRow) -> str:
+            found = listing.batches(connection, row.id, after=after, limit=limit)
+            return shaping.batches(found, after)
+
+        return await self.of_job(job_id, ask)
+
+
+class JobErrors(OneJob):
+    """`GET jobs/ID/errors`."""
+
+    @endpoint
+    async def get(self, job_id: str) -> Any:
+        return await self.of_job(
+            job_id,
+            lambda connection, row: shaping.errors(listing.errors(connection, row.id), row.failed),
+        )
+
+
+class JobLog(OneJob):
+    """`GET jobs/ID/log`."""
+
+    @endpoint
+    async def get(self, job_id: str) -> Any:
+        after = arguments.whole("after", self.argument("after"), 0)
+        return await self.of_job(
+            job_id,
+            lambda connection, row: shaping.log(
+                listing.log(connection, row.id, after=after), after
+            ),
+        )
+
+
+class JobCommand(OneJob):
+    """`POST jobs/ID/cancel` and `POST jobs/ID/retry`."""
+
+    @endpoint
+    async def post(self, job_id: str, verb: str) -> Any:
+        job = await self.of_job(job_id, lambda _, row: self.shaped(row))
+        reason = reason_against(verb, job)
+        if reason:
+            raise Refused(reason)
+        command = await self.off_loop(self.house.reader().send, job_id, verb)
+        asyncio.get_running_loop().call_later(PATIENCE, self.house.take_back, command)
+        return {"command": command}
+
+
+def reason_against(verb: str, job: dict[str, Any]) -> str | None:
+    """Return why a job cannot be cancelled or retried as it is; None when it can."""
+    named, state = f"Job {job['id']} ({job['name']})", job["state"]
+    gone = f"{named} has no process any more: it was on {job['host']} with pid {job['pid']}."
+    if verb == "cancel":
+        if state == "lost":
+            return gone
+        return (
+            None if state in ("running", "cancelling") else f"{named} has already ended: {state}."
+        )
+    if state in ("running", "cancelling"):
+        return f"{named} is still {state}; retry when it has ended."
+    if state == "done":
+        return f"{named} is done: it has no failed items."
+    return None if job["can_retry"] else f"{gone} Run its cell again."
+
+
+class OneCommand(Handler):
+    """`GET commands/N`."""
+
+    @endpoint
+    async def get(self, number: str) -> Any:
+        wanted = arguments.whole("command", number, 0)
+        found = await self.off_loop(self.house.reader().command, wanted)
+        if found is None:
+            raise Refused(
+                f"There is no command {number}. The job's process may not have answered within "
+                f"{PATIENCE:g} s; then it was taken back.",
+                status=404,
+            )
+        return {"taken": found.taken is not None, "waiting_since": found.created}

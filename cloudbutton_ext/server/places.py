@@ -1,0 +1,51 @@
+"""What an answer may say of places: notebooks as the contents API names them, no absolute path."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+#: An absolute path in a sentence of ours, on POSIX or Windows; not the `/s` of a rate or a URL.
+_ABSOLUTE: Final = re.compile(
+    r"""(?<![\w/:.~\\-])(?:[A-Za-z]:[\\/]|/(?!/))[^\s'"`,;()<>]*[^\s'"`,;()<>.:]"""
+)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Knows where the server's files are, to keep it to itself."""
+
+    root: Path
+    """The server's root directory, absolute."""
+
+    def notebook(self, recorded: str | None) -> tuple[str | None, str | None]:
+        """Return the path below the root as the contents API wants it, and the base name.
+
+        Parameters
+        ----------
+        recorded
+            What the journal has: a path as the kernel was told it.
+        """
+        if not recorded:
+            return None, None
+        name = re.split(r"[/\\]", recorded)[-1]
+        for root in (self.root, Path(os.path.realpath(self.root))):
+            path = Path(recorded)
+            if path.is_absolute() and path.is_relative_to(root) and ".." not in path.parts:
+                return path.relative_to(root).as_posix(), name
+        return None, name
+
+    def spellings(self, notebook: str) -> tuple[str, ...]:
+        """Return under what the journal may have a notebook that the contents API calls so."""
+        parts = [part for part in notebook.split("/") if part]
+        roots = dict.fromkeys((str(self.root), os.path.realpath(self.root)))
+        return tuple(os.path.join(root, *parts) for root in roots)
+
+    def hide(self, text: str) -> str:
+        """Return a sentence of ours with each absolute path cut to its last part."""
+        for place in (str(self.root), os.path.realpath(self.root), os.path.expanduser("~")):
+            text = text.replace(place + os.sep, os.sep)  # the user's own may contain spaces
+        return _ABSOLUTE.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/\\"))[-1], text)

@@ -1,0 +1,178 @@
+"""From the journal's values to what the panel is sent. Pure: no file, no clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.journal.listing import Batches, Spending
+from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
+from cloudbutton_ext.server.places import Places
+
+
+def job(row: JobRow, *, now: float, places: Places, is_gone: bool) -> dict[str, Any]:
+    """Return a job as lists show it; `is_gone` says that the process that ran it is not there."""
+    notebook, notebook_name = places.notebook(row.notebook)
+    elapsed = row.elapsed(now)
+    return {
+        "id": row.id,
+        "name": row.name,
+        "kind": row.kind,
+        "backend": row.backend,
+        "notebook": notebook,
+        "notebook_name": notebook_name,
+        "cell_id": row.cell_id,
+        "state": row.state.value,
+        "total": row.n_items,
+        "done": row.done,
+        "failed": row.failed,
+        "running": row.running,
+        "workers": row.workers,
+        "created": row.created,
+        "started": row.started,
+        "ended": row.ended,
+        "elapsed": elapsed,
+        "rate": rate(row, elapsed),
+        "eta": eta(row),
+        "task_seconds": row.task_seconds,
+        "speed_up": speed_up(row, elapsed),
+        "spend": row.spend,
+        "expected_spend": row.expected_spend,
+        "estimate": estimate(row),
+        "budget": row.budget,
+        "error": row.error,
+        "warnings": [places.hide(line) for line in row.warnings],
+        "retried": row.retried,
+        "lost_workers": row.lost_workers,
+        "can_cancel": row.state is JobState.RUNNING,
+        "can_retry": row.state in (JobState.FAILED, JobState.CANCELLED) and not is_gone,
+    }
+
+
+def details(row: JobRow) -> dict[str, Any]:
+    """Return what one job shows beyond a list."""
+    return {
+        "source": row.source,
+        "plan": row.plan,
+        "options": row.options,
+        "capture": row.capture,
+        "seed": str(row.seed),  # 64 bits: more than a number in JavaScript holds
+        "host": row.host,
+        "pid": row.pid,
+    }
+
+
+def rate(row: JobRow, elapsed: float) -> float | None:
+    """Return items per second over the job's life, None before the first item."""
+    return row.finished / elapsed if row.finished and elapsed > 0 else None
+
+
+def eta(row: JobRow) -> float | None:
+    """Return the seconds to go: what is left at the mean time of an item, shared by the workers.
+
+    As in the view under the cell, so that the two do not contradict each other.
+    """
+    if row.state is not JobState.RUNNING or row.n_items is None:
+        return None
+    if not row.finished or not row.workers or row.task_seconds <= 0:
+        return None
+    left = max(0, row.n_items - row.finished)
+    return left * (row.task_seconds / row.finished) / row.workers
+
+
+def speed_up(row: JobRow, elapsed: float) -> float | None:
+    """Return serial time over wall time, None when too little is known."""
+    return row.task_seconds / elapsed if elapsed > 0 and row.task_seconds > 0 else None
+
+
+def estimate(row: JobRow) -> dict[str, float | None] | None:
+    """Return what the job was expected to cost when it started."""
+    if row.estimate is None:
+        return None
+    return {"expected": row.estimate, "low": row.estimate_low, "high": row.estimate_high}
+
+
+def batches(found: Batches, after: int) -> str:
+    """Return batches as JSON: names once, numbers by column.
+
+    Text and not a dictionary, because the encoder holds the interpreter: column by column, it lets the
+    server's other work in between.
+    """
+    columns: dict[str, Sequence[Any]] = dict(found.columns)
+    columns["memory"] = columns.pop("memory_peak")
+    workers, columns["worker"] = _indexed(columns["worker"])
+    statuses, columns["status"] = _indexed(columns["status"])
+    written = ", ".join(f'"{name}": {_json(column)}' for name, column in columns.items())
+    rows = columns["row"]
+    rest = {"next": rows[-1] if rows else after, "more": found.more}
+    return (
+        f'{{"workers": {_json(workers)}, "statuses": {_json(statuses)}, "columns": {{{written}}}, '
+        f"{_json(rest)[1:]}"
+    )
+
+
+def _indexed(names: Iterable[str]) -> tuple[list[str], list[int]]:
+    """Return the names, each once, and for each place the index of its name."""
+    index: dict[str, int] = {}
+    places = [index.setdefault(name, len(index)) for name in names]
+    return list(index), places
+
+
+def errors(found: Sequence[ErrorRecord], total: int) -> dict[str, Any]:
+    """Return exceptions grouped by type and message, the most frequent first."""
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    for error in found:
+        group = groups.setdefault(
+            (error.type_name, error.message),
+            {
+                "type": error.type_name,
+                "message": error.message,
+                "count": 0,
+                "traceback": error.traceback,
+                "items": [],
+            },
+        )
+        group["count"] += 1
+        group["items"].append({"index": error.index, "item": error.item})
+    ordered = sorted(groups.values(), key=lambda group: -group["count"])
+    return {"groups": ordered, "total": max(total, len(found))}
+
+
+def log(found: Sequence[tuple[int, LogRecord]], after: int) -> dict[str, Any]:
+    """Return printed pieces with their numbers."""
+    pieces = [
+        {"id": number, "item": each.item, "stream": each.stream, "text": each.text}
+        for number, each in found
+    ]
+    return {"pieces": pieces, "next": found[-1][0] if found else after}
+
+
+def spending(found: Sequence[Spending], *, first_of_month: str) -> dict[str, Any]:
+    """Return spending by day and backend, and this month's by backend."""
+    month: dict[str, dict[str, float]] = {}
+    for each in found:
+        if each.date >= first_of_month:
+            sums = month.setdefault(each.backend, {"spend": 0.0, "estimate": 0.0, "jobs": 0})
+            for name in sums:
+                sums[name] += getattr(each, name)
+    return {"month": month, "total": sum(sums["spend"] for sums in month.values())}
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(clean(value))
+
+
+def clean(value: Any) -> Any:
+    """Return JSON-able data without what JSON does not know: a NaN becomes null."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(key): clean(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(each) for each in value]
+    return value

@@ -1,0 +1,77 @@
+"""A Jupyter server with our extension, and a journal that the real `Journal` writes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from tornado.httpclient import HTTPClientError
+from traitlets.config import Config
+
+from cloudbutton_backend.jobs import JobRecord
+from cloudbutton_backend.journal import Journal
+
+pytest_plugins = ["pytest_jupyter.jupyter_server"]
+
+
+class Answer(NamedTuple):
+    """What the server said."""
+
+    status: int
+    body: Any
+
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture
+def jp_server_config(home: Path) -> Config:
+    return Config({"ServerApp": {"jpserver_extensions": {"cloudbutton_ext": True}}})
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "home of jobs"
+    path.mkdir(mode=0o700)
+    monkeypatch.setenv("CLOUDBUTTON_HOME", str(path))
+    return path
+
+
+@pytest.fixture
+def journal(home: Path) -> Iterator[Journal]:
+    journal = Journal.open(home)
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def ask(jp_fetch: Any, jp_asyncio_loop: asyncio.AbstractEventLoop) -> Ask:
+    """Send a request to an endpoint and return status and JSON, of errors, too."""
+
+    def ask(path: str, *, method: str = "GET", body: Any = None, **params: Any) -> Answer:
+        more: dict[str, Any] = {} if method == "GET" else {"body": json.dumps(body or {})}
+        fetching = jp_fetch("cloudbutton", "api", path, method=method, params=params, **more)
+        try:
+            response = jp_asyncio_loop.run_until_complete(fetching)
+        except HTTPClientError as error:
+            response = error.response
+            assert response is not None
+        return Answer(response.code, json.loads(response.body))
+
+    return ask
+
+
+def a_job(job_id: str = "abcd2345", **changes: Any) -> JobRecord:
+    """Return a job of this process, which is alive."""
+    fields: dict[str, Any] = {
+        "name": "scores", "kind": "map", "backend": "local", "n_items": 10,
+        "created": time.time(), "pid": os.getpid(), "host": socket.gethostname(),
+    }  # fmt: skip
+    return JobRecord(id=job_id, **(fields | changes))
