@@ -1,0 +1,93 @@
+"""Asynchronous invocations: queued, delivered at least once, tried again, dropped at last."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from cloudbutton_backend.testing.lambda_emulator.clock import Clock
+from cloudbutton_backend.testing.lambda_emulator.environment import Invocation
+from cloudbutton_backend.testing.lambda_emulator.faults import Faults, fault_of
+from cloudbutton_backend.testing.lambda_emulator.functions import (
+    Function,
+    Library,
+    Reference,
+    Refused,
+)
+from cloudbutton_backend.testing.lambda_emulator.limits import Limits
+from cloudbutton_backend.testing.lambda_emulator.pool import Pool
+from cloudbutton_backend.testing.lambda_emulator.reports import Dropped
+
+_REFUSED: Final = ("throttle", "server_error")
+"""Faults of the request; once an event is queued they mean nothing."""
+
+
+class Events:
+    """The queue of events; each is a task that waits for its turn."""
+
+    def __init__(self, pool: Pool, library: Library, limits: Limits, clock: Clock) -> None:
+        self._pool, self._library, self._limits, self._clock = pool, library, limits, clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.dropped: list[Dropped] = []
+
+    def __len__(self) -> int:
+        """How many have not been settled."""
+        return len(self._tasks)
+
+    def add(self, function: Function, invocation: Invocation, number: int, faults: Faults) -> None:
+        """Queue an event."""
+        fault = fault_of(faults, number)
+        for copy in range(2 if fault == "duplicate" else 1):
+            task = asyncio.get_running_loop().create_task(
+                self._deliver(function, invocation, number, faults, copy)
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(
+        self, function: Function, invocation: Invocation, number: int, faults: Faults, copy: int
+    ) -> None:
+        queued = self._clock.now()
+        reference = Reference(function.name, function.version)
+        deliveries = 0
+        while True:
+            try:
+                entry, function = self._library.find(function.region, reference)
+            except Refused:
+                return self._drop(invocation, function, deliveries, "FunctionDeleted")
+            if self._clock.now() - queued > self._limits.event_age_seconds:
+                return self._drop(invocation, function, deliveries, "EventAgeExceeded")
+            if self._pool.admit(function) is not None:
+                await self._pool.room()
+                continue
+            # Copies and later deliveries draw for themselves.
+            fault = fault_of(faults, number, deliveries + 1000 * copy)
+            if fault in _REFUSED:
+                fault = None
+            deliveries += 1
+            outcome, _log = await self._pool.run(
+                function, invocation, fault, faults.slow_start_seconds
+            )
+            if not outcome.failed:
+                return None
+            if deliveries > entry.retries:
+                return self._drop(invocation, function, deliveries, "RetriesExhausted")
+            waits = self._limits.retry_seconds
+            await self._clock.sleep(waits[min(deliveries, len(waits)) - 1])
+
+    def _drop(
+        self, invocation: Invocation, function: Function, deliveries: int, reason: str
+    ) -> None:
+        self.dropped.append(
+            Dropped(
+                request_id=invocation.request_id,
+                function=function.name,
+                deliveries=deliveries,
+                reason=reason,
+            )
+        )
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,261 @@
+"""The environments of all functions: who runs what, who waits, who has to go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from cloudbutton_backend.testing.lambda_emulator import admission, reports
+from cloudbutton_backend.testing.lambda_emulator.admission import Allowance, Load, Throttled
+from cloudbutton_backend.testing.lambda_emulator.clock import Clock, settle
+from cloudbutton_backend.testing.lambda_emulator.environment import (
+    Environment,
+    Invocation,
+    State,
+)
+from cloudbutton_backend.testing.lambda_emulator.faults import Fault
+from cloudbutton_backend.testing.lambda_emulator.functions import Function, Library
+from cloudbutton_backend.testing.lambda_emulator.limits import Limits
+from cloudbutton_backend.testing.lambda_emulator.nursery import Nursery
+from cloudbutton_backend.testing.lambda_emulator.reports import Outcome, Report
+from cloudbutton_backend.testing.lambda_emulator.variables import variables_of
+
+_LOOK: Final = 0.05
+"""Seconds between two looks at the memory of busy environments."""
+
+Key = tuple[str, str]
+
+
+class Pool:
+    """Runs invocations in warm environments, or in new ones as far as the account allows."""
+
+    def __init__(
+        self,
+        nursery: Nursery,
+        library: Library,
+        limits: Limits,
+        clock: Clock,
+        folder: Path,
+        endpoints: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._nursery, self._library, self._limits = nursery, library, limits
+        self._clock, self._folder, self._endpoints = clock, folder, endpoints
+        self._numbers = itertools.count()
+        self._idle: defaultdict[Key, list[tuple[Environment, float]]] = defaultdict(list)
+        self._busy: dict[Environment, Key] = {}
+        self._claimed: defaultdict[Key, int] = defaultdict(int)
+        """Executions by function, from the moment they are admitted."""
+        self._allowances: dict[Key, Allowance] = {}
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._watch: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        self.reports: list[Report] = []
+
+    @property
+    def environments(self) -> list[Environment]:
+        """All there are."""
+        return [*self._busy, *(e for kept in self._idle.values() for e, _ in kept)]
+
+    def admit(self, function: Function) -> Throttled | None:
+        """Claim an execution of `function`; the caller runs it at once, or releases it."""
+        key = (function.region, function.name)
+        now = self._clock.now()
+        allowance = self._allowances.get(key) or Allowance.full(self._limits, now)
+        allowance = allowance.at_time(now, self._limits)
+        entries = self._library.entries
+        reserved = {k: e.reserved for k, e in entries.items() if e.reserved is not None}
+        busy = sum(1 for k in self._busy.values() if k == key)
+        load = Load(
+            running=self._claimed[key],
+            reserved=reserved.get(key),
+            unreserved_running=sum(n for k, n in self._claimed.items() if k not in reserved),
+            reserved_by_all=sum(reserved.values()),
+            # Those claimed but not yet busy will take an idle one each.
+            warm=len(self._idle[key]) > self._claimed[key] - busy,
+        )
+        refused = admission.refusal(load, allowance, self._limits)
+        if refused is None:
+            self._claimed[key] += 1
+            if not load.warm:
+                allowance = allowance.less_one()
+        self._allowances[key] = allowance
+        return refused
+
+    async def room(self) -> None:
+        """Wait until an execution has ended."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        # The scaling rate may be what refuses, and then no end of an execution wakes anybody.
+        self._clock.call_at(self._clock.now() + 1.0, functools.partial(settle, waiter))
+        await waiter
+
+    def release(self, function: Function) -> None:
+        """Give a claim back."""
+        self._claimed[function.region, function.name] -= 1
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                break
+
+    async def run(
+        self, function: Function, invocation: Invocation, fault: Fault | None, slow: float
+    ) -> tuple[Outcome, str]:
+        """Run an admitted invocation; return how it ended, and its log."""
+        try:
+            return await self._run(function, invocation, fault, slow)
+        finally:
+            self.release(function)
+
+    async def _run(
+        self, function: Function, invocation: Invocation, fault: Fault | None, slow: float
+    ) -> tuple[Outcome, str]:
+        began = time.monotonic()
+        environment, failure = await self._environment(function, invocation.request_id, fault, slow)
+        first, environment.init_seconds = environment.init_seconds, None
+        before = environment.take_log()
+        if failure is None:
+            began = time.monotonic()
+            failure = await self._work(environment, invocation, fault)
+        outcome = failure
+        seconds = time.monotonic() - began
+        if fault == "timeout":
+            outcome = reports.timed_out(invocation.request_id, function.timeout)
+        if outcome.status == "timeout":
+            seconds = function.timeout
+        report = Report(
+            request_id=invocation.request_id,
+            function=function.name,
+            version=function.version,
+            duration_ms=seconds * 1000,
+            init_ms=None if first is None else first * 1000,
+            memory_mb=function.memory,
+            used_mb=min(function.memory, -(-environment.peak_bytes // (1 << 20))),
+            status=outcome.status,
+            error_type=outcome.error_type,
+            architecture=function.architecture,
+        )
+        self.reports.append(report)
+        log = reports.log_of(report, before, environment.take_log())
+        self._put_back(environment)
+        return outcome, log
+
+    async def _work(
+        self, environment: Environment, invocation: Invocation, fault: Fault | None
+    ) -> Outcome:
+        environment.discard_answer = fault == "crash_after"
+        if fault in ("crash_before", "timeout"):
+            environment.kill()
+        return await environment.run(invocation, seconds=environment.function.timeout)
+
+    async def _environment(
+        self, function: Function, request_id: str, fault: Fault | None, slow: float
+    ) -> tuple[Environment, Outcome | None]:
+        """Return a busy environment, or one that could not be initialised, and why."""
+        key = (function.region, function.name)
+        kept = self._idle[key]
+        while kept:
+            environment, _ = kept.pop()
+            self._busy[environment] = key
+            if environment.function is function:
+                return environment, None
+            await self._drop(environment)
+        await self._make_room()
+        delay = slow if fault == "slow_start" else 0.0
+        environment = self._new(function)
+        self._busy[environment] = key
+        self._start_watching()
+        failure = await environment.start(
+            request_id, seconds=self._limits.init_seconds, delay=delay
+        )
+        if failure is None:
+            return environment, None
+        # Lambda initialises once more, now within the function's own time.
+        lost, log = environment.init_seconds or 0.0, environment.take_log()
+        await self._drop(environment)
+        environment = self._new(function)
+        self._busy[environment] = key
+        failure = await environment.start(request_id, seconds=function.timeout)
+        environment.prepend_log(log)
+        if environment.init_seconds is not None:
+            environment.init_seconds += lost
+        return environment, failure
+
+    def _new(self, function: Function) -> Environment:
+        variables = variables_of(function, self._endpoints())
+        folder = self._folder / f"tmp-{next(self._numbers)}"
+        return Environment(function, self._nursery, self._limits, variables, folder)
+
+    async def _make_room(self) -> None:
+        """End the environment that has waited longest if there are as many as may run at a time."""
+        while len(self.environments) >= self._limits.concurrency:
+            oldest = min(
+                ((since, key, e) for key, kept in self._idle.items() for e, since in kept),
+                key=lambda found: found[0],
+                default=None,
+            )
+            if oldest is None:
+                return
+            since, key, environment = oldest
+            self._idle[key].remove((environment, since))
+            await environment.end()
+
+    def _put_back(self, environment: Environment) -> None:
+        key = self._busy.pop(environment)
+        entry = self._library.entries.get(key)
+        current = entry.versions.get(environment.function.version) if entry else None
+        if environment.state is not State.IDLE:
+            return
+        now = self._clock.now()
+        self._idle[key].append((environment, now))
+        if current is not environment.function:
+            self._clock.call_at(now, self.expire)
+        else:
+            self._clock.call_at(now + self._limits.idle_seconds, self.expire)
+
+    async def _drop(self, environment: Environment) -> None:
+        self._busy.pop(environment, None)
+        await environment.end()
+
+    def expire(self) -> None:
+        """End environments that nobody used for long, or whose function is another by now."""
+        now = self._clock.now()
+        for key, kept in self._idle.items():
+            for environment, since in list(kept):
+                entry = self._library.entries.get(key)
+                version = environment.function.version
+                is_old = entry is None or entry.versions.get(version) is not environment.function
+                if is_old or now >= since + self._limits.idle_seconds:
+                    kept.remove((environment, since))
+                    self._in_background(environment.end())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    def _start_watching(self) -> None:
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._watch_memory())
+
+    async def _watch_memory(self) -> None:
+        while True:
+            for environment in list(self._busy):
+                environment.watch_memory()
+            await asyncio.sleep(max(_LOOK, 0.002 * len(self._busy)))
+
+    async def close(self) -> None:
+        """End everything."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        for environment in self.environments:
+            await environment.end()
