@@ -64,7 +64,20 @@ def choice(name: str, given: str | None, choices: Iterable[str]) -> str | None:
     raise UsageError(f"`{name}` must be one of {', '.join(known)}, not {_shown(given)}.")
 
 
-def json_object(body: bytes) -> dict[str, Any]:
+def job_id(given: object) -> str:
+    """Return a job's id.
+
+    Raises
+    ------
+    UsageError
+        It cannot be one.
+    """
+    if isinstance(given, str) and re.fullmatch(r"[a-z0-9]{1,32}", given):
+        return given
+    raise UsageError(f"A job's id is lower-case letters and digits, not {_shown(str(given))}.")
+
+
+def json_object(body: str | bytes) -> dict[str, Any]:
     """Return the JSON object that is a request's body.
 
     Raises

@@ -8,6 +8,7 @@ from typing import Any, Final
 from jupyter_server.utils import url_path_join
 
 from cloudbutton_ext.server import jobs
+from cloudbutton_ext.server.changes import Changes
 from cloudbutton_ext.server.handler import NotFound
 from cloudbutton_ext.server.house import House
 from cloudbutton_ext.server.places import Places
@@ -23,6 +24,7 @@ ENDPOINTS: Final[tuple[tuple[str, type], ...]] = (
     (rf"jobs/{_ID}/log", jobs.JobLog),
     (rf"jobs/{_ID}/(cancel|retry)", jobs.JobCommand),
     (r"commands/([0-9]{1,19})", jobs.OneCommand),
+    (r"changes", Changes),
     (r".*", NotFound),
 )
 

@@ -13,6 +13,7 @@ from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.journal.process import Lookout
 from cloudbutton_ext.server import shaping
+from cloudbutton_ext.server.hub import Hub
 from cloudbutton_ext.server.places import Places
 
 Value = TypeVar("Value")
@@ -32,6 +33,7 @@ class House:
     def __init__(self, places: Places, *, clock: Callable[[], float] = time.time) -> None:
         self.places = places
         self.clock = clock
+        self.hub = Hub(self)
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="cloudbutton")
 
     def __repr__(self) -> str:
@@ -67,7 +69,3 @@ class House:
             )
             for row in rows
         ]
-
-    def close(self) -> None:
-        """Let the threads end."""
-        self._threads.shutdown(wait=False, cancel_futures=True)

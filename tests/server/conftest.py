@@ -21,6 +21,10 @@ from cloudbutton_backend.journal import Journal
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
 
 
+#: Seconds that a message may take where everything is well in milliseconds.
+PATIENCE = 20.0
+
+
 class Answer(NamedTuple):
     """What the server said."""
 
@@ -66,6 +70,62 @@ def ask(jp_fetch: Any, jp_asyncio_loop: asyncio.AbstractEventLoop) -> Ask:
         return Answer(response.code, json.loads(response.body))
 
     return ask
+
+
+class Panel:
+    """A panel's websocket."""
+
+    def __init__(self, socket: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._socket, self._loop = socket, loop
+
+    def send(self, message: Any) -> None:
+        """Send JSON, or text as it is."""
+        text = message if isinstance(message, str) else json.dumps(message)
+        self._loop.run_until_complete(self._socket.write_message(text))
+
+    def next(self, kind: str | None = None) -> Any:
+        """Return the next message, or the next of a kind."""
+        while True:
+            reading = asyncio.wait_for(_read(self._socket), PATIENCE)
+            message = json.loads(self._loop.run_until_complete(reading))
+            if kind in (None, message["type"]):
+                return message
+
+    def until(self, is_right: Callable[[Any], bool]) -> Any:
+        """Return the first message that is right; before it comes, others may."""
+        message = self.next()
+        while not is_right(message):
+            message = self.next()
+        return message
+
+    def close(self) -> None:
+        self._socket.close()
+        self._loop.run_until_complete(_read(self._socket))
+
+
+async def _read(socket: Any) -> Any:
+    return await socket.read_message()
+
+
+@pytest.fixture
+def connect(
+    jp_ws_fetch: Any, jp_asyncio_loop: asyncio.AbstractEventLoop
+) -> Iterator[Callable[..., Panel]]:
+    """Open the websocket as a panel does."""
+    panels = []
+
+    def connect(**params: Any) -> Panel:
+        opening = jp_ws_fetch("cloudbutton", "api", "changes", params=params)
+        panels.append(Panel(jp_asyncio_loop.run_until_complete(_get(opening)), jp_asyncio_loop))
+        return panels[-1]
+
+    yield connect
+    for panel in panels:
+        panel.close()
+
+
+async def _get(waiting: Any) -> Any:
+    return await waiting
 
 
 def a_job(job_id: str = "abcd2345", **changes: Any) -> JobRecord:

@@ -119,6 +119,12 @@ def errors(connection: sqlite3.Connection, job_id: str) -> list[ErrorRecord]:
     return [rows.error_row(row) for row in found]
 
 
+def errors_changed(connection: sqlite3.Connection, job_id: str) -> int:
+    """Return the number of the latest change of a job's exceptions, 0 if there is no such job."""
+    found = connection.execute("SELECT errors_changed FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return int(found[0]) if found else 0
+
+
 def log(connection: sqlite3.Connection, job_id: str, *, after: int) -> list[tuple[int, LogRecord]]:
     """Return what a job printed after the piece `after`, as far as it is kept, with its numbers."""
     found = connection.execute(
