@@ -15,6 +15,7 @@
     │   └── RemoteError         the user's exception, when it could not be rebuilt here
     ├── JobCancelled            the job was cancelled before it finished
     ├── JobFailed               the job could not go on (its items could not be produced, …)
+    │   └── BudgetReached       its next call could have cost more than was left of its budget
     ├── BackendError            the backend could not start or died as a whole
     │   ├── DeploymentRefused   something that is not ours has a name that we need
     │   ├── NotDeployed         what jobs need in the cloud is missing, or is of another version
@@ -158,6 +159,54 @@ class JobCancelled(CloudError):
 
 class JobFailed(CloudError):
     """The job could not go on; what had finished is kept."""
+
+
+class BudgetReached(JobFailed):
+    """The job's next call could cost more than is left of its budget; what had finished is kept.
+
+    Parameters
+    ----------
+    at_least
+        Dollars that the next call would need.
+    enough
+        A budget that would probably do.
+    """
+
+    def __init__(
+        self,
+        job_id: str,
+        spent: float,
+        budget: float,
+        at_least: float,
+        enough: float,
+        done: int,
+        total: int | None,
+    ) -> None:
+        super().__init__(job_id, spent, budget, at_least, enough, done, total)
+        self.job_id, self.spent, self.budget = job_id, spent, budget
+        self.at_least, self.enough = at_least, enough
+        self.done, self.total = done, total
+
+    def __str__(self) -> str:
+        if self.total is None:
+            done = f"{self.done} items are done"
+        else:
+            done = f"{self.done} of {self.total} items are done, {self.total - self.done} are left"
+        return (
+            f"Job {self.job_id} has spent {_dollars(self.spent)} of its budget of"
+            f" {_dollars(self.budget)}, and its next call could cost {_dollars(self.at_least)}."
+            f" {done}: `job.partial()` has the results.\n"
+            f"Go on with `job.retry_failed(budget={self.enough:g})` or `%cloud retry {self.job_id}"
+            f" --budget {self.enough:g}`: the budget is for all that the job spends, before and after."
+        )
+
+
+def _dollars(value: float) -> str:
+    """Return `$0.50`, `$0.4998`, `$0.000031`."""
+    if 0 < value < 0.01:
+        return f"${value:.2g}" if value >= 0.0001 else f"${value:.6f}"
+    text = f"{value:,.4f}"
+    return "$" + (text[:-2] if text.endswith("00") or value >= 1 else text)
 
 
 class BackendError(CloudError):

@@ -11,13 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from cloudbutton_backend.backends.protocol import JobSpec, Results
+from cloudbutton_backend.backends.protocol import Charged, JobSpec, Results
 from cloudbutton_backend.bell import Bell
+from cloudbutton_backend.bill import Bill
 from cloudbutton_backend.capture import Captured, CaptureReport
-from cloudbutton_backend.dispatch.actions import BatchLost
+from cloudbutton_backend.cost.budgets import enough_for
+from cloudbutton_backend.dispatch.actions import BatchLost, OverBudget
 from cloudbutton_backend.dispatch.source import Source
 from cloudbutton_backend.errors import (
     BackendError,
+    BudgetReached,
     JobCancelled,
     JobFailed,
     ResultNotSendable,
@@ -28,6 +31,7 @@ from cloudbutton_backend.errors import (
 from cloudbutton_backend.jobs import (
     LIFE_CYCLE,
     BatchRecord,
+    Estimate,
     ItemOutcome,
     JobOptions,
     JobRecord,
@@ -70,6 +74,7 @@ class Job:
         driver: Driver,
         journal: Journal,
         results: Path | None,
+        bill: Bill | None = None,
     ) -> None:
         self.record = record
         self.options = options
@@ -90,6 +95,7 @@ class Job:
         self._mean: float | None = None
         self._task_seconds = 0.0
         self._recorder = Recorder(record.id, journal, results)
+        self._bill = bill
         self._broken: BaseException | None = None
         self._items_error: JobFailed | None = None
         self._started = self._told = time.monotonic()
@@ -124,6 +130,23 @@ class Job:
         return self.source.n_items
 
     @property
+    def cost(self) -> float:
+        """US dollars billed so far; 0 where work is free.
+
+        A call whose price is not known counts for the most that it can have cost.
+        """
+        return 0.0 if self._bill is None else self._bill.spend
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """What it was expected to cost when it began, with a 90 % interval.
+
+        None where work is free, and until its first calls have told: earlier runs of the same code
+        give it at once.
+        """
+        return None if self._bill is None else self._bill.estimate
+
+    @property
     def progress(self) -> Progress:
         """How far it is, as a snapshot."""
         total = self.n_items
@@ -147,13 +170,29 @@ class Job:
             elapsed=elapsed,
             eta=eta,
             task_seconds=self._task_seconds,
+            spend=self.cost,
+            expected_spend=self._expected_cost(total),
             budget=self.options.budget,
+            estimate=self.estimate,
             retried=self._retried,
             lost_workers=self._recorder.lost_workers,
             last_lines=tuple(self._recorder.last_lines),
-            first_error=self._recorder.first_error,
+            first_error=self._recorder.first_error or self._what_broke_it(),
             warnings=tuple(self._recorder.warnings),
         )
+
+    def _expected_cost(self, total: int | None) -> float | None:
+        if self._bill is None:
+            return None
+        if self._state.is_final:
+            return self._bill.spend
+        return self._bill.expected(total, self._done)
+
+    def _what_broke_it(self) -> str | None:
+        """Return one line about why it could not go on."""
+        if self._broken is None:
+            return None
+        return f"{type(self._broken).__name__}: {str(self._broken).splitlines()[0]}"
 
     def timeline(self) -> tuple[BatchRecord, ...]:
         """Return the batches so far: worker, items, start and end."""
@@ -377,14 +416,21 @@ class Job:
         """Stop it; what has finished is kept. Safe to repeat, and when it has ended."""
         self._driver.cancel(self.id)
 
-    def retry_failed(self) -> Job:
+    def retry_failed(self, *, budget: float | None = None) -> Job:
         """Run again what failed or was never run; return this job.
+
+        Parameters
+        ----------
+        budget
+            US dollars that it may cost in all, what it has cost so far included; None to leave its
+            budget as it is.
 
         Raises
         ------
         UsageError
-            While it is running, or if nothing of it can be run again.
+            While it is running, or if nothing of it can be run again, or for a budget below zero.
         """
+        check_budget(budget)
         with self._lock:
             if not self._state.is_final:
                 raise UsageError(f"Job {self.id} is still running; wait for it or cancel it first.")
@@ -400,7 +446,10 @@ class Job:
             self._recorder.forget_errors()
             self._started, self._ended = time.monotonic(), None
         self._journal.update_job(self.id, state=JobState.RUNNING.value, failed=0)
-        self._driver.retry(self._spec, self)
+        if budget is not None:
+            self.options = replace(self.options, budget=budget)
+            self._journal.update_job(self.id, budget=budget)
+        self._driver.retry(self._spec, self, budget)
         return self
 
     def _never_produced(self) -> BaseException | None:
@@ -416,14 +465,16 @@ class Job:
 
     def on_accept(self, results: Results, skip: frozenset[int]) -> None:
         """Record results on disk, then announce them."""
-        entry = self._recorder.accept(results, skip)
+        meta = results.meta
+        seconds = max(0.0, meta.get("dt", 0.0) - meta.get("delay", 0.0))
+        cost = self._bill.work(results.batch, results.count, seconds) if self._bill else 0.0
+        entry = self._recorder.accept(results, skip, cost)
         runs = runs_of(entry, skip)
         failed = sum(len(run.failed()) for run in runs)
         with self._lock:
             self._failed += failed
             self._done += results.count - len(skip) - failed
-            meta = results.meta
-            self._task_seconds += max(0.0, meta.get("dt", 0.0) - meta.get("delay", 0.0))
+            self._task_seconds += seconds
             for run in runs:
                 self._runs[run.first] = run
                 self._order.append(run)
@@ -448,7 +499,37 @@ class Job:
 
     def on_batch_lost(self, lost: BatchLost) -> None:
         """A worker went down with a batch."""
-        self._recorder.lose(lost)
+        cost = self._bill.price_of_lost(lost.batch) if self._bill else 0.0
+        self._recorder.lose(lost, cost)
+
+    def on_charged(self, charged: Charged) -> None:
+        """A call has its price."""
+        if self._bill is not None:
+            self._bill.charge(charged)
+
+    def on_spent(self, dollars: float) -> None:
+        """It has spent so much by now."""
+        if self._bill is not None:
+            self._bill.spend = dollars
+            self._bill.judge(self.n_items)
+
+    def warn(self, line: str) -> None:
+        """Have a line shown with this job, once."""
+        self._recorder.warn(line)
+
+    def on_over_budget(self, over: OverBudget) -> None:
+        """It ends because its next call cannot be paid for."""
+        total = self.n_items
+        expected = None if self._bill is None else self._bill.expected(total, self._done)
+        self._broken = BudgetReached(
+            self.id,
+            over.spent,
+            over.budget,
+            over.at_least,
+            enough_for(over.spent, over.budget, over.at_least, expected),
+            self._done,
+            total,
+        )
 
     def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None:
         """The driver has sent or received something."""
@@ -500,6 +581,18 @@ class Job:
             callback(self)
         except Exception:
             _LOG.exception("a callback of job %s raised", self.id)
+
+
+def check_budget(budget: float | None) -> None:
+    """Refuse a budget that makes no sense.
+
+    Raises
+    ------
+    UsageError
+        If it is below zero, or not a number.
+    """
+    if budget is not None and not budget >= 0:
+        raise UsageError(f"`budget` must be 0 US dollars or more, not {budget:g}.")
 
 
 def _raise_unreadable(values: list[Any]) -> None:

@@ -49,8 +49,8 @@ class Recorder:
         """One line about the first failed item in the order of the items."""
         return self._first_error[1] if self._first_error else None
 
-    def accept(self, results: Results, skip: frozenset[int]) -> Entry:
-        """Put results on disk; return where they are."""
+    def accept(self, results: Results, skip: frozenset[int], cost: float = 0.0) -> Entry:
+        """Put results on disk, with what the call that brought them cost; return where they are."""
         meta = results.meta
         place, offset, payload = results.path, results.offset, results.payload
         if place is None and payload is not None:
@@ -68,7 +68,7 @@ class Recorder:
         failed = {at: packed for at, packed in errors.items() if entry.first + at not in skip}
         self._note_outputs(entry)
         self._note_errors(entry, failed)
-        self._note_batch(results, len(failed))
+        self._note_batch(results, len(failed), cost)
         if meta.get("changed"):
             self._note_changed(meta["changed"])
         return entry
@@ -111,11 +111,12 @@ class Recorder:
         size = sum(len(d) if k != "display" else _A_DISPLAY for o in caught.values() for k, d in o)
         if size > self._output_room:
             entry.meta.pop("outputs")
-            self._warn_once("printed output beyond 8 MB is in the job's files only, not shown")
+            self.warn("printed output beyond 8 MB is in the job's files only, not shown")
         else:
             self._output_room -= size
 
-    def _warn_once(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Keep a line for the user; the same one only once."""
         if text not in self.warnings:
             self.warnings.append(text)
 
@@ -143,7 +144,7 @@ class Recorder:
         self._first_error = None
         self._journal.clear_errors(self._job_id)
 
-    def _note_batch(self, results: Results, failed: int) -> None:
+    def _note_batch(self, results: Results, failed: int, cost: float) -> None:
         meta = results.meta
         start = meta.get("t", 0.0)
         batch = BatchRecord(
@@ -159,19 +160,20 @@ class Recorder:
             1,
             meta.get("cpu", 0.0),
             meta.get("rss", 0),
+            cost,
         )
         self.batches.append(batch)
         self._journal.add_batch(batch)
 
     def _note_changed(self, names: list[str]) -> None:
         shown = ", ".join(f"`{name}`" for name in names)
-        self._warn_once(
+        self.warn(
             f"tasks changed {shown}: each worker has a copy of its own, and the changes are not"
             " brought back; return what you need instead"
         )
 
-    def lose(self, lost: BatchLost) -> None:
-        """Record that a worker went down with a batch."""
+    def lose(self, lost: BatchLost, cost: float = 0.0) -> None:
+        """Record that a worker went down with a batch, and what that cost."""
         self.lost_workers += 1
         now = time.time()
         batch = BatchRecord(
@@ -183,6 +185,7 @@ class Recorder:
             now,
             now,
             "timeout" if lost.reason == "timeout" else "lost",
+            cost=cost,
         )
         self.batches.append(batch)
         self._journal.add_batch(batch)

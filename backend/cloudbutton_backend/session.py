@@ -19,14 +19,15 @@ from typing import Any, Final, Literal
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.protocol import JobSpec
+from cloudbutton_backend.bill import Bill, estimate_from_journal
 from cloudbutton_backend.capture import capture
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
 from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource, fixed
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError, WrongArgument
-from cloudbutton_backend.handle import Job
+from cloudbutton_backend.handle import Job, check_budget
 from cloudbutton_backend.home import results_dir
-from cloudbutton_backend.jobs import JobOptions, JobRecord, JobState, new_job_id
+from cloudbutton_backend.jobs import Estimate, JobOptions, JobRecord, JobState, new_job_id
 from cloudbutton_backend.journal import Command, Journal, gc
 from cloudbutton_backend.worker.context import current as _here
 
@@ -271,7 +272,22 @@ class Session:
             options=_plain_options(options),
         )
         prefix = self._results / record.id
-        job = Job(record, options, captured, driver, journal, None if _JOURNAL_OFF else prefix)
+        limits = driver.backend.limits
+        bill = None
+        if limits.rate is not None:
+            estimate = self._estimate(captured.digest, options.backend, n_items)
+            bill = Bill(record.id, journal, limits, options.workers, estimate)
+            if estimate is not None:
+                record = replace(
+                    record,
+                    estimate=estimate.expected,
+                    estimate_low=estimate.low,
+                    estimate_high=estimate.high,
+                )
+        results = None if _JOURNAL_OFF else prefix
+        job = Job(record, options, captured, driver, journal, results, bill)
+        if limits.rate is not None and limits.rate.note:
+            job.warn(limits.rate.note)
         spec = JobSpec(
             id=record.id,
             payload=captured.payload,
@@ -290,6 +306,29 @@ class Session:
         job._spec = spec
         return job, driver, spec, self._plan(job, None)
 
+    def _estimate(self, digest: str, backend: str, n_items: int | None) -> Estimate | None:
+        """Return what a job will cost by earlier runs of its code, where calls have a price."""
+        if not n_items or _JOURNAL_OFF:
+            return None
+        return estimate_from_journal(self.journal, digest, backend, n_items)
+
+    def estimate(
+        self, function: Callable[[Any], Any], n_items: int | None, options: JobOptions
+    ) -> Estimate | None:
+        """Return what running `function` over so many items will cost, by earlier runs of it.
+
+        None where work is free, and where this code has not run on the backend before.
+
+        Raises
+        ------
+        CaptureError
+            If the function or a value it uses cannot travel.
+        """
+        if self.driver(options.backend).backend.limits.rate is None:
+            return None
+        captured = capture(function, threshold=options.threshold_bytes)
+        return self._estimate(captured.digest, options.backend, n_items)
+
     def _environment(self) -> dict[str, str]:
         """Return this process's environment; the same object as long as it has not changed."""
         raw = getattr(os.environ, "_data", None)  # comparing it needs no decoding
@@ -307,6 +346,7 @@ class Session:
             retries=options.retries,
             stop_on_error=options.errors == "raise",
             backup=options.backup,
+            budget=options.budget,
         )
 
     def _launch(self, job: Job, driver: Driver, spec: JobSpec, plan: Plan) -> None:
@@ -366,7 +406,7 @@ class Session:
             job.cancel()
         elif command.verb == "retry":
             try:
-                job.retry_failed()
+                job.retry_failed(budget=command.args.get("budget"))
             except UsageError as error:
                 self.journal.update_job(job.id, warnings=[str(error)])
 
@@ -422,6 +462,7 @@ def _check(options: JobOptions) -> None:
         raise UsageError(f"`retries` must be 0 or more, not {options.retries}.")
     if options.errors not in ("raise", "keep"):
         raise UnknownName("error mode", str(options.errors), ("raise", "keep"))
+    check_budget(options.budget)
     if options.seed is not None and options.seed < 0:
         raise UsageError(f"`seed` must be 0 or more, not {options.seed}.")
     if options.memory is not None and options.memory < 1:

@@ -34,6 +34,8 @@ class Rate:
 
     def cost(self, seconds: float) -> float:
         """Return what a call costs that ran for `seconds`."""
+        if not self.per_second:  # time may be without end then
+            return self.per_call
         return self.per_call + self.per_second * round_up(seconds, self.step)
 
     def at_most(self, lease: float) -> float:

@@ -16,6 +16,8 @@ class Submit:
     job_id: str
     first: int
     count: int
+    lease: float | None = None
+    """Seconds after which the call has to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,17 @@ class BatchLost:
 
 
 @dataclass(frozen=True, slots=True)
+class OverBudget:
+    """A job ends because its next call cannot be paid for."""
+
+    job_id: str
+    spent: float
+    budget: float
+    at_least: float
+    """What the next call would need."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """A job has ended by this step of its life cycle: finish, fail or stopped."""
 
@@ -84,4 +97,4 @@ class Finish:
     step: str
 
 
-Action = Submit | Revoke | Interrupt | Kill | Accept | FailItem | BatchLost | Finish
+Action = Submit | Revoke | Interrupt | Kill | Accept | FailItem | BatchLost | OverBudget | Finish

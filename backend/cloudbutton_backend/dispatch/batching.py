@@ -23,7 +23,7 @@ class Sizer:
     slow first item (imports, cold caches) is soon forgotten.
     """
 
-    __slots__ = ("_heaviest", "_items", "_largest", "_seconds", "batch_seconds")
+    __slots__ = ("_heaviest", "_items", "_largest", "_seconds", "batch_seconds", "slowest")
 
     def __init__(self, batch_seconds: float) -> None:
         self.batch_seconds = batch_seconds
@@ -31,6 +31,8 @@ class Sizer:
         self._items = 0.0
         self._largest = 0
         self._heaviest = 0.0
+        self.slowest = 0.0
+        """Seconds that an item took at most, as far as can be told."""
 
     def weigh(self, items: int, nbytes: int) -> None:
         """Take note that `items`, or their results, are `nbytes` together."""
@@ -41,6 +43,7 @@ class Sizer:
         self._seconds = self._seconds / 2 + seconds
         self._items = self._items / 2 + items
         self._largest = max(self._largest, items)
+        self.slowest = max(self.slowest, seconds / items)
 
     @property
     def mean(self) -> float | None:

@@ -16,6 +16,7 @@ from cloudbutton_backend.backends.protocol import (
     BackendDown,
     BatchEnded,
     Call,
+    Charged,
     Event,
     JobSpec,
     Results,
@@ -29,6 +30,7 @@ from cloudbutton_backend.dispatch.actions import (
     Finish,
     Interrupt,
     Kill,
+    OverBudget,
     Revoke,
     Submit,
 )
@@ -58,6 +60,15 @@ class Listener(Protocol):
     def on_batch_lost(self, lost: BatchLost) -> None: ...
 
     def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None: ...
+
+    def on_charged(self, charged: Charged) -> None:
+        """A call has its price. Before the results that came with it."""
+
+    def on_spent(self, dollars: float) -> None:
+        """The job has spent so much by now; calls without a charge count for the most they can cost."""
+
+    def on_over_budget(self, over: OverBudget) -> None:
+        """The job ends because its next call cannot be paid for."""
 
     def on_finish(self, step: str) -> None: ...
 
@@ -145,13 +156,13 @@ class Driver:
         """Stop a job. Safe to repeat."""
         self.call(lambda: self._machine.cancel(job_id, self._clock()))
 
-    def retry(self, spec: JobSpec, listener: Listener) -> None:
-        """Run again what failed or never ran in a job that has ended."""
+    def retry(self, spec: JobSpec, listener: Listener, budget: float | None = None) -> None:
+        """Run again what failed or never ran in a job that has ended, within a new budget if given."""
         self._jobs[spec.id] = listener
 
         def act() -> None:
             self.backend.open_job(spec)
-            self._machine.retry(spec.id, self._clock())
+            self._machine.retry(spec.id, self._clock(), budget)
 
         self.call(act)
 
@@ -216,11 +227,15 @@ class Driver:
         while self._inbox:
             self._inbox.popleft()()
         down = [event for event in events if isinstance(event, BackendDown)]
+        touched: set[str] = set()
+        for event in events:
+            if isinstance(event, Charged) and event.job_id in self._jobs:
+                self._jobs[event.job_id].on_charged(event)
+                touched.add(event.job_id)
         if events:
             self._machine.handle(events, self._clock())
         elif wake is not None:
             self._machine.tick(self._clock())
-        touched: set[str] = set()
         self._act(touched)
         for job_id in touched:
             self._show(job_id)
@@ -259,6 +274,8 @@ class Driver:
             listener.on_fail_item(action.index, action.kind, action.cause, action.attempts)
         elif isinstance(action, BatchLost):
             self._jobs[action.job_id].on_batch_lost(action)
+        elif isinstance(action, OverBudget):
+            self._jobs[action.job_id].on_over_budget(action)
         elif isinstance(action, Finish):
             touched.discard(action.job_id)
             self._show(action.job_id)
@@ -289,7 +306,15 @@ class Driver:
             return
         self._machine.weigh(action.job_id, action.count, sum(len(raw(part)) for part in parts))
         self.backend.submit(
-            Call(action.batch, action.job_id, action.worker, action.first, action.count, parts)
+            Call(
+                action.batch,
+                action.job_id,
+                action.worker,
+                action.first,
+                action.count,
+                parts,
+                action.lease,
+            )
         )
 
     def _refuse(self, action: Submit, error: BaseException, feedback: list[Event]) -> None:
@@ -321,9 +346,10 @@ class Driver:
         listener = self._jobs.get(job_id)
         if job is None or listener is None:
             return
-        running = sum(flight.stop - flight.next for flight in job.flights.values())
+        if job.purse is not None:
+            listener.on_spent(job.purse.spent)
         workers = self._machine.workers_of(job_id)
-        listener.on_running(running, workers, job.retried, job.sizer.mean)
+        listener.on_running(job.n_running, workers, job.retried, job.sizer.mean)
         if not job.ended:
             most = job.plan.workers or self._machine.n_workers
             workers = max(1, min(most, self._machine.n_workers))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 from typing import Final
 
 from cloudbutton_backend.dispatch.batching import Sizer
+from cloudbutton_backend.dispatch.budget import Purse
 from cloudbutton_backend.jobs import JobState
 
 PENDING: Final = 0
@@ -25,6 +27,8 @@ class Plan:
     retries: int = 0
     stop_on_error: bool = True
     backup: bool = True
+    budget: float | None = None
+    """Dollars that it may spend, where calls have a price."""
 
 
 @dataclass(slots=True)
@@ -41,13 +45,33 @@ class Flight:
     """Whether an item of it failed, after which a worker may leave the rest."""
     twin: int = 0
     """The flight that carries the same items, 0 if none does or did."""
+    first: int = 0
+    """The item that it began with."""
+    lease: float = math.inf
+    """Seconds after which its call has to end."""
 
 
 class JobProgress:
-    """The items of one job. Items are consecutive integers; spans are half-open."""
+    """The items of one job. Items are consecutive integers; spans are half-open.
 
-    def __init__(self, plan: Plan, batch_seconds: float) -> None:
+    Parameters
+    ----------
+    purse
+        What it may spend; None where work is free.
+    wave
+        Workers it may have until its first results are there; None for all of them.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        batch_seconds: float,
+        purse: Purse | None = None,
+        wave: int | None = None,
+    ) -> None:
         self.plan = plan
+        self.purse = purse
+        self.wave = wave
         self.state = JobState.RUNNING
         self.sizer = Sizer(batch_seconds)
         self.ready = plan.n_items or 0
@@ -64,9 +88,13 @@ class JobProgress:
         self.retried = 0
         self.attempts: dict[int, int] = {}
         self.losses: dict[int, int] = {}
+        self.grown: dict[int, float] = {}
+        """The lease that an item should have, after shorter ones ended it."""
         self.flights: dict[int, Flight] = {}
         self.holders: dict[str, int] = {}
         """Workers that hold items, and how many batches each."""
+        self.n_running = 0
+        """Items that workers hold."""
         self._again: list[tuple[int, int, int]] = []
         self._n_again = 0
         self._later: list[tuple[float, int, int, int]] = []
@@ -109,6 +137,8 @@ class JobProgress:
         """Whether something could be sent now."""
         if self.state is not JobState.RUNNING:
             return False
+        if self.purse is not None and (self.purse.is_blocked or self.purse.is_empty):
+            return False
         self._drop_unwanted()
         return bool(self._again) or self.fresh < self.limit()
 
@@ -131,41 +161,63 @@ class JobProgress:
         """Items that wait to be sent."""
         return max(0, self.limit() - self.fresh) + self._n_again
 
-    def take(self, workers: int) -> tuple[int, int]:
+    def peek(self, workers: int) -> tuple[int, int]:
         """Return the next span to send; `has_work` must hold."""
         left = self.waiting() if self.ended else None
         size = self.sizer.size(left, workers)
         self._drop_unwanted()
         if self._again:
-            first, stop, most = heapq.heappop(self._again)
+            first, stop, most = self._again[0]
             cut = min(stop, first + (min(most, size) if most else size))
             if self.horizon is not None:
                 cut = min(cut, max(first + 1, self.horizon))
-            if cut < stop:
-                heapq.heappush(self._again, (cut, stop, most))
-            self._n_again -= cut - first
             return first, cut
-        first = self.fresh
-        self.fresh = min(self.limit(), first + size)
-        return first, self.fresh
+        return self.fresh, min(self.limit(), self.fresh + size)
+
+    def take(self, first: int, cut: int) -> None:
+        """Take a span that `peek` returned, or its beginning, out of what waits."""
+        if not self._again:
+            self.fresh = cut
+            return
+        _, stop, most = heapq.heappop(self._again)
+        if cut < stop:
+            heapq.heappush(self._again, (cut, stop, most))
+        self._n_again -= cut - first
 
     # -- what is on its way
 
     def hold(self, flight: Flight) -> None:
         """A worker is given a batch."""
         self.flights[flight.id] = flight
+        self.n_running += flight.stop - flight.next
         self.holders[flight.worker] = self.holders.get(flight.worker, 0) + 1
+
+    def move(self, flight: Flight, first: int, stop: int) -> None:
+        """A batch has come as far as item `first`, or is to end before `stop`."""
+        self.n_running += (stop - first) - (flight.stop - flight.next)
+        flight.next, flight.stop = first, stop
 
     def land(self, flight: Flight) -> None:
         """A worker no longer holds a batch."""
         del self.flights[flight.id]
+        self.n_running -= flight.stop - flight.next
+        if self.purse is not None:
+            self.purse.close(flight.id)
         left = self.holders.pop(flight.worker) - 1
         if left:
             self.holders[flight.worker] = left
 
+    def share(self, workers: int) -> int:
+        """Return how many of so many workers it may have."""
+        caps = (workers, self.plan.workers, self.wave)
+        return min(cap for cap in caps if cap is not None)
+
     def is_full(self) -> bool:
         """Whether it has as many workers as it may."""
-        return self.plan.workers is not None and len(self.holders) >= self.plan.workers
+        held = len(self.holders)
+        if self.wave is not None and held >= self.wave:
+            return True
+        return self.plan.workers is not None and held >= self.plan.workers
 
     # -- what has come back
 
@@ -195,6 +247,7 @@ class JobProgress:
         self.drop_waiting()
         self.attempts.clear()
         self.losses.clear()
+        self.grown.clear()
         # The source was closed when the job ended: what it had not given by then never comes.
         self.ended = True
         self.marks = self.marks.replace(bytes([FAILED]), bytes([PENDING]))

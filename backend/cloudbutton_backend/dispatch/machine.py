@@ -10,6 +10,9 @@
 The rules, each in one method:
 
 * a batch is as long as `batching.Sizer` says; quick items are sent ahead by one batch (`Sharing.assign`);
+* where calls have a price, each gets a lease, so that what is spent and what calls in flight can cost
+  at most stays within the budget (`budget.Purse`); what a lease cut off is run again with a longer one
+  (`Recovery.expire`), and a job that cannot pay for its next call ends (`Machine._settle`);
 * an idle worker gets what a busy one has not begun or, where that does no harm, a second copy of a
   straggler (`Sharing.relieve`);
 * an item's first result counts, later ones are dropped (`Machine._take_in`);
@@ -27,6 +30,7 @@ from collections.abc import Iterable
 
 from cloudbutton_backend.backends.protocol import (
     BatchEnded,
+    Charged,
     Event,
     Limits,
     Overdue,
@@ -35,7 +39,15 @@ from cloudbutton_backend.backends.protocol import (
     WorkerDown,
     WorkerUp,
 )
-from cloudbutton_backend.dispatch.actions import Accept, Action, BatchLost, Finish, Kill
+from cloudbutton_backend.dispatch.actions import (
+    Accept,
+    Action,
+    BatchLost,
+    Finish,
+    Kill,
+    OverBudget,
+)
+from cloudbutton_backend.dispatch.budget import Purse
 from cloudbutton_backend.dispatch.fleet import Fleet, Worker
 from cloudbutton_backend.dispatch.job_state import DONE, PENDING, Flight, JobProgress, Plan
 from cloudbutton_backend.dispatch.recovery import Recovery
@@ -66,7 +78,11 @@ class Machine:
 
     def open(self, plan: Plan, now: float) -> None:
         """Begin a job."""
-        job = JobProgress(plan, self.limits.batch_seconds)
+        limits = self.limits
+        purse = None
+        if limits.rate is not None:
+            purse = Purse(limits.rate, plan.budget, limits.longest_call)
+        job = JobProgress(plan, limits.batch_seconds, purse, limits.first_wave)
         self.jobs[plan.job_id] = job
         self._sharing.admit(job)
         self._settle(now)
@@ -94,11 +110,19 @@ class Machine:
         self._recovery.interrupt(job, 0)
         self._settle(now)
 
-    def retry(self, job_id: str, now: float) -> None:
-        """Run again what failed or never ran, in a job that has ended."""
+    def retry(self, job_id: str, now: float, budget: float | None = None) -> None:
+        """Run again what failed or never ran, in a job that has ended.
+
+        Parameters
+        ----------
+        budget
+            Dollars that it may spend in all, what it has spent included; None for as many as before.
+        """
         job = self.jobs[job_id]
         job.state = LIFE_CYCLE[job.state, "retry"]
         job.reopen()
+        if job.purse is not None:
+            job.purse.top_up(job.purse.budget if budget is None else budget)
         self._sharing.admit(job)
         self._settle(now)
 
@@ -127,6 +151,8 @@ class Machine:
                 self._on_worker_down(event, now)
             elif isinstance(event, Overdue):
                 self._on_overdue(event)
+            elif isinstance(event, Charged):
+                self._on_charged(event)
         self._settle(now)
 
     # -- out
@@ -175,7 +201,8 @@ class Machine:
         if event.first > flight.next:
             # What should have come before got lost on its way.
             self._recovery.give_back(job, flight, flight.next, event.first, most=1)
-        flight.next = max(flight.next, event.first + event.count)
+        job.move(flight, max(flight.next, event.first + event.count), flight.stop)
+        job.wave = None
         job.sizer.learn(event.count, event.meta.get("dt", 0.0))
         job.sizer.weigh(event.count, event.length)
         if event.meta.get("errors"):
@@ -215,7 +242,9 @@ class Machine:
         stopped = worker.draining or flight.erred or flight.next >= job.limit()
         self._land(flight)
         left = flight.stop - flight.next
-        if event.unreadable and left > 1:
+        if event.expired and left > 0 and not flight.erred:
+            self._recovery.expire(job, flight, now)
+        elif event.unreadable and left > 1:
             self._recovery.search(job, flight)
         elif left > 0 and (event.unreadable or not stopped):
             # Nothing stopped it: count this, lest a result that never arrives is awaited for ever.
@@ -235,14 +264,15 @@ class Machine:
             return
         worker, flight = found
         self._fleet.asked.discard(worker.name)
+        job = self.jobs[flight.job_id]
         stop = min(event.stop, flight.stop)
-        flight.stop = min(flight.stop, event.first)
+        job.move(flight, flight.next, min(flight.stop, event.first))
         if flight is worker.first():
             if event.first <= flight.next:
                 self._sharing.patience.too_short()
             else:
                 self._sharing.patience.long_enough()
-        self._recovery.give_back(self.jobs[flight.job_id], flight, event.first, stop)
+        self._recovery.give_back(job, flight, event.first, stop)
         self._sharing.look_after(worker, now)
 
     def _on_overdue(self, event: Overdue) -> None:
@@ -251,6 +281,11 @@ class Machine:
         if found is not None and found[1].next <= event.item:
             found[0].overdue = event.item
             self._actions.append(Kill(event.worker, "timeout"))
+
+    def _on_charged(self, event: Charged) -> None:
+        job = self.jobs.get(event.job_id)
+        if job is not None and job.purse is not None:
+            job.purse.settle(event.batch, event.cost)
 
     def _on_worker_down(self, event: WorkerDown, now: float) -> None:
         worker = self._fleet.remove(event.worker)
@@ -264,7 +299,9 @@ class Machine:
             job.land(flight)
             if flight.next >= flight.stop or job.state is not JobState.RUNNING:
                 continue
-            if flight.id == ran:
+            if flight.id == ran and event.reason == "lease":
+                self._recovery.expire(job, flight, now)
+            elif flight.id == ran:
                 self._on_batch_lost(job, flight, worker, event, now)
             else:
                 self._recovery.give_back(job, flight, flight.next, flight.stop)
@@ -312,5 +349,18 @@ class Machine:
                 else:
                     step = "fail" if job.n_failed else "finish"
                 job.state = LIFE_CYCLE[job.state, step]
-                self._actions.append(Finish(job.plan.job_id, step))
-                self._sharing.dismiss(job)
+                self._end(job, step)
+            elif job.purse is not None and job.purse.is_empty and not job.flights:
+                self._stop_for_budget(job, job.purse)
+
+    def _stop_for_budget(self, job: JobProgress, purse: Purse) -> None:
+        """End a job whose next call cannot be paid for; those it had running have ended."""
+        assert purse.budget is not None
+        job.drop_waiting()
+        job.state = LIFE_CYCLE[job.state, "fail"]
+        self._actions.append(OverBudget(job.plan.job_id, purse.spent, purse.budget, purse.wanted))
+        self._end(job, "fail")
+
+    def _end(self, job: JobProgress, step: str) -> None:
+        self._actions.append(Finish(job.plan.job_id, step))
+        self._sharing.dismiss(job)

@@ -7,6 +7,7 @@ from typing import Final
 
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.dispatch.actions import Action, FailItem, Interrupt
+from cloudbutton_backend.dispatch.budget import GROWTH
 from cloudbutton_backend.dispatch.fleet import Fleet
 from cloudbutton_backend.dispatch.job_state import FAILED, PENDING, Flight, JobProgress
 from cloudbutton_backend.jobs import JobState
@@ -49,6 +50,23 @@ class Recovery:
         """One item of a batch did harm: find out which, in ever smaller batches."""
         part = max(1, (flight.stop - flight.next) // SEARCH_PARTS)
         self.give_back(job, flight, flight.next, flight.stop, part)
+
+    def expire(self, job: JobProgress, flight: Flight, now: float) -> None:
+        """A call ended with its lease: what it left is run again, its first item alone and for longer.
+
+        That costs the item no attempt, unless no call may run longer than this one did.
+        """
+        index = flight.next
+        longest = self._limits.longest_call
+        if longest is not None and flight.lease >= longest:
+            cause = f"it ran longer than a call may: {longest:g} s. Make the item smaller."
+            self.blame(job, flight, index, "lost", cause, now)
+        else:
+            alone = index == flight.first
+            longer = flight.lease * (GROWTH if alone else 1.0)
+            job.grown[index] = max(longer, job.grown.get(index, 0.0))
+            self.give_back(job, flight, index, index + 1, most=1)
+        self.give_back(job, flight, index + 1, flight.stop)
 
     def tries_again(self, job: JobProgress, flight: Flight, index: int, kind: str) -> bool:
         """Count an attempt of the user's code; queue the item again if it has one left."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.dispatch.actions import Action, Revoke, Submit
+from cloudbutton_backend.dispatch.budget import fitting, needed
 from cloudbutton_backend.dispatch.fleet import Fleet, Worker
 from cloudbutton_backend.dispatch.job_state import Flight, JobProgress
 from cloudbutton_backend.dispatch.relief import (
@@ -38,6 +41,7 @@ class Sharing:
         self._fleet = fleet
         self._actions = actions
         self._batches = 0
+        self._longest = math.inf if limits.longest_call is None else limits.longest_call
         self.live: dict[str, JobProgress] = {}
         self._watch: dict[str, Watchlist] = {}
         """For each live job, its workers that may need help."""
@@ -56,32 +60,73 @@ class Sharing:
     def assign(self, now: float) -> None:
         """Give work to every worker that has room, one batch each in turn."""
         working = [job for job in self.live.values() if job.has_work()]
-        for load in range(self._limits.queue_depth):
-            if load:
-                working = [job for job in working if job.sizer.is_quick()]
+        # Who holds nothing works for no job yet, so all who are idle are alike: one after the other
+        # is asked for, lest each event has a look at ten thousand.
+        while working and self._fleet.n_idle() and not all(job.is_full() for job in working):
+            worker = self._fleet.any_idle()
+            job = _choose(working, worker)
+            assert job is not None
+            self._give(job, worker, working, now)
+        for load in range(1, self._limits.queue_depth):
+            working = [job for job in working if job.sizer.is_quick()]
             for worker in self._fleet.with_room(working, load):
-                if not load and all(job.is_full() for job in working):
-                    break
                 job = _choose(working, worker)
-                if job is None:
-                    continue
-                share = min(len(self._fleet), job.plan.workers or len(self._fleet))
-                first, stop = job.take(share)
-                self._fly(job, worker, first, stop, now)
-                if not job.has_work():
-                    working.remove(job)
-                    if not working:
-                        return
+                if job is not None:
+                    self._give(job, worker, working, now)
+                if not working:
+                    return
+
+    def _give(
+        self, job: JobProgress, worker: Worker, working: list[JobProgress], now: float
+    ) -> None:
+        """Give a worker a job's next batch, if it can be paid for; drop jobs without work."""
+        share = job.share(len(self._fleet))
+        first, stop = job.peek(share)
+        lease: float | None = self._longest
+        if job.purse is not None:
+            lease, stop = self._lease(job, first, stop, share)
+        if lease is not None:
+            job.take(first, stop)
+            self._fly(job, worker, first, stop, lease, now)
+        if not job.has_work():
+            working.remove(job)
+
+    def _lease(
+        self, job: JobProgress, first: int, stop: int, share: int
+    ) -> tuple[float | None, int]:
+        """Return for how long a call with the items ``[first, stop)`` can be paid, and where it
+        should end lest its lease ends it.
+        """
+        assert job.purse is not None
+        mean, slowest = job.sizer.mean, job.sizer.slowest
+        need, least = needed(stop - first, mean, slowest, job.grown.get(first, 0.0))
+        share = min(share, job.waiting() + job.n_running)
+        lease = job.purse.offer(need, least, share)
+        if lease is not None:
+            stop = first + fitting(stop - first, lease, mean)
+        return lease, stop
 
     def _fly(
-        self, job: JobProgress, worker: Worker, first: int, stop: int, now: float, twin: int = 0
+        self,
+        job: JobProgress,
+        worker: Worker,
+        first: int,
+        stop: int,
+        lease: float,
+        now: float,
+        twin: int = 0,
     ) -> Flight:
         self._batches += 1
         job_id = job.plan.job_id
-        flight = Flight(self._batches, job_id, worker.name, first, stop, twin=twin)
+        flight = Flight(
+            self._batches, job_id, worker.name, first, stop, twin=twin, first=first, lease=lease
+        )
         self._fleet.hold(worker, flight, now)
         job.hold(flight)
-        self._actions.append(Submit(worker.name, flight.id, job_id, first, stop - first))
+        if job.purse is not None:
+            job.purse.commit(flight.id, lease)
+        shown = lease if math.isfinite(lease) else None
+        self._actions.append(Submit(worker.name, flight.id, job_id, first, stop - first, shown))
         self.look_after(worker, now)
         return flight
 
@@ -125,8 +170,12 @@ class Sharing:
             self._actions.append(Revoke(worker.name, advice.keep))
         elif isinstance(advice, Duplicate):
             flight = worker.first()
+            if job.purse is not None and not job.purse.affords_copy(flight.lease):
+                return  # what it would cost is needed for what nobody has begun
             other = self._fleet.any_idle()
-            copy = self._fly(job, other, flight.next, flight.stop, now, twin=flight.id)
+            copy = self._fly(
+                job, other, flight.next, flight.stop, flight.lease, now, twin=flight.id
+            )
             flight.twin = copy.id
         elif isinstance(advice, LookAgain):
             self._watch[job.plan.job_id].add(worker.name, advice.when)

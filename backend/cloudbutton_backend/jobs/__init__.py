@@ -1,5 +1,6 @@
 """Jobs as values: what was asked, how it goes, what came of it."""
 
+from cloudbutton_backend.jobs.estimate import Estimate
 from cloudbutton_backend.jobs.model import (
     LIFE_CYCLE,
     BatchRecord,
@@ -14,6 +15,7 @@ from cloudbutton_backend.jobs.progress import Progress
 __all__ = [
     "LIFE_CYCLE",
     "BatchRecord",
+    "Estimate",
     "ItemOutcome",
     "JobOptions",
     "JobRecord",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cloudbutton_backend.jobs.estimate import Estimate
 from cloudbutton_backend.jobs.model import JobState
 
 
@@ -31,8 +32,12 @@ class Progress:
     task_seconds: float
     """Sum of the time items took in the workers: what a serial run would have taken."""
     spend: float = 0.0
+    """Billed so far; 0 where work is free."""
     expected_spend: float | None = None
+    """What it will have cost in the end, as far as can be told now."""
     budget: float | None = None
+    estimate: Estimate | None = None
+    """What it was expected to cost when it began."""
     retried: int = 0
     lost_workers: int = 0
     last_lines: tuple[str, ...] = ()

@@ -93,6 +93,28 @@ class LateResults:
     seconds: float = 0.1
 
 
+@dataclass(frozen=True)
+class LostCharges:
+    """The price of a call is never heard of, with this probability."""
+
+    rate: float
+
+
+@dataclass(frozen=True)
+class LateCharges:
+    """The price of a call is heard of long after its end, with this probability."""
+
+    rate: float
+    seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class DearCalls:
+    """A call costs the most that its lease allows, with this probability."""
+
+    rate: float
+
+
 Fault = (
     Crash
     | Crashes
@@ -104,4 +126,7 @@ Fault = (
     | LostResults
     | LateResults
     | DoubledResults
+    | LostCharges
+    | LateCharges
+    | DearCalls
 )

@@ -7,6 +7,7 @@ step of the clock covers many items.
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_right
 from collections import Counter, defaultdict, deque
@@ -16,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from cloudbutton_backend.backends.protocol import (
     BatchEnded,
+    Charged,
     Event,
     Overdue,
     Results,
@@ -23,13 +25,17 @@ from cloudbutton_backend.backends.protocol import (
     WorkerDown,
     WorkerUp,
 )
+from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.testing.faults import (
     Crash,
     Crashes,
+    DearCalls,
     DoubledResults,
     Fault,
     Hang,
+    LateCharges,
     LateResults,
+    LostCharges,
     LostResults,
     Raises,
     Slow,
@@ -64,8 +70,17 @@ class Startup:
     seconds: float = 0.0
     spread: float = 0.0
     """Up to so many seconds more, at random."""
+    burst: int = 0
+    """So many at once, …"""
     per_second: float | None = None
-    """No more than so many, as a provider that throttles."""
+    """… and then no more than so many each second, as a provider that throttles."""
+    billed: float = 0.0
+    """Seconds that a worker's first call is charged on top, where calls have a price."""
+
+    def ready(self, number: int) -> float:
+        """Return when worker `number` is there, but for what is random."""
+        late = max(0, number - self.burst)
+        return self.seconds + (late / self.per_second if self.per_second else 0.0)
 
 
 @dataclass(slots=True)
@@ -79,11 +94,13 @@ class _Batch:
     """When the items from `next` on end, as far as they are planned."""
     errors: dict[int, dict[str, Any]] = field(default_factory=dict)
     then: str = ""
-    """What happens after those: flush | end | crash | hang | unreadable."""
+    """What happens after those: flush | end | crash | hang | unreadable | lease."""
     fault: Any = None
     started: float = 0.0
-    revoked_from: int | None = None
     ran: int = 0
+    lease: float = math.inf
+    began: float | None = None
+    """When its first item began."""
 
 
 @dataclass(slots=True)
@@ -97,6 +114,8 @@ class _Worker:
     stamp: int = 0
     """Goes up when the plans change."""
     alive: bool = True
+    is_cold: bool = True
+    """Whether it has not had a call yet."""
 
 
 class Pool:
@@ -117,8 +136,10 @@ class Pool:
         startup: Startup,
         latency: float,
         seed: int,
+        rate: Rate | None = None,
     ) -> None:
         self._agenda = agenda
+        self._rate = rate
         self._works = {work.id: work for work in works}
         self._startup = startup
         self._latency = latency
@@ -131,6 +152,8 @@ class Pool:
         self._crashes: Crashes | None = None
         self._late: LateResults | None = None
         self._lost = self._doubled = 0.0
+        self._lost_charges = self._dear = 0.0
+        self._late_charges: LateCharges | None = None
         for fault in faults:
             if isinstance(fault, Crashes):
                 self._crashes = fault
@@ -140,6 +163,12 @@ class Pool:
                 self._late = fault
             elif isinstance(fault, DoubledResults):
                 self._doubled = fault.rate
+            elif isinstance(fault, LostCharges):
+                self._lost_charges = fault.rate
+            elif isinstance(fault, LateCharges):
+                self._late_charges = fault
+            elif isinstance(fault, DearCalls):
+                self._dear = fault.rate
             else:
                 self._at[fault.job].setdefault(fault.item, []).append(fault)
 
@@ -152,9 +181,7 @@ class Pool:
 
     def _start_one(self, number: int = 0) -> None:
         self._count += 1
-        delay = self._startup.seconds + self._random.random() * self._startup.spread
-        if self._startup.per_second:
-            delay += number / self._startup.per_second
+        delay = self._startup.ready(number) + self._random.random() * self._startup.spread
         name = f"w{self._count}"
         self._agenda.at(self._agenda.now + delay, self._up, name)
 
@@ -162,12 +189,22 @@ class Pool:
         self._workers[name] = _Worker(name)
         self._agenda.report(WorkerUp(name))
 
-    def submit(self, name: str, batch: int, job_id: str, first: int, count: int) -> None:
+    def submit(
+        self,
+        name: str,
+        batch: int,
+        job_id: str,
+        first: int,
+        count: int,
+        lease: float | None = None,
+    ) -> None:
         """Send a batch; it arrives a little later."""
         worker = self._workers.get(name)
         if worker is None:
             return
         load = _Batch(batch, self._works[job_id], first, first + count)
+        if lease is not None:
+            load.lease = lease
         worker.held[batch] = load
         self._agenda.at(self._agenda.now + self._latency, self._arrive, worker, load)
 
@@ -275,6 +312,9 @@ class Pool:
 
     def _plan(self, load: _Batch) -> None:
         load.started = now = self._agenda.now
+        if load.began is None:
+            load.began = now
+        over = load.began + load.lease
         load.ends, load.errors, load.then, load.fault = [], {}, "end", None
         seconds, special = load.job.seconds, self._at.get(load.job.id, {})
         if special and any(
@@ -297,13 +337,20 @@ class Pool:
                     takes *= fault.factor
                 elif isinstance(fault, (Crash, Hang)):
                     load.then, load.fault = type(fault).__name__.lower(), fault
+                    if now + (fault.seconds if isinstance(fault, Hang) else takes) > over:
+                        load.then = "lease"
                     return
                 elif isinstance(fault, Raises):
                     load.errors[index - load.next] = {"kind": "exception", "item": index}
             if self._crashes is not None and self._random.random() < self._crashes.rate:
                 load.then, load.fault = "crash", self._crashes
+                if now + takes > over:
+                    load.then = "lease"
                 return
             now += takes
+            if now > over:
+                load.then = "lease"
+                return
             load.ends.append(now)
             if load.errors and load.job.stop_on_error and not load.job.retries:
                 return
@@ -317,7 +364,10 @@ class Pool:
     def _schedule(self, worker: _Worker, load: _Batch) -> None:
         worker.stamp += 1
         when = load.ends[-1] if load.ends else load.started
-        if load.then == "hang":
+        if load.then == "lease":
+            assert load.began is not None
+            when = load.began + load.lease
+        elif load.then == "hang":
             when += load.fault.seconds
         elif load.then == "crash":
             when += self._work_of(load)
@@ -335,20 +385,44 @@ class Pool:
         if load.then in ("crash", "hang"):
             self._die(worker, "died", getattr(load.fault, "known", "item"))
             return
-        self._send(worker, load)
         if load.then == "flush":
+            self._send(worker, load)
             self._begin(worker)
             return
+        self._charge(worker, load)
+        self._send(worker, load)
         unreadable = load.then == "unreadable"
         if unreadable:
             for index in range(load.next, load.stop):
                 self.runs[load.job.id][index] += 1
-        ended = BatchEnded(worker.name, load.id, load.ran, unreadable)
+        expired = load.then == "lease"
+        if expired:
+            self.runs[load.job.id][load.next] += 1
+        ended = BatchEnded(worker.name, load.id, load.ran, unreadable, expired)
         self._agenda.at(self._agenda.now + self._latency, self._ended, worker, ended)
         worker.queue.popleft()
         worker.running = False
         if worker.queue:
             self._begin(worker)
+
+    def _charge(self, worker: _Worker, load: _Batch) -> None:
+        """Say what a call has cost that ends now."""
+        if self._rate is None:
+            return
+        now = self._agenda.now
+        ran = now - (now if load.began is None else load.began)
+        seconds = ran + (self._startup.billed if worker.is_cold else 0.0)
+        worker.is_cold = False
+        cost = self._rate.cost(seconds)
+        if self._dear and self._random.random() < self._dear:
+            cost = self._rate.at_most(load.lease)
+        if self._lost_charges and self._random.random() < self._lost_charges:
+            return
+        arrives = now + self._latency
+        if self._late_charges is not None and self._random.random() < self._late_charges.rate:
+            arrives += self._late_charges.seconds
+        charged = Charged(load.job.id, load.id, cost, seconds)
+        self._agenda.at(arrives, self._agenda.report, charged)
 
     def _send(self, worker: _Worker, load: _Batch) -> None:
         """Send what ran since the last time."""
@@ -390,6 +464,8 @@ class Pool:
             batch = load.id if known != "nothing" else None
             item = min(load.next + done, load.stop - 1) if known == "item" else None
         worker.alive = False
+        for load in worker.held.values():
+            self._charge(worker, load)
         self._agenda.at(self._agenda.now + self._latency, self._down, worker, batch, item, reason)
         self._start_one()
 

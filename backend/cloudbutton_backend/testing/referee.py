@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from cloudbutton_backend.backends.protocol import BatchEnded, Event, Limits, WorkerDown, WorkerUp
+from cloudbutton_backend.backends.protocol import (
+    BatchEnded,
+    Charged,
+    Event,
+    Limits,
+    Results,
+    WorkerDown,
+    WorkerUp,
+)
+from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.dispatch.actions import (
     Accept,
     Action,
@@ -14,10 +23,14 @@ from cloudbutton_backend.dispatch.actions import (
     Finish,
     Interrupt,
     Kill,
+    OverBudget,
     Revoke,
     Submit,
 )
 from cloudbutton_backend.testing.workload import Work
+
+_DUST = 1e-9
+"""Dollars below which sums may differ: they were added in another order."""
 
 
 class BrokenPromise(AssertionError):
@@ -42,16 +55,31 @@ class Account:
     """Items that were supplied."""
     cancelled: bool = False
     is_open: bool = True
+    spent: float = 0.0
+    """Charges so far."""
+    aside: dict[int, float] = field(default_factory=dict)
+    """The most that each call can cost that has not been charged."""
+    budget: float | None = None
+    over_budget: bool = False
+    has_results: bool = False
 
     def __post_init__(self) -> None:
         if self.work.chunk is None:
             self.ready = len(self.accepted)
+        self.budget = self.work.budget
+
+    @property
+    def at_most(self) -> float:
+        """What it can have cost so far."""
+        return self.spent + sum(self.aside.values())
 
     def reopen(self) -> None:
         """It is retried: what failed may succeed."""
         self.failed.clear()
         self.attempts.clear()
-        self.is_open, self.cancelled = True, False
+        self.is_open, self.cancelled, self.over_budget = True, False, False
+        if self.work.more is not None:
+            self.budget = self.work.more
 
 
 class Referee:
@@ -79,6 +107,14 @@ class Referee:
                 self._let_go(job_id, event.worker)
         elif isinstance(event, BatchEnded):
             self._let_go(self._held[event.worker].pop(event.batch), event.worker)
+        elif isinstance(event, Charged):
+            account = self.accounts[event.job_id]
+            if account.aside.pop(event.batch, None) is not None:
+                account.spent += event.cost
+        elif isinstance(event, Results):
+            of = self._held.get(event.worker, {}).get(event.batch)
+            if of is not None:
+                self.accounts[of].has_results = True
 
     def _let_go(self, job_id: str, worker: str) -> None:
         holders = self.accounts[job_id].holders
@@ -98,6 +134,10 @@ class Referee:
             self._see_finish(action)
         elif isinstance(action, (Revoke, Interrupt, Kill)):
             self._require(action.worker in self._seen, "only workers are told", action)
+        elif isinstance(action, OverBudget):
+            account = self.accounts[action.job_id]
+            self._require(account.budget is not None, "there was a budget", action)
+            account.over_budget = True
         elif isinstance(action, BatchLost):
             self._require(action.count > 0, "a batch without items is not lost", action)
 
@@ -122,6 +162,23 @@ class Referee:
         account.holders[action.worker] += 1
         cap = account.work.workers
         self._require(cap is None or len(account.holders) <= cap, "the cap of workers", action)
+        wave = self._limits.first_wave
+        small = wave is None or account.has_results or len(account.holders) <= wave
+        self._require(small, "few workers until there are results", action)
+        if self._limits.rate is not None:
+            self._see_price(action, account, self._limits.rate)
+
+    def _see_price(self, action: Submit, account: Account, rate: Rate) -> None:
+        """A call that has a price was made."""
+        longest, lease = self._limits.longest_call, action.lease
+        if longest is not None:
+            self._require(lease is not None and lease <= longest, "no call is too long", action)
+        if account.budget is not None:
+            self._require(lease is not None, "with a budget, calls have leases", action)
+            assert lease is not None
+            account.aside[action.batch] = rate.at_most(lease)
+            kept = account.at_most <= account.budget + _DUST
+            self._require(kept, f"at most ${account.budget} are spent", action)
 
     def _see_accept(self, action: Accept) -> None:
         account = self.accounts[action.job_id]
@@ -162,6 +219,8 @@ class Referee:
             whole = account.accepted.count(1) == total and not account.failed
             self._require(whole, "a finished job has all results", action)
         elif action.step == "fail":
+            if account.over_budget:
+                return
             self._require(bool(account.failed), "a failed job has failed items", action)
             first = min(account.failed) if account.work.stop_on_error else total
             gaps = [i for i in range(first) if not account.accepted[i] and i not in account.failed]

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cloudbutton_backend.backends.protocol import Event, Limits
-from cloudbutton_backend.dispatch.actions import Accept, Finish, Interrupt, Kill, Revoke, Submit
+from cloudbutton_backend.dispatch.actions import (
+    Accept,
+    Finish,
+    Interrupt,
+    Kill,
+    OverBudget,
+    Revoke,
+    Submit,
+)
 from cloudbutton_backend.dispatch.machine import Machine
 from cloudbutton_backend.testing.faults import Fault
 from cloudbutton_backend.testing.imaginary import Pool, Startup
@@ -40,6 +48,10 @@ class JobTrace:
     """Attempts that failed items were said to have had."""
     runs: tuple[int, ...]
     """How often each item was begun."""
+    spent: float
+    """Dollars charged, calls whose charge never came at the most they can have cost."""
+    over_budget: bool
+    """Whether it ended because its next call could not be paid for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +62,8 @@ class Trace:
     makespan: float
     """Virtual seconds from the first job's start to the last one's end."""
     ideal: float
-    """What handing out single items in order without any overhead would have taken."""
+    """What handing out single items in order without any overhead would have taken, with the workers
+    there when they are."""
     batches: int
     actions: int
     steps: int
@@ -121,8 +134,15 @@ class _Run:
         self._machine = Machine(limits, seed=seed)
         self._referee = Referee(works, limits)
         self._n_workers = workers
+        self._startup = startup or Startup()
         self._pool = Pool(
-            self, works, faults, startup=startup or Startup(), latency=latency, seed=seed
+            self,
+            works,
+            faults,
+            startup=self._startup,
+            latency=latency,
+            seed=seed,
+            rate=limits.rate,
         )
         self._retried: set[str] = set()
         self._unfinished = len(works)
@@ -192,8 +212,15 @@ class _Run:
             self._referee.see(action)
             if isinstance(action, Submit):
                 self._batches += 1
-                pool.submit(action.worker, action.batch, action.job_id, action.first, action.count)
-            elif isinstance(action, Accept):
+                pool.submit(
+                    action.worker,
+                    action.batch,
+                    action.job_id,
+                    action.first,
+                    action.count,
+                    action.lease,
+                )
+            elif isinstance(action, (Accept, OverBudget)):
                 continue
             elif isinstance(action, Revoke):
                 pool.revoke(action.worker, action.keep)
@@ -241,7 +268,7 @@ class _Run:
 
     def _retry(self, work: Work) -> None:
         self._referee.accounts[work.id].reopen()
-        self._decide(lambda: self._machine.retry(work.id, self.now))
+        self._decide(lambda: self._machine.retry(work.id, self.now, work.more))
 
     def _trace(self) -> Trace:
         jobs = {
@@ -251,6 +278,8 @@ class _Run:
                 failed=dict(account.failed),
                 attempts=dict(account.attempts),
                 runs=tuple(self._pool.runs[job_id]),
+                spent=account.at_most,
+                over_budget=account.over_budget,
             )
             for job_id, account in self._referee.accounts.items()
         }
@@ -258,7 +287,7 @@ class _Run:
         return Trace(
             jobs=jobs,
             makespan=self._ended - min((work.opens for work in self._works), default=0.0),
-            ideal=ideal_makespan(seconds, self._n_workers),
+            ideal=ideal_makespan(seconds, [*map(self._startup.ready, range(self._n_workers))]),
             batches=self._batches,
             actions=self._actions,
             steps=self._steps,

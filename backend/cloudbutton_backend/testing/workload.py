@@ -32,6 +32,10 @@ class Work:
     """When it is cancelled."""
     retry: float | None = None
     """Seconds after a bad end until what failed is run again, once."""
+    budget: float | None = None
+    """Dollars that it may spend."""
+    more: float | None = None
+    """Dollars that it may spend in all, once it is retried; None for as many as before."""
 
     def plan(self) -> Plan:
         """Return what the dispatcher is told of it."""
@@ -42,6 +46,7 @@ class Work:
             retries=self.retries,
             stop_on_error=self.stop_on_error,
             backup=self.backup,
+            budget=self.budget,
         )
 
 
@@ -63,9 +68,15 @@ def log_normal(n: int, median: float, sigma: float, seed: int = 0) -> list[float
     return [median * draw.lognormvariate(0.0, sigma) for _ in range(n)]
 
 
-def ideal_makespan(seconds: Sequence[float], workers: int) -> float:
-    """Return what handing out item by item would take, in order, without any overhead."""
-    free = [0.0] * min(workers, max(1, len(seconds)))
+def ideal_makespan(seconds: Sequence[float], ready: Sequence[float]) -> float:
+    """Return what handing out item by item would take, in order, without any overhead.
+
+    Parameters
+    ----------
+    ready
+        When each worker is there.
+    """
+    free = sorted(ready)[: max(1, len(seconds))]
     for duration in seconds:
         heapq.heapreplace(free, free[0] + duration)
     return max(free)

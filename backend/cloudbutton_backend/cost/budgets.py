@@ -1,0 +1,32 @@
+"""What a budget should have been: pure arithmetic."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+MARGIN: Final = 1.2
+"""A job should get so many times what it is expected to cost."""
+
+
+def enough_for(spent: float, budget: float, at_least: float, expected: float | None) -> float:
+    """Return a budget, in round dollars, with which a job that stopped will probably end.
+
+    Parameters
+    ----------
+    at_least
+        What its next call would need.
+    expected
+        What all of it is expected to cost; None where that is not known.
+    """
+    likely = 2 * budget if expected is None else MARGIN * expected
+    return round_up(max(likely, spent + 2 * at_least, 1.1 * budget))
+
+
+def round_up(dollars: float, digits: int = 2) -> float:
+    """Return the next number with so many digits that count."""
+    if dollars <= 0:
+        return 0.0
+    places = digits - 1 - math.floor(math.log10(dollars))
+    step = 10.0**-places
+    return round(math.ceil(dollars / step - 1e-9) * step, max(0, places))

@@ -1,0 +1,136 @@
+"""What a job will cost: from earlier runs of the same code, or from its first calls. Pure arithmetic.
+
+::
+
+    total = per_second × ( items × mean seconds  +  starts × what a start takes  +  calls × the rest )
+          + per_call × calls
+
+What is not known of the mean, from the few items measured so far, makes the interval (Student's t, as
+the spread is measured too); so does what the model leaves out, as a fixed part of the whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cloudbutton_backend.cost.rates import Rate
+from cloudbutton_backend.jobs import Estimate
+
+MODEL_ERROR: Final = 0.1
+"""Part of an estimate by which even a well measured job may differ from it."""
+ONE_RUN: Final = 0.3
+"""The same where all that is known is the bill of one earlier run."""
+WARM_SECONDS: Final = 0.02
+"""What a call is billed besides its items, at most, where its environment is warm."""
+
+#: The 95 % quantile of Student's t, by degrees of freedom from 1; beyond them, the normal one.
+_T: Final = (
+    6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81,
+    1.80, 1.78, 1.77, 1.76, 1.75, 1.75, 1.74, 1.73, 1.73, 1.72,
+)  # fmt: skip
+_NORMAL: Final = 1.645
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that has been charged."""
+
+    items: int
+    work: float
+    """Seconds that its items took."""
+    billed: float
+    """Seconds that it was charged for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An earlier job of the same code."""
+
+    items: int
+    spend: float
+
+
+def from_history(runs: Sequence[Run], items: int) -> Estimate | None:
+    """Return what `items` cost if each costs what it did before; None if nothing is known.
+
+    Parameters
+    ----------
+    runs
+        Earlier jobs that ended well, whatever their order.
+    """
+    runs = [run for run in runs if run.items > 0 and run.spend > 0]
+    if not runs:
+        return None
+    each = [run.spend / run.items for run in runs]
+    mean = sum(run.spend for run in runs) / sum(run.items for run in runs)
+    if len(runs) == 1:
+        part = ONE_RUN
+    else:
+        # As a part of the price, so that the next run's own scatter is in it, too.
+        part = _t(len(runs)) * _spread(each) * math.sqrt(1 + 1 / len(runs)) / mean
+    basis = "1 earlier run" if len(runs) == 1 else f"{len(runs)} earlier runs"
+    return _interval(items * mean, items * mean * part, 0.0, basis)
+
+
+def from_calls(
+    calls: Sequence[Call],
+    items: int,
+    rate: Rate,
+    *,
+    workers: int,
+    batch_seconds: float,
+    spent: float = 0.0,
+) -> Estimate | None:
+    """Return what a job of `items` costs in all, judged by its first calls; None if there are none.
+
+    Parameters
+    ----------
+    workers
+        That it may have: each starts once.
+    batch_seconds
+        Work that goes into a call.
+    spent
+        What it has cost so far, which is the least that it will.
+    """
+    measured = sum(call.items for call in calls)
+    if not measured:
+        return None
+    mean = sum(call.work for call in calls) / measured
+    each = [call.work / call.items for call in calls if call.items]
+    starting = sum(max(0.0, call.billed - call.work) for call in calls) / len(calls)
+    rest = max(0, items - measured)
+    per_call = max(1.0, batch_seconds / mean) if mean > 0 else float(max(1, rest))
+    n_calls = len(calls) + math.ceil(rest / per_call)
+    starts = min(workers, n_calls)
+    warm = min(WARM_SECONDS, starting)
+    seconds = items * mean + starts * starting + (n_calls - starts) * warm
+    expected = rate.per_second * seconds + rate.per_call * n_calls
+    unsure = 0.0
+    if rest:
+        # Of the mean of those measured, and of those to come.
+        spread = _spread(each) if len(each) > 1 else mean
+        unsure = _t(len(each)) * spread * math.sqrt(1 / len(each) + 1 / rest)
+    # With one call measured, t has no degree of freedom left: the spread is taken for the mean itself.
+    basis = "the first item" if measured == 1 else f"the first {measured} items"
+    return _interval(expected, rate.per_second * rest * unsure, spent, basis)
+
+
+def _interval(expected: float, unsure: float, spent: float, basis: str) -> Estimate:
+    expected = max(expected, spent)
+    half = math.hypot(unsure, MODEL_ERROR * expected)
+    return Estimate(expected, max(spent, expected - half), expected + half, basis)
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Return the standard deviation of what `values` are a sample of."""
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1))
+
+
+def _t(samples: int) -> float:
+    if samples < 2:
+        return _NORMAL
+    return _T[samples - 2] if samples - 2 < len(_T) else _NORMAL

@@ -1,0 +1,177 @@
+"""What a job may still spend, and how long its next call may run for it. Pure arithmetic.
+
+::
+
+    budget ─┬─ spent       charged, or over without a charge: counts in full
+            ├─ set aside   for each call in flight, the most that it can cost: `rate.at_most(lease)`
+            └─ left        what the next call's lease is cut from
+
+So long as a call's charge is no more than was set aside, spending cannot pass the budget, whatever is
+late, lost or slow.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from cloudbutton_backend.cost.rates import Rate
+
+CANARY_SECONDS: Final = 10.0
+"""A lease before it is known how long items take."""
+LEAST_SECONDS: Final = 1.0
+"""No lease is shorter: a call has more to do than run items."""
+HEADROOM: Final = 5.0
+"""A lease is at least this many times what its items are expected to take …"""
+TIGHT: Final = 1.5
+"""… and this many where hardly any money is left."""
+SLOWEST: Final = 2.0
+"""A lease is at least this many times what the slowest item so far took."""
+GROWTH: Final = 4.0
+"""An item that was ended by its lease gets one this many times as long."""
+_DUST: Final = 1e-12
+"""Dollars below which a difference is floating-point arithmetic's."""
+
+
+class Purse:
+    """The money of one job.
+
+    Parameters
+    ----------
+    budget
+        Dollars that it may spend; None for as much as it takes.
+    longest
+        Seconds that a call may run on this platform; None for no limit.
+    """
+
+    __slots__ = (
+        "_aside",
+        "budget",
+        "committed",
+        "is_blocked",
+        "is_empty",
+        "longest",
+        "rate",
+        "spent",
+        "wanted",
+    )
+
+    def __init__(self, rate: Rate, budget: float | None, longest: float | None) -> None:
+        self.rate = rate
+        self.budget = budget
+        self.longest = math.inf if longest is None else longest
+        self.spent = 0.0
+        self.committed = 0.0
+        self._aside: dict[int, float] = {}
+        self.is_blocked = False
+        """Whether the next call has to wait until one in flight is charged."""
+        self.is_empty = False
+        """Whether the next call cannot be afforded, and nothing in flight will change that."""
+        self.wanted = 0.0
+        """Dollars that it would need at least, then."""
+
+    def __repr__(self) -> str:
+        of = "" if self.budget is None else f" of ${self.budget:.4f}"
+        return f"<Purse: ${self.spent:.4f} spent, ${self.committed:.4f} set aside{of}>"
+
+    @property
+    def left(self) -> float:
+        """Dollars that are neither spent nor set aside."""
+        return math.inf if self.budget is None else self.budget - self.spent - self.committed
+
+    def top_up(self, budget: float | None) -> None:
+        """Set another budget for all that the job spends, before and after."""
+        self.budget = budget
+        self.is_empty = self.is_blocked = False
+
+    def offer(self, need: float, least: float, share: int) -> float | None:
+        """Return how long the next call may run, None if there is no money for it now.
+
+        Where there is plenty, a lease is as long as the platform allows, so that no straggler is cut
+        off; otherwise each of the job's workers can count on half its share of what is not spent.
+
+        Parameters
+        ----------
+        need
+            Seconds that the call should have.
+        least
+            Seconds with which it is still worth making.
+        share
+            Workers that the job may use.
+        """
+        if self.budget is None:
+            return self.longest
+        need = min(need, self.longest)
+        fair = self.rate.lease_for((self.budget - self.spent) / (2 * max(1, share)))
+        lease = min(self.longest, max(need, fair))
+        if self._affords(lease):
+            return lease
+        if self._affords(need):
+            return need
+        if self._aside:
+            # What is in flight will hardly cost all that was set aside for it.
+            self.is_blocked = True
+            return None
+        least = min(least, self.longest)
+        lease = min(self.longest, self.rate.lease_for(self.left))
+        if lease >= least:
+            return lease
+        self.is_empty, self.wanted = True, self.rate.at_most(least)
+        return None
+
+    def affords_copy(self, lease: float) -> bool:
+        """Whether a second copy of a call with this lease can be paid for."""
+        return self.budget is None or self._affords(lease)
+
+    def _affords(self, lease: float) -> bool:
+        return self.rate.at_most(lease) <= self.left + _DUST
+
+    def commit(self, call: int, lease: float) -> None:
+        """Set money aside for a call that is made."""
+        # Without an end to calls there is no most that one can cost, and no budget to keep.
+        amount = self.rate.at_most(lease) if math.isfinite(lease) else 0.0
+        self._aside[call] = amount
+        self.committed += amount
+
+    def settle(self, call: int, cost: float) -> None:
+        """A call was charged; later charges of the same one are copies of the message."""
+        if call in self._aside:
+            self._release(call)
+            self.spent += cost
+
+    def close(self, call: int) -> None:
+        """A call is over. Without a charge it counts in full."""
+        if call in self._aside:
+            self.spent += self._release(call)
+
+    def _release(self, call: int) -> float:
+        amount = self._aside.pop(call)
+        self.committed = self.committed - amount if self._aside else 0.0
+        self.is_blocked = False
+        return amount
+
+
+def needed(items: int, mean: float | None, slowest: float, grown: float) -> tuple[float, float]:
+    """Return the lease that a call should have, and the least with which it is worth making.
+
+    Parameters
+    ----------
+    items
+        That the call would run.
+    mean, slowest
+        Seconds that items have taken on average and at most; None before any has ended.
+    grown
+        The lease that the first item should have, after shorter ones ended it.
+    """
+    longer = grown * TIGHT / GROWTH
+    if mean is None:
+        return max(CANARY_SECONDS, grown), max(LEAST_SECONDS, longer)
+    need = max(LEAST_SECONDS, HEADROOM * items * mean, SLOWEST * slowest, grown)
+    return need, max(LEAST_SECONDS, TIGHT * mean, longer)
+
+
+def fitting(items: int, lease: float, mean: float | None) -> int:
+    """Return how many of the items a call can be expected to get through within its lease."""
+    if not mean:
+        return items
+    return max(1, min(items, math.floor(lease / (TIGHT * mean))) if math.isfinite(lease) else items)
