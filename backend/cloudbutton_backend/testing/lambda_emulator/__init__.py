@@ -28,3 +28,4 @@ from cloudbutton_backend.testing.lambda_emulator.faults import Faults as Faults
 from cloudbutton_backend.testing.lambda_emulator.limits import Limits as Limits
 from cloudbutton_backend.testing.lambda_emulator.reports import Dropped as Dropped
 from cloudbutton_backend.testing.lambda_emulator.reports import Report as Report
+from cloudbutton_backend.testing.lambda_emulator.serving import serve as serve

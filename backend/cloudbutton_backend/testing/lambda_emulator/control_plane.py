@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -102,7 +103,9 @@ class ControlPlane:
         answer = await self._forward(asked)
         if answer.status < 300:
             ready_at = self._clock.now() + self._limits.pending_seconds
-            self._library.put(answer.json, archive, ready_at)
+            await asyncio.to_thread(self._library.put, answer.json, archive, ready_at)
+            if wanted.get("Publish"):
+                self._library.publish(asked.region, name, "1")
         return self._with_state(answer, asked.region, name)
 
     async def _update(self, asked: _Asked) -> web.Response:
@@ -127,7 +130,7 @@ class ControlPlane:
         answer = await self._forward(asked)
         if answer.status < 300:
             ready_at = self._clock.now() + self._limits.pending_seconds
-            self._library.put(answer.json, archive, ready_at)
+            await asyncio.to_thread(self._library.put, answer.json, archive, ready_at)
             self._pool.expire()
             if wanted.get("Publish"):
                 version = str(answer.json.get("Version", LATEST))

@@ -12,7 +12,6 @@ The Runtime API's address has no room for the environment's name, so each has a 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import errno
 import os
@@ -71,8 +70,6 @@ class Environment:
         self.function = function
         self.state = State.STARTING
         self.peak_bytes = 0
-        self.init_seconds: float | None = None
-        """Time the initialisation took, until an invocation has been billed for it."""
         self._nursery = nursery
         self._limits = limits
         self._variables = variables
@@ -95,10 +92,15 @@ class Environment:
         return f"<Environment of {self.function.name}, {self.state.value}, process {pid}>"
 
     @property
+    def is_alive(self) -> bool:
+        """Whether its process has not ended by itself."""
+        return self._child is not None and not self._child.exited.done()
+
+    @property
     def pid(self) -> int | None:
         return self._child.pid if self._child else None
 
-    async def start(self, request_id: str, *, seconds: float, delay: float = 0.0) -> Outcome | None:
+    async def start(self, request_id: str, *, seconds: float) -> Outcome | None:
         """Start and initialise; return None if it is ready for work, else how it failed.
 
         Parameters
@@ -107,12 +109,7 @@ class Environment:
             The invocation that made it necessary, to be named in the failure.
         seconds
             Time it has for that.
-        delay
-            A fault: so much longer it takes.
         """
-        began = time.monotonic()
-        if delay:
-            await asyncio.sleep(delay)
         loop = asyncio.get_running_loop()
         self._folder.mkdir(parents=True)
         if self._server is None:
@@ -128,10 +125,7 @@ class Environment:
         finally:
             os.close(writing)
         self._child.exited.add_done_callback(lambda _: self._changed.set())
-        await self._until(
-            lambda: self.state is State.IDLE or self._reported is not None, seconds - delay
-        )
-        self.init_seconds = time.monotonic() - began
+        await self._until(lambda: self.state is State.IDLE or self._reported is not None, seconds)
         if self.state is State.IDLE:
             return None
         failure = self._outcome(request_id, seconds)
@@ -196,10 +190,10 @@ class Environment:
         if self._server is not None:
             self._server.close()
             self._server = None
-        with contextlib.suppress(OSError):
-            os.rmdir(self._folder)  # cheap where nothing was written
-            return
-        shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            os.rmdir(self._folder)
+        except OSError:  # something was written
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     def _outcome(self, request_id: str, seconds: float) -> Outcome:
         """Return what the process has reported, or what became of it instead."""

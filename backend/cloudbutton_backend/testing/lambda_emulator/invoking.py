@@ -83,6 +83,8 @@ class Invoker:
         )
         if kind == _EVENT:
             self._events.add(function, invocation, number, self.faults)
+            if fault == "lost_answer":
+                return None
             return web.Response(status=202, headers=_headers(request_id, function))
         refused = self._pool.admit(function)
         if refused is not None:

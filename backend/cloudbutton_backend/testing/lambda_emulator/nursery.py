@@ -14,6 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.testing.lambda_emulator import runtime_packages
 
 _MESSAGE = 1 << 20
@@ -100,6 +101,17 @@ class Nursery:
             self._process.kill()
             self._process.wait()
 
+    def _fail(self) -> None:
+        """Let nobody wait for a zygote that has died."""
+        if not self.failed.done():
+            self.failed.set_result(None)
+        for starting in self._starting.values():
+            starting.set_exception(BackendError("The emulator's zygote process has died."))
+        for child in self._alive.values():  # by the kernel's hand, as they asked for
+            child.exited.set_result(signal.SIGKILL)
+        self._starting.clear()
+        self._alive.clear()
+
     def _read(self) -> None:
         while True:
             try:
@@ -110,8 +122,7 @@ class Nursery:
                 data = b""
             if not data:
                 asyncio.get_running_loop().remove_reader(self._socket.fileno())
-                if not self.failed.done():
-                    self.failed.set_result(None)
+                self._fail()
                 return
             message = json.loads(data)
             if "status" in message:

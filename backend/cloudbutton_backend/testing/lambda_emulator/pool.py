@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import math
+import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +36,19 @@ _LOOK: Final = 0.05
 Key = tuple[str, str]
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What an invocation finds when it is to begin."""
+
+    environment: Environment
+    failure: Outcome | None
+    """Why the environment is of no use, if it is not."""
+    init_seconds: float | None
+    """Time of the initialisation, None in a warm environment."""
+    invoke_began: float
+    """When the function's own time began: after the initialisation, if that went well."""
+
+
 class Pool:
     """Runs invocations in warm environments, or in new ones as far as the account allows."""
 
@@ -55,6 +71,10 @@ class Pool:
         self._allowances: dict[Key, Allowance] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._watch: asyncio.Task[None] | None = None
+        self._next_expiry = math.inf
+        # In the cloud each starts on a machine of its own. Here they take turns, so that the time
+        # each one is billed for, and may take, is about its own.
+        self._starting = asyncio.Semaphore(2 * (os.cpu_count() or 1))
         self._ending: set[asyncio.Task[None]] = set()
         self.reports: list[Report] = []
 
@@ -117,15 +137,13 @@ class Pool:
     async def _run(
         self, function: Function, invocation: Invocation, fault: Fault | None, slow: float
     ) -> tuple[Outcome, str]:
-        began = time.monotonic()
-        environment, failure = await self._environment(function, invocation.request_id, fault, slow)
-        first, environment.init_seconds = environment.init_seconds, None
-        before = environment.take_log()
-        if failure is None:
-            began = time.monotonic()
-            failure = await self._work(environment, invocation, fault)
-        outcome = failure
-        seconds = time.monotonic() - began
+        start = await self._start(function, invocation.request_id, fault, slow)
+        environment, before = start.environment, start.environment.take_log()
+        try:
+            outcome = start.failure or await self._work(start, invocation, fault)
+        finally:
+            self._put_back(environment)
+        seconds = time.monotonic() - start.invoke_began
         if fault == "timeout":
             outcome = reports.timed_out(invocation.request_id, function.timeout)
         if outcome.status == "timeout":
@@ -135,7 +153,7 @@ class Pool:
             function=function.name,
             version=function.version,
             duration_ms=seconds * 1000,
-            init_ms=None if first is None else first * 1000,
+            init_ms=None if start.init_seconds is None else start.init_seconds * 1000,
             memory_mb=function.memory,
             used_mb=min(function.memory, -(-environment.peak_bytes // (1 << 20))),
             status=outcome.status,
@@ -143,55 +161,63 @@ class Pool:
             architecture=function.architecture,
         )
         self.reports.append(report)
-        log = reports.log_of(report, before, environment.take_log())
-        self._put_back(environment)
-        return outcome, log
+        return outcome, reports.log_of(report, before, environment.take_log())
 
-    async def _work(
-        self, environment: Environment, invocation: Invocation, fault: Fault | None
-    ) -> Outcome:
+    async def _work(self, start: _Start, invocation: Invocation, fault: Fault | None) -> Outcome:
+        environment = start.environment
         environment.discard_answer = fault == "crash_after"
         if fault in ("crash_before", "timeout"):
             environment.kill()
-        return await environment.run(invocation, seconds=environment.function.timeout)
+        left = environment.function.timeout - (time.monotonic() - start.invoke_began)
+        return await environment.run(invocation, seconds=left)
 
-    async def _environment(
+    async def _start(
         self, function: Function, request_id: str, fault: Fault | None, slow: float
-    ) -> tuple[Environment, Outcome | None]:
+    ) -> _Start:
         """Return a busy environment, or one that could not be initialised, and why."""
         key = (function.region, function.name)
         kept = self._idle[key]
         while kept:
             environment, _ = kept.pop()
             self._busy[environment] = key
-            if environment.function is function:
-                return environment, None
+            if environment.function is function and environment.is_alive:
+                return _Start(environment, None, None, time.monotonic())
             await self._drop(environment)
         await self._make_room()
-        delay = slow if fault == "slow_start" else 0.0
-        environment = self._new(function)
-        self._busy[environment] = key
         self._start_watching()
-        failure = await environment.start(
-            request_id, seconds=self._limits.init_seconds, delay=delay
-        )
+        delay = slow if fault == "slow_start" else 0.0
+        environment = self._new(function, key)
+        await asyncio.sleep(delay)
+        async with self._starting:
+            began = time.monotonic() - delay
+            seconds = self._limits.init_seconds - delay
+            failure = await self._initialise(environment, request_id, seconds)
+        now = time.monotonic()
         if failure is None:
-            return environment, None
+            return _Start(environment, None, now - began, now)
         # Lambda initialises once more, now within the function's own time.
-        lost, log = environment.init_seconds or 0.0, environment.take_log()
+        log = environment.take_log()
         await self._drop(environment)
-        environment = self._new(function)
-        self._busy[environment] = key
-        failure = await environment.start(request_id, seconds=function.timeout)
+        environment = self._new(function, key)
+        failure = await self._initialise(environment, request_id, function.timeout)
         environment.prepend_log(log)
-        if environment.init_seconds is not None:
-            environment.init_seconds += lost
-        return environment, failure
+        return _Start(environment, failure, now - began, now)
 
-    def _new(self, function: Function) -> Environment:
+    async def _initialise(
+        self, environment: Environment, request_id: str, seconds: float
+    ) -> Outcome | None:
+        try:
+            return await environment.start(request_id, seconds=seconds)
+        except BaseException:  # this task was cancelled: the process must not stay behind
+            await self._drop(environment)
+            raise
+
+    def _new(self, function: Function, key: Key) -> Environment:
         variables = variables_of(function, self._endpoints())
         folder = self._folder / f"tmp-{next(self._numbers)}"
-        return Environment(function, self._nursery, self._limits, variables, folder)
+        environment = Environment(function, self._nursery, self._limits, variables, folder)
+        self._busy[environment] = key
+        return environment
 
     async def _make_room(self) -> None:
         """End the environment that has waited longest if there are as many as may run at a time."""
@@ -215,10 +241,9 @@ class Pool:
             return
         now = self._clock.now()
         self._idle[key].append((environment, now))
-        if current is not environment.function:
-            self._clock.call_at(now, self.expire)
-        else:
-            self._clock.call_at(now + self._limits.idle_seconds, self.expire)
+        self._expire_at(
+            now if current is not environment.function else now + self._limits.idle_seconds
+        )
 
     async def _drop(self, environment: Environment) -> None:
         self._busy.pop(environment, None)
@@ -227,6 +252,7 @@ class Pool:
     def expire(self) -> None:
         """End environments that nobody used for long, or whose function is another by now."""
         now = self._clock.now()
+        self._next_expiry = math.inf
         for key, kept in self._idle.items():
             for environment, since in list(kept):
                 entry = self._library.entries.get(key)
@@ -235,6 +261,13 @@ class Pool:
                 if is_old or now >= since + self._limits.idle_seconds:
                     kept.remove((environment, since))
                     self._in_background(environment.end())
+                else:
+                    self._expire_at(since + self._limits.idle_seconds)
+
+    def _expire_at(self, when: float) -> None:
+        if when < self._next_expiry:
+            self._next_expiry = when
+            self._clock.call_at(when, self.expire)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -259,3 +292,4 @@ class Pool:
                 await self._watch
         for environment in self.environments:
             await environment.end()
+        await asyncio.gather(*self._ending)
