@@ -1,0 +1,40 @@
+/** How a job is getting on, in the few letters that a badge has room for. */
+
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+import { type IJob, isActive } from '../api/types';
+import { count, duration, money } from '../format';
+
+export interface IProgress {
+  readonly text: string;
+  /** From 0 to 1, null while nobody knows how much there is to do. */
+  readonly part: number | null;
+}
+
+/** What to show of a cell's newest job; null once it has ended. */
+export function progressOf(
+  job: IJob | undefined,
+  trans: TranslationBundle
+): IProgress | null {
+  if (job === undefined || !isActive(job)) {
+    return null;
+  }
+  const ended = job.done + job.failed;
+  const part = job.total ? Math.min(1, ended / job.total) : null;
+  if (job.state === 'cancelling') {
+    return { text: trans.__('cancelling'), part };
+  }
+  const parts = [
+    job.total === null ? count(ended) : `${count(ended)}/${count(job.total)}`
+  ];
+  if (job.failed > 0) {
+    parts.push(trans.__('%1 failed', count(job.failed)));
+  }
+  if (job.spend > 0) {
+    parts.push(money(job.spend));
+  }
+  if (job.eta !== null) {
+    parts.push(trans.__('%1 left', duration(job.eta, trans)));
+  }
+  return { text: parts.join(' · '), part };
+}
