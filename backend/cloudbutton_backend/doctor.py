@@ -40,8 +40,14 @@ class Finding:
     advice: str = ""
 
 
-def examine() -> Iterator[Finding]:
-    """Yield what is found, one thing after the other; a look that fails is a finding itself."""
+def examine(*, workers: bool = True) -> Iterator[Finding]:
+    """Yield what is found, one thing after the other; a look that fails is a finding itself.
+
+    Parameters
+    ----------
+    workers
+        Whether to start a worker, too, which takes longer than all the rest and leaves a job in the journal.
+    """
     looks: dict[str, Callable[[], Finding]] = {
         "Python": _python,
         "packages": _packages,
@@ -51,8 +57,9 @@ def examine() -> Iterator[Finding]:
         "disk": _disk,
         "shared memory": _shared_memory,
         "journal": _journal,
-        "local workers": _pool,
     }
+    if workers:
+        looks["local workers"] = _pool
     for name, look in looks.items():
         try:
             yield look()

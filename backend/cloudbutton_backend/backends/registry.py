@@ -43,19 +43,19 @@ def create(name: str, **settings: Any) -> Backend:
     UnknownName
         If no backend has that name, or it has no such setting; it lists the known ones.
     """
-    maker = _maker(name)
+    make = maker(name)
     if settings:
-        _check(name, maker, settings)
-    return maker(**settings)
+        _check(name, make, settings)
+    return make(**settings)
 
 
-def _check(name: str, maker: Callable[..., Backend], settings: dict[str, Any]) -> None:
+def _check(name: str, make: Callable[..., Backend], settings: dict[str, Any]) -> None:
     """Refuse settings that a backend does not have."""
     import inspect
 
     known = [
         each.name
-        for each in inspect.signature(maker).parameters.values()
+        for each in inspect.signature(make).parameters.values()
         if each.kind is each.POSITIONAL_OR_KEYWORD
     ]
     for setting in settings:
@@ -63,11 +63,18 @@ def _check(name: str, maker: Callable[..., Backend], settings: dict[str, Any]) -
             raise UnknownName(f"setting of the {name} backend", setting, known)
 
 
-def _maker(name: str) -> Callable[..., Backend]:
+def maker(name: str) -> Callable[..., Backend]:
+    """Return what makes a backend, usually its class.
+
+    Raises
+    ------
+    UnknownName
+        If no backend has that name; it lists the known ones.
+    """
     if name in _BUILT_IN:
         return _BUILT_IN[name]()
     for entry in _registered():
         if entry.name == name:
-            maker: Callable[..., Backend] = entry.load()
-            return maker
+            make: Callable[..., Backend] = entry.load()
+            return make
     raise UnknownName("backend", name, names())
