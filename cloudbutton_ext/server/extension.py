@@ -7,13 +7,15 @@ from typing import Any, Final
 
 from jupyter_server.utils import url_path_join
 
-from cloudbutton_ext.server import jobs
+from cloudbutton_ext.server import backends, jobs, money
 from cloudbutton_ext.server.changes import Changes
 from cloudbutton_ext.server.handler import NotFound
 from cloudbutton_ext.server.house import House
 from cloudbutton_ext.server.places import Places
+from cloudbutton_ext.server.settings import SettingsHandler
 
 _ID: Final = r"([a-z0-9]{1,32})"
+_NAME: Final = r"([A-Za-z0-9_.-]{1,64})"
 
 #: Below `{base_url}cloudbutton/api/`; docs/jupyterlab.md has what each answers.
 ENDPOINTS: Final[tuple[tuple[str, type], ...]] = (
@@ -24,6 +26,12 @@ ENDPOINTS: Final[tuple[tuple[str, type], ...]] = (
     (rf"jobs/{_ID}/log", jobs.JobLog),
     (rf"jobs/{_ID}/(cancel|retry)", jobs.JobCommand),
     (r"commands/([0-9]{1,19})", jobs.OneCommand),
+    (r"backends", backends.Backends),
+    (rf"backends/{_NAME}/health", backends.Health),
+    (rf"backends/{_NAME}/test", backends.Trial),
+    (r"settings", SettingsHandler),
+    (r"spend", money.Spend),
+    (r"estimate", money.Estimate),
     (r"changes", Changes),
     (r".*", NotFound),
 )

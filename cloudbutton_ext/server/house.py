@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
-from collections.abc import Callable
+from asyncio import Task
+from collections.abc import Callable, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.journal.process import Lookout
+from cloudbutton_backend.settings import Surroundings
 from cloudbutton_ext.server import shaping
 from cloudbutton_ext.server.hub import Hub
 from cloudbutton_ext.server.places import Places
@@ -34,6 +37,7 @@ class House:
         self.places = places
         self.clock = clock
         self.hub = Hub(self)
+        self._under_way: dict[Hashable, Task[Any]] = {}
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="cloudbutton")
 
     def __repr__(self) -> str:
@@ -48,6 +52,11 @@ class House:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, function, *arguments)
 
+    def surroundings(self, notebook: str = "") -> Surroundings:
+        """Return what settings are read from for a notebook, as the contents API calls it."""
+        directory = self.places.directory(notebook)
+        return dataclasses.replace(Surroundings.here(), directory=directory)
+
     def take_back(self, command: int) -> None:
         """Take back a command that nobody has taken."""
         self._threads.submit(self._take_back, command)
@@ -55,6 +64,14 @@ class House:
     def _take_back(self, command: int) -> None:
         with contextlib.suppress(CloudError):  # no journal any more, so no command either
             self.reader().withdraw(command)
+
+    def once(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, Value]]) -> Task[Value]:
+        """Return what is under way for `key`, which is started unless it is."""
+        if key not in self._under_way:
+            task = asyncio.get_running_loop().create_task(start())
+            task.add_done_callback(lambda _: self._under_way.pop(key))
+            self._under_way[key] = task
+        return self._under_way[key]
 
     def shape(self, rows: list[JobRow] | tuple[JobRow, ...]) -> list[dict[str, Any]]:
         """Return jobs as the panel is sent them."""

@@ -44,6 +44,11 @@ class Places:
         roots = dict.fromkeys((str(self.root), os.path.realpath(self.root)))
         return tuple(os.path.join(root, *parts) for root in roots)
 
+    def directory(self, notebook: str) -> Path:
+        """Return the directory of a notebook that the contents API calls so; the root without one."""
+        parts = [part for part in notebook.split("/") if part not in ("", ".", "..")]
+        return self.root.joinpath(*parts[:-1])
+
     def hide(self, text: str) -> str:
         """Return a sentence of ours with each absolute path cut to its last part."""
         for place in (str(self.root), os.path.realpath(self.root), os.path.expanduser("~")):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudbutton_backend.jobs import JobState
-from cloudbutton_backend.journal.listing import Batches, Spending
+from cloudbutton_backend.journal.listing import Batches
 from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
 from cloudbutton_ext.server.places import Places
 
@@ -147,17 +147,6 @@ def log(found: Sequence[tuple[int, LogRecord]], after: int) -> dict[str, Any]:
         for number, each in found
     ]
     return {"pieces": pieces, "next": found[-1][0] if found else after}
-
-
-def spending(found: Sequence[Spending], *, first_of_month: str) -> dict[str, Any]:
-    """Return spending by day and backend, and this month's by backend."""
-    month: dict[str, dict[str, float]] = {}
-    for each in found:
-        if each.date >= first_of_month:
-            sums = month.setdefault(each.backend, {"spend": 0.0, "estimate": 0.0, "jobs": 0})
-            for name in sums:
-                sums[name] += getattr(each, name)
-    return {"month": month, "total": sum(sums["spend"] for sums in month.values())}
 
 
 def _json(value: Any) -> str:

@@ -1,0 +1,193 @@
+"""Backends over HTTP: which there are, whether they are well, and trying one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from cloudbutton_backend import doctor, settings
+from cloudbutton_backend.backends import registry
+from cloudbutton_backend.doctor import Finding
+from cloudbutton_backend.errors import CloudError, UnknownName
+from cloudbutton_backend.settings import Resolved
+from cloudbutton_ext.server import schema
+from cloudbutton_ext.server.handler import Handler, Refused, endpoint
+
+#: Seconds that looking at a backend's health, and trying it, may take.
+HEALTH_PATIENCE: Final = 30.0
+TRIAL_PATIENCE: Final = 120.0
+
+
+class Backends(Handler):
+    """`GET backends`."""
+
+    @endpoint
+    async def get(self) -> Any:
+        return await self.off_loop(self._all)
+
+    def _all(self) -> dict[str, Any]:
+        resolved = settings.resolve(self.house.surroundings())
+        return {"backends": [described(name, resolved) for name in registry.names()]}
+
+
+class Health(Handler):
+    """`GET backends/NAME/health`."""
+
+    @endpoint
+    async def get(self, name: str) -> Any:
+        _require(name)
+        looking = self.house.once(("health", name), lambda: self.off_loop(self._look, name))
+        try:
+            return await asyncio.wait_for(asyncio.shield(looking), HEALTH_PATIENCE)
+        except asyncio.TimeoutError:
+            raise Refused(
+                f"Looking at the backend {name} took longer than {HEALTH_PATIENCE:g} s. "
+                "Is its service within reach?",
+                status=504,
+            ) from None
+
+    def _look(self, name: str) -> dict[str, Any]:
+        hide = self.house.places.hide
+        lines = [
+            {
+                "name": found.name,
+                "ok": found.status != "problem",
+                "status": found.status,
+                "detail": hide(f"{found.detail} {found.advice}".strip()),
+            }
+            for found in findings(name)
+        ]
+        return {"ok": all(line["ok"] for line in lines), "lines": lines}
+
+
+class Trial(Handler):
+    """`POST backends/NAME/test`."""
+
+    @endpoint
+    async def post(self, name: str) -> Any:
+        _require(name)
+        trying = self.house.once(("test", name), lambda: self.off_loop(self._try, name))
+        return await asyncio.shield(trying)  # ends by itself; whoever asks meanwhile gets the same
+
+    def _try(self, name: str) -> dict[str, Any]:
+        answer = try_in_a_process([sys.executable, "-m", TRIAL, name], patience=TRIAL_PATIENCE)
+        return answer | {"message": self.house.places.hide(answer["message"])}
+
+
+TRIAL: Final = "cloudbutton_ext.server.trial"
+
+
+def described(name: str, resolved: Resolved) -> dict[str, Any]:
+    """Return a backend as the panel shows it, also one that cannot be used here."""
+    found = {
+        "name": name,
+        "title": name.capitalize(),
+        "description": "",
+        "in_use": resolved.backend == name,
+        "costs": False,
+        "available": False,
+        "problem": None,
+        "schema": {"type": "object", "properties": {}},
+        "settings": {},
+    }
+    try:
+        maker = registry.maker(name)
+    except ImportError as error:
+        return found | {"problem": f"It needs a package that is not installed: {error}."}
+    except Exception as error:  # somebody else's package, which must not break the list
+        return found | {"problem": f"It cannot be loaded: {type(error).__name__}."}
+    form = schema.settings_schema(maker)
+    return found | {
+        "title": getattr(maker, "title", found["title"]),
+        "description": schema.summary(maker),
+        "costs": bool(getattr(maker, "costs", False)),
+        "available": True,
+        "schema": form,
+        "settings": {
+            key: getattr(resolved, key, part.get("default"))
+            for key, part in form.get("properties", {}).items()
+        },
+    }
+
+
+def findings(name: str) -> Iterable[Finding]:
+    """Return what is found out about a backend's health: by itself if it has `health()`."""
+    if name == "local":
+        return doctor.examine(workers=False)
+    try:
+        maker = registry.maker(name)
+        look: Callable[[], Iterable[Finding]] | None = getattr(maker, "health", None)
+        return list(look()) if look else [Finding("backend", "ok", "is installed")]
+    except (CloudError, ImportError) as error:
+        return [Finding("backend", "problem", str(error))]
+
+
+def try_in_a_process(command: list[str], *, patience: float) -> dict[str, Any]:
+    """Run a trial and return its steps; it is ended with all it started when it takes too long."""
+    with (
+        tempfile.TemporaryFile() as output,  # files, as a pipe stays open while anybody holds it
+        tempfile.TemporaryFile() as errors,
+        tempfile.TemporaryDirectory() as directory,
+    ):
+        process = subprocess.Popen(
+            command,
+            cwd=directory,  # empty: no file of the user's can pass for a module
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+        code: int | None = None
+        try:
+            code = process.wait(patience)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            process.wait()
+        output.seek(0)
+        errors.seek(0)
+        last_words = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+        return trial_report(
+            output.read(), code=code, patience=patience, last_words="".join(last_words)
+        )
+
+
+def trial_report(
+    output: bytes, *, code: int | None, patience: float, last_words: str = ""
+) -> dict[str, Any]:
+    """Return what a trial's output says.
+
+    Parameters
+    ----------
+    code
+        The exit code; None when it was ended from here.
+    last_words
+        The last line of its standard error.
+    """
+    said = [json.loads(line) for line in output.splitlines() if line.startswith(b"{")]
+    steps = [each for each in said if "seconds" in each]
+    message = next((each["message"] for each in said if "message" in each), None)
+    if code is None:
+        done = f"after “{steps[-1]['name']}”" if steps else "before the first step"
+        message = f"It was ended after {patience:g} s: nothing more came {done}."
+    elif message is None:
+        message = f"The test ended with exit code {code}: {last_words}".rstrip(": ")
+    return {"ok": code == 0, "steps": steps, "message": message}
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+
+
+def _require(name: str) -> None:
+    if name not in registry.names():
+        raise UnknownName("backend", name, registry.names())

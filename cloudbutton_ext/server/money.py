@@ -1,0 +1,111 @@
+"""What was spent, and what a cell may cost: pure sums, and the two endpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from cloudbutton_backend.journal import listing
+from cloudbutton_backend.journal.listing import Spending
+from cloudbutton_ext.server import arguments
+from cloudbutton_ext.server.handler import Handler, endpoint
+from cloudbutton_magic import units
+
+MOST_DAYS: Final = 366
+#: Of a hundred runs like the earlier ones, ninety cost between these shares' quantiles.
+LOW, HIGH = 0.05, 0.95
+
+
+class Spend(Handler):
+    """`GET spend`."""
+
+    @endpoint
+    async def get(self) -> Any:
+        days = arguments.whole("days", self.argument("days"), 31, low=1, high=MOST_DAYS)
+        today = datetime.fromtimestamp(self.house.clock()).date()
+        first = min(today.replace(day=1), today - timedelta(days=days - 1))
+        found = await self.off_loop(self._since, first)
+        return spend_report(found, today=today, days=days)
+
+    def _since(self, first: date) -> list[Spending]:
+        midnight = datetime(first.year, first.month, first.day).timestamp()
+        with self.house.reader().snapshot() as connection:
+            return listing.spending(connection, midnight) if connection else []
+
+
+class Estimate(Handler):
+    """`GET estimate`."""
+
+    @endpoint
+    async def get(self) -> Any:
+        backend, notebook, cell_id = (
+            arguments.text(name, self.argument(name)) for name in ("backend", "notebook", "cell_id")
+        )
+        spends = await self.off_loop(self._earlier, backend, notebook, cell_id)
+        return estimate(spends, backend)
+
+    def _earlier(self, backend: str, notebook: str, cell_id: str) -> list[float]:
+        with self.house.reader().snapshot() as connection:
+            if connection is None or not (notebook and cell_id):
+                return []
+            return listing.earlier_spends(
+                connection,
+                backend=backend,
+                notebooks=self.house.places.spellings(notebook),
+                cell_id=cell_id,
+            )
+
+
+def spend_report(found: Sequence[Spending], *, today: date, days: int) -> dict[str, Any]:
+    """Return spending by day and backend, and this month's by backend and in all."""
+    first_of_month = today.replace(day=1).isoformat()
+    first = (today - timedelta(days=days - 1)).isoformat()
+    month: dict[str, dict[str, float]] = {}
+    for each in found:
+        if each.date >= first_of_month:
+            sums = month.setdefault(each.backend, {"spend": 0.0, "estimate": 0.0, "jobs": 0})
+            sums["spend"] += each.spend
+            sums["estimate"] += each.estimate
+            sums["jobs"] += each.jobs
+    return {
+        "days": [each._asdict() for each in found if each.date >= first],
+        "month": month,
+        "total": math.fsum(sums["spend"] for sums in month.values()),
+    }
+
+
+def estimate(spends: Sequence[float], backend: str) -> dict[str, Any]:
+    """Return what a cell may cost, judging by what its earlier runs did."""
+    if not spends:
+        return {
+            "expected": None,
+            "low": None,
+            "high": None,
+            "jobs": 0,
+            "message": f"This cell has not run to its end on {backend} before: nothing tells its cost.",
+        }
+    expected, low, high = (quantile(spends, share) for share in (0.5, LOW, HIGH))
+    runs = units.count(len(spends), "earlier run")
+    between = (
+        units.dollars(expected)
+        if units.dollars(low) == units.dollars(high)
+        else f"{units.dollars(low)} to {units.dollars(high)}, mostly about {units.dollars(expected)}"
+    )
+    return {
+        "expected": expected,
+        "low": low,
+        "high": high,
+        "jobs": len(spends),
+        "message": f"{runs} of this cell on {backend} cost {between}.",
+    }
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value below which this share of `values` lies, interpolated between neighbours."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

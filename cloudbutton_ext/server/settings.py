@@ -1,0 +1,121 @@
+"""The user's settings over HTTP: what holds and why, and changing their file."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from cloudbutton_backend import settings
+from cloudbutton_backend.backends import registry
+from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.settings import Resolved, Settings, Surroundings, parse
+from cloudbutton_backend.settings.known import FIELDS, describe_value, read_value, show_value
+from cloudbutton_backend.settings.sources import FILE_NAME
+from cloudbutton_ext.server import arguments, settings_file
+from cloudbutton_ext.server.handler import Handler, Refused, endpoint
+
+#: What a form shows for a setting, by how its text is read.
+TYPES: Final[Mapping[Any, str]] = {
+    parse.size: "size",
+    parse.seconds: "duration",
+    parse.dollars: "money",
+    parse.mebibytes: "memory",
+    parse.count: "integer",
+    parse.whole: "integer",
+    parse.flag: "boolean",
+    parse.name: "string",
+}
+
+
+class SettingsHandler(Handler):
+    """`GET settings` and `PUT settings`."""
+
+    @endpoint
+    async def get(self) -> Any:
+        notebook = arguments.text("notebook", self.argument("notebook"))
+        return await self.off_loop(self._read, notebook)
+
+    @endpoint
+    async def put(self) -> Any:
+        notebook = arguments.text("notebook", self.argument("notebook"))
+        asked = arguments.json_object(self.request.body)
+        return await self.off_loop(self._write, asked, notebook)
+
+    def _read(self, notebook: str) -> dict[str, Any]:
+        around = self.house.surroundings(notebook)
+        return {"settings": shown(settings.resolve(around), around, choices=registry.names())}
+
+    def _write(self, asked: dict[str, Any], notebook: str) -> dict[str, Any]:
+        values, problems = checked(asked, backends=registry.names())
+        if problems:
+            raise Refused(
+                " ".join(f"`{name}`: {text}." for name, text in problems.items()),
+                status=400,
+                problems=problems,
+            )
+        around = self.house.surroundings(notebook)
+        settings_file.write(around.config_directory / FILE_NAME, values)
+        return self._read(notebook)
+
+
+def checked(
+    asked: Mapping[str, Any], *, backends: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values as settings keep them, and what is wrong with those that do not fit."""
+    values: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name, value in asked.items():
+        if name not in FIELDS:
+            problems[name] = "there is no such setting"
+        elif value is None:
+            values[name] = None
+        elif name == "backend" and value not in backends:
+            problems[name] = "must be one of " + ", ".join(f"`{each}`" for each in backends)
+        else:
+            try:
+                values[name] = read_value(name, value)
+            except ValueError as error:
+                problems[name] = f"must be {error}"
+            except (TypeError, OverflowError, UsageError):
+                problems[name] = "cannot be understood"
+    return values, problems
+
+
+def shown(
+    resolved: Resolved, around: Surroundings, *, choices: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Return each setting as a form shows it."""
+    hints = typing.get_type_hints(Settings)
+    return [
+        {
+            "name": each.name,
+            "value": getattr(resolved, each.name),
+            "shown": show_value(each.name, getattr(resolved, each.name)),
+            "source": source(resolved.source(each.name), around),
+            "description": describe_value(each.name),
+            "type": "choice"
+            if each.name == "backend"
+            else TYPES.get(each.metadata["read"], "choice"),
+            "choices": list(choices) if each.name == "backend" else _choices(hints[each.name]),
+            "default": each.default,
+        }
+        for each in dataclasses.fields(Settings)
+    ]
+
+
+def source(found: str, around: Surroundings) -> str:
+    """Return where a value was set, without saying where the file is."""
+    line = re.search(r", line \d+$", found)
+    place = found[: line.start()] if line else found
+    if place == str(around.config_directory / FILE_NAME):
+        return f"your settings{line[0] if line else ''}"
+    if place == str(around.directory / FILE_NAME):
+        return f"{FILE_NAME} beside the notebook{line[0] if line else ''}"
+    return found
+
+
+def _choices(hint: Any) -> list[str] | None:
+    return list(typing.get_args(hint)) if typing.get_origin(hint) is Literal else None

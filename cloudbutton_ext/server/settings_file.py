@@ -1,0 +1,134 @@
+"""Changes single settings in a TOML file and leaves everything else in it as its owner wrote it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cloudbutton_backend.errors import SettingsError
+from cloudbutton_backend.settings.known import show_value
+from cloudbutton_backend.settings.sources import line_of
+
+
+def write(path: Path, changes: Mapping[str, Any]) -> None:
+    """Change settings in a file, which is made if need be; a reader sees the old or the new one.
+
+    Parameters
+    ----------
+    changes
+        Values as `read_value` returns them, by name; None gives a setting back to its default.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read or written, or its notation is beyond our editing.
+    """
+    target = Path(os.path.realpath(path))  # a link into somebody's collection of settings stays one
+    try:
+        before = target.read_text(encoding="utf-8") if target.exists() else ""
+        after = changed(before, changes)
+        if after != before:
+            _replace(target, after)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be changed: {error}") from error
+    except ValueError as error:
+        raise SettingsError(
+            f"{path} is written in a way that cannot be changed from here ({error}). Edit it by hand."
+        ) from error
+
+
+def changed(text: str, changes: Mapping[str, Any]) -> str:
+    """Return the text of a settings file with `changes` made.
+
+    Raises
+    ------
+    ValueError
+        It is not TOML, or not so plain that a line can be changed safely.
+    """
+    before = _settings(text)
+    lines = text.splitlines(keepends=True)
+    for name, value in changes.items():
+        keys = next((keys for keys in before if "_".join(keys) == name), None)
+        if keys is None:
+            if value is not None:
+                lines = _with_new(lines, f"{name} = {_toml(name, value)}\n")
+            continue
+        number = line_of("".join(lines), keys)
+        if number is None:
+            raise ValueError(f"where it sets `{'.'.join(keys)}` is not plain to see")
+        assignment = lines[number - 1].partition("=")[0]
+        lines[number - 1] = "" if value is None else f"{assignment}= {_toml(name, value)}\n"
+        lines = "".join(lines).splitlines(keepends=True)
+    after = "".join(lines)
+    _check(before, _settings(after), changes)
+    return after
+
+
+def _check(
+    before: Mapping[tuple[str, ...], Any],
+    after: Mapping[tuple[str, ...], Any],
+    changes: Mapping[str, Any],
+) -> None:
+    """Make sure that editing lines has done what was meant, and nothing else."""
+    others = {keys: value for keys, value in before.items() if "_".join(keys) not in changes}
+    found = {keys: value for keys, value in after.items() if "_".join(keys) not in changes}
+    if others != found:
+        raise ValueError("changing it would change other settings")
+    set_now = {"_".join(keys) for keys in after}
+    wrong = [name for name, value in changes.items() if (name in set_now) == (value is None)]
+    if wrong:
+        raise ValueError(f"`{wrong[0]}` is set there in more than one place")
+
+
+def _with_new(lines: list[str], line: str) -> list[str]:
+    """Return `lines` with one more before the first table, whose own it would otherwise be."""
+    table = next((i for i, each in enumerate(lines) if re.match(r"\s*\[", each)), len(lines))
+    above = lines[:table]
+    if above and not above[-1].endswith("\n"):
+        above = [*above[:-1], above[-1] + "\n"]
+    return [*above, line, *lines[table:]]
+
+
+def _toml(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)) and show_value(name, value) == str(value):
+        return str(value)
+    return json.dumps(show_value(name, value), ensure_ascii=False)
+
+
+def _settings(text: str) -> dict[tuple[str, ...], Any]:
+    # In the standard library from Python 3.11 on; the same code under its older name before.
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    return dict(_leaves(toml.loads(text), ()))
+
+
+def _leaves(table: Mapping[str, Any], above: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+    found = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found += _leaves(value, (*above, key))
+        else:
+            found.append(((*above, key), value))
+    return found
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".new")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        if path.exists():
+            os.chmod(name, path.stat().st_mode & 0o777)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
