@@ -20,7 +20,13 @@ def _local() -> Callable[..., Backend]:
     return LocalBackend
 
 
-_BUILT_IN: dict[str, Callable[[], Callable[..., Backend]]] = {"local": _local}
+def _lambda() -> Callable[..., Backend]:
+    from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
+
+    return LambdaBackend
+
+
+_BUILT_IN: dict[str, Callable[[], Callable[..., Backend]]] = {"lambda": _lambda, "local": _local}
 
 
 def _registered() -> Iterable[EntryPoint]:

@@ -1,0 +1,263 @@
+"""The Lambda backend: a bridge between the driver's thread and an event loop with all calls under way.
+
+A worker is a place for one call at a time: what runs there is a function's environment, and which one
+is AWS's business. A thousand calls take one thread here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+from cloudbutton_backend.backends.aws_lambda.clients import Clients
+from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect, region_of
+from cloudbutton_backend.backends.aws_lambda.names import MEMORY, PREFIX, Arch
+from cloudbutton_backend.backends.aws_lambda.operations import LONGEST_CALL, Operations
+from cloudbutton_backend.backends.aws_lambda.remote_job import STORAGE_GETS, STORAGE_PUTS
+from cloudbutton_backend.backends.aws_lambda.settings import (
+    MOST_WORKERS,
+    USUAL_WORKERS,
+    Settings,
+    schema,
+)
+from cloudbutton_backend.backends.protocol import Call, Event, JobSpec, Limits
+from cloudbutton_backend.capture import Blob
+from cloudbutton_backend.cost import lambda_rate
+from cloudbutton_backend.errors import BackendError
+
+BATCH_SECONDS: Final = 1.5
+"""Work in one call: what a warm call costs on top is a few milliseconds."""
+FIRST_WAVE: Final = 8
+"""Calls before the first results are there."""
+RETRY_DELAY: Final = 0.2
+EMULATED_WORKERS: Final = 4
+_PREPARE_WITHIN: Final = 180.0
+_CLOSE_WITHIN: Final = 2.0
+T = TypeVar("T")
+
+
+class LambdaBackend:
+    """AWS Lambda functions, one call at a time in each worker.
+
+    Parameters
+    ----------
+    region
+        None: that of the AWS configuration in use.
+    memory
+        MiB of each function; one vCPU comes with every 1,769.
+    arch
+        ``x86_64`` or ``arm64``.
+    workers
+        Calls at a time at most.
+    prefix
+        Of the names of all that was deployed.
+    profile
+        Of the AWS configuration.
+    variables
+        Names of environment variables that tasks may see, with commas in between.
+    emulate
+        Run on this machine as if it were AWS.
+    clients, connector, patience
+        For tests: whom to ask instead; how to connect; seconds for which AWS may refuse everything.
+    """
+
+    name = "lambda"
+
+    def __init__(
+        self,
+        region: str | None = None,
+        memory: int = MEMORY,
+        arch: Arch = "x86_64",
+        workers: int | None = None,
+        prefix: str = PREFIX,
+        profile: str | None = None,
+        variables: str = "",
+        emulate: bool = False,
+        *,
+        clients: Clients | None = None,
+        connector: Callable[[Settings], Connection] | None = None,
+        patience: float = 60.0,
+    ) -> None:
+        self.settings = Settings(
+            region=region,
+            memory=memory,
+            arch=arch,
+            workers=workers,
+            prefix=prefix,
+            profile=profile,
+            variables=tuple(filter(None, (name.strip() for name in variables.split(",")))),
+            emulate=emulate,
+        )
+        self._clients = clients
+        usual = EMULATED_WORKERS if emulate else USUAL_WORKERS
+        self._size = workers or usual
+        self._announced = 0
+        self._events: deque[Event] = deque()
+        self._change = threading.Condition()
+        self._woken = False
+        self._limits: Limits | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._closed = False
+        self._pid = os.getpid()
+        self._operations = Operations(
+            self.settings,
+            self._take,
+            connector=connector or (lambda settings: connect(settings, clients)),
+            patience=patience,
+        )
+
+    def __repr__(self) -> str:
+        where = "emulated" if self.settings.emulate else self.settings.region or "default region"
+        return f"<LambdaBackend: {self._size} workers with {self.settings.memory} MiB, {where}>"
+
+    @property
+    def limits(self) -> Limits:
+        if self._limits is None:
+            settings = self.settings
+            rate = lambda_rate(
+                region_of(settings, self._clients),
+                settings.arch,
+                settings.memory,
+                puts=STORAGE_PUTS,
+                gets=STORAGE_GETS,
+            )
+            self._limits = Limits(
+                workers=self._size,
+                batch_seconds=BATCH_SECONDS,
+                queue_depth=1,
+                can_duplicate=True,
+                can_limit_memory=True,
+                retry_delay=RETRY_DELAY,
+                first_wave=FIRST_WAVE,
+                rate=rate,
+                longest_call=LONGEST_CALL,
+            )
+        return self._limits
+
+    # -- the loop
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop, starting its thread at first use."""
+        with self._starting:
+            if self._loop is None:
+                if self._closed:
+                    raise BackendError("The Lambda backend was closed.")
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="cloudbutton-lambda-calls", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    def _later(self, act: Callable[..., None], *arguments: Any) -> None:
+        """Have something done on the loop."""
+        self._running_loop().call_soon_threadsafe(act, *arguments)
+
+    def _await(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Have something done on the loop, and wait for it."""
+        return asyncio.run_coroutine_threadsafe(
+            asyncio.wait_for(work, seconds), self._running_loop()
+        ).result()
+
+    # -- what is asked
+
+    def start(self) -> None:
+        self.scale(self._size)
+
+    def scale(self, workers: int) -> None:
+        """Have at least this many workers."""
+        wanted = min(workers, MOST_WORKERS)
+        fresh = [f"lambda-{number}" for number in range(self._announced, wanted)]
+        if fresh:
+            self._announced = wanted
+            self._later(self._operations.add_slots, fresh)
+
+    def prepare(self, spec: JobSpec) -> None:
+        """Have the function found and all that a job needs put into storage, in the user's thread.
+
+        Raises
+        ------
+        CloudError
+            What prevents the job: no credentials, no permission, nothing deployed, another version.
+        """
+        self._await(self._operations.prepare(spec), _PREPARE_WITHIN)
+
+    def put(self, blob: Blob) -> None:
+        self._await(self._operations.put(blob), _PREPARE_WITHIN + blob.nbytes / 1e6)
+
+    def open_job(self, spec: JobSpec) -> None:
+        self._later(self._operations.open_job, spec)
+
+    def submit(self, call: Call) -> None:
+        self._later(self._operations.submit, call)
+
+    def revoke(self, worker: str, keep: int) -> None:
+        """Nothing can be taken back from a call under way, and the dispatcher knows."""
+
+    def interrupt(self, worker: str, job_id: str) -> None:
+        self._later(self._operations.interrupt, worker, job_id)
+
+    def kill(self, worker: str, reason: str) -> None:
+        self._later(self._operations.kill, worker, reason)
+
+    def close_job(self, job_id: str) -> None:
+        self._later(self._operations.close_job, job_id)
+
+    def warm(self, modules: Sequence[str]) -> None:
+        """Environments that nobody uses yet cannot be reached, and would cost."""
+
+    # -- what happens
+
+    def _take(self, events: Sequence[Event]) -> None:
+        with self._change:
+            self._events.extend(events)
+            self._change.notify()
+
+    def poll(self, timeout: float | None) -> Iterable[Event]:
+        with self._change:
+            if not self._events and not self._woken:
+                self._change.wait(timeout)
+            self._woken = False
+            events = list(self._events)
+            self._events.clear()
+        return events
+
+    def wake(self) -> None:
+        with self._change:
+            self._woken = True
+            self._change.notify()
+
+    def close(self) -> None:
+        with self._starting:
+            loop, self._loop, self._closed = self._loop, None, True
+        if loop is None or self._thread is None or os.getpid() != self._pid:
+            return
+        closing = asyncio.run_coroutine_threadsafe(self._operations.close(_CLOSE_WITHIN), loop)
+        try:
+            closing.result(2 * _CLOSE_WITHIN)
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join(_CLOSE_WITHIN)
+            if not self._thread.is_alive():
+                loop.close()
+
+    # -- for the panel and the doctor
+
+    @staticmethod
+    def settings_schema() -> dict[str, Any]:
+        """Return the settings as a JSON schema, for a form."""
+        return schema()
+
+    def health(self) -> Iterator[tuple[str, bool, str]]:
+        """Yield (name, whether it is well, in words) of all that jobs need; asks AWS."""
+        from cloudbutton_backend.backends.aws_lambda.deploying.ready import health
+
+        connection = connect(self.settings, self._clients)
+        for line in health(connection.clients, connection.home):
+            yield line.name, line.ok, line.detail

@@ -1,0 +1,132 @@
+"""The bucket, asked asynchronously: objects put, fetched, listed, and URLs for those who may do so."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from xml.etree import ElementTree
+
+from cloudbutton_backend.backends.aws_lambda.pressure import delay
+from cloudbutton_backend.backends.aws_lambda.refusals import Asked, from_code
+from cloudbutton_backend.backends.aws_lambda.web import NoAnswer, NotSent, Reply, Web
+from cloudbutton_backend.errors import Unreachable
+from cloudbutton_backend.worker.frames import Buffer
+
+_ATTEMPTS: Final = 7
+_SMALL: Final = 1 << 20
+_WITHIN: Final = 60.0
+_SECONDS_PER_MB: Final = 2.0
+"""What a very slow connection takes."""
+_URL_SECONDS: Final = 12 * 3600
+_CODE: Final = re.compile(rb"<Code>(.*?)</Code>")
+_MESSAGE: Final = re.compile(rb"<Message>(.*?)</Message>", re.S)
+
+
+class Pieces:
+    """Buffers as a request's body, which can be sent more than once."""
+
+    def __init__(self, pieces: Sequence[Buffer]) -> None:
+        self.pieces = [memoryview(piece) for piece in pieces if len(piece)]
+        self.nbytes = sum(len(piece) for piece in self.pieces)
+        state = hashlib.sha256()
+        for piece in self.pieces:
+            state.update(piece)
+        self.sha256 = state.hexdigest()
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        for piece in self.pieces:
+            for start in range(0, len(piece), _SMALL):
+                yield piece[start : start + _SMALL]
+
+
+class Bucket:
+    """Where job data and captured values lie. Each request is tried several times."""
+
+    def __init__(self, web: Web, name: str, region: str) -> None:
+        self._web, self.name, self._region = web, name, region
+        self._chance = random.Random()
+
+    async def put(self, key: str, body: Pieces) -> None:
+        """Put an object."""
+        data: Any = b"".join(body.pieces) if body.nbytes <= _SMALL else body
+        headers = {"Content-Length": str(body.nbytes)}
+        await self._ask("PutObject", "PUT", key, headers=headers, body=data, sha256=body.sha256,
+                        nbytes=body.nbytes)  # fmt: skip
+
+    async def get(self, key: str, nbytes: int = 0) -> bytes:
+        """Return an object, whose size is expected to be about `nbytes`."""
+        return (await self._ask("GetObject", "GET", key, nbytes=nbytes)).body
+
+    async def age(self, key: str) -> float | None:
+        """Return how many seconds ago an object was put, None if there is none."""
+        reply = await self._ask("HeadObject", "HEAD", key, missing=True)
+        if reply.status == 404:
+            return None
+        put_at = parsedate_to_datetime(reply.headers["Last-Modified"]).timestamp()
+        return time.time() - put_at
+
+    async def list(self, prefix: str, after: str = "") -> list[tuple[str, int]]:
+        """Return names and sizes of the objects under a prefix, those after `after`."""
+        found: list[tuple[str, int]] = []
+        while True:
+            query = {"list-type": "2", "prefix": prefix}
+            if after:
+                query["start-after"] = after
+            reply = await self._ask("ListObjectsV2", "GET", "", query=query)
+            page = ElementTree.fromstring(reply.body)
+            space = page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""
+            for entry in page.iter(f"{space}Contents"):
+                key, size = entry.findtext(f"{space}Key"), entry.findtext(f"{space}Size")
+                found.append((key or "", int(size or 0)))
+            if page.findtext(f"{space}IsTruncated") != "true":
+                return found
+            after = found[-1][0]
+
+    async def url(self, method: str, key: str, seconds: int = _URL_SECONDS) -> str:
+        """Return a URL with which a function may make one kind of request on one object."""
+        return self._web.presign(await self._web.credentials(), method, key, seconds)
+
+    async def _ask(
+        self,
+        operation: str,
+        method: str,
+        key: str,
+        *,
+        missing: bool = False,
+        nbytes: int = 0,
+        **request: Any,
+    ) -> Reply:
+        asked = Asked(
+            service="s3",
+            operation=operation,
+            region=self._region,
+            resource=f"s3://{self.name}/{key}",
+        )
+        timeout = _WITHIN + _SECONDS_PER_MB * nbytes / 1e6
+        trouble = ""
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(delay(attempt, self._chance))
+            try:
+                reply = await self._web.send("s3", method, key, timeout=timeout, **request)
+            except (NotSent, NoAnswer) as error:
+                trouble = str(error)
+                continue
+            if reply.status < 300 or (missing and reply.status == 404):
+                return reply
+            code, text = _CODE.search(reply.body), _MESSAGE.search(reply.body)
+            trouble = text[1].decode() if text else f"HTTP {reply.status}"
+            if reply.status < 500 and reply.status != 429:
+                raise from_code(code[1].decode() if code else str(reply.status), trouble, asked)
+        raise Unreachable(
+            f"{asked.resource} could not be reached in {_ATTEMPTS} attempts: {trouble}.",
+            action=asked.action,
+            code="",
+            resource=asked.resource,
+        )

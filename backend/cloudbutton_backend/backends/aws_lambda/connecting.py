@@ -1,0 +1,99 @@
+"""From settings to AWS: whose account, which region, where each service is reached."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from cloudbutton_backend.backends.aws_lambda.clients import Clients
+from cloudbutton_backend.backends.aws_lambda.deploying import Wish, deploy
+from cloudbutton_backend.backends.aws_lambda.names import Target
+from cloudbutton_backend.backends.aws_lambda.runtimes import Platform, notebook_python, runtime_for
+from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.signing import Endpoint
+
+_EMULATED_REGION: Final = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An account that can be asked."""
+
+    clients: Clients
+    home: Target
+    """The function that jobs use which ask for nothing in particular."""
+    endpoints: dict[str, Endpoint]
+
+
+def region_of(settings: Settings, clients: Clients | None) -> str:
+    """Return the region whose prices count, without asking anybody."""
+    if clients is not None:
+        return clients.region
+    if settings.emulate:
+        return settings.region or _EMULATED_REGION
+    return Clients(settings.region, profile=settings.profile).region
+
+
+def connect(settings: Settings, clients: Clients | None = None) -> Connection:
+    """Return a connection. Takes a second, as the client library reads its data, and asks AWS once.
+
+    Parameters
+    ----------
+    clients
+        Instead of those that the settings make.
+
+    Raises
+    ------
+    CloudServiceError
+        There are no credentials, or AWS does not accept them.
+    UsageError
+        Lambda does not run the notebook's Python.
+    """
+    if clients is None:
+        clients = _emulated(settings) if settings.emulate else _real(settings)
+    arch = Platform.here().arch if settings.emulate else settings.arch
+    home = Target(
+        prefix=settings.prefix,
+        account=clients.account,
+        region=clients.region,
+        arch=arch,
+        python=runtime_for(notebook_python()).python,
+        memory=settings.memory,
+    )
+    return Connection(clients, home, _endpoints(clients, home))
+
+
+def deploy_emulated(connection: Connection, target: Target) -> None:
+    """Deploy a function into the emulator, which costs nobody anything."""
+    wish = Wish(targets=(target,), version="emulated")
+    deploy(connection.clients, wish, pause=lambda seconds: time.sleep(min(seconds, 0.1)))
+
+
+def _real(settings: Settings) -> Clients:
+    return Clients(settings.region, profile=settings.profile)
+
+
+def _emulated(settings: Settings) -> Clients:
+    # By name: what stands in for AWS lies above us, as all that is for testing, and nothing here needs it.
+    module: Any = importlib.import_module("cloudbutton_backend.testing.lambda_emulator")
+    emulator = module.Emulator.shared()
+    return Clients(
+        settings.region or _EMULATED_REGION, emulator.endpoints, environment=emulator.environment
+    )
+
+
+def _endpoints(clients: Clients, home: Target) -> dict[str, Endpoint]:
+    functions = urlsplit(clients.client("lambda").meta.endpoint_url)
+    storage = urlsplit(clients.client("s3").meta.endpoint_url)
+    if "s3" in clients.endpoints:
+        bucket = Endpoint("s3", home.region, storage.scheme, storage.netloc, f"/{home.bucket}")
+    else:
+        host = f"{home.bucket}.{storage.netloc}"
+        bucket = Endpoint("s3", home.region, storage.scheme, host)
+    return {
+        "lambda": Endpoint("lambda", home.region, functions.scheme, functions.netloc),
+        "s3": bucket,
+    }

@@ -1,0 +1,523 @@
+"""Calls under way: everything that happens on the backend's event loop.
+
+::
+
+    submit ─▶ slot ─▶ flight ─▶ RemoteJob.encode ─▶ Invoker ─▶ answer ─▶ events ─▶ emit
+                        │                              ▲
+    interrupt, kill ────┴─▶ stop object in the bucket  └─ Window: as many as AWS takes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cloudbutton_backend.backends.aws_lambda import encoding
+from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
+from cloudbutton_backend.backends.aws_lambda.connecting import (
+    Connection,
+    connect,
+    deploy_emulated,
+)
+from cloudbutton_backend.backends.aws_lambda.deploying.ready import require_deployed
+from cloudbutton_backend.backends.aws_lambda.detached import Arrivals
+from cloudbutton_backend.backends.aws_lambda.invoking import Answer, Invoker, Lost
+from cloudbutton_backend.backends.aws_lambda.names import Target
+from cloudbutton_backend.backends.aws_lambda.outcomes import Failure, explain
+from cloudbutton_backend.backends.aws_lambda.remote_job import (
+    RemoteJob,
+    Sent,
+    Uploads,
+    bare_rate,
+    rate_of,
+)
+from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.web import Web
+from cloudbutton_backend.backends.protocol import (
+    BackendDown,
+    BatchEnded,
+    Call,
+    Charged,
+    Event,
+    JobSpec,
+    Results,
+    Revoked,
+    WorkerDown,
+    WorkerUp,
+)
+from cloudbutton_backend.capture import Blob
+from cloudbutton_backend.cost import storage_prices
+from cloudbutton_backend.errors import BackendError, CloudError
+from cloudbutton_backend.home import user_key
+from cloudbutton_backend.worker.lambda_records import BrokenSeal
+from cloudbutton_backend.worker.segments import TornRecord
+
+_LOG: Final = logging.getLogger(__name__)
+LONGEST_CALL: Final = 900.0
+"""Seconds after which Lambda ends a call."""
+ABANDON_AFTER: Final = 5.0
+"""Seconds that a call which was told to stop has for its answer."""
+_LOST_IN_SILENCE: Final = 3
+"""Calls with the same first item that may be lost without a trace before the item is suspected."""
+_REMEMBER: Final = 100
+"""Ended jobs that may be retried."""
+#: Sizes to try where an item ran out of memory: those that buy whole vCPUs, and the usual one between.
+_SIZES: Final = (1769, 3008, 3538, 5307, 7076, 8845, 10_240)
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """A call, from its submission to its end."""
+
+    call: Call
+    slot: str
+    may_run: bool = False
+    """Whether something of it may be running, and be billed."""
+    task: asyncio.Task[None] | None = None
+    interrupted: bool = False
+
+
+class Operations:
+    """The calls of one backend.
+
+    Parameters
+    ----------
+    emit
+        Takes events, from the loop's thread.
+    connector
+        Makes the connection; may take its time.
+    patience
+        Seconds for which AWS may refuse everything.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        emit: Callable[[Sequence[Event]], None],
+        *,
+        connector: Callable[[Settings], Connection] = connect,
+        patience: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._emit = settings, emit
+        self._connector = connector
+        self._patience, self._clock = patience, clock
+        self._connecting: asyncio.Task[None] | None = None
+        self._connection: Connection
+        self._web: Web | None = None
+        self._invoker: Invoker
+        self._bucket: Bucket
+        self._uploads: Uploads
+        self._arrivals: Arrivals
+        self._deployed: dict[Target, asyncio.Task[None]] = {}
+        self._slots: dict[str, deque[Flight]] = {}
+        self._jobs: OrderedDict[str, RemoteJob] = OrderedDict()
+        self._specs: dict[str, JobSpec] = {}
+        self._chores: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    # -- getting ready
+
+    async def _connected(self) -> Connection:
+        if self._connecting is None or (
+            self._connecting.done() and self._connecting.exception() is not None
+        ):
+            self._connecting = asyncio.create_task(self._connect())
+        await asyncio.shield(self._connecting)
+        return self._connection
+
+    async def _connect(self) -> None:
+        connection = await asyncio.to_thread(self._connector, self._settings)
+        home = connection.home
+        self._connection = connection
+        self._web = Web(connection.clients, connection.endpoints)
+        self._bucket = Bucket(self._web, home.bucket, home.region)
+        self._uploads = Uploads(self._bucket)
+        self._invoker = Invoker(
+            self._web, home.region, max(1, len(self._slots)), self._patience, self._clock
+        )
+        self._arrivals = Arrivals(self._bucket)
+
+    async def prepare(self, spec: JobSpec) -> None:
+        """Do all that a job needs before its first call; raise what prevents it."""
+        self._specs[spec.id] = spec
+        await self._ready(spec.id)
+
+    async def put(self, blob: Blob) -> None:
+        """Put a captured value into the bucket."""
+        await self._connected()
+        await self._uploads.put(blob.digest, blob.parts)
+
+    async def _ready(self, job_id: str) -> RemoteJob:
+        if job_id not in self._jobs:
+            await self._connected()
+            job = self._make_job(self._specs[job_id])
+            self._jobs.setdefault(job_id, job)
+        job = self._jobs[job_id]
+        if job.ready is None or (job.ready.done() and job.ready.exception() is not None):
+            job.ready = asyncio.create_task(self._make_ready(job))
+        await asyncio.shield(job.ready)
+        return job
+
+    def _make_job(self, spec: JobSpec) -> RemoteJob:
+        home = self._connection.home
+        target = home.with_(memory=spec.memory) if spec.memory else home
+        return RemoteJob(
+            spec,
+            encoding.job_key(user_key(), spec.id),
+            target,
+            self._settings.variables,
+            bool(spec.extra.get("detach")),
+        )
+
+    async def _make_ready(self, job: RemoteJob) -> None:
+        await self._require(job.target)
+        await job.head(self._bucket, self._uploads)
+
+    async def _require(self, target: Target) -> None:
+        """See that a function is deployed, once for each."""
+        task = self._deployed.get(target)
+        if task is None or (task.done() and task.exception() is not None):
+            task = self._deployed[target] = asyncio.create_task(self._look(target))
+        await asyncio.shield(task)
+
+    async def _look(self, target: Target) -> None:
+        if self._settings.emulate:
+            await asyncio.to_thread(deploy_emulated, self._connection, target)
+        await asyncio.to_thread(require_deployed, self._connection.clients, target)
+
+    # -- what is asked
+
+    def add_slots(self, names: Sequence[str]) -> None:
+        """Take calls for more workers."""
+        self._slots.update((name, deque()) for name in names if name not in self._slots)
+        if self._web is not None:
+            self._invoker.window.widen(len(self._slots))
+        self._emit([WorkerUp(name) for name in names])
+
+    def open_job(self, spec: JobSpec) -> None:
+        self._specs[spec.id] = spec
+
+    def close_job(self, job_id: str) -> None:
+        """A job has ended; it may be opened again."""
+        for old in list(self._specs)[: max(0, len(self._specs) - _REMEMBER)]:
+            if not any(
+                flight.call.job_id == old for each in self._slots.values() for flight in each
+            ):
+                del self._specs[old]
+                self._jobs.pop(old, None)
+
+    def submit(self, call: Call) -> None:
+        slot = self._slots.get(call.worker)
+        if slot is None:
+            return
+        slot.append(Flight(call, call.worker))
+        if len(slot) == 1:
+            self._begin(slot[0])
+
+    def interrupt(self, worker: str, job_id: str) -> None:
+        for flight in list(self._slots.get(worker, ())):
+            if flight.call.job_id != job_id or flight.interrupted:
+                continue
+            flight.interrupted = True
+            if flight.may_run:
+                self._stop(flight)
+                asyncio.get_running_loop().call_later(ABANDON_AFTER, self._abandon, flight)
+            else:
+                self._abandon(flight)
+
+    def kill(self, worker: str, reason: str) -> None:
+        slot = self._slots.get(worker)
+        if not slot:
+            return
+        first = slot[0]
+        if first.may_run:
+            self._stop(first)
+        charges = [self._charge_at_most(flight) for flight in slot]
+        for flight in list(slot):
+            self._cancel(flight)
+        cause = "it was ended by this machine; what it may still do is not waited for"
+        batch = first.call.batch
+        self._emit([*charges, WorkerDown(worker, cause, batch, None, reason), WorkerUp(worker)])
+
+    # -- flights
+
+    def _begin(self, flight: Flight) -> None:
+        flight.task = asyncio.create_task(self._fly(flight))
+
+    def _cancel(self, flight: Flight) -> bool:
+        """Forget a flight; return whether it was still under way."""
+        slot = self._slots[flight.slot]
+        if flight not in slot:
+            return False
+        slot.remove(flight)
+        if flight.task is not None:
+            flight.task.cancel()
+        return True
+
+    def _abandon(self, flight: Flight) -> None:
+        """Wait no longer for a call that was told to stop."""
+        was_first = next(iter(self._slots[flight.slot]), None) is flight
+        charge = self._charge_at_most(flight)
+        if self._cancel(flight):
+            self._emit([charge, BatchEnded(flight.slot, flight.call.batch, 0)])
+            if was_first:
+                self._next(flight.slot)
+
+    def _next(self, name: str) -> None:
+        slot = self._slots[name]
+        if slot and slot[0].task is None and not self._closing:
+            self._begin(slot[0])
+
+    async def _fly(self, flight: Flight) -> None:
+        try:
+            events = await self._events_of(flight)
+        except CloudError as error:
+            events = self._ended_by(flight, str(error))
+        except (BrokenSeal, TornRecord) as error:
+            events = self._ended_by(flight, _tampered(error))
+        except Exception as error:
+            _LOG.exception("call %s failed", flight.call.batch)
+            own = f"an error of Cloud Button's own: {type(error).__name__}: {error}"
+            events = self._ended_by(flight, own)
+        slot = self._slots[flight.slot]
+        if flight in slot:
+            slot.remove(flight)
+            self._emit(events)
+            self._next(flight.slot)
+
+    def _ended_by(self, flight: Flight, cause: str) -> list[Event]:
+        """Return the events of a call that ended with something that will happen to all others, too."""
+        end = BatchEnded(flight.slot, flight.call.batch, 0)
+        return [self._charge_at_most(flight), end, BackendDown(cause)]
+
+    async def _events_of(self, flight: Flight) -> list[Event]:
+        """Make a call; return what came of it."""
+        call = flight.call
+        job = await self._ready(call.job_id)
+        memory = job.memory_for(call)
+        target = job.target.with_(memory=memory)
+        sent = await job.encode(call, self._bucket, self._uploads)
+
+        def on_sent(may_run: bool) -> None:
+            flight.may_run = may_run
+
+        ended = await self._invoker.invoke(
+            target.function,
+            sent.body,
+            call.lease or LONGEST_CALL,
+            on_sent,
+            asynchronous=job.detached,
+        )
+        if job.detached and isinstance(ended, Answer):
+            data = await self._arrivals.wait(job.answer_key(call.batch), call.lease or LONGEST_CALL)
+            if data is None:
+                ended = Lost("its results did not arrive in storage")
+            else:
+                return await self._read(flight, job, memory, sent, data, None)
+        if isinstance(ended, Answer):
+            return await self._take(flight, job, memory, sent, ended)
+        if isinstance(ended, Failure):
+            return await self._explain(flight, job, memory, ended)
+        return self._lose(flight, job, ended)
+
+    async def _take(
+        self, flight: Flight, job: RemoteJob, memory: int, sent: Sent, answer: Answer
+    ) -> list[Event]:
+        """Return the events of a call that our handler answered."""
+        body = answer.body if isinstance(answer.body, dict) else {}
+        billed = answer.report.billed if answer.report is not None else None
+        if "records" in body:
+            return await self._read(flight, job, memory, sent, encoding.records_in(body), billed)
+        if "stored" in body:
+            key = job.answer_key(flight.call.batch)
+            data = await self._bucket.get(key, int(body["stored"]))
+            return await self._read(flight, job, memory, sent, data, billed, key)
+        raise BackendError(
+            f"function {job.target.with_(memory=memory).function} answers like one of another version of "
+            f"Cloud Button; deploy it again with `cloudbutton deploy lambda`"
+        )
+
+    async def _read(
+        self,
+        flight: Flight,
+        job: RemoteJob,
+        memory: int,
+        sent: Sent,
+        data: bytes,
+        billed: float | None,
+        key: str = "",
+    ) -> list[Event]:
+        """Return the events of a call from its sealed records."""
+        call = flight.call
+        key = key or (job.answer_key(call.batch) if job.detached else "")
+        name = (
+            f"s3://{self._bucket.name}/{key}"
+            if key
+            else f"the answer of {job.target.function} for items {call.first} to "
+            f"{call.first + call.count - 1}"
+        )
+        results, ending = encoding.read_records(data, job.key, name, flight.slot)
+        if ending is None:
+            raise TornRecord(f"{name}: it does not say how the call ended")
+        if any(each.batch != call.batch for each in results):
+            raise BrokenSeal(name)
+        if ending["why"] == "changed":
+            raise BackendError(ending["message"])
+        seconds = ending["seconds"] if billed is None else billed
+        rate = bare_rate(job.target, memory)
+        storage = storage_prices(job.target.region)
+        gets = int(bool(key)) + sent.puts
+        cost = rate.cost(seconds) + storage.cost(puts=sent.puts + int(bool(key)), gets=gets)
+        charge = Charged(call.job_id, call.batch, cost, seconds)
+        job.lost.pop(call.first, None)
+        if ending["why"] == "storage":
+            return [charge, *self._back(flight, job, ending["message"])]
+        ends = encoding.events_of_end(flight.slot, call, ending, memory, LONGEST_CALL)
+        ends = await self._more_memory(job, memory, ends)
+        return _in_order(flight.slot, results, charge, ends)
+
+    async def _explain(
+        self, flight: Flight, job: RemoteJob, memory: int, failure: Failure
+    ) -> list[Event]:
+        """Return the events of a call that the platform ended."""
+        call = flight.call
+        if failure.report is not None:
+            rate = bare_rate(job.target, memory)
+            billed = failure.report.billed
+            charge = Charged(call.job_id, call.batch, rate.cost(billed), billed)
+        else:
+            charge = self._charge_at_most(flight)
+        if failure.fault == "start":
+            end = BatchEnded(flight.slot, call.batch, 0)
+            return [charge, end, BackendDown(explain(failure))]
+        reason = "memory" if failure.fault == "memory" else "died"
+        item = call.first if call.count == 1 else None
+        down = WorkerDown(flight.slot, explain(failure), call.batch, item, reason)
+        return _in_order(
+            flight.slot, [], charge, await self._more_memory(job, memory, [down], call)
+        )
+
+    def _lose(self, flight: Flight, job: RemoteJob, lost: Lost) -> list[Event]:
+        """Return the events of a call of which nothing is known."""
+        return [self._charge_at_most(flight), *self._back(flight, job, lost.cause)]
+
+    def _back(self, flight: Flight, job: RemoteJob, cause: str) -> list[Event]:
+        """Have a batch sent again at no attempt's cost, unless its first item keeps losing its calls."""
+        call = flight.call
+        job.lost[call.first] = job.lost.get(call.first, 0) + 1
+        if job.lost[call.first] >= _LOST_IN_SILENCE:
+            down = WorkerDown(
+                flight.slot,
+                f"its answer was lost again and again ({cause})",
+                call.batch,
+                call.first,
+            )
+            return [down, WorkerUp(flight.slot)]
+        return [
+            Revoked(flight.slot, call.batch, call.first, call.first + call.count),
+            BatchEnded(flight.slot, call.batch, 0),
+        ]
+
+    async def _more_memory(
+        self, job: RemoteJob, memory: int, ends: list[Event], call: Call | None = None
+    ) -> list[Event]:
+        """Where an item ran out of memory, have it tried with more, if there is a larger function."""
+        for at, end in enumerate(ends):
+            if not isinstance(end, WorkerDown) or end.reason != "memory":
+                continue
+            larger = await self._larger(job.target, memory)
+            if larger is None:
+                continue
+            items: Sequence[int] = () if end.item is None else (end.item,)
+            if end.item is None and call is not None:
+                items = range(call.first, call.first + call.count)
+            for item in items:
+                job.needs[item] = larger
+            ends[at] = replace(end, cause=f"{end.cause}; tried again with {larger:,} MiB")
+        return ends
+
+    async def _larger(self, target: Target, memory: int) -> int | None:
+        """Return the next larger memory with which the function is deployed, None if there is none."""
+        for size in _SIZES:
+            if size <= memory:
+                continue
+            try:
+                await self._require(target.with_(memory=size))
+            except CloudError:
+                continue
+            return size
+        return None
+
+    def _charge_at_most(self, flight: Flight) -> Charged:
+        """Return the price of a call whose bill will not be known: nothing if it surely did not run."""
+        call = flight.call
+        job = self._jobs.get(call.job_id)
+        if not flight.may_run or job is None:
+            return Charged(call.job_id, call.batch, 0.0, 0.0)
+        rate = rate_of(job.target, job.memory_for(call))
+        lease = call.lease or LONGEST_CALL
+        return Charged(call.job_id, call.batch, rate.at_most(lease), lease)
+
+    # -- stopping
+
+    def _stop(self, flight: Flight) -> None:
+        """Tell a running call, through storage, that it is not wanted any more."""
+        job = self._jobs[flight.call.job_id]
+        job.stopped.add(flight.call.batch)
+        if not job.stopping:
+            job.stopping = True
+            self._chore(self._write_stop(job))
+
+    async def _write_stop(self, job: RemoteJob) -> None:
+        written: set[int] = set()
+        try:
+            while written != job.stopped:
+                written = set(job.stopped)
+                await self._bucket.put(job.stop_key, Pieces([encoding.stop_text(job.key, written)]))
+        except CloudError as error:
+            _LOG.warning("calls of job %s cannot be told to stop: %s", job.spec.id, error)
+        finally:
+            job.stopping = False
+
+    def _chore(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def close(self, seconds: float) -> None:
+        """Stop what runs, as far as that is possible in so many seconds, and let go of everything."""
+        self._closing = True
+        for slot in self._slots.values():
+            for flight in list(slot):
+                if flight.may_run:
+                    self._stop(flight)
+                self._cancel(flight)
+        if self._chores:
+            await asyncio.wait(self._chores, timeout=seconds)
+        for task in list(self._chores):
+            task.cancel()
+        if self._web is not None:
+            await self._web.close()
+
+
+def _in_order(
+    slot: str, results: Sequence[Results], charge: Charged, ends: Sequence[Event]
+) -> list[Event]:
+    """Return a call's events: its price before its last results, a worker up again where it was down."""
+    again = [WorkerUp(slot)] if any(isinstance(end, WorkerDown) for end in ends) else []
+    return [*results[:-1], charge, *results[-1:], *ends, *again]
+
+
+def _tampered(error: Exception) -> str:
+    if isinstance(error, TornRecord):
+        return f"results are damaged: {error}. Nothing of them was used"
+    return (
+        f"{error} does not carry the seal of this job: it was not written by the function that ran it, or "
+        f"was changed since. Nothing of it was used. Find out who may write there before you go on"
+    )

@@ -1,0 +1,149 @@
+"""A job as its calls need it: where its parts lie, which function runs it, what a call costs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cloudbutton_backend.backends.aws_lambda import encoding
+from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
+from cloudbutton_backend.backends.aws_lambda.names import Target, blob_key, job_prefix
+from cloudbutton_backend.backends.protocol import Call, JobSpec
+from cloudbutton_backend.cost import Rate, lambda_rate
+from cloudbutton_backend.worker.frames import layout
+from cloudbutton_backend.worker.lambda_wire import part, stored_part
+
+_RENEW: Final = 1800.0
+"""Seconds for which URLs are used: they end with the credentials that signed them."""
+_BLOB_AGE: Final = 20 * 86400.0
+"""A captured value that was put longer ago is put again: it expires after 30 days."""
+STORAGE_PUTS, STORAGE_GETS = 2, 4
+"""Requests to storage that one call makes at most, beside asking whether it must stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A call made ready: the body of the request, and what it cost in storage requests."""
+
+    body: bytes
+    puts: int
+
+
+class Uploads:
+    """Captured values and functions in the bucket, each put once."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._known: dict[str, tuple[str, int]] = {}
+        """SHA-256 and size, by the digest that captured values have here."""
+        self._under_way: dict[str, asyncio.Lock] = {}
+
+    async def put(self, digest: str, parts: Sequence[Any]) -> tuple[str, int]:
+        """Put a value, unless it is there; return its SHA-256 and size."""
+        async with self._under_way.setdefault(digest, asyncio.Lock()):
+            if digest not in self._known:
+                pieces = await asyncio.to_thread(Pieces, layout(parts)[0])
+                await self.put_pieces(pieces)
+                self._known[digest] = pieces.sha256, pieces.nbytes
+        return self._known[digest]
+
+    async def put_pieces(self, pieces: Pieces) -> None:
+        """Put bytes under their own digest, unless they are there."""
+        key = blob_key(pieces.sha256)
+        age = await self._bucket.age(key)
+        if age is None or age > _BLOB_AGE:
+            await self._bucket.put(key, pieces)
+
+
+@dataclass(eq=False, slots=True)
+class RemoteJob:
+    """One job. Used on the event loop."""
+
+    spec: JobSpec
+    key: bytes
+    target: Target
+    """The function that runs it, but for items that need more memory."""
+    variables: Sequence[str]
+    detached: bool = False
+    stopped: set[int] = field(default_factory=set)
+    """Batches that were told to stop."""
+    stopping: bool = False
+    """Whether that is being written."""
+    needs: dict[int, int] = field(default_factory=dict)
+    """MiB that certain items need, as they ran out of memory before."""
+    lost: dict[int, int] = field(default_factory=dict)
+    """How often calls that begin with an item were lost without a trace."""
+    ready: asyncio.Task[None] | None = None
+    _text: str = ""
+    _made: float = float("-inf")
+
+    @property
+    def stop_key(self) -> str:
+        return f"{job_prefix(self.spec.id)}stop"
+
+    def answer_key(self, batch: int) -> str:
+        return f"{job_prefix(self.spec.id)}results/{batch:010d}"
+
+    def memory_for(self, call: Call) -> int:
+        """Return the MiB that a call's function must have."""
+        if not self.needs:
+            return self.target.memory
+        span = range(call.first, call.first + call.count)
+        return max([self.target.memory, *(self.needs[item] for item in span if item in self.needs)])
+
+    async def head(self, bucket: Bucket, uploads: Uploads) -> str:
+        """Return what all its calls have in common, its values being in storage."""
+        if time.monotonic() - self._made < _RENEW:
+            return self._text
+        spec = self.spec
+        blobs: dict[str, Mapping[str, Any]] = {}
+        for blob in spec.blobs:
+            sha256, nbytes = await uploads.put(blob.digest, blob.parts)
+            url = await bucket.url("GET", blob_key(sha256))
+            blobs[blob.digest] = stored_part(sha256, nbytes, url)
+        function: Mapping[str, Any] = part(spec.payload)
+        if len(spec.payload) > encoding.INLINE_FUNCTION:
+            pieces = Pieces([spec.payload])
+            await uploads.put_pieces(pieces)
+            url = await bucket.url("GET", blob_key(pieces.sha256))
+            function = stored_part(pieces.sha256, pieces.nbytes, url)
+        stop = await bucket.url("GET", self.stop_key)
+        self._text = encoding.job_json(spec, self.key, function, blobs, stop, self.variables)
+        self._made = time.monotonic()
+        return self._text
+
+    async def encode(self, call: Call, bucket: Bucket, uploads: Uploads) -> Sent:
+        """Return a call as the body of a request; items that are too large for it go into storage."""
+        pieces, length = layout(call.parts)
+        limit = encoding.INLINE_EVENT if self.detached else encoding.INLINE_CALL
+        puts = 0
+        if length <= limit:
+            items = part(b"".join(pieces))
+        else:
+            body = Pieces(pieces)
+            key = f"{job_prefix(self.spec.id)}items/{call.batch:010d}"
+            await bucket.put(key, body)
+            items = stored_part(body.sha256, body.nbytes, await bucket.url("GET", key))
+            puts = 1
+        head = await self.head(bucket, uploads)
+        answer = await bucket.url("PUT", self.answer_key(call.batch))
+        return Sent(encoding.call_json(head, call, items, answer, detached=self.detached), puts)
+
+
+def rate_of(target: Target, memory: int | None = None) -> Rate:
+    """Return what a call of a function costs at most, storage included."""
+    return lambda_rate(
+        target.region,
+        target.arch,
+        memory or target.memory,
+        puts=STORAGE_PUTS,
+        gets=STORAGE_GETS,
+    )
+
+
+def bare_rate(target: Target, memory: int) -> Rate:
+    """Return what a call of a function costs without storage."""
+    return lambda_rate(target.region, target.arch, memory)
