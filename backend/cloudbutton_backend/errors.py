@@ -191,7 +191,8 @@ class BudgetReached(JobFailed):
         if self.total is None:
             done = f"{self.done} items are done"
         else:
-            done = f"{self.done} of {self.total} items are done, {self.total - self.done} are left"
+            left = self.total - self.done
+            done = f"{self.done} of {self.total} items are done, {left} {'is' if left == 1 else 'are'} left"
         return (
             f"Job {self.job_id} has spent {_dollars(self.spent)} of its budget of"
             f" {_dollars(self.budget)}, and its next call could cost {_dollars(self.at_least)}."

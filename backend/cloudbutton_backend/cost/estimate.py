@@ -5,8 +5,10 @@
     total = per_second × ( items × mean seconds  +  starts × what a start takes  +  calls × the rest )
           + per_call × calls
 
-What is not known of the mean, from the few items measured so far, makes the interval (Student's t, as
-the spread is measured too); so does what the model leaves out, as a fixed part of the whole.
+What is not known of the mean, from the few items measured so far, makes the interval: a factor each
+way, with Student's t, as the spread is measured too. Durations are often skewed, the few longest
+weighing as much as the rest together, so the factor is no less than it would be for a log-normal
+distribution (D. R. Cox's interval). What the model leaves out adds a fixed part of the whole.
 """
 
 from __future__ import annotations
@@ -32,6 +34,10 @@ _T: Final = (
     1.80, 1.78, 1.77, 1.76, 1.75, 1.75, 1.74, 1.73, 1.73, 1.72,
 )  # fmt: skip
 _NORMAL: Final = 1.645
+_WIDEST: Final = math.log(10)
+"""Logarithm of the factor by which a mean may be off, at most: nobody is helped by more."""
+_SHORTEST: Final = 0.02
+"""Items count as at least this part of the mean when their logarithms are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,8 @@ def from_history(runs: Sequence[Run], items: int) -> Estimate | None:
         # As a part of the price, so that the next run's own scatter is in it, too.
         part = _t(len(runs)) * _spread(each) * math.sqrt(1 + 1 / len(runs)) / mean
     basis = "1 earlier run" if len(runs) == 1 else f"{len(runs)} earlier runs"
-    return _interval(items * mean, items * mean * part, 0.0, basis)
+    unsure = items * mean * part
+    return _interval(items * mean, unsure, unsure, 0.0, basis)
 
 
 def from_calls(
@@ -108,20 +115,32 @@ def from_calls(
     warm = min(WARM_SECONDS, starting)
     seconds = items * mean + starts * starting + (n_calls - starts) * warm
     expected = rate.per_second * seconds + rate.per_call * n_calls
-    unsure = 0.0
-    if rest:
-        # Of the mean of those measured, and of those to come.
-        spread = _spread(each) if len(each) > 1 else mean
-        unsure = _t(len(each)) * spread * math.sqrt(1 / len(each) + 1 / rest)
-    # With one call measured, t has no degree of freedom left: the spread is taken for the mean itself.
+    factor = _factor(each, rest)
+    to_come = rate.per_second * rest * mean
     basis = "the first item" if measured == 1 else f"the first {measured} items"
-    return _interval(expected, rate.per_second * rest * unsure, spent, basis)
+    return _interval(expected, to_come * (1 - 1 / factor), to_come * (factor - 1), spent, basis)
 
 
-def _interval(expected: float, unsure: float, spent: float, basis: str) -> Estimate:
+def _factor(sample: Sequence[float], rest: int) -> float:
+    """Return by what factor the mean of `rest` further values may differ from that of a sample."""
+    size = len(sample)
+    mean = sum(sample) / size
+    if not rest or mean <= 0:
+        return 1.0
+    if size == 1:
+        return math.exp(_WIDEST)
+    normal = _spread(sample) / mean * math.sqrt(1 / size + 1 / rest)
+    spread = _spread([math.log(max(value, _SHORTEST * mean)) for value in sample])
+    skewed = math.sqrt(spread**2 / size + spread**4 / (2 * (size - 1)))
+    return math.exp(min(_WIDEST, _t(size) * max(normal, skewed)))
+
+
+def _interval(expected: float, below: float, above: float, spent: float, basis: str) -> Estimate:
+    """Return an estimate, with what the model leaves out added to what is not known."""
     expected = max(expected, spent)
-    half = math.hypot(unsure, MODEL_ERROR * expected)
-    return Estimate(expected, max(spent, expected - half), expected + half, basis)
+    low = expected - math.hypot(below, MODEL_ERROR * expected)
+    high = expected + math.hypot(above, MODEL_ERROR * expected)
+    return Estimate(expected, max(spent, low), high, basis)
 
 
 def _spread(values: Sequence[float]) -> float:

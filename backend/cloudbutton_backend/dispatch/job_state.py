@@ -45,8 +45,6 @@ class Flight:
     """Whether an item of it failed, after which a worker may leave the rest."""
     twin: int = 0
     """The flight that carries the same items, 0 if none does or did."""
-    first: int = 0
-    """The item that it began with."""
     lease: float = math.inf
     """Seconds after which its call has to end."""
 

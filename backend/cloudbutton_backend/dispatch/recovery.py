@@ -62,9 +62,7 @@ class Recovery:
             cause = f"it ran longer than a call may: {longest:g} s. Make the item smaller."
             self.blame(job, flight, index, "lost", cause, now)
         else:
-            alone = index == flight.first
-            longer = flight.lease * (GROWTH if alone else 1.0)
-            job.grown[index] = max(longer, job.grown.get(index, 0.0))
+            job.grown[index] = max(GROWTH * flight.lease, job.grown.get(index, 0.0))
             self.give_back(job, flight, index, index + 1, most=1)
         self.give_back(job, flight, index + 1, flight.stop)
 

@@ -118,9 +118,7 @@ class Sharing:
     ) -> Flight:
         self._batches += 1
         job_id = job.plan.job_id
-        flight = Flight(
-            self._batches, job_id, worker.name, first, stop, twin=twin, first=first, lease=lease
-        )
+        flight = Flight(self._batches, job_id, worker.name, first, stop, twin=twin, lease=lease)
         self._fleet.hold(worker, flight, now)
         job.hold(flight)
         if job.purse is not None:

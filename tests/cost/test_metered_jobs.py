@@ -1,0 +1,158 @@
+"""What users see of a price: jobs of real workers whose calls are charged for by an imaginary meter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cloudbutton_backend.backends.local import LocalBackend
+from cloudbutton_backend.backends.protocol import Backend
+from cloudbutton_backend.cost import Rate
+from cloudbutton_backend.errors import BudgetReached, UsageError
+from cloudbutton_backend.jobs import Estimate, JobState
+from cloudbutton_backend.journal import JournalReader
+from cloudbutton_backend.testing.conformance import JobConformance, Place
+from cloudbutton_backend.testing.metered import Metered
+
+RATE = Rate(per_second=0.001, per_call=0.0001)
+
+
+class TestMeteredJobs(JobConformance):
+    """A backend with prices keeps the promises of all backends."""
+
+    @classmethod
+    def new_backend(cls) -> Backend:
+        return Metered(LocalBackend(workers=2), RATE, first_wave=1)
+
+
+@pytest.fixture(scope="module")
+def backend() -> Backend:
+    return Metered(LocalBackend(workers=2), RATE, first_wave=2)
+
+
+@pytest.fixture(scope="module")
+def place(backend: Backend) -> Iterator[Place]:
+    place = Place(backend)
+    yield place
+    place.session.close()
+
+
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def row(place: Place, job_id: str) -> Any:
+    place.session.journal.flush(10.0)
+    return JournalReader().job(job_id)
+
+
+def test_a_job_knows_what_it_has_cost(place: Place, backend: Metered) -> None:
+    before = len(backend.charges)
+    job = place.start(nap, [0.01] * 40)
+    job.results()
+    charged = sum(charge.cost for charge in backend.charges[before:])
+    assert job.cost == pytest.approx(charged)
+    assert job.progress.spend == pytest.approx(charged)
+    assert job.progress.expected_spend == pytest.approx(charged)
+
+
+def test_each_batch_has_its_price(place: Place) -> None:
+    job = place.start(nap, [0.01] * 40)
+    job.results()
+    assert sum(batch.cost for batch in job.timeline()) == pytest.approx(job.cost)
+
+
+def test_the_bill_and_the_estimate_are_in_the_journal(place: Place) -> None:
+    job = place.start(nap, [0.02] * 60)
+    job.results()
+    found = row(place, job.id)
+    assert found.spend == pytest.approx(job.cost)
+    assert isinstance(job.estimate, Estimate)
+    assert found.estimate == pytest.approx(job.estimate.expected)
+    assert (found.estimate_low, found.estimate_high) == (job.estimate.low, job.estimate.high)
+    assert job.estimate.low <= job.estimate.expected <= job.estimate.high
+
+
+def test_the_same_code_is_estimated_by_its_earlier_runs_at_once(place: Place) -> None:
+    def slow(x: int) -> float:
+        return nap(0.01) + x
+
+    first = place.start(slow, range(40))
+    first.results()
+    place.session.journal.flush(10.0)
+    again = place.start(slow, range(80))
+    estimate = again.estimate
+    again.results()
+    assert estimate is not None
+    assert estimate.basis == "1 earlier run"
+    assert estimate.expected == pytest.approx(2 * first.cost)
+    assert again.estimate is estimate
+
+
+def test_free_work_has_no_price() -> None:
+    place = Place(LocalBackend(workers=1))
+    try:
+        job = place.start(lambda x: x, [1, 2], budget=0.01)
+        assert job.results() == [1, 2]
+        assert (job.cost, job.estimate, job.progress.expected_spend) == (0.0, None, None)
+    finally:
+        place.session.close()
+
+
+def test_a_job_stops_at_its_budget_and_goes_on_with_a_higher_one(place: Place) -> None:
+    job = place.start(nap, [0.05] * 100, budget=0.0045)
+    with pytest.raises(BudgetReached) as caught:
+        job.results()
+    assert job.state is JobState.FAILED
+    assert 0 < job.cost <= 0.0045
+    error = caught.value
+    done = len(job.partial())
+    assert (error.done, error.total, error.budget) == (done, 100, 0.0045)
+    assert 0 < done < 100
+    assert f"budget={error.enough:g}" in str(error)
+    assert "BudgetReached" in row(place, job.id).error
+    assert job.retry_failed(budget=1.0).results() == [0.05] * 100
+    assert row(place, job.id).budget == 1.0
+
+
+def test_the_budget_that_is_suggested_is_enough(place: Place) -> None:
+    job = place.start(nap, [0.02] * 60, budget=0.003)
+    with pytest.raises(BudgetReached) as caught:
+        job.results()
+    assert job.retry_failed(budget=caught.value.enough).results() == [0.02] * 60
+
+
+def test_a_budget_below_zero_is_refused(place: Place) -> None:
+    with pytest.raises(UsageError, match="budget"):
+        place.start(nap, [0.0], budget=-1.0)
+
+
+def test_a_price_that_may_be_wrong_is_said_with_the_job() -> None:
+    rate = Rate(per_second=0.001, note="prices in region xx-nowhere-1 are not known")
+    place = Place(Metered(LocalBackend(workers=1), rate))
+    try:
+        job = place.start(lambda x: x, [1])
+        job.results()
+        assert job.progress.warnings == (rate.note,)
+    finally:
+        place.session.close()
+
+
+def test_an_item_that_a_lease_cut_off_is_run_again_for_longer() -> None:
+    backend = Metered(LocalBackend(workers=2), Rate(per_second=1.0))
+    place = Place(backend)
+    try:
+        assert place.session.warm_up(backend.name, timeout=30.0)
+        items = [0.0] * 6 + [1.6] + [0.005] * 40
+        job = place.start(nap, items, budget=4.6)  # each worker can count on a second at first
+        assert job.results() == items
+        cut, whole = [charge.seconds for charge in backend.charges if charge.seconds > 0.9]
+        assert cut < 1.6 <= whole
+        assert job.progress.lost_workers == 0
+        assert job.cost <= 4.6
+    finally:
+        place.session.close()
