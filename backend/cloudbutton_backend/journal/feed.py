@@ -165,7 +165,7 @@ class Feed:
         cursor = str(Position(epoch, latest))
         if position.epoch == epoch and forgotten <= position.number <= latest:
             changed = connection.execute(
-                f"SELECT {_LISTED} FROM jobs WHERE changed > ? ORDER BY created DESC LIMIT ?",
+                f"SELECT {_LISTED} FROM jobs WHERE changed > ? ORDER BY changed LIMIT ?",
                 (position.number, MOST + 1),
             ).fetchall()
             if len(changed) <= MOST:
@@ -201,14 +201,12 @@ class Feed:
             return ()
         self._look_out_at = now + LOOK_OUT
         lookout = Lookout(now)
-        suspects = [job_id for job_id, job in self._unfinished.items() if _differs(job, lookout)]
+        suspects = {job.id for job in self._unfinished.values() if _is_suspect(job, lookout)}
         if not suspects:
             return ()
         # Their rows may have a later heartbeat, which is no change; so they are read again.
-        marks = ", ".join("?" * len(suspects))
-        found = self._connection.execute(
-            f"SELECT {_LISTED} FROM jobs WHERE id IN ({marks})", suspects
-        ).fetchall()
+        unfinished = self._connection.execute(f"SELECT {_LISTED} FROM jobs WHERE {_UNFINISHED}")
+        found = [row for row in unfinished if row["id"] in suspects]
         now_known = rows.job_rows(found, lookout)
         changed = [job for job in now_known if job.state is not self._unfinished[job.id].state]
         self._note(now_known)
@@ -225,6 +223,9 @@ class Feed:
             self._connection.execute("COMMIT")
 
 
-def _differs(job: JobRow, lookout: Lookout) -> bool:
+def _is_suspect(job: JobRow, lookout: Lookout) -> bool:
+    """Whether a look at the process, or a heartbeat since, may say otherwise than `job` does."""
     alive = lookout.is_alive(pid=job.pid, host=job.host, token=job.token, heartbeat=job.heartbeat)
-    return alive == (job.state is JobState.LOST)
+    if job.state is JobState.LOST:
+        return alive or not lookout.sees(host=job.host, token=job.token)
+    return not alive

@@ -87,8 +87,11 @@ class Lookout:
 
     def is_gone(self, *, pid: int, host: str, token: str) -> bool:
         """Whether the process of a finished job, which beats no more, is known not to be there."""
-        visible = host == self._host and is_visible(token, self._own_token)
-        return visible and token != self._token_now(pid)
+        return self.sees(host=host, token=token) and token != self._token_now(pid)
+
+    def sees(self, *, host: str, token: str) -> bool:
+        """Whether the process that wrote `token` would be visible from here; else only heartbeats tell."""
+        return host == self._host and is_visible(token, self._own_token)
 
     def _token_now(self, pid: int) -> str:
         if pid not in self._seen:

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.journal import JournalReader, LogRecord, listing
+from cloudbutton_backend.journal.listing import Wanted
+from cloudbutton_backend.journal.records import Update
+from cloudbutton_backend.journal.store import Store
+
+from .conftest import NOON, Clock
+
+MakeJob = Callable[..., JobRecord]
+ROOT = "/somewhere/notes"
+A, B = f"{ROOT}/a.ipynb", f"{ROOT}/sub/b.ipynb"
+DAY = 86_400.0
+
+
+@pytest.fixture
+def store(home: Path, clock: Clock, a_job: MakeJob) -> Iterator[Store]:
+    """Return a journal of five jobs, the latest one first in the alphabet."""
+    with closing(Store(home, clock=clock)) as store:
+        store.write(
+            [
+                a_job("aaaa2222", created=NOON + 5, notebook=A, name="a 100% fit"),
+                a_job("bbbb2222", created=NOON + 4, notebook=A, backend="lambda"),
+                a_job("cccc2222", created=NOON + 3, notebook=B, source="model.fit(notes)"),
+                a_job("dddd2222", created=NOON + 2, notebook=None, host="elsewhere"),
+                a_job("eeee2222", created=NOON + 1, notebook=None),
+            ]
+        )
+        store.write(
+            [
+                Update("bbbb2222", {"state": JobState.DONE}),
+                Update(
+                    "cccc2222", {"state": JobState.FAILED, "error": "ValueError: nan_ (item 3)"}
+                ),
+                Update("eeee2222", {"state": JobState.CANCELLING}),
+            ]
+        )
+        yield store
+
+
+PAGES: dict[str, tuple[Wanted, str]] = {
+    "all": (Wanted(), "abcde"),
+    "running": (Wanted(state=JobState.RUNNING), "a"),
+    "lost": (Wanted(state=JobState.LOST), "d"),
+    "cancelling": (Wanted(state=JobState.CANCELLING), "e"),
+    "done": (Wanted(state=JobState.DONE), "b"),
+    "one notebook": (Wanted(notebooks=(A, "/elsewhere/a.ipynb")), "ab"),
+    "a notebook without jobs": (Wanted(notebooks=("/elsewhere/a.ipynb",)), ""),
+    "notebook and state": (Wanted(notebooks=(A,), state=JobState.DONE), "b"),
+    "a name": (Wanted(search="FIT"), "ac"),
+    "a percent sign is itself": (Wanted(search="100%"), "a"),
+    "an underscore is itself": (Wanted(search="nan_"), "c"),
+    "an id": (Wanted(search="eeee"), "e"),
+    "a backend": (Wanted(search="lambda"), "b"),
+    "a notebook": (Wanted(search="b.ipynb"), "c"),
+    "the directory above all is not searched": (Wanted(search="notes", root=ROOT), "c"),
+    "nothing": (Wanted(search="x'; DROP TABLE jobs; --"), ""),
+}
+
+
+@pytest.mark.parametrize("case", PAGES)
+@pytest.mark.usefixtures("store")
+def test_a_page_holds_the_jobs_that_are_wanted_the_latest_first(
+    case: str, home: Path, clock: Clock
+) -> None:
+    wanted, expected = PAGES[case]
+    clock.now += 11  # and nothing was heard from elsewhere
+    with JournalReader(home).snapshot() as connection:
+        assert connection is not None
+        found = listing.page(connection, wanted, limit=50, clock=clock)
+        first = listing.page(connection, wanted, limit=1, clock=clock)
+        rest = listing.page(connection, wanted, limit=50, offset=1, clock=clock)
+    assert "".join(job.id[0] for job in found.jobs) == expected
+    assert found.total == first.total == rest.total == len(expected)
+    assert first.jobs + rest.jobs == found.jobs
+
+
+def test_the_first_page_costs_the_same_with_5000_jobs_as_with_50(
+    home: Path, clock: Clock, a_job: MakeJob
+) -> None:
+    def steps() -> int:
+        count = 0
+
+        def tick() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        with JournalReader(home).snapshot() as connection:
+            assert connection is not None
+            connection.set_progress_handler(tick, 1)
+            assert len(listing.page(connection, Wanted(), limit=50, clock=clock).jobs) == 50
+        return count
+
+    with closing(Store(home, clock=clock)) as store:
+        store.write([a_job(f"job{i:05}", created=NOON + i) for i in range(50)])
+        few = steps()
+        store.write([a_job(f"job{i:05}", created=NOON + i) for i in range(50, 5_000)])
+        assert steps() <= 1.2 * few
+
+
+def test_batches_come_by_column_and_page_by_page(store: Store, home: Path) -> None:
+    store.write(
+        [BatchRecord("aaaa2222", i, f"w-{i % 2}", i, 1, NOON, NOON + i, "done") for i in range(5)]
+    )
+    store.write([BatchRecord("bbbb2222", 0, "w-0", 0, 1, NOON, NOON, "done")])
+    store.write([BatchRecord("aaaa2222", 5, "w-0", 5, 1, NOON, NOON, "error", failed=1)])
+    seen: list[int] = []
+    after, more = 0, True
+    with JournalReader(home).snapshot() as connection:
+        assert connection is not None
+        while more:
+            columns, more = listing.batches(connection, "aaaa2222", after=after, limit=2)
+            seen += columns["batch"]
+            after = columns["row"][-1]
+        assert seen == [0, 1, 2, 3, 4, 5]
+        assert columns["status"] == ["done", "error"]
+        nothing = listing.batches(connection, "aaaa2222", after=after, limit=2)
+    assert nothing == ({name: [] for name in columns}, False)
+
+
+def test_printed_lines_come_after_the_last_one_seen(store: Store, home: Path) -> None:
+    store.write([LogRecord("aaaa2222", "one", item=1), LogRecord("aaaa2222", "two", item=2)])
+    with JournalReader(home).snapshot() as connection:
+        assert connection is not None
+        (first, _), (_, second) = listing.log(connection, "aaaa2222", after=0)
+        assert listing.log(connection, "aaaa2222", after=first) == [(first + 1, second)]
+    assert second.text == "two"
+
+
+def test_spending_is_summed_by_local_day_and_backend(
+    home: Path, clock: Clock, a_job: MakeJob
+) -> None:
+    noon = time.mktime((2026, 11, 20, 12, 0, 0, 0, 0, -1))
+    with closing(Store(home, clock=clock)) as store:
+        store.write(
+            [
+                a_job("aaaa2222", created=noon, backend="lambda", estimate=0.5),
+                a_job("bbbb2222", created=noon + 60, backend="lambda"),
+                a_job("cccc2222", created=noon),
+                a_job("dddd2222", created=noon - DAY, backend="lambda"),
+                a_job("eeee2222", created=noon - 9 * DAY, backend="lambda"),
+            ]
+        )
+        store.write([Update(each * 4 + "2222", {"spend": 0.25}) for each in "abde"])
+    with JournalReader(home).snapshot() as connection:
+        assert connection is not None
+        assert listing.spending(connection, noon - 2 * DAY) == [
+            ("2026-11-20", "lambda", 2, 0.5, 0.5),
+            ("2026-11-20", "local", 1, 0.0, 0.0),
+            ("2026-11-19", "lambda", 1, 0.25, 0.0),
+        ]
+
+
+def test_what_a_cell_cost_counts_its_own_finished_runs_on_that_backend(
+    home: Path, clock: Clock, a_job: MakeJob
+) -> None:
+    cell = {"notebook": A, "cell_id": "c1", "backend": "lambda"}
+    runs = {
+        "aaaa2222": (cell, 0.1, JobState.DONE),
+        "bbbb2222": (cell, 0.2, JobState.DONE),
+        "cccc2222": (cell, 0.4, JobState.FAILED),
+        "dddd2222": (cell | {"cell_id": "c2"}, 0.8, JobState.DONE),
+        "eeee2222": (cell | {"notebook": B}, 1.6, JobState.DONE),
+        "ffff2222": (cell | {"backend": "local"}, 3.2, JobState.DONE),
+    }
+    with closing(Store(home, clock=clock)) as store:
+        store.write([a_job(job_id, **fields) for job_id, (fields, _, _) in runs.items()])
+        store.write(
+            [Update(id, {"spend": spend, "state": state}) for id, (_, spend, state) in runs.items()]
+        )
+    with JournalReader(home).snapshot() as connection:
+        assert connection is not None
+        found = listing.earlier_spends(connection, backend="lambda", notebooks=[A], cell_id="c1")
+    assert sorted(found) == [0.1, 0.2]
+
+
+def test_a_snapshot_without_a_journal_is_none(home: Path) -> None:
+    with JournalReader(home).snapshot() as connection:
+        assert connection is None
