@@ -2,5 +2,7 @@
 
 import { cellPlugin } from './cell';
 import { jobsPlugin } from './jobs';
+import { panelPlugin } from './panel';
+import { statusPlugin } from './status';
 
-export default [jobsPlugin, cellPlugin];
+export default [jobsPlugin, cellPlugin, panelPlugin, statusPlugin];

@@ -5,6 +5,7 @@ import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 
 import type { Client } from './api/client';
+import type { Feed } from './api/feed';
 import type { IJob } from './api/types';
 
 /** The jobs as they are now, of all notebooks, kernels and scripts. */
@@ -14,6 +15,9 @@ export interface IJobsModel {
 
   /** The server's endpoints. */
   readonly client: Client;
+
+  /** What the server pushes; `follow` is how one asks for it. */
+  readonly feed: Feed;
 
   /** Jobs that run now. */
   readonly active: readonly IJob[];
@@ -46,6 +50,5 @@ export const IJobsModel = new Token<IJobsModel>(
 /** Command ids; `showJob` takes `{ job: string }` and opens the panel at it. */
 export const Commands = {
   showPanel: 'cloudbutton:show-panel',
-  showJob: 'cloudbutton:show-job',
-  cancelJob: 'cloudbutton:cancel-job'
+  showJob: 'cloudbutton:show-job'
 } as const;

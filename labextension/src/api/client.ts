@@ -4,6 +4,7 @@ import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
 import type {
+  Cursor,
   IBackend,
   IBatches,
   IErrors,
@@ -103,7 +104,7 @@ export class Client {
   }
 
   /** A web socket of changes since `cursor`; without one, of the newest jobs first. */
-  changes(cursor: number | null): WebSocket {
+  changes(cursor: Cursor): WebSocket {
     const { wsUrl, token, appendToken, WebSocket } = this.settings;
     const query: Record<string, string> = {};
     if (cursor !== null) {

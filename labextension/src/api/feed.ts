@@ -4,7 +4,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { DisposableDelegate } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
-import type { IChange } from './types';
+import type { Cursor, IChange } from './types';
 
 /** Seconds before the first attempt to connect again; doubled with each failure. */
 const FIRST_PAUSE = 1;
@@ -14,7 +14,7 @@ const LINGER = 2;
 
 export interface IFeedOptions {
   /** Open a web socket of what changed since `cursor`. */
-  readonly connect: (cursor: number | null) => WebSocket;
+  readonly connect: (cursor: Cursor) => WebSocket;
   /** Whether anybody can see us; asked again at each `visibilitychange`. */
   readonly isVisible?: () => boolean;
 }
@@ -151,7 +151,7 @@ export class Feed implements IDisposable {
   private readonly _received = new Signal<Feed, IChange>(this);
   private readonly _connectedChanged = new Signal<Feed, boolean>(this);
   private _closing: number | undefined;
-  private _cursor: number | null = null;
+  private _cursor: Cursor = null;
   private _failures = 0;
   private _isDisposed = false;
   private _leases = 0;

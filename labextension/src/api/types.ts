@@ -87,10 +87,13 @@ export interface IJobDetails extends IJob {
   readonly pid: number;
 }
 
+/** Where a feed goes on; only the server reads it. Null while there is no journal. */
+export type Cursor = string | number | null;
+
 export interface IJobs {
   readonly jobs: readonly IJob[];
   readonly total: number;
-  readonly cursor: number;
+  readonly cursor: Cursor;
 }
 
 export interface IJobQuery {
@@ -225,7 +228,7 @@ export interface IEstimate {
 export type IChange =
   | {
       readonly type: 'jobs';
-      readonly cursor: number;
+      readonly cursor: Cursor;
       readonly jobs: readonly IJob[];
       readonly removed: readonly string[];
     }

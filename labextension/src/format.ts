@@ -1,0 +1,110 @@
+/** Numbers as people read them: short, with the digits that matter. */
+
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+/** "0.8 s", "42 s", "3 min 5 s", "2 h 10 min", "3 d 4 h". */
+export function duration(seconds: number, trans: TranslationBundle): string {
+  if (seconds < 0.0005) {
+    return trans.__('%1 ms', 0);
+  }
+  if (seconds < 0.1) {
+    return trans.__('%1 ms', significant(seconds * 1000, 2));
+  }
+  if (seconds < 59.5) {
+    return trans.__('%1 s', significant(seconds, 2));
+  }
+  const whole = Math.round(seconds);
+  if (whole < 3600) {
+    return pair(whole, 60, trans.__('min'), trans.__('s'));
+  }
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60 * 24) {
+    return pair(minutes, 60, trans.__('h'), trans.__('min'));
+  }
+  return pair(Math.round(minutes / 60), 24, trans.__('d'), trans.__('h'));
+}
+
+function pair(value: number, base: number, large: string, small: string): string {
+  const rest = value % base;
+  const text = `${Math.floor(value / base)} ${large}`;
+  return rest ? `${text} ${rest} ${small}` : text;
+}
+
+/** "$0", "<$0.0001", "$0.0042", "$0.42", "$1,234". Never rounds a cost to nothing. */
+export function money(dollars: number): string {
+  if (dollars <= 0) {
+    return '$0';
+  }
+  if (dollars < 0.0001) {
+    return '<$0.0001';
+  }
+  if (dollars < 0.01) {
+    return `$${significant(dollars, 2)}`;
+  }
+  const digits = dollars < 1000 ? 2 : 0;
+  return `$${dollars.toLocaleString('en', {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits
+  })}`;
+}
+
+/** "1,234,567". */
+export function count(value: number): string {
+  return value.toLocaleString('en');
+}
+
+/** "812 B", "4.1 MB", as in SI: a thousand, not 1,024. */
+export function bytes(value: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let unit = 0;
+  let rest = value;
+  while (rest >= 999.5 && unit < units.length - 1) {
+    rest /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 ? rest : significant(rest, 2)} ${units[unit]}`;
+}
+
+/** "4.1 items/s", "12 items/min": never a rate that reads as zero. */
+export function rate(perSecond: number, trans: TranslationBundle): string {
+  if (perSecond >= 0.95) {
+    return trans.__('%1/s', grouped(perSecond));
+  }
+  if (perSecond * 60 >= 0.95) {
+    return trans.__('%1/min', significant(perSecond * 60, 2));
+  }
+  return trans.__('%1/h', significant(perSecond * 3600, 2));
+}
+
+/** "just now", "5 min ago", "yesterday 14:02" is left to `title`: a list needs the rough age. */
+export function ago(seconds: number, trans: TranslationBundle): string {
+  if (seconds < 45) {
+    return trans.__('just now');
+  }
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) {
+    return trans.__('%1 min ago', minutes);
+  }
+  const hours = Math.round(seconds / 3600);
+  if (hours < 24) {
+    return trans.__('%1 h ago', hours);
+  }
+  return trans._n('%1 day ago', '%1 days ago', Math.round(hours / 24));
+}
+
+/** A moment as the reader's own clock and calendar show it. */
+export function moment(time: number): string {
+  return new Date(time * 1000).toLocaleString();
+}
+
+/** At most `digits` digits that matter, but never less than whole numbers. */
+function significant(value: number, digits: number): string {
+  if (value >= 10 ** (digits - 1)) {
+    return `${Math.round(value)}`;
+  }
+  return value.toPrecision(digits).replace(/\.?0+$/, '');
+}
+
+function grouped(value: number): string {
+  return value >= 1000 ? count(Math.round(value)) : significant(value, 2);
+}

@@ -1,0 +1,302 @@
+/** One job opened: what it is, what can be done, and everything that is known of it. */
+
+import type { TranslationBundle } from '@jupyterlab/translation';
+import {
+  addBelowIcon,
+  caretLeftIcon,
+  copyIcon,
+  notebookIcon,
+  refreshIcon,
+  stopIcon,
+  UseSignal
+} from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+import { type IJob, isActive } from '../../api/types';
+import * as format from '../../format';
+import type { IActions } from '../actions';
+import { costOf } from '../jobs/row';
+import {
+  Action,
+  type Fact,
+  Facts,
+  Problem,
+  ProgressBar,
+  Section,
+  StateDot,
+  stateName,
+  useElapsed
+} from '../parts';
+import { Durations, Memory } from './figuresView';
+import type { JobModel } from './model';
+import { Captured, Code, ErrorList, Log } from './texts';
+import { Timeline } from './timelineView';
+
+interface IJobProps {
+  model: JobModel;
+  actions: IActions;
+  trans: TranslationBundle;
+  onClose: () => void;
+}
+
+export function Job(props: IJobProps): JSX.Element {
+  const { model, trans, onClose } = props;
+  return (
+    <article className="cb-Job" aria-label={trans.__('Job %1', model.id)}>
+      <button type="button" className="cb-Link cb-Job-back" onClick={onClose}>
+        <caretLeftIcon.react tag="span" className="cb-Link-icon" />
+        <span>{trans.__('All jobs')}</span>
+      </button>
+      <UseSignal signal={model.changed}>
+        {() => (
+          <>
+            <Problem text={model.problem} />
+            {model.job !== null && <JobBody {...props} job={model.job} />}
+          </>
+        )}
+      </UseSignal>
+    </article>
+  );
+}
+
+function JobBody(props: IJobProps & { job: IJob }): JSX.Element {
+  const { model, job, trans } = props;
+  const elapsed = useElapsed(job);
+  return (
+    <>
+      <header className="cb-Job-head">
+        <h2 title={job.name}>{job.name}</h2>
+        <span className="cb-Job-state" data-state={job.state}>
+          <StateDot state={job.state} />
+          {stateName(job.state, trans)}
+        </span>
+      </header>
+      <ProgressBar job={job} trans={trans} />
+      <Facts facts={factsOf(job, elapsed, trans)} />
+      <Buttons {...props} />
+      {job.warnings.map(warning => (
+        <p key={warning} className="cb-Warning">
+          {warning}
+        </p>
+      ))}
+      {job.error !== null && (model.errors?.groups.length ?? 0) === 0 && (
+        <p className="cb-Problem">{job.error}</p>
+      )}
+      <Sections {...props} />
+    </>
+  );
+}
+
+function Buttons({ model, job, actions, trans }: IJobProps & { job: IJob }): JSX.Element {
+  const canAttach = useCanAttach(actions, job);
+  return (
+    <>
+      <div className="cb-Actions">
+        {job.can_cancel && (
+          <Action
+            warn
+            icon={stopIcon}
+            label={trans.__('Cancel')}
+            disabled={model.asked === 'sent'}
+            onClick={() => void model.cancel()}
+          />
+        )}
+        {job.can_retry && (
+          <Action
+            primary
+            icon={refreshIcon}
+            label={job.failed > 0 ? trans.__('Retry failed') : trans.__('Go on')}
+            title={trans.__('Run what failed or was left; what is done is kept')}
+            disabled={model.asked === 'sent'}
+            onClick={() => void model.retry()}
+          />
+        )}
+        {canAttach && (
+          <Action
+            icon={addBelowIcon}
+            label={trans.__('Attach here')}
+            title={trans.__(
+              'Bring its results into the current notebook, with a cell below the active one'
+            )}
+            onClick={() => void actions.attach(job)}
+          />
+        )}
+        {actions.canOpen(job) && (
+          <Action
+            icon={notebookIcon}
+            label={trans.__('Go to cell')}
+            title={job.notebook ?? ''}
+            onClick={() => void actions.openCell(job)}
+          />
+        )}
+        <Action
+          icon={copyIcon}
+          label={trans.__('Copy ID')}
+          title={job.id}
+          onClick={() => actions.copy(job.id)}
+        />
+      </div>
+      <p className="cb-Hint" aria-live="polite">
+        {model.asked === 'sent' && trans.__('Asked the job’s kernel …')}
+        {model.asked === 'unanswered' &&
+          trans.__('The job’s kernel has not answered; the request was taken back.')}
+      </p>
+    </>
+  );
+}
+
+/** Whether to offer "Attach here": for what is not finished here, where a kernel can. */
+function useCanAttach(actions: IActions, job: IJob): boolean {
+  const [can, setCan] = React.useState(false);
+  const wanted = isActive(job) || job.state === 'lost';
+  React.useEffect(() => {
+    let isCurrent = true;
+    setCan(false);
+    if (wanted) {
+      actions.canAttach().then(
+        answer => isCurrent && setCan(answer),
+        () => undefined // a kernel that went away cannot
+      );
+    }
+    return () => {
+      isCurrent = false;
+    };
+  }, [actions, wanted]);
+  return can;
+}
+
+function Sections({ model, trans }: IJobProps): JSX.Element {
+  const { details, errors, log } = model;
+  const options = Object.entries(details?.options ?? {}).filter(
+    ([, value]) => value !== null && value !== ''
+  );
+  return (
+    <>
+      {errors !== null && errors.groups.length > 0 && (
+        <Section title={trans.__('Errors')} aside={format.count(errors.total)} open>
+          <ErrorList errors={errors} trans={trans} />
+        </Section>
+      )}
+      <Section title={trans.__('Timeline')} open>
+        <UseSignal signal={model.batchesChanged}>
+          {() =>
+            model.batches.length > 0 ? (
+              <Timeline model={model} trans={trans} />
+            ) : (
+              <p className="cb-Hint">{trans.__('No batch has ended yet.')}</p>
+            )
+          }
+        </UseSignal>
+      </Section>
+      <Section title={trans.__('Durations of items')} open>
+        <Durations model={model} trans={trans} />
+      </Section>
+      <Section title={trans.__('Memory')}>
+        <Memory model={model} trans={trans} />
+      </Section>
+      {log.length > 0 && (
+        <Section title={trans.__('Output')} open>
+          <Log pieces={log} />
+        </Section>
+      )}
+      {details !== null && (
+        <Section
+          title={trans.__('Captured')}
+          aside={format.count(details.capture.values?.length ?? 0)}
+        >
+          <Captured capture={details.capture} trans={trans} />
+        </Section>
+      )}
+      {details?.plan && (
+        <Section title={trans.__('What the cell was turned into')}>
+          <Code text={details.plan} />
+        </Section>
+      )}
+      {details?.source && (
+        <Section title={trans.__('Code')}>
+          <Code text={details.source} />
+        </Section>
+      )}
+      {details !== null && (
+        <Section title={trans.__('Options and origin')}>
+          <Facts
+            facts={[
+              { name: 'id', value: model.id },
+              { name: 'seed', value: details.seed },
+              { name: trans.__('host'), value: details.host },
+              { name: 'pid', value: details.pid },
+              ...options.map(([name, value]) => ({ name, value: String(value) }))
+            ]}
+          />
+        </Section>
+      )}
+    </>
+  );
+}
+
+function factsOf(
+  job: IJob,
+  elapsed: number,
+  trans: TranslationBundle
+): readonly (Fact | null)[] {
+  const seconds = (value: number) => format.duration(value, trans);
+  const active = isActive(job);
+  const cost = costOf(job, trans);
+  const { estimate } = job;
+  const total = job.total === null ? '?' : format.count(job.total);
+  return [
+    {
+      name: trans.__('Done'),
+      value: trans.__('%1 of %2', format.count(job.done), total)
+    },
+    job.failed > 0
+      ? { name: trans.__('Failed'), value: format.count(job.failed), tone: 'bad' }
+      : null,
+    active ? { name: trans.__('Running'), value: format.count(job.running) } : null,
+    active && job.eta !== null
+      ? { name: trans.__('Left'), value: seconds(job.eta) }
+      : null,
+    {
+      name: active ? trans.__('So far') : trans.__('Took'),
+      value: seconds(elapsed),
+      title: format.moment(job.started ?? job.created)
+    },
+    job.rate !== null
+      ? { name: trans.__('Rate'), value: format.rate(job.rate, trans) }
+      : null,
+    job.speed_up !== null
+      ? {
+          name: trans.__('Speed-up'),
+          value: `${job.speed_up.toFixed(1)}×`,
+          title: trans.__(
+            '%1 of work, as if run one after the other',
+            seconds(job.task_seconds)
+          )
+        }
+      : null,
+    { name: trans.__('Backend'), value: job.backend },
+    active ? { name: trans.__('Workers'), value: format.count(job.workers) } : null,
+    cost !== null ? { name: trans.__('Spent'), value: cost } : null,
+    estimate !== null && !active
+      ? {
+          name: trans.__('Estimated'),
+          value: format.money(estimate.expected),
+          title: trans.__(
+            'between %1 and %2',
+            format.money(estimate.low),
+            format.money(estimate.high)
+          )
+        }
+      : null,
+    job.retried > 0
+      ? { name: trans.__('Tried again'), value: format.count(job.retried) }
+      : null,
+    job.lost_workers > 0
+      ? {
+          name: trans.__('Workers lost'),
+          value: format.count(job.lost_workers),
+          tone: 'bad'
+        }
+      : null
+  ];
+}

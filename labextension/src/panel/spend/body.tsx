@@ -1,0 +1,135 @@
+/** This month's spending: by backend against the estimates, and day by day. */
+
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { UseSignal } from '@jupyterlab/ui-components';
+
+import * as format from '../../format';
+import { Problem } from '../parts';
+import { daily, type SpendModel } from './model';
+
+interface ISpendProps {
+  model: SpendModel;
+  trans: TranslationBundle;
+}
+
+export function Spend({ model, trans }: ISpendProps): JSX.Element {
+  return (
+    <UseSignal signal={model.changed}>
+      {() => <SpendBody model={model} trans={trans} />}
+    </UseSignal>
+  );
+}
+
+function SpendBody({ model, trans }: ISpendProps): JSX.Element {
+  const { spend } = model;
+  if (spend === null) {
+    return <Problem text={model.problem} />;
+  }
+  const backends = Object.entries(spend.month).sort(
+    ([, a], [, b]) => b.spend - a.spend || b.jobs - a.jobs
+  );
+  return (
+    <div className="cb-Spend">
+      <Problem text={model.problem} />
+      <p className="cb-Total">
+        <strong>{format.money(spend.total)}</strong> {trans.__('this month')}
+      </p>
+      <Days model={model} trans={trans} />
+      {backends.length > 0 ? (
+        <table className="cb-Table">
+          <thead>
+            <tr>
+              <th scope="col">{trans.__('Backend')}</th>
+              <th scope="col">{trans.__('Jobs')}</th>
+              <th scope="col">{trans.__('Estimated')}</th>
+              <th scope="col">{trans.__('Billed')}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {backends.map(([name, { estimate, jobs, spend: billed }]) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                <td>{format.count(jobs)}</td>
+                <td>{estimate ? format.money(estimate) : '–'}</td>
+                <td title={estimate ? difference(billed, estimate, trans) : undefined}>
+                  {format.money(billed)}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      ) : (
+        <p className="cb-Hint">{trans.__('No job has run this month.')}</p>
+      )}
+      <p className="cb-Hint">
+        {trans.__(
+          'Computed from what the backends report and their published prices; their bill may also name taxes, discounts and storage.'
+        )}
+      </p>
+    </div>
+  );
+}
+
+function Days({ model, trans }: ISpendProps): JSX.Element | null {
+  if (model.spend === null) {
+    return null;
+  }
+  const days = daily(model.spend, new Date());
+  const most = Math.max(...days.map(day => day.spend));
+  if (most === 0) {
+    return null;
+  }
+  const total = days.reduce((sum, day) => sum + day.spend, 0);
+  return (
+    <>
+      <div
+        className="cb-Bars"
+        role="img"
+        aria-label={trans.__(
+          'Spending of the last %1 days: %2, at most %3 on one day',
+          days.length,
+          format.money(total),
+          format.money(most)
+        )}
+      >
+        {days.map(day => (
+          <span
+            key={day.date}
+            className="cb-Bars-slot"
+            title={trans._n(
+              '%2: %3, %1 job',
+              '%2: %3, %1 jobs',
+              day.jobs,
+              dayName(day.date),
+              format.money(day.spend)
+            )}
+          >
+            <span
+              style={{
+                height: day.spend > 0 ? `max(2px, ${(100 * day.spend) / most}%)` : 0
+              }}
+            />
+          </span>
+        ))}
+      </div>
+      <div className="cb-Bars-axis" aria-hidden="true">
+        <span>{dayName(days[0]?.date ?? '')}</span>
+        <span>{trans.__('today')}</span>
+      </div>
+    </>
+  );
+}
+
+function dayName(date: string): string {
+  return new Date(`${date}T12:00`).toLocaleDateString(undefined, {
+    day: 'numeric',
+    month: 'short'
+  });
+}
+
+function difference(billed: number, estimate: number, trans: TranslationBundle): string {
+  const percent = Math.round((100 * (billed - estimate)) / estimate);
+  return percent > 0
+    ? trans.__('%1% more than estimated', percent)
+    : trans.__('%1% less than estimated', -percent);
+}
