@@ -75,7 +75,9 @@ def test_a_signed_request_is_the_one_that_botocore_makes(
         headers=headers,
         sha256=digest,
     )
-    request = AWSRequest(method, url, headers={**headers, "X-Amz-Content-SHA256": digest}, data=body)
+    request = AWSRequest(
+        method, url, headers={**headers, "X-Amz-Content-SHA256": digest}, data=body
+    )
     auth: Any = botocore.auth.S3SigV4Auth if endpoint.service == "s3" else botocore.auth.SigV4Auth
     request.context["client_config"] = None
     auth(theirs(credentials), endpoint.service, endpoint.region).add_auth(request)

@@ -36,6 +36,7 @@ class Order:
     """One call: a job, and the items of it to run."""
 
     job_id: str
+    """Of the job and its function: an environment may have seen another function under the job's name."""
     key: bytes
     """With which records are sealed."""
     seed: int
@@ -79,8 +80,10 @@ def _read_part(found: Mapping[str, Any]) -> Part:
 def read_order(event: Mapping[str, Any]) -> Order:
     """Return the call that an event holds."""
     job = event["job"]
+    function = _read_part(job["function"])
+    digest = function.sha256 or hashlib.sha256(function.data or b"").hexdigest()
     return Order(
-        job_id=job["id"],
+        job_id=f"{job['id']}-{digest[:16]}",
         key=b64decode(job["key"]),
         seed=job["seed"],
         guard=job["guard"],
@@ -88,7 +91,7 @@ def read_order(event: Mapping[str, Any]) -> Order:
         stop_on_error=job["stop_on_error"],
         displays=job["displays"],
         variables=job["variables"],
-        function=_read_part(job["function"]),
+        function=function,
         blobs={digest: _read_part(blob) for digest, blob in job["blobs"].items()},
         batch=event["batch"],
         first=event["first"],

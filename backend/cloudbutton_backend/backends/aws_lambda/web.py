@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import socket
 import time
 from collections.abc import AsyncIterable, Mapping
@@ -22,6 +23,7 @@ _FRESH: Final = 30.0
 _IDLE: Final = 20.0
 """Seconds after which an unused connection is closed, before the other side does so."""
 _CONNECT_WITHIN: Final = 20.0
+_PIECE: Final = 1 << 18
 
 
 class NotSent(Exception):
@@ -117,13 +119,15 @@ class Web:
         )
         if self._session is None:
             self._session = _session()
+        # As a file, bytes are written piece by piece, and other requests go on in between.
+        data = io.BytesIO(body) if isinstance(body, bytes) and len(body) > _PIECE else body or None
         limit = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_WITHIN)
         try:
             async with self._session.request(
-                method, URL(url, encoded=True), headers=found, data=body or None, timeout=limit
+                method, URL(url, encoded=True), headers=found, data=data, timeout=limit
             ) as response:
                 return Reply(response.status, response.headers, await response.read())
-        except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSent(f"{endpoint.host}: {error}") from error
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise NoAnswer(f"{endpoint.host}: {type(error).__name__}: {error}") from error

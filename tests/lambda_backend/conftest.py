@@ -1,0 +1,49 @@
+"""An emulated AWS account for all tests of this folder, with the function deployed."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+
+from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
+from cloudbutton_backend.backends.aws_lambda.clients import Clients
+from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect, deploy_emulated
+from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.testing.lambda_emulator import Emulator, Faults, Limits
+
+
+@cache
+def shared_emulator() -> Emulator:
+    """Return the account that tests share which need nothing special; started once."""
+    emulator = Emulator(limits=Limits(concurrency=10))
+    emulator.start()
+    atexit.register(emulator.close)
+    return emulator
+
+
+def clients_of(emulator: Emulator) -> Clients:
+    return Clients(emulator.region, emulator.endpoints, environment=emulator.environment)
+
+
+def connector_of(emulator: Emulator) -> Callable[[Settings], Connection]:
+    """Return how a backend connects to an emulated account, deploying what is missing."""
+    return lambda settings: connect(settings, clients_of(emulator))
+
+
+def new_backend(emulator: Emulator, workers: int = 2, **settings: Any) -> LambdaBackend:
+    """Return a backend on an emulated account, for which nothing has to be deployed beforehand."""
+    return LambdaBackend(
+        workers=workers, emulate=True, connector=connector_of(emulator), **settings
+    )
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """Return the shared account, faultless again afterwards."""
+    emulator = shared_emulator()
+    yield emulator
+    emulator.set_faults(Faults())
