@@ -43,7 +43,16 @@ def variables_of(function: Function, endpoints: Mapping[str, str]) -> dict[str, 
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
         "_HANDLER": function.handler,
-        **{f"AWS_ENDPOINT_URL_{name.upper()}": url for name, url in endpoints.items()},
+        **_endpoint_variables(endpoints),
+    }
+
+
+def _endpoint_variables(endpoints: Mapping[str, str]) -> dict[str, str]:
+    # Named by what AWS calls the service in full, which is not always what its endpoint is called.
+    full_names = {"logs": "CLOUDWATCH_LOGS"}
+    return {
+        f"AWS_ENDPOINT_URL_{full_names.get(name, name.upper())}": url
+        for name, url in endpoints.items()
     }
 
 
@@ -55,5 +64,5 @@ def client_variables(endpoints: Mapping[str, str], region: str) -> dict[str, str
         "AWS_DEFAULT_REGION": region,
         "AWS_REGION": region,
         "AWS_EC2_METADATA_DISABLED": "true",
-        **{f"AWS_ENDPOINT_URL_{name.upper()}": url for name, url in endpoints.items()},
+        **_endpoint_variables(endpoints),
     }
