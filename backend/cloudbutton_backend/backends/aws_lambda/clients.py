@@ -149,11 +149,12 @@ class Clients:
         return tuple(botocore.session.Session().get_available_regions("lambda"))
 
     def _config(self, service: str) -> Config:
-        s3 = {"addressing_style": "path" if service in self.endpoints else "virtual"}
+        # Endpoints that are given are not AWS's, and answer to one name only.
+        s3 = {"addressing_style": "path"} if service in self.endpoints else None
         return Config(
             connect_timeout=_CONNECT_WITHIN,
             read_timeout=_READ_WITHIN,
             retries=_RETRIES,
             max_pool_connections=32,
-            s3=s3 if service == "s3" else None,
+            s3=s3,
         )

@@ -30,6 +30,16 @@ def code_sha256(archive: bytes) -> str:
     return b64encode(sha256(archive).digest()).decode()
 
 
+def version() -> str:
+    """Return this project's version, which what is deployed is tagged with."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("cloudbutton")
+    except metadata.PackageNotFoundError:
+        return "checkout"
+
+
 def _files() -> dict[str, Path]:
     """Return where each file of the archive comes from, by its path in it."""
     import cloudpickle

@@ -1,0 +1,238 @@
+"""The command line's part for AWS Lambda: deploying, removing, looking, policies, the emulator."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from cloudbutton_backend.errors import DeploymentRefused, UsageError
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.backends.aws_lambda.clients import Clients
+    from cloudbutton_backend.backends.aws_lambda.deploying import Plan
+    from cloudbutton_backend.backends.aws_lambda.names import Arch, Target
+    from cloudbutton_backend.backends.aws_lambda.refusals import Purpose
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+DONE, FAILED = 0, 1
+_ARCHS: Final = ("arm64", "x86_64")  # as in aws_lambda.names, which is not loaded for `--help`
+_MEMORY: Final = 1769
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `deploy`, `undeploy`, `status`, `policy` and `emulate` to the command's parsers."""
+    deploy = _on_lambda(
+        commands, "deploy", "make what jobs on AWS Lambda need, or bring it up to date"
+    )
+    _add_place(deploy)
+    deploy.add_argument(
+        "--memory",
+        type=int,
+        action="append",
+        metavar="MIB",
+        help=f"of the functions; repeat it for several sizes (default {_MEMORY}: one whole vCPU)",
+    )
+    deploy.add_argument("--arch", choices=_ARCHS, default="x86_64", help="arm64 costs a fifth less")
+    _add_consent(deploy)
+    deploy.set_defaults(run=_deploy)
+
+    undeploy = _on_lambda(commands, "undeploy", "remove everything that deploy has made")
+    _add_place(undeploy)
+    _add_consent(undeploy)
+    undeploy.set_defaults(run=_undeploy)
+
+    status = _on_lambda(
+        commands, "status", "what is deployed, by which version, and what has changed"
+    )
+    _add_place(status)
+    status.add_argument("--json", action="store_true", help="as JSON, for programs")
+    status.set_defaults(run=_status)
+
+    policy = _on_lambda(
+        commands, "policy", "the permissions that are needed, to give to an administrator"
+    )
+    policy.add_argument(
+        "--for",
+        dest="purpose",
+        choices=("run", "deploy"),
+        default="run",
+        help="run jobs (default), or deploy, which includes it",
+    )
+    policy.add_argument("--account", metavar="NUMBER", help="default: that of your credentials")
+    policy.add_argument("--json", action="store_true", help="the policy alone")
+    _add_place(policy)
+    policy.set_defaults(run=_policy)
+
+    emulate = commands.add_parser(
+        "emulate", help="run an AWS of your own on this machine, for trying out"
+    )
+    emulate.add_argument("--port", type=int, default=0, help="default: one that is free")
+    emulate.set_defaults(run=_emulate)
+
+
+def _on_lambda(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
+    """Add a command that names the platform, of which there is one so far."""
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("platform", choices=("lambda",), help="where")
+    return parser
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--region", help="default: that of your AWS configuration")
+    parser.add_argument("--prefix", default="cloudbutton", help="what all names begin with")
+    parser.add_argument("--profile", help="of your AWS configuration; default: the one in use")
+
+
+def _add_consent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plan", action="store_true", help="only say what would be done")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _deploy(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.backends.aws_lambda.deploying import (
+        Wish,
+        deploy,
+        look_around,
+        look_for,
+        plan_deployment,
+        standing_cost,
+    )
+    from cloudbutton_backend.backends.aws_lambda.package import version
+
+    clients = _clients(arguments, "deploy")
+    home = _home(arguments, clients, arguments.arch)
+    asked = [home.with_(memory=memory) for memory in arguments.memory or [_MEMORY]]
+    # What is there already is brought up to date with it: one version for all functions.
+    there = [each.target for each in look_around(clients, home).functions.values()]
+    wish = Wish(targets=tuple(dict.fromkeys([*asked, *there])), version=version())
+    plan = plan_deployment(wish, look_for(clients, wish.targets))
+    if plan.refusals:
+        raise DeploymentRefused("\n".join(plan.refusals))
+    _show(plan, f"In account {home.account}, region {home.region}:")
+    if not plan.steps:
+        print("Everything is there and as it should be.")
+        return DONE
+    print(f"\n{standing_cost(home.region)}")
+    if arguments.plan or not _agreed(arguments, "Go ahead?"):
+        return DONE if arguments.plan else FAILED
+    deploy(clients, wish, say=_say)
+    print(f"Deployed. In a notebook: `%cloud use lambda region={home.region}`.")
+    return DONE
+
+
+def _undeploy(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.backends.aws_lambda.deploying import (
+        look_around,
+        plan_removal,
+        undeploy,
+    )
+
+    clients = _clients(arguments, "deploy")
+    home = _home(arguments, clients)
+    plan = plan_removal(look_around(clients, home))
+    if not plan.steps:
+        print(f"Nothing of Cloud Button's is deployed under `{home.prefix}` in {home.region}.")
+        return DONE
+    _show(plan, f"In account {home.account}, region {home.region}:", kept="not ours, kept")
+    if arguments.plan or not _agreed(arguments, "Remove all this? Jobs that run there will fail."):
+        return DONE if arguments.plan else FAILED
+    undeploy(clients, home, say=_say)
+    print("Removed.")
+    return DONE
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.backends.aws_lambda.deploying import describe, look_around
+
+    clients = _clients(arguments, "deploy")
+    home = _home(arguments, clients)
+    status = describe(look_around(clients, home))
+    print(json.dumps(status.as_json(), indent=2) if arguments.json else status)
+    return DONE if status.is_sound else FAILED
+
+
+def _policy(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.backends.aws_lambda.deploying import policy
+    from cloudbutton_backend.backends.aws_lambda.names import Target
+    from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
+
+    clients = _clients(arguments, arguments.purpose)
+    home = Target(
+        prefix=arguments.prefix,
+        account=arguments.account or clients.account,
+        region=clients.region,
+        python=notebook_python(),
+    )
+    text = json.dumps(policy(arguments.purpose, home), indent=2)
+    if not arguments.json:
+        print(
+            f"# What a user needs to {arguments.purpose} in account {home.account}, region {home.region}. An "
+            f"administrator adds it in the\n# console: IAM, Users (or Permission sets), Add permissions, "
+            f"Create inline policy, JSON.\n"
+        )
+    print(text)
+    return DONE
+
+
+def _emulate(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.testing.lambda_emulator import Emulator
+
+    with Emulator(port=arguments.port) as emulator:
+        print("AWS on this machine, until Ctrl-C. To use it from another terminal, set there:\n")
+        for name, value in emulator.environment.items():
+            print(f"export {name}={value}")
+        print("\nthen for instance `cloudbutton deploy lambda --yes`.", flush=True)
+        while emulator.is_running:
+            time.sleep(0.5)
+    print("The emulator has ended by itself.", file=sys.stderr)
+    return FAILED
+
+
+def _clients(arguments: argparse.Namespace, purpose: Purpose) -> Clients:
+    from cloudbutton_backend.backends.aws_lambda.clients import Clients
+
+    return Clients(arguments.region, profile=arguments.profile, purpose=purpose)
+
+
+def _home(arguments: argparse.Namespace, clients: Clients, arch: Arch = "x86_64") -> Target:
+    from cloudbutton_backend.backends.aws_lambda.names import Target
+    from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python, runtime_for
+
+    python = notebook_python()
+    runtime_for(python)  # else an error, before anything is asked of AWS
+    return Target(
+        prefix=arguments.prefix,
+        account=clients.account,
+        region=clients.region,
+        arch=arch,
+        python=python,
+    )
+
+
+def _show(plan: Plan, title: str, kept: str = "as it should be") -> None:
+    print(title)
+    lines = [str(step) for step in plan.steps] + [f"keep    {each} ({kept})" for each in plan.kept]
+    print("\n".join(f"  {line}" for line in lines))
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", flush=True)
+
+
+def _agreed(arguments: argparse.Namespace, question: str) -> bool:
+    """Ask, unless consent was given; without a terminal there is nobody to ask."""
+    if arguments.yes:
+        return True
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "There is no terminal to ask for consent: add `--yes`, or `--plan` to only look."
+        )
+    return _is_yes(input(f"\n{question} [y/N] "))
+
+
+def _is_yes(answer: str) -> bool:
+    return answer.strip().lower() in ("y", "yes")
