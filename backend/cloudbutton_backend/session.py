@@ -301,8 +301,14 @@ class Session:
             environment=self._environment(),
             path=tuple(sys.path),
             displays=b"IPython" in captured.payload,
-            extra={"stop_on_error": options.errors == "raise" and options.retries == 0},
+            extra={
+                "stop_on_error": options.errors == "raise" and options.retries == 0,
+                "detach": options.detach,
+                # Only backends that bring packages along ask; finding them out takes its time.
+                "packages": lambda: captured.report.packages,
+            },
         )
+        driver.prepare(spec)
         job._spec = spec
         return job, driver, spec, self._plan(job, None)
 
@@ -411,12 +417,17 @@ class Session:
                 self.journal.update_job(job.id, warnings=[str(error)])
 
     def close(self) -> None:
-        """Cancel what runs and end all workers. Safe to repeat."""
+        """Cancel what runs, but for what can go on elsewhere, and end all workers. Safe to repeat."""
         with self._lock:
             self._closed = True
             drivers = list(self._drivers.values())
             self._drivers.clear()
-            jobs = [job for job in self._jobs.values() if not job.state.is_final]
+            jobs = [
+                job
+                for job in self._jobs.values()
+                if not job.state.is_final
+                and not (job.options.detach and job._driver.backend.limits.can_outlive)
+            ]
         for job in jobs:
             job.cancel()
         for job in jobs:

@@ -6,7 +6,7 @@ import ast
 import re
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -107,8 +107,10 @@ def _use(text: str, around: Surroundings) -> Any:
     known = current.backends()
     if name not in known:
         raise UnknownName("backend", name, known)
-    settings = {key: _value(key, value) for key, value in _settings(words).items()}
-    of_jobs = {key: settings[key] for key in settings if key in FIELDS and key != "workers"}
+    own = registry.settings_of(name)
+    flags = {key for key, default in own.items() if isinstance(default, bool)}
+    settings = {key: _value(key, value, own) for key, value in _settings(words, flags).items()}
+    of_jobs = {key: settings[key] for key in settings if key in FIELDS and key not in own}
     of_backend = {key: settings[key] for key in settings if key not in of_jobs}
     try:
         registry.create(name, **of_backend)  # only to have it look at its settings
@@ -120,8 +122,22 @@ def _use(text: str, around: Surroundings) -> Any:
     return Listing(f"Jobs of this kernel now run on `{name}`{with_}.")
 
 
-def _value(key: str, text: str) -> Any:
-    """Read a setting's value: as the settings do where they know it, else as Python writes it."""
+def _value(key: str, text: str, own: Mapping[str, Any]) -> Any:
+    """Read a setting's value: as the settings do where they know it, else as Python writes it.
+
+    What a backend has as text stays text, though it may look like a number.
+    """
+    if isinstance(own.get(key), str):
+        return text
+    if isinstance(own.get(key), bool) and text.lower() in (
+        "true",
+        "false",
+        "yes",
+        "no",
+        "on",
+        "off",
+    ):
+        return text.lower() in ("true", "yes", "on")
     if key in FIELDS:
         try:
             return read_value(key, text)
@@ -133,8 +149,8 @@ def _value(key: str, text: str) -> Any:
         return text
 
 
-def _settings(words: Sequence[str]) -> dict[str, str]:
-    """Read `workers=2`, `--workers=2` and `--workers 2`."""
+def _settings(words: Sequence[str], flags: Set[str]) -> dict[str, str]:
+    """Read `workers=2`, `--workers=2`, `--workers 2`, and for what is on or off `--emulate`."""
     settings: dict[str, str] = {}
     pending = ""
     for word in words:
@@ -144,7 +160,11 @@ def _settings(words: Sequence[str]) -> dict[str, str]:
         elif equals:
             settings[key.lstrip("-").replace("-", "_")] = value
         elif word.startswith("--"):
-            pending = word[2:].replace("-", "_")
+            key = word[2:].replace("-", "_")
+            if key in flags:
+                settings[key] = "true"
+            else:
+                pending = key
         else:
             raise UsageError(f"Expected SETTING=VALUE, not `{word}`: `{_usage('use')}`.")
     if pending:

@@ -140,7 +140,7 @@ class CellOptions:
         """Return the job's options: this cell's, and for the rest what the settings say."""
         resolved = resolve(**self.given)
         chosen = {name: getattr(resolved, name) for name in _SETTINGS_OF_A_JOB}
-        return JobOptions(**chosen, name=self.name, quiet=self.quiet)
+        return JobOptions(**chosen, name=self.name, quiet=self.quiet, detach=self.detach)
 
 
 def shared_options(function: Function) -> Function:

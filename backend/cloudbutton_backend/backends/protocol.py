@@ -36,6 +36,8 @@ class Limits:
     """What a call costs; None where work is free. A backend with a rate reports `Charged`."""
     longest_call: float | None = None
     """Seconds after which the platform ends a call, whatever it is doing."""
+    can_outlive: bool = False
+    """Whether the calls of a detached job go on when this process ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +178,8 @@ Event = WorkerUp | WorkerDown | Results | BatchEnded | Revoked | Overdue | Charg
 class Backend(Protocol):
     """A place where calls run.
 
-    All methods but `put` and `wake` are called from the driver's thread. None of them blocks but
-    `poll`, which waits for at most the time it is given.
+    All methods but `prepare`, `put` and `wake` are called from the driver's thread. None of those
+    blocks but `poll`, which waits for at most the time it is given.
     """
 
     @property
@@ -188,6 +190,11 @@ class Backend(Protocol):
 
     def start(self) -> None:
         """Begin bringing workers up; `WorkerUp` tells when each is there."""
+
+    def prepare(self, spec: JobSpec) -> None:
+        """See that a job can run, and make ready what it needs. Called from the user's thread, before
+        the job is recorded anywhere: what prevents it is raised here.
+        """
 
     def put(self, blob: Blob) -> None:
         """Take a large value, once. Called from the user's thread, before the job is opened."""

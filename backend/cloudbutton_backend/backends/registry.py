@@ -55,15 +55,29 @@ def create(name: str, **settings: Any) -> Backend:
     return make(**settings)
 
 
-def _check(name: str, make: Callable[..., Backend], settings: dict[str, Any]) -> None:
-    """Refuse settings that a backend does not have."""
+def settings_of(name: str) -> dict[str, Any]:
+    """Return the settings that a backend has, with their defaults.
+
+    Raises
+    ------
+    UnknownName
+        If no backend has that name; it lists the known ones.
+    """
+    return _settings_of(maker(name))
+
+
+def _settings_of(make: Callable[..., Backend]) -> dict[str, Any]:
     import inspect
 
-    known = [
-        each.name
-        for each in inspect.signature(make).parameters.values()
-        if each.kind is each.POSITIONAL_OR_KEYWORD
-    ]
+    parameters = inspect.signature(make).parameters.values()
+    return {
+        each.name: each.default for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD
+    }
+
+
+def _check(name: str, make: Callable[..., Backend], settings: dict[str, Any]) -> None:
+    """Refuse settings that a backend does not have."""
+    known = list(_settings_of(make))
     for setting in settings:
         if setting not in known:
             raise UnknownName(f"setting of the {name} backend", setting, known)

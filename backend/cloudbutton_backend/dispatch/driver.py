@@ -82,7 +82,7 @@ class Driver:
     Parameters
     ----------
     backend
-        Used from this driver's thread only, but for `put` and `wake`.
+        Used from this driver's thread only, but for `prepare`, `put` and `wake`.
     clock
         Seconds that only go forward.
     """
@@ -129,6 +129,10 @@ class Driver:
         """Have `act` run on the driver's thread."""
         self._inbox.append(act)
         self.backend.wake()
+
+    def prepare(self, spec: JobSpec) -> None:
+        """Have the backend see that a job can run; what prevents it is raised."""
+        self.backend.prepare(spec)
 
     def open(self, spec: JobSpec, plan: Plan, listener: Listener) -> None:
         """Begin a job."""

@@ -73,6 +73,8 @@ class JobOptions:
     """A captured value of more bytes is sent once and shared."""
     name: str | None = None
     quiet: bool = False
+    detach: bool = False
+    """Nobody waits for it here: where the backend can, what has been sent goes on when this process ends."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,9 @@ class Metered:
     def start(self) -> None:
         self._inner.start()
 
+    def prepare(self, spec: JobSpec) -> None:
+        self._inner.prepare(spec)
+
     def put(self, blob: Blob) -> None:
         self._inner.put(blob)
 

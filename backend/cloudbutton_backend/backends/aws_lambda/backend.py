@@ -137,6 +137,7 @@ class LambdaBackend:
                 first_wave=FIRST_WAVE,
                 rate=rate,
                 longest_call=LONGEST_CALL,
+                can_outlive=True,
             )
         return self._limits
 

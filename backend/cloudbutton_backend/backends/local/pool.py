@@ -193,6 +193,9 @@ class LocalBackend:
 
     # -- what is asked
 
+    def prepare(self, spec: JobSpec) -> None:
+        """Nothing to see to: workers come up by themselves."""
+
     def put(self, blob: Blob) -> None:
         self._shelf.put(blob)
 
