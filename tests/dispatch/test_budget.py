@@ -28,8 +28,8 @@ from cloudbutton_backend.testing.faults import (
     Stubborn,
     Unreadable,
 )
-from cloudbutton_backend.testing.imaginary import Startup
 from cloudbutton_backend.testing.simulator import simulate
+from cloudbutton_backend.testing.startup import Startup
 from cloudbutton_backend.testing.workload import Work, heavy_tail, log_normal, uniform
 
 from .conftest import Stage, result

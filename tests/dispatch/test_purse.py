@@ -84,7 +84,7 @@ def test_a_charge_counts_once() -> None:
 def test_the_first_lease_is_a_guess_and_later_ones_follow_what_was_measured() -> None:
     assert needed(1, None, 0.0, 0.0)[0] == CANARY_SECONDS
     assert needed(10, 2.0, 3.0, 0.0)[0] == 100.0
-    assert needed(1, 0.01, 60.0, 0.0)[0] == 120.0
+    assert needed(1, 0.01, 60.0, 0.0)[0] == 60.0
 
 
 def test_an_item_that_was_cut_off_needs_far_more_than_it_had_or_at_least_half_as_much_again() -> (

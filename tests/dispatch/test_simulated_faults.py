@@ -27,9 +27,9 @@ from cloudbutton_backend.testing.faults import (
     Stubborn,
     Unreadable,
 )
-from cloudbutton_backend.testing.imaginary import Startup
 from cloudbutton_backend.testing.referee import BrokenPromise, Referee
 from cloudbutton_backend.testing.simulator import Trace, simulate
+from cloudbutton_backend.testing.startup import Startup
 from cloudbutton_backend.testing.workload import Work, heavy_tail, log_normal, uniform
 
 # -- one fault at a time

@@ -25,8 +25,6 @@ HEADROOM: Final = 5.0
 """A lease is at least this many times what its items are expected to take …"""
 TIGHT: Final = 1.5
 """… and this many where hardly any money is left."""
-SLOWEST: Final = 2.0
-"""A lease is at least this many times what the slowest item so far took."""
 GROWTH: Final = 4.0
 """An item that was ended by its lease gets one this many times as long."""
 _DUST: Final = 1e-12
@@ -84,6 +82,12 @@ class Purse:
         self.budget = budget
         self.is_empty = self.is_blocked = False
 
+    def fair(self, share: int) -> float:
+        """Return the lease that each of so many workers can count on, half of what is left kept back."""
+        if self.budget is None:
+            return math.inf
+        return self.rate.lease_for((self.budget - self.spent) / (2 * max(1, share)))
+
     def offer(self, need: float, least: float, share: int) -> float | None:
         """Return how long the next call may run, None if there is no money for it now.
 
@@ -102,8 +106,7 @@ class Purse:
         if self.budget is None:
             return self.longest
         need = min(need, self.longest)
-        fair = self.rate.lease_for((self.budget - self.spent) / (2 * max(1, share)))
-        lease = min(self.longest, max(need, fair))
+        lease = min(self.longest, max(need, self.fair(share)))
         if self._affords(lease):
             return lease
         if self._affords(need):
@@ -166,12 +169,12 @@ def needed(items: int, mean: float | None, slowest: float, grown: float) -> tupl
     longer = grown * TIGHT / GROWTH
     if mean is None:
         return max(CANARY_SECONDS, grown), max(LEAST_SECONDS, longer)
-    need = max(LEAST_SECONDS, HEADROOM * items * mean, SLOWEST * slowest, grown)
+    need = max(LEAST_SECONDS, HEADROOM * items * mean, slowest, grown)
     return need, max(LEAST_SECONDS, TIGHT * mean, longer)
 
 
-def fitting(items: int, lease: float, mean: float | None) -> int:
-    """Return how many of the items a call can be expected to get through within its lease."""
-    if not mean:
+def fitting(items: int, lease: float, mean: float | None, headroom: float = TIGHT) -> int:
+    """Return how many of the items a call should have, that its lease may be expected to suffice."""
+    if not mean or math.isinf(lease):
         return items
-    return max(1, min(items, math.floor(lease / (TIGHT * mean))) if math.isfinite(lease) else items)
+    return max(1, min(items, math.floor(lease / (headroom * mean))))

@@ -6,7 +6,7 @@ import math
 
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.dispatch.actions import Action, Revoke, Submit
-from cloudbutton_backend.dispatch.budget import fitting, needed
+from cloudbutton_backend.dispatch.budget import HEADROOM, fitting, needed
 from cloudbutton_backend.dispatch.fleet import Fleet, Worker
 from cloudbutton_backend.dispatch.job_state import Flight, JobProgress
 from cloudbutton_backend.dispatch.relief import (
@@ -99,8 +99,10 @@ class Sharing:
         """
         assert job.purse is not None
         mean, slowest = job.sizer.mean, job.sizer.slowest
-        need, least = needed(stop - first, mean, slowest, job.grown.get(first, 0.0))
         share = min(share, job.waiting() + job.n_running)
+        # Where money is short, short calls let more workers share it.
+        stop = first + fitting(stop - first, job.purse.fair(share), mean, HEADROOM)
+        need, least = needed(stop - first, mean, slowest, job.grown.get(first, 0.0))
         lease = job.purse.offer(need, least, share)
         if lease is not None:
             stop = first + fitting(stop - first, lease, mean)

@@ -42,6 +42,7 @@ from cloudbutton_backend.testing.faults import (
     Stubborn,
     Unreadable,
 )
+from cloudbutton_backend.testing.startup import Startup
 from cloudbutton_backend.testing.workload import Work
 
 FLUSH_SECONDS: Final = 0.05
@@ -61,26 +62,6 @@ class Agenda(Protocol):
 
     def report(self, event: Event) -> None:
         """Let the dispatcher know, now."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Startup:
-    """How workers come up."""
-
-    seconds: float = 0.0
-    spread: float = 0.0
-    """Up to so many seconds more, at random."""
-    burst: int = 0
-    """So many at once, …"""
-    per_second: float | None = None
-    """… and then no more than so many each second, as a provider that throttles."""
-    billed: float = 0.0
-    """Seconds that a worker's first call is charged on top, where calls have a price."""
-
-    def ready(self, number: int) -> float:
-        """Return when worker `number` is there, but for what is random."""
-        late = max(0, number - self.burst)
-        return self.seconds + (late / self.per_second if self.per_second else 0.0)
 
 
 @dataclass(slots=True)

@@ -59,6 +59,8 @@ class Account:
     """Charges so far."""
     aside: dict[int, float] = field(default_factory=dict)
     """The most that each call can cost that has not been charged."""
+    committed: float = 0.0
+    """Their sum."""
     budget: float | None = None
     over_budget: bool = False
     has_results: bool = False
@@ -71,7 +73,7 @@ class Account:
     @property
     def at_most(self) -> float:
         """What it can have cost so far."""
-        return self.spent + sum(self.aside.values())
+        return self.spent + self.committed
 
     def reopen(self) -> None:
         """It is retried: what failed may succeed."""
@@ -109,7 +111,8 @@ class Referee:
             self._let_go(self._held[event.worker].pop(event.batch), event.worker)
         elif isinstance(event, Charged):
             account = self.accounts[event.job_id]
-            if account.aside.pop(event.batch, None) is not None:
+            if event.batch in account.aside:
+                account.committed -= account.aside.pop(event.batch)
                 account.spent += event.cost
         elif isinstance(event, Results):
             of = self._held.get(event.worker, {}).get(event.batch)
@@ -173,10 +176,11 @@ class Referee:
         longest, lease = self._limits.longest_call, action.lease
         if longest is not None:
             self._require(lease is not None and lease <= longest, "no call is too long", action)
+        if lease is not None:
+            account.aside[action.batch] = rate.at_most(lease)
+            account.committed += account.aside[action.batch]
         if account.budget is not None:
             self._require(lease is not None, "with a budget, calls have leases", action)
-            assert lease is not None
-            account.aside[action.batch] = rate.at_most(lease)
             kept = account.at_most <= account.budget + _DUST
             self._require(kept, f"at most ${account.budget} are spent", action)
 

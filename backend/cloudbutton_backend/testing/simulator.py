@@ -26,8 +26,9 @@ from cloudbutton_backend.dispatch.actions import (
 )
 from cloudbutton_backend.dispatch.machine import Machine
 from cloudbutton_backend.testing.faults import Fault
-from cloudbutton_backend.testing.imaginary import Pool, Startup
+from cloudbutton_backend.testing.imaginary import Pool
 from cloudbutton_backend.testing.referee import BrokenPromise, Referee
+from cloudbutton_backend.testing.startup import Startup
 from cloudbutton_backend.testing.workload import Work, ideal_makespan
 
 LATENCY: Final = 0.0001
@@ -64,13 +65,15 @@ class Trace:
     ideal: float
     """What handing out single items in order without any overhead would have taken, with the workers
     there when they are."""
+    work: float
+    """Seconds that all items take, one after the other."""
     batches: int
     actions: int
     steps: int
     """Calls of the dispatcher."""
     most_workers: int
     host_seconds: float
-    """Real time that the dispatcher took."""
+    """CPU time that the dispatcher took."""
 
     @property
     def n_items(self) -> int:
@@ -79,7 +82,7 @@ class Trace:
     @property
     def slowdown(self) -> float:
         """Makespan over the ideal."""
-        return self.makespan / self.ideal
+        return self.makespan / self.ideal if self.ideal else 1.0
 
     @property
     def host_seconds_per_item(self) -> float:
@@ -200,11 +203,11 @@ class _Run:
 
     def _decide(self, call: Callable[[], None]) -> None:
         """Have the dispatcher decide, and carry that out."""
-        begin = time.perf_counter()
+        begin = time.thread_time()
         call()
         actions = self._machine.drain()
         self._wake = self._machine.next_wake()
-        self._host += time.perf_counter() - begin
+        self._host += time.thread_time() - begin
         self._steps += 1
         self._actions += len(actions)
         pool = self._pool
@@ -288,6 +291,7 @@ class _Run:
             jobs=jobs,
             makespan=self._ended - min((work.opens for work in self._works), default=0.0),
             ideal=ideal_makespan(seconds, [*map(self._startup.ready, range(self._n_workers))]),
+            work=sum(seconds),
             batches=self._batches,
             actions=self._actions,
             steps=self._steps,

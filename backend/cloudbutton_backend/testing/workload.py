@@ -76,7 +76,8 @@ def ideal_makespan(seconds: Sequence[float], ready: Sequence[float]) -> float:
     ready
         When each worker is there.
     """
-    free = sorted(ready)[: max(1, len(seconds))]
+    free, end = sorted(ready), 0.0
     for duration in seconds:
+        end = max(end, free[0] + duration)
         heapq.heapreplace(free, free[0] + duration)
-    return max(free)
+    return end
