@@ -23,7 +23,7 @@ class Call:
     resource: str
     """The ARN that a policy would have to allow, or `*`."""
     principal: str
-    """`user`, or `role` for code that runs in a function."""
+    """`user`, `role` for code that runs in a function, or `service` for Lambda itself."""
     at: float = 0.0
     """Unix time."""
 

@@ -24,10 +24,17 @@ from cloudbutton_backend.testing.lambda_emulator.functions import (
 )
 from cloudbutton_backend.testing.lambda_emulator.limits import Limits
 from cloudbutton_backend.testing.lambda_emulator.pool import Pool
+from cloudbutton_backend.testing.lambda_emulator.variables import SERVICE_KEY
 
 _NOT_FORWARDED: Final = {"host", "content-length", "transfer-encoding", "connection"}
 _NOT_RETURNED: Final = {"content-length", "transfer-encoding", "connection", "content-encoding"}
 Body = dict[str, Any]
+
+#: How Lambda itself asks S3 for code. Whether its caller may have it is recorded with the request.
+_AS_SERVICE: Final = {
+    "Authorization": "AWS4-HMAC-SHA256 "
+    f"Credential={SERVICE_KEY}/20261120/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+}
 
 
 @dataclass(frozen=True)
@@ -235,7 +242,7 @@ class ControlPlane:
         if "S3Bucket" not in source:
             raise invalid("Please provide a source for function code.")
         url = f"{self._moto}/{source['S3Bucket']}/{source.get('S3Key', '')}"
-        async with self._http().get(url, headers={"X-Emulator": "lambda"}) as got:
+        async with self._http().get(url, headers=_AS_SERVICE) as got:
             if got.status != 200:
                 raise invalid(
                     "Error occurred while GetObject. S3 Error Code: NoSuchKey. "

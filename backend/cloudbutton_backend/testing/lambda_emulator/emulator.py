@@ -108,6 +108,7 @@ class Emulator:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=_without_aws(os.environ),
+                cwd="/",  # relative entries of PYTHONPATH lead to nothing of the user's there
                 text=True,
                 start_new_session=True,
             )

@@ -224,7 +224,7 @@ class Environment:
             "LAMBDA_TASK_ROOT": str(function.code),
             "LAMBDA_RUNTIME_DIR": str(self._nursery.runtime),
             "LD_LIBRARY_PATH": f"{layers}/lib:{function.code}:{function.code}/lib",
-            "PATH": f"/usr/local/bin:/usr/bin:/bin:{layers}/bin",
+            "PATH": f"{self._nursery.bin}:/usr/local/bin:/usr/bin:/bin:{layers}/bin",
             "PYTHONPATH": os.pathsep.join([*path, str(self._nursery.runtime)]),
             "TMPDIR": str(self._folder),
         }
@@ -233,6 +233,7 @@ class Environment:
             "cwd": str(function.code),
             "path": path,
             "handler": function.handler,
+            "executable": str(self._nursery.bin / "python3"),
             # The watch over the memory is what counts; this protects the machine between its looks.
             "data_bytes": (2 * function.memory + 512) * _MEGABYTE,
         }

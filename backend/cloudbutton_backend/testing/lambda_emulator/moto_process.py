@@ -40,9 +40,9 @@ class Recorder:
             return [json.dumps([asdict(call) for call in list(self._calls)]).encode()]
         request = _request_of(environ)
         if request.scope is not None:
-            # Lambda's are recorded by the emulator, which forwards some of them.
             found = calls_of(request, time.time())
-            self._calls += [call for call in found if request.scope[2] != "lambda"]
+            # Lambda's are recorded by the emulator, which forwards some of them.
+            self._calls += [c for c in found if c.service != "lambda" and c.principal != "service"]
         return self._application(environ, start_response)
 
 

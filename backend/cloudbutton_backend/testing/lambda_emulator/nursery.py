@@ -54,6 +54,10 @@ class Nursery:
     def __init__(self, folder: Path) -> None:
         runtime = folder / "runtime"
         runtime_packages.gather(runtime)
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        for name in ("python", "python3", runtime_packages.runtime_name()):
+            runtime_packages.make_interpreter(self.bin / name)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Final
@@ -43,6 +44,15 @@ def gather(folder: Path) -> None:
         origin = Path(spec.origin)
         source = origin.parent if origin.name == "__init__.py" else origin
         (folder / source.name).symlink_to(source)
+
+
+def make_interpreter(path: Path) -> None:
+    """Write a command that runs Python without what is installed for it, for child processes.
+
+    A Python started by a handler finds its path in PYTHONPATH, as in Lambda.
+    """
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(interpreter())} -S "$@"\n', encoding="utf-8")
+    path.chmod(0o755)
 
 
 def interpreter() -> str:

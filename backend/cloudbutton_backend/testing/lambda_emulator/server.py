@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -203,6 +204,7 @@ async def _serve(config: dict[str, Any]) -> None:
     assert moto.stdin is not None
     moto.stdin.close()
     moto.wait(5)
+    shutil.rmtree(config["folder"], ignore_errors=True)  # nobody else does, if our user was killed
 
 
 def _at_end(descriptor: int) -> bool:

@@ -10,14 +10,15 @@ from typing import Final
 from cloudbutton_backend.testing.lambda_emulator.functions import Function
 
 USER_KEY: Final = "AKIAEMULATEDUSER0000"
+SERVICE_KEY: Final = "AKIAEMULATEDLAMBDA00"
 _ROLE_KEYS: Final = "ASIA"
 """How access keys of a role begin, at AWS and here."""
 
 
-def principal_of(access_key: str | None) -> str:
-    """Return who signs with a key: the user, or code that runs with a function's role."""
-    if access_key is None:
-        return "nobody"
+def principal_of(access_key: str) -> str:
+    """Return who signs with a key: the user, code that runs with a function's role, or Lambda."""
+    if access_key == SERVICE_KEY:
+        return "service"
     return "role" if access_key.startswith(_ROLE_KEYS) else "user"
 
 

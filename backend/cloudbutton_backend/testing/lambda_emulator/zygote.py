@@ -168,6 +168,7 @@ def become(spec: dict[str, Any], runtime: str, parent: int) -> None:
     os.environ.update(spec["env"])
     os.chdir(spec["cwd"])
     sys.path[:] = [*spec["path"], runtime, *spec["library"]]
+    sys.executable = spec["executable"]
     sys.argv = ["bootstrap", spec["handler"]]
     sys.dont_write_bytecode = True  # the code's folder is read-only there
     # Those of the zygote have buffers and encodings of its own.
