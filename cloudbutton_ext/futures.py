@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
 import itertools
-import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Future
 from concurrent.futures import Executor as _Executor
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from cloudbutton_backend import session as _session
-from cloudbutton_backend.errors import JobCancelled, UsageError, WorkerLost
-from cloudbutton_backend.jobs import ItemOutcome, JobOptions, JobState
+from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.worker.calls import Call, run_call
 from cloudbutton_ext.api import options_from
+from cloudbutton_ext.calls import Calls, prepared
 
 T = TypeVar("T")
 
@@ -35,17 +33,28 @@ class Executor(_Executor):
     ----------
     max_workers
         At most this many workers; None for as many as the backend has.
+    initializer, initargs
+        Called with these arguments in each worker, once, before its first call of this executor. What it
+        leaves in global variables is there for the calls. If it raises, the executor is broken.
     **options
         As for `map`, but for `errors`: an error is its future's.
     """
 
-    def __init__(self, max_workers: int | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., Any] | None = None,
+        initargs: tuple[Any, ...] = (),
+        **options: Any,
+    ) -> None:
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if "errors" in options:
             raise UsageError("An executor has no `errors` option: each error is its future's.")
         chosen = {"workers": max_workers, "name": "executor", **options, "errors": "keep"}
-        self._calls = _Calls(_session.current(), options_from(chosen))
+        run, chosen = prepared(run_call, initializer, initargs, chosen)
+        self._calls = Calls(_session.current(), options_from(chosen), run)
         # Not at exit: the calls are waited for then.
         weakref.finalize(self, self._calls.end).atexit = False
 
@@ -98,128 +107,6 @@ class Executor(_Executor):
             self._calls.join()
 
 
-class _Calls:
-    """The calls of one executor. Does not know the executor, which may be gone before they end."""
-
-    def __init__(self, session: _session.Session, options: JobOptions) -> None:
-        self._session = session
-        self._options = options
-        self._lock = threading.Lock()
-        self._futures: dict[int, Future[Any]] = {}
-        self._ended = False
-        self._broken: str | None = None
-        self._collector: threading.Thread | None = None
-
-    def __repr__(self) -> str:
-        state = "shut down" if self._ended else "broken" if self._broken else "open"
-        return f"{self._options.backend}, {state}, {len(self._futures)} calls waiting"
-
-    # -- from any thread
-
-    def add(self, call: Call) -> Future[Any]:
-        future: Future[Any] = Future()
-        with self._lock:
-            if self._ended or _leaving:
-                what = "shutdown" if self._ended else "the interpreter's end has begun"
-                raise RuntimeError(f"cannot schedule new futures after {what}")
-            if self._broken is not None:
-                raise BrokenExecutor(self._broken)
-            if self._collector is None:
-                self._open()
-            index = self._source.push(call)
-            self._futures[index] = future
-            self._session.supply(self._job, self._source.count, False)
-        return future
-
-    def _open(self) -> None:
-        """Open the job that the calls belong to, when the first one comes."""
-        self._job, self._source = self._session.open_stream(run_call, self._take, self._options)
-        name = "cloudbutton-executor"
-        self._collector = threading.Thread(target=self._collect, name=name, daemon=True)
-        self._collector.start()
-        _open.add(self)
-
-    def end(self, *, cancel: bool = False) -> None:
-        """Take no more calls. Safe to repeat."""
-        with self._lock:
-            first, self._ended = not self._ended, True
-            futures = list(self._futures.values()) if cancel else []
-            if first and self._collector is not None:
-                self._source.end()
-                self._session.supply(self._job, self._source.count, True)
-        for future in futures:  # their callbacks may call us
-            future.cancel()
-
-    def join(self) -> None:
-        """Wait until every call has ended."""
-        collector = self._collector
-        if collector is None or collector is threading.current_thread():
-            return
-        while collector.is_alive():
-            collector.join(1.0)  # in steps, so that Ctrl-C gets through on every system
-
-    # -- on the driver's thread
-
-    def _take(self, index: int, call: Call | None) -> Call | None:
-        """A call is about to be sent: return it, or None if it is not wanted any more."""
-        future = self._futures.get(index)
-        if future is None:
-            return None
-        if future.running():  # it is sent once more, as its worker was lost
-            return call
-        if future.set_running_or_notify_cancel():
-            return call
-        del self._futures[index]
-        return None
-
-    # -- on the collector's thread
-
-    def _collect(self) -> None:
-        """Hand results to their futures as they arrive."""
-        error: BaseException | None = None
-        try:
-            for outcome in self._job.arrivals():
-                self._answer(outcome)
-                del outcome  # the result is the future's alone
-        except BaseException as caught:
-            error = caught
-        job = self._job
-        if error is None and job.state is JobState.CANCELLED:
-            error = JobCancelled(job.id, job.progress.done, job.n_items)
-        with self._lock:
-            self._broken = str(error or "the executor's job has ended")
-            left, self._futures = list(self._futures.values()), {}
-            _open.discard(self)
-        for future in left:
-            _abandon(future, self._broken, error)
-
-    def _answer(self, outcome: ItemOutcome) -> None:
-        future = self._futures.pop(outcome.index, None)
-        self._source.release(outcome.index, 1)  # its arguments, if it failed
-        if future is None:
-            return
-        if outcome.error is None:
-            future.set_result(outcome.value)
-        else:
-            future.set_exception(_as_broken(outcome.error))
-
-
-_open: set[_Calls] = set()
-"""Those with calls that may be under way."""
-_leaving = False
-
-
-@atexit.register
-def _finish() -> None:
-    """Finish what was submitted, as other executors do. Runs before the session is closed."""
-    global _leaving
-    _leaving = True
-    for calls in list(_open):
-        calls.end()
-    for calls in list(_open):
-        calls.join()
-
-
 def _results(ahead: deque[Future[T]], more: Iterator[Future[T]], end: float | None) -> Iterator[T]:
     """Yield the futures' results, each time submitting another; cancel the rest if given up."""
     try:
@@ -238,22 +125,3 @@ def _result(future: Future[T], end: float | None) -> T:
     finally:
         future.cancel()
         del future
-
-
-def _abandon(future: Future[Any], reason: str, cause: BaseException | None) -> None:
-    """Resolve the future of a call that will never end."""
-    if isinstance(cause, JobCancelled) and future.cancel():
-        future.set_running_or_notify_cancel()
-    elif future.running() or future.set_running_or_notify_cancel():
-        broken = BrokenExecutor(reason)
-        broken.__cause__ = cause
-        future.set_exception(broken)
-
-
-def _as_broken(error: BaseException) -> BaseException:
-    """Return `error`, or a lost worker as the error that executors use for it."""
-    if not isinstance(error, WorkerLost):
-        return error
-    broken = BrokenExecutor(str(error))
-    broken.__cause__ = error
-    return broken

@@ -7,11 +7,11 @@
     │   ├── WrongArgument       an argument of the wrong kind (a `TypeError`, too)
     │   ├── UnknownName         an unknown backend, option, setting or job, with the nearest known one
     │   └── SettingsError       a settings file or variable that cannot be used
-    ├── CaptureError            the code or a value it uses cannot travel
+    ├── CaptureError            the code or a value it uses cannot travel (a `PicklingError`, too)
     ├── TaskError               a task failed for a reason that is not the user's exception
     │   ├── WorkerLost          the process running the item died (signal, exit code, memory)
     │   ├── TaskTimeout         the item ran longer than `timeout`
-    │   ├── ResultNotSendable   the item's result could not be pickled or unpickled
+    │   ├── ResultNotSendable   the item's result could not be pickled or unpickled (a `PicklingError`, too)
     │   └── RemoteError         the user's exception, when it could not be rebuilt here
     ├── JobCancelled            the job was cancelled before it finished
     ├── JobFailed               the job could not go on (its items could not be produced, …)
@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pickle import PicklingError
 from typing import Any
 
 
@@ -79,7 +80,7 @@ class SettingsError(UsageError):
     """A settings file or variable that cannot be used."""
 
 
-class CaptureError(CloudError):
+class CaptureError(CloudError, PicklingError):
     """The code, or a value it uses, cannot travel to a worker."""
 
 
@@ -113,7 +114,7 @@ class TaskTimeout(TaskError):
         )
 
 
-class ResultNotSendable(TaskError):
+class ResultNotSendable(TaskError, PicklingError):
     """The item ran, but its result (or exception) cannot travel back."""
 
     def __init__(self, item: str, type_name: str, reason: str) -> None:

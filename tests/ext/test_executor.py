@@ -318,7 +318,7 @@ def test_an_executor_that_nobody_holds_is_collected_and_its_calls_end(gate: Gate
     [
         ((0,), {}, ValueError),
         ((-1,), {}, ValueError),
-        ((2,), {"initializer": abs}, UnknownName),
+        ((2,), {"mp_context": None}, UnknownName),
         ((2,), {"errors": "raise"}, UsageError),
     ],
 )

@@ -1,0 +1,7 @@
+"""The two workers, gates and scripts of `tests/ext`."""
+
+from __future__ import annotations
+
+from tests.ext.conftest import gate, python, session
+
+__all__ = ["gate", "python", "session"]
