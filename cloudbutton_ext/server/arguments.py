@@ -38,13 +38,11 @@ def text(name: str, given: str | None) -> str:
     Raises
     ------
     UsageError
-        It is too long, or holds characters that no text has.
+        It is too long.
     """
     given = given or ""
     if len(given) > LONGEST_TEXT:
         raise UsageError(f"`{name}` must be at most {LONGEST_TEXT} characters, not {len(given)}.")
-    if "\0" in given:
-        raise UsageError(f"`{name}` must not hold null characters.")
     return given
 
 

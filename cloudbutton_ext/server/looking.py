@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -63,7 +64,7 @@ class Looking:
         """Return whether there is news at all, and what is to be told to each of `panels`."""
         try:
             found = self._look(panels)
-        except CloudError as error:
+        except (CloudError, sqlite3.Error, OSError) as error:
             return self._in_trouble(panels, str(error))
         self.trouble = None
         return found
@@ -136,7 +137,7 @@ class Looking:
         ), seen
 
     def _in_trouble(self, panels: Sequence[Known], message: str) -> tuple[bool, list[Told]]:
-        with contextlib.suppress(CloudError):
+        with contextlib.suppress(sqlite3.Error):
             self.close()
         is_new, self.trouble = message != self.trouble, message
         text = _json({"type": "error", "message": self.house.places.hide(message)})

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import platformdirs
 import pytest
 from tornado.httpclient import HTTPClientError
 from traitlets.config import Config
 
 from cloudbutton_backend.jobs import JobRecord
 from cloudbutton_backend.journal import Journal
+
+from . import processes
 
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
 
@@ -45,7 +48,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "home of jobs"
     path.mkdir(mode=0o700)
     monkeypatch.setenv("CLOUDBUTTON_HOME", str(path))
+    monkeypatch.setattr(platformdirs, "user_config_dir", lambda *_, **__: str(tmp_path / "config"))
     return path
+
+
+@pytest.fixture(autouse=True)
+def _end_processes() -> Iterator[None]:
+    yield
+    while processes.started:
+        process = processes.started.pop()
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture
@@ -77,6 +90,7 @@ class Panel:
 
     def __init__(self, socket: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._socket, self._loop = socket, loop
+        self._closed = False
 
     def send(self, message: Any) -> None:
         """Send JSON, or text as it is."""
@@ -99,8 +113,12 @@ class Panel:
         return message
 
     def close(self) -> None:
-        self._socket.close()
-        self._loop.run_until_complete(_read(self._socket))
+        """Close the connection, and see it closed. Safe to repeat."""
+        if not self._closed:
+            self._closed = True
+            self._socket.close()
+            while self._loop.run_until_complete(asyncio.wait_for(_read(self._socket), PATIENCE)):
+                pass
 
 
 async def _read(socket: Any) -> Any:
