@@ -11,7 +11,7 @@ import pytest
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect, deploy_emulated
+from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect
 from cloudbutton_backend.backends.aws_lambda.settings import Settings
 from cloudbutton_backend.testing.lambda_emulator import Emulator, Faults, Limits
 

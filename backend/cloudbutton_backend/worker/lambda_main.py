@@ -76,6 +76,8 @@ def _run(order: Order, until: float, why: str) -> tuple[list[Any], Ending]:
     global _crew
     if _crew is None:
         _crew = Crew(int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")))
+    if order.detached and _is_unwanted(order):  # it may have waited for hours
+        return [], Ending(why="cancelled")
     try:
         _crew.learn(order)
         items = fetch(order.items)

@@ -16,7 +16,8 @@ from typing import Any, Final, TypeVar
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
 from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect, region_of
 from cloudbutton_backend.backends.aws_lambda.names import MEMORY, PREFIX, Arch
-from cloudbutton_backend.backends.aws_lambda.operations import LONGEST_CALL, Operations
+from cloudbutton_backend.backends.aws_lambda.operations import Operations
+from cloudbutton_backend.backends.aws_lambda.reckoning import LONGEST_CALL
 from cloudbutton_backend.backends.aws_lambda.remote_job import STORAGE_GETS, STORAGE_PUTS
 from cloudbutton_backend.backends.aws_lambda.settings import (
     MOST_WORKERS,

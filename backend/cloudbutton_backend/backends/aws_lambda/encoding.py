@@ -111,7 +111,8 @@ def read_records(
     ending: dict[str, Any] | None = None
     for record, payload in open_records(data, key, name):
         if "end" in record.meta:
-            ending = {**record.meta["end"], "seconds": record.meta["seconds"]}
+            own = {"batch": record.batch, "seconds": record.meta["seconds"]}
+            ending = {**record.meta["end"], **own}
             continue
         results.append(
             Results(
@@ -130,7 +131,7 @@ def read_records(
 
 
 def events_of_end(
-    worker: str, call: Call, ending: Mapping[str, Any], memory: int, longest: float
+    call: Call, ending: Mapping[str, Any], memory: int, longest: float
 ) -> list[Event]:
     """Return how a batch ended, from what the function says of it.
 
@@ -141,7 +142,7 @@ def events_of_end(
     longest
         Seconds after which the platform ends a call.
     """
-    why, ran = ending["why"], ending["ran"]
+    worker, why, ran = call.worker, ending["why"], ending["ran"]
     if ending["culprits"]:
         culprit = ending["culprits"][0]
         item, reason = culprit["item"], culprit["reason"]

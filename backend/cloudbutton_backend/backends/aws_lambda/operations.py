@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda import encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
@@ -28,14 +29,14 @@ from cloudbutton_backend.backends.aws_lambda.deploying.ready import require_depl
 from cloudbutton_backend.backends.aws_lambda.detached import Arrivals
 from cloudbutton_backend.backends.aws_lambda.invoking import Answer, Invoker, Lost
 from cloudbutton_backend.backends.aws_lambda.names import Target
-from cloudbutton_backend.backends.aws_lambda.outcomes import Failure, explain
-from cloudbutton_backend.backends.aws_lambda.remote_job import (
-    RemoteJob,
-    Sent,
-    Uploads,
-    bare_rate,
-    rate_of,
+from cloudbutton_backend.backends.aws_lambda.reckoning import (
+    LONGEST_CALL,
+    Attempt,
+    Reckoner,
+    at_most,
+    lease_for,
 )
+from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, Uploads
 from cloudbutton_backend.backends.aws_lambda.settings import Settings
 from cloudbutton_backend.backends.aws_lambda.web import Web
 from cloudbutton_backend.backends.protocol import (
@@ -45,25 +46,18 @@ from cloudbutton_backend.backends.protocol import (
     Charged,
     Event,
     JobSpec,
-    Results,
-    Revoked,
     WorkerDown,
     WorkerUp,
 )
 from cloudbutton_backend.capture import Blob
-from cloudbutton_backend.cost import storage_prices
-from cloudbutton_backend.errors import BackendError, CloudError
+from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.home import user_key
 from cloudbutton_backend.worker.lambda_records import BrokenSeal
 from cloudbutton_backend.worker.segments import TornRecord
 
 _LOG: Final = logging.getLogger(__name__)
-LONGEST_CALL: Final = 900.0
-"""Seconds after which Lambda ends a call."""
 ABANDON_AFTER: Final = 5.0
 """Seconds that a call which was told to stop has for its answer."""
-_LOST_IN_SILENCE: Final = 3
-"""Calls with the same first item that may be lost without a trace before the item is suspected."""
 _REMEMBER: Final = 100
 """Ended jobs that may be retried."""
 #: Sizes to try where an item ran out of memory: those that buy whole vCPUs, and the usual one between.
@@ -114,6 +108,7 @@ class Operations:
         self._bucket: Bucket
         self._uploads: Uploads
         self._arrivals: Arrivals
+        self._reckoner: Reckoner
         self._deployed: dict[Target, asyncio.Task[None]] = {}
         self._slots: dict[str, deque[Flight]] = {}
         self._jobs: OrderedDict[str, RemoteJob] = OrderedDict()
@@ -142,6 +137,7 @@ class Operations:
             self._web, home.region, max(1, len(self._slots)), self._patience, self._clock
         )
         self._arrivals = Arrivals(self._bucket)
+        self._reckoner = Reckoner(self._bucket, self._larger)
 
     async def prepare(self, spec: JobSpec) -> None:
         """Do all that a job needs before its first call; raise what prevents it."""
@@ -170,6 +166,7 @@ class Operations:
         return RemoteJob(
             spec,
             encoding.job_key(user_key(), spec.id),
+            home,
             target,
             self._settings.variables,
             bool(spec.extra.get("detach")),
@@ -238,7 +235,7 @@ class Operations:
         first = slot[0]
         if first.may_run:
             self._stop(first)
-        charges = [self._charge_at_most(flight) for flight in slot]
+        charges = [self._bill(flight) for flight in slot]
         for flight in list(slot):
             self._cancel(flight)
         cause = "it was ended by this machine; what it may still do is not waited for"
@@ -263,7 +260,7 @@ class Operations:
     def _abandon(self, flight: Flight) -> None:
         """Wait no longer for a call that was told to stop."""
         was_first = next(iter(self._slots[flight.slot]), None) is flight
-        charge = self._charge_at_most(flight)
+        charge = self._bill(flight)
         if self._cancel(flight):
             self._emit([charge, BatchEnded(flight.slot, flight.call.batch, 0)])
             if was_first:
@@ -294,175 +291,56 @@ class Operations:
     def _ended_by(self, flight: Flight, cause: str) -> list[Event]:
         """Return the events of a call that ended with something that will happen to all others, too."""
         end = BatchEnded(flight.slot, flight.call.batch, 0)
-        return [self._charge_at_most(flight), end, BackendDown(cause)]
+        return [self._bill(flight), end, BackendDown(cause)]
 
     async def _events_of(self, flight: Flight) -> list[Event]:
         """Make a call; return what came of it."""
-        call = flight.call
-        job = await self._ready(call.job_id)
-        memory = job.memory_for(call)
-        target = job.target.with_(memory=memory)
+        job = await self._ready(flight.call.job_id)
+        lease = lease_for(flight.call, job)
+        if lease is not None and lease <= 0:
+            return self._too_dear(flight, job)
+        flight.call = call = replace(flight.call, lease=lease)
+        target = job.target.with_(memory=job.memory_for(call))
         sent = await job.encode(call, self._bucket, self._uploads)
+        attempt = Attempt(call, job, target, sent.puts)
 
         def on_sent(may_run: bool) -> None:
             flight.may_run = may_run
 
+        within = lease or LONGEST_CALL
         ended = await self._invoker.invoke(
-            target.function,
-            sent.body,
-            call.lease or LONGEST_CALL,
-            on_sent,
-            asynchronous=job.detached,
+            target.function, sent.body, within, on_sent, asynchronous=job.detached
         )
         if job.detached and isinstance(ended, Answer):
-            data = await self._arrivals.wait(job.answer_key(call.batch), call.lease or LONGEST_CALL)
-            if data is None:
-                ended = Lost("its results did not arrive in storage")
-            else:
-                return await self._read(flight, job, memory, sent, data, None)
-        if isinstance(ended, Answer):
-            return await self._take(flight, job, memory, sent, ended)
-        if isinstance(ended, Failure):
-            return await self._explain(flight, job, memory, ended)
-        return self._lose(flight, job, ended)
+            data = await self._arrivals.wait(job.answer_key(call.batch), within)
+            if data is not None:
+                return await self._reckoner.stored(attempt, data, None)
+            ended = Lost("its results did not arrive in storage")
+        return await self._reckoner.events_of(attempt, ended)
 
-    async def _take(
-        self, flight: Flight, job: RemoteJob, memory: int, sent: Sent, answer: Answer
-    ) -> list[Event]:
-        """Return the events of a call that our handler answered."""
-        body = answer.body if isinstance(answer.body, dict) else {}
-        billed = answer.report.billed if answer.report is not None else None
-        if "records" in body:
-            return await self._read(flight, job, memory, sent, encoding.records_in(body), billed)
-        if "stored" in body:
-            key = job.answer_key(flight.call.batch)
-            data = await self._bucket.get(key, int(body["stored"]))
-            return await self._read(flight, job, memory, sent, data, billed, key)
-        raise BackendError(
-            f"function {job.target.with_(memory=memory).function} answers like one of another version of "
-            f"Cloud Button; deploy it again with `cloudbutton deploy lambda`"
-        )
-
-    async def _read(
-        self,
-        flight: Flight,
-        job: RemoteJob,
-        memory: int,
-        sent: Sent,
-        data: bytes,
-        billed: float | None,
-        key: str = "",
-    ) -> list[Event]:
-        """Return the events of a call from its sealed records."""
+    def _too_dear(self, flight: Flight, job: RemoteJob) -> list[Event]:
+        """What was set aside for a call does not pay for the memory that its items need."""
         call = flight.call
-        key = key or (job.answer_key(call.batch) if job.detached else "")
-        name = (
-            f"s3://{self._bucket.name}/{key}"
-            if key
-            else f"the answer of {job.target.function} for items {call.first} to "
-            f"{call.first + call.count - 1}"
-        )
-        results, ending = encoding.read_records(data, job.key, name, flight.slot)
-        if ending is None:
-            raise TornRecord(f"{name}: it does not say how the call ended")
-        if any(each.batch != call.batch for each in results):
-            raise BrokenSeal(name)
-        if ending["why"] == "changed":
-            raise BackendError(ending["message"])
-        seconds = ending["seconds"] if billed is None else billed
-        rate = bare_rate(job.target, memory)
-        storage = storage_prices(job.target.region)
-        gets = int(bool(key)) + sent.puts
-        cost = rate.cost(seconds) + storage.cost(puts=sent.puts + int(bool(key)), gets=gets)
-        charge = Charged(call.job_id, call.batch, cost, seconds)
-        job.lost.pop(call.first, None)
-        if ending["why"] == "storage":
-            return [charge, *self._back(flight, job, ending["message"])]
-        ends = encoding.events_of_end(flight.slot, call, ending, memory, LONGEST_CALL)
-        ends = await self._more_memory(job, memory, ends)
-        return _in_order(flight.slot, results, charge, ends)
+        cause = f"the budget is too small for a call with {job.memory_for(call):,} MiB"
+        down = WorkerDown(flight.slot, cause, call.batch, call.first, "lease")
+        return [self._bill(flight), down, WorkerUp(flight.slot)]
 
-    async def _explain(
-        self, flight: Flight, job: RemoteJob, memory: int, failure: Failure
-    ) -> list[Event]:
-        """Return the events of a call that the platform ended."""
-        call = flight.call
-        if failure.report is not None:
-            rate = bare_rate(job.target, memory)
-            billed = failure.report.billed
-            charge = Charged(call.job_id, call.batch, rate.cost(billed), billed)
-        else:
-            charge = self._charge_at_most(flight)
-        if failure.fault == "start":
-            end = BatchEnded(flight.slot, call.batch, 0)
-            return [charge, end, BackendDown(explain(failure))]
-        reason = "memory" if failure.fault == "memory" else "died"
-        item = call.first if call.count == 1 else None
-        down = WorkerDown(flight.slot, explain(failure), call.batch, item, reason)
-        return _in_order(
-            flight.slot, [], charge, await self._more_memory(job, memory, [down], call)
-        )
-
-    def _lose(self, flight: Flight, job: RemoteJob, lost: Lost) -> list[Event]:
-        """Return the events of a call of which nothing is known."""
-        return [self._charge_at_most(flight), *self._back(flight, job, lost.cause)]
-
-    def _back(self, flight: Flight, job: RemoteJob, cause: str) -> list[Event]:
-        """Have a batch sent again at no attempt's cost, unless its first item keeps losing its calls."""
-        call = flight.call
-        job.lost[call.first] = job.lost.get(call.first, 0) + 1
-        if job.lost[call.first] >= _LOST_IN_SILENCE:
-            down = WorkerDown(
-                flight.slot,
-                f"its answer was lost again and again ({cause})",
-                call.batch,
-                call.first,
-            )
-            return [down, WorkerUp(flight.slot)]
-        return [
-            Revoked(flight.slot, call.batch, call.first, call.first + call.count),
-            BatchEnded(flight.slot, call.batch, 0),
-        ]
-
-    async def _more_memory(
-        self, job: RemoteJob, memory: int, ends: list[Event], call: Call | None = None
-    ) -> list[Event]:
-        """Where an item ran out of memory, have it tried with more, if there is a larger function."""
-        for at, end in enumerate(ends):
-            if not isinstance(end, WorkerDown) or end.reason != "memory":
-                continue
-            larger = await self._larger(job.target, memory)
-            if larger is None:
-                continue
-            items: Sequence[int] = () if end.item is None else (end.item,)
-            if end.item is None and call is not None:
-                items = range(call.first, call.first + call.count)
-            for item in items:
-                job.needs[item] = larger
-            ends[at] = replace(end, cause=f"{end.cause}; tried again with {larger:,} MiB")
-        return ends
-
-    async def _larger(self, target: Target, memory: int) -> int | None:
-        """Return the next larger memory with which the function is deployed, None if there is none."""
+    async def _larger(self, target: Target) -> int | None:
+        """Return the next larger memory with which a function is deployed, None if there is none."""
         for size in _SIZES:
-            if size <= memory:
-                continue
-            try:
-                await self._require(target.with_(memory=size))
-            except CloudError:
-                continue
-            return size
+            if size > target.memory:
+                with contextlib.suppress(CloudError):
+                    await self._require(target.with_(memory=size))
+                    return size
         return None
 
-    def _charge_at_most(self, flight: Flight) -> Charged:
-        """Return the price of a call whose bill will not be known: nothing if it surely did not run."""
+    def _bill(self, flight: Flight) -> Charged:
+        """Return the price of a call that was given up: nothing if it surely did not run."""
         call = flight.call
         job = self._jobs.get(call.job_id)
         if not flight.may_run or job is None:
             return Charged(call.job_id, call.batch, 0.0, 0.0)
-        rate = rate_of(job.target, job.memory_for(call))
-        lease = call.lease or LONGEST_CALL
-        return Charged(call.job_id, call.batch, rate.at_most(lease), lease)
+        return at_most(call, job)
 
     # -- stopping
 
@@ -485,8 +363,8 @@ class Operations:
         finally:
             job.stopping = False
 
-    def _chore(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 
@@ -495,7 +373,8 @@ class Operations:
         self._closing = True
         for slot in self._slots.values():
             for flight in list(slot):
-                if flight.may_run:
+                job = self._jobs.get(flight.call.job_id)
+                if flight.may_run and job is not None and not job.detached:
                     self._stop(flight)
                 self._cancel(flight)
         if self._chores:
@@ -504,14 +383,6 @@ class Operations:
             task.cancel()
         if self._web is not None:
             await self._web.close()
-
-
-def _in_order(
-    slot: str, results: Sequence[Results], charge: Charged, ends: Sequence[Event]
-) -> list[Event]:
-    """Return a call's events: its price before its last results, a worker up again where it was down."""
-    again = [WorkerUp(slot)] if any(isinstance(end, WorkerDown) for end in ends) else []
-    return [*results[:-1], charge, *results[-1:], *ends, *again]
 
 
 def _tampered(error: Exception) -> str:

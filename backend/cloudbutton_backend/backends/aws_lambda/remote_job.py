@@ -64,6 +64,8 @@ class RemoteJob:
 
     spec: JobSpec
     key: bytes
+    usual: Target
+    """The function by whose price calls are budgeted."""
     target: Target
     """The function that runs it, but for items that need more memory."""
     variables: Sequence[str]
@@ -133,17 +135,13 @@ class RemoteJob:
         return Sent(encoding.call_json(head, call, items, answer, detached=self.detached), puts)
 
 
-def rate_of(target: Target, memory: int | None = None) -> Rate:
+def rate_of(target: Target) -> Rate:
     """Return what a call of a function costs at most, storage included."""
     return lambda_rate(
-        target.region,
-        target.arch,
-        memory or target.memory,
-        puts=STORAGE_PUTS,
-        gets=STORAGE_GETS,
+        target.region, target.arch, target.memory, puts=STORAGE_PUTS, gets=STORAGE_GETS
     )
 
 
-def bare_rate(target: Target, memory: int) -> Rate:
+def bare_rate(target: Target) -> Rate:
     """Return what a call of a function costs without storage."""
-    return lambda_rate(target.region, target.arch, memory)
+    return lambda_rate(target.region, target.arch, target.memory)
