@@ -13,7 +13,7 @@ from cloudbutton_backend.errors import SettingsError
 VARIABLE = "CLOUDBUTTON_HOME"
 
 #: What we keep there. A directory that holds other things and none of these is not ours to tighten.
-ENTRIES = ("journal.db", "results", "blobs", "key")
+ENTRIES = ("journal.db", "results", "blobs", "environments", "key")
 
 KEY_BYTES = 32
 
