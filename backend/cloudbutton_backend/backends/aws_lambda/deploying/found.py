@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.deploying.wish import ROLE_POLICY
+from cloudbutton_backend.backends.aws_lambda.deploying.wish import FETCHED_TAG, ROLE_POLICY
 from cloudbutton_backend.backends.aws_lambda.names import (
     ENVIRONMENT_DIGITS,
     TAG,
@@ -38,6 +38,11 @@ class FoundFunction:
     def version(self) -> str:
         """Of the project that deployed it; empty when it is not ours."""
         return self.tags.get(TAG, "")
+
+    @property
+    def fetches(self) -> str | None:
+        """The SHA-256 of the archive of packages that it must fetch before it runs anything."""
+        return self.tags.get(FETCHED_TAG)
 
     @property
     def layers(self) -> tuple[str, ...]:

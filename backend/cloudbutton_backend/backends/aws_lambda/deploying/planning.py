@@ -220,7 +220,7 @@ def _function_steps(wish: Wish, target: Target, found: Found) -> Iterator[Step]:
                 "Architectures": [target.arch],
                 "Code": {"ZipFile": code},
                 "Description": "Runs what notebooks send with Cloud Button.",
-                "Tags": wish.tags,
+                "Tags": wish.tags_of(target),
             },
             then_ready=target.function,
         )
@@ -239,7 +239,7 @@ def _function_steps(wish: Wish, target: Target, found: Found) -> Iterator[Step]:
         requests.append(_update("UpdateFunctionCode", target, parameters))
     if requests or function.version != wish.version:
         # Last, so that the tag tells the truth when this is interrupted.
-        tag = {"Resource": target.function_arn, "Tags": wish.tags}
+        tag = {"Resource": target.function_arn, "Tags": wish.tags_of(target)}
         requests.append(Request(service="lambda", operation="TagResource", parameters=tag))
         detail = ", ".join(f"{name}: {change}" for name, change in differs.items())
         if function.version != wish.version:

@@ -23,6 +23,8 @@ FREE_STORAGE: Final = 512
 """MiB of /tmp that cost nothing."""
 MOST_STORAGE: Final = 10_240
 
+FETCHED_TAG: Final = "cloudbutton:fetches"
+"""On functions that fetch their packages when they start: the SHA-256 of the archive."""
 ROLE_POLICY: Final = "write-logs"
 
 
@@ -34,6 +36,8 @@ class Packages:
     archive: Path
     nbytes: int
     unpacked: int
+    sha256: str
+    """Of the archive, so that whoever fetches it knows that it is whole."""
     as_layer: bool
     """Whether it fits into a layer; else functions fetch it when they start."""
 
@@ -64,7 +68,15 @@ class Wish:
 
     @property
     def tags(self) -> dict[str, str]:
+        """What everything carries that can."""
         return {TAG: self.version}
+
+    def tags_of(self, target: Target) -> dict[str, str]:
+        """Return the tags of a function: for one that fetches its packages, what they must be."""
+        packages = self.packages
+        if packages is None or packages.as_layer or target.environment != packages.hash:
+            return self.tags
+        return {**self.tags, FETCHED_TAG: packages.sha256}
 
 
 def function_settings(target: Target, packages: Packages | None) -> dict[str, Any]:

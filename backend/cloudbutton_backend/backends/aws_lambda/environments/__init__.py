@@ -1,0 +1,43 @@
+"""The packages that code imports, as environments for Lambda: locked, built once, deployed, described."""
+
+from cloudbutton_backend.backends.aws_lambda.environments.building import (
+    Built,
+    build,
+    by_hash,
+    find_built,
+    known,
+    prune,
+)
+from cloudbutton_backend.backends.aws_lambda.environments.describing import (
+    describe_environment,
+    packages_table,
+)
+from cloudbutton_backend.backends.aws_lambda.environments.ensuring import (
+    deploy_environment,
+    ensure_environment,
+)
+from cloudbutton_backend.backends.aws_lambda.environments.locking import (
+    Lock,
+    Pin,
+    lock_distributions,
+    lock_for,
+    read_lock,
+)
+
+__all__ = [
+    "Built",
+    "Lock",
+    "Pin",
+    "build",
+    "by_hash",
+    "deploy_environment",
+    "describe_environment",
+    "ensure_environment",
+    "find_built",
+    "known",
+    "lock_distributions",
+    "lock_for",
+    "packages_table",
+    "prune",
+    "read_lock",
+]
