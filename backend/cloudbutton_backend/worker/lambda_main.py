@@ -26,6 +26,7 @@ from cloudbutton_backend.worker.lambda_shift import Ending, Shift
 from cloudbutton_backend.worker.lambda_storage import NotAsNamed, StorageTrouble, fetch, peek, put
 from cloudbutton_backend.worker.lambda_wire import (
     INLINE_ANSWER,
+    START_ALLOWANCE,
     WIRE,
     Order,
     code_digest,
@@ -40,15 +41,31 @@ _MOST_RESERVE: Final = 1.0
 _crew: Crew | None = None
 
 
+def _age() -> float:
+    """Return how many seconds ago this process began."""
+    try:
+        with open("/proc/self/stat") as file:
+            begun = int(file.read().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - begun / os.sysconf("SC_CLK_TCK")
+
+
+_late = max(0.0, _age() - START_ALLOWANCE)
+"""Seconds by which this environment started too slowly, until the first call has been told."""
+
+
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one call; what the platform's runtime calls."""
+    global _late
     began = time.monotonic()
     if "ping" in event or event.get("wire") != WIRE:
         return about(context)
     remaining = context.get_remaining_time_in_millis() / 1000
     order = read_order(event)
     leased = order.lease is not None and order.lease < remaining
-    allowed = order.lease if leased and order.lease is not None else remaining
+    allowed = order.lease - _late if leased and order.lease is not None else remaining
+    _late = 0.0
     reserve = min(_MOST_RESERVE, _LEAST_RESERVE + _RESERVE_SHARE * allowed)
     records, ending = _run(order, began + allowed - reserve, "lease" if leased else "limit")
     meta = {

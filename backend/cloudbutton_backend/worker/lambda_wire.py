@@ -17,6 +17,9 @@ from typing import Any, Final
 
 WIRE: Final = 1
 """Version of what is described here. Another one is refused."""
+START_ALLOWANCE: Final = 1.0
+"""Seconds that an environment may take to start; what it takes beyond is taken off its first lease, as
+it is billed as well."""
 INLINE_ANSWER: Final = 3 << 20
 """Bytes of records that an answer carries itself. Lambda takes 6 MB of JSON, base64 adds a third."""
 

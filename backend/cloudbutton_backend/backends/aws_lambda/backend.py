@@ -18,7 +18,7 @@ from cloudbutton_backend.backends.aws_lambda.connecting import Connection, conne
 from cloudbutton_backend.backends.aws_lambda.names import MEMORY, PREFIX, Arch
 from cloudbutton_backend.backends.aws_lambda.operations import Operations
 from cloudbutton_backend.backends.aws_lambda.reckoning import LONGEST_CALL
-from cloudbutton_backend.backends.aws_lambda.remote_job import STORAGE_GETS, STORAGE_PUTS
+from cloudbutton_backend.backends.aws_lambda.remote_job import most_of
 from cloudbutton_backend.backends.aws_lambda.settings import (
     MOST_WORKERS,
     USUAL_WORKERS,
@@ -27,7 +27,6 @@ from cloudbutton_backend.backends.aws_lambda.settings import (
 )
 from cloudbutton_backend.backends.protocol import Call, Event, JobSpec, Limits
 from cloudbutton_backend.capture import Blob
-from cloudbutton_backend.cost import lambda_rate
 from cloudbutton_backend.errors import BackendError
 
 BATCH_SECONDS: Final = 1.5
@@ -121,13 +120,7 @@ class LambdaBackend:
     def limits(self) -> Limits:
         if self._limits is None:
             settings = self.settings
-            rate = lambda_rate(
-                region_of(settings, self._clients),
-                settings.arch,
-                settings.memory,
-                puts=STORAGE_PUTS,
-                gets=STORAGE_GETS,
-            )
+            rate = most_of(region_of(settings, self._clients), settings.arch, settings.memory)
             self._limits = Limits(
                 workers=self._size,
                 batch_seconds=BATCH_SECONDS,

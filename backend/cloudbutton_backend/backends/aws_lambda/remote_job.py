@@ -10,18 +10,21 @@ from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda import encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
-from cloudbutton_backend.backends.aws_lambda.names import Target, blob_key, job_prefix
+from cloudbutton_backend.backends.aws_lambda.names import Arch, Target, blob_key, job_prefix
 from cloudbutton_backend.backends.protocol import Call, JobSpec
 from cloudbutton_backend.cost import Rate, lambda_rate
 from cloudbutton_backend.worker.frames import layout
-from cloudbutton_backend.worker.lambda_wire import part, stored_part
+from cloudbutton_backend.worker.lambda_wire import START_ALLOWANCE, part, stored_part
 
 _RENEW: Final = 1800.0
 """Seconds for which URLs are used: they end with the credentials that signed them."""
 _BLOB_AGE: Final = 20 * 86400.0
 """A captured value that was put longer ago is put again: it expires after 30 days."""
-STORAGE_PUTS, STORAGE_GETS = 2, 4
+_PUTS, _GETS = 2, 4
 """Requests to storage that one call makes at most, beside asking whether it must stop."""
+_START_SECONDS: Final = START_ALLOWANCE + 0.5
+"""Billed at most for a new environment, beyond what is taken off the call's lease: what the platform
+does before our code is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +140,12 @@ class RemoteJob:
 
 def rate_of(target: Target) -> Rate:
     """Return what a call of a function costs at most, storage included."""
-    return lambda_rate(
-        target.region, target.arch, target.memory, puts=STORAGE_PUTS, gets=STORAGE_GETS
-    )
+    return most_of(target.region, target.arch, target.memory)
+
+
+def most_of(region: str, arch: Arch, memory: int) -> Rate:
+    """Return what a call costs at most, storage included."""
+    return lambda_rate(region, arch, memory, puts=_PUTS, gets=_GETS, start_seconds=_START_SECONDS)
 
 
 def bare_rate(target: Target) -> Rate:

@@ -1,0 +1,269 @@
+"""What one call does, and what is reported of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cloudbutton_backend.backends.aws_lambda.encoding import INLINE_CALL
+from cloudbutton_backend.backends.protocol import (
+    BatchEnded,
+    Charged,
+    Overdue,
+    Results,
+    WorkerDown,
+)
+from cloudbutton_backend.worker.lambda_wire import INLINE_ANSWER
+from tests.lambda_backend.conftest import new_backend, shared_emulator
+from tests.lambda_backend.desk import Desk, charge_of, kinds, spec_of, the, values_of
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Desk]:
+    with Desk(new_backend(shared_emulator(), variables="CLOUDBUTTON_TEST_SHARED")) as desk:
+        yield desk
+
+
+def test_a_call_reports_its_price_before_its_last_results_and_then_its_end(desk: Desk) -> None:
+    events = desk.run(desk.open(lambda x: -x), [1, 2, 3])
+    assert kinds(events)[-3:] == [Charged, Results, BatchEnded]
+    assert values_of(events) == [-1, -2, -3]
+
+
+def test_the_price_is_that_of_the_seconds_which_the_platform_bills(desk: Desk) -> None:
+    before = len(shared_emulator().reports)
+    charge = charge_of(desk.run(desk.open(lambda x: x), [1]))
+    (report,) = shared_emulator().reports[before:]
+    assert charge.seconds == pytest.approx(report.billed_ms / 1000)
+    assert charge.cost == pytest.approx(report.gb_seconds * 16.6667e-6 + 0.2e-6, rel=1e-3)
+
+
+@pytest.mark.parametrize("nbytes", [INLINE_CALL - 1000, INLINE_CALL + 1])
+def test_items_of_any_size_arrive(desk: Desk, nbytes: int) -> None:
+    item = os.urandom(1000) * (nbytes // 1000)
+    assert values_of(desk.run(desk.open(lambda x: (len(x), x[:10])), [item])) == [
+        (len(item), item[:10])
+    ]
+
+
+@pytest.mark.parametrize("nbytes", [INLINE_ANSWER - 1000, INLINE_ANSWER + 1, 20 << 20])
+def test_results_of_any_size_come_back(desk: Desk, nbytes: int) -> None:
+    assert values_of(desk.run(desk.open(lambda n: bytes(n)), [nbytes])) == [bytes(nbytes)]
+
+
+def test_a_large_function_and_its_blobs_are_fetched_once_by_an_environment(desk: Desk) -> None:
+    table, code = os.urandom(1_000_000), os.urandom(60_000)
+    spec = desk.open(lambda at: (table[at], code[at]))
+    assert len(spec.payload) > 60_000 and spec.blobs
+    first = values_of(desk.run(spec, [0, 7]))
+    before = len(shared_emulator().calls)
+    assert values_of(desk.run(spec, [0, 7])) == first == [(table[i], code[i]) for i in (0, 7)]
+    assert [call.action for call in shared_emulator().calls[before:]] == ["InvokeFunction"]
+
+
+def test_a_value_that_is_in_storage_already_is_not_sent_again(desk: Desk) -> None:
+    table = os.urandom(200_000)
+    desk.open(lambda at: table[at])
+    before = len(shared_emulator().calls)
+    with Desk(new_backend(shared_emulator())) as other:
+        other.open(lambda at: table[at])
+    assert "PutObject" not in [call.action for call in shared_emulator().calls[before:]]
+
+
+def test_nothing_of_this_process_travels_but_what_was_named(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDBUTTON_TEST_SHARED", "yes")
+    monkeypatch.setenv("CLOUDBUTTON_TEST_SECRET", "no")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+
+    def look(_: int) -> tuple[str | None, str | None, str | None, str]:
+        get = os.environ.get
+        found = get("CLOUDBUTTON_TEST_SHARED"), get("CLOUDBUTTON_TEST_SECRET"), get("TZ")
+        return (*found, os.getcwd())
+
+    (seen,) = values_of(desk.run(desk.open(look), [0]))
+    assert seen[:3] == ("yes", None, "Asia/Tokyo")
+    assert seen[3] != os.getcwd()
+    spec = spec_of(look)
+    assert spec.environment["CLOUDBUTTON_TEST_SECRET"] == "no"
+
+
+def test_an_item_that_kills_its_process_is_named_and_the_function_lives_on(desk: Desk) -> None:
+    def crash(x: int) -> int:
+        if x == 2:
+            time.sleep(0.2)  # so that the results before it are out
+            os.kill(os.getpid(), 11)
+        return os.getppid()
+
+    spec = desk.open(crash)
+    events = desk.run(spec, [0, 1, 2, 3])
+    down = the(WorkerDown, events)
+    assert (down.item, down.reason) == (2, "died") and "SIGSEGV" in down.cause
+    before = values_of(events)
+    assert len(before) == 2
+    assert values_of(desk.run(spec, [0])) == before[:1], "the function itself died"
+
+
+def test_an_item_that_takes_too_long_is_ended_and_named(desk: Desk) -> None:
+    def hang(x: int) -> int:
+        if x == 1:
+            threading.Event().wait()
+        return x
+
+    events = desk.run(desk.open(hang, timeout=0.3), [0, 1, 2])
+    assert kinds(events) == [Charged, Results, Overdue, WorkerDown]
+    assert the(Overdue, events).item == 1 and the(WorkerDown, events).reason == "timeout"
+    assert charge_of(events).seconds < 1.5
+
+
+def test_an_exception_stops_a_call_where_the_rest_is_not_wanted(desk: Desk) -> None:
+    spec = desk.open(lambda x: 1 // x, extra={"stop_on_error": True})
+    events = desk.run(spec, [1, 0, 2])
+    assert the(BatchEnded, events).ran == 2
+    assert the(Results, events).meta["errors"].keys() == {1}
+
+
+def test_tasks_can_draw_random_numbers_through_the_public_package(desk: Desk) -> None:
+    def has_rng(_: int) -> bool:
+        import cloudbutton_ext
+
+        return callable(cloudbutton_ext.rng)
+
+    assert values_of(desk.run(desk.open(has_rng), [0])) == [True]
+
+
+def test_what_a_task_logs_and_prints_comes_back_as_in_a_notebook(desk: Desk) -> None:
+    def speak(_: int) -> None:
+        import logging
+
+        logging.getLogger("mine").warning("careful")
+        print("done")
+        os.system("echo from a shell")
+        sys.stdout.flush()
+
+    events = desk.run(desk.open(speak), [0])
+    outputs = the(Results, events).meta["outputs"][0]
+    assert ("stderr", "careful\n") in outputs
+    assert "done\n" in "".join(text for kind, text in outputs if kind == "stdout")
+    assert "from a shell\n" in "".join(text for kind, text in outputs if kind == "stdout")
+
+
+# -- leases
+
+
+def test_a_call_ends_within_its_lease_and_keeps_what_is_done(desk: Desk) -> None:
+    def nap(x: int) -> int:
+        time.sleep(0.1)
+        return x
+
+    events = desk.run(desk.open(nap), range(50), lease=1.0)
+    end = the(BatchEnded, events)
+    assert end.expired and 3 <= end.ran < 12 and values_of(events) == list(range(end.ran))
+    rate = desk.backend.limits.rate
+    assert rate is not None
+    assert charge_of(events).seconds <= 1.0 and charge_of(events).cost <= rate.at_most(1.0)
+
+
+def test_an_item_that_fills_a_lease_alone_is_named(desk: Desk) -> None:
+    events = desk.run(desk.open(lambda _: threading.Event().wait()), [0], lease=0.6)
+    down = the(WorkerDown, events)
+    assert (down.item, down.reason) == (0, "lease") and "0.6 s" in down.cause
+
+
+def test_an_item_that_was_cut_off_by_those_before_it_is_not_blamed(desk: Desk) -> None:
+    def wait(x: int) -> int:
+        time.sleep(0.3 * x)
+        return x
+
+    events = desk.run(desk.open(wait), [0, 1, 100], lease=1.2)
+    assert the(BatchEnded, events).expired and values_of(events) == [0, 1]
+
+
+def test_a_lease_buys_less_time_of_a_larger_function(desk: Desk) -> None:
+    spec = desk.open(lambda x: x, memory=3538)
+    events = desk.run(spec, [1], lease=4.0)
+    rate = desk.backend.limits.rate
+    assert rate is not None and values_of(events) == [1]
+    assert charge_of(events).cost <= rate.at_most(4.0)
+
+
+# -- stopping
+
+
+def test_a_running_call_is_told_to_stop_through_storage(desk: Desk, tmp_path: Path) -> None:
+    begun = str(tmp_path / "begun")
+
+    def hang(_: int) -> None:
+        open(begun, "w").close()
+        threading.Event().wait()
+
+    spec = desk.open(hang)
+    batch = desk.submit(spec, [1, 2])
+    deadline = time.monotonic() + 20
+    while not os.path.exists(begun):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    desk.backend.interrupt("lambda-0", spec.id)
+    events = desk.until_end(batch)
+    assert the(BatchEnded, events).ran == 0
+    assert 0 < charge_of(events).seconds < 4, "it was abandoned instead of stopped"
+
+
+def test_a_call_that_has_not_begun_costs_nothing_when_interrupted(
+    desk: Desk, tmp_path: Path
+) -> None:
+    gate = str(tmp_path / "gate")
+
+    def wait(_: int) -> None:
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+
+    first, second = desk.open(wait), desk.open(lambda x: x)
+    one, other = desk.submit(first, [0]), desk.submit(second, [0])
+    desk.backend.interrupt("lambda-0", second.id)
+    charge = charge_of(desk.until_end(other))
+    assert (charge.cost, charge.seconds) == (0.0, 0.0)
+    open(gate, "w").close()
+    desk.until_end(one)
+
+
+# -- more processes
+
+
+def test_a_function_with_two_vcpus_runs_two_items_at_a_time() -> None:
+    def where(_: int) -> tuple[int, float, float]:
+        begin = time.monotonic()
+        time.sleep(0.2)
+        return os.getpid(), begin, time.monotonic()
+
+    with Desk(new_backend(shared_emulator(), memory=3538)) as desk:
+        seen = values_of(desk.run(desk.open(where), range(4)))
+    assert len(seen) == 4 and len({pid for pid, _, _ in seen}) == 2
+    assert any(a[1] < b[2] and b[1] < a[2] for a in seen for b in seen if a[0] != b[0])
+
+
+def test_results_of_several_processes_come_in_the_order_of_the_items() -> None:
+    def slow_first(x: int) -> int:
+        time.sleep(0.2 if x == 0 else 0)
+        return x
+
+    with Desk(new_backend(shared_emulator(), memory=3538)) as desk:
+        assert values_of(desk.run(desk.open(slow_first), range(40))) == list(range(40))
+
+
+def test_a_job_sent_again_under_its_name_runs_its_new_function(desk: Desk) -> None:
+    spec = desk.open(lambda x: x + 1)
+    assert values_of(desk.run(spec, [1])) == [2]
+    changed = replace(spec_of(lambda x: x + 2), id=spec.id)
+    with Desk(new_backend(shared_emulator())) as other:
+        other.backend.prepare(changed)
+        other._batches = 10
+        assert values_of(other.run(changed, [1])) == [3]
