@@ -2,10 +2,10 @@
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-/** "0.8 s", "42 s", "3 min 5 s", "2 h 10 min", "3 d 4 h". */
+/** "250 µs", "12 ms", "0.8 s", "42 s", "3 min 5 s", "2 h 10 min", "3 d 4 h". */
 export function duration(seconds: number, trans: TranslationBundle): string {
-  if (seconds < 0.0005) {
-    return trans.__('%1 ms', 0);
+  if (seconds < 0.00095) {
+    return trans.__('%1 µs', Math.round(seconds * 1e6));
   }
   if (seconds < 0.1) {
     return trans.__('%1 ms', significant(seconds * 1000, 2));

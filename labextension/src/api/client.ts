@@ -6,15 +6,12 @@ import { ServerConnection } from '@jupyterlab/services';
 import type {
   Cursor,
   IBackend,
-  IBatches,
   IErrors,
   IEstimate,
   IHealth,
   IJobDetails,
   IJobQuery,
   IJobs,
-  ILog,
-  ISetting,
   ISpend,
   ITrial
 } from './types';
@@ -48,16 +45,8 @@ export class Client {
     return this._get(`jobs/${id}`);
   }
 
-  batches(id: string, after: number): Promise<IBatches> {
-    return this._get(`jobs/${id}/batches`, { after });
-  }
-
   errors(id: string): Promise<IErrors> {
     return this._get(`jobs/${id}/errors`);
-  }
-
-  log(id: string, after: number): Promise<ILog> {
-    return this._get(`jobs/${id}/log`, { after });
   }
 
   cancel(id: string): Promise<{ command: number }> {
@@ -85,14 +74,9 @@ export class Client {
     return this._send('POST', `backends/${encodeURIComponent(backend)}/test`);
   }
 
-  async settingsInForce(): Promise<readonly ISetting[]> {
-    return (await this._get<{ settings: ISetting[] }>('settings')).settings;
-  }
-
   /** Write settings; null removes one, so that what lies below it holds again. */
-  async write(values: Readonly<Record<string, unknown>>): Promise<readonly ISetting[]> {
-    const answer = await this._send<{ settings: ISetting[] }>('PUT', 'settings', values);
-    return answer.settings;
+  async write(values: Readonly<Record<string, unknown>>): Promise<void> {
+    await this._send('PUT', 'settings', values);
   }
 
   spend(days: number): Promise<ISpend> {

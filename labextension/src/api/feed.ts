@@ -19,6 +19,13 @@ export interface IFeedOptions {
   readonly isVisible?: () => boolean;
 }
 
+/** What is known of a job that is watched; what is newer is sent. */
+export interface IWatch {
+  readonly job: string;
+  readonly batches_after: number;
+  readonly log_after: number;
+}
+
 /**
  * Follows the server's changes.
  *
@@ -55,9 +62,13 @@ export class Feed implements IDisposable {
     });
   }
 
-  /** Receive the batches and lines of one job too, from now on; null for none. */
-  watch(job: string | null): void {
-    this._watched = job;
+  /**
+   * Receive the batches and lines of one job too, in their order; null for none.
+   *
+   * @param known - asked again at each connection, so that nothing is missed and nothing comes twice
+   */
+  watch(known: (() => IWatch) | null): void {
+    this._watched = known;
     this._sendWatched();
   }
 
@@ -103,7 +114,9 @@ export class Feed implements IDisposable {
       this._received.emit(change);
     };
     socket.onopen = () => {
-      this._sendWatched();
+      if (this._watched !== null) {
+        this._sendWatched();
+      }
       this._connectedChanged.emit(true);
     };
     socket.onclose = () => {
@@ -142,7 +155,8 @@ export class Feed implements IDisposable {
 
   private _sendWatched(): void {
     if (this._socket?.readyState === WebSocket.OPEN) {
-      this._socket.send(JSON.stringify({ type: 'watch', job: this._watched }));
+      const known = this._watched?.() ?? { job: null };
+      this._socket.send(JSON.stringify({ type: 'watch', ...known }));
     }
   }
 
@@ -157,5 +171,5 @@ export class Feed implements IDisposable {
   private _leases = 0;
   private _reopening: number | undefined;
   private _socket: WebSocket | null = null;
-  private _watched: string | null = null;
+  private _watched: (() => IWatch) | null = null;
 }

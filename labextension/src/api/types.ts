@@ -151,11 +151,6 @@ export interface ILogPiece {
   readonly text: string;
 }
 
-export interface ILog {
-  readonly pieces: readonly ILogPiece[];
-  readonly next: number;
-}
-
 export interface IBackend {
   readonly name: string;
   readonly title: string;
@@ -183,17 +178,6 @@ export interface ITrial {
   readonly ok: boolean;
   readonly steps: readonly { readonly name: string; readonly seconds: number }[];
   readonly message: string;
-}
-
-export interface ISetting {
-  readonly name: string;
-  readonly value: unknown;
-  readonly shown: string;
-  readonly source: string;
-  readonly description: string;
-  readonly type: string;
-  readonly choices: readonly string[] | null;
-  readonly default: unknown;
 }
 
 export interface ISpend {
@@ -235,8 +219,8 @@ export type IChange =
   | {
       readonly type: 'job';
       readonly id: string;
-      readonly batches: IBatches | null;
-      readonly log: readonly ILogPiece[];
+      readonly batches: IBatches;
+      readonly log: { readonly pieces: readonly ILogPiece[] };
       readonly errors_changed: boolean;
     };
 

@@ -247,7 +247,10 @@ function factsOf(
   return [
     {
       name: trans.__('Done'),
-      value: trans.__('%1 of %2', format.count(job.done), total)
+      value:
+        job.done === job.total
+          ? trans.__('all %1', total)
+          : trans.__('%1 of %2', format.count(job.done), total)
     },
     job.failed > 0
       ? { name: trans.__('Failed'), value: format.count(job.failed), tone: 'bad' }

@@ -62,7 +62,8 @@ export class TimelineChart {
             space: 60,
             grid: { stroke: line, width: 1 },
             ticks: { stroke: line, width: 1, size: 4 },
-            values: (_, splits) => splits.map(_options.seconds)
+            values: (_, splits) =>
+              splits.map(at => (at === 0 ? '0' : _options.seconds(at)))
           },
           { show: false }
         ],

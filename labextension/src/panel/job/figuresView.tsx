@@ -65,8 +65,8 @@ function Histogram({ model, trans }: IFigureProps): JSX.Element {
       </div>
       <Facts
         facts={[
-          { name: trans.__('Half took less than'), value: text(figure.median) },
-          { name: trans.__('95% took less than'), value: text(figure.p95) },
+          { name: trans.__('Median'), value: text(figure.median) },
+          { name: trans.__('95% below'), value: text(figure.p95) },
           { name: trans.__('Longest'), value: text(figure.longest) }
         ]}
       />

@@ -1,6 +1,7 @@
-/** One job opened: what is known of it, read in full once and then kept up to date. */
+/** One job opened: what is known of it, kept up to date by the feed. */
 
 import type { IDisposable } from '@lumino/disposable';
+import { Throttler } from '@lumino/polling';
 import { type ISignal, Signal } from '@lumino/signaling';
 
 import { ApiError } from '../../api/client';
@@ -18,6 +19,8 @@ import { BatchTable } from './batches';
 
 /** Pieces of output that are kept: as many as the journal keeps. */
 const LOG_PIECES = 1000;
+/** Milliseconds between two drawings of the batches, at least. */
+const DRAW_EVERY = 250;
 /** Milliseconds between looks at whether a command was taken, and how long it is looked. */
 const ASK_EVERY = 300;
 const ASK_FOR = 10_000;
@@ -34,7 +37,6 @@ export class JobModel implements IDisposable {
     this._job = _known.get(id) ?? null;
     _known.changed.connect(this._onChanged, this);
     this._feed.received.connect(this._onReceived, this);
-    this._feed.connectedChanged.connect(this._onConnected, this);
   }
 
   /** Emits when anything but the batches differs. */
@@ -42,7 +44,7 @@ export class JobModel implements IDisposable {
     return this._changed;
   }
 
-  /** Emits when there are more batches. */
+  /** Emits when there are more batches: seldom enough to draw figures of all of them. */
   get batchesChanged(): ISignal<JobModel, void> {
     return this._batchesChanged;
   }
@@ -87,8 +89,12 @@ export class JobModel implements IDisposable {
     }
     this._isVisible = visible;
     if (visible) {
-      this._feed.watch(this.id);
-      void this._catchUp();
+      this._feed.watch(() => ({
+        job: this.id,
+        batches_after: this.batches.next,
+        log_after: this._log[this._log.length - 1]?.id ?? 0
+      }));
+      void this._read();
     } else {
       this._feed.watch(null);
     }
@@ -108,18 +114,15 @@ export class JobModel implements IDisposable {
     }
     this.isVisible = false;
     this._isDisposed = true;
+    this._drawing.dispose();
     Signal.clearData(this);
   }
 
-  /** Read what happened while nobody looked. */
-  private async _catchUp(): Promise<void> {
-    const { client } = this._known;
+  private async _read(): Promise<void> {
     try {
-      const details = await client.job(this.id);
+      const details = await this._known.client.job(this.id);
       this._details = details;
       this._setJob(details);
-      this._changed.emit();
-      await Promise.all([this._readBatches(), this._readErrors(), this._readLog()]);
       this._problem = null;
     } catch (error) {
       this._problem = messageOf(error);
@@ -127,41 +130,13 @@ export class JobModel implements IDisposable {
     this._changed.emit();
   }
 
-  /**
-   * Read the batches page by page.
-   *
-   * What the feed brings meanwhile must wait: it comes after pages not read yet, and rows are only
-   * appended. It is passed over and read with another page.
-   */
-  private async _readBatches(): Promise<void> {
-    this._isReading = true;
-    try {
-      for (let more = true; more && this._isVisible; ) {
-        this._passedOver = false;
-        const page = await this._known.client.batches(this.id, this.batches.next);
-        this.batches.append(page);
-        this._batchesChanged.emit();
-        more = page.more || this._passedOver;
-      }
-    } finally {
-      this._isReading = false;
-    }
-  }
-
   private async _readErrors(): Promise<void> {
-    this._errors = await this._known.client.errors(this.id);
-  }
-
-  private async _readLog(): Promise<void> {
-    const last = this._log[this._log.length - 1];
-    const { pieces } = await this._known.client.log(this.id, last?.id ?? 0);
-    this._addToLog(pieces);
-  }
-
-  private _addToLog(pieces: readonly ILogPiece[]): void {
-    const last = this._log[this._log.length - 1]?.id ?? 0;
-    const fresh = pieces.filter(piece => piece.id > last);
-    this._log = [...this._log, ...fresh].slice(-LOG_PIECES);
+    try {
+      this._errors = await this._known.client.errors(this.id);
+    } catch (error) {
+      this._problem = messageOf(error);
+    }
+    this._changed.emit();
   }
 
   private _onChanged(_: IJobsModel, ids: ReadonlySet<string>): void {
@@ -183,25 +158,17 @@ export class JobModel implements IDisposable {
     if (change.type !== 'job' || change.id !== this.id) {
       return;
     }
-    if (this._isReading) {
-      this._passedOver = true;
-    } else if (change.batches !== null && change.batches.columns.row.length > 0) {
+    if (change.batches.columns.row.length > 0) {
       this.batches.append(change.batches);
-      this._batchesChanged.emit();
+      void this._drawing.invoke();
     }
-    this._addToLog(change.log);
+    const { pieces } = change.log;
+    if (pieces.length > 0) {
+      this._log = [...this._log, ...pieces].slice(-LOG_PIECES);
+      this._changed.emit();
+    }
     if (change.errors_changed) {
-      this._readErrors().then(
-        () => this._changed.emit(),
-        error => this._fail(error)
-      );
-    }
-    this._changed.emit();
-  }
-
-  private _onConnected(_: Feed, connected: boolean): void {
-    if (connected && this._isVisible && this._details !== null) {
-      void this._catchUp(); // what came while the connection was broken
+      void this._readErrors();
     }
   }
 
@@ -211,41 +178,46 @@ export class JobModel implements IDisposable {
     this._problem = null;
     this._changed.emit();
     try {
-      const { command } = await send();
-      const end = Date.now() + ASK_FOR;
-      for (let taken = false; this._asked === 'sent' && !this._isDisposed; ) {
-        await new Promise(resolve => setTimeout(resolve, ASK_EVERY));
-        taken = (await this._known.client.command(command)).taken;
-        if (taken || Date.now() > end) {
-          this._asked = taken ? 'taken' : 'unanswered';
-        }
-      }
+      this._asked = await this._answerTo((await send()).command);
     } catch (error) {
-      // The server takes back what nobody took; then there is no such command any more.
-      const isTakenBack = error instanceof ApiError && error.status === 404;
-      this._asked = isTakenBack ? 'unanswered' : null;
-      this._problem = isTakenBack ? null : messageOf(error);
+      this._asked = null;
+      this._problem = messageOf(error);
     }
     this._changed.emit();
   }
 
-  private _fail(error: unknown): void {
-    this._problem = messageOf(error);
-    this._changed.emit();
+  private async _answerTo(command: number): Promise<Asked> {
+    const end = Date.now() + ASK_FOR;
+    while (this._asked === 'sent' && !this._isDisposed && Date.now() < end) {
+      await new Promise(resolve => setTimeout(resolve, ASK_EVERY));
+      try {
+        if ((await this._known.client.command(command)).taken) {
+          return 'taken';
+        }
+      } catch (error) {
+        if (error instanceof ApiError && error.status === 404) {
+          break; // nobody took it, and the server has taken it back
+        }
+        throw error;
+      }
+    }
+    return this._asked === 'sent' ? 'unanswered' : this._asked;
   }
 
   private _asked: Asked = null;
   private readonly _batchesChanged = new Signal<JobModel, void>(this);
   private readonly _changed = new Signal<JobModel, void>(this);
+  private readonly _drawing = new Throttler(() => this._batchesChanged.emit(), {
+    limit: DRAW_EVERY,
+    edge: 'trailing' // gathers what comes in between
+  });
   private _details: IJobDetails | null = null;
   private readonly _feed: Feed;
   private _errors: IErrors | null = null;
   private _isDisposed = false;
-  private _isReading = false;
   private _isVisible = false;
   private _job: IJob | null;
   private _log: readonly ILogPiece[] = [];
-  private _passedOver = false;
   private _problem: string | null = null;
 }
 

@@ -49,7 +49,7 @@ function ErrorGroup({ group, trans }: IErrorGroupProps): JSX.Element {
         <span className="cb-Error-type">{group.type}</span>
         <span className="cb-Error-message">{group.message}</span>
         <span className="cb-Error-count">
-          {trans._n('%1 item', '%1 items', group.count, format.count(group.count))}
+          {trans._n('%2 item', '%2 items', group.count, format.count(group.count))}
         </span>
       </summary>
       {group.traceback !== '' && <pre className="cb-Text">{group.traceback}</pre>}

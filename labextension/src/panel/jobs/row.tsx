@@ -96,7 +96,7 @@ export function progressOf(job: IJob, trans: TranslationBundle): readonly string
   if (!isActive(job)) {
     parts.push(
       job.done === job.total
-        ? trans._n('%1 item', '%1 items', job.done, format.count(job.done))
+        ? trans._n('%2 item', '%2 items', job.done, format.count(job.done))
         : trans.__('%1 of %2', format.count(job.done), total)
     );
     parts.push(format.duration(job.elapsed, trans));
