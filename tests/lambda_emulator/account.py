@@ -53,17 +53,21 @@ class Account:
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
         self._role = ""
+        self._clients: dict[tuple[str, str], Any] = {}
 
-    def client(self, service: str, **options: Any) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.emulator.endpoints[service],
-            region_name=self.emulator.region,
-            aws_access_key_id=self.emulator.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key="emulated",
-            config=Config(retries={"total_max_attempts": 1}),
-            **options,
-        )
+    def client(self, service: str) -> Any:
+        """Return a client that tries nothing twice."""
+        key = service, self.emulator.region
+        if key not in self._clients:
+            self._clients[key] = boto3.client(
+                service,
+                endpoint_url=self.emulator.endpoints[service],
+                region_name=self.emulator.region,
+                aws_access_key_id=self.emulator.environment["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key="emulated",
+                config=Config(retries={"total_max_attempts": 1}),
+            )
+        return self._clients[key]
 
     @property
     def role(self) -> str:
