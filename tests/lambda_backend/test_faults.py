@@ -87,7 +87,7 @@ def test_an_item_whose_answers_are_always_lost_fails_in_the_end(account: Emulato
     try:
         place.map(lambda x: x, [0])
         account.set_faults(Faults(lost_answer=1.0))
-        with pytest.raises((WorkerLost, BackendError), match="lost again|connections break"):
+        with pytest.raises((WorkerLost, BackendError), match=r"lost again|connections break"):
             place.map(lambda x: x, [1])
     finally:
         account.set_faults(Faults())

@@ -48,6 +48,13 @@ class Arrivals:
             self._wanted[prefix].pop(key, None)
         return await self._bucket.get(key, nbytes)
 
+    async def close(self) -> None:
+        """Wait for nothing any more."""
+        lookers = list(self._lookers.values())
+        for looker in lookers:
+            looker.cancel()
+        await asyncio.gather(*lookers, return_exceptions=True)
+
     async def _look(self, prefix: str) -> None:
         """List what is there, again and again, until nothing more is waited for."""
         pause = _LOOK_FIRST

@@ -382,6 +382,7 @@ class Operations:
         for task in list(self._chores):
             task.cancel()
         if self._web is not None:
+            await self._arrivals.close()
             await self._web.close()
 
 
