@@ -12,6 +12,7 @@ from IPython.display import display
 
 from cloudbutton_backend import session
 from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.handle import Job
 from cloudbutton_backend.jobs import ItemOutcome, JobOptions, Output
 from cloudbutton_magic.analysis import suspends
 from cloudbutton_magic.button import WORTH_A_LINE, Button, LoopReport
@@ -87,6 +88,7 @@ class _Workers:
 
     def __init__(self, options: JobOptions, place: Place) -> None:
         self._options, self._place = options, place
+        self._jobs: list[Job] = []
 
     def __call__(
         self,
@@ -98,6 +100,10 @@ class _Workers:
         plan: Callable[[], str],
     ) -> Iterator[ItemOutcome]:
         here = session.current()
+        options = self._options
+        if options.budget is not None:  # it is for the cell, whatever loops it has
+            spent = sum(job.cost for job in self._jobs)
+            options = replace(options, budget=max(0.0, options.budget - spent))
         job = here.map(
             body,
             items,
@@ -106,8 +112,9 @@ class _Workers:
             source=self._place.text,
             notebook=self._place.notebook,
             cell_id=self._place.cell_id,
-            options=self._options,
+            options=options,
         )
+        self._jobs.append(job)
         # Made when it is written, on the journal's thread: the cell does not wait for it.
         here.journal.update_job(job.id, plan=plan)
         return stream(job, self._place.screen)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from cloudbutton_backend import session
 from cloudbutton_backend.capture import explain
+from cloudbutton_backend.cost.estimate import Run, from_history
 from cloudbutton_backend.errors import CaptureError
-from cloudbutton_backend.jobs import JobOptions, JobState
+from cloudbutton_backend.jobs import Estimate, JobOptions, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_magic import units
 from cloudbutton_magic.analysis import Parallel
@@ -96,7 +97,7 @@ def _capture_of(verdict: Parallel, local: Set[str], namespace: Mapping[str, Any]
 def _estimate(place: Place, options: JobOptions) -> str:
     """Return what earlier runs of the same cell tell, one line."""
     earlier = _earlier_runs(place)
-    cost = "costs $0.00" if options.backend == "local" else "its cost is not known"
+    cost = _cost(earlier, options)
     if not earlier:
         return (
             "No estimate yet, as this cell has not run on workers before: its first items will run here,"
@@ -113,6 +114,27 @@ def _estimate(place: Place, options: JobOptions) -> str:
         f"Last time, {loops}. The same again takes about {units.seconds(serial / workers)} on"
         f" {units.count(workers, 'worker')} instead of {units.seconds(serial)}, and {cost}."
     )
+
+
+def _cost(earlier: Sequence[JobRow], options: JobOptions) -> str:
+    """Return what the same again costs, as far as the same backend has told."""
+    if session.current().driver(options.backend).backend.limits.rate is None:
+        return "costs nothing"
+    each = [
+        from_history([Run(job.done, job.spend)], job.done)
+        for job in earlier
+        if job.backend == options.backend
+    ]
+    known = [estimate for estimate in each if estimate is not None]
+    if not known or len(known) < len(earlier):
+        return "has a price that its first calls will tell"
+    total = Estimate(
+        sum(estimate.expected for estimate in known),
+        sum(estimate.low for estimate in known),
+        sum(estimate.high for estimate in known),
+        "",
+    )
+    return f"costs {units.price(total)}"
 
 
 def _earlier_runs(place: Place) -> list[JobRow]:

@@ -214,14 +214,18 @@ def _cancel(text: str, around: Surroundings) -> Any:
 
 
 def _retry(text: str, around: Surroundings) -> Any:
-    id_, arrow, names = text.partition("->")
+    what, arrow, names = text.partition("->")
     targets = result_names(names, f"%cloud retry {text}") if arrow else ()
+    id_, option, amount = what.partition("--budget")
+    budget = _value("budget", amount.lstrip(" =").rstrip(), {}) if option else None
+    if option and budget is None:
+        raise UsageError(f"`--budget` needs an amount in US dollars: `{_usage('retry')}`.")
     job = find_job(id_.strip() or _latest_unfinished())
     if not _is_of_this_kernel(job):
         raise UsageError(
             f"Job {job.id} belongs to another kernel; only the kernel that ran it can go on with it."
         )
-    again = job.retry_failed()
+    again = job.retry_failed(budget=budget)
     follow(again, around.screen)
     return deliver(again.results(), targets, around.namespace)
 
@@ -324,9 +328,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "retry",
-        "%cloud retry [ID] [-> NAME]",
+        "%cloud retry [ID] [--budget DOLLARS] [-> NAME]",
         "Run again what failed or is missing, of the latest such job here if no ID is given; "
-        "NAME gets all the results.",
+        "NAME gets all the results, and DOLLARS are for all that the job spends, before and after.",
         _retry,
     ),
     Command(

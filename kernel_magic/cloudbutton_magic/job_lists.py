@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable
 
-from cloudbutton_backend.jobs import Progress
+from cloudbutton_backend.jobs import Estimate, Progress
 from cloudbutton_backend.journal import JobRow
 from cloudbutton_magic import units
 from cloudbutton_magic.display.html import html_of
@@ -34,11 +34,21 @@ def progress_of(row: JobRow, now: float) -> Progress:
         task_seconds=row.task_seconds,
         spend=row.spend,
         expected_spend=row.expected_spend,
+        budget=row.budget,
+        estimate=_estimate(row),
         retried=row.retried,
         lost_workers=row.lost_workers,
         first_error=row.error,
         warnings=row.warnings,
     )
+
+
+def _estimate(row: JobRow) -> Estimate | None:
+    if row.estimate is None:
+        return None
+    low = row.estimate if row.estimate_low is None else row.estimate_low
+    high = row.estimate if row.estimate_high is None else row.estimate_high
+    return Estimate(row.estimate, low, high, basis="")
 
 
 class StoredJob:
@@ -76,6 +86,6 @@ def _line(row: JobRow, now: float) -> tuple[str, ...]:
         row.state.value,
         items,
         units.seconds(row.elapsed(now)),
-        units.dollars(row.spend),
+        units.dollars(row.spend) if row.spend else "",
         os.path.basename(where),
     )

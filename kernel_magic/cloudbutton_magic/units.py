@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cloudbutton_backend.jobs import Estimate
+
 
 def count(number: int, noun: str = "") -> str:
     """Return `1 item`, `200 items`, `100,000 items`."""
@@ -37,6 +39,12 @@ def dollars(value: float) -> str:
     if 0 < value < 0.01:
         return "under $0.0001" if value < 0.0001 else f"${value:.4f}"
     return f"${value:,.2f}"
+
+
+def price(estimate: Estimate) -> str:
+    """Return `about $0.29 ($0.25 to $0.35)`."""
+    interval = f"{dollars(estimate.low)} to {dollars(estimate.high)}"
+    return f"about {dollars(estimate.expected)} ({interval})"
 
 
 def times(factor: float) -> str:

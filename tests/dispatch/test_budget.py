@@ -349,7 +349,7 @@ def test_nearly_all_of_a_budget_is_used_before_the_job_ends(part: float) -> None
     job = trace.jobs["job"]
     assert job.over_budget
     assert 0.97 * budget < job.spent <= budget
-    assert job.accepted.count(1) == pytest.approx(5000 * part, rel=0.05)
+    assert job.accepted.count(1) == pytest.approx(5000 * part, rel=0.1)
 
 
 def test_a_straggler_is_not_cut_off_where_there_is_money() -> None:

@@ -115,7 +115,7 @@ def test_without_its_style_the_summary_still_reads(progress: Make) -> None:
     view = view_of(progress(state=JobState.DONE, done=4, elapsed=0.05))
     lines = [line.strip() for line in Page(html_of(view, timeline_of([batch]))).text.splitlines()]
     assert [line for line in lines if line] == [
-        "scores ✓ 4 items in 50 ms on 2 local workers · $0.00",
+        "scores ✓ 4 items in 50 ms on 2 local workers",
         "job k3fb7xq2",
     ]
 

@@ -78,7 +78,7 @@ def test_a_log_gets_one_line_at_the_end(scripted_job: Any) -> None:
     stream = io.StringIO()
     job = scripted_job(lambda job: None, lambda job: job.arrive(), lambda job: job.end())
     follow(job, LogScreen(stream))
-    assert stream.getvalue() == "scores: ✓ 1 item in 1.0 s on 2 local workers · $0.00\n"
+    assert stream.getvalue() == "scores: ✓ 1 item in 1.0 s on 2 local workers\n"
 
 
 def test_a_terminals_line_overwrites_itself_and_leaves_the_summary(scripted_job: Any) -> None:
@@ -86,7 +86,7 @@ def test_a_terminals_line_overwrites_itself_and_leaves_the_summary(scripted_job:
     job = scripted_job(lambda job: None, lambda job: job.arrive(), lambda job: job.end())
     follow(job, TerminalScreen(stream))
     *drawn, summary = stream.getvalue().split("\r\x1b[K")
-    assert summary == "scores: ✓ 1 item in 1.0 s on 2 local workers · $0.00\n"
+    assert summary == "scores: ✓ 1 item in 1.0 s on 2 local workers\n"
     assert "\n" not in "".join(drawn)
     assert len([line for line in drawn if line]) == 2
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.jobs import JobState, Progress
+from cloudbutton_backend.jobs import Estimate, JobState, Progress
 from cloudbutton_magic import units
 from cloudbutton_magic.display.model import FailureGroup, Tone, view_of
 from cloudbutton_magic.display.text import terminal_line, text_of
@@ -17,6 +17,7 @@ Make = Callable[..., Progress]
 
 ENDED: dict[str, Any] = {"state": JobState.DONE, "total": 200, "done": 200, "elapsed": 12.4}
 
+ESTIMATE = Estimate(0.29, 0.25, 0.35, "the first 8 items")
 HEADLINES = [
     ({"total": 200, "done": 131, "failed": 1}, "132 of 200 items · 66 %"),
     ({"total": 1000, "done": 999}, "999 of 1,000 items · 99 %"),
@@ -24,24 +25,29 @@ HEADLINES = [
     ({"state": JobState.CANCELLING, "done": 3}, "cancelling after 3 of 4 items"),
     (
         {**ENDED, "task_seconds": 23.6},
-        "✓ 200 items in 12.4 s on 2 local workers · 1.9× faster than serial · $0.00",
+        "✓ 200 items in 12.4 s on 2 local workers · 1.9× faster than serial",
     ),
     (
         {**ENDED, "task_seconds": 12.3},
-        "✓ 200 items in 12.4 s on 2 local workers · as fast as serial · $0.00",
+        "✓ 200 items in 12.4 s on 2 local workers · as fast as serial",
     ),
     (
         {**ENDED, "task_seconds": 6.2},
-        "✓ 200 items in 12.4 s on 2 local workers · slower than serial (6.2 s of work) · $0.00",
+        "✓ 200 items in 12.4 s on 2 local workers · slower than serial (6.2 s of work)",
     ),
     (
         {"state": JobState.DONE, "total": 1, "done": 1, "workers": 1, "elapsed": 0.0042},
-        "✓ 1 item in 4 ms on 1 local worker · $0.00",
+        "✓ 1 item in 4 ms on 1 local worker",
     ),
     (
         {**ENDED, "backend": "lambda", "workers": 200, "spend": 0.31, "budget": 0.5},
-        "✓ 200 items in 12.4 s on 200 lambda workers · $0.31 (budget $0.50)",
+        "✓ 200 items in 12.4 s on 200 lambda workers · $0.31 billed (budget $0.50)",
     ),
+    (
+        {**ENDED, "backend": "lambda", "workers": 1, "spend": 0.31, "estimate": ESTIMATE},
+        "✓ 200 items in 12.4 s on 1 lambda worker · $0.31 billed (estimate $0.29)",
+    ),
+    ({**ENDED, "budget": 0.5}, "✓ 200 items in 12.4 s on 2 local workers"),
     ({"state": JobState.DONE, "total": 0}, "✓ nothing to do: 0 items"),
     (
         {"state": JobState.CANCELLED, "done": 1, "elapsed": 3.1},
@@ -88,9 +94,38 @@ def test_details_while_it_runs(progress: Make) -> None:
         "1 failed",
         "1.0 s elapsed",
         "about 6 s left",
-        "$0.10 of about $0.30",
+        "$0.10 spent of about $0.30",
         "job k3fb7xq2",
     )
+
+
+@pytest.mark.parametrize(
+    ("money", "shown"),
+    [
+        ({}, None),
+        ({"budget": 0.5}, None),
+        ({"spend": 0.1}, "$0.10 spent"),
+        ({"spend": 0.1, "budget": 0.5}, "$0.10 spent (budget $0.50)"),
+        ({"estimate": ESTIMATE, "expected_spend": 0.29}, "$0.00 spent of about $0.29"),
+        (
+            {"spend": 0.0042, "expected_spend": 1.5, "budget": 2.0},
+            "$0.0042 spent of about $1.50 (budget $2.00)",
+        ),
+    ],
+)
+def test_money_is_shown_where_work_costs_some(
+    progress: Make, money: dict[str, Any], shown: str | None
+) -> None:
+    view = view_of(progress(done=1, running=2, **money))
+    assert [line for line in view.details if "$" in line] == ([] if shown is None else [shown])
+    assert ("$" in text_of(view)) == (shown is not None)
+
+
+def test_the_estimate_stands_beside_the_bill(progress: Make) -> None:
+    view = view_of(progress(**ENDED, spend=0.31, estimate=ESTIMATE))
+    assert "estimated at $0.25 to $0.35 from the first 8 items" in view.details
+    failed = view_of(progress(state=JobState.FAILED, done=1, spend=0.31, estimate=ESTIMATE))
+    assert "$0.31 billed (estimate $0.29)" in failed.details
 
 
 def test_details_afterwards(progress: Make) -> None:
@@ -108,7 +143,6 @@ def test_details_afterwards(progress: Make) -> None:
     assert view.details == (
         "1 done, 2 not run",
         "10.0 s on 2 local workers",
-        "$0.00",
         "18.0 s of work",
         "workers 90% busy",
         "1 item tried again",
@@ -134,7 +168,7 @@ def test_several_ways_of_failing_are_listed_and_bounded(progress: Make) -> None:
 
 def test_text_is_one_line_where_all_went_well(progress: Make) -> None:
     text = text_of(view_of(progress(**ENDED)))
-    assert text == "scores: ✓ 200 items in 12.4 s on 2 local workers · $0.00"
+    assert text == "scores: ✓ 200 items in 12.4 s on 2 local workers"
 
 
 def test_text_says_what_failed_and_what_to_do(progress: Make) -> None:

@@ -71,7 +71,7 @@ def test_the_summary_is_one_line_in_a_log(run: Run) -> None:
     out = run("%%cloud map x in range(2) -> ys\nx").out
     (line,) = out.splitlines()
     assert line.startswith("ys: ✓ 2 items in ")
-    assert line.endswith("$0.00")
+    assert "$" not in line
 
 
 def test_a_quiet_cell_says_nothing(run: Run) -> None:
@@ -235,7 +235,7 @@ def test_ctrl_c_cancels_and_the_next_cell_works(
 def test_line_commands_answer_with_tables(run: Run, shell: InteractiveShell) -> None:
     run("%%cloud map x in range(2) -> mine\nx")
     job = session.current().jobs()[0]
-    assert "%cloud retry [ID] [-> NAME]" in repr(run("%cloud").value)
+    assert "%cloud retry [ID] [--budget DOLLARS] [-> NAME]" in repr(run("%cloud").value)
     assert run(f"%cloud show {job.id}").value is job
     assert run(f"job = %cloud show {job.id}").error is None
     assert shell.user_ns["job"] is job

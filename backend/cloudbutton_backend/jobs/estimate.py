@@ -13,4 +13,4 @@ class Estimate:
     low: float
     high: float
     basis: str
-    """What it rests on: `2 earlier runs`, `the first 8 items`."""
+    """What it rests on: `2 earlier runs`, `the first 8 items`; empty where that was not kept."""

@@ -119,6 +119,8 @@ def _split(text: str) -> tuple[float, str]:
 
 def _number(value: Any, expected: str = "a number") -> float:
     if isinstance(value, str):
+        if _NUMBER.fullmatch(value) is None:
+            raise ValueError(expected)
         number, unit = _split(value)
         if unit:
             raise ValueError(f"{expected} without a unit")

@@ -123,16 +123,47 @@ def _meanwhile(progress: Progress) -> tuple[str, ...]:
     if progress.eta is not None and not progress.state.is_final:
         details.append(f"{units.roughly(progress.eta)} left")
     # Its id, so that `cloudbutton cancel ID` can be typed elsewhere while the cell blocks.
-    return (*details, _money(progress), f"job {progress.job_id}")
+    return (*details, *_spending(progress), f"job {progress.job_id}")
 
 
-def _money(progress: Progress) -> str:
-    text = units.dollars(progress.spend)
-    if progress.expected_spend and not progress.state.is_final:
+def _is_free(progress: Progress) -> bool:
+    """Whether nothing is to be said about money, as with local workers."""
+    return not progress.spend and progress.expected_spend is None and progress.estimate is None
+
+
+def _spending(progress: Progress) -> list[str]:
+    """Say what it has cost so far, will cost, and may cost."""
+    if _is_free(progress):
+        return []
+    text = f"{units.dollars(progress.spend)} spent"
+    if progress.expected_spend:
         text += f" of about {units.dollars(progress.expected_spend)}"
     if progress.budget is not None:
         text += f" (budget {units.dollars(progress.budget)})"
-    return text
+    return [text]
+
+
+def _billed(progress: Progress) -> list[str]:
+    """Say what it has cost, beside what was expected."""
+    if _is_free(progress):
+        return []
+    besides = []
+    if progress.estimate is not None:
+        besides.append(f"estimate {units.dollars(progress.estimate.expected)}")
+    if progress.budget is not None:
+        besides.append(f"budget {units.dollars(progress.budget)}")
+    beside = f" ({', '.join(besides)})" if besides else ""
+    return [f"{units.dollars(progress.spend)} billed{beside}"]
+
+
+def _interval(progress: Progress) -> list[str]:
+    """Say between what the bill was expected to be, and by what."""
+    estimate = progress.estimate
+    if estimate is None:
+        return []
+    low, high = units.dollars(estimate.low), units.dollars(estimate.high)
+    basis = f" from {estimate.basis}" if estimate.basis else ""
+    return [f"estimated at {low} to {high}{basis}"]
 
 
 def _ended(progress: Progress, tone: Tone, failures: Sequence[FailureGroup]) -> str:
@@ -143,7 +174,7 @@ def _ended(progress: Progress, tone: Tone, failures: Sequence[FailureGroup]) -> 
     if progress.total == 0:
         return "✓ nothing to do: 0 items"
     sentence = f"✓ {units.count(progress.done, 'item')} in {units.seconds(progress.elapsed)}"
-    return " · ".join([f"{sentence}{_where(progress)}", *_compared(progress), _money(progress)])
+    return " · ".join([f"{sentence}{_where(progress)}", *_compared(progress), *_billed(progress)])
 
 
 def _so_far(progress: Progress) -> str:
@@ -194,7 +225,7 @@ def _afterwards(progress: Progress) -> tuple[str, ...]:
         if not is_said:
             details.append(f"{progress.done:,} done{_not_run(progress)}")
         details.append(where if is_said else f"{units.seconds(progress.elapsed)} {where}")
-        details.append(_money(progress))
+        details += _billed(progress)
     if progress.task_seconds >= _WORTH_COMPARING:
         details.append(f"{units.seconds(progress.task_seconds)} of work")
         busy = _share_of_time(progress)
@@ -204,6 +235,7 @@ def _afterwards(progress: Progress) -> tuple[str, ...]:
         details.append(f"{units.count(progress.retried, 'item')} tried again")
     if progress.lost_workers:
         details.append(f"{units.count(progress.lost_workers, 'worker')} lost and replaced")
+    details += _interval(progress)
     return (*details, f"job {progress.job_id}")
 
 
