@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.jobs import JobState
-from cloudbutton_ext import cli_lambda, cli_text
+from cloudbutton_ext import cli_env, cli_lambda, cli_text
 
 if TYPE_CHECKING:
     from cloudbutton_backend.journal import JobRow, JournalReader
@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
 
     cli_lambda.add_commands(commands)
+    cli_env.add_commands(commands)
     return parser
 
 

@@ -12,14 +12,15 @@ from cloudbutton_backend.errors import DeploymentRefused, UsageError
 
 if TYPE_CHECKING:
     from cloudbutton_backend.backends.aws_lambda.clients import Clients
-    from cloudbutton_backend.backends.aws_lambda.deploying import Plan
+    from cloudbutton_backend.backends.aws_lambda.deploying import Packages, Plan, Wish
     from cloudbutton_backend.backends.aws_lambda.names import Arch, Target
     from cloudbutton_backend.backends.aws_lambda.refusals import Purpose
+    from cloudbutton_backend.backends.aws_lambda.runtimes import Platform
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 DONE, FAILED = 0, 1
-_ARCHS: Final = ("arm64", "x86_64")  # as in aws_lambda.names, which is not loaded for `--help`
+ARCHS: Final = ("arm64", "x86_64")  # as in aws_lambda.names, which is not loaded for `--help`
 _MEMORY: Final = 1769
 
 
@@ -28,27 +29,21 @@ def add_commands(commands: Commands) -> None:
     deploy = _on_lambda(
         commands, "deploy", "make what jobs on AWS Lambda need, or bring it up to date"
     )
-    _add_place(deploy)
-    deploy.add_argument(
-        "--memory",
-        type=int,
-        action="append",
-        metavar="MIB",
-        help=f"of the functions; repeat it for several sizes (default {_MEMORY}: one whole vCPU)",
-    )
-    deploy.add_argument("--arch", choices=_ARCHS, default="x86_64", help="arm64 costs a fifth less")
-    _add_consent(deploy)
+    add_place(deploy)
+    add_memory(deploy)
+    deploy.add_argument("--arch", choices=ARCHS, default="x86_64", help="arm64 costs a fifth less")
+    add_consent(deploy)
     deploy.set_defaults(run=_deploy)
 
     undeploy = _on_lambda(commands, "undeploy", "remove everything that deploy has made")
-    _add_place(undeploy)
-    _add_consent(undeploy)
+    add_place(undeploy)
+    add_consent(undeploy)
     undeploy.set_defaults(run=_undeploy)
 
     status = _on_lambda(
         commands, "status", "what is deployed, by which version, and what has changed"
     )
-    _add_place(status)
+    add_place(status)
     status.add_argument("--json", action="store_true", help="as JSON, for programs")
     status.set_defaults(run=_status)
 
@@ -64,7 +59,7 @@ def add_commands(commands: Commands) -> None:
     )
     policy.add_argument("--account", metavar="NUMBER", help="default: that of your credentials")
     policy.add_argument("--json", action="store_true", help="the policy alone")
-    _add_place(policy)
+    add_place(policy)
     policy.set_defaults(run=_policy)
 
     emulate = commands.add_parser(
@@ -81,26 +76,32 @@ def _on_lambda(commands: Commands, name: str, text: str) -> argparse.ArgumentPar
     return parser
 
 
-def _add_place(parser: argparse.ArgumentParser) -> None:
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how large functions are to be."""
+    parser.add_argument(
+        "--memory",
+        type=int,
+        action="append",
+        metavar="MIB",
+        help=f"of the functions; repeat it for several sizes (default {_MEMORY}: one whole vCPU)",
+    )
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where."""
     parser.add_argument("--region", help="default: that of your AWS configuration")
     parser.add_argument("--prefix", default="cloudbutton", help="what all names begin with")
     parser.add_argument("--profile", help="of your AWS configuration; default: the one in use")
 
 
-def _add_consent(parser: argparse.ArgumentParser) -> None:
+def add_consent(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that ask before they change anything."""
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _deploy(arguments: argparse.Namespace) -> int:
-    from cloudbutton_backend.backends.aws_lambda.deploying import (
-        Wish,
-        deploy,
-        look_around,
-        look_for,
-        plan_deployment,
-        standing_cost,
-    )
+    from cloudbutton_backend.backends.aws_lambda.deploying import Wish, look_around
     from cloudbutton_backend.backends.aws_lambda.package import version
 
     clients = _clients(arguments, "deploy")
@@ -109,6 +110,41 @@ def _deploy(arguments: argparse.Namespace) -> int:
     # What is there already is brought up to date with it: one version for all functions.
     there = [each.target for each in look_around(clients, home).functions.values()]
     wish = Wish(targets=tuple(dict.fromkeys([*asked, *there])), version=version())
+    return _make(arguments, clients, wish)
+
+
+def deploy_packages(arguments: argparse.Namespace, platform: Platform, packages: Packages) -> int:
+    """Make functions that have an environment; return the exit code."""
+    from cloudbutton_backend.backends.aws_lambda.deploying import Wish
+    from cloudbutton_backend.backends.aws_lambda.names import Target
+    from cloudbutton_backend.backends.aws_lambda.package import version
+
+    clients = _clients(arguments, "deploy")
+    targets = tuple(
+        Target(
+            prefix=arguments.prefix,
+            account=clients.account,
+            region=clients.region,
+            arch=platform.arch,
+            python=platform.python,
+            memory=memory,
+            environment=packages.hash,
+        )
+        for memory in arguments.memory or [_MEMORY]
+    )
+    return _make(arguments, clients, Wish(targets=targets, version=version(), packages=packages))
+
+
+def _make(arguments: argparse.Namespace, clients: Clients, wish: Wish) -> int:
+    """Show what would be made, ask, and make it."""
+    from cloudbutton_backend.backends.aws_lambda.deploying import (
+        deploy,
+        look_for,
+        plan_deployment,
+        standing_cost,
+    )
+
+    home = wish.home
     plan = plan_deployment(wish, look_for(clients, wish.targets))
     if plan.refusals:
         raise DeploymentRefused("\n".join(plan.refusals))

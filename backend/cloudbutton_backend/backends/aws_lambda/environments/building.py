@@ -79,11 +79,16 @@ def folder_of_environments() -> Path:
 
 
 def remember(lock: Lock) -> Path:
-    """Keep a lock, so that `cloudbutton env build HASH` can build it; return the folder for it."""
+    """Keep a lock, so that `cloudbutton env build HASH` can build it; return the folder for it.
+
+    The lock's file is touched each time, so that `prune` leaves alone what is in use.
+    """
     folder = folder_of_environments() / lock.hash
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / "lock.json"
-    if not path.exists():
+    if path.exists():
+        os.utime(path)
+    else:
         _write(path, json.dumps(lock.to_dict(), indent=1).encode())
     return folder
 
@@ -126,7 +131,7 @@ def by_hash(beginning: str) -> Lock:
 
 
 def prune(*, keep_days: float, now: float | None = None) -> tuple[int, int]:
-    """Remove environments that were built longer ago; return how many, and the bytes that are free now."""
+    """Remove environments last used longer ago; return how many, and the bytes that are free now."""
     removed = freed = 0
     for lock, built in list(known()):
         folder = folder_of_environments() / lock.hash
