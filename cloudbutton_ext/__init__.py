@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cloudbutton_ext import joblib_backend as _joblib_backend
+
 if TYPE_CHECKING:
     from cloudbutton_backend.errors import CloudError
     from cloudbutton_backend.handle import Job
@@ -77,3 +79,6 @@ def unload_ipython_extension(shell: Any) -> None:
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
     """Tell a Jupyter server where our endpoints are."""
     return [{"module": "cloudbutton_ext.server"}]
+
+
+_joblib_backend.offer()

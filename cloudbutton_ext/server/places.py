@@ -14,6 +14,10 @@ _ABSOLUTE: Final = re.compile(
 )
 
 
+#: The same between quotation marks, where it may hold spaces.
+_QUOTED: Final = re.compile(r"""(['"`])(?:[A-Za-z]:[\\/]|/(?!/))[^'"`\n]*\1""")
+
+
 @dataclass(frozen=True)
 class Places:
     """Knows where the server's files are, to keep it to itself."""
@@ -31,7 +35,7 @@ class Places:
         """
         if not recorded:
             return None, None
-        name = re.split(r"[/\\]", recorded)[-1]
+        name = _last_part(recorded)
         for root in (self.root, Path(os.path.realpath(self.root))):
             path = Path(recorded)
             if path.is_absolute() and path.is_relative_to(root) and ".." not in path.parts:
@@ -53,4 +57,9 @@ class Places:
         """Return a sentence of ours with each absolute path cut to its last part."""
         for place in (str(self.root), os.path.realpath(self.root), os.path.expanduser("~")):
             text = text.replace(place + os.sep, os.sep)  # the user's own may contain spaces
-        return _ABSOLUTE.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/\\"))[-1], text)
+        text = _QUOTED.sub(lambda found: found[1] + _last_part(found[0][1:-1]) + found[1], text)
+        return _ABSOLUTE.sub(lambda found: _last_part(found[0]), text)
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]

@@ -48,7 +48,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "home of jobs"
     path.mkdir(mode=0o700)
     monkeypatch.setenv("CLOUDBUTTON_HOME", str(path))
-    monkeypatch.setattr(platformdirs, "user_config_dir", lambda *_, **__: str(tmp_path / "config"))
+    monkeypatch.setattr(
+        platformdirs, "user_config_dir", lambda *_, **__: str(tmp_path / "settings")
+    )
     return path
 
 

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import time
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.journal import Journal
+from cloudbutton_backend.journal.listing import Spending
+from cloudbutton_ext.server.money import estimate, quantile, spend_report
+
+from .conftest import Ask, a_job
+
+TODAY = date(2026, 11, 20)
+
+
+def test_spending_is_reported_by_day_and_this_month_s_by_backend() -> None:
+    found = [
+        Spending("2026-11-20", "lambda", 2, 0.5, 0.6),
+        Spending("2026-11-20", "local", 3, 0.0, 0.0),
+        Spending("2026-11-01", "lambda", 1, 0.25, 0.2),
+        Spending("2026-10-31", "lambda", 9, 9.0, 9.0),
+    ]
+    report = spend_report(found, today=TODAY, days=7)
+    assert [(day["date"], day["backend"]) for day in report["days"]] == [
+        ("2026-11-20", "lambda"),
+        ("2026-11-20", "local"),
+    ]
+    assert report["month"]["lambda"] == pytest.approx({"spend": 0.75, "estimate": 0.8, "jobs": 3})
+    assert report["month"]["local"] == {"spend": 0.0, "estimate": 0.0, "jobs": 3}
+    assert report["total"] == 0.75
+
+
+def test_a_report_over_months_counts_only_this_one_for_the_month() -> None:
+    found = [Spending("2026-10-31", "lambda", 1, 9.0, 9.0)]
+    report = spend_report(found, today=TODAY, days=31)
+    assert [day["spend"] for day in report["days"]] == [9.0]
+    assert (report["month"], report["total"]) == ({}, 0.0)
+
+
+def test_spending_over_http(ask: Ask, journal: Journal) -> None:
+    journal.add_job(a_job(backend="lambda", estimate=0.2))
+    journal.update_job("abcd2345", spend=0.25)
+    journal.add_job(a_job("bbbb2222", backend="lambda", created=time.time() - 40 * 86_400))
+    assert journal.flush(10)
+    body = ask("spend").body
+    assert [
+        (day["backend"], day["jobs"], day["spend"], day["estimate"]) for day in body["days"]
+    ] == [("lambda", 1, 0.25, 0.2)]
+    assert body["month"] == {"lambda": {"spend": 0.25, "estimate": 0.2, "jobs": 1}}
+    assert body["total"] == 0.25
+
+
+SPENDS = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
+
+
+@given(SPENDS)
+def test_an_estimate_lies_between_its_bounds_and_these_among_the_earlier_runs(
+    spends: list[float],
+) -> None:
+    found = estimate(spends, "lambda")
+    slack = 1e-9 * max(spends)
+    assert min(spends) - slack <= found["low"] <= found["expected"] + slack
+    assert found["expected"] <= found["high"] + slack <= max(spends) + 2 * slack
+    assert found["jobs"] == len(spends)
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [
+        ([3.0], 0.05, 3.0),
+        ([1.0, 2.0], 0.5, 1.5),
+        ([4.0, 1.0, 2.0], 0.5, 2.0),
+        ([0.0, 10.0], 0.95, 9.5),
+    ],
+)
+def test_a_quantile_is_interpolated(values: list[float], share: float, expected: float) -> None:
+    assert quantile(values, share) == pytest.approx(expected)
+
+
+def test_an_estimate_says_on_what_it_rests() -> None:
+    assert estimate([], "lambda")["expected"] is None
+    assert estimate([], "lambda")["message"].startswith(
+        "This cell has not run to its end on lambda"
+    )
+    assert (
+        estimate([0.25], "lambda")["message"] == "1 earlier run of this cell on lambda cost $0.25."
+    )
+    assert estimate([0.0, 1.0, 2.0], "lambda")["message"].startswith("3 earlier runs of this cell")
+
+
+def test_an_estimate_over_http_rests_on_the_runs_of_the_cell(
+    ask: Ask, journal: Journal, jp_root_dir: Path
+) -> None:
+    notebook = str(jp_root_dir / "a.ipynb")
+    for job_id, cell, spend in (
+        ("aaaa2222", "c1", 0.1),
+        ("bbbb2222", "c1", 0.3),
+        ("cccc2222", "c2", 9.0),
+    ):
+        journal.add_job(a_job(job_id, notebook=notebook, cell_id=cell, backend="lambda"))
+        journal.update_job(job_id, state=JobState.DONE, spend=spend)
+    assert journal.flush(10)
+    asked = {"backend": "lambda", "notebook": "a.ipynb"}
+    found = ask("estimate", cell_id="c1", **asked).body
+    assert (found["expected"], found["jobs"]) == (pytest.approx(0.2), 2)
+    assert ask("estimate", cell_id="c3", **asked).body["expected"] is None
+    assert ask("estimate").body["jobs"] == 0
