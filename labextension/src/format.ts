@@ -102,7 +102,7 @@ function significant(value: number, digits: number): string {
   if (value >= 10 ** (digits - 1)) {
     return `${Math.round(value)}`;
   }
-  return value.toPrecision(digits).replace(/\.?0+$/, '');
+  return value.toPrecision(digits).replace(/\.0+$|(\.\d*?)0+$/, '$1');
 }
 
 function grouped(value: number): string {

@@ -65,7 +65,10 @@ function BackendBody({ model, trans, translator }: IBackendProps): JSX.Element {
           </div>
           {model.trial !== null && <Trial trial={model.trial} trans={trans} />}
           <Section title={trans.__('Health')} open key={`health ${shown.name}`}>
-            <Health health={model.health} trans={trans} />
+            <Problem text={model.healthProblem} />
+            {model.healthProblem === null && (
+              <Health health={model.health} trans={trans} />
+            )}
           </Section>
           {Object.keys(propertiesOf(shown)).length > 0 && (
             <Section title={trans.__('Settings')} open key={`settings ${shown.name}`}>

@@ -32,6 +32,11 @@ export class BackendModel implements IDisposable {
     return this._health;
   }
 
+  /** Why it could not be found out, or null. */
+  get healthProblem(): string | null {
+    return this._healthProblem;
+  }
+
   /** How the latest test went. */
   get trial(): ITrial | null {
     return this._trial;
@@ -142,16 +147,18 @@ export class BackendModel implements IDisposable {
   private async _readHealth(): Promise<void> {
     const name = this._shown;
     this._health = null;
+    this._healthProblem = null;
     this._changed.emit();
     if (name === null) {
       return;
     }
-    await this._try(async () => {
+    try {
       const health = await this._client.health(name);
-      if (name === this._shown) {
-        this._health = health;
-      }
-    });
+      this._health = name === this._shown ? health : this._health;
+    } catch (error) {
+      this._healthProblem = name === this._shown ? messageOf(error) : this._healthProblem;
+    }
+    this._changed.emit();
   }
 
   private async _do(task: Task, act: (name: string) => Promise<void>): Promise<void> {
@@ -171,7 +178,7 @@ export class BackendModel implements IDisposable {
     try {
       await act();
     } catch (error) {
-      this._problem = error instanceof Error ? error.message : String(error);
+      this._problem = messageOf(error);
       this._problems = error instanceof ApiError ? error.problems : {};
     }
     this._changed.emit();
@@ -181,6 +188,7 @@ export class BackendModel implements IDisposable {
   private readonly _changed = new Signal<BackendModel, void>(this);
   private _edited: Values = {};
   private _health: IHealth | null = null;
+  private _healthProblem: string | null = null;
   private _isDisposed = false;
   private _problem: string | null = null;
   private _problems: Readonly<Record<string, string>> = {};
@@ -192,4 +200,8 @@ export class BackendModel implements IDisposable {
 /** Whether two settings are the same; an empty field is one that is not set. */
 function isSame(a: unknown, b: unknown): boolean {
   return JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

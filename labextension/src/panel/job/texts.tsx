@@ -112,7 +112,7 @@ export function Captured({ capture, trans }: ICaptureProps): JSX.Element {
     <>
       <p className="cb-Hint">
         {trans.__(
-          'Sent with each batch: %1. Sent once and shared: %2.',
+          'The function and small values: %1. Large values, sent once and shared: %2.',
           format.bytes(capture.payload_nbytes ?? 0),
           format.bytes(capture.blobs_nbytes ?? 0)
         )}

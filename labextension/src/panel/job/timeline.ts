@@ -65,7 +65,7 @@ export function visibleSpans(
       const left = Math.max(0, (start - from) * scale);
       let right = Math.min(width, ((table.end[row] as number) - from) * scale);
       right -= right - left > WIDE ? GAP : 0;
-      right = Math.max(right, Math.floor(left) + 1);
+      right = right - left < 1 ? Math.floor(left) + 1 : right;
       if (right > (drawnTo[look] as number)) {
         spans.push(index, left, right, look);
         drawnTo[look] = right;
