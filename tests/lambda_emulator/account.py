@@ -80,13 +80,18 @@ class Account:
         self, source: str, *, files: Mapping[str, str] | None = None, **options: Any
     ) -> str:
         """Create a function whose module is `source`; return its name."""
+        handler = options.pop("Handler", "module.handler")
+        return self.package(zipped({"module.py": source, **(files or {})}), handler, **options)
+
+    def package(self, archive: bytes, handler: str, **options: Any) -> str:
+        """Create a function of a deployment package; return its name."""
         name = f"f{next(_numbers)}"
         self.client("lambda").create_function(
             FunctionName=name,
             Runtime=options.pop("Runtime", runtime_name()),
             Role=self.role,
-            Handler=options.pop("Handler", "module.handler"),
-            Code={"ZipFile": zipped({"module.py": source, **(files or {})})},
+            Handler=handler,
+            Code={"ZipFile": archive},
             **{"Timeout": 20, "MemorySize": 256, **options},
         )
         self.emulator.advance(self.emulator.limits.pending_seconds)

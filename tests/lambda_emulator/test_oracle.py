@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import pickle
 import re
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cloudbutton_backend.backends.aws_lambda import encoding
+from cloudbutton_backend.backends.aws_lambda.package import HANDLER, function_zip
+from cloudbutton_backend.backends.protocol import Call
+from cloudbutton_backend.capture import dump_items
+from cloudbutton_backend.worker.frames import layout, split
+from cloudbutton_backend.worker.lambda_wire import part
+from tests.lambda_backend.desk import spec_of
 
 from .account import Account, eventually
 
@@ -113,3 +124,47 @@ def test_every_answer_is_that_of_aws_s_emulator(account: Account, tmp_path: Path
     ours = [_comparable(account.invoke(name, event).body) for event in EVENTS]
     for event, our, their in zip(EVENTS, ours, theirs):
         assert our == their, f"for {str(event)[:60]}"
+
+
+def _divide(x: int) -> tuple[int, int]:
+    print(f"dividing by {x}")
+    return divmod(100, x)
+
+
+def _call(key: bytes, items: list[Any]) -> Any:
+    """Return a call as the Lambda backend sends it."""
+    spec = spec_of(_divide)
+    pieces, _ = layout(dump_items(items))
+    call = Call(1, spec.id, "lambda-0", 0, len(items), [], None)
+    job = encoding.job_json(spec, key, part(bytes(spec.payload)), {}, "", [])
+    return spec.id, json.loads(
+        encoding.call_json(job, call, part(b"".join(pieces)), "", detached=False)
+    )
+
+
+def test_the_deployed_package_gives_the_same_results_under_both(
+    account: Account, tmp_path: Path
+) -> None:
+    archive = function_zip(f"{sys.version_info.major}.{sys.version_info.minor}")
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        opened.extractall(tmp_path)
+    key = b"k" * 32
+    job, event = _call(key, [1, 7, 0, 9])
+    with _under_aws_s_emulator(tmp_path, HANDLER) as url:
+        theirs = _ask(url, event)
+    ours = account.invoke(account.package(archive, HANDLER), event).body
+    seen = []
+    for answer in (ours, theirs):
+        results, ending = encoding.read_records(encoding.records_in(answer), key, job, "w")
+        assert ending is not None
+        seen.append(
+            [
+                [
+                    (r.first, r.count, pickle.loads(split(memoryview(r.payload))[0]))
+                    for r in results
+                ],
+                [error["links"][0]["type"] for r in results for error in r.meta["errors"].values()],
+            ]
+        )
+    assert seen[0] == seen[1]
+    assert "ZeroDivisionError" in seen[0][1]

@@ -157,8 +157,7 @@ class Emulator:
     def calls(self) -> list[Call]:
         """Every request so far, as the permissions it needed, oldest first."""
         own = self._ask("calls")
-        with urllib.request.urlopen(self._endpoints["s3"] + moto_process.CALLS) as answer:
-            others = json.load(answer)
+        others = _fetch(self._endpoints["s3"] + moto_process.CALLS)
         return sorted((Call(**call) for call in own + others), key=lambda call: call.at)
 
     @property
@@ -187,10 +186,7 @@ class Emulator:
         self._ask("faults", asdict(faults))
 
     def _ask(self, what: str, body: Any = None) -> Any:
-        url = f"{self._endpoints['lambda']}/_emulator/{what}"
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(url, data=data) as answer:
-            return json.load(answer)
+        return _fetch(f"{self._endpoints['lambda']}/_emulator/{what}", body)
 
     def _handshake(self, process: subprocess.Popen[str]) -> Mapping[str, str]:
         """Read where the emulator listens, or say why it does not."""
@@ -213,3 +209,11 @@ class Emulator:
 def _without_aws(environment: Mapping[str, str]) -> dict[str, str]:
     """Return `environment` without the user's AWS settings: nothing of the emulator needs them."""
     return {name: value for name, value in environment.items() if not name.startswith("AWS_")}
+
+
+def _fetch(url: str, body: Any = None) -> Any:
+    """Exchange JSON with the emulator: directly, whatever proxies the user has."""
+    data = None if body is None else json.dumps(body).encode()
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(url, data, timeout=_START_SECONDS) as answer:
+        return json.load(answer)
