@@ -16,6 +16,7 @@ from cloudbutton_backend.jobs import Estimate, JobState
 from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.testing.conformance import JobConformance, Place
 from cloudbutton_backend.testing.metered import Metered
+from cloudbutton_backend.testing.priced import PricedConformance
 
 RATE = Rate(per_second=0.001, per_call=0.0001)
 
@@ -26,6 +27,14 @@ class TestMeteredJobs(JobConformance):
     @classmethod
     def new_backend(cls) -> Backend:
         return Metered(LocalBackend(workers=2), RATE, first_wave=1)
+
+
+class TestMeteredProtocol(PricedConformance):
+    """Its charges come when they must, and its leases end calls."""
+
+    @classmethod
+    def new_backend(cls) -> Backend:
+        return Metered(LocalBackend(workers=2), RATE)
 
 
 @pytest.fixture(scope="module")

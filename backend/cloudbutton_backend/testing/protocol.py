@@ -97,11 +97,14 @@ class Hand:
             )
         )
 
-    def submit(self, first: int, count: int, job_id: str = "job") -> int:
+    def submit(
+        self, first: int, count: int, job_id: str = "job", lease: float | None = None
+    ) -> int:
         """Send a batch to the worker; return its number."""
         self._batches += 1
         parts = dump_items(list(range(first, first + count)))
-        self.backend.submit(Call(self._batches, job_id, self.worker, first, count, parts))
+        call = Call(self._batches, job_id, self.worker, first, count, parts, lease)
+        self.backend.submit(call)
         return self._batches
 
     def open_gate(self, job_id: str = "job") -> None:
