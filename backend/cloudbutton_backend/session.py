@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,7 +20,7 @@ from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.bill import Bill, estimate_from_journal
-from cloudbutton_backend.capture import capture
+from cloudbutton_backend.capture import capture, imports_of_items
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
 from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource, fixed
@@ -33,6 +33,9 @@ from cloudbutton_backend.worker.context import current as _here
 
 _REMEMBER: Final = 100
 """Ended jobs that can still be found by id in this process."""
+
+_SAMPLE: Final = 3
+"""Items that are looked at for the packages they need."""
 
 _CLEAN_AFTER: Final = 10.0
 """Seconds after the first job when old results are removed."""
@@ -190,7 +193,15 @@ class Session:
         iterator = iter(items if known is None else known)
         n_items = _length(items if known is None else known)
         job, driver, spec, plan = self._prepare(
-            function, n_items, options or JobOptions(), kind, name, source, notebook, cell_id
+            function,
+            n_items,
+            options or JobOptions(),
+            kind,
+            name,
+            source,
+            notebook,
+            cell_id,
+            sample=() if known is None else known[:_SAMPLE],
         )
         if known is not None:
             job.source = SequenceSource(known, getattr(function, "shown_item", None))
@@ -231,6 +242,7 @@ class Session:
         source: str | None,
         notebook: str | None,
         cell_id: str | None,
+        sample: Sequence[Any] = (),
     ) -> tuple[Job, Driver, JobSpec, Plan]:
         if self._closed:
             raise UsageError("This session was closed; start a new one.")
@@ -305,7 +317,7 @@ class Session:
                 "stop_on_error": options.errors == "raise" and options.retries == 0,
                 "detach": options.detach,
                 # Only backends that bring packages along ask; finding them out takes its time.
-                "packages": lambda: captured.report.packages,
+                "packages": lambda: {*captured.imports, *imports_of_items(sample)},
             },
         )
         driver.prepare(spec)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from .blobs import Blob
-from .capturing import THRESHOLD, Captured, capture, dump_items, explain
+from .capturing import (
+    THRESHOLD,
+    Captured,
+    capture,
+    dump_items,
+    explain,
+    imports_of_items,
+)
 from .modules import user_module
 from .refusals import CannotTravel, NotPicklable, TooDeep
 from .report import CapturedValue, CaptureReport
@@ -22,6 +29,7 @@ __all__ = [
     "capture",
     "dump_items",
     "explain",
+    "imports_of_items",
     "load_result",
     "user_module",
 ]

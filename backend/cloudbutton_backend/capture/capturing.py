@@ -73,6 +73,32 @@ class Captured:
             user_modules=tuple(sorted(modules)),
         )
 
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """Import names of the installed packages that must be there where the function runs."""
+        found = set(self.report.packages)
+        by_module = any(
+            "rng" in c.names and "cloudbutton_ext" in c.packages for c in self._contents
+        )
+        if by_module or _RNG_MODULE in self.payload:
+            found.add("numpy")  # our own `rng` needs it
+        return tuple(sorted(found))
+
+
+_RNG_MODULE: Final = b"cloudbutton_backend.worker.context"
+
+
+def imports_of_items(items: Sequence[Any]) -> tuple[str, ...]:
+    """Return import names of the installed packages that unpickling `items` needs.
+
+    Of items that cannot travel, nothing: they fail where they are sent, with the reason.
+    """
+    try:
+        _, contents = parts_of(list(items), False)
+    except Exception:
+        return ()
+    return tuple(third_party(contents.packages))
+
 
 def capture(function: Callable[..., Any], *, threshold: int = THRESHOLD) -> Captured:
     """Capture `function` and the values that its code uses, as they are now.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import mmap
 import os
 import select
 import signal
 import socket
+import sys
 import tempfile
 from collections import OrderedDict, deque
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from cloudbutton_backend.worker import status
 from cloudbutton_backend.worker.frames import Buffer, Decoder, encode, receive, send_some
 from cloudbutton_backend.worker.lambda_child import fork, run_child
 from cloudbutton_backend.worker.lambda_storage import Shelf, fetch
-from cloudbutton_backend.worker.lambda_wire import Order
+from cloudbutton_backend.worker.lambda_wire import Order, Part
 
 VCPU: Final = 1769
 """MiB of memory that come with one vCPU."""
@@ -205,6 +207,8 @@ class Crew:
         self.size = max(1, memory // VCPU)
         self.children: list[Child] = []
         self._shelf: Shelf | None = None
+        self._packages = ""
+        """SHA-256 of the archive of packages that was unpacked here."""
         self._functions: OrderedDict[str, bytes] = OrderedDict()
         self._names: dict[str, set[str]] = {}
         """By SHA-256: the digests under which functions know a blob."""
@@ -228,10 +232,10 @@ class Crew:
             self._functions[order.function.sha256] = fetch(order.function)
             if len(self._functions) > _KEEP_JOBS:
                 self._functions.popitem(last=False)
-        if not order.blobs:
-            return
         if self._shelf is None:
             self._shelf = Shelf()
+        if order.packages is not None and order.packages.sha256 != self._packages:
+            self._unpack(order.packages)
         for sha256 in self._shelf.make_room(order.blobs.values()):
             digests = self._names.pop(sha256, set())
             for child in self.children:
@@ -240,6 +244,24 @@ class Crew:
         for digest, blob in order.blobs.items():
             self._shelf.get(blob)
             self._names.setdefault(blob.sha256, set()).add(digest)
+
+    def _unpack(self, packages: Part) -> None:
+        """Have packages that were too large to come with the function."""
+        import zipfile
+
+        assert self._shelf is not None
+        fd, _ = self._shelf.get(packages)
+        folder = tempfile.mkdtemp(prefix="cloudbutton-packages-")
+        with open(os.dup(fd), "rb") as file, zipfile.ZipFile(file) as archive:
+            archive.extractall(folder)
+        self._shelf.drop(packages)
+        sys.path.insert(0, os.path.join(folder, "python"))
+        importlib.invalidate_caches()
+        self._packages = packages.sha256
+        for child in list(self.children):  # they do not have them
+            child.kill()
+            child.has_ended(wait=True)
+            self.bury(child)
 
     def introduce(self, child: Child, order: Order) -> None:
         """Tell a process of a job, unless it knows it."""

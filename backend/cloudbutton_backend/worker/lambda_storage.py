@@ -144,6 +144,12 @@ class Shelf:
                 dropped.append(name)
         return dropped
 
+    def drop(self, wanted: Part) -> None:
+        """Let go of an object."""
+        fd, size = self._files.pop(wanted.sha256)
+        os.close(fd)
+        self._taken -= size
+
     def _fetch(self, wanted: Part) -> tuple[int, int]:
         in_memory = self._taken + wanted.nbytes > self._room
 

@@ -62,6 +62,8 @@ class Order:
     """Whether nobody waits for the answer: it is put there in any case."""
     stop: str
     """URL of an object that tells which batches must stop, if it exists."""
+    packages: Part | None = None
+    """An archive with packages that were too large to be deployed with the function."""
 
 
 def part(data: bytes) -> dict[str, Any]:
@@ -104,6 +106,7 @@ def read_order(event: Mapping[str, Any]) -> Order:
         answer=event["answer"],
         detached=event["detached"],
         stop=job["stop"],
+        packages=_read_part(job["packages"]) if job["packages"] else None,
     )
 
 

@@ -71,6 +71,10 @@ class Bucket:
         put_at = parsedate_to_datetime(reply.headers["Last-Modified"]).timestamp()
         return time.time() - put_at
 
+    async def size(self, key: str) -> int:
+        """Return how large an object is, which must be there."""
+        return int((await self._ask("HeadObject", "HEAD", key)).headers["Content-Length"])
+
     async def list(self, prefix: str, after: str = "") -> list[tuple[str, int]]:
         """Return names and sizes of the objects under a prefix, those after `after`."""
         found: list[tuple[str, int]] = []

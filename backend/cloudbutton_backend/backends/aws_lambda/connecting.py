@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
 from cloudbutton_backend.backends.aws_lambda.deploying import Wish, deploy
+from cloudbutton_backend.backends.aws_lambda.deploying.found import FoundFunction
+from cloudbutton_backend.backends.aws_lambda.deploying.ready import require_deployed
+from cloudbutton_backend.backends.aws_lambda.environments import Lock, ensure_environment, lock_for
 from cloudbutton_backend.backends.aws_lambda.names import Target
+from cloudbutton_backend.backends.aws_lambda.package import version
 from cloudbutton_backend.backends.aws_lambda.runtimes import Platform, notebook_python, runtime_for
 from cloudbutton_backend.backends.aws_lambda.settings import Settings
 from cloudbutton_backend.backends.aws_lambda.signing import Endpoint
@@ -66,10 +71,45 @@ def connect(settings: Settings, clients: Clients | None = None) -> Connection:
     return Connection(clients, home, _endpoints(clients, home))
 
 
-def deploy_emulated(connection: Connection, target: Target) -> None:
-    """Deploy a function into the emulator, which costs nobody anything."""
-    wish = Wish(targets=(target,), version="emulated")
-    deploy(connection.clients, wish, pause=lambda seconds: time.sleep(min(seconds, 0.1)))
+def equip(
+    settings: Settings, connection: Connection, target: Target, imports: Iterable[str]
+) -> FoundFunction:
+    """Return the function with the packages that code imports; it is deployed when this returns.
+
+    Into the emulator the base function is deployed as well, which costs nobody anything.
+
+    Raises
+    ------
+    NotDeployed
+        It is not there, or was deployed by another version; the error says what helps.
+    PackagesDoNotFit
+        A package cannot be had for Lambda.
+    """
+    clients = connection.clients
+    if settings.emulate:
+        deploy(clients, Wish(targets=(target,), version=version()), pause=_soon)
+    lock = _lock(settings, target, sorted(imports))
+    if lock is not None:
+        pause = _soon if settings.emulate else time.sleep
+        target = ensure_environment(clients, target, lock, pause=pause)
+    return require_deployed(clients, target)
+
+
+def _lock(settings: Settings, target: Target, imports: Sequence[str]) -> Lock | None:
+    if not imports:
+        return None
+    if not settings.emulate:
+        return lock_for(imports, Platform.on_lambda(target.python, target.arch))
+    lock = lock_for(imports, Platform.here())
+    if lock is None:
+        return None
+    # What is installed here fits the emulator: no wheel needs to be fetched.
+    pins = (replace(pin, origin="copied", digest=pin.digest or "here") for pin in lock.pins)
+    return replace(lock, pins=tuple(pins))
+
+
+def _soon(seconds: float) -> None:
+    time.sleep(min(seconds, 0.1))
 
 
 def _real(settings: Settings) -> Clients:

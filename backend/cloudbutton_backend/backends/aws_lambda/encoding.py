@@ -45,6 +45,7 @@ def job_json(
     blobs: Mapping[str, Mapping[str, Any]],
     stop: str,
     variables: Collection[str],
+    packages: Mapping[str, Any] | None = None,
 ) -> str:
     """Return what all calls of a job have in common."""
     environment = spec.environment
@@ -63,6 +64,7 @@ def job_json(
             "function": function,
             "blobs": blobs,
             "stop": stop,
+            "packages": packages,
         }
     )
 

@@ -20,11 +20,13 @@ from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda import encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
+from cloudbutton_backend.backends.aws_lambda.clients import Clients
 from cloudbutton_backend.backends.aws_lambda.connecting import (
     Connection,
     connect,
-    deploy_emulated,
+    equip,
 )
+from cloudbutton_backend.backends.aws_lambda.deploying.found import FoundFunction
 from cloudbutton_backend.backends.aws_lambda.deploying.ready import require_deployed
 from cloudbutton_backend.backends.aws_lambda.detached import Arrivals
 from cloudbutton_backend.backends.aws_lambda.invoking import Answer, Invoker, Lost
@@ -109,7 +111,8 @@ class Operations:
         self._uploads: Uploads
         self._arrivals: Arrivals
         self._reckoner: Reckoner
-        self._deployed: dict[Target, asyncio.Task[None]] = {}
+        self._found: dict[tuple[Target, frozenset[str]], asyncio.Future[FoundFunction]] = {}
+        self._sizes: dict[Target, asyncio.Future[int | None]] = {}
         self._slots: dict[str, deque[Flight]] = {}
         self._jobs: OrderedDict[str, RemoteJob] = OrderedDict()
         self._specs: dict[str, JobSpec] = {}
@@ -169,24 +172,24 @@ class Operations:
             home,
             target,
             self._settings.variables,
-            bool(spec.extra.get("detach")),
+            detached=bool(spec.extra.get("detach")),
         )
 
     async def _make_ready(self, job: RemoteJob) -> None:
-        await self._require(job.target)
+        packages = job.spec.extra.get("packages")
+        imports = frozenset(packages()) if packages is not None else frozenset()
+        function = await self._equipped(job.target, imports)
+        job.target, job.packages = function.target, function.fetches
         await job.head(self._bucket, self._uploads)
 
-    async def _require(self, target: Target) -> None:
-        """See that a function is deployed, once for each."""
-        task = self._deployed.get(target)
+    async def _equipped(self, target: Target, imports: frozenset[str]) -> FoundFunction:
+        """Return the function with the packages that code imports, looked for once."""
+        wanted = target, imports
+        task = self._found.get(wanted)
         if task is None or (task.done() and task.exception() is not None):
-            task = self._deployed[target] = asyncio.create_task(self._look(target))
-        await asyncio.shield(task)
-
-    async def _look(self, target: Target) -> None:
-        if self._settings.emulate:
-            await asyncio.to_thread(deploy_emulated, self._connection, target)
-        await asyncio.to_thread(require_deployed, self._connection.clients, target)
+            look = asyncio.to_thread(equip, self._settings, self._connection, target, imports)
+            task = self._found[wanted] = asyncio.ensure_future(look)
+        return await asyncio.shield(task)
 
     # -- what is asked
 
@@ -327,12 +330,10 @@ class Operations:
 
     async def _larger(self, target: Target) -> int | None:
         """Return the next larger memory with which a function is deployed, None if there is none."""
-        for size in _SIZES:
-            if size > target.memory:
-                with contextlib.suppress(CloudError):
-                    await self._require(target.with_(memory=size))
-                    return size
-        return None
+        if target not in self._sizes:
+            look = asyncio.to_thread(_next_size, self._connection.clients, target)
+            self._sizes[target] = asyncio.ensure_future(look)
+        return await asyncio.shield(self._sizes[target])
 
     def _bill(self, flight: Flight) -> Charged:
         """Return the price of a call that was given up: nothing if it surely did not run."""
@@ -384,6 +385,15 @@ class Operations:
         if self._web is not None:
             await self._arrivals.close()
             await self._web.close()
+
+
+def _next_size(clients: Clients, target: Target) -> int | None:
+    for size in _SIZES:
+        if size > target.memory:
+            with contextlib.suppress(CloudError):
+                require_deployed(clients, target.with_(memory=size))
+                return size
+    return None
 
 
 def _tampered(error: Exception) -> str:

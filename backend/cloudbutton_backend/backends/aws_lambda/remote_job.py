@@ -10,7 +10,13 @@ from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda import encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
-from cloudbutton_backend.backends.aws_lambda.names import Arch, Target, blob_key, job_prefix
+from cloudbutton_backend.backends.aws_lambda.names import (
+    Arch,
+    Target,
+    blob_key,
+    environment_key,
+    job_prefix,
+)
 from cloudbutton_backend.backends.protocol import Call, JobSpec
 from cloudbutton_backend.cost import Rate, lambda_rate
 from cloudbutton_backend.worker.frames import layout
@@ -72,6 +78,8 @@ class RemoteJob:
     target: Target
     """The function that runs it, but for items that need more memory."""
     variables: Sequence[str]
+    packages: str | None = None
+    """SHA-256 of the archive of packages that the function fetches."""
     detached: bool = False
     stopped: set[int] = field(default_factory=set)
     """Batches that were told to stop."""
@@ -116,7 +124,14 @@ class RemoteJob:
             url = await bucket.url("GET", blob_key(pieces.sha256))
             function = stored_part(pieces.sha256, pieces.nbytes, url)
         stop = await bucket.url("GET", self.stop_key)
-        self._text = encoding.job_json(spec, self.key, function, blobs, stop, self.variables)
+        packages: Mapping[str, Any] | None = None
+        if self.packages is not None and self.target.environment is not None:
+            key = environment_key(self.target.environment)
+            size = await bucket.size(key)
+            packages = stored_part(self.packages, size, await bucket.url("GET", key))
+        self._text = encoding.job_json(
+            spec, self.key, function, blobs, stop, self.variables, packages
+        )
         self._made = time.monotonic()
         return self._text
 
