@@ -45,7 +45,11 @@ def test_the_worker_can_be_imported_from_the_archive_and_nothing_else(tmp_path: 
         "print(runner.__file__)"
     )
     done = subprocess.run(
-        [sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, timeout=60
+        [sys.executable, "-S", "-I", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.stderr == ""
     assert str(archive) in done.stdout
