@@ -321,6 +321,7 @@ class Session:
             },
         )
         driver.prepare(spec)
+        del spec.extra["packages"]  # it holds items, which are let go of when they have results
         job._spec = spec
         return job, driver, spec, self._plan(job, None)
 
