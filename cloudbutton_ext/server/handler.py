@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -72,7 +71,7 @@ class Handler(APIHandler):
         """Answer with JSON; text is JSON already."""
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
-        text = answer if isinstance(answer, str) else json.dumps(shaping.clean(answer))
+        text = answer if isinstance(answer, str) else shaping.to_json(answer)
         self.finish(text)
 
     def send_error_as_json(self, error: CloudError) -> None:

@@ -17,12 +17,13 @@ A panel whose connection is slow is left out until what was sent has gone; then 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from cloudbutton_ext.server.looking import Known, Looking, Watch
+from cloudbutton_ext.server.looking import Known, Looking, Told, Watch
 
 if TYPE_CHECKING:
     from cloudbutton_ext.server.house import House
@@ -32,8 +33,8 @@ PERIOD: Final = 0.1
 #: The same when nothing has happened for `QUIET` seconds, and after an error.
 LONG_PERIOD: Final = 0.5
 QUIET: Final = 5.0
-#: Looking takes at most this part of the time, whatever there is to see.
-SHARE: Final = 0.1
+#: Looking takes at most this part of a CPU, whatever there is to see.
+SHARE: Final = 0.2
 
 
 def pause(*, took: float, quiet: float) -> float:
@@ -42,7 +43,7 @@ def pause(*, took: float, quiet: float) -> float:
     Parameters
     ----------
     took
-        Seconds that looking and telling took.
+        Seconds of CPU that looking took.
     quiet
         Seconds since there was something to tell.
     """
@@ -118,11 +119,11 @@ class Hub:
         told_at = loop.time()
         while True:
             self._bell.clear()
-            began = loop.time()
-            if await self._look():
-                told_at = began
+            was_news, took = await self._look()
             now = loop.time()
-            await self._rest(pause(took=now - began, quiet=now - told_at))
+            if was_news:
+                told_at = now
+            await self._rest(pause(took=took, quiet=now - told_at))
 
     async def _rest(self, seconds: float) -> None:
         await self._sleep(PERIOD)
@@ -137,13 +138,13 @@ class Hub:
                 bell.cancel()
                 rest.cancel()
 
-    async def _look(self) -> bool:
-        """Look once and tell everybody; return whether there was anything to tell."""
+    async def _look(self) -> tuple[bool, float]:
+        """Look once and tell everybody; return whether there was anything to tell, and the CPU time."""
         free = [listener for listener in self._listeners if listener.line.is_free()]
         busy = [listener for listener in self._listeners if listener not in free]
         loop = asyncio.get_running_loop()
         asked = [listener.known for listener in free]
-        is_news, found = await loop.run_in_executor(self._thread, self._looking.look, asked)
+        (is_news, found), took = await loop.run_in_executor(self._thread, self._timed_look, asked)
         for listener, before, told in zip(free, asked, found):
             # It may have begun to watch another job meanwhile.
             has_turned = listener.known is not before
@@ -154,4 +155,8 @@ class Hub:
         if is_news:
             for listener in busy:
                 listener.known = replace(listener.known, in_step=False)
-        return any(told.messages for told in found)
+        return any(told.messages for told in found), took
+
+    def _timed_look(self, asked: list[Known]) -> tuple[tuple[bool, list[Told]], float]:
+        began = time.thread_time()
+        return self._looking.look(asked), time.thread_time() - began

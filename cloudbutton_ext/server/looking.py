@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.journal import listing
 from cloudbutton_backend.journal.feed import Feed, News
 from cloudbutton_ext.server import shaping
+from cloudbutton_ext.server.shaping import to_json
 
 if TYPE_CHECKING:
     from cloudbutton_ext.server.house import House
@@ -99,7 +99,7 @@ class Looking:
         return bool(news), told
 
     def _message(self, news: News) -> str:
-        return _json(
+        return to_json(
             {
                 "type": "jobs",
                 "cursor": news.cursor,
@@ -130,17 +130,17 @@ class Looking:
         errors_changed = errors != max(watch.errors, 0)
         if not (rows or pieces or errors_changed or watch.errors < 0):
             return None, seen
-        log = _json(shaping.log(pieces, watch.piece))
+        log = to_json(shaping.log(pieces, watch.piece))
         return (
             f'{{"type": "job", "id": "{watch.job_id}", "log": {log}, "errors_changed": '
-            f'{_json(errors_changed)}, "batches": {shaping.batches(found, watch.batch)}}}'
+            f'{to_json(errors_changed)}, "batches": {shaping.batches(found, watch.batch)}}}'
         ), seen
 
     def _in_trouble(self, panels: Sequence[Known], message: str) -> tuple[bool, list[Told]]:
         with contextlib.suppress(sqlite3.Error):
             self.close()
         is_new, self.trouble = message != self.trouble, message
-        text = _json({"type": "error", "message": self.house.places.hide(message)})
+        text = to_json({"type": "error", "message": self.house.places.hide(message)})
         # Once it is mended, the feed begins anew, and so does everybody.
         return is_new, [
             Told([text] if is_new or not panel.in_step else [], replace(panel, in_step=True))
@@ -150,7 +150,3 @@ class Looking:
 
 def _concerns(news: News, watch: Watch) -> bool:
     return any(job.id == watch.job_id for job in news.jobs)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(shaping.clean(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -33,14 +34,7 @@ class Places:
         recorded
             What the journal has: a path as the kernel was told it.
         """
-        if not recorded:
-            return None, None
-        name = _last_part(recorded)
-        for root in (self.root, Path(os.path.realpath(self.root))):
-            path = Path(recorded)
-            if path.is_absolute() and path.is_relative_to(root) and ".." not in path.parts:
-                return path.relative_to(root).as_posix(), name
-        return None, name
+        return _notebook(self.root, recorded) if recorded else (None, None)
 
     def spellings(self, notebook: str) -> tuple[str, ...]:
         """Return under what the journal may have a notebook that the contents API calls so."""
@@ -59,6 +53,16 @@ class Places:
             text = text.replace(place + os.sep, os.sep)  # the user's own may contain spaces
         text = _QUOTED.sub(lambda found: found[1] + _last_part(found[0][1:-1]) + found[1], text)
         return _ABSOLUTE.sub(lambda found: _last_part(found[0]), text)
+
+
+@functools.lru_cache(maxsize=1_000)  # asked for each row of each message
+def _notebook(root: Path, recorded: str) -> tuple[str | None, str]:
+    name = _last_part(recorded)
+    path = Path(recorded)
+    for spelling in (root, Path(os.path.realpath(root))):
+        if path.is_absolute() and path.is_relative_to(spelling) and ".." not in path.parts:
+            return path.relative_to(spelling).as_posix(), name
+    return None, name
 
 
 def _last_part(path: str) -> str:

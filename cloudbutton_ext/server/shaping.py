@@ -104,12 +104,12 @@ def batches(found: Batches, after: int) -> str:
     columns["memory"] = columns.pop("memory_peak")
     workers, columns["worker"] = _indexed(columns["worker"])
     statuses, columns["status"] = _indexed(columns["status"])
-    written = ", ".join(f'"{name}": {_json(column)}' for name, column in columns.items())
+    written = ", ".join(f'"{name}": {to_json(column)}' for name, column in columns.items())
     rows = columns["row"]
     rest = {"next": rows[-1] if rows else after, "more": found.more}
     return (
-        f'{{"workers": {_json(workers)}, "statuses": {_json(statuses)}, "columns": {{{written}}}, '
-        f"{_json(rest)[1:]}"
+        f'{{"workers": {to_json(workers)}, "statuses": {to_json(statuses)}, "columns": {{{written}}}, '
+        f"{to_json(rest)[1:]}"
     )
 
 
@@ -149,7 +149,8 @@ def log(found: Sequence[tuple[int, LogRecord]], after: int) -> dict[str, Any]:
     return {"pieces": pieces, "next": found[-1][0] if found else after}
 
 
-def _json(value: Any) -> str:
+def to_json(value: Any) -> str:
+    """Return JSON; what JSON does not know, such as NaN, becomes null."""
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:
@@ -157,7 +158,7 @@ def _json(value: Any) -> str:
 
 
 def clean(value: Any) -> Any:
-    """Return JSON-able data without what JSON does not know: a NaN becomes null."""
+    """Return JSON-able data without what JSON does not know: a NaN becomes None."""
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, Mapping):

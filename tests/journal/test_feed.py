@@ -10,8 +10,8 @@ import pytest
 
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.journal import database, gc, numbering, schema
 from cloudbutton_backend.journal import feed as feed_module
-from cloudbutton_backend.journal import gc, numbering, schema
 from cloudbutton_backend.journal.feed import LOOK_OUT, NEWEST, Feed, News
 from cloudbutton_backend.journal.records import Update
 from cloudbutton_backend.journal.store import Store
@@ -55,6 +55,16 @@ def test_without_a_journal_there_is_no_news(feed: Feed) -> None:
     assert not feed.look()
     assert feed.since(None).is_reset
     assert feed.since(None).jobs == ()
+
+
+def test_a_journal_that_is_begun_is_no_news_before_it_has_a_job(
+    feed: Feed, store: Store, home: Path, a_job: MakeJob
+) -> None:
+    assert not feed.look()
+    database.open_for_writing(home)[0].close()
+    assert not feed.look()
+    store.write([a_job("aaaa2222")])
+    assert ids(feed.look()) == ["aaaa2222"]
 
 
 def test_the_first_look_tells_the_newest_jobs(feed: Feed, store: Store, a_job: MakeJob) -> None:
@@ -282,4 +292,5 @@ def test_a_journal_of_an_older_version_is_brought_up_to_date(home: Path, clock: 
         connection.execute("CREATE INDEX jobs_by_age ON jobs (created)")
         connection.execute("PRAGMA user_version = 1")
     with closing(Feed(home, clock=clock)) as feed:
-        assert feed.look().is_reset
+        feed.look()
+        assert feed.connection is not None

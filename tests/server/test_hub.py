@@ -18,9 +18,9 @@ from .conftest import PATIENCE, a_job
 
 PAUSES: dict[str, tuple[float, float, float]] = {
     "after quick work": (0.001, 0.0, PERIOD),
-    "after long work, nine times as long": (0.1, 0.0, 0.9),
+    "after long work, four times as long": (0.1, 0.0, 0.4),
     "after a long quiet": (0.001, QUIET + 1, LONG_PERIOD),
-    "after long work and quiet": (1.0, QUIET + 1, 9.0),
+    "after long work and quiet": (1.0, QUIET + 1, 4.0),
 }
 
 

@@ -154,6 +154,8 @@ class Feed:
                 self._unfinished = {}
                 unfinished = f"SELECT {_LISTED} FROM jobs WHERE {_UNFINISHED}"
                 self._note(self._as_they_are(connection.execute(unfinished)))
+        if not self._position.epoch and not news.jobs:
+            news = replace(news, is_reset=False)  # a journal is there now, and nothing in it
         self._position = Position.parse(news.cursor)
         self._note(news.jobs)
         for job_id in news.removed:

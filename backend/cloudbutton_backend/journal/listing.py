@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _OPEN: Final = ("running", "cancelling")
 _MAY_BE_LOST: Final = frozenset({JobState.RUNNING, JobState.CANCELLING, JobState.LOST})
 
+_LATEST_FIRST: Final = " ORDER BY created DESC, id"
 _LISTED: Final = ", ".join(rows.LISTED)
 
 
@@ -73,14 +74,19 @@ def page(
 ) -> Page:
     """Return the jobs that are `wanted`, the latest first, without their longer columns."""
     where, values = _where(wanted)
-    query = f"SELECT {_LISTED} FROM jobs{where} ORDER BY created DESC, id"
+    query = f"SELECT {_LISTED} FROM jobs{where}{_LATEST_FIRST}"
     lookout = Lookout(clock())
     if wanted.state in _MAY_BE_LOST:  # unfinished ones are few
         found = rows.job_rows(connection.execute(query, values), lookout)
         found = [job for job in found if job.state is wanted.state]
         return Page(found[offset : offset + limit], len(found))
     total = connection.execute(f"SELECT count(*) FROM jobs{where}", values).fetchone()[0]
-    part = connection.execute(f"{query} LIMIT ? OFFSET ?", [*values, limit, offset])
+    # Which ones is answered by an index; only those of the page are read.
+    part = connection.execute(
+        f"SELECT {_LISTED} FROM jobs WHERE id IN "
+        f"(SELECT id FROM jobs{where}{_LATEST_FIRST} LIMIT ? OFFSET ?){_LATEST_FIRST}",
+        [*values, limit, offset],
+    )
     return Page(rows.job_rows(part, lookout), total)
 
 
@@ -101,8 +107,10 @@ def job(
 def batches(connection: sqlite3.Connection, job_id: str, *, after: int, limit: int) -> Batches:
     """Return the next batches of a job, at most `limit`, that ended after the row `after`."""
     names = ("row", *(name for name in rows.BATCH_COLUMNS if name != "job_id"))
-    found = connection.execute(
-        f"SELECT rowid AS row, {', '.join(map(_quoted, names[1:]))} FROM batches "
+    cursor = connection.cursor()
+    cursor.row_factory = None  # plain tuples: there may be many
+    found = cursor.execute(
+        f"SELECT rowid, {', '.join(map(_quoted, names[1:]))} FROM batches "
         "WHERE job_id = ? AND rowid > ? ORDER BY rowid LIMIT ?",
         (job_id, after, limit + 1),
     ).fetchall()
