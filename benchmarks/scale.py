@@ -57,13 +57,16 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=1.0, help="median of an item")
+    parser.add_argument(
+        "--parts", type=float, nargs="*", default=[1.5, 0.5], help="budgets, as parts of the cost"
+    )
     options = parser.parse_args()
     size = (options.items, options.workers, options.seconds)
     plain = run(*size, None)
     spent = plain.jobs["job"].spent
     report("no budget", plain, None)
-    for part in (1.5, 0.5):
-        budget = round(part * spent, 2)
+    for part in options.parts:
+        budget = round(part * spent, 4)
         report(f"budget of {part:.0%} of that", run(*size, budget), budget)
     faults = (Crashes(0.0002, "batch"), LostResults(0.0002))
     budget = round(1.5 * spent, 2)

@@ -54,6 +54,10 @@ def test_the_extension_is_built_for_release(contents: set[str]) -> None:
     assert not [name for name in contents if name.endswith((".map", "build_log.json"))]
 
 
+def test_the_price_book_lies_beside_its_reader(contents: set[str]) -> None:
+    assert "cloudbutton_backend/cost/prices.toml" in contents
+
+
 def test_both_halves_have_the_same_version(contents: set[str]) -> None:
     version = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["version"]
     assert f"cloudbutton-{version}.dist-info/METADATA" in contents
