@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -46,10 +46,10 @@ class Estimate(Handler):
         spends = await self.off_loop(self._earlier, backend, notebook, cell_id)
         return estimate(spends, backend)
 
-    def _earlier(self, backend: str, notebook: str, cell_id: str) -> list[float]:
+    def _earlier(self, backend: str, notebook: str, cell_id: str) -> dict[str, list[float]]:
         with self.house.reader().snapshot() as connection:
             if connection is None or not (notebook and cell_id):
-                return []
+                return {}
             return listing.earlier_spends(
                 connection,
                 backend=backend,
@@ -76,8 +76,8 @@ def spend_report(found: Sequence[Spending], *, today: date, days: int) -> dict[s
     }
 
 
-def estimate(spends: Sequence[float], backend: str) -> dict[str, Any]:
-    """Return what a cell may cost, judging by what its earlier runs did."""
+def estimate(spends: Mapping[str, Sequence[float]], backend: str) -> dict[str, Any]:
+    """Return what a cell may cost, judging by what each of its loops did in earlier runs."""
     if not spends:
         return {
             "expected": None,
@@ -86,8 +86,11 @@ def estimate(spends: Sequence[float], backend: str) -> dict[str, Any]:
             "jobs": 0,
             "message": f"This cell has not run to its end on {backend} before: nothing tells its cost.",
         }
-    expected, low, high = (quantile(spends, share) for share in (0.5, LOW, HIGH))
-    runs = units.count(len(spends), "earlier run")
+    expected, low, high = (
+        math.fsum(quantile(of_loop, share) for of_loop in spends.values())
+        for share in (0.5, LOW, HIGH)
+    )
+    runs = max(len(of_loop) for of_loop in spends.values())
     between = (
         units.dollars(expected)
         if units.dollars(low) == units.dollars(high)
@@ -97,8 +100,8 @@ def estimate(spends: Sequence[float], backend: str) -> dict[str, Any]:
         "expected": expected,
         "low": low,
         "high": high,
-        "jobs": len(spends),
-        "message": f"{runs} of this cell on {backend} cost {between}.",
+        "jobs": runs,
+        "message": f"{units.count(runs, 'earlier run')} of this cell on {backend} cost {between}.",
     }
 
 

@@ -180,7 +180,23 @@ def test_what_a_cell_cost_counts_its_own_finished_runs_on_that_backend(
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
         found = listing.earlier_spends(connection, backend="lambda", notebooks=[A], cell_id="c1")
-    assert sorted(found) == [0.1, 0.2]
+    assert {name: sorted(spends) for name, spends in found.items()} == {"scores": [0.1, 0.2]}
+
+
+def test_only_runs_of_a_cell_s_latest_text_tell_its_cost(
+    home: Path, clock: Clock, a_job: MakeJob
+) -> None:
+    cell = {"notebook": A, "cell_id": "c1", "backend": "lambda"}
+    with closing(Store(home, clock=clock)) as store:
+        for i, source in enumerate(["old", "new", "new"]):
+            store.write(
+                [a_job(f"job{i}", created=NOON + i, source=source, name=f"line {i}", **cell)]
+            )
+            store.write([Update(f"job{i}", {"spend": float(i), "state": JobState.DONE})])
+    with JournalReader(home).snapshot() as connection:
+        assert connection is not None
+        found = listing.earlier_spends(connection, backend="lambda", notebooks=[A], cell_id="c1")
+    assert found == {"line 2": [2.0], "line 1": [1.0]}
 
 
 def test_a_snapshot_without_a_journal_is_none(home: Path) -> None:

@@ -62,7 +62,7 @@ SPENDS = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
 def test_an_estimate_lies_between_its_bounds_and_these_among_the_earlier_runs(
     spends: list[float],
 ) -> None:
-    found = estimate(spends, "lambda")
+    found = estimate({"line 2": spends}, "lambda")
     slack = 1e-9 * max(spends)
     assert min(spends) - slack <= found["low"] <= found["expected"] + slack
     assert found["expected"] <= found["high"] + slack <= max(spends) + 2 * slack
@@ -83,14 +83,20 @@ def test_a_quantile_is_interpolated(values: list[float], share: float, expected:
 
 
 def test_an_estimate_says_on_what_it_rests() -> None:
-    assert estimate([], "lambda")["expected"] is None
-    assert estimate([], "lambda")["message"].startswith(
+    assert estimate({}, "lambda")["expected"] is None
+    assert estimate({}, "lambda")["message"].startswith(
         "This cell has not run to its end on lambda"
     )
     assert (
-        estimate([0.25], "lambda")["message"] == "1 earlier run of this cell on lambda cost $0.25."
+        estimate({"line 2": [0.25]}, "lambda")["message"]
+        == "1 earlier run of this cell on lambda cost $0.25."
     )
-    assert estimate([0.0, 1.0, 2.0], "lambda")["message"].startswith("3 earlier runs of this cell")
+    assert estimate({"line 2": [0.0, 1.0, 2.0], "line 5": [1.0]}, "lambda")["jobs"] == 3
+
+
+def test_a_cell_costs_what_its_loops_do_together() -> None:
+    found = estimate({"line 2": [0.1, 0.1], "line 5": [0.5]}, "lambda")
+    assert (found["expected"], found["low"], found["high"]) == pytest.approx((0.6, 0.6, 0.6))
 
 
 def test_an_estimate_over_http_rests_on_the_runs_of_the_cell(

@@ -158,15 +158,22 @@ def earlier_spends(
     backend: str,
     notebooks: Sequence[str],
     cell_id: str,
-    limit: int = 50,
-) -> list[float]:
-    """Return what the latest jobs of a cell cost that were done, the latest first."""
+    limit: int = 200,
+) -> dict[str, list[float]]:
+    """Return what a cell's latest jobs cost that were done, by name: a cell may have several loops.
+
+    Only runs of the text that it had last count.
+    """
     found = connection.execute(
-        f"SELECT spend FROM jobs WHERE notebook IN ({_marks(notebooks)}) AND cell_id = ? "
-        "AND backend = ? AND state = 'done' ORDER BY created DESC LIMIT ?",
+        f"SELECT name, spend, source FROM jobs WHERE notebook IN ({_marks(notebooks)}) "
+        "AND cell_id = ? AND backend = ? AND state = 'done' ORDER BY created DESC LIMIT ?",
         (*notebooks, cell_id, backend, limit),
-    )
-    return [row["spend"] for row in found]
+    ).fetchall()
+    spends: dict[str, list[float]] = {}
+    for row in found:
+        if row["source"] == found[0]["source"]:
+            spends.setdefault(row["name"], []).append(row["spend"])
+    return spends
 
 
 def _where(wanted: Wanted) -> tuple[str, list[Any]]:
