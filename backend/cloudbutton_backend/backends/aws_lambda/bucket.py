@@ -15,9 +15,11 @@ from xml.etree import ElementTree
 from cloudbutton_backend.backends.aws_lambda.pressure import delay
 from cloudbutton_backend.backends.aws_lambda.refusals import Asked, from_code
 from cloudbutton_backend.backends.aws_lambda.web import NoAnswer, NotSent, Reply, Web
-from cloudbutton_backend.errors import Unreachable
+from cloudbutton_backend.errors import CloudServiceError, Unreachable
 from cloudbutton_backend.worker.frames import Buffer
 
+MOST: Final = 5 << 30
+"""Bytes that S3 takes in one request."""
 _ATTEMPTS: Final = 7
 _SMALL: Final = 1 << 20
 _WITHIN: Final = 60.0
@@ -54,6 +56,13 @@ class Bucket:
 
     async def put(self, key: str, body: Pieces) -> None:
         """Put an object."""
+        if body.nbytes > MOST:
+            raise CloudServiceError(
+                f"A value of {body.nbytes / 1e6:,.1f} MB is too large to be sent: S3 takes at most "
+                f"{MOST / 1e6:,.1f} MB in one piece. Put it into storage yourself and read it in the task.",
+                action="s3:PutObject",
+                resource=key,
+            )
         data: Any = b"".join(body.pieces) if body.nbytes <= _SMALL else body
         headers = {"Content-Length": str(body.nbytes)}
         await self._ask("PutObject", "PUT", key, headers=headers, body=data, sha256=body.sha256,
