@@ -240,7 +240,10 @@ def _iam(request: Request, _region: str) -> list[tuple[str, str]]:
         if parameter in form:
             path = form.get("Path", "/")
             resource = f"arn:aws:iam::{ACCOUNT}:{kind}{path}{form[parameter]}"
-            return [(form.get("Action", "?"), resource)]
+            needs = [(form.get("Action", "?"), resource)]
+            if needs[0][0] == "CreateRole" and "Tags.member.1.Key" in form:
+                needs.append(("TagRole", resource))
+            return needs
     return [(form.get("Action", "?"), form.get("PolicyArn", "*"))]
 
 
@@ -254,8 +257,12 @@ def _logs(request: Request, region: str) -> list[tuple[str, str]]:
     body = _json(request.body)
     group = body.get("logGroupName") or body.get("logGroupIdentifier")
     if group is None:
-        return [(action, "*")]
-    return [(action, f"arn:aws:logs:{region}:{ACCOUNT}:log-group:{group}:*")]
+        return [(action, str(body.get("resourceArn", "*")))]
+    resource = f"arn:aws:logs:{region}:{ACCOUNT}:log-group:{group}:*"
+    needs = [(action, resource)]
+    if action == "CreateLogGroup" and body.get("tags"):
+        needs.append(("TagResource", resource))
+    return needs
 
 
 def _form(request: Request) -> dict[str, str]:
