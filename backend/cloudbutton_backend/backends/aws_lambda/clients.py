@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +16,29 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cloudbutton_backend.backends.aws_lambda.refusals import Asked, Purpose, from_exception
 
+#: What we use, by the names that the variables for endpoints have.
+_SERVICES: Final = {
+    "iam": "IAM",
+    "lambda": "LAMBDA",
+    "logs": "CLOUDWATCH_LOGS",
+    "s3": "S3",
+    "sts": "STS",
+}
 #: Throttling and broken connections are tried again by the client library, with jitter.
 _RETRIES: Final = {"mode": "standard", "total_max_attempts": 6}
 _CONNECT_WITHIN, _READ_WITHIN = 10.0, 70.0
+
+
+def configured_endpoints(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return where services are, as far as environment variables say so. Pure."""
+    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return {}
+    everywhere = environment.get("AWS_ENDPOINT_URL", "")
+    found = {
+        service: environment.get(f"AWS_ENDPOINT_URL_{name}") or everywhere
+        for service, name in _SERVICES.items()
+    }
+    return {service: url for service, url in found.items() if url}
 
 
 class Clients:
@@ -28,7 +49,8 @@ class Clients:
     region
         None: the one of the profile or of ``AWS_DEFAULT_REGION``.
     endpoints
-        Where services are, other than at AWS; how the emulator is reached.
+        Where services are, other than at AWS; how the emulator is reached. None: as the variables say
+        that other AWS tools follow, too (``AWS_ENDPOINT_URL_S3``, …).
     profile
         Of the user's AWS configuration; None: the one in use.
     environment
@@ -48,7 +70,9 @@ class Clients:
         purpose: Purpose = "run",
     ) -> None:
         self._region, self._profile, self._environment = region, profile, environment
-        self.endpoints: Mapping[str, str] = dict(endpoints or {})
+        self.endpoints: Mapping[str, str] = (
+            configured_endpoints(os.environ) if endpoints is None else dict(endpoints)
+        )
         self.purpose = purpose
         self._clients: dict[str, Any] = {}
         # A session makes one client at a time; clients themselves may be shared among threads.

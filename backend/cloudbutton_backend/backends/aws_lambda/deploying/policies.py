@@ -31,7 +31,7 @@ def _run(home: Target) -> list[dict[str, Any]]:
         _allow("SeeHowManyMayRun", ["lambda:GetAccountSettings"], ["*"]),
         _allow(
             "UseJobData",
-            ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
+            ["s3:GetObject", "s3:PutObject"],
             [f"{bucket}/jobs/*"],
         ),
         _allow("UseCapturedValues", ["s3:GetObject", "s3:PutObject"], [f"{bucket}/blobs/*"]),
