@@ -66,6 +66,8 @@ class LambdaBackend:
     """
 
     name = "lambda"
+    title = "AWS Lambda"
+    costs = True
 
     def __init__(
         self,
