@@ -1,0 +1,62 @@
+"""Items that need more memory than their function has: named, and tried with more where there is more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cloudbutton_backend.backends.protocol import WorkerDown
+from cloudbutton_backend.errors import WorkerLost
+from cloudbutton_backend.testing.conformance import Place
+from tests.lambda_backend.conftest import new_backend, shared_emulator
+from tests.lambda_backend.desk import Desk, charge_of, the, values_of
+
+
+def fill(megabytes: int) -> int:
+    """Use so much memory, page by page."""
+    kept = [bytes([1]) * 1_000_000 for _ in range(megabytes)]
+    return len(kept)
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Desk]:
+    """Return a backend with a small function, beside which no larger one is deployed."""
+    with Desk(new_backend(shared_emulator(), memory=256, prefix="small")) as desk:
+        yield desk
+
+
+def test_an_item_that_exhausts_the_memory_is_named_with_peak_limit_and_advice(small: Desk) -> None:
+    events = small.run(small.open(fill), [1, 600])
+    down = the(WorkerDown, events)
+    assert down.reason == "memory" and down.item in (1, None)
+    assert "256 Mi" in down.cause and "--memory" in down.cause
+    assert charge_of(events).seconds > 0
+
+
+def test_the_function_lives_on_after_an_item_exhausted_its_memory(small: Desk) -> None:
+    spec = small.open(fill)
+    small.run(spec, [600])
+    assert values_of(small.run(spec, [3])) == [3]
+
+
+def test_an_item_runs_in_a_larger_function_where_one_is_deployed() -> None:
+    with Desk(new_backend(shared_emulator(), memory=1769, prefix="both")) as large:
+        large.open(fill)
+    place = Place(new_backend(shared_emulator(), memory=256, prefix="both"))
+    try:
+        job = place.start(fill, [1, 500, 2])
+        assert job.results() == [1, 500, 2]
+        assert job.progress.lost_workers >= 1
+    finally:
+        place.session.close()
+
+
+def test_an_item_that_needs_more_than_there_is_fails_alone(small: Desk) -> None:
+    place = Place(new_backend(shared_emulator(), memory=256, prefix="small"))
+    try:
+        values = place.map(fill, [1, 600, 2], errors="keep")
+        assert (values[0], values[2]) == (1, 2)
+        assert isinstance(values[1], WorkerLost) and "--memory" in str(values[1])
+    finally:
+        place.session.close()
