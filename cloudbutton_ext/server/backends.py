@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import closing
 from typing import Any, Final
 
 from cloudbutton_backend import doctor, settings
@@ -111,20 +112,30 @@ def described(name: str, resolved: Resolved) -> dict[str, Any]:
         "available": True,
         "schema": form,
         "settings": {
-            key: getattr(resolved, key, part.get("default"))
+            key: _first(getattr(resolved, key, None), part.get("default"))
             for key, part in form.get("properties", {}).items()
         },
     }
 
 
+def _first(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
 def findings(name: str) -> Iterable[Finding]:
-    """Return what is found out about a backend's health: by itself if it has `health()`."""
+    """Return what is found out about a backend's health.
+
+    A backend tells it by a method `health()` that yields (name, whether it is well, in words).
+    """
     if name == "local":
         return doctor.examine(workers=False)
     try:
-        maker = registry.maker(name)
-        look: Callable[[], Iterable[Finding]] | None = getattr(maker, "health", None)
-        return list(look()) if look else [Finding("backend", "ok", "is installed")]
+        with closing(registry.create(name)) as backend:
+            look = getattr(backend, "health", None)
+            return [
+                Finding(what, "ok" if is_well else "problem", detail)
+                for what, is_well, detail in (look() if look else [("backend", True, "is there")])
+            ]
     except (CloudError, ImportError) as error:
         return [Finding("backend", "problem", str(error))]
 

@@ -4,13 +4,13 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from cloudbutton_backend.backends import registry
-from cloudbutton_backend.doctor import Finding
 from cloudbutton_backend.settings import Resolved
 from cloudbutton_ext.server import backends, schema
 
@@ -49,12 +49,11 @@ class Moon:
         clock: object = None,
     ) -> None: ...
 
-    @staticmethod
-    def health() -> list[Finding]:
-        return [
-            Finding("rocket", "ok", "on its way"),
-            Finding("fuel", "problem", "/secret/tank/gauge.txt is empty.", "Fill it."),
-        ]
+    def health(self) -> Iterator[tuple[str, bool, str]]:
+        yield "rocket", True, "on its way"
+        yield "fuel", False, "/secret/tank/gauge.txt is empty."
+
+    def close(self) -> None: ...
 
 
 class Described(Moon):
@@ -106,6 +105,13 @@ def test_backends_are_listed_with_the_one_in_use(ask: Ask) -> None:
     assert moon["settings"] == {"craters": None, "seas": 1.5, "phase": "new", "shine": True}
 
 
+def test_lambda_is_known_to_cost_money_and_has_a_form(ask: Ask) -> None:
+    found = {each["name"]: each for each in ask("backends").body["backends"]}["lambda"]
+    assert (found["costs"], found["available"], found["in_use"]) == (True, True, False)
+    assert found["schema"]["properties"]["memory"]["maximum"] == 10_240
+    assert found["settings"]["memory"] == 1769
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -144,7 +150,7 @@ def test_a_backend_tells_of_its_own_health(ask: Ask) -> None:
                 "name": "fuel",
                 "ok": False,
                 "status": "problem",
-                "detail": "gauge.txt is empty. Fill it.",
+                "detail": "gauge.txt is empty.",
             },
         ],
     }
@@ -155,7 +161,7 @@ def test_a_look_that_takes_too_long_ends(
 ) -> None:
     gate = threading.Event()
     monkeypatch.setattr(backends, "HEALTH_PATIENCE", 0.05)
-    monkeypatch.setattr(moon, "health", staticmethod(lambda: [gate.wait(20)][:0]))
+    monkeypatch.setattr(moon, "health", lambda self: [gate.wait(20)][:0])
     status, body = ask("backends/moon/health")
     gate.set()
     assert (status, "took longer than 0.05 s" in body["message"]) == (504, True)
