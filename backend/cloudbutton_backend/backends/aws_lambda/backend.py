@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect, region_of
+from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect, equip, region_of
 from cloudbutton_backend.backends.aws_lambda.names import MEMORY, PREFIX, Arch
 from cloudbutton_backend.backends.aws_lambda.operations import Operations
 from cloudbutton_backend.backends.aws_lambda.reckoning import LONGEST_CALL
@@ -107,11 +107,9 @@ class LambdaBackend:
         self._starting = threading.Lock()
         self._closed = False
         self._pid = os.getpid()
+        self._connector = connector or (lambda settings: connect(settings, clients))
         self._operations = Operations(
-            self.settings,
-            self._take,
-            connector=connector or (lambda settings: connect(settings, clients)),
-            patience=patience,
+            self.settings, self._take, connector=self._connector, patience=patience
         )
 
     def __repr__(self) -> str:
@@ -255,6 +253,8 @@ class LambdaBackend:
         """Yield (name, whether it is well, in words) of all that jobs need; asks AWS."""
         from cloudbutton_backend.backends.aws_lambda.deploying.ready import health
 
-        connection = connect(self.settings, self._clients)
+        connection = self._connector(self.settings)
+        if self.settings.emulate:
+            equip(self.settings, connection, connection.home, ())
         for line in health(connection.clients, connection.home):
             yield line.name, line.ok, line.detail

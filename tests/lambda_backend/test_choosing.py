@@ -1,0 +1,76 @@
+"""How the Lambda backend is chosen in a notebook, and what a form and the doctor show of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cloudbutton_backend import session, settings
+from cloudbutton_backend.backends import registry
+from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
+from cloudbutton_backend.errors import UnknownName
+from cloudbutton_magic.commands import Surroundings, run_command
+from tests.lambda_backend.conftest import new_backend, shared_emulator
+
+
+@pytest.fixture
+def chosen() -> Iterator[Any]:
+    """Return a function that runs `%cloud use …` and returns the backend's settings."""
+
+    def use(line: str) -> Any:
+        run_command(f"use {line}", Surroundings(namespace={}, screen=None))  # type: ignore[arg-type]
+        backend = session.current().driver("lambda").backend
+        assert isinstance(backend, LambdaBackend)
+        return backend.settings
+
+    yield use
+    settings.use(backend=None, memory=None)
+    session.current().close()
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("lambda --emulate --memory 3008", {"emulate": True, "memory": 3008}),
+        ("lambda --memory 3008 --emulate", {"emulate": True, "memory": 3008}),
+        ("lambda emulate=true workers=3", {"emulate": True, "workers": 3}),
+        ("lambda --emulate=no --region eu-west-1", {"emulate": False, "region": "eu-west-1"}),
+        ("lambda --emulate --prefix 2026", {"prefix": "2026"}),
+        ("lambda --emulate --variables A,B", {"variables": ("A", "B")}),
+    ],
+)
+def test_settings_are_read_as_the_backend_has_them(
+    chosen: Any, line: str, wanted: dict[str, Any]
+) -> None:
+    found = chosen(line)
+    assert {name: getattr(found, name) for name in wanted} == wanted
+
+
+def test_a_job_setting_that_the_backend_does_not_have_is_one_of_jobs(chosen: Any) -> None:
+    chosen("lambda --emulate --retries 2")
+    assert settings.resolve().retries == 2
+    settings.use(retries=None)
+
+
+def test_an_unknown_setting_names_the_nearest(chosen: Any) -> None:
+    with pytest.raises(UnknownName, match="Did you mean `memory`"):
+        chosen("lambda --memry 3008")
+
+
+def test_the_form_has_every_setting_and_no_other() -> None:
+    schema = LambdaBackend.settings_schema()
+    assert set(schema["properties"]) == set(registry.settings_of("lambda"))
+    for name, default in registry.settings_of("lambda").items():
+        assert schema["properties"][name].get("default", default) == default
+        assert schema["properties"][name]["title"]
+
+
+def test_the_health_has_a_line_for_all_that_jobs_need() -> None:
+    backend = new_backend(shared_emulator())
+    lines = {name: ok for name, ok, _ in backend.health()}
+    assert lines == dict.fromkeys(
+        ["credentials", "runtime", "function", "bucket", "concurrency"], True
+    )
+    backend.close()
