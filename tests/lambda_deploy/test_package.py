@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from cloudbutton_backend.backends.aws_lambda.package import code_sha256, function_zip
+from cloudbutton_backend.backends.aws_lambda.package import HANDLER, code_sha256, function_zip
 
 
 def test_the_archive_is_the_same_each_time_it_is_made() -> None:
@@ -36,13 +36,13 @@ def test_its_digest_is_written_as_lambda_does() -> None:
     assert code_sha256(b"") == "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 
 
-def test_the_worker_can_be_imported_from_the_archive_and_nothing_else(tmp_path: Path) -> None:
+def test_the_handler_can_be_imported_from_the_archive_and_nothing_else(tmp_path: Path) -> None:
     archive = tmp_path / "function.zip"
     archive.write_bytes(function_zip("3.11"))
+    module, _, handler = HANDLER.rpartition(".")
     code = (
         f"import sys; sys.path.insert(0, {str(archive)!r})\n"
-        "import cloudbutton_backend.worker.runner as runner\n"
-        "print(runner.__file__)"
+        f"import {module} as module; print(module.__file__, callable(module.{handler}))"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-I", "-c", code],
@@ -52,4 +52,4 @@ def test_the_worker_can_be_imported_from_the_archive_and_nothing_else(tmp_path: 
         timeout=60,
     )
     assert done.stderr == ""
-    assert str(archive) in done.stdout
+    assert done.stdout.split() == [f"{archive}/{module.replace('.', '/')}.py", "True"]
