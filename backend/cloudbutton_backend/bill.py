@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from cloudbutton_backend.backends.protocol import Charged, Limits
@@ -12,8 +13,8 @@ from cloudbutton_backend.journal import Journal
 
 _SAMPLES: Final = 8
 """Charged calls that an estimate rests on, unless the first wave is of another size."""
-
-
+_MOST_SAMPLES: Final = 1000
+"""Calls that are looked at while the number of items, and so the estimate, is not known."""
 _LOOKED_AT: Final = 200
 """Jobs of the journal among which earlier runs of the same code are looked for."""
 
@@ -30,6 +31,16 @@ def estimate_from_journal(
         return None  # the job matters more than what is said about it
     same = (job for job in jobs if job.code_digest == digest and job.backend == backend)
     return from_history([Run(job.done, job.spend) for job in same], items)
+
+
+@dataclass(slots=True)
+class _Sample:
+    """What is known of a call so far."""
+
+    items: int = 0
+    seconds: float = 0.0
+    """That the items took."""
+    charged: Charged | None = None
 
 
 class Bill:
@@ -62,57 +73,63 @@ class Bill:
         self._wanted = limits.first_wave or _SAMPLES
         self._charged = 0.0
         self._items = 0
-        self._prices: dict[int, Charged] = {}
-        """Charges whose results have not come yet."""
-        self._work: dict[int, tuple[int, float]] = {}
-        """Items of calls and the seconds that they took, of those not charged yet."""
-        self._calls: list[Call] = []
+        self._prices: dict[int, float] = {}
+        """Of calls whose results have not come yet."""
+        self._sample: dict[int, _Sample] = {}
+        """The first calls, until the estimate is made."""
 
     def charge(self, charged: Charged) -> None:
         """A call has its price."""
         self._charged += charged.cost
-        items, work = self._work.pop(charged.batch, (0, 0.0))
-        if items:
-            self._note(items, work, charged)
-        else:
-            self._prices[charged.batch] = charged
+        self._prices[charged.batch] = charged.cost
+        sample = self._sample_of(charged.batch)
+        if sample is not None:
+            sample.charged = charged
 
     def work(self, batch: int, items: int, seconds: float) -> float:
         """Items of a call have run; return what of its price has not been told yet."""
         self._items += items
-        charged = self._prices.pop(batch, None)
-        before = self._work.pop(batch, (0, 0.0))
-        items, seconds = before[0] + items, before[1] + seconds
-        if charged is None:
-            self._work[batch] = items, seconds
-            return 0.0
-        self._note(items, seconds, charged)
-        return charged.cost
+        sample = self._sample_of(batch)
+        if sample is not None:
+            sample.items += items
+            sample.seconds += seconds
+        return self._prices.pop(batch, 0.0)
 
     def price_of_lost(self, batch: int) -> float:
         """Return what a call cost that brought nothing."""
-        charged = self._prices.pop(batch, None)
-        return 0.0 if charged is None else charged.cost
+        return self._prices.pop(batch, 0.0)
 
-    def _note(self, items: int, work: float, charged: Charged) -> None:
-        if self.estimate is None and len(self._calls) < self._wanted:
-            self._calls.append(Call(items, work, charged.seconds))
+    def _sample_of(self, batch: int) -> _Sample | None:
+        if self.estimate is not None:
+            return None
+        if batch not in self._sample and len(self._sample) < _MOST_SAMPLES:
+            self._sample[batch] = _Sample()
+        return self._sample.get(batch)
 
     def judge(self, total: int | None) -> None:
-        """Make the estimate, once enough calls have been charged; there will be no other."""
+        """Make the estimate, once enough calls have ended; there will be no other.
+
+        To be called when all that has come by now is known: a call's price comes before its last
+        results, and with them.
+        """
         if self.estimate is not None or total is None:
             return
-        if len(self._calls) < min(self._wanted, max(1, total // 2)):
+        calls = [
+            Call(each.items, each.seconds, each.charged.seconds, each.charged.cost)
+            for each in self._sample.values()
+            if each.charged is not None and each.items
+        ]
+        if len(calls) < min(self._wanted, max(1, total // 2)):
             return
         self.estimate = from_calls(
-            self._calls,
+            calls,
             total,
             self._rate,
             workers=self._workers,
             batch_seconds=self._batch_seconds,
             spent=self._charged,
         )
-        self._calls.clear()
+        self._sample.clear()
         if self.estimate is not None:
             self._journal.update_job(
                 self._job_id,

@@ -188,6 +188,14 @@ class BudgetReached(JobFailed):
         self.at_least, self.enough = at_least, enough
         self.done, self.total = done, total
 
+    @property
+    def summary(self) -> str:
+        """What happened, without what to do."""
+        return (
+            f"budget reached: {_dollars(self.spent)} of {_dollars(self.budget)} spent, and the next"
+            f" call could cost {_dollars(self.at_least)}"
+        )
+
     def __str__(self) -> str:
         if self.total is None:
             done = f"{self.done} items are done"

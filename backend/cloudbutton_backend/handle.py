@@ -192,6 +192,8 @@ class Job:
         """Return one line about why it could not go on."""
         if self._broken is None:
             return None
+        if isinstance(self._broken, BudgetReached):
+            return self._broken.summary
         return f"{type(self._broken).__name__}: {str(self._broken).splitlines()[0]}"
 
     def timeline(self) -> tuple[BatchRecord, ...]:

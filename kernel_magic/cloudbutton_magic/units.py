@@ -35,9 +35,9 @@ def roughly(value: float) -> str:
 
 
 def dollars(value: float) -> str:
-    """Return `$0.00`, `$0.0042` or `$1.23`."""
+    """Return `$0.00`, `$0.00042`, `$0.0042` or `$1.23`."""
     if 0 < value < 0.01:
-        return "under $0.0001" if value < 0.0001 else f"${value:.4f}"
+        return "under $0.0001" if value < 0.0001 else f"${value:.2g}"
     return f"${value:,.2f}"
 
 

@@ -15,6 +15,10 @@ from cloudbutton_backend.cost.estimate import Call, Run, from_calls, from_histor
 A_CENT_A_SECOND = Rate(per_second=0.01, per_call=0.001)
 
 
+def call(items: int, work: float, billed: float) -> Call:
+    return Call(items, work, billed, A_CENT_A_SECOND.cost(billed))
+
+
 def judge(calls: list[Call], items: int, **more: float) -> float:
     estimate = from_calls(
         calls,
@@ -30,21 +34,28 @@ def judge(calls: list[Call], items: int, **more: float) -> float:
 
 def test_items_cost_what_they_take_and_calls_what_they_are() -> None:
     # A hundred items of 1 s, one to a call.
-    assert judge([Call(1, 1.0, 1.0)], 100) == pytest.approx(100 * 0.01 + 100 * 0.001)
+    assert judge([call(1, 1.0, 1.0)], 100) == pytest.approx(100 * 0.01 + 100 * 0.001)
 
 
 def test_quick_items_share_a_call() -> None:
-    assert judge([Call(1, 0.1, 0.1)], 101) == pytest.approx(101 * 0.1 * 0.01 + 11 * 0.001)
+    assert judge([call(1, 0.1, 0.1)], 101) == pytest.approx(101 * 0.1 * 0.01 + 11 * 0.001)
 
 
 def test_each_worker_starts_once() -> None:
-    one = judge([Call(1, 1.0, 1.5)], 101, workers=1)
-    ten = judge([Call(1, 1.0, 1.5)], 101, workers=10)
+    one = judge([call(1, 1.0, 1.5)], 101, workers=1)
+    ten = judge([call(1, 1.0, 1.5)], 101, workers=10)
     assert ten - one == pytest.approx(9 * (0.5 - 0.02) * 0.01)
 
 
 def test_no_less_is_expected_than_has_been_spent() -> None:
-    assert judge([Call(1, 1.0, 1.0)], 1, spent=5.0) == 5.0
+    assert judge([call(1, 1.0, 1.0)], 1, spent=5.0) == 5.0
+
+
+def test_what_calls_cost_besides_is_what_they_were_charged() -> None:
+    dear = Rate(per_second=0.01, per_call=1.0)  # at most: hardly any call costs it
+    estimate = from_calls([Call(1, 1.0, 1.0, 0.012)], 100, dear, workers=1, batch_seconds=1.0)
+    assert estimate is not None
+    assert estimate.expected == pytest.approx(100 * 0.012)
 
 
 def test_nothing_is_expected_of_nothing() -> None:
@@ -79,7 +90,7 @@ def test_runs_that_differ_make_a_wide_interval() -> None:
 
 _calls = st.lists(
     st.builds(
-        lambda items, each, start: Call(items, items * each, items * each + start),
+        lambda items, each, start: call(items, items * each, items * each + start),
         st.integers(1, 20),
         st.floats(0, 10),
         st.floats(0, 1),
@@ -107,7 +118,7 @@ def test_the_interval_holds_most_bills(sigma: float, first: int) -> None:
     held = 0
     for _ in range(200):
         seconds = [draw.lognormvariate(0.0, sigma) for _ in range(200)]
-        calls = [Call(1, each, each) for each in seconds[:first]]
+        calls = [call(1, each, each) for each in seconds[:first]]
         estimate = from_calls(calls, 200, A_CENT_A_SECOND, workers=1, batch_seconds=0.1)
         assert estimate is not None
         held += estimate.low <= sum(seconds) * 0.01 + 200 * 0.001 <= estimate.high

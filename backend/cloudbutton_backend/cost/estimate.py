@@ -3,7 +3,7 @@
 ::
 
     total = per_second × ( items × mean seconds  +  starts × what a start takes  +  calls × the rest )
-          + per_call × calls
+          + what calls cost besides × calls
 
 What is not known of the mean, from the few items measured so far, makes the interval: a factor each
 way, with Student's t, as the spread is measured too. Durations are often skewed, the few longest
@@ -49,6 +49,8 @@ class Call:
     """Seconds that its items took."""
     billed: float
     """Seconds that it was charged for."""
+    cost: float
+    """Dollars that it was charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,10 @@ def from_calls(
     n_calls = len(calls) + math.ceil(rest / per_call)
     starts = min(workers, n_calls)
     warm = min(WARM_SECONDS, starting)
+    # Not the rate's own price of a call, which is the most that it can be.
+    besides = sum(max(0.0, call.cost - rate.per_second * call.billed) for call in calls)
     seconds = items * mean + starts * starting + (n_calls - starts) * warm
-    expected = rate.per_second * seconds + rate.per_call * n_calls
+    expected = rate.per_second * seconds + besides / len(calls) * n_calls
     factor = _factor(each, rest)
     to_come = rate.per_second * rest * mean
     basis = "the first item" if measured == 1 else f"the first {measured} items"
