@@ -16,7 +16,7 @@ from cloudbutton_backend.capture import explain
 from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.jobs import LIFE_CYCLE
 from cloudbutton_backend.journal import JournalReader
-from cloudbutton_backend.settings import describe
+from cloudbutton_backend.settings import describe, resolve
 from cloudbutton_backend.settings import use as use_settings
 from cloudbutton_backend.settings.known import FIELDS, read_value
 from cloudbutton_magic.display.listing import Listing
@@ -248,19 +248,27 @@ def _explain(text: str, around: Surroundings) -> Any:
             raise UsageError(
                 f"`{text}` is a {type(value).__name__}, not a function; a job needs its id."
             )
-        return _Report(explain(value))
+        return _explained(explain(value))
     job = find_job(text)
     if not _is_of_this_kernel(job):
         raise UsageError(f"Job {job.id} belongs to another kernel; explain works in that one.")
-    return _Report(job.explain())
+    return _explained(job.explain())
+
+
+def _explained(report: Any) -> _Report:
+    """Show what travels, and which packages the backend in use must bring along, if it does."""
+    backend = session.current().driver(resolve().backend).backend
+    describe = getattr(backend, "describe_packages", None)
+    return _Report(report, describe(report.packages) if describe else "")
 
 
 @dataclass(frozen=True, repr=False)
 class _Report:
     report: Any
+    packages: str = ""
 
     def __repr__(self) -> str:
-        return str(self.report)
+        return f"{self.report}\n\n{self.packages}".rstrip()
 
 
 def _value_of(text: str, around: Surroundings) -> Any:

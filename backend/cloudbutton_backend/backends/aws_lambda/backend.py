@@ -249,6 +249,17 @@ class LambdaBackend:
         """Return the settings as a JSON schema, for a form."""
         return schema()
 
+    def describe_packages(self, imports: Sequence[str]) -> str:
+        """Return which packages functions will need for code that imports these; asks nobody."""
+        from cloudbutton_backend.backends.aws_lambda.environments import describe_environment
+        from cloudbutton_backend.backends.aws_lambda.runtimes import Platform, notebook_python
+
+        if self.settings.emulate:
+            return "In the emulator, packages are those that are installed here."
+        return describe_environment(
+            imports, Platform.on_lambda(notebook_python(), self.settings.arch)
+        )
+
     def health(self) -> Iterator[tuple[str, bool, str]]:
         """Yield (name, whether it is well, in words) of all that jobs need; asks AWS."""
         from cloudbutton_backend.backends.aws_lambda.deploying.ready import health
