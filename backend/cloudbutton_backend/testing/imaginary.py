@@ -8,9 +8,8 @@ step of the clock covers many items.
 from __future__ import annotations
 
 import math
-import random
 from bisect import bisect_right
-from collections import Counter, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -26,6 +25,7 @@ from cloudbutton_backend.backends.protocol import (
     WorkerUp,
 )
 from cloudbutton_backend.cost.rates import Rate
+from cloudbutton_backend.testing.chance import Chance
 from cloudbutton_backend.testing.faults import (
     Crash,
     Crashes,
@@ -124,34 +124,10 @@ class Pool:
         self._works = {work.id: work for work in works}
         self._startup = startup
         self._latency = latency
-        self._random = random.Random(seed)
+        self._chance = Chance(faults, seed)
         self._workers: dict[str, _Worker] = {}
         self._count = 0
         self.runs = {work.id: [0] * len(work.seconds) for work in self._works.values()}
-        self._at: defaultdict[str, dict[int, list[Any]]] = defaultdict(dict)
-        self._struck: Counter[Any] = Counter()
-        self._crashes: Crashes | None = None
-        self._late: LateResults | None = None
-        self._lost = self._doubled = 0.0
-        self._lost_charges = self._dear = 0.0
-        self._late_charges: LateCharges | None = None
-        for fault in faults:
-            if isinstance(fault, Crashes):
-                self._crashes = fault
-            elif isinstance(fault, LostResults):
-                self._lost = fault.rate
-            elif isinstance(fault, LateResults):
-                self._late = fault
-            elif isinstance(fault, DoubledResults):
-                self._doubled = fault.rate
-            elif isinstance(fault, LostCharges):
-                self._lost_charges = fault.rate
-            elif isinstance(fault, LateCharges):
-                self._late_charges = fault
-            elif isinstance(fault, DearCalls):
-                self._dear = fault.rate
-            else:
-                self._at[fault.job].setdefault(fault.item, []).append(fault)
 
     # -- what is asked, as `Backend` has it
 
@@ -162,7 +138,7 @@ class Pool:
 
     def _start_one(self, number: int = 0) -> None:
         self._count += 1
-        delay = self._startup.ready(number) + self._random.random() * self._startup.spread
+        delay = self._startup.ready(number) + self._chance.dice.random() * self._startup.spread
         name = f"w{self._count}"
         self._agenda.at(self._agenda.now + delay, self._up, name)
 
@@ -235,7 +211,8 @@ class Pool:
         now = self._agenda.now
         done = bisect_right(load.ends, now)
         current = load.next + done
-        if any(isinstance(fault, Stubborn) for fault in self._at[load.job.id].get(current, ())):
+        scripted = self._chance.of_job(load.job.id).get(current, ())
+        if any(isinstance(fault, Stubborn) for fault in scripted):
             self._agenda.at(now + GRACE_SECONDS, self._kill, worker, "killed", load)
             self._cut(worker, load, current + 1)
             return
@@ -297,23 +274,19 @@ class Pool:
             load.began = now
         over = load.began + load.lease
         load.ends, load.errors, load.then, load.fault = [], {}, "end", None
-        seconds, special = load.job.seconds, self._at.get(load.job.id, {})
-        if special and any(
-            isinstance(fault, Unreadable) and self._strikes(fault)
-            for index in range(load.next, load.stop)
-            for fault in special.get(index, ())
-        ):
-            load.then = "unreadable"
-            return
+        seconds, special = load.job.seconds, self._chance.of_job(load.job.id)
+        for index in range(load.next, load.stop) if special else ():
+            unreadable = [each for each in special.get(index, ()) if isinstance(each, Unreadable)]
+            if any(self._chance.strikes(unreadable)):
+                load.then = "unreadable"
+                return
         deadline = now + FLUSH_SECONDS
         for index in range(load.next, load.stop):
             if now > deadline:
                 load.then = "flush"
                 return
             takes = seconds[index]
-            for fault in special.get(index, ()):
-                if not self._strikes(fault):
-                    continue
+            for fault in self._chance.strikes(special.get(index, ())):
                 if isinstance(fault, Slow):
                     takes *= fault.factor
                 elif isinstance(fault, (Crash, Hang)):
@@ -323,8 +296,9 @@ class Pool:
                     return
                 elif isinstance(fault, Raises):
                     load.errors[index - load.next] = {"kind": "exception", "item": index}
-            if self._crashes is not None and self._random.random() < self._crashes.rate:
-                load.then, load.fault = "crash", self._crashes
+            crash = self._chance.draw(Crashes)
+            if crash is not None:
+                load.then, load.fault = "crash", crash
                 if now + takes > over:
                     load.then = "lease"
                 return
@@ -335,12 +309,6 @@ class Pool:
             load.ends.append(now)
             if load.errors and load.job.stop_on_error and not load.job.retries:
                 return
-
-    def _strikes(self, fault: Any) -> bool:
-        """Whether a fault happens to the run of its item that begins; counts those."""
-        times = getattr(fault, "times", None)
-        self._struck[fault] += 1
-        return times is None or self._struck[fault] <= times
 
     def _schedule(self, worker: _Worker, load: _Batch) -> None:
         worker.stamp += 1
@@ -395,13 +363,12 @@ class Pool:
         seconds = ran + (self._startup.billed if worker.is_cold else 0.0)
         worker.is_cold = False
         cost = self._rate.cost(seconds)
-        if self._dear and self._random.random() < self._dear:
+        if self._chance.draw(DearCalls):
             cost = self._rate.at_most(load.lease)
-        if self._lost_charges and self._random.random() < self._lost_charges:
+        if self._chance.draw(LostCharges):
             return
-        arrives = now + self._latency
-        if self._late_charges is not None and self._random.random() < self._late_charges.rate:
-            arrives += self._late_charges.seconds
+        late = self._chance.draw(LateCharges)
+        arrives = now + self._latency + (late.seconds if late is not None else 0.0)
         charged = Charged(load.job.id, load.id, cost, seconds)
         self._agenda.at(arrives, self._agenda.report, charged)
 
@@ -421,12 +388,11 @@ class Pool:
         load.next += count
         load.ran += count
         load.ends = []
-        arrives = self._agenda.now + self._latency
-        if self._late is not None and self._random.random() < self._late.rate:
-            arrives += self._late.seconds
-        if not self._lost or self._random.random() >= self._lost:
+        late = self._chance.draw(LateResults)
+        arrives = self._agenda.now + self._latency + (late.seconds if late is not None else 0.0)
+        if not self._chance.draw(LostResults):
             self._agenda.at(arrives, self._agenda.report, event)
-            if self._doubled and self._random.random() < self._doubled:
+            if self._chance.draw(DoubledResults):
                 self._agenda.at(arrives, self._agenda.report, event)
 
     def _ended(self, worker: _Worker, event: BatchEnded) -> None:
