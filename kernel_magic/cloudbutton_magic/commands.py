@@ -113,10 +113,9 @@ def _use(text: str, around: Surroundings) -> Any:
     of_jobs = {key: settings[key] for key in settings if key in FIELDS and key not in own}
     of_backend = {key: settings[key] for key in settings if key not in of_jobs}
     try:
-        registry.create(name, **of_backend)  # only to have it look at its settings
+        current.use(name, **of_backend)
     except TypeError as error:
         raise UsageError(f"The {name} backend does not take that: {error}.") from None
-    current.use(name, **of_backend)
     use_settings(**of_jobs)
     with_ = f" with {', '.join(f'{k}={v}' for k, v in settings.items())}" if settings else ""
     return Listing(f"Jobs of this kernel now run on `{name}`{with_}.")

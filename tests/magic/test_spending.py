@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from cloudbutton_backend import session
+from cloudbutton_backend import session, settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.cost import Rate
@@ -46,6 +46,15 @@ def test_a_job_at_its_budget_says_so_and_is_continued(run: Run, shell: Interacti
     assert f"%cloud retry {job.id} --budget" in ran.out
     assert run(f"%cloud retry {job.id} --budget $5 -> zs").error is None
     assert shell.user_ns["zs"] == list(range(60))
+
+
+def test_a_budget_of_the_settings_holds_for_every_job(run: Run) -> None:
+    run("%cloud use metered budget=0.05")
+    try:
+        assert "BudgetReached" in run(f"%%cloud map x in range(60) -> zs\n{SLOW}").out
+        assert session.current().jobs()[0].cost <= 0.05
+    finally:
+        settings.forget_used()
 
 
 @pytest.mark.parametrize("amount", ["", " much", "=-1"])
