@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -57,6 +58,7 @@ class Web:
     def __init__(self, clients: Clients, endpoints: Mapping[str, Endpoint]) -> None:
         self._clients = clients
         self._endpoints = endpoints
+        self._proxies = {name: _proxy(endpoint) for name, endpoint in endpoints.items()}
         self._session: aiohttp.ClientSession | None = None
         self._credentials: Credentials | None = None
         self._read_at = 0.0
@@ -124,7 +126,12 @@ class Web:
         limit = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_WITHIN)
         try:
             async with self._session.request(
-                method, URL(url, encoded=True), headers=found, data=data, timeout=limit
+                method,
+                URL(url, encoded=True),
+                headers=found,
+                data=data,
+                timeout=limit,
+                proxy=self._proxies[service],
             ) as response:
                 return Reply(response.status, response.headers, await response.read())
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -138,6 +145,16 @@ class Web:
             await self._session.close()
 
 
+def _proxy(endpoint: Endpoint) -> str | None:
+    """Return the proxy that the environment names for a service, as other AWS tools use it.
+
+    aiohttp would look for it at each request, on a thread, which takes as long as all the rest.
+    """
+    if proxy_bypass(endpoint.host):
+        return None
+    return getproxies().get(endpoint.scheme)
+
+
 def _session() -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
         limit=0, keepalive_timeout=_IDLE, ttl_dns_cache=60, socket_factory=_socket
@@ -145,7 +162,6 @@ def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=True,  # proxies, as other AWS tools use them
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Content-Type"),
     )
