@@ -81,6 +81,28 @@ def test_the_button_runs_four_cells_in_parallel_refuses_one_and_changes_no_value
     assert told(notebook, "%%cloud\nsquares") == "", "too short to gain, and to be worth a line"
 
 
+@pytest.mark.timeout(SECONDS)
+def test_the_lambda_notebook_has_right_prices_and_the_bill_of_the_platform(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notebook = run("03-a-thousand-lambdas.ipynb", monkeypatch, tmp_path)
+
+    assert "✓ 1,000 items" in told(notebook, "%%cloud map batch in range(1000) -> arithmetic")
+    assert "identical: True" in told(notebook, "alone = ")
+    price, error, formula = re.search(
+        r"geometric average: +([\d.]+) ± ([\d.]+), by the formula ([\d.]+)",
+        told(notebook, "mean = "),
+    ).groups()  # type: ignore[union-attr]
+    assert abs(float(price) - float(formula)) < 4 * float(error)
+    assert "✓ 24 items" in told(notebook, "%%cloud map k in components")
+    assert re.search(r"Installed packages needed: .*scikit-learn", told(notebook, "%cloud explain"))
+    assert re.search(
+        r"identical: True\n[1-9]\d* calls failed", told(notebook, "emulator.set_faults")
+    )
+    books, bill = re.findall(r"\$([\d.]+)", told(notebook, "reports = "))
+    assert float(bill) == pytest.approx(float(books), rel=0.01)
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_a_saved_notebook_was_run_in_order_and_names_no_folder_of_its_machine(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
