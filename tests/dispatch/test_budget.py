@@ -226,7 +226,11 @@ def test_a_second_copy_is_not_made_with_money_that_is_not_there(priced: NewStage
     play.now = 5.0
     play.happen(*done(first, 0.05))
     assert sent(play.wait(500.0)) == []
-    assert second.lease is not None
+    purse = play.machine.jobs["job"].purse
+    assert purse is not None
+    purse.top_up(100.0)
+    (copy,) = sent(play.wait(1.0))
+    assert (copy.first, copy.lease) == (second.first, second.lease)
 
 
 # -- the first wave

@@ -112,6 +112,11 @@ class Driver:
         return not self._jobs and not self._inbox
 
     @property
+    def usual_workers(self) -> int:
+        """How many workers a job has that asks for no number."""
+        return self._machine.limits.workers
+
+    @property
     def workers_up(self) -> int:
         return self._machine.n_workers
 

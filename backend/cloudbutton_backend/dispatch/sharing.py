@@ -10,6 +10,7 @@ from cloudbutton_backend.dispatch.budget import HEADROOM, fitting, needed
 from cloudbutton_backend.dispatch.fleet import Fleet, Worker
 from cloudbutton_backend.dispatch.job_state import Flight, JobProgress
 from cloudbutton_backend.dispatch.relief import (
+    BACKUP_SECONDS,
     Duplicate,
     LookAgain,
     Patience,
@@ -171,7 +172,9 @@ class Sharing:
         elif isinstance(advice, Duplicate):
             flight = worker.first()
             if job.purse is not None and not job.purse.affords_copy(flight.lease):
-                return  # what it would cost is needed for what nobody has begun
+                # What it would cost is needed for what nobody has begun, so far.
+                self._watch[job.plan.job_id].add(worker.name, now + BACKUP_SECONDS)
+                return
             other = self._fleet.any_idle()
             copy = self._fly(
                 job, other, flight.next, flight.stop, flight.lease, now, twin=flight.id
