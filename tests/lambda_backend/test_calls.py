@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import threading
@@ -12,7 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from cloudbutton_backend.backends.aws_lambda.archives import deterministic_zip
+from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
+from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect
+from cloudbutton_backend.backends.aws_lambda.deploying import Packages, Wish, deploy
 from cloudbutton_backend.backends.aws_lambda.encoding import INLINE_CALL
+from cloudbutton_backend.backends.aws_lambda.settings import Settings
 from cloudbutton_backend.backends.protocol import (
     BatchEnded,
     Charged,
@@ -21,7 +27,7 @@ from cloudbutton_backend.backends.protocol import (
     WorkerDown,
 )
 from cloudbutton_backend.worker.lambda_wire import INLINE_ANSWER
-from tests.lambda_backend.conftest import new_backend, shared_emulator
+from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
 from tests.lambda_backend.desk import Desk, charge_of, kinds, spec_of, the, values_of
 
 
@@ -267,3 +273,37 @@ def test_a_job_sent_again_under_its_name_runs_its_new_function(desk: Desk) -> No
         other.backend.prepare(changed)
         other._batches = 10
         assert values_of(other.run(changed, [1])) == [3]
+
+
+def test_packages_too_large_for_a_layer_are_fetched_when_an_environment_starts(
+    tmp_path: Path,
+) -> None:
+    archive = tmp_path / "packages.zip"
+    archive.write_bytes(deterministic_zip({"python/too_large.py": b"ANSWER = 42\n"}))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    size = archive.stat().st_size
+    packages = Packages(
+        hash="ab" * 32,
+        archive=archive,
+        nbytes=size,
+        unpacked=size,
+        sha256=digest,
+        as_layer=False,
+    )
+    clients = clients_of(shared_emulator())
+
+    def connector(settings: Settings) -> Connection:
+        connection = connect(settings, clients)
+        home = connection.home.with_(environment=packages.hash)
+        deploy(clients, Wish(targets=(home,), version="test", packages=packages))
+        return replace(connection, home=home)
+
+    def answer(_: int) -> int:
+        import too_large  # type: ignore[import-not-found]
+
+        return int(too_large.ANSWER)
+
+    with Desk(LambdaBackend(workers=2, clients=clients, connector=connector)) as desk:
+        spec = desk.open(answer)
+        assert values_of(desk.run(spec, [0])) == [42]
+        assert values_of(desk.run(spec, [0], slot=1)) == [42]

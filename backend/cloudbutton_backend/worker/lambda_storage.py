@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Set
-from contextlib import suppress
 from typing import Any, Final
 
 from cloudbutton_backend.worker.frames import Buffer
@@ -40,6 +39,7 @@ def _request(method: str, url: str, body: Any, headers: dict[str, str], timeout:
 
 def _again(what: str, act: Any, accept: Set[int] = frozenset()) -> Any:
     """Return what `act` returns, trying a few times; None for an HTTP status in `accept`."""
+    from http.client import HTTPException
     from urllib.error import HTTPError
 
     trouble: Exception | None = None
@@ -49,6 +49,7 @@ def _again(what: str, act: Any, accept: Set[int] = frozenset()) -> Any:
         try:
             return act()
         except HTTPError as error:
+            error.close()
             if error.code in accept:
                 return None
             trouble = error
@@ -56,7 +57,7 @@ def _again(what: str, act: Any, accept: Set[int] = frozenset()) -> Any:
                 break
         except NotAsNamed:
             raise
-        except OSError as error:
+        except (OSError, HTTPException) as error:  # the latter: it ended in the middle
             trouble = error
     raise StorageTrouble(f"{what} failed: {trouble}") from trouble
 
@@ -91,9 +92,17 @@ def put(url: str, pieces: Iterable[Buffer], length: int, *, once: bool = False) 
 
 def peek(url: str, timeout: float) -> bytes | None:
     """Return a small object, or None: it does not exist, or cannot be had now."""
-    with suppress(OSError), _request("GET", url, None, {}, timeout) as response:
-        data: bytes = response.read(1 << 20)
-        return data
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+
+    try:
+        with _request("GET", url, None, {}, timeout) as response:
+            data: bytes = response.read(1 << 20)
+            return data
+    except HTTPError as error:
+        error.close()
+    except (OSError, HTTPException):
+        pass
     return None
 
 

@@ -1,0 +1,146 @@
+"""How a function fetches and puts objects by URL, and what it keeps of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from cloudbutton_backend.worker import lambda_storage
+from cloudbutton_backend.worker.lambda_storage import NotAsNamed, Shelf, StorageTrouble, fetch, put
+from cloudbutton_backend.worker.lambda_wire import Part
+
+
+class Store:
+    """Objects over HTTP. `script` has what happens to the next requests, instead of an answer."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.script: list[int | str] = []
+        self.asked: list[str] = []
+        store = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                store.asked.append(f"GET {self.path}")
+                data = store.objects.get(self.path, b"")
+                wanted = store.script.pop(0) if store.script else 200
+                if wanted == "cut":
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(data)))
+                    self.end_headers()
+                    self.wfile.write(data[: len(data) // 2])
+                    return
+                assert isinstance(wanted, int)
+                self.send_response(wanted if self.path in store.objects else 404)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_PUT(self) -> None:
+                store.asked.append(f"PUT {self.path}")
+                data = self.rfile.read(int(self.headers["Content-Length"]))
+                wanted = store.script.pop(0) if store.script else 200
+                assert isinstance(wanted, int)
+                if self.headers.get("If-None-Match") == "*" and self.path in store.objects:
+                    wanted = 412
+                if wanted == 200:
+                    store.objects[self.path] = data
+                self.send_response(wanted)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/{name}"
+
+    def holds(self, name: str, data: bytes) -> Part:
+        self.objects[f"/{name}"] = data
+        return Part(None, hashlib.sha256(data).hexdigest(), len(data), self.url(name))
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setattr(lambda_storage.time, "sleep", lambda _: None)
+    store = Store()
+    yield store
+    store.server.shutdown()
+    store.server.server_close()
+
+
+def test_what_comes_with_the_call_is_not_fetched() -> None:
+    assert fetch(Part(b"here")) == b"here"
+
+
+@pytest.mark.parametrize("script", [[], [500], [503, 500], ["cut"], ["cut", 500, "cut"]])
+def test_an_object_is_fetched_whatever_passes(store: Store, script: list[Any]) -> None:
+    wanted = store.holds("object", os.urandom(3_000_000))
+    store.script = list(script)
+    shelf = Shelf(10_000_000)
+    assert fetch(wanted) == store.objects["/object"]
+    store.script = list(script)
+    fd, nbytes = shelf.get(wanted)
+    assert os.pread(fd, nbytes + 1, 0) == store.objects["/object"]
+
+
+@pytest.mark.parametrize("get", [fetch, lambda wanted: Shelf(1 << 20).get(wanted)])
+def test_an_object_that_is_not_what_it_is_named_for_is_refused(
+    store: Store, get: Callable[[Part], Any]
+) -> None:
+    wanted = store.holds("object", b"genuine")
+    store.objects["/object"] = b"another"
+    with pytest.raises(NotAsNamed, match=wanted.sha256[:12]):
+        get(wanted)
+
+
+def test_an_object_that_is_not_there_is_trouble_at_once(store: Store) -> None:
+    wanted = store.holds("object", b"x")
+    del store.objects["/object"]
+    with pytest.raises(StorageTrouble, match="404"):
+        fetch(wanted)
+    assert len(store.asked) == 1
+
+
+def test_results_that_are_there_already_stay(store: Store) -> None:
+    put(store.url("result"), [b"fir", b"st"], 5, once=True)
+    put(store.url("result"), [b"second"], 6, once=True)
+    assert store.objects["/result"] == b"first"
+
+
+def test_putting_is_tried_again(store: Store) -> None:
+    store.script = [500, 503]
+    put(store.url("result"), [b"data"], 4)
+    assert store.objects["/result"] == b"data" and len(store.asked) == 3
+
+
+def test_an_object_is_fetched_once_and_kept(store: Store) -> None:
+    shelf, wanted = Shelf(1 << 20), store.holds("object", b"x" * 1000)
+    assert shelf.get(wanted) == shelf.get(wanted)
+    assert store.asked == ["GET /object"]
+
+
+def test_what_was_not_used_for_longest_makes_room(store: Store) -> None:
+    shelf = Shelf(2500)
+    one, two, three = (store.holds(f"object{n}", bytes([n]) * 1000) for n in range(3))
+    for each in (one, two, one):
+        shelf.get(each)
+    assert shelf.make_room([three]) == [two.sha256]
+    shelf.get(three)
+    assert shelf.make_room([one, three]) == []
+
+
+def test_what_a_call_needs_is_kept_even_beyond_the_room(store: Store) -> None:
+    shelf, wanted = Shelf(10), store.holds("object", b"x" * 1000)
+    assert shelf.make_room([wanted]) == []
+    fd, nbytes = shelf.get(wanted)
+    assert os.pread(fd, nbytes, 0) == b"x" * 1000
