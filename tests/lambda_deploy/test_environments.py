@@ -30,7 +30,11 @@ from cloudbutton_backend.backends.aws_lambda.environments import (
     lock_for,
     prune,
 )
-from cloudbutton_backend.backends.aws_lambda.environments.locking import closure, markers_of
+from cloudbutton_backend.backends.aws_lambda.environments.locking import (
+    closure,
+    glibc_of,
+    markers_of,
+)
 from cloudbutton_backend.backends.aws_lambda.environments.pruning import mentioned_tests, needed
 from cloudbutton_backend.backends.aws_lambda.environments.wheels import Answer, download, nearest
 from cloudbutton_backend.backends.aws_lambda.names import Target
@@ -173,6 +177,22 @@ def test_a_python_that_lambda_does_not_have_is_an_error_with_the_choices(
 
 
 # -- what fits
+
+
+@pytest.mark.parametrize(
+    ("tags", "glibc"),
+    [
+        (["cp311-cp311-manylinux_2_27_x86_64", "cp311-cp311-manylinux_2_28_x86_64"], (2, 27)),
+        (["cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64"], (2, 17)),
+        (["cp311-cp311-manylinux2014_x86_64"], (2, 17)),
+        (["py3-none-any"], None),
+        ([], None),
+    ],
+)
+def test_a_wheels_tags_tell_the_system_it_needs(
+    tags: list[str], glibc: tuple[int, int] | None
+) -> None:
+    assert glibc_of(tags) == glibc
 
 
 @pytest.mark.parametrize(

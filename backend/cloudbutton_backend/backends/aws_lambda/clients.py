@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+import botocore.loaders
 import botocore.session
 from botocore import xform_name
 from botocore.config import Config
@@ -39,6 +40,12 @@ def configured_endpoints(environment: Mapping[str, str]) -> dict[str, str]:
         for service, name in _SERVICES.items()
     }
     return {service: url for service, url in found.items() if url}
+
+
+@functools.cache
+def _loader() -> Any:
+    """Return what reads the descriptions of AWS's services: megabytes, which all clients share."""
+    return botocore.loaders.create_loader()
 
 
 class Clients:
@@ -158,6 +165,7 @@ class Clients:
     @functools.cached_property
     def _session(self) -> Any:
         session = botocore.session.Session(profile=self._profile)
+        session.register_component("data_loader", _loader())
         if self._environment is not None:
             session.set_credentials(
                 self._environment["AWS_ACCESS_KEY_ID"],

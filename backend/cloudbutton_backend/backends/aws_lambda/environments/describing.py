@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import metadata
 
 from cloudbutton_backend.backends.aws_lambda.environments.building import find_built
-from cloudbutton_backend.backends.aws_lambda.environments.locking import Lock, lock_for
+from cloudbutton_backend.backends.aws_lambda.environments.locking import (
+    Here,
+    Lock,
+    glibc_of,
+    lock_for,
+)
 from cloudbutton_backend.backends.aws_lambda.runtimes import Platform
 from cloudbutton_backend.errors import CloudError
 
@@ -24,7 +30,8 @@ def describe_environment(imports: Iterable[str], where: Platform) -> str:
         return f"On Lambda: {error}"
     if lock is None:
         return f"On Lambda ({where}): no packages needed."
-    return f"On Lambda ({where}):\n{packages_table(lock)}\n{_state(lock)}"
+    lines = [f"On Lambda ({where}):", packages_table(lock), _state(lock), *_doubts(lock)]
+    return "\n".join(lines)
 
 
 def packages_table(lock: Lock) -> str:
@@ -35,6 +42,33 @@ def packages_table(lock: Lock) -> str:
     return "\n".join(
         f"  {pin.name:<{width}}  {pin.version:<{long}}  {how[pin.origin]}" for pin in lock.pins
     )
+
+
+def _doubts(lock: Lock) -> list[str]:
+    """Say which packages were installed here from wheels that would not load there."""
+    if find_built(lock) is not None:
+        return []
+    there = lock.platform.glibc
+    needs = {
+        str(pin): glibc
+        for pin in lock.pins
+        if pin.origin == "wheel"
+        and (glibc := glibc_of(Here(metadata.distribution(pin.name)).tags)) is not None
+        and glibc > there
+    }
+    if not needs:
+        return []
+    newest = max(needs.values())
+    python = lock.platform.python
+    return [
+        f"Note: the wheels installed here of {', '.join(needs)} load with glibc {_dotted(newest)} or later; "
+        f"Lambda's Python {python} has {_dotted(there)}. Unless there are others, building will fail and say "
+        f"which versions fit."
+    ]
+
+
+def _dotted(glibc: tuple[int, int]) -> str:
+    return f"{glibc[0]}.{glibc[1]}"
 
 
 def _state(lock: Lock) -> str:

@@ -113,8 +113,12 @@ class Here:
 
     @property
     def is_pure(self) -> bool:
-        tags = re.findall(r"^Tag: (\S+)", self.source.read_text("WHEEL") or "", re.M)
-        return bool(tags) and all(tag.endswith("-none-any") for tag in tags)
+        return bool(self.tags) and all(tag.endswith("-none-any") for tag in self.tags)
+
+    @property
+    def tags(self) -> list[str]:
+        """What the wheel fits that it was installed from."""
+        return re.findall(r"^Tag: (\S+)", self.source.read_text("WHEEL") or "", re.M)
 
     @property
     def is_editable(self) -> bool:
@@ -198,6 +202,17 @@ def closure(
             if required in installed or not _is_wanted(requirement, extras, _HERE):
                 queue.append((required, frozenset(requirement.extras), str(each.name)))
     return tuple(sorted(found.values()))
+
+
+def glibc_of(tags: Iterable[str]) -> tuple[int, int] | None:
+    """Return the oldest glibc that a wheel with these tags loads with; None if they do not say. Pure."""
+    versions = [
+        (int(major), int(minor))
+        for tag in tags
+        for major, minor in re.findall(r"manylinux_(\d+)_(\d+)_", tag)
+    ]
+    versions += [(2, 17) for tag in tags if "manylinux2014" in tag]
+    return min(versions, default=None)
 
 
 def markers_of(where: Platform) -> dict[str, str]:
