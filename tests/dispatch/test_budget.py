@@ -222,9 +222,9 @@ def test_a_retry_with_the_same_budget_ends_at_once(priced: NewStage) -> None:
 
 def test_a_second_copy_is_not_made_with_money_that_is_not_there(priced: NewStage) -> None:
     play = priced(workers=2, can_duplicate=True, first_wave=2)
-    first, second = sent(play.open(2, budget=0.3))
+    first, second = sent(play.open(2, budget=0.2))
     play.now = 5.0
-    play.happen(*done(first, 0.05))
+    assert sent(play.happen(*done(first, 0.05))) == []
     assert sent(play.wait(500.0)) == []
     purse = play.machine.jobs["job"].purse
     assert purse is not None
