@@ -43,7 +43,7 @@ class Journal {
 }
 
 async function opened(journal: Journal): Promise<JobListModel> {
-  const model = new JobListModel(journal as unknown as IJobsModel);
+  const model = new JobListModel(journal as unknown as IJobsModel, () => 0);
   model.isVisible = true;
   await vi.waitFor(() => expect(model.isLoaded).toBe(true));
   return model;

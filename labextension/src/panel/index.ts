@@ -8,6 +8,7 @@ import {
 import { ICommandPalette } from '@jupyterlab/apputils';
 import { IDocumentManager } from '@jupyterlab/docmanager';
 import { INotebookTracker } from '@jupyterlab/notebook';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { cloudIcon } from '../icons';
@@ -16,6 +17,8 @@ import { Actions } from './actions';
 import { PanelModel } from './model';
 import { PanelShell } from './shell';
 
+/** The plugin whose schema the extension's settings are in. */
+const SETTINGS = 'cloudbutton:plugin';
 /** After JupyterLab's own (property inspector 200, debugger 850). */
 const RANK = 900;
 
@@ -24,7 +27,7 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
   description: 'A sidebar with jobs, backend and spend.',
   autoStart: true,
   requires: [IJobsModel, IDocumentManager, INotebookTracker],
-  optional: [ITranslator, ICommandPalette, ILayoutRestorer],
+  optional: [ITranslator, ICommandPalette, ILayoutRestorer, ISettingRegistry],
   activate: (
     app: JupyterFrontEnd,
     jobs: IJobsModel,
@@ -32,7 +35,8 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
     notebooks: INotebookTracker,
     translator: ITranslator | null,
     palette: ICommandPalette | null,
-    restorer: ILayoutRestorer | null
+    restorer: ILayoutRestorer | null,
+    settings: ISettingRegistry | null
   ) => {
     const trans = (translator ?? nullTranslator).load('cloudbutton');
     const model = new PanelModel(jobs);
@@ -41,6 +45,13 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
       actions: new Actions(documents, notebooks, trans),
       translator: translator ?? nullTranslator,
       trans
+    });
+    void settings?.load(SETTINGS).then(loaded => {
+      const read = () => {
+        model.refreshRate = Number(loaded.get('refreshRate').composite);
+      };
+      loaded.changed.connect(read);
+      read();
     });
     restorer?.add(panel, panel.id);
     app.shell.add(panel, 'right', { rank: RANK, type: 'Cloud Button' });

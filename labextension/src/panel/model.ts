@@ -13,10 +13,13 @@ export type Tab = 'jobs' | 'backend' | 'spend';
 
 export class PanelModel implements IDisposable {
   constructor(readonly known: IJobsModel) {
-    this.jobs = new JobListModel(known);
+    this.jobs = new JobListModel(known, this._interval);
     this.backend = new BackendModel(known.client);
     this.spend = new SpendModel(known.client);
   }
+
+  /** How many times a second what changes by itself is drawn, at most. */
+  refreshRate = 4;
 
   readonly jobs: JobListModel;
   readonly backend: BackendModel;
@@ -60,7 +63,7 @@ export class PanelModel implements IDisposable {
     this._tab = 'jobs';
     if (this._job?.id !== id) {
       this._job?.dispose();
-      this._job = new JobModel(id, this.known);
+      this._job = new JobModel(id, this.known, this._interval);
     }
     this._update();
   }
@@ -107,6 +110,7 @@ export class PanelModel implements IDisposable {
     this._changed.emit();
   }
 
+  private readonly _interval = () => 1000 / this.refreshRate;
   private readonly _changed = new Signal<PanelModel, void>(this);
   private _following: IDisposable | null = null;
   private _isDisposed = false;

@@ -111,9 +111,11 @@ export class BackendModel implements IDisposable {
     this.edit(this.shown?.settings ?? {});
   }
 
-  /** Write what was edited. */
+  /** Write what was edited, as settings of this backend: `lambda.region`. */
   save(): Promise<void> {
-    return this._do('save', () => this._write(this.unsaved));
+    return this._do('save', name =>
+      this._write(mapKeys(this.unsaved, key => `${name}.${key}`))
+    );
   }
 
   /** Make it the one that jobs run on where nothing else is said. */
@@ -179,7 +181,8 @@ export class BackendModel implements IDisposable {
       await act();
     } catch (error) {
       this._problem = messageOf(error);
-      this._problems = error instanceof ApiError ? error.problems : {};
+      const problems = error instanceof ApiError ? error.problems : {};
+      this._problems = mapKeys(problems, key => key.slice(key.indexOf('.') + 1));
     }
     this._changed.emit();
   }
@@ -195,6 +198,15 @@ export class BackendModel implements IDisposable {
   private _shown: string | null = null;
   private _task: Task = null;
   private _trial: ITrial | null = null;
+}
+
+function mapKeys<Value>(
+  values: Readonly<Record<string, Value>>,
+  name: (key: string) => string
+): Record<string, Value> {
+  return Object.fromEntries(
+    Object.entries(values).map(([key, value]) => [name(key), value])
+  );
 }
 
 /** Whether two settings are the same; an empty field is one that is not set. */

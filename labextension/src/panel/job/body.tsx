@@ -30,7 +30,12 @@ import {
 import { Durations, Memory } from './figuresView';
 import type { JobModel } from './model';
 import { Captured, Code, ErrorList, Log } from './texts';
-import { Timeline } from './timelineView';
+
+/** Its plotting library is loaded when the first job is opened. */
+const Timeline = React.lazy(async () => {
+  const { Timeline } = await import('./timelineView');
+  return { default: Timeline };
+});
 
 interface IJobProps {
   model: JobModel;
@@ -181,7 +186,9 @@ function Sections({ model, trans }: IJobProps): JSX.Element {
         <UseSignal signal={model.batchesChanged}>
           {() =>
             model.batches.length > 0 ? (
-              <Timeline model={model} trans={trans} />
+              <React.Suspense fallback={null}>
+                <Timeline model={model} trans={trans} />
+              </React.Suspense>
             ) : (
               <p className="cb-Hint">{trans.__('No batch has ended yet.')}</p>
             )

@@ -1,7 +1,6 @@
 /** One job opened: what is known of it, kept up to date by the feed. */
 
 import type { IDisposable } from '@lumino/disposable';
-import { Throttler } from '@lumino/polling';
 import { type ISignal, Signal } from '@lumino/signaling';
 
 import { ApiError } from '../../api/client';
@@ -15,12 +14,11 @@ import {
   isActive
 } from '../../api/types';
 import type { IJobsModel } from '../../tokens';
+import { type Interval, Redraw } from '../redraw';
 import { BatchTable } from './batches';
 
 /** Pieces of output that are kept: as many as the journal keeps. */
 const LOG_PIECES = 1000;
-/** Milliseconds between two drawings of the batches, at least. */
-const DRAW_EVERY = 250;
 /** Milliseconds between looks at whether a command was taken, and how long it is looked. */
 const ASK_EVERY = 300;
 const ASK_FOR = 10_000;
@@ -31,8 +29,11 @@ export type Asked = 'sent' | 'taken' | 'unanswered' | null;
 export class JobModel implements IDisposable {
   constructor(
     readonly id: string,
-    private readonly _known: IJobsModel
+    private readonly _known: IJobsModel,
+    interval: Interval
   ) {
+    this._redraw = new Redraw(() => this._changed.emit(), interval);
+    this._redrawBatches = new Redraw(() => this._batchesChanged.emit(), interval);
     this._feed = _known.feed;
     this._job = _known.get(id) ?? null;
     _known.changed.connect(this._onChanged, this);
@@ -114,7 +115,8 @@ export class JobModel implements IDisposable {
     }
     this.isVisible = false;
     this._isDisposed = true;
-    this._drawing.dispose();
+    this._redraw.dispose();
+    this._redrawBatches.dispose();
     Signal.clearData(this);
   }
 
@@ -143,7 +145,7 @@ export class JobModel implements IDisposable {
     const job = ids.has(this.id) ? this._known.get(this.id) : undefined;
     if (job !== undefined) {
       this._setJob(job);
-      this._changed.emit();
+      this._redraw.request();
     }
   }
 
@@ -160,12 +162,12 @@ export class JobModel implements IDisposable {
     }
     if (change.batches.columns.row.length > 0) {
       this.batches.append(change.batches);
-      void this._drawing.invoke();
+      this._redrawBatches.request();
     }
     const { pieces } = change.log;
     if (pieces.length > 0) {
       this._log = [...this._log, ...pieces].slice(-LOG_PIECES);
-      this._changed.emit();
+      this._redraw.request();
     }
     if (change.errors_changed) {
       void this._readErrors();
@@ -207,10 +209,6 @@ export class JobModel implements IDisposable {
   private _asked: Asked = null;
   private readonly _batchesChanged = new Signal<JobModel, void>(this);
   private readonly _changed = new Signal<JobModel, void>(this);
-  private readonly _drawing = new Throttler(() => this._batchesChanged.emit(), {
-    limit: DRAW_EVERY,
-    edge: 'trailing' // gathers what comes in between
-  });
   private _details: IJobDetails | null = null;
   private readonly _feed: Feed;
   private _errors: IErrors | null = null;
@@ -219,6 +217,8 @@ export class JobModel implements IDisposable {
   private _job: IJob | null;
   private _log: readonly ILogPiece[] = [];
   private _problem: string | null = null;
+  private readonly _redraw: Redraw;
+  private readonly _redrawBatches: Redraw;
 }
 
 function messageOf(error: unknown): string {

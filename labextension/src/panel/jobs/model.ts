@@ -5,6 +5,7 @@ import { type ISignal, Signal } from '@lumino/signaling';
 
 import type { IJob, JobState } from '../../api/types';
 import type { IJobsModel } from '../../tokens';
+import { type Interval, Redraw } from '../redraw';
 
 const PAGE = 50;
 /** Milliseconds without typing before a search is sent. */
@@ -19,7 +20,11 @@ export interface IFilter {
 const EVERYTHING: IFilter = { state: null, notebook: null, search: '' };
 
 export class JobListModel implements IDisposable {
-  constructor(private readonly _known: IJobsModel) {
+  constructor(
+    private readonly _known: IJobsModel,
+    interval: Interval
+  ) {
+    this._redraw = new Redraw(() => this._changed.emit(), interval);
     _known.changed.connect(this._onChanged, this);
   }
 
@@ -114,6 +119,7 @@ export class JobListModel implements IDisposable {
     if (!this._isDisposed) {
       this._isDisposed = true;
       window.clearTimeout(this._typing);
+      this._redraw.dispose();
       Signal.clearData(this);
     }
   }
@@ -172,7 +178,7 @@ export class JobListModel implements IDisposable {
       }
     }
     this._jobs = newestFirst([...jobs.values()]);
-    this._changed.emit();
+    this._redraw.request();
   }
 
   private _note(job: IJob): void {
@@ -189,6 +195,7 @@ export class JobListModel implements IDisposable {
   private _jobs: readonly IJob[] = [];
   private readonly _notebooks = new Set<string>();
   private _problem: string | null = null;
+  private readonly _redraw: Redraw;
   private _request = 0;
   private _total = 0;
   private _typing: number | undefined;
