@@ -34,8 +34,8 @@ export class ToolbarBadge extends Widget {
       this._cell.isDisposed || this._cell.model.type !== 'code'
         ? undefined
         : this._watcher?.shown(this._cell);
-    this.node.textContent = shown?.badge ?? '';
+    this.node.textContent = shown?.brief ?? '';
     this.node.title = shown?.label ?? '';
-    this.setHidden(!shown?.badge);
+    this.setHidden(!shown?.brief);
   }
 }

@@ -10,6 +10,8 @@ export interface IShown {
   readonly on: boolean;
   /** "lambda · $0.50", or how far the job is. */
   readonly badge: string;
+  /** The same for the toolbar. */
+  readonly brief: string;
   readonly progress: IProgress | null;
   /** All of it in words, for those who hear it and for the tooltip. */
   readonly label: string;

@@ -7,6 +7,8 @@ import { count, duration, money } from '../format';
 
 export interface IProgress {
   readonly text: string;
+  /** The same where there is less room: JupyterLab hides a cell's toolbar that covers its code. */
+  readonly brief: string;
   /** From 0 to 1, null while nobody knows how much there is to do. */
   readonly part: number | null;
 }
@@ -22,11 +24,11 @@ export function progressOf(
   const ended = job.done + job.failed;
   const part = job.total ? Math.min(1, ended / job.total) : null;
   if (job.state === 'cancelling') {
-    return { text: trans.__('cancelling'), part };
+    const text = trans.__('cancelling');
+    return { text, brief: text, part };
   }
-  const parts = [
-    job.total === null ? count(ended) : `${count(ended)}/${count(job.total)}`
-  ];
+  const brief = job.total === null ? count(ended) : `${count(ended)}/${count(job.total)}`;
+  const parts = [brief];
   if (job.failed > 0) {
     parts.push(trans.__('%1 failed', count(job.failed)));
   }
@@ -36,5 +38,5 @@ export function progressOf(
   if (job.eta !== null) {
     parts.push(trans.__('%1 left', duration(job.eta, trans)));
   }
-  return { text: parts.join(' · '), part };
+  return { text: parts.join(' · '), brief, part };
 }

@@ -73,14 +73,16 @@ export class NotebookWatcher implements IDisposable {
     const choice = this.choice(cell);
     const progress = progressOf(this.job(cell), trans);
     const options = describe(choice, trans);
-    const state = progress?.text ?? (choice.on ? options : '');
+    const atRest = choice.on ? options : '';
+    const shows = this._options.showsBadge();
     const title = options
       ? trans.__('Cloud Button is on: %1', options)
       : trans.__('Cloud Button is on');
     return {
       on: choice.on,
-      badge: this._options.showsBadge() ? state : '',
-      progress: this._options.showsBadge() ? progress : null,
+      badge: shows ? (progress?.text ?? atRest) : '',
+      brief: shows ? (progress?.brief ?? atRest) : '',
+      progress: shows ? progress : null,
       label: progress === null ? title : `${title} · ${progress.text}`
     };
   }

@@ -15,15 +15,31 @@ const RUNNING = {
 } as unknown as IJob;
 
 it.each<[string, Partial<IJob>, IProgress | null]>([
-  ['what is done of all', {}, { text: '50/200', part: 0.25 }],
-  ['how long it will take', { eta: 12 }, { text: '50/200 · 12 s left', part: 0.25 }],
-  ['what failed', { failed: 50 }, { text: '100/200 · 50 failed', part: 0.5 }],
-  ['what it cost so far', { spend: 0.25 }, { text: '50/200 · $0.25', part: 0.25 }],
-  ['no part of an unknown whole', { total: null }, { text: '50', part: null }],
+  ['what is done of all', {}, { text: '50/200', brief: '50/200', part: 0.25 }],
+  [
+    'how long it will take',
+    { eta: 12 },
+    { text: '50/200 · 12 s left', brief: '50/200', part: 0.25 }
+  ],
+  [
+    'what failed',
+    { failed: 50 },
+    { text: '100/200 · 50 failed', brief: '100/200', part: 0.5 }
+  ],
+  [
+    'what it cost so far',
+    { spend: 0.25 },
+    { text: '50/200 · $0.25', brief: '50/200', part: 0.25 }
+  ],
+  [
+    'no part of an unknown whole',
+    { total: null },
+    { text: '50', brief: '50', part: null }
+  ],
   [
     'that it is being cancelled',
     { state: 'cancelling' },
-    { text: 'cancelling', part: 0.25 }
+    { text: 'cancelling', brief: 'cancelling', part: 0.25 }
   ],
   ['nothing of a job that ended', { state: 'done' }, null],
   ['nothing of a job that was lost', { state: 'lost' }, null]
