@@ -24,6 +24,7 @@ from cloudbutton_backend.backends.protocol import (
     Charged,
     Overdue,
     Results,
+    Warned,
     WorkerDown,
 )
 from cloudbutton_backend.worker.lambda_wire import INLINE_ANSWER
@@ -239,6 +240,30 @@ def test_a_call_that_has_not_begun_costs_nothing_when_interrupted(
     assert (charge.cost, charge.seconds) == (0.0, 0.0)
     open(gate, "w").close()
     desk.until_end(one)
+
+
+def test_a_call_that_does_not_stop_is_given_up_and_what_it_may_still_cost_is_said(
+    desk: Desk, tmp_path: Path
+) -> None:
+    begun, gate = str(tmp_path / "begun"), str(tmp_path / "gate")
+
+    def wait(_: int) -> None:
+        open(begun, "w").close()
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+
+    spec = desk.open(wait)
+    batch = desk.submit(spec, [1], lease=20.0)
+    deadline = time.monotonic() + 20
+    while not os.path.exists(begun):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    desk.backend.kill("lambda-0", "killed")
+    events = desk.until_end(batch)
+    rate = desk.backend.limits.rate
+    assert rate is not None and charge_of(events).cost == rate.at_most(20.0)
+    assert "billed until then" in the(Warned, desk.events).line
+    open(gate, "w").close()
 
 
 # -- more processes

@@ -166,13 +166,31 @@ class Charged:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that the user of a job should know. Shown once, however often it is said."""
+
+    job_id: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class BackendDown:
     """The backend as a whole cannot go on."""
 
     cause: str
 
 
-Event = WorkerUp | WorkerDown | Results | BatchEnded | Revoked | Overdue | Charged | BackendDown
+Event = (
+    WorkerUp
+    | WorkerDown
+    | Results
+    | BatchEnded
+    | Revoked
+    | Overdue
+    | Charged
+    | Warned
+    | BackendDown
+)
 
 
 class Backend(Protocol):

@@ -20,6 +20,7 @@ from cloudbutton_backend.backends.protocol import (
     Event,
     JobSpec,
     Results,
+    Warned,
 )
 from cloudbutton_backend.capture import dump_items
 from cloudbutton_backend.dispatch.actions import (
@@ -69,6 +70,9 @@ class Listener(Protocol):
 
     def on_over_budget(self, over: OverBudget) -> None:
         """The job ends because its next call cannot be paid for."""
+
+    def warn(self, line: str) -> None:
+        """The user should know this."""
 
     def on_finish(self, step: str) -> None: ...
 
@@ -238,7 +242,9 @@ class Driver:
         down = [event for event in events if isinstance(event, BackendDown)]
         touched: set[str] = set()
         for event in events:
-            if isinstance(event, Charged) and event.job_id in self._jobs:
+            if isinstance(event, Warned) and event.job_id in self._jobs:
+                self._jobs[event.job_id].warn(event.line)
+            elif isinstance(event, Charged) and event.job_id in self._jobs:
                 self._jobs[event.job_id].on_charged(event)
                 touched.add(event.job_id)
         if events:

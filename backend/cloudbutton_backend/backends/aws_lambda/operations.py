@@ -48,6 +48,7 @@ from cloudbutton_backend.backends.protocol import (
     Charged,
     Event,
     JobSpec,
+    Warned,
     WorkerDown,
     WorkerUp,
 )
@@ -60,6 +61,10 @@ from cloudbutton_backend.worker.segments import TornRecord
 _LOG: Final = logging.getLogger(__name__)
 ABANDON_AFTER: Final = 5.0
 """Seconds that a call which was told to stop has for its answer."""
+STILL_BILLED: Final = (
+    "calls that were told to stop have not answered: they end with their lease, are billed until then, and "
+    "count here for the most that they can cost"
+)
 _REMEMBER: Final = 100
 """Ended jobs that may be retried."""
 #: Sizes to try where an item ran out of memory: those that buy whole vCPUs, and the usual one between.
@@ -238,7 +243,9 @@ class Operations:
         first = slot[0]
         if first.may_run:
             self._stop(first)
-        charges = [self._bill(flight) for flight in slot]
+        charges: list[Event] = [self._bill(flight) for flight in slot]
+        if first.may_run:
+            charges.insert(0, Warned(first.call.job_id, STILL_BILLED))
         for flight in list(slot):
             self._cancel(flight)
         cause = "it was ended by this machine; what it may still do is not waited for"
@@ -265,7 +272,10 @@ class Operations:
         was_first = next(iter(self._slots[flight.slot]), None) is flight
         charge = self._bill(flight)
         if self._cancel(flight):
-            self._emit([charge, BatchEnded(flight.slot, flight.call.batch, 0)])
+            events: list[Event] = [charge, BatchEnded(flight.slot, flight.call.batch, 0)]
+            if charge.seconds:
+                events.insert(0, Warned(flight.call.job_id, STILL_BILLED))
+            self._emit(events)
             if was_first:
                 self._next(flight.slot)
 
