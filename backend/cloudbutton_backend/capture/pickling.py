@@ -23,7 +23,7 @@ import operator
 import pickle
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Hashable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 from typing import Any, Final
@@ -38,6 +38,8 @@ from .refusals import RefusedObject, refusal_of_type
 
 Handler = Callable[[Any], Any]
 BufferCallback = Callable[[pickle.PickleBuffer], object]
+Refer = Callable[[Any], "Hashable | None"]
+"""Returns what stands for an object in the stream; None if the object itself goes there."""
 
 PROTOCOL: Final = 5
 #: Attributes that relative imports, and code that looks for files beside it, need.
@@ -295,12 +297,30 @@ class SharingPickler(ValuePickler):
         return pid
 
 
+class ReferringPickler(ValuePickler):
+    """Leaves out of the stream what a function returns a persistent id for."""
+
+    def __init__(
+        self,
+        file: io.BytesIO,
+        contents: Contents,
+        refer: Refer,
+        buffer_callback: BufferCallback | None = None,
+    ) -> None:
+        super().__init__(file, contents, buffer_callback)
+        self._refer = refer
+
+    def persistent_id(self, obj: Any) -> Hashable | None:
+        return self._refer(obj)
+
+
 def dumps(
     value: Any,
     *,
     has_modules: bool = False,
     buffer_callback: BufferCallback | None = None,
     shared: Mapping[int, tuple[str, str]] | None = None,
+    refer: Refer | None = None,
     known_classes: Set[str] = frozenset(),
 ) -> tuple[bytes, Contents]:
     """Pickle `value`; `has_modules` is a guess that saves a second try when it is right."""
@@ -308,6 +328,8 @@ def dumps(
     file = io.BytesIO()
     if shared:
         pickler: ValuePickler = SharingPickler(file, contents, shared, buffer_callback)
+    elif refer is not None:
+        pickler = ReferringPickler(file, contents, refer, buffer_callback)
     else:
         pickler = ValuePickler(file, contents, buffer_callback, known_classes)
     if has_modules:

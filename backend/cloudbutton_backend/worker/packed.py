@@ -1,0 +1,145 @@
+"""Runs calls that were pickled with their large arrays left out: those have travelled once, for all."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+THREADS: Final = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+"""Where libraries look for how many threads they may use, when they are loaded."""
+
+
+class Packed:
+    """A pickled callable and its buffers."""
+
+    __slots__ = ("buffers", "label", "stream")
+
+    def __init__(self, stream: bytes, buffers: list[Any], label: str) -> None:
+        self.stream, self.buffers, self.label = stream, buffers, label
+
+    def __reduce__(self) -> Any:
+        return Packed, (self.stream, self.buffers, self.label)
+
+    def __repr__(self) -> str:
+        return self.label
+
+    def load(self, find: Callable[[Any], Any]) -> Callable[[], Any]:
+        """Return the callable; `find` returns what was left out."""
+        unpickler = _Unpickler(io.BytesIO(self.stream), find, self.buffers)
+        loaded: Callable[[], Any] = unpickler.load()
+        return loaded
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO, find: Callable[[Any], Any], buffers: list[Any]) -> None:
+        super().__init__(stream, buffers=buffers)
+        self._find = find
+        self._found: dict[Any, Any] = {}
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Return what `pid` stands for: within one pickle it is one object."""
+        if pid not in self._found:
+            self._found[pid] = self._find(pid)
+        return self._found[pid]
+
+
+def run_packed(
+    packed: Packed | None, *, threads: int | None = None, private: frozenset[str], **arrays: Any
+) -> Any:
+    """Call what was packed; None stands for what was cancelled before it was sent.
+
+    Parameters
+    ----------
+    threads
+        How many threads numerical libraries may use; None for what the worker has as its share.
+    private
+        Names of the arrays of which each call has a copy of its own, for it to change.
+    **arrays
+        By the names that stand for them. Read-only: all calls in this worker share them.
+    """
+    if packed is None:
+        return None
+
+    def find(pid: Any) -> Any:
+        if isinstance(pid, tuple):
+            return map_file(*pid)
+        if pid in private:
+            return arrays[pid].copy(order="K")
+        shared = arrays[pid].view()
+        shared.flags.writeable = False
+        return shared
+
+    if threads is None:
+        return packed.load(find)()
+    with threads_limited(threads):
+        return packed.load(find)()
+
+
+def map_file(
+    filename: str,
+    mode: str,
+    start: int,
+    dtype: Any,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    span: tuple[int, int],
+) -> Any:
+    """Return an array that lies in a file, as `numpy.memmap` does.
+
+    Parameters
+    ----------
+    start
+        Where in the file its first element is.
+    span
+        First and last byte of the file that any element uses.
+    """
+    import numpy
+
+    low, high = span
+    mapped = numpy.memmap(filename, numpy.uint8, mode, offset=low, shape=(high - low,))
+    array = numpy.ndarray(shape, dtype, mapped, start - low, strides)
+    return array.view(numpy.memmap) if mode == "r+" else array
+
+
+@contextlib.contextmanager
+def threads_limited(threads: int) -> Iterator[None]:
+    """Limit the threads of numerical libraries: those already loaded, and those that will be."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    try:
+        with _loaded_limited(threads):
+            yield
+    finally:
+        _restore(before)
+
+
+def _restore(environment: Mapping[str, str | None]) -> None:
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _loaded_limited(threads: int) -> contextlib.AbstractContextManager[Any]:
+    if "numpy" not in sys.modules:
+        return contextlib.nullcontext()
+    try:
+        from threadpoolctl import threadpool_limits  # comes with scikit-learn
+    except ImportError:
+        return contextlib.nullcontext()
+    limits: contextlib.AbstractContextManager[Any] = threadpool_limits(limits=threads)
+    return limits
