@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -91,7 +92,8 @@ def equip(
     lock = _lock(settings, target, sorted(imports))
     if lock is not None:
         pause = _soon if settings.emulate else time.sleep
-        target = ensure_environment(clients, target, lock, pause=pause)
+        say = _into_the_void if settings.emulate else _beside_the_cell
+        target = ensure_environment(clients, target, lock, say=say, pause=pause)
     return require_deployed(clients, target)
 
 
@@ -106,6 +108,16 @@ def _lock(settings: Settings, target: Target, imports: Sequence[str]) -> Lock | 
     # What is installed here fits the emulator: no wheel needs to be fetched.
     pins = (replace(pin, origin="copied", digest=pin.digest or "here") for pin in lock.pins)
     return replace(lock, pins=tuple(pins))
+
+
+def _beside_the_cell(line: str) -> None:
+    # What follows takes minutes at times, before there is a job that could show it.
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _into_the_void(line: str) -> None:
+    """In the emulator it takes a moment."""
 
 
 def _soon(seconds: float) -> None:
