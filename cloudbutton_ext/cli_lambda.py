@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from cloudbutton_backend.errors import DeploymentRefused, UsageError
@@ -155,7 +157,8 @@ def _make(arguments: argparse.Namespace, clients: Clients, wish: Wish) -> int:
     print(f"\n{standing_cost(home.region)}")
     if arguments.plan or not _agreed(arguments, "Go ahead?"):
         return DONE if arguments.plan else FAILED
-    deploy(clients, wish, say=_say)
+    with _interruptible():
+        deploy(clients, wish, say=_say)
     print(f"Deployed. In a notebook: `%cloud use lambda region={home.region}`.")
     return DONE
 
@@ -176,7 +179,8 @@ def _undeploy(arguments: argparse.Namespace) -> int:
     _show(plan, f"In account {home.account}, region {home.region}:", kept="not ours, kept")
     if arguments.plan or not _agreed(arguments, "Remove all this? Jobs that run there will fail."):
         return DONE if arguments.plan else FAILED
-    undeploy(clients, home, say=_say)
+    with _interruptible():
+        undeploy(clients, home, say=_say)
     print("Removed.")
     return DONE
 
@@ -257,6 +261,15 @@ def _show(plan: Plan, title: str, kept: str = "as it should be") -> None:
 
 def _say(line: str) -> None:
     print(f"  {line}", flush=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on where it stopped.", file=sys.stderr)
+        raise
 
 
 def _agreed(arguments: argparse.Namespace, question: str) -> bool:
