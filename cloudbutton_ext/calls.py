@@ -141,7 +141,7 @@ class Calls:
         except BaseException as caught:
             error = caught
         job = self._job
-        error = error or self._cause
+        error = error or self._cause or job.failure
         if error is None and job.state is JobState.CANCELLED:
             error = JobCancelled(job.id, job.progress.done, job.n_items)
         if self._shown is not None:

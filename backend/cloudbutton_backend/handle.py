@@ -188,6 +188,11 @@ class Job:
             return self._bill.spend
         return self._bill.expected(total, self._done)
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it could not go on: its budget, its backend, its items; None if nothing is in its way."""
+        return self._broken
+
     def _what_broke_it(self) -> str | None:
         """Return one line about why it could not go on."""
         if self._broken is None:

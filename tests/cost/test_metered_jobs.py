@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 from typing import Any
 
 import pytest
 
+from cloudbutton_backend import session as session_module
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.cost import Rate
@@ -17,6 +19,7 @@ from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.testing.conformance import JobConformance, Place
 from cloudbutton_backend.testing.metered import Metered
 from cloudbutton_backend.testing.priced import PricedConformance
+from cloudbutton_ext.futures import Executor
 
 RATE = Rate(per_second=0.001, per_call=0.0001)
 
@@ -133,6 +136,19 @@ def test_the_budget_that_is_suggested_is_enough(place: Place) -> None:
     with pytest.raises(BudgetReached) as caught:
         job.results()
     assert job.retry_failed(budget=caught.value.enough).results() == [0.02] * 60
+
+
+def test_calls_of_an_executor_do_not_wait_for_money_that_never_comes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_current", place.session)
+    options: dict[str, Any] = {"backend": place.backend.name, "budget": 0.003}
+    with Executor(**options) as executor:
+        calls = [executor.submit(nap, 0.02) for _ in range(60)]
+        failures = [call.exception(timeout=30.0) for call in calls]
+    assert failures[0] is None
+    assert isinstance(failures[-1], BrokenExecutor)
+    assert "has spent" in str(failures[-1])
 
 
 def test_a_budget_below_zero_is_refused(place: Place) -> None:
