@@ -20,6 +20,9 @@ What is not:
   and layers are on the path, but not at `/tmp`, `/var/task` and `/opt`; nothing is read-only.
 * Only functions for the Python that runs the emulator are run; an architecture is noted, not emulated.
 * Permissions and signatures are not checked; `Emulator.calls` says which permissions were needed.
+* There are no aliases, no SnapStart, no answers in a stream, no destinations of dropped events
+  (`Emulator.dropped` lists them), no quota of requests per second, and functions' output is not in the logs
+  service: it comes back with the answer.
 """
 
 from cloudbutton_backend.testing.lambda_emulator.actions import Call as Call

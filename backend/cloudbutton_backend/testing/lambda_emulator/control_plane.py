@@ -217,12 +217,12 @@ class ControlPlane:
         body = answer.json
         configuration = body.get("Configuration", body)
         waits = self._clock.now() < entry.ready_at
-        configuration["State"] = "Pending" if waits and entry.created else "Active"
-        if waits and entry.created:
+        configuration["State"] = "Pending" if waits and entry.is_new else "Active"
+        if waits and entry.is_new:
             configuration["StateReasonCode"] = "Creating"
             configuration["StateReason"] = "The function is being created."
         configuration["LastUpdateStatus"] = (
-            "InProgress" if waits and not entry.created else "Successful"
+            "InProgress" if waits and not entry.is_new else "Successful"
         )
         return web.Response(
             body=json.dumps(body).encode(),

@@ -25,6 +25,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from cloudbutton_backend.testing.lambda_emulator import http, memory, reports
+from cloudbutton_backend.testing.lambda_emulator.faults import Fault
 from cloudbutton_backend.testing.lambda_emulator.functions import Function
 from cloudbutton_backend.testing.lambda_emulator.limits import Limits
 from cloudbutton_backend.testing.lambda_emulator.nursery import Child, Nursery
@@ -54,6 +55,10 @@ class Invocation:
     arn: str
     trace: str = ""
     client_context: str = ""
+    fault: Fault | None = None
+    """What goes wrong with it; of that its environment is not told."""
+    start_delay: float = 0.0
+    """Seconds that a slow start takes, where that is the fault."""
 
 
 class Environment:
@@ -84,8 +89,6 @@ class Environment:
         self._reported: Outcome | None = None
         self._current: Invocation | None = None
         self._out_of_memory = False
-        self.discard_answer = False
-        """A fault: the next answer of the handler does not get out, its process dies instead."""
 
     def __repr__(self) -> str:
         pid = self._child.pid if self._child else "none"
@@ -138,6 +141,8 @@ class Environment:
         self.state = State.BUSY
         self._current, self._reported = invocation, None
         self._child.thaw()
+        if invocation.fault in ("crash_before", "timeout"):
+            self._child.kill()
         self._work.set_result(invocation)
         self._work = None
         await self._until(lambda: self.state is State.IDLE, seconds)
@@ -166,11 +171,6 @@ class Environment:
         self._measure()
         if self.peak_bytes > self.function.memory * _MEGABYTE:
             self._out_of_memory = True
-            self._child.kill()
-
-    def kill(self) -> None:
-        """End the process under whatever it does."""
-        if self._child is not None:
             self._child.kill()
 
     async def end(self) -> None:
@@ -277,11 +277,15 @@ class Environment:
             return _accepted()
         verb = path.rpartition("/")[2]
         current = self._current
-        if current is None or path != f"{_API}invocation/{current.request_id}/{verb}":
+        if (
+            self._child is None
+            or current is None
+            or path != f"{_API}invocation/{current.request_id}/{verb}"
+        ):
             return _runtime_error(400, "InvalidRequestID", "Invalid request ID")
         body = await request.read()
-        if self.discard_answer:
-            self.kill()
+        if current.fault == "crash_after":
+            self._child.kill()
             return _accepted()
         if verb == "error":
             self._reported = reports.raised(body, _error_type(request))

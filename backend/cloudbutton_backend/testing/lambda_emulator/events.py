@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from cloudbutton_backend.testing.lambda_emulator.clock import Clock
@@ -60,20 +61,27 @@ class Events:
             if self._pool.admit(function) is not None:
                 await self._pool.room()
                 continue
-            # Copies and later deliveries draw for themselves.
-            fault = fault_of(faults, number, deliveries + 1000 * copy)
-            if fault in _REFUSED:
-                fault = None
-            deliveries += 1
             outcome, _log = await self._pool.run(
-                function, invocation, fault, faults.slow_start_seconds
+                function, self._with_fault(invocation, number, deliveries, copy, faults)
             )
+            deliveries += 1
             if not outcome.failed:
                 return None
             if deliveries > entry.retries:
                 return self._drop(invocation, function, deliveries, "RetriesExhausted")
             waits = self._limits.retry_seconds
             await self._clock.sleep(waits[min(deliveries, len(waits)) - 1])
+
+    def _with_fault(
+        self, invocation: Invocation, number: int, delivery: int, copy: int, faults: Faults
+    ) -> Invocation:
+        """Return a delivery; each one, and each copy's, draws for itself."""
+        fault = fault_of(faults, number, delivery + 1000 * copy)
+        return replace(
+            invocation,
+            fault=None if fault in _REFUSED else fault,
+            start_delay=faults.slow_start_seconds if fault == "slow_start" else 0.0,
+        )
 
     def _drop(
         self, invocation: Invocation, function: Function, deliveries: int, reason: str

@@ -7,13 +7,15 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from cloudbutton_backend.testing.lambda_emulator.limits import Limits
 
 LATEST: Final = "$LATEST"
+ACCOUNT: Final = "123456789012"
+"""moto's, for credentials that it does not know."""
 
 
 class Refused(Exception):
@@ -58,7 +60,7 @@ class Entry:
     """When it is Active, or its last update Successful."""
     reserved: int | None = None
     retries: int = 2
-    created: bool = field(default=True)
+    is_new: bool = True
     """Whether what it waits for is its creation, not an update."""
 
 
@@ -138,7 +140,7 @@ class Library:
             self.entries[region, name] = Entry({LATEST: function}, ready_at)
         else:
             entry.versions[LATEST] = function
-            entry.ready_at, entry.created = ready_at, False
+            entry.ready_at, entry.is_new = ready_at, False
         return function
 
     def layers_of(self, region: str, name: str) -> list[str]:
@@ -191,10 +193,6 @@ class Library:
                         if mode and not member.is_dir():
                             (folder / member.filename).chmod(mode | 0o444)
         return folder
-
-
-#: moto's, for credentials that it does not know.
-ACCOUNT: Final = "123456789012"
 
 
 def invalid(message: str) -> Refused:

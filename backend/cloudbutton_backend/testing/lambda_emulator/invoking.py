@@ -15,7 +15,7 @@ from cloudbutton_backend.testing.lambda_emulator.admission import Throttled
 from cloudbutton_backend.testing.lambda_emulator.clock import Clock
 from cloudbutton_backend.testing.lambda_emulator.environment import Invocation
 from cloudbutton_backend.testing.lambda_emulator.events import Events
-from cloudbutton_backend.testing.lambda_emulator.faults import Fault, Faults, fault_of
+from cloudbutton_backend.testing.lambda_emulator.faults import Faults, fault_of
 from cloudbutton_backend.testing.lambda_emulator.functions import (
     Function,
     Library,
@@ -45,28 +45,15 @@ class Invoker:
     ) -> web.StreamResponse | None:
         """Return the answer to a request, None where the connection is to break instead."""
         number = next(self._numbers)
-        request_id = str(uuid.uuid4())
         kind = request.headers.get("X-Amz-Invocation-Type", _REQUEST)
         limit = self._limits.event_bytes if kind == _EVENT else self._limits.request_bytes
         payload = await _payload(request, kind, limit)
         reference = Reference.parse(name, request.query.get("Qualifier"))
-        entry, function = self._library.find(region, reference)
-        if self._clock.now() < entry.ready_at and entry.created:
-            raise Refused(
-                409,
-                "ResourceConflictException",
-                "The operation cannot be performed at this time. "
-                "The function is currently in the following state: Pending",
-            )
-        if function.runtime != runtime_packages.runtime_name():
-            raise Refused(
-                502,
-                "InvalidRuntimeException",
-                f"The function wants {function.runtime}, and this emulator runs code with the "
-                f"Python it was started by: {runtime_packages.runtime_name()}",
-            )
+        function = self._runnable(region, reference)
+        request_id = str(uuid.uuid4())
+        headers = _headers(request_id, function)
         if kind == "DryRun":
-            return web.Response(status=204, headers=_headers(request_id, function))
+            return web.Response(status=204, headers=headers)
         fault = fault_of(self.faults, number)
         if fault == "server_error":
             raise Refused(500, "ServiceException", "An internal error occurred (emulated fault).")
@@ -80,32 +67,51 @@ class Invoker:
             else f"{function.arn}:{reference.version}",
             trace=f"Root=1-{request_id[:8]}-{request_id.replace('-', '')[8:]};Sampled=0",
             client_context=request.headers.get("X-Amz-Client-Context", ""),
+            fault=fault,
+            start_delay=self.faults.slow_start_seconds if fault == "slow_start" else 0.0,
         )
         if kind == _EVENT:
             self._events.add(function, invocation, number, self.faults)
-            if fault == "lost_answer":
-                return None
-            return web.Response(status=202, headers=_headers(request_id, function))
-        refused = self._pool.admit(function)
-        if refused is not None:
-            return _throttled(refused, request_id)
-        return await self._run(request, function, invocation, fault)
+            answer: web.StreamResponse = web.Response(status=202, headers=headers)
+        else:
+            wants_log = request.headers.get("X-Amz-Log-Type") == "Tail"
+            answer = await self._run(function, invocation, headers, wants_log=wants_log)
+        return None if fault == "lost_answer" else answer
+
+    def _runnable(self, region: str, reference: Reference) -> Function:
+        """Return the function that a request names, or refuse as long as it cannot be run."""
+        entry, function = self._library.find(region, reference)
+        if self._clock.now() < entry.ready_at and entry.is_new:
+            raise Refused(
+                409,
+                "ResourceConflictException",
+                "The operation cannot be performed at this time. "
+                "The function is currently in the following state: Pending",
+            )
+        if function.runtime != runtime_packages.runtime_name():
+            raise Refused(
+                502,
+                "InvalidRuntimeException",
+                f"The function wants {function.runtime}, and this emulator runs code with the "
+                f"Python it was started by: {runtime_packages.runtime_name()}",
+            )
+        return function
 
     async def _run(
         self,
-        request: web.BaseRequest,
         function: Function,
         invocation: Invocation,
-        fault: Fault | None,
-    ) -> web.StreamResponse | None:
-        slow = self.faults.slow_start_seconds
-        outcome, log = await self._pool.run(function, invocation, fault, slow)
-        if fault == "lost_answer":
-            return None
-        headers = _headers(invocation.request_id, function)
+        headers: dict[str, str],
+        *,
+        wants_log: bool,
+    ) -> web.StreamResponse:
+        refused = self._pool.admit(function)
+        if refused is not None:
+            return _throttled(refused, invocation.request_id)
+        outcome, log = await self._pool.run(function, invocation)
         if outcome.failed:
             headers["X-Amz-Function-Error"] = "Unhandled"
-        if request.headers.get("X-Amz-Log-Type") == "Tail":
+        if wants_log:
             headers["X-Amz-Log-Result"] = reports.tail(log)
         return web.Response(body=outcome.payload, headers=headers, content_type="application/json")
 

@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,6 @@ from cloudbutton_backend.testing.lambda_emulator.environment import (
     Invocation,
     State,
 )
-from cloudbutton_backend.testing.lambda_emulator.faults import Fault
 from cloudbutton_backend.testing.lambda_emulator.functions import Function, Library
 from cloudbutton_backend.testing.lambda_emulator.limits import Limits
 from cloudbutton_backend.testing.lambda_emulator.nursery import Nursery
@@ -59,7 +58,7 @@ class Pool:
         limits: Limits,
         clock: Clock,
         folder: Path,
-        endpoints: Callable[[], Mapping[str, str]],
+        endpoints: Mapping[str, str],
     ) -> None:
         self._nursery, self._library, self._limits = nursery, library, limits
         self._clock, self._folder, self._endpoints = clock, folder, endpoints
@@ -125,26 +124,23 @@ class Pool:
                 waiter.set_result(None)
                 break
 
-    async def run(
-        self, function: Function, invocation: Invocation, fault: Fault | None, slow: float
-    ) -> tuple[Outcome, str]:
+    async def run(self, function: Function, invocation: Invocation) -> tuple[Outcome, str]:
         """Run an admitted invocation; return how it ended, and its log."""
         try:
-            return await self._run(function, invocation, fault, slow)
+            return await self._run(function, invocation)
         finally:
             self.release(function)
 
-    async def _run(
-        self, function: Function, invocation: Invocation, fault: Fault | None, slow: float
-    ) -> tuple[Outcome, str]:
-        start = await self._start(function, invocation.request_id, fault, slow)
+    async def _run(self, function: Function, invocation: Invocation) -> tuple[Outcome, str]:
+        start = await self._start(function, invocation)
         environment, before = start.environment, start.environment.take_log()
         try:
-            outcome = start.failure or await self._work(start, invocation, fault)
+            left = function.timeout - (time.monotonic() - start.invoke_began)
+            outcome = start.failure or await environment.run(invocation, seconds=left)
         finally:
             self._put_back(environment)
         seconds = time.monotonic() - start.invoke_began
-        if fault == "timeout":
+        if invocation.fault == "timeout":
             outcome = reports.timed_out(invocation.request_id, function.timeout)
         if outcome.status == "timeout":
             seconds = function.timeout
@@ -163,17 +159,7 @@ class Pool:
         self.reports.append(report)
         return outcome, reports.log_of(report, before, environment.take_log())
 
-    async def _work(self, start: _Start, invocation: Invocation, fault: Fault | None) -> Outcome:
-        environment = start.environment
-        environment.discard_answer = fault == "crash_after"
-        if fault in ("crash_before", "timeout"):
-            environment.kill()
-        left = environment.function.timeout - (time.monotonic() - start.invoke_began)
-        return await environment.run(invocation, seconds=left)
-
-    async def _start(
-        self, function: Function, request_id: str, fault: Fault | None, slow: float
-    ) -> _Start:
+    async def _start(self, function: Function, invocation: Invocation) -> _Start:
         """Return a busy environment, or one that could not be initialised, and why."""
         key = (function.region, function.name)
         kept = self._idle[key]
@@ -185,7 +171,7 @@ class Pool:
             await self._drop(environment)
         await self._make_room()
         self._start_watching()
-        delay = slow if fault == "slow_start" else 0.0
+        delay, request_id = invocation.start_delay, invocation.request_id
         environment = self._new(function, key)
         await asyncio.sleep(delay)
         async with self._starting:
@@ -213,7 +199,7 @@ class Pool:
             raise
 
     def _new(self, function: Function, key: Key) -> Environment:
-        variables = variables_of(function, self._endpoints())
+        variables = variables_of(function, self._endpoints)
         folder = self._folder / f"tmp-{next(self._numbers)}"
         environment = Environment(function, self._nursery, self._limits, variables, folder)
         self._busy[environment] = key

@@ -64,7 +64,7 @@ class Service:
         self.nursery = Nursery(folder)
         library = Library(folder, limits)
         endpoints: Mapping[str, str] = dict.fromkeys(MOTO_SERVICES, moto)
-        self._pool = Pool(self.nursery, library, limits, clock, folder, lambda: endpoints)
+        self._pool = Pool(self.nursery, library, limits, clock, folder, endpoints)
         self._events = Events(self._pool, library, limits, clock)
         self._invoker = Invoker(self._pool, self._events, library, limits, clock)
         self._control = ControlPlane(moto, library, self._pool, limits, clock)
@@ -163,6 +163,7 @@ def _start_moto(listening: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         boot.command(moto_process.__name__, str(listening.fileno())),
         stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         pass_fds=[listening.fileno()],
         start_new_session=True,
     )
@@ -203,7 +204,10 @@ async def _serve(config: dict[str, Any]) -> None:
     await service.close()
     assert moto.stdin is not None
     moto.stdin.close()
-    moto.wait(5)
+    try:
+        moto.wait(5)
+    except subprocess.TimeoutExpired:
+        moto.kill()
     shutil.rmtree(config["folder"], ignore_errors=True)  # nobody else does, if our user was killed
 
 
