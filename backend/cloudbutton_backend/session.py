@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import itertools
 import os
 import socket
@@ -11,14 +12,14 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
-from cloudbutton_backend.backends.protocol import JobSpec
+from cloudbutton_backend.backends.protocol import Backend, JobSpec
 from cloudbutton_backend.bill import Bill, estimate_from_journal
 from cloudbutton_backend.capture import capture, imports_of_items
 from cloudbutton_backend.dispatch.driver import Driver
@@ -121,7 +122,7 @@ class Session:
 
     def driver(self, name: str) -> Driver:
         """Return the driver of a backend, which is started when it is first used."""
-        chosen = self._settings.get(name, {})
+        chosen = {**_written(name), **self._settings.get(name, {})}
         if name == "local" and _in_task():
             # A task that maps in its turn: all CPUs have a worker already, so one more is enough.
             chosen = {**chosen, "workers": 1}
@@ -129,7 +130,7 @@ class Session:
         with self._lock:
             driver = self._drivers.get(key)
             if driver is None or driver.broken:
-                driver = Driver(registry.create(name, **chosen))
+                driver = Driver(_create(name, chosen))
                 self._drivers[key] = driver
             return driver
 
@@ -452,6 +453,33 @@ class Session:
             driver.close()
         if self._journal is not None:
             self._journal.close()
+
+
+def _create(name: str, chosen: Mapping[str, Any]) -> Backend:
+    try:
+        return registry.create(name, **chosen)
+    except TypeError as error:  # what a file has is not checked before
+        raise UsageError(f"The {name} backend does not take its settings: {error}.") from error
+
+
+def _written(name: str) -> Mapping[str, Any]:
+    """Return a backend's own settings as files have them.
+
+    Raises
+    ------
+    UnknownName
+        A file has a table that is called like no backend; it may be misspelt.
+    """
+    tables = settings.resolve().backends
+    for table in tables.keys() - {name}:
+        if table not in _backends():
+            raise UnknownName("table in cloudbutton.toml", table, _backends())
+    return tables.get(name, {})
+
+
+@functools.cache  # looking for backends of other packages takes 10 ms, and this is done for each job
+def _backends() -> tuple[str, ...]:
+    return registry.names()
 
 
 def _length(items: Any) -> int | None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from typing import Any, Final
 
@@ -56,6 +56,7 @@ class Health(Handler):
 
     def _look(self, name: str) -> dict[str, Any]:
         hide = self.house.places.hide
+        own = settings.resolve(self.house.surroundings()).backends.get(name, {})
         lines = [
             {
                 "name": found.name,
@@ -63,7 +64,7 @@ class Health(Handler):
                 "status": found.status,
                 "detail": hide(f"{found.detail} {found.advice}".strip()),
             }
-            for found in findings(name)
+            for found in findings(name, own)
         ]
         return {"ok": all(line["ok"] for line in lines), "lines": lines}
 
@@ -112,31 +113,27 @@ def described(name: str, resolved: Resolved) -> dict[str, Any]:
         "available": True,
         "schema": form,
         "settings": {
-            key: _first(getattr(resolved, key, None), part.get("default"))
+            key: resolved.backends.get(name, {}).get(key, part.get("default"))
             for key, part in form.get("properties", {}).items()
         },
     }
 
 
-def _first(value: Any, default: Any) -> Any:
-    return default if value is None else value
-
-
-def findings(name: str) -> Iterable[Finding]:
-    """Return what is found out about a backend's health.
+def findings(name: str, own: Mapping[str, Any]) -> Iterable[Finding]:
+    """Return what is found out about a backend's health, made with its `own` settings.
 
     A backend tells it by a method `health()` that yields (name, whether it is well, in words).
     """
     if name == "local":
         return doctor.examine(workers=False)
     try:
-        with closing(registry.create(name)) as backend:
+        with closing(registry.create(name, **own)) as backend:
             look = getattr(backend, "health", None)
             return [
                 Finding(what, "ok" if is_well else "problem", detail)
                 for what, is_well, detail in (look() if look else [("backend", True, "is there")])
             ]
-    except (CloudError, ImportError) as error:
+    except (CloudError, ImportError, TypeError) as error:
         return [Finding("backend", "problem", str(error))]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
-from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.errors import CloudError, UsageError
 from cloudbutton_backend.settings import Resolved, Settings, Surroundings, parse
 from cloudbutton_backend.settings.known import FIELDS, describe_value, read_value, show_value
 from cloudbutton_backend.settings.sources import FILE_NAME
@@ -68,7 +68,12 @@ def checked(
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, value in asked.items():
-        if name not in FIELDS:
+        if "." in name:
+            values[name] = None if value in (None, "") else value
+            problem = problem_of_backend(name, values[name], backends)
+            if problem:
+                problems[name] = problem
+        elif name not in FIELDS:
             problems[name] = "there is no such setting"
         elif value is None:
             values[name] = None
@@ -82,6 +87,26 @@ def checked(
             except (TypeError, OverflowError, UsageError):
                 problems[name] = "cannot be understood"
     return values, problems
+
+
+def problem_of_backend(name: str, value: Any, backends: tuple[str, ...]) -> str | None:
+    """Return what is wrong with a backend's own setting, such as `lambda.region`; None if it fits."""
+    backend, _, setting = name.partition(".")
+    if backend not in backends:
+        return "there is no such backend"
+    if setting not in registry.settings_of(backend):
+        return f"the {backend} backend has no such setting"
+    if value is None:
+        return None
+    if not isinstance(value, (str, int, float)):
+        return "must be text, a number, or true or false"
+    try:
+        registry.create(backend, **{setting: value}).close()  # to be told now what is wrong
+    except CloudError as error:
+        return str(error)
+    except (TypeError, AttributeError):
+        return "cannot be understood"
+    return None
 
 
 def shown(

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cloudbutton_backend.errors import SettingsError
-from cloudbutton_backend.settings.known import show_value
-from cloudbutton_backend.settings.sources import line_of
+from cloudbutton_backend.settings.known import FIELDS, show_value
+from cloudbutton_backend.settings.sources import is_of_backend, line_of
 
 
 def write(path: Path, changes: Mapping[str, Any]) -> None:
@@ -32,7 +32,7 @@ def write(path: Path, changes: Mapping[str, Any]) -> None:
     """
     target = Path(os.path.realpath(path))  # a link into somebody's collection of settings stays one
     try:
-        before = target.read_text(encoding="utf-8") if target.exists() else ""
+        before = target.read_bytes().decode("utf-8") if target.exists() else ""
         after = changed(before, changes)
         if after != before:
             _replace(target, after)
@@ -53,22 +53,32 @@ def changed(text: str, changes: Mapping[str, Any]) -> str:
         It is not TOML, or not so plain that a line can be changed safely.
     """
     before = _settings(text)
-    lines = text.splitlines(keepends=True)
+    lines = _lines(text)
     for name, value in changes.items():
-        keys = next((keys for keys in before if "_".join(keys) == name), None)
+        keys = next((keys for keys in before if _name(keys) == name), None)
         if keys is None:
             if value is not None:
-                lines = _with_new(lines, f"{name} = {_toml(name, value)}\n")
+                lines = _with_new(lines, name, value)
             continue
         number = line_of("".join(lines), keys)
         if number is None:
             raise ValueError(f"where it sets `{'.'.join(keys)}` is not plain to see")
         assignment = lines[number - 1].partition("=")[0]
         lines[number - 1] = "" if value is None else f"{assignment}= {_toml(name, value)}\n"
-        lines = "".join(lines).splitlines(keepends=True)
+        lines = _lines("".join(lines))
     after = "".join(lines)
     _check(before, _settings(after), changes)
     return after
+
+
+def _lines(text: str) -> list[str]:
+    """Return lines with their ends, as TOML knows them: text may hold what Python breaks lines at."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def _name(keys: tuple[str, ...]) -> str:
+    """Return what the setting is called elsewhere: `results_max_age`, or of a backend `lambda.region`."""
+    return ".".join(keys) if is_of_backend(keys) else "_".join(keys)
 
 
 def _check(
@@ -77,31 +87,41 @@ def _check(
     changes: Mapping[str, Any],
 ) -> None:
     """Make sure that editing lines has done what was meant, and nothing else."""
-    others = {keys: value for keys, value in before.items() if "_".join(keys) not in changes}
-    found = {keys: value for keys, value in after.items() if "_".join(keys) not in changes}
+    others = {keys: value for keys, value in before.items() if _name(keys) not in changes}
+    found = {keys: value for keys, value in after.items() if _name(keys) not in changes}
     if others != found:
         raise ValueError("changing it would change other settings")
-    set_now = {"_".join(keys) for keys in after}
+    set_now = {_name(keys) for keys in after}
     wrong = [name for name, value in changes.items() if (name in set_now) == (value is None)]
     if wrong:
         raise ValueError(f"`{wrong[0]}` is set there in more than one place")
 
 
-def _with_new(lines: list[str], line: str) -> list[str]:
-    """Return `lines` with one more before the first table, whose own it would otherwise be."""
-    table = next((i for i, each in enumerate(lines) if re.match(r"\s*\[", each)), len(lines))
-    above = lines[:table]
-    if above and not above[-1].endswith("\n"):
-        above = [*above[:-1], above[-1] + "\n"]
-    return [*above, line, *lines[table:]]
+def _with_new(lines: list[str], name: str, value: Any) -> list[str]:
+    """Return `lines` with one more: in its backend's table, or before the first table."""
+    table, dot, key = name.rpartition(".")
+    if lines and not lines[-1].endswith("\n"):
+        lines = [*lines[:-1], lines[-1] + "\n"]
+    line = f"{key} = {_toml(name, value)}\n"
+    headers = [i for i, each in enumerate(lines) if re.match(r"\s*\[", each)]
+    if not dot:
+        place = headers[0] if headers else len(lines)
+        return [*lines[:place], line, *lines[place:]]
+    own = [i for i in headers if re.match(rf"\s*\[\s*{re.escape(table)}\s*\]", lines[i])]
+    if own:
+        return [*lines[: own[0] + 1], line, *lines[own[0] + 1 :]]
+    return [*lines, *["\n"][: len(lines)], f"[{table}]\n", line]
 
 
 def _toml(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (int, float)) and show_value(name, value) == str(value):
-        return str(value)
-    return json.dumps(show_value(name, value), ensure_ascii=False)
+    shown = show_value(name, value) if name in FIELDS else str(value)
+    if isinstance(value, (int, float)) and shown == str(value):
+        return shown
+    return json.dumps(shown, ensure_ascii=False).replace(
+        "\x7f", "\\u007f"
+    )  # TOML wants that one, too
 
 
 def _settings(text: str) -> dict[tuple[str, ...], Any]:
@@ -124,7 +144,7 @@ def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".new")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             file.write(text)
         if path.exists():
             os.chmod(name, path.stat().st_mode & 0o777)

@@ -30,8 +30,21 @@ EDITS: dict[str, tuple[str, dict[str, Any], str]] = {
         '[results]\nmax_age = "2 h"\n',
     ),
     "another value": ("  workers   =  2\n", {"workers": 4}, "  workers   = 4\n"),
+    "with ends of Windows": ("# a\r\nworkers = 2\r\n# b\r\n", {"workers": 4}, "# a\r\nworkers = 4\n# b\r\n"),
+    "below an odd character": ("# \x85\nworkers = 2\n", {"workers": 4}, "# \x85\nworkers = 4\n"),
     "removed": ("# a\nworkers = 2\n# b\n", {"workers": None}, "# a\n# b\n"),
     "removed where it is not": ("# a\n", {"workers": None}, "# a\n"),
+    "a backend's, as the first": (
+        "workers = 2\n", {"lambda.region": "eu-west-1"},
+        'workers = 2\n\n[lambda]\nregion = "eu-west-1"\n',
+    ),
+    "a backend's, into nothing": ("", {"lambda.emulate": True}, "[lambda]\nemulate = true\n"),
+    "a backend's, into its table": (
+        "[lambda] # mine\nmemory = 512\n[results]\nmax_age = '1 day'\n",
+        {"lambda.memory": 1769, "lambda.arch": "arm64", "workers": 1},
+        'workers = 1\n[lambda] # mine\narch = "arm64"\nmemory = 1769\n[results]\nmax_age = \'1 day\'\n',
+    ),
+    "a backend's, given back": ("[lambda]\nmemory = 512\n", {"lambda.memory": None}, "[lambda]\n"),
     "several": (
         "workers = 2\nbackup = true\n",
         {"workers": None, "backup": False, "backend": "local", "results_max_bytes": 10**9},
@@ -73,6 +86,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "backend": st.text(min_size=1).filter(str.strip).map(str.strip),
     "results_max_bytes": st.integers(0, 10**15),
     "results_max_age": st.floats(1, 1e9),
+    "lambda.region": st.text(min_size=1),
+    "lambda.memory": st.integers(128, 10_240),
+    "lambda.emulate": st.booleans(),
+    "moon.phase": st.floats(0, 1),
 }
 CHANGES = st.fixed_dictionaries(
     {}, optional={name: st.none() | value for name, value in VALUES.items()}
@@ -91,7 +108,9 @@ def test_what_was_written_is_read_whatever_was_written_before(
         expected |= changes
     found = {each.name: each.value for each in from_file(path)}
     assert found == {
-        name: read_value(name, value) for name, value in expected.items() if value is not None
+        name: read_value(name, value) if name in FIELDS else value
+        for name, value in expected.items()
+        if value is not None
     }
     assert path.read_text().startswith("# mine\nretries = 3\n")
 
@@ -140,6 +159,23 @@ def test_a_setting_is_written_read_and_given_back(ask: Ask, tmp_path: Path) -> N
     assert (shown["workers"]["value"], shown["workers"]["source"]) == (None, "default")
 
 
+def test_a_backend_s_own_settings_are_written_shown_and_given_back(
+    ask: Ask, tmp_path: Path
+) -> None:
+    def own() -> Any:
+        found = {each["name"]: each for each in ask("backends").body["backends"]}
+        return {name: found["lambda"]["settings"][name] for name in ("region", "memory", "emulate")}
+
+    body = {"lambda.region": "eu-west-1", "lambda.memory": 3008, "lambda.emulate": True}
+    assert ask("settings", method="PUT", body=body).status == 200
+    assert own() == {"region": "eu-west-1", "memory": 3008, "emulate": True}
+    assert (
+        ask("settings", method="PUT", body={"lambda.region": "", "lambda.memory": None}).status
+        == 200
+    )
+    assert own() == {"region": None, "memory": 1769, "emulate": True}
+
+
 def test_what_wins_over_the_file_is_named(
     ask: Ask, jp_root_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +204,11 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
     "an odd type": ({"workers": [1, {}]}, "must be"),
     "an odd type for a choice": ({"errors": ["raise"]}, "must be"),
     "an odd backend": ({"backend": {"a": 1}}, "must be one of `"),
+    "of no backend": ({"moon.phase": "new"}, "there is no such backend"),
+    "no setting of the backend": ({"lambda.moons": 1}, "has no such setting"),
+    "too much for the backend": ({"lambda.memory": 99}, "between 128 and 10240"),
+    "text for a number": ({"lambda.memory": "big"}, "cannot be understood"),
+    "a list for the backend": ({"lambda.memory": [1]}, "must be text, a number"),
     "endless": ({"budget": 1e999}, "must be an amount"),
 }
 

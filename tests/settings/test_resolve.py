@@ -73,7 +73,23 @@ def test_values_may_be_written_as_people_write_them(around: Surroundings) -> Non
     assert found.source("results_max_age").endswith("cloudbutton.toml, line 7")
 
 
+def test_a_table_that_is_called_like_a_backend_has_its_own_settings(around: Surroundings) -> None:
+    write(around.config_directory, '[lambda]\nregion = "eu-west-1"\nmemory = 512\n')
+    write(around.directory, "[lambda]\nmemory = 1769\n[local]\nworkers = 2\n")
+    found = resolve(around)
+    assert found.backends == {
+        "lambda": {"region": "eu-west-1", "memory": 1769}, "local": {"workers": 2}
+    }  # fmt: skip
+    assert found.source("lambda.memory").endswith("cloudbutton.toml, line 2")
+    assert found.workers is None
+
+
 WRONG_FILES = {
+    "a list in a backend's table": (
+        "[lambda]\nmemory = [1]",
+        SettingsError,
+        r"line 2: `lambda.memory`",
+    ),
     "unknown key": ("\nworker = 3", UnknownName, r"line 2.*`worker`.*Did you mean `workers`"),
     "unknown key in a table": ("[results]\nmax_byte = 3", UnknownName, r"line 2.*max_byte"),
     "wrong type": ("workers = []", SettingsError, r"line 1: `workers` is \[\]"),

@@ -22,6 +22,9 @@ class Resolved(Settings):
     sources: Mapping[str, str] = field(default_factory=dict)
     """By name of the setting; a setting that is not in it has its default."""
 
+    backends: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By name of a backend: its own settings, as far as they are written down; not checked."""
+
     def source(self, name: str) -> str:
         """Return where the value of `name` was set."""
         return self.sources.get(name, DEFAULT)
@@ -80,8 +83,14 @@ def resolve(around: Surroundings | None = None, /, **call: Any) -> Resolved:
     found += [
         checked(name, value, source=CALLED) for name, value in call.items() if value is not None
     ]
-    values = {each.name: each.value for each in found}
-    return Resolved(**values, sources={each.name: each.source for each in found})
+    values = {each.name: each.value for each in found if "." not in each.name}
+    backends: dict[str, dict[str, Any]] = {}
+    for each in found:
+        backend, dot, setting = each.name.partition(".")
+        if dot:
+            backends.setdefault(backend, {})[setting] = each.value
+    sources = {each.name: each.source for each in found}
+    return Resolved(**values, backends=backends, sources=sources)
 
 
 def describe(resolved: Resolved | None = None) -> list[Row]:

@@ -72,7 +72,8 @@ def written(around: Surroundings) -> Iterator[Found]:
 def from_file(path: Path) -> Sequence[Found]:
     """Return the settings of a TOML file; none when it does not exist.
 
-    ``results_max_age = …`` and ``max_age = …`` under ``[results]`` mean the same.
+    ``results_max_age = …`` and ``max_age = …`` under ``[results]`` mean the same. A table that is called
+    like a backend has the backend's own settings; they are found as ``lambda.region``, unchecked.
     """
     try:
         stamp = path.stat()
@@ -94,8 +95,24 @@ def _read_file(path: Path, changed: int, size: int) -> Sequence[Found]:
     for keys, value in _leaves(_parse_toml(path, text)):
         line = line_of(text, keys)
         where = f"{path}, line {line}" if line else str(path)
-        settings.append(checked("_".join(keys), value, source=where, shown=".".join(keys)))
+        if is_of_backend(keys):
+            settings.append(_of_backend(".".join(keys), value, where))
+        else:
+            settings.append(checked("_".join(keys), value, source=where, shown=".".join(keys)))
     return tuple(settings)
+
+
+def _of_backend(name: str, value: Any, where: str) -> Found:
+    if isinstance(value, (str, int, float, bool)):
+        return Found(name, value, where)
+    raise SettingsError(f"{where}: `{name}` must be text, a number, or `true` or `false`.")
+
+
+def is_of_backend(keys: Sequence[str]) -> bool:
+    """Whether `keys` say ``region`` under ``[lambda]``: a backend's own setting, which it checks itself."""
+    if len(keys) != 2 or "_".join(keys) in FIELDS:
+        return False
+    return not any(name.startswith(f"{keys[0]}_") for name in FIELDS)
 
 
 def from_environment(environ: Mapping[str, str]) -> Iterator[Found]:
@@ -130,7 +147,7 @@ def line_of(text: str, keys: tuple[str, ...]) -> int | None:
     The parser does not tell, so this looks for the table's header and then for the key.
     """
     table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # not at U+0085, which text may hold
         header = re.fullmatch(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?", line)
         if header:
             table = _dotted(header[1])
