@@ -162,6 +162,8 @@ def _lambda(request: Request, region: str) -> list[tuple[str, str]]:
     elif "t" in parts:
         resource = parts["t"]
     needs = [(action, resource)]
+    if action == "GetFunction":
+        needs.append(("ListTags", resource))  # else the tags are left out of the answer
     # What Lambda looks at with the caller's permissions.
     if "Role" in body:
         needs.append(("iam:PassRole", str(body["Role"])))
