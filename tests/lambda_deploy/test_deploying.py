@@ -25,7 +25,12 @@ from cloudbutton_backend.backends.aws_lambda.deploying import (
 )
 from cloudbutton_backend.backends.aws_lambda.deploying.wish import as_json
 from cloudbutton_backend.backends.aws_lambda.names import TAG, Target
-from cloudbutton_backend.errors import CloudServiceError, DeploymentRefused, NotDeployed
+from cloudbutton_backend.errors import (
+    CloudServiceError,
+    DeploymentRefused,
+    NotDeployed,
+    NotPermitted,
+)
 from cloudbutton_backend.testing.lambda_emulator import Emulator, Faults
 
 
@@ -336,6 +341,21 @@ def test_a_job_is_told_what_to_type_when_nothing_is_deployed(
     command = f"deploy lambda --region us-east-1 --memory 1769 --arch x86_64 --prefix {home.prefix}"
     with pytest.raises(NotDeployed, match=command):
         require_deployed(clients, home)
+
+
+def test_a_function_whose_tags_may_not_be_seen_is_nobodys(clients: Clients, home: Target) -> None:
+    class MaySeeNoTags(Failing):
+        def call(self, service: str, operation: str, **rest: Any) -> dict[str, Any]:
+            answer = self._clients.call(service, operation, **rest)
+            if operation != "GetFunction":
+                return answer
+            # As Lambda answers who lacks lambda:ListTags.
+            answer.pop("Tags", None)
+            return {**answer, "TagsError": {"ErrorCode": "AccessDeniedException", "Message": ""}}
+
+    deploy(clients, Wish(targets=(home,), version="1.2.3"))
+    with pytest.raises(NotPermitted, match=f"lack lambda:ListTags on {home.function_arn}"):
+        require_deployed(MaySeeNoTags(clients, 0), home)  # type: ignore[arg-type]
 
 
 def test_a_job_does_not_run_on_a_function_of_another_version(

@@ -15,6 +15,7 @@ from cloudbutton_backend.backends.aws_lambda.names import (
     environment_key,
     parse_function,
 )
+from cloudbutton_backend.backends.aws_lambda.refusals import Asked, from_code
 from cloudbutton_backend.errors import NotPermitted, NotThere
 
 #: Objects that are counted before "more than" is said.
@@ -122,7 +123,7 @@ def look_for(clients: Clients, targets: Collection[Target]) -> Found:
     bucket = _bucket(clients, home)
     functions, layers, archives = {}, {}, set()
     for target in targets:
-        found = _function(clients, target)
+        found = look_at_function(clients, target)
         if found is not None:
             functions[target.function] = found
         if target.layer is not None and target.layer not in layers:
@@ -150,7 +151,7 @@ def look_around(clients: Clients, home: Target) -> Found:
     for page in clients.pages("lambda", "ListFunctions", about="the functions of this region"):
         for each in page.get("Functions", ()):
             target = _parsed(each["FunctionName"], home)
-            found = _function(clients, target) if target is not None else None
+            found = look_at_function(clients, target) if target is not None else None
             if found is not None:
                 functions[each["FunctionName"]] = found
     bucket = _bucket(clients, home)
@@ -171,13 +172,29 @@ def _parsed(name: str, home: Target) -> Target | None:
     return target if target is not None and target.prefix == home.prefix else None
 
 
-def _function(clients: Clients, target: Target) -> FoundFunction | None:
-    name = target.function
+def look_at_function(clients: Clients, target: Target) -> FoundFunction | None:
+    """Return the function of a target, if it is there. One request.
+
+    Raises
+    ------
+    NotPermitted
+        Its tags may not be seen: then nobody can tell whose it is.
+    """
+    about = f"function {target.function}"
     try:
-        # Without the archive's URL a smaller request would do; but only this one tells the tags too.
-        answer = clients.call("lambda", "GetFunction", FunctionName=name, about=f"function {name}")
+        # A smaller request would do without the archive's URL; but only this one tells the tags too.
+        answer = clients.call("lambda", "GetFunction", FunctionName=target.function, about=about)
     except NotThere:
         return None
+    if "TagsError" in answer:
+        asked = Asked(
+            service="lambda",
+            operation="ListTags",
+            region=clients.region,
+            resource=target.function_arn,
+            purpose=clients.purpose,
+        )
+        raise from_code("AccessDenied", answer["TagsError"].get("Message", ""), asked)
     return FoundFunction(
         target=target, settings=answer["Configuration"], tags=answer.get("Tags") or {}
     )

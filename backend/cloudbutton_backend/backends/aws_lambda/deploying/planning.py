@@ -329,12 +329,15 @@ def _has_rules(rules: tuple[Mapping[str, Any], ...]) -> bool:
 
 
 def _agrees(found: Any, wanted: Any) -> bool:
-    """Return whether `found` is what was wanted, and perhaps more: AWS adds defaults to what it is given."""
+    """Return whether `found` is what was wanted, and perhaps more.
+
+    AWS adds defaults to what it is given, and leaves out what is empty.
+    """
     if isinstance(wanted, Mapping):
         return isinstance(found, Mapping) and all(
             _agrees(found.get(key), value) for key, value in wanted.items()
         )
-    return bool(found == wanted)
+    return bool(found == wanted) or (wanted == "" and found is None)
 
 
 def _short(value: Any) -> str:

@@ -25,7 +25,7 @@ def _run(home: Target) -> list[dict[str, Any]]:
     return [
         _allow(
             "CallFunctions",
-            ["lambda:GetFunction", "lambda:InvokeFunction"],
+            ["lambda:GetFunction", "lambda:InvokeFunction", "lambda:ListTags"],
             [_functions(home)],
         ),
         _allow("SeeHowManyMayRun", ["lambda:GetAccountSettings"], ["*"]),

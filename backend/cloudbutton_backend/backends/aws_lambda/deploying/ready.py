@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.deploying.found import FoundFunction
+from cloudbutton_backend.backends.aws_lambda.deploying.found import (
+    FoundFunction,
+    look_at_function,
+)
 from cloudbutton_backend.backends.aws_lambda.deploying.planning import drift
 from cloudbutton_backend.backends.aws_lambda.names import Target
 from cloudbutton_backend.backends.aws_lambda.runtimes import runtime_for
@@ -37,13 +40,9 @@ def require_deployed(clients: Clients, target: Target) -> FoundFunction:
         AWS cannot be asked.
     """
     name = target.function
-    try:
-        answer = clients.call("lambda", "GetFunction", FunctionName=name, about=f"function {name}")
-    except NotThere as error:
-        raise NotDeployed(_missing(target)) from error
-    found = FoundFunction(
-        target=target, settings=answer["Configuration"], tags=answer.get("Tags") or {}
-    )
+    found = look_at_function(clients, target)
+    if found is None:
+        raise NotDeployed(_missing(target))
     differs = drift(target, None, found)
     if "code" in differs or "Handler" in differs:
         raise NotDeployed(
