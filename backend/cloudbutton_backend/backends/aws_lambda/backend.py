@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
@@ -35,7 +36,9 @@ FIRST_WAVE: Final = 8
 """Calls before the first results are there."""
 RETRY_DELAY: Final = 0.2
 EMULATED_WORKERS: Final = 4
-_PREPARE_WITHIN: Final = 180.0
+_PREPARE_WITHIN: Final = 900.0
+"""Seconds for all that a job needs before it begins: packages may have to be built and deployed."""
+_PUT_WITHIN: Final = 180.0
 _CLOSE_WITHIN: Final = 2.0
 T = TypeVar("T")
 
@@ -104,6 +107,7 @@ class LambdaBackend:
         self._limits: Limits | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="cloudbutton-lambda-asks")
         self._starting = threading.Lock()
         self._closed = False
         self._pid = os.getpid()
@@ -144,6 +148,7 @@ class LambdaBackend:
                 if self._closed:
                     raise BackendError("The Lambda backend was closed.")
                 self._loop = asyncio.new_event_loop()
+                self._loop.set_default_executor(self._threads)
                 self._thread = threading.Thread(
                     target=self._loop.run_forever, name="cloudbutton-lambda-calls", daemon=True
                 )
@@ -181,10 +186,16 @@ class LambdaBackend:
         CloudError
             What prevents the job: no credentials, no permission, nothing deployed, another version.
         """
-        self._await(self._operations.prepare(spec), _PREPARE_WITHIN)
+        try:
+            self._await(self._operations.prepare(spec), _PREPARE_WITHIN)
+        except (asyncio.TimeoutError, TimeoutError):
+            raise BackendError(
+                f"AWS was not ready for this job within {_PREPARE_WITHIN / 60:g} minutes; nothing was "
+                f"started. What was made by then is used when you try again."
+            ) from None
 
     def put(self, blob: Blob) -> None:
-        self._await(self._operations.put(blob), _PREPARE_WITHIN + blob.nbytes / 1e6)
+        self._await(self._operations.put(blob), _PUT_WITHIN + blob.nbytes / 1e6)
 
     def open_job(self, spec: JobSpec) -> None:
         self._later(self._operations.open_job, spec)
@@ -237,6 +248,7 @@ class LambdaBackend:
         try:
             closing.result(2 * _CLOSE_WITHIN)
         finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join(_CLOSE_WITHIN)
             if not self._thread.is_alive():

@@ -184,6 +184,7 @@ class Invoker:
             self._drought.ended()
             return
         if self._drought.failed(now, trouble):
+            self._drought.ended()  # a later job starts afresh
             raise NothingGoes(
                 f"No call of {function} got through for {self._drought.patience:g} s: {trouble}."
             )

@@ -10,27 +10,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from cloudbutton_backend.backends.aws_lambda import encoding
-from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.connecting import (
-    Connection,
-    connect,
-    equip,
-)
-from cloudbutton_backend.backends.aws_lambda.deploying.found import FoundFunction
-from cloudbutton_backend.backends.aws_lambda.deploying.ready import require_deployed
+from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
+from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect
 from cloudbutton_backend.backends.aws_lambda.detached import Arrivals
+from cloudbutton_backend.backends.aws_lambda.functions import Functions
 from cloudbutton_backend.backends.aws_lambda.invoking import Answer, Invoker, Lost
-from cloudbutton_backend.backends.aws_lambda.names import Target
 from cloudbutton_backend.backends.aws_lambda.reckoning import (
     LONGEST_CALL,
     Attempt,
@@ -40,6 +32,7 @@ from cloudbutton_backend.backends.aws_lambda.reckoning import (
 )
 from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, Uploads
 from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.stopping import Stopper
 from cloudbutton_backend.backends.aws_lambda.web import Web
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
@@ -67,8 +60,6 @@ STILL_BILLED: Final = (
 )
 _REMEMBER: Final = 100
 """Ended jobs that may be retried."""
-#: Sizes to try where an item ran out of memory: those that buy whole vCPUs, and the usual one between.
-_SIZES: Final = (1769, 3008, 3538, 5307, 7076, 8845, 10_240)
 
 
 @dataclass(eq=False, slots=True)
@@ -115,13 +106,12 @@ class Operations:
         self._bucket: Bucket
         self._uploads: Uploads
         self._arrivals: Arrivals
+        self._functions: Functions
         self._reckoner: Reckoner
-        self._found: dict[tuple[Target, frozenset[str]], asyncio.Future[FoundFunction]] = {}
-        self._sizes: dict[Target, asyncio.Future[int | None]] = {}
+        self._stopper: Stopper
         self._slots: dict[str, deque[Flight]] = {}
         self._jobs: OrderedDict[str, RemoteJob] = OrderedDict()
         self._specs: dict[str, JobSpec] = {}
-        self._chores: set[asyncio.Task[None]] = set()
         self._closing = False
 
     # -- getting ready
@@ -145,7 +135,9 @@ class Operations:
             self._web, home.region, max(1, len(self._slots)), self._patience, self._clock
         )
         self._arrivals = Arrivals(self._bucket)
-        self._reckoner = Reckoner(self._bucket, self._larger)
+        self._functions = Functions(self._settings, connection)
+        self._reckoner = Reckoner(self._bucket, self._functions.larger)
+        self._stopper = Stopper(self._bucket)
 
     async def prepare(self, spec: JobSpec) -> None:
         """Do all that a job needs before its first call; raise what prevents it."""
@@ -183,18 +175,9 @@ class Operations:
     async def _make_ready(self, job: RemoteJob) -> None:
         packages = job.spec.extra.get("packages")
         imports = frozenset(packages()) if packages is not None else frozenset()
-        function = await self._equipped(job.target, imports)
+        function = await self._functions.equipped(job.target, imports)
         job.target, job.packages = function.target, function.fetches
         await job.head(self._bucket, self._uploads)
-
-    async def _equipped(self, target: Target, imports: frozenset[str]) -> FoundFunction:
-        """Return the function with the packages that code imports, looked for once."""
-        wanted = target, imports
-        task = self._found.get(wanted)
-        if task is None or (task.done() and task.exception() is not None):
-            look = asyncio.to_thread(equip, self._settings, self._connection, target, imports)
-            task = self._found[wanted] = asyncio.ensure_future(look)
-        return await asyncio.shield(task)
 
     # -- what is asked
 
@@ -296,10 +279,15 @@ class Operations:
             own = f"an error of Cloud Button's own: {type(error).__name__}: {error}"
             events = self._ended_by(flight, own)
         slot = self._slots[flight.slot]
-        if flight in slot:
-            slot.remove(flight)
-            self._emit(events)
-            self._next(flight.slot)
+        if flight not in slot:
+            return  # it was given up
+        slot.remove(flight)
+        if any(isinstance(event, WorkerDown) for event in events):
+            # What waited behind it is lost with the worker, as far as the dispatcher is concerned.
+            events[:0] = [self._bill(waiting) for waiting in slot]
+            slot.clear()
+        self._emit(events)
+        self._next(flight.slot)
 
     def _ended_by(self, flight: Flight, cause: str) -> list[Event]:
         """Return the events of a call that ended with something that will happen to all others, too."""
@@ -338,12 +326,9 @@ class Operations:
         down = WorkerDown(flight.slot, cause, call.batch, call.first, "lease")
         return [self._bill(flight), down, WorkerUp(flight.slot)]
 
-    async def _larger(self, target: Target) -> int | None:
-        """Return the next larger memory with which a function is deployed, None if there is none."""
-        if target not in self._sizes:
-            look = asyncio.to_thread(_next_size, self._connection.clients, target)
-            self._sizes[target] = asyncio.ensure_future(look)
-        return await asyncio.shield(self._sizes[target])
+    def _stop(self, flight: Flight) -> None:
+        """Tell a running call that it is not wanted any more."""
+        self._stopper.stop(self._jobs[flight.call.job_id], flight.call.batch)
 
     def _bill(self, flight: Flight) -> Charged:
         """Return the price of a call that was given up: nothing if it surely did not run."""
@@ -352,32 +337,6 @@ class Operations:
         if not flight.may_run or job is None:
             return Charged(call.job_id, call.batch, 0.0, 0.0)
         return at_most(call, job)
-
-    # -- stopping
-
-    def _stop(self, flight: Flight) -> None:
-        """Tell a running call, through storage, that it is not wanted any more."""
-        job = self._jobs[flight.call.job_id]
-        job.stopped.add(flight.call.batch)
-        if not job.stopping:
-            job.stopping = True
-            self._chore(self._write_stop(job))
-
-    async def _write_stop(self, job: RemoteJob) -> None:
-        written: set[int] = set()
-        try:
-            while written != job.stopped:
-                written = set(job.stopped)
-                await self._bucket.put(job.stop_key, Pieces([encoding.stop_text(job.key, written)]))
-        except CloudError as error:
-            _LOG.warning("calls of job %s cannot be told to stop: %s", job.spec.id, error)
-        finally:
-            job.stopping = False
-
-    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
 
     async def close(self, seconds: float) -> None:
         """Stop what runs, as far as that is possible in so many seconds, and let go of everything."""
@@ -388,22 +347,10 @@ class Operations:
                 if flight.may_run and job is not None and not job.detached:
                     self._stop(flight)
                 self._cancel(flight)
-        if self._chores:
-            await asyncio.wait(self._chores, timeout=seconds)
-        for task in list(self._chores):
-            task.cancel()
         if self._web is not None:
+            await self._stopper.close(seconds)
             await self._arrivals.close()
             await self._web.close()
-
-
-def _next_size(clients: Clients, target: Target) -> int | None:
-    for size in _SIZES:
-        if size > target.memory:
-            with contextlib.suppress(CloudError):
-                require_deployed(clients, target.with_(memory=size))
-                return size
-    return None
 
 
 def _tampered(error: Exception) -> str:

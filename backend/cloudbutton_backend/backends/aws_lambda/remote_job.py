@@ -83,8 +83,6 @@ class RemoteJob:
     detached: bool = False
     stopped: set[int] = field(default_factory=set)
     """Batches that were told to stop."""
-    stopping: bool = False
-    """Whether that is being written."""
     needs: dict[int, int] = field(default_factory=dict)
     """MiB that certain items need, as they ran out of memory before."""
     lost: dict[int, int] = field(default_factory=dict)
