@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ from cloudbutton_ext.server.shaping import to_json
 
 if TYPE_CHECKING:
     from cloudbutton_ext.server.house import House
+
+_LOG = logging.getLogger(__name__)
 
 #: Batches of a watched job in one message; the others follow in the next ones.
 MOST_BATCHES: Final = 5_000
@@ -66,6 +69,9 @@ class Looking:
             found = self._look(panels)
         except (CloudError, sqlite3.Error, OSError) as error:
             return self._in_trouble(panels, str(error))
+        except Exception as error:  # a row that makes no sense must not silence all panels for good
+            _LOG.exception("the journal could not be shown")
+            return self._in_trouble(panels, f"The journal cannot be shown: {error!r}")
         self.trouble = None
         return found
 

@@ -215,6 +215,23 @@ def test_nonsense_is_answered_and_the_connection_goes_on(
     assert ids(panel.next()) == ["abcd2345"]
 
 
+def test_a_row_that_makes_no_sense_is_told_and_when_it_does_again_the_jobs_are(
+    connect: Connect, journal: Journal, home: Path
+) -> None:
+    def write(warnings: str) -> None:
+        with closing(sqlite3.connect(home / "journal.db")) as connection:
+            connection.execute("UPDATE jobs SET warnings = ?, changed = changed + 1", (warnings,))
+            connection.commit()
+
+    journal.add_job(a_job())
+    assert journal.flush(10)
+    write("no JSON")
+    panel = connect()
+    assert "cannot be shown" in panel.next("error")["message"]
+    write("[]")
+    assert ids(panel.next("jobs")) == ["abcd2345"]
+
+
 def test_a_damaged_journal_is_told_once_and_its_mending_too(
     connect: Connect, home: Path, tmp_path: Path
 ) -> None:
