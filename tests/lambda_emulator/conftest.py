@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -14,7 +15,15 @@ from .account import Account
 
 @pytest.fixture(scope="session")
 def account() -> Iterator[Account]:
-    with Emulator() as emulator:
+    with pytest.MonkeyPatch.context() as patch:
+        # What the user has around must not show in a function.
+        patch.setenv("TZ", "Asia/Kolkata")
+        patch.setenv("LC_ALL", "C")
+        patch.setenv("PYTHONIOENCODING", "latin-1")
+        patch.setenv("SECRET_OF_MINE", "hush")
+        emulator = Emulator()
+        emulator.start()
+    with closing(emulator):
         yield Account(emulator)
 
 

@@ -43,7 +43,30 @@ def test_a_handler_has_the_environment_that_lambda_gives_it(account: Account) ->
     assert found["_HANDLER"] == "module.handler"
     assert found["MINE"] == "yes"
     assert found["AWS_ACCESS_KEY_ID"].startswith("ASIA") and found["AWS_SESSION_TOKEN"]
-    assert "HOME" not in found and "VIRTUAL_ENV" not in found
+    assert not {"HOME", "VIRTUAL_ENV", "SECRET_OF_MINE", "LC_ALL"} & set(found)
+
+
+def test_clock_and_encoding_are_lambda_s_whatever_the_user_s_are(account: Account) -> None:
+    name = account.function(
+        "import sys, time\n"
+        "def handler(event, context):\n"
+        "    return [time.localtime(0).tm_hour, sys.getfilesystemencoding(), sys.stdout.encoding]\n"
+    )
+    assert account.invoke(name).body == [0, "utf-8", "utf-8"]
+
+
+def test_a_handler_has_nothing_open_but_its_streams_and_the_runtime_s_sockets(
+    account: Account,
+) -> None:
+    name = account.function(
+        "import os\n"
+        "def handler(event, context):\n"
+        "    found = (f'/proc/self/fd/{fd}' for fd in os.listdir('/proc/self/fd'))\n"
+        "    return [os.readlink(path).partition(':')[0] for path in found if os.path.exists(path)]\n"
+    )
+    found = account.invoke(name).body
+    assert sorted(what for what in found if what != "socket") == ["/dev/null", "pipe", "pipe"]
+    assert found.count("socket") <= 3, "its connection, and what libcurl wakes itself with"
 
 
 @pytest.mark.parametrize("module", ["json", "sqlite3", "boto3", "simplejson", "helper"])

@@ -17,7 +17,8 @@ What is not:
 * Memory is watched, twenty times a second, and not reserved; a process that exceeds its function's is
   killed, as there. One that reserves more than twice as much sees a `MemoryError` instead.
 * `/tmp` is a folder of its own (`TMPDIR`, which `tempfile` follows), code lies in `LAMBDA_TASK_ROOT`
-  and layers are on the path, but not at `/tmp`, `/var/task` and `/opt`; nothing is read-only.
+  and layers are on the path, but not at `/tmp`, `/var/task` and `/opt`; nothing is read-only. Libraries in
+  a layer's `lib` are found by processes that a handler starts, not by its own.
 * Only functions for the Python that runs the emulator are run; an architecture is noted, not emulated.
 * Permissions and signatures are not checked; `Emulator.calls` says which permissions were needed.
 * There are no aliases, no SnapStart, no answers in a stream, no destinations of dropped events

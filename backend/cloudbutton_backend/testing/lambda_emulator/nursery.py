@@ -63,7 +63,7 @@ class Nursery:
             self._process = subprocess.Popen(
                 [
                     runtime_packages.interpreter(),
-                    *("-I", "-S", str(Path(__file__).with_name("zygote.py"))),
+                    *("-I", "-S", "-X", "utf8", str(Path(__file__).with_name("zygote.py"))),
                     *(str(theirs.fileno()), str(runtime)),
                 ],
                 pass_fds=[theirs.fileno()],

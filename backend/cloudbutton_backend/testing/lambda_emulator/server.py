@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -220,4 +221,6 @@ def _at_end(descriptor: int) -> bool:
 
 def main() -> None:
     """Run the emulator as the first argument, JSON, says."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # three for each environment
     asyncio.run(_serve(json.loads(sys.argv[1])))

@@ -1,6 +1,6 @@
 """Forks execution environments: a program of its own, run by a bare interpreter.
 
-Started as ``python -I -S zygote.py FD RUNTIME``: isolated, without site-packages. `RUNTIME` is the
+Started as ``python -I -S -X utf8 zygote.py FD RUNTIME``: isolated, without site-packages. `RUNTIME` is the
 folder with the packages that Lambda's own Python has, and the only addition to the standard library.
 It imports what AWS's runtime client imports anyway, and then forks for each execution
 environment, so that one costs milliseconds and shares those pages with the others. What the runtime
@@ -23,6 +23,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import Any, NoReturn
 
 _PR_SET_PDEATHSIG = 1
@@ -59,11 +60,11 @@ class Zygote:
             __import__(name)
         # Orphans of an environment come to us, so that they end with it.
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._wakeup, writer = os.pipe()
+        self._wakeup, self._woken = os.pipe()
         os.set_blocking(self._wakeup, False)
-        os.set_blocking(writer, False)
+        os.set_blocking(self._woken, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(writer)
+        signal.set_wakeup_fd(self._woken)
 
     def serve(self) -> dict[str, Any]:
         """Fork until the socket closes; return in a forked child, with what it is to be."""
@@ -128,6 +129,7 @@ class Zygote:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._control.close()
         os.close(self._wakeup)
+        os.close(self._woken)
 
     def _end(self) -> NoReturn:
         for pid in self._children:
@@ -166,6 +168,7 @@ def become(spec: dict[str, Any], runtime: str, parent: int) -> None:
     setattr(__import__("_multiprocessing"), "SemLock", _NoSemaphore)  # noqa: B010
     os.environ.clear()
     os.environ.update(spec["env"])
+    time.tzset()
     os.chdir(spec["cwd"])
     sys.path[:] = [*spec["path"], runtime, *spec["library"]]
     sys.executable = spec["executable"]
