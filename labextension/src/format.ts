@@ -30,6 +30,15 @@ function pair(value: number, base: number, large: string, small: string): string
   return rest ? `${text} ${rest} ${small}` : text;
 }
 
+/** A duration on an axis, with the digits that tell it from the next one `step` seconds on. */
+export function tick(seconds: number, step: number, trans: TranslationBundle): string {
+  if (seconds >= 60 && step >= 1) {
+    return duration(seconds, trans);
+  }
+  const digits = `${step}`.split('.')[1]?.length ?? 0;
+  return trans.__('%1 s', seconds.toFixed(digits));
+}
+
 /** "$0", "<$0.0001", "$0.0042", "$0.42", "$1,234". Never rounds a cost to nothing. */
 export function money(dollars: number): string {
   if (dollars <= 0) {

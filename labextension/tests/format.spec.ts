@@ -22,6 +22,15 @@ it.each([
 });
 
 it.each([
+  [12.5, 2.5, '12.5 s'],
+  [100.05, 0.05, '100.05 s'],
+  [40, 20, '40 s'],
+  [100, 20, '1 min 40 s']
+])('%s seconds on an axis in steps of %s are %s', (seconds, step, text) => {
+  expect(format.tick(seconds, step, trans)).toBe(text);
+});
+
+it.each([
   [0, '$0'],
   [0.000_01, '<$0.0001'],
   [0.0042, '$0.0042'],

@@ -26,8 +26,8 @@ export const COLOURS: Readonly<Record<Look, string>> = {
 
 export interface IChartOptions {
   readonly table: BatchTable;
-  /** Seconds as text, for the axis. */
-  readonly seconds: (seconds: number) => string;
+  /** Seconds as text, for an axis with a label every `step` seconds. */
+  readonly seconds: (seconds: number, step: number) => string;
   /** Called with the row under the mouse, or -1. */
   readonly onPoint: (row: number) => void;
   /** Called when the part of time that is shown differs. */
@@ -62,8 +62,8 @@ export class TimelineChart {
             space: 60,
             grid: { stroke: line, width: 1 },
             ticks: { stroke: line, width: 1, size: 4 },
-            values: (_, splits) =>
-              splits.map(at => (at === 0 ? '0' : _options.seconds(at)))
+            values: (_, splits, _axis, _space, step) =>
+              splits.map(at => (at === 0 ? '0' : _options.seconds(at, step)))
           },
           { show: false }
         ],

@@ -46,7 +46,7 @@ export function Timeline({ model, trans }: ITimelineProps): JSX.Element {
     }
     const drawn = new TimelineChart(host.current, {
       table,
-      seconds: seconds => format.duration(seconds, trans),
+      seconds: (seconds, step) => format.tick(seconds, step, trans),
       onPoint: setPointed,
       onZoom: setZoomed
     });
