@@ -19,7 +19,8 @@ from jupyter_client.manager import KernelManager
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 
-Answer = Callable[[str], str]
+Answer = Callable[[str], str | None]
+"""What the user says to a question; None for nothing at all."""
 
 
 @dataclass
@@ -95,14 +96,16 @@ class Kernel:
         return str(message["header"]["msg_id"])
 
     def receive(self, sent: str, answer: Answer | None = None) -> Executed:
-        """Wait for all that comes back; `answer` is what the user says to a question."""
+        """Wait for all that comes back."""
         until = time.monotonic() + PATIENCE
         messages: list[dict[str, Any]] = []
         while True:
             assert time.monotonic() < until, f"no end after {PATIENCE:.0f} s: {messages}"
             if answer is not None and self.client.stdin_channel.msg_ready():
                 question = self.client.get_stdin_msg(timeout=1)
-                self.client.input(answer(question["content"]["prompt"]))
+                said = answer(question["content"]["prompt"])
+                if said is not None:
+                    self.client.input(said)
             if not self.client.iopub_channel.is_alive() or not self._has_iopub():
                 continue
             message = self.client.get_iopub_msg(timeout=1)

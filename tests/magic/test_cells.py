@@ -13,7 +13,7 @@ import pytest
 from .kernels import ROOT, Kernel, started
 
 ON = {"on": True}
-LOOP = "import time\nys = []\nfor i in range(40):\n    time.sleep(0.02)\n    ys.append(i * i)"
+LOOP = "import time\nys = []\nfor i in range(40):\n    time.sleep(0.05)\n    ys.append(i * i)"
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +282,15 @@ class TestABackendThatCostsMoney:
     def test_a_front_end_that_cannot_be_asked_has_not_agreed(self, kernel: Kernel) -> None:
         told = kernel.ask("prepare", choice=ON, cell_id="u")
         assert told["data"]["application/json"]["allowed"] is False
+
+    def test_a_question_that_nobody_answers_is_a_no_in_the_end(self, kernel: Kernel) -> None:
+        kernel.run("_within, c.ANSWER_WITHIN = c.ANSWER_WITHIN, 0.2", store_history=False)
+        try:
+            told = kernel.ask("prepare", lambda question: None, choice=ON, cell_id="w")
+            assert told["data"]["application/json"]["allowed"] is False
+            assert kernel.run("plain = 1").is_ok, "and the kernel goes on"
+        finally:
+            kernel.run("c.ANSWER_WITHIN = _within; del _within", store_history=False)
 
     def test_another_front_end_of_the_same_kernel_has_not_agreed(self, kernel: Kernel) -> None:
         kernel.ask("prepare", choice=ON, cell_id="v", may_spend=["local"])

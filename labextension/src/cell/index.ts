@@ -4,16 +4,10 @@ import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/applica
 import {
   ICommandPalette,
   ISessionContextDialogs,
-  IToolbarWidgetRegistry,
-  Notification
+  IToolbarWidgetRegistry
 } from '@jupyterlab/apputils';
 import type { Cell } from '@jupyterlab/cells';
-import {
-  INotebookTracker,
-  NotebookActions,
-  type NotebookPanel
-} from '@jupyterlab/notebook';
-import type { Kernel } from '@jupyterlab/services';
+import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
@@ -21,10 +15,8 @@ import { Client } from '../api/client';
 import { IJobsModel } from '../tokens';
 import { Asking } from './asking';
 import { ToolbarBadge } from './badge';
-import { choiceOf, KEY } from './choice';
-import { addCommands, CellCommands, speaksPython } from './commands';
-import { prepare } from './kernel';
-import { trouble } from './planView';
+import { addCommands, CellCommands } from './commands';
+import { prepareBeforeRuns } from './scheduling';
 import { DEFAULTS, settingsOf } from './settings';
 import { NotebookWatcher } from './watcher';
 
@@ -105,30 +97,7 @@ export const cellPlugin: JupyterFrontEndPlugin<void> = {
     tracker.activeCellChanged.connect(update);
     tracker.currentChanged.connect(update);
 
-    // Emitted before the cell's own request is sent, in the same turn: so ours comes first.
-    const told = new WeakSet<Kernel.IKernelConnection>();
-    NotebookActions.executionScheduled.connect((_, { notebook, cell }) => {
-      const panel = tracker.find(each => each.content === notebook);
-      const kernel = panel?.sessionContext.session?.kernel;
-      const choice = choiceOf(cell.model.getMetadata(KEY));
-      if (!panel || !kernel || !choice.on || !speaksPython(panel)) {
-        return;
-      }
-      const question = { panel, cellId: cell.model.id, choice };
-      const request = { choice, cell_id: cell.model.id, may_spend: asking.agreed(panel) };
-      const early = asking.early(question);
-      const answered = prepare(kernel, request, async backend => {
-        const known = backend === choice.backend ? await early : null;
-        return known ?? (await asking.maySpend({ ...question, backend }));
-      });
-      void answered.then(answer => {
-        const problem = answer.kind === 'aborted' ? null : trouble(answer, trans);
-        if (problem !== null && !told.has(kernel)) {
-          told.add(kernel);
-          Notification.warning(problem, { autoClose: 10_000 });
-        }
-      });
-    });
+    prepareBeforeRuns(tracker, asking, trans);
 
     toolbars?.addFactory<Cell>('Cell', 'cloudbutton-badge', cell => {
       const panel = tracker.find(each => each.content.widgets.includes(cell));

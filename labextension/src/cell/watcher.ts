@@ -27,10 +27,7 @@ export class NotebookWatcher implements IDisposable {
     readonly panel: NotebookPanel,
     private readonly _options: IWatcherOptions
   ) {
-    this._throttler = new Throttler(() => this._flush(), {
-      limit: 1000 / _options.refreshRate(),
-      edge: 'trailing'
-    });
+    this._throttler = this._newThrottler();
     panel.content.modelContentChanged.connect(this._onContentChanged, this);
     panel.content.activeCellChanged.connect(this._onActiveCellChanged, this);
     _options.jobs?.changed.connect(this._onJobsChanged, this);
@@ -89,6 +86,8 @@ export class NotebookWatcher implements IDisposable {
 
   /** Draw all cells again: a setting has changed. */
   refresh(): void {
+    this._throttler.dispose();
+    this._throttler = this._newThrottler();
     for (const cell of this.panel.content.widgets) {
       this._stale.add(cell.model.id);
     }
@@ -106,6 +105,11 @@ export class NotebookWatcher implements IDisposable {
     }
     this._marks.clear();
     Signal.clearData(this);
+  }
+
+  private _newThrottler(): Throttler {
+    const limit = 1000 / this._options.refreshRate();
+    return new Throttler(() => this._flush(), { limit, edge: 'trailing' });
   }
 
   private _onContentChanged(): void {
@@ -190,5 +194,5 @@ export class NotebookWatcher implements IDisposable {
   private _isDisposed = false;
   private readonly _marks = new Map<CodeCell, CellMark>();
   private readonly _stale = new Set<string>();
-  private readonly _throttler: Throttler;
+  private _throttler: Throttler;
 }
