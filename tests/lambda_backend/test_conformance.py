@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from cloudbutton_backend.backends.protocol import Backend
-from cloudbutton_backend.testing.conformance import SharedFilesConformance
+from cloudbutton_backend.testing.conformance import Place, SharedFilesConformance
 from cloudbutton_backend.testing.protocol import ProtocolConformance
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 
@@ -18,3 +20,13 @@ class TestLambdaProtocol(ProtocolConformance):
     @classmethod
     def new_backend(cls) -> Backend:
         return new_backend(shared_emulator())
+
+
+def test_items_may_need_packages_that_the_function_does_not() -> None:
+    place = Place(new_backend(shared_emulator()))
+    try:
+        arrays = [np.arange(3), np.ones(2)]
+        assert place.map(lambda array: float(array.sum()), arrays) == [3.0, 2.0]
+        assert place.map(lambda array: float(array.sum()), iter(arrays)) == [3.0, 2.0]
+    finally:
+        place.session.close()

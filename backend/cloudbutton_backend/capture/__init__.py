@@ -12,6 +12,7 @@ from .capturing import (
     imports_of_items,
 )
 from .modules import user_module
+from .packages import third_party
 from .refusals import CannotTravel, NotPicklable, TooDeep
 from .report import CapturedValue, CaptureReport
 from .restore import ResultUnpickler, load_result
@@ -31,5 +32,6 @@ __all__ = [
     "explain",
     "imports_of_items",
     "load_result",
+    "third_party",
     "user_module",
 ]

@@ -22,6 +22,7 @@ from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
 from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect
 from cloudbutton_backend.backends.aws_lambda.detached import Arrivals
 from cloudbutton_backend.backends.aws_lambda.functions import Functions
+from cloudbutton_backend.backends.aws_lambda.imports import imports_in
 from cloudbutton_backend.backends.aws_lambda.invoking import Answer, Invoker, Lost
 from cloudbutton_backend.backends.aws_lambda.reckoning import (
     LONGEST_CALL,
@@ -175,9 +176,18 @@ class Operations:
     async def _make_ready(self, job: RemoteJob) -> None:
         packages = job.spec.extra.get("packages")
         imports = frozenset(packages()) if packages is not None else frozenset()
-        function = await self._functions.equipped(job.target, imports)
-        job.target, job.packages = function.target, function.fetches
+        job.move(await self._functions.equipped(job.target, imports), imports)
         await job.head(self._bucket, self._uploads)
+
+    async def _bring(self, job: RemoteJob, call: Call) -> None:
+        """See that the function has the packages of a call's items: they may be functions themselves."""
+        needed = imports_in(call.parts[0])
+        while not needed <= job.imports:
+            imports = job.imports | needed
+            bare = job.usual.with_(memory=job.target.memory)
+            function = await self._functions.equipped(bare, imports)
+            if imports >= job.imports:  # else another call has brought something meanwhile
+                job.move(function, imports)
 
     # -- what is asked
 
@@ -301,6 +311,7 @@ class Operations:
         if lease is not None and lease <= 0:
             return self._too_dear(flight, job)
         flight.call = call = replace(flight.call, lease=lease)
+        await self._bring(job, call)
         target = job.target.with_(memory=job.memory_for(call))
         sent = await job.encode(call, self._bucket, self._uploads)
         attempt = Attempt(call, job, target, sent.puts)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda import encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
+from cloudbutton_backend.backends.aws_lambda.deploying.found import FoundFunction
 from cloudbutton_backend.backends.aws_lambda.names import (
     Arch,
     Target,
@@ -78,6 +79,8 @@ class RemoteJob:
     target: Target
     """The function that runs it, but for items that need more memory."""
     variables: Sequence[str]
+    imports: frozenset[str] = frozenset()
+    """What its function has beside the runtime's own packages, by import name."""
     packages: str | None = None
     """SHA-256 of the archive of packages that the function fetches."""
     detached: bool = False
@@ -132,6 +135,12 @@ class RemoteJob:
         )
         self._made = time.monotonic()
         return self._text
+
+    def move(self, function: FoundFunction, imports: frozenset[str]) -> None:
+        """Have another function run the calls from now on, one with more packages."""
+        self.target, self.packages = function.target, function.fetches
+        self.imports = imports
+        self._made = float("-inf")
 
     async def encode(self, call: Call, bucket: Bucket, uploads: Uploads) -> Sent:
         """Return a call as the body of a request; items that are too large for it go into storage."""
