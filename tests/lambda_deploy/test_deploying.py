@@ -25,6 +25,7 @@ from cloudbutton_backend.backends.aws_lambda.deploying import (
 )
 from cloudbutton_backend.backends.aws_lambda.deploying.wish import as_json
 from cloudbutton_backend.backends.aws_lambda.names import TAG, Target
+from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
 from cloudbutton_backend.errors import (
     CloudServiceError,
     DeploymentRefused,
@@ -136,6 +137,16 @@ def test_removing_takes_what_is_in_the_bucket_along_and_nothing_of_others(
     assert _steps(clients, other) == []
 
 
+@pytest.fixture(scope="module")
+def standing(clients: Clients) -> Target:
+    """Return a deployment that tests share, each of which leaves it as it was."""
+    place = Target(
+        prefix="standing", account=clients.account, region=clients.region, python=notebook_python()
+    )
+    deploy(clients, Wish(targets=(place,), version="1.2.3"))
+    return place
+
+
 def _other_trust(clients: Clients, home: Target) -> None:
     trust = as_json(
         {
@@ -205,11 +216,10 @@ def _function_gone(clients: Clients, home: Target) -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_what_was_changed_by_hand_is_mended_and_nothing_else(
-    clients: Clients, home: Target, damage: Callable[[Clients, Target], None], mended: str
+    clients: Clients, standing: Target, damage: Callable[[Clients, Target], None], mended: str
 ) -> None:
-    wish = Wish(targets=(home,), version="1.2.3")
-    deploy(clients, wish)
-    damage(clients, home)
+    wish = Wish(targets=(standing,), version="1.2.3")
+    damage(clients, standing)
     (step,) = plan_deployment(wish, look_for(clients, wish.targets)).steps
     assert step.what.startswith(mended)
     deploy(clients, wish)
@@ -343,7 +353,9 @@ def test_a_job_is_told_what_to_type_when_nothing_is_deployed(
         require_deployed(clients, home)
 
 
-def test_a_function_whose_tags_may_not_be_seen_is_nobodys(clients: Clients, home: Target) -> None:
+def test_a_function_whose_tags_may_not_be_seen_is_nobodys(
+    clients: Clients, standing: Target
+) -> None:
     class MaySeeNoTags(Failing):
         def call(self, service: str, operation: str, **rest: Any) -> dict[str, Any]:
             answer = self._clients.call(service, operation, **rest)
@@ -353,9 +365,8 @@ def test_a_function_whose_tags_may_not_be_seen_is_nobodys(clients: Clients, home
             answer.pop("Tags", None)
             return {**answer, "TagsError": {"ErrorCode": "AccessDeniedException", "Message": ""}}
 
-    deploy(clients, Wish(targets=(home,), version="1.2.3"))
-    with pytest.raises(NotPermitted, match=f"lack lambda:ListTags on {home.function_arn}"):
-        require_deployed(MaySeeNoTags(clients, 0), home)  # type: ignore[arg-type]
+    with pytest.raises(NotPermitted, match=f"lack lambda:ListTags on {standing.function_arn}"):
+        require_deployed(MaySeeNoTags(clients, 0), standing)  # type: ignore[arg-type]
 
 
 def test_a_job_does_not_run_on_a_function_of_another_version(
@@ -367,9 +378,8 @@ def test_a_job_does_not_run_on_a_function_of_another_version(
         require_deployed(clients, home)
 
 
-def test_health_is_well_when_all_is_deployed(clients: Clients, home: Target) -> None:
-    deploy(clients, Wish(targets=(home,), version="1.2.3"))
-    lines = {line.name: line for line in health(clients, home)}
+def test_health_is_well_when_all_is_deployed(clients: Clients, standing: Target) -> None:
+    lines = {line.name: line for line in health(clients, standing)}
     assert list(lines) == ["credentials", "runtime", "function", "bucket", "concurrency"]
     assert all(line.ok for line in lines.values())
     assert "version 1.2.3" in lines["function"].detail
@@ -390,9 +400,11 @@ def test_status_tells_versions_and_what_was_changed_by_hand(clients: Clients, wi
     assert "Timeout: 3 → 900" in str(status)
 
 
-def test_code_on_lambda_may_write_its_log_and_nothing_else(clients: Clients, home: Target) -> None:
-    role = deploy(clients, Wish(targets=(home,), version="1.2.3")).role
+def test_code_on_lambda_may_write_its_log_and_nothing_else(
+    clients: Clients, standing: Target
+) -> None:
+    role = look_for(clients, [standing]).role
     assert role is not None and role.policy is not None
     (statement,) = role.policy["Statement"]
     assert statement["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
-    assert statement["Resource"] == f"{home.log_group_arn}:*"
+    assert statement["Resource"] == f"{standing.log_group_arn}:*"

@@ -15,7 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.deploying import look_for, require_deployed
+from cloudbutton_backend.backends.aws_lambda.deploying import (
+    Wish,
+    deploy,
+    look_around,
+    look_for,
+    require_deployed,
+)
 from cloudbutton_backend.backends.aws_lambda.environments import (
     Lock,
     Pin,
@@ -395,8 +401,6 @@ def test_an_explanation_names_the_packages_and_whether_they_are_built(lock: Lock
 def test_code_gets_a_function_that_has_its_packages(
     clients: Clients, home: Target, lock: Lock
 ) -> None:
-    from cloudbutton_backend.backends.aws_lambda.deploying import Wish, deploy
-
     deploy(clients, Wish(targets=(home,), version="1.2.3"))
     said: list[str] = []
     target = ensure_environment(clients, home, lock, say=said.append)
@@ -425,19 +429,30 @@ def test_packages_beyond_a_layer_are_fetched_by_functions_with_room_for_them(
     assert look_for(clients, [target]).archives == {lock.hash}
 
 
+def test_packages_alone_deploy_nothing_where_nobody_has_asked_for_it(
+    clients: Clients, home: Target, lock: Lock
+) -> None:
+    with pytest.raises(NotDeployed, match="is not deployed in"):
+        ensure_environment(clients, home, lock)
+    assert look_around(clients, home).is_nothing
+
+
 def test_who_may_not_deploy_is_told_the_command_for_somebody_who_may(
     clients: Clients, home: Target, lock: Lock
 ) -> None:
+    deploy(clients, Wish(targets=(home,), version="1.2.3"))
+
     class MayNot:
         def __getattr__(self, name: str) -> object:
             return getattr(clients, name)
 
         def call(self, service: str, operation: str, **rest: object) -> object:
-            if operation == "CreateRole":
-                raise NotPermitted("no", action="iam:CreateRole")
+            if operation == "PublishLayerVersion":
+                raise NotPermitted("no", action="lambda:PublishLayerVersion")
             return clients.call(service, operation, **rest)  # type: ignore[arg-type]
 
     with pytest.raises(
-        NotDeployed, match=rf"iam:CreateRole is missing.*env build --deploy {lock.hash[:12]}"
+        NotDeployed,
+        match=rf"lambda:PublishLayerVersion is missing.*env build --deploy {lock.hash[:12]}",
     ):
         ensure_environment(MayNot(), home, lock)  # type: ignore[arg-type]

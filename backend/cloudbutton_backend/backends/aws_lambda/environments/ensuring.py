@@ -29,14 +29,15 @@ def ensure_environment(
     """Return the target whose function has the packages of `lock`; it is deployed when this returns.
 
     Where it is deployed already, that takes one request. Else the environment is built and the function
-    made, if the user may do so, and `say` is told: the first time takes from seconds to minutes.
+    made, if the user may do so, and `say` is told: the first time takes from seconds to minutes. That
+    happens only beside a function that was deployed by the user's own will.
 
     Raises
     ------
     PackagesDoNotFit
         A package cannot be had for Lambda; the error names what can.
     NotDeployed
-        The function is not there and the user may not make it; the error says what to ask for.
+        Nothing is deployed, or the user may not make the function; the error says what to do or ask for.
     CloudServiceError
         AWS refused something else, or cannot be reached.
     """
@@ -48,6 +49,7 @@ def ensure_environment(
         pass
     else:
         return wanted
+    require_deployed(clients, target)
     say(f"Preparing {len(lock.pins)} packages for Lambda, once: {listed(lock)} …")
     deploy_environment(clients, [wanted], lock, pause=pause)
     return wanted
