@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ class Changes(WebSocketMixin, WebSocketHandler, JupyterHandler):
     def initialize(self, house: House) -> None:
         self.house = house
         self.listener: Listener | None = None
-        self._sending: Any = None
+        self._sending: asyncio.Future[None] | None = None
 
     def set_default_headers(self) -> None:
         """Leave out the headers of pages, which make no sense for websockets."""
@@ -76,9 +77,17 @@ class Changes(WebSocketMixin, WebSocketHandler, JupyterHandler):
     def send(self, text: str) -> None:
         """Send a message; to a panel that has just gone, none."""
         try:
-            self._sending = self.write_message(text)
+            self._sending = asyncio.ensure_future(self.write_message(text))
         except (WebSocketClosedError, StreamClosedError):
             self.on_close()
+        else:
+            self._sending.add_done_callback(_take_exception)
+
+
+def _take_exception(sent: asyncio.Future[None]) -> None:
+    """Say nothing of a message that its panel was gone for; `on_close` follows."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 def _read(message: str | bytes) -> Watch | None:

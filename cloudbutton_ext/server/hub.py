@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks, at least: ten messages a second is more than an eye follows.
 PERIOD: Final = 0.1
-#: The same when nothing has happened for `QUIET` seconds, and after an error.
+#: The same when there was nothing to tell for `QUIET` seconds.
 LONG_PERIOD: Final = 0.5
 QUIET: Final = 5.0
 #: Looking takes at most this part of a CPU, whatever there is to see.
@@ -80,7 +80,6 @@ class Hub:
     def __init__(
         self, house: House, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        self._house = house
         self._sleep = sleep
         self._listeners: list[Listener] = []
         self._task: asyncio.Task[None] | None = None

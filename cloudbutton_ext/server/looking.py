@@ -45,6 +45,8 @@ class Known:
     in_step: bool = False
     """Whether that is all that the feed has seen."""
     watch: Watch | None = None
+    trouble: str | None = None
+    """What it was told about a journal that cannot be used."""
 
 
 class Told(NamedTuple):
@@ -60,20 +62,16 @@ class Looking:
 
     house: House
     feed: Feed | None = field(default=None)
-    trouble: str | None = field(default=None)
-    """The message about the journal that was sent last."""
 
     def look(self, panels: Sequence[Known]) -> tuple[bool, list[Told]]:
         """Return whether there is news at all, and what is to be told to each of `panels`."""
         try:
-            found = self._look(panels)
+            return self._look(panels)
         except (CloudError, sqlite3.Error, OSError) as error:
             return self._in_trouble(panels, str(error))
         except Exception as error:  # a row that makes no sense must not silence all panels for good
             _LOG.exception("the journal could not be shown")
             return self._in_trouble(panels, f"The journal cannot be shown: {error!r}")
-        self.trouble = None
-        return found
 
     def close(self) -> None:
         """Close the journal until somebody listens again."""
@@ -145,11 +143,13 @@ class Looking:
     def _in_trouble(self, panels: Sequence[Known], message: str) -> tuple[bool, list[Told]]:
         with contextlib.suppress(sqlite3.Error):
             self.close()
-        is_new, self.trouble = message != self.trouble, message
         text = to_json({"type": "error", "message": self.house.places.hide(message)})
-        # Once it is mended, the feed begins anew, and so does everybody.
-        return is_new, [
-            Told([text] if is_new or not panel.in_step else [], replace(panel, in_step=True))
+        # Once it is mended, each is told what it missed; of another journal, all.
+        return True, [
+            Told(
+                [text] if panel.trouble != message else [],
+                replace(panel, in_step=False, trouble=message),
+            )
             for panel in panels
         ]
 
