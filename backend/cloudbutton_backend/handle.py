@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.backends.protocol import Charged, JobSpec, Results
-from cloudbutton_backend.bell import Bell
 from cloudbutton_backend.bill import Bill
 from cloudbutton_backend.capture import Captured, CaptureReport
 from cloudbutton_backend.cost.budgets import enough_for
@@ -23,11 +23,11 @@ from cloudbutton_backend.errors import (
     BudgetReached,
     JobCancelled,
     JobFailed,
-    ResultNotSendable,
     TaskTimeout,
     UsageError,
     WorkerLost,
 )
+from cloudbutton_backend.harvest import Harvest
 from cloudbutton_backend.jobs import (
     LIFE_CYCLE,
     BatchRecord,
@@ -41,7 +41,7 @@ from cloudbutton_backend.jobs import (
 from cloudbutton_backend.journal import Journal
 from cloudbutton_backend.recorder import Recorder
 from cloudbutton_backend.results import tag
-from cloudbutton_backend.runs import Run, only_done, runs_of
+from cloudbutton_backend.runs import Run, runs_of
 
 if TYPE_CHECKING:
     from cloudbutton_backend.dispatch.driver import Driver
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 _TELL_EVERY: Final = 0.05
 """Seconds between snapshots for the journal."""
-_PATIENCE: Final = 1.0
-"""Seconds between looks at whether the driver is still alive, while waiting for it."""
 
 
 class Job:
@@ -87,9 +85,7 @@ class Job:
         self._journal = journal
         self._state = JobState.RUNNING
         self._lock = threading.Lock()
-        self._bell = Bell()
-        self._runs: dict[int, Run] = {}
-        self._order: list[Run] = []
+        self._harvest = Harvest(self._lock, functools.partial(_check_alive, driver, record))
         self._done = self._failed = 0
         self._running = self._workers = self._retried = 0
         self._mean: float | None = None
@@ -217,24 +213,7 @@ class Job:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended; return whether it has within `timeout` seconds."""
-        limit = None if timeout is None else time.monotonic() + timeout
-        while not self._state.is_final:
-            self._check_alive()
-            patience = _PATIENCE
-            if limit is not None:
-                patience = min(patience, limit - time.monotonic())
-                if patience <= 0:
-                    return False
-            self._bell.wait(lambda: self._state.is_final, patience)
-        return True
-
-    def _check_alive(self) -> None:
-        if not self._driver.is_alive:
-            raise BackendError(
-                f"The thread that drives the {self.record.backend} backend is gone"
-                f" ({self._driver.broken or 'the session was closed'}); what job {self.id} had"
-                " finished is in `job.partial()`."
-            )
+        return self._harvest.wait(timeout)
 
     def results(self) -> list[Any]:
         """Wait for all items; return their results in the order of the items.
@@ -255,19 +234,7 @@ class Job:
             self.cancel()
             raise
         self._raise_if_failed()
-        out: list[Any] = [None] * sum(run.stop - run.first for run in self._runs.values())
-        for run in list(self._runs.values()):
-            if run.entry is not None and not run.entry.meta.get("errors"):
-                values = run.entry.values()
-                if "index" in run.entry.meta and self.options.errors == "raise":
-                    _raise_unreadable(values)
-                offset = run.first - run.entry.first
-                out[run.first : run.stop] = values[offset : offset + run.stop - run.first]
-            else:
-                for outcome in run.outcomes():
-                    value = outcome.value if outcome.error is None else outcome.error
-                    out[outcome.index] = value
-        return out
+        return self._harvest.values(keep_errors=self.options.errors == "keep")
 
     def _raise_if_failed(self) -> None:
         failed = self.errors() if self.options.errors == "raise" and self._failed else {}
@@ -296,7 +263,7 @@ class Job:
 
         Ends with the job; items that never ran are left out.
         """
-        for run in self._runs_in_order():
+        for run in self._harvest.in_order():
             yield from run.outcomes()
 
     def shown(self) -> Iterator[ItemOutcome]:
@@ -304,28 +271,8 @@ class Job:
 
         Costs nothing for items that showed nothing; ends with the job.
         """
-        for run in self._runs_in_order():
+        for run in self._harvest.in_order():
             yield from run.outputs()
-
-    def _runs_in_order(self) -> Iterator[Run]:
-        """Yield runs in the order of the items, as far as there is no gap until the job has ended."""
-        cursor = 0
-        while (run := self._await_run(cursor)) is not None:
-            cursor = run.stop
-            yield run
-        for run in sorted(self._runs.values(), key=lambda run: run.first):
-            if run.first >= cursor:
-                yield run
-
-    def _await_run(self, first: int) -> Run | None:
-        """Wait for the run that starts at item `first`; return None if it never comes."""
-        while True:
-            over = self._state.is_final  # before the look, lest the last run is missed
-            run = self._runs.get(first)
-            if run is not None or over:
-                return run
-            self._check_alive()
-            self._bell.wait(lambda: first in self._runs or self._state.is_final, _PATIENCE)
 
     def as_completed(self) -> Iterator[tuple[int, Any]]:
         """Yield ``(index, result)`` of each item as it finishes.
@@ -351,7 +298,7 @@ class Job:
         seen = 0
         while True:
             try:
-                fresh = self._arrived_since(seen)
+                fresh = self._harvest.arrived_since(seen)
             except KeyboardInterrupt:
                 self.cancel()
                 raise
@@ -361,27 +308,14 @@ class Job:
             for run in fresh:
                 yield from run.outcomes()
 
-    def _arrived_since(self, seen: int) -> list[Run]:
-        """Wait for runs after the first `seen`; return none if no more come."""
-
-        def is_over() -> bool:
-            return self._state.is_final or len(self._order) > seen
-
-        while not is_over():
-            self._check_alive()
-            self._bell.wait(is_over, _PATIENCE)
-        return self._order[seen:]
-
     def partial(self) -> dict[int, Any]:
         """Return the results so far by index, failed items left out."""
-        with self._lock:
-            runs = sorted(self._runs.values(), key=lambda run: run.first)
+        runs = self._harvest.so_far()
         return {o.index: o.value for run in runs for o in run.outcomes() if o.error is None}
 
     def errors(self) -> dict[int, BaseException]:
         """Return the exceptions of failed items so far, by index."""
-        with self._lock:
-            runs = sorted(self._runs.values(), key=lambda run: run.first)
+        runs = self._harvest.so_far()
         return dict(error for run in runs for error in run.errors())
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
@@ -446,8 +380,7 @@ class Job:
             if self.record.kind == "executor":
                 raise UsageError(f"Job {self.id} is an executor's: submit its calls anew.")
             self._broken = self._never_produced()
-            self._order = only_done(self._order)
-            self._runs = {run.first: run for run in self._order}
+            self._harvest.reopen()
             self._state = JobState.RUNNING
             self._failed = 0
             self._recorder.forget_errors()
@@ -482,10 +415,8 @@ class Job:
             self._failed += failed
             self._done += results.count - len(skip) - failed
             self._task_seconds += seconds
-            for run in runs:
-                self._runs[run.first] = run
-                self._order.append(run)
-        self._bell.ring()
+            self._harvest.add(runs)
+        self._harvest.ring()
 
     def on_fail_item(self, index: int, kind: str, cause: str, attempts: int) -> None:
         """An item has failed for good without an exception of its own."""
@@ -500,9 +431,8 @@ class Job:
         run = Run(index, index + 1, None, error)
         with self._lock:
             self._failed += 1
-            self._runs[index] = run
-            self._order.append(run)
-        self._bell.ring()
+            self._harvest.add([run])
+        self._harvest.ring()
 
     def on_batch_lost(self, lost: BatchLost) -> None:
         """A worker went down with a batch."""
@@ -573,10 +503,11 @@ class Job:
             self._spec = replace(self._spec, payload=b"", blobs=())
         with self._lock:
             self._state = state
+            self._harvest.end()
             self._running = 0
             self._ended = time.monotonic()
             callbacks, self._callbacks = self._callbacks, []
-        self._bell.ring()
+        self._harvest.ring()
         self._journal.update_progress(self.progress)
         self._journal.update_job(self.id, state=state.value, n_items=self.n_items)
         for callback in callbacks:
@@ -590,6 +521,16 @@ class Job:
             _LOG.exception("a callback of job %s raised", self.id)
 
 
+def _check_alive(driver: Driver, record: JobRecord) -> None:
+    """Refuse to wait for a driver that is gone."""
+    if not driver.is_alive:
+        raise BackendError(
+            f"The thread that drives the {record.backend} backend is gone"
+            f" ({driver.broken or 'the session was closed'}); what job {record.id} had"
+            " finished is in `job.partial()`."
+        )
+
+
 def check_budget(budget: float | None) -> None:
     """Refuse a budget that makes no sense.
 
@@ -600,10 +541,3 @@ def check_budget(budget: float | None) -> None:
     """
     if budget is not None and not budget >= 0:
         raise UsageError(f"`budget` must be 0 US dollars or more, not {budget:g}.")
-
-
-def _raise_unreadable(values: list[Any]) -> None:
-    """Raise for a result that could not be unpickled: an error like any other."""
-    for value in values:
-        if type(value) is ResultNotSendable:
-            raise value
