@@ -67,6 +67,22 @@ def examine(*, workers: bool = True) -> Iterator[Finding]:
             yield Finding(name, "problem", str(error))
         except (OSError, ImportError) as error:
             yield Finding(name, "problem", f"could not be looked at: {error}")
+    try:
+        yield from _backend_in_use()
+    except (CloudError, ImportError) as error:
+        yield Finding("backend", "problem", str(error))
+
+
+def _backend_in_use() -> Iterator[Finding]:
+    """Ask the backend that jobs go to by default, where it is not this machine and has something to tell."""
+    from cloudbutton_backend import session
+
+    name = resolve().backend
+    if name == "local":
+        return
+    look = getattr(session.current().driver(name).backend, "health", None)
+    for what, is_well, detail in look() if look else ():
+        yield Finding(f"{name}: {what}", "ok" if is_well else "problem", detail)
 
 
 def _python() -> Finding:
