@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -537,7 +538,7 @@ def check_budget(budget: float | None) -> None:
     Raises
     ------
     UsageError
-        If it is below zero, or not a number.
+        If it is below zero, or no finite number.
     """
-    if budget is not None and not budget >= 0:
+    if budget is not None and not 0 <= budget < math.inf:
         raise UsageError(f"`budget` must be 0 US dollars or more, not {budget:g}.")

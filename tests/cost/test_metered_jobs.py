@@ -151,9 +151,17 @@ def test_calls_of_an_executor_do_not_wait_for_money_that_never_comes(
     assert "has spent" in str(failures[-1])
 
 
-def test_a_budget_below_zero_is_refused(place: Place) -> None:
+@pytest.mark.parametrize("budget", [-1.0, float("inf"), float("nan")])
+def test_a_budget_that_makes_no_sense_is_refused(place: Place, budget: float) -> None:
     with pytest.raises(UsageError, match="budget"):
-        place.start(nap, [0.0], budget=-1.0)
+        place.start(nap, [0.0], budget=budget)
+
+
+def test_a_budget_of_nothing_spends_nothing(place: Place) -> None:
+    job = place.start(nap, [0.0], budget=0.0)
+    with pytest.raises(BudgetReached):
+        job.results()
+    assert job.cost == 0.0
 
 
 def test_a_price_that_may_be_wrong_is_said_with_the_job() -> None:
