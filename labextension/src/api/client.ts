@@ -6,6 +6,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import type {
   Cursor,
   IBackend,
+  IBatches,
   IErrors,
   IEstimate,
   IHealth,
@@ -43,6 +44,10 @@ export class Client {
 
   job(id: string): Promise<IJobDetails> {
     return this._get(`jobs/${id}`);
+  }
+
+  batches(id: string, after: number): Promise<IBatches> {
+    return this._get(`jobs/${id}/batches`, { after });
   }
 
   errors(id: string): Promise<IErrors> {

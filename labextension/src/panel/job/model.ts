@@ -90,11 +90,6 @@ export class JobModel implements IDisposable {
     }
     this._isVisible = visible;
     if (visible) {
-      this._feed.watch(() => ({
-        job: this.id,
-        batches_after: this.batches.next,
-        log_after: this._log[this._log.length - 1]?.id ?? 0
-      }));
       void this._read();
     } else {
       this._feed.watch(null);
@@ -120,16 +115,32 @@ export class JobModel implements IDisposable {
     Signal.clearData(this);
   }
 
+  /** Read what there is, in large pages, and let the feed tell from then on. */
   private async _read(): Promise<void> {
+    const { client } = this._known;
     try {
-      const details = await this._known.client.job(this.id);
+      const details = await client.job(this.id);
       this._details = details;
       this._setJob(details);
       this._problem = null;
+      this._changed.emit();
+      for (let more = true; more && this._isVisible; ) {
+        const page = await client.batches(this.id, this.batches.next);
+        this.batches.append(page);
+        this._redrawBatches.request();
+        more = page.more;
+      }
     } catch (error) {
       this._problem = messageOf(error);
+      this._changed.emit();
     }
-    this._changed.emit();
+    if (this._isVisible) {
+      this._feed.watch(() => ({
+        job: this.id,
+        batches_after: this.batches.next,
+        log_after: this._log[this._log.length - 1]?.id ?? 0
+      }));
+    }
   }
 
   private async _readErrors(): Promise<void> {
