@@ -12,6 +12,7 @@ from cloudbutton_backend import settings as _settings
 from cloudbutton_backend.errors import UnknownName, WrongArgument
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.jobs import JobOptions
+from cloudbutton_backend.worker.calls import Spread
 from cloudbutton_backend.worker.failures import short_repr
 
 _OPTIONS = tuple(JobOptions.__dataclass_fields__)
@@ -83,24 +84,13 @@ def map(
         together: Iterable[Any] = zip(items, *more)
         if all(operator.length_hint(each, -1) >= 0 for each in (items, *more)):
             together = list(together)
-        return _session.current().map(_Spread(function), together, options=options_from(options))
+        return _session.current().map(Spread(function), together, options=options_from(options))
     return _session.current().map(function, items, options=options_from(options))
 
 
 def _check_callable(function: object) -> None:
     if not callable(function):
         raise WrongArgument(f"The first argument must be callable, not {short_repr(function)}.")
-
-
-class _Spread:
-    """Calls a function with a tuple's elements as its arguments."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.__name__ = getattr(function, "__name__", type(function).__name__)
-
-    def __call__(self, arguments: tuple[Any, ...]) -> Any:
-        return self.function(*arguments)
 
 
 def submit(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -28,6 +29,9 @@ class Calls:
     ----------
     run
         What workers do with each item that is added; None stands for one that was cancelled.
+    lasting
+        Whether the calls submitted are finished before the interpreter ends, as an executor's are. A pool's
+        are ended then.
     """
 
     def __init__(
@@ -35,10 +39,13 @@ class Calls:
         session: _session.Session,
         options: JobOptions,
         run: Callable[[Any], Any] = run_call,
+        *,
+        lasting: bool = True,
     ) -> None:
         self._session = session
         self._options = options
         self._run = run
+        self._lasting = lasting
         self._lock = threading.Lock()
         self._futures: dict[int, Future[Any]] = {}
         self._ended = False
@@ -100,6 +107,13 @@ class Calls:
                 self._session.supply(self._job, self._source.count, True)
         for future in futures:  # their callbacks may call us
             future.cancel()
+
+    def leave(self) -> None:
+        """Get ready for the interpreter's end."""
+        if self._lasting:
+            self.end()
+        else:
+            self.stop()
 
     def stop(self) -> None:
         """Take no more calls, and end those under way. Safe to repeat."""
@@ -198,7 +212,7 @@ def _finish() -> None:
     global _leaving
     _leaving = True
     for calls in list(_open):
-        calls.end()
+        calls.leave()
     for calls in list(_open):
         calls.join()
 
@@ -235,8 +249,11 @@ def _as_broken(error: BaseException) -> BaseException:
 
 def broken(reason: str, cause: BaseException | None) -> BrokenExecutor:
     """Return the error that process pools use where they are broken."""
-    from concurrent.futures.process import BrokenProcessPool  # takes milliseconds to import
+    kind = BrokenExecutor
+    with contextlib.suppress(ImportError, RuntimeError):  # too late, when the interpreter ends
+        from concurrent.futures.process import BrokenProcessPool  # takes milliseconds
 
-    error = BrokenProcessPool(reason)
+        kind = BrokenProcessPool
+    error = kind(reason)
     error.__cause__ = cause
     return error

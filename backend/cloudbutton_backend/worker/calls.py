@@ -30,6 +30,17 @@ def run_call(call: Call | None) -> Any:
     return None
 
 
+class Spread:
+    """Calls a function with a tuple's elements as its arguments."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, arguments: tuple[Any, ...]) -> Any:
+        return self.function(*arguments)
+
+
 class InitializerFailed(Exception):
     """The initializer raised in a worker: nothing can run there. Its exception is the cause."""
 
