@@ -25,11 +25,6 @@ class Runtime:
     closed: date | None = None
     """From then on no function can be made with it, as far as that has been announced."""
 
-    @property
-    def identifier(self) -> str:
-        """Its name in requests."""
-        return f"python{self.python}"
-
 
 #: From https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html as of 2026-07-25 (read in
 #: copies of that page), the day on which 3.10 closes from AWS's letter to its users of 2026-04-28.
@@ -92,6 +87,11 @@ class Platform:
 def notebook_python() -> str:
     """Return the minor version of this process's Python, which is that of the notebook."""
     return f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def runtime_identifier(python: str) -> str:
+    """Return what requests call the runtime of a Python, be it there or not any more."""
+    return f"python{python}"
 
 
 def runtime_for(python: str, today: date | None = None) -> Runtime:

@@ -16,7 +16,7 @@ from cloudbutton_backend.backends.aws_lambda.deploying.steps import (
 )
 from cloudbutton_backend.backends.aws_lambda.deploying.wish import Wish
 from cloudbutton_backend.backends.aws_lambda.names import TAG, Target
-from cloudbutton_backend.backends.aws_lambda.runtimes import runtime_for
+from cloudbutton_backend.backends.aws_lambda.runtimes import runtime_identifier
 
 
 def plan_deployment(wish: Wish, found: Found) -> Plan:
@@ -193,7 +193,7 @@ def _layer_step(layer: str, target: Target, packages: w.Packages) -> Step:
             "LayerName": layer,
             "Description": f"Packages of Cloud Button's environment {packages.hash}",
             "Content": {"S3Bucket": target.bucket, "S3Key": w.archive_key(packages)},
-            "CompatibleRuntimes": [runtime_for(target.python).identifier],
+            "CompatibleRuntimes": [runtime_identifier(target.python)],
             "CompatibleArchitectures": [target.arch],
         },
         gives=(layer, "LayerVersionArn"),

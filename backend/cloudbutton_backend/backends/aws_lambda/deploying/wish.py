@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda.names import TAG, Target, environment_key
 from cloudbutton_backend.backends.aws_lambda.package import HANDLER, code_sha256, function_zip
-from cloudbutton_backend.backends.aws_lambda.runtimes import runtime_for
+from cloudbutton_backend.backends.aws_lambda.runtimes import runtime_identifier
 
 LONGEST_CALL: Final = 900
 """Seconds: the longest that Lambda allows. Calls end by their lease long before."""
@@ -82,7 +82,7 @@ class Wish:
 def function_settings(target: Target, packages: Packages | None) -> dict[str, Any]:
     """Return a function's configuration, but for its layers, as requests take it."""
     settings: dict[str, Any] = {
-        "Runtime": runtime_for(target.python).identifier,
+        "Runtime": runtime_identifier(target.python),
         "Handler": HANDLER,
         "Role": target.role_arn,
         "MemorySize": target.memory,

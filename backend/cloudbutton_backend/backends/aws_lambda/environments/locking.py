@@ -19,6 +19,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from cloudbutton_backend.backends.aws_lambda.runtimes import Platform
+from cloudbutton_backend.capture.packages import distributions
 from cloudbutton_backend.errors import PackagesDoNotFit, UsageError
 
 Origin = Literal["copied", "wheel"]
@@ -146,9 +147,7 @@ def lock_for(imports: Iterable[str], where: Platform) -> Lock | None:
     PackagesDoNotFit
         Something that is needed there is not installed here, so that its version is unknown.
     """
-    provided = metadata.packages_distributions()
-    roots = sorted({name for package in imports for name in provided.get(package, ())})
-    return lock_distributions(roots, where)
+    return lock_distributions([each.name for each in distributions(imports)], where)
 
 
 def lock_distributions(names: Iterable[str], where: Platform) -> Lock | None:
