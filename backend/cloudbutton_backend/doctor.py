@@ -46,7 +46,8 @@ def examine(*, workers: bool = True) -> Iterator[Finding]:
     Parameters
     ----------
     workers
-        Whether to start a worker, too, which takes longer than all the rest and leaves a job in the journal.
+        Whether to look at what runs items, too: a local worker is started, which leaves a job in the
+        journal, and the backend in use is asked.
     """
     looks: dict[str, Callable[[], Finding]] = {
         "Python": _python,
@@ -67,6 +68,8 @@ def examine(*, workers: bool = True) -> Iterator[Finding]:
             yield Finding(name, "problem", str(error))
         except (OSError, ImportError) as error:
             yield Finding(name, "problem", f"could not be looked at: {error}")
+    if not workers:
+        return
     try:
         yield from _backend_in_use()
     except (CloudError, ImportError) as error:
