@@ -426,7 +426,21 @@ def test_packages_beyond_a_layer_are_fetched_by_functions_with_room_for_them(
     assert found.fetches == built.sha256
     room = found.settings["EphemeralStorage"]["Size"]
     assert room >= 512 + (built.nbytes + built.unpacked) // 2**20
-    assert look_for(clients, [target]).archives == {lock.hash}
+    assert look_for(clients, [target]).archives == {lock.hash: built.sha256}
+
+
+def test_functions_fetch_the_archive_that_is_there_whoever_has_packed_it(
+    clients: Clients, home: Target, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "LAYER_LIMIT", 1000)
+    theirs = build(lock).packages
+    mine = replace(theirs, sha256="packed by another zlib")
+    target = home.with_(environment=lock.hash)
+    larger = target.with_(memory=3008)
+    deploy(clients, Wish(targets=(target,), version="1.2.3", packages=theirs))
+    deploy(clients, Wish(targets=(target, larger), version="1.2.3", packages=mine))
+    for each in (target, larger):
+        assert require_deployed(clients, each).fetches == theirs.sha256
 
 
 def test_packages_alone_deploy_nothing_where_nobody_has_asked_for_it(

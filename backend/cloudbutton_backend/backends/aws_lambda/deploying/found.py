@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.deploying.wish import FETCHED_TAG, ROLE_POLICY
+from cloudbutton_backend.backends.aws_lambda.deploying.wish import (
+    DIGEST,
+    FETCHED_TAG,
+    ROLE_POLICY,
+)
 from cloudbutton_backend.backends.aws_lambda.names import (
     ENVIRONMENT_DIGITS,
     TAG,
@@ -108,8 +112,8 @@ class Found:
     functions: Mapping[str, FoundFunction] = field(default_factory=dict)
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By name, the ARNs of the versions, the newest first."""
-    archives: frozenset[str] = frozenset()
-    """Hashes of the environments in the bucket, as far as they were asked for."""
+    archives: Mapping[str, str] = field(default_factory=dict)
+    """Of the environments that were asked for, the SHA-256 of their archives in the bucket, by hash."""
     stored: Stored | None = None
 
     @property
@@ -121,7 +125,7 @@ def look_for(clients: Clients, targets: Collection[Target]) -> Found:
     """Return what is there of these functions and of what they need."""
     home = next(iter(targets))
     bucket = _bucket(clients, home)
-    functions, layers, archives = {}, {}, set()
+    functions, layers, archives = {}, {}, {}
     for target in targets:
         found = look_at_function(clients, target)
         if found is not None:
@@ -131,9 +135,9 @@ def look_for(clients: Clients, targets: Collection[Target]) -> Found:
             if versions:
                 layers[target.layer] = versions
         if target.environment is not None and bucket is not None and not bucket.foreign:
-            key = environment_key(target.environment)
-            if _has_object(clients, home, key):
-                archives.add(target.environment)
+            digest = _archive(clients, home, environment_key(target.environment))
+            if digest is not None:
+                archives[target.environment] = digest
     return Found(
         home=home,
         role=_role(clients, home),
@@ -141,7 +145,7 @@ def look_for(clients: Clients, targets: Collection[Target]) -> Found:
         log_group=_log_group(clients, home),
         functions=functions,
         layers=layers,
-        archives=frozenset(archives),
+        archives=archives,
     )
 
 
@@ -308,14 +312,14 @@ def _is_our_layer(name: str, home: Target) -> bool:
     return len(digits) == ENVIRONMENT_DIGITS and _parsed(f"{stem}-1769-{digits}", home) is not None
 
 
-def _has_object(clients: Clients, home: Target, key: str) -> bool:
+def _archive(clients: Clients, home: Target, key: str) -> str | None:
+    """Return the SHA-256 that an archive was stored with, None if it is not there."""
+    about = f"s3://{home.bucket}/{key}"
     try:
-        clients.call(
-            "s3", "HeadObject", Bucket=home.bucket, Key=key, about=f"s3://{home.bucket}/{key}"
-        )
+        answer = clients.call("s3", "HeadObject", Bucket=home.bucket, Key=key, about=about)
     except NotThere:
-        return False
-    return True
+        return None
+    return str(answer["Metadata"].get(DIGEST, ""))
 
 
 def _stored(clients: Clients, home: Target) -> Stored:

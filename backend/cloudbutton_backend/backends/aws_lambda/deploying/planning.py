@@ -175,9 +175,9 @@ def _package_steps(wish: Wish, found: Found) -> Iterator[Step]:
         return
     home, key = wish.home, w.archive_key(packages)
     if packages.hash not in found.archives:
-        put = _s3(
-            "PutObject", {"Bucket": home.bucket, "Key": key, "Body": Content(packages.archive)}
-        )
+        place = {"Bucket": home.bucket, "Key": key}
+        body = {"Body": Content(packages.archive), "Metadata": {w.DIGEST: packages.sha256}}
+        put = _s3("PutObject", {**place, **body})
         detail = f"{packages.nbytes / 1e6:.1f} MB of packages"
         yield Step(kind="create", what=_archive_name(home, packages), detail=detail, actions=(put,))
     for layer, target in _layers(wish).items():
@@ -208,6 +208,7 @@ def _function_steps(wish: Wish, target: Target, found: Found) -> Iterator[Step]:
     settings = w.function_settings(target, wish.packages)
     code, _ = w.function_code(target)
     named = {"FunctionName": target.function}
+    tags = wish.tags_of(target, found.archives.get(target.environment or ""))
     what = _function_name(target)
     if function is None:
         make = Request(
@@ -220,7 +221,7 @@ def _function_steps(wish: Wish, target: Target, found: Found) -> Iterator[Step]:
                 "Architectures": [target.arch],
                 "Code": {"ZipFile": code},
                 "Description": "Runs what notebooks send with Cloud Button.",
-                "Tags": wish.tags_of(target),
+                "Tags": tags,
             },
             then_ready=target.function,
         )
@@ -239,7 +240,7 @@ def _function_steps(wish: Wish, target: Target, found: Found) -> Iterator[Step]:
         requests.append(_update("UpdateFunctionCode", target, parameters))
     if requests or function.version != wish.version:
         # Last, so that the tag tells the truth when this is interrupted.
-        tag = {"Resource": target.function_arn, "Tags": wish.tags_of(target)}
+        tag = {"Resource": target.function_arn, "Tags": tags}
         requests.append(Request(service="lambda", operation="TagResource", parameters=tag))
         detail = ", ".join(f"{name}: {change}" for name, change in differs.items())
         if function.version != wish.version:

@@ -25,6 +25,8 @@ MOST_STORAGE: Final = 10_240
 
 FETCHED_TAG: Final = "cloudbutton:fetches"
 """On functions that fetch their packages when they start: the SHA-256 of the archive."""
+DIGEST: Final = "sha256"
+"""The object metadata of an archive that say what it must be."""
 ROLE_POLICY: Final = "write-logs"
 
 
@@ -71,12 +73,16 @@ class Wish:
         """What everything carries that can."""
         return {TAG: self.version}
 
-    def tags_of(self, target: Target) -> dict[str, str]:
-        """Return the tags of a function: for one that fetches its packages, what they must be."""
+    def tags_of(self, target: Target, stored: str | None) -> dict[str, str]:
+        """Return the tags of a function: for one that fetches its packages, what they must be.
+
+        `stored` is the SHA-256 of the archive in the bucket, if there is one. It may have been built by
+        somebody else, whose zlib has packed the same files otherwise.
+        """
         packages = self.packages
         if packages is None or packages.as_layer or target.environment != packages.hash:
             return self.tags
-        return {**self.tags, FETCHED_TAG: packages.sha256}
+        return {**self.tags, FETCHED_TAG: stored or packages.sha256}
 
 
 def function_settings(target: Target, packages: Packages | None) -> dict[str, Any]:
