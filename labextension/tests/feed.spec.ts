@@ -7,7 +7,7 @@ import { job } from './make';
 import { Server } from './socket';
 
 function jobs(cursor: string, ...list: ReturnType<typeof job>[]): IChange {
-  return { type: 'jobs', cursor, jobs: list, removed: [] };
+  return { type: 'jobs', cursor, jobs: list, removed: [], reset: false };
 }
 
 beforeEach(() => {
@@ -158,13 +158,36 @@ describe('the jobs', () => {
     const emitted: string[][] = [];
     model.changed.connect((_, ids) => void emitted.push([...ids].sort()));
     server.socket.say(jobs('e.1', job('a'), job('b')));
-    server.socket.say({ type: 'jobs', cursor: 'e.2', jobs: [job('b')], removed: ['a'] });
+    server.socket.say({
+      type: 'jobs',
+      cursor: 'e.2',
+      jobs: [job('b')],
+      removed: ['a'],
+      reset: false
+    });
     server.socket.say(jobs('e.3'));
     expect(emitted).toEqual([
       ['a', 'b'],
       ['a', 'b']
     ]);
     expect(model.get('a')).toBeUndefined();
+  });
+
+  it('forget all that they knew when the journal is begun anew', () => {
+    const { server, model } = setup();
+    server.socket.say(jobs('e.9', job('a'), job('b', { state: 'running' })));
+    const emitted: string[][] = [];
+    model.changed.connect((_, ids) => void emitted.push([...ids].sort()));
+    server.socket.say({
+      type: 'jobs',
+      cursor: 'f.1',
+      jobs: [job('c', { cell_id: 'cell-2' })],
+      removed: [],
+      reset: true
+    });
+    expect(emitted).toEqual([['a', 'b', 'c']]);
+    expect(model.active).toEqual([]);
+    expect(model.newestOfCell('sweep.ipynb', 'cell-1')).toBeUndefined();
   });
 
   it('know the newest job of a cell, in whatever order they come', () => {

@@ -1,7 +1,8 @@
 import { Signal } from '@lumino/signaling';
 import { describe, expect, it, vi } from 'vitest';
 
-import type { IJob, IJobQuery } from '../src/api/types';
+import type { Feed } from '../src/api/feed';
+import type { IChange, IJob, IJobQuery } from '../src/api/types';
 import { JobListModel } from '../src/panel/jobs/model';
 import type { IJobsModel } from '../src/tokens';
 import { job } from './make';
@@ -10,6 +11,7 @@ import { job } from './make';
 class Journal {
   readonly queries: IJobQuery[] = [];
   readonly changed = new Signal<IJobsModel, ReadonlySet<string>>(this as never);
+  readonly feed = { received: new Signal<Feed, IChange>(this as never) };
   jobs: IJob[];
 
   constructor(count: number) {
@@ -103,6 +105,20 @@ describe('the list of jobs', () => {
     expect(journal.queries).toHaveLength(1);
     model.isVisible = true;
     await vi.waitFor(() => expect(ids(model)[0]).toBe('new'));
+  });
+
+  it('reads its page again when the journal is another one', async () => {
+    const journal = new Journal(3);
+    const model = await opened(journal);
+    journal.jobs = [job('other', { created: 5 })];
+    journal.feed.received.emit({
+      type: 'jobs',
+      cursor: 'f.1',
+      jobs: journal.jobs,
+      removed: [],
+      reset: true
+    });
+    await vi.waitFor(() => expect(ids(model)).toEqual(['other']));
   });
 
   it('shows the answer to the latest question only', async () => {

@@ -215,6 +215,8 @@ export type IChange =
       readonly cursor: Cursor;
       readonly jobs: readonly IJob[];
       readonly removed: readonly string[];
+      /** Everything known before is void: the journal is another, or too much was missed. */
+      readonly reset: boolean;
     }
   | {
       readonly type: 'job';
@@ -222,6 +224,11 @@ export type IChange =
       readonly batches: IBatches;
       readonly log: { readonly pieces: readonly ILogPiece[] };
       readonly errors_changed: boolean;
+    }
+  | {
+      /** The journal cannot be used; when it can again, a reset follows. */
+      readonly type: 'error';
+      readonly message: string;
     };
 
 /** Whether a job can still change by itself. */

@@ -59,6 +59,13 @@ export class JobsModel implements IJobsModel, IDisposable {
       return;
     }
     const ids = new Set<string>();
+    if (change.reset) {
+      for (const id of this._jobs.keys()) {
+        ids.add(id);
+      }
+      this._jobs.clear();
+      this._ofCell.clear();
+    }
     for (const job of change.jobs) {
       this._put(job);
       ids.add(job.id);

@@ -180,9 +180,12 @@ export class BackendModel implements IDisposable {
     try {
       await act();
     } catch (error) {
-      this._problem = messageOf(error);
       const problems = error instanceof ApiError ? error.problems : {};
       this._problems = mapKeys(problems, key => key.slice(key.indexOf('.') + 1));
+      // What is said beside a field need not be said above all.
+      const fields = Object.keys(this._problems);
+      const isShown = fields.length > 0 && fields.every(name => name in this._edited);
+      this._problem = isShown ? null : messageOf(error);
     }
     this._changed.emit();
   }

@@ -3,7 +3,8 @@
 import type { IDisposable } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
-import type { IJob, JobState } from '../../api/types';
+import type { Feed } from '../../api/feed';
+import type { IChange, IJob, JobState } from '../../api/types';
 import type { IJobsModel } from '../../tokens';
 import { type Interval, Redraw } from '../redraw';
 
@@ -26,6 +27,7 @@ export class JobListModel implements IDisposable {
   ) {
     this._redraw = new Redraw(() => this._changed.emit(), interval);
     _known.changed.connect(this._onChanged, this);
+    _known.feed.received.connect(this._onReceived, this);
   }
 
   get changed(): ISignal<JobListModel, void> {
@@ -179,6 +181,18 @@ export class JobListModel implements IDisposable {
     }
     this._jobs = newestFirst([...jobs.values()]);
     this._redraw.request();
+  }
+
+  private _onReceived(_: Feed, change: IChange): void {
+    if (!this._isVisible) {
+      return;
+    }
+    if (change.type === 'jobs' && change.reset) {
+      void this.refresh(); // the pages that were read may be another journal's
+    } else if (change.type === 'error') {
+      this._problem = change.message;
+      this._redraw.request();
+    }
   }
 
   private _note(job: IJob): void {
