@@ -26,9 +26,13 @@ class Refused(Exception):
         self.status, self.kind, self.message = status, kind, message
 
 
+Key = tuple[str, str]
+"""Region and name of a function."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Function:
-    """One version of a function, ready to run."""
+    """One version of a function, as it was after one change: another change makes another one."""
 
     name: str
     region: str
@@ -47,8 +51,11 @@ class Function:
     layers: Path | None
     """The folder that stands for /opt, if there are layers."""
     layer_arns: tuple[str, ...]
-    revision: int
-    """Grows with each change; environments of older revisions take no more work."""
+
+    @property
+    def key(self) -> Key:
+        """What its versions have in common."""
+        return self.region, self.name
 
 
 @dataclass
@@ -87,8 +94,7 @@ class Library:
         self._folder = folder
         self._limits = limits
         self._layers: dict[str, bytes] = {}
-        self._revision = 0
-        self.entries: dict[tuple[str, str], Entry] = {}
+        self.entries: dict[Key, Entry] = {}
 
     def find(self, region: str, reference: Reference) -> tuple[Entry, Function]:
         """Return a function, or refuse as Lambda does if there is none."""
@@ -99,6 +105,11 @@ class Library:
             arn = f"arn:aws:lambda:{region}:{ACCOUNT}:function:{reference.name}:{version}"
             raise Refused(404, "ResourceNotFoundException", f"Function not found: {arn}")
         return entry, function
+
+    def has(self, function: Function) -> bool:
+        """Whether `function` is what its name and version still mean."""
+        entry = self.entries.get(function.key)
+        return entry is not None and entry.versions.get(function.version) is function
 
     def add_layer(self, arn: str, archive: bytes) -> None:
         unzipped_size(archive)
@@ -118,7 +129,6 @@ class Library:
             assert entry is not None, "only a creation lacks older code, and it has new code"
             code = entry.versions[LATEST].code
         layers = [layer["Arn"] for layer in configuration.get("Layers") or []]
-        self._revision += 1
         function = Function(
             name=name,
             region=region,
@@ -134,7 +144,6 @@ class Library:
             code=code,
             layers=self._unpack([self._layers[a] for a in layers], "opt") if layers else None,
             layer_arns=tuple(layers),
-            revision=self._revision,
         )
         if entry is None:
             self.entries[region, name] = Entry({LATEST: function}, ready_at)

@@ -23,7 +23,7 @@ from cloudbutton_backend.testing.lambda_emulator.environment import (
     Invocation,
     State,
 )
-from cloudbutton_backend.testing.lambda_emulator.functions import Function, Library
+from cloudbutton_backend.testing.lambda_emulator.functions import Function, Key, Library
 from cloudbutton_backend.testing.lambda_emulator.limits import Limits
 from cloudbutton_backend.testing.lambda_emulator.nursery import Nursery
 from cloudbutton_backend.testing.lambda_emulator.reports import Outcome, Report
@@ -31,8 +31,6 @@ from cloudbutton_backend.testing.lambda_emulator.variables import variables_of
 
 _LOOK: Final = 0.05
 """Seconds between two looks at the memory of busy environments."""
-
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,9 @@ class Pool:
         self._nursery, self._library, self._limits = nursery, library, limits
         self._clock, self._folder, self._endpoints = clock, folder, endpoints
         self._numbers = itertools.count()
-        self._idle: defaultdict[Key, list[tuple[Environment, float]]] = defaultdict(list)
-        self._busy: dict[Environment, Key] = {}
+        self._idle: defaultdict[Function, list[tuple[Environment, float]]] = defaultdict(list)
+        """Environments that wait for work, and since when, by what they can run."""
+        self._busy: set[Environment] = set()
         self._claimed: defaultdict[Key, int] = defaultdict(int)
         """Executions by function, from the moment they are admitted."""
         self._allowances: dict[Key, Allowance] = {}
@@ -84,20 +83,18 @@ class Pool:
 
     def admit(self, function: Function) -> Throttled | None:
         """Claim an execution of `function`; the caller runs it at once, or releases it."""
-        key = (function.region, function.name)
+        key = function.key
         now = self._clock.now()
         allowance = self._allowances.get(key) or Allowance.full(self._limits, now)
         allowance = allowance.at_time(now, self._limits)
         entries = self._library.entries
         reserved = {k: e.reserved for k, e in entries.items() if e.reserved is not None}
-        busy = sum(1 for k in self._busy.values() if k == key)
         load = Load(
             running=self._claimed[key],
             reserved=reserved.get(key),
             unreserved_running=sum(n for k, n in self._claimed.items() if k not in reserved),
             reserved_by_all=sum(reserved.values()),
-            # Those claimed but not yet busy will take an idle one each.
-            warm=len(self._idle[key]) > self._claimed[key] - busy,
+            warm=any(environment.is_alive for environment, _ in self._idle[function]),
         )
         refused = admission.refusal(load, allowance, self._limits)
         if refused is None:
@@ -117,7 +114,7 @@ class Pool:
 
     def release(self, function: Function) -> None:
         """Give a claim back."""
-        self._claimed[function.region, function.name] -= 1
+        self._claimed[function.key] -= 1
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -161,18 +158,13 @@ class Pool:
 
     async def _start(self, function: Function, invocation: Invocation) -> _Start:
         """Return a busy environment, or one that could not be initialised, and why."""
-        key = (function.region, function.name)
-        kept = self._idle[key]
-        while kept:
-            environment, _ = kept.pop()
-            self._busy[environment] = key
-            if environment.function is function and environment.is_alive:
-                return _Start(environment, None, None, time.monotonic())
-            await self._drop(environment)
+        warm = self._take(function)
+        if warm is not None:
+            return _Start(warm, None, None, time.monotonic())
         await self._make_room()
         self._start_watching()
         delay, request_id = invocation.start_delay, invocation.request_id
-        environment = self._new(function, key)
+        environment = self._new(function)
         await asyncio.sleep(delay)
         async with self._starting:
             began = time.monotonic() - delay
@@ -184,7 +176,7 @@ class Pool:
         # Lambda initialises once more, now within the function's own time.
         log = environment.take_log()
         await self._drop(environment)
-        environment = self._new(function, key)
+        environment = self._new(function)
         failure = await self._initialise(environment, request_id, function.timeout)
         environment.prepend_log(log)
         return _Start(environment, failure, now - began, now)
@@ -198,57 +190,61 @@ class Pool:
             await self._drop(environment)
             raise
 
-    def _new(self, function: Function, key: Key) -> Environment:
+    def _take(self, function: Function) -> Environment | None:
+        """Return the environment that was used last, which is busy from now on."""
+        kept = self._idle[function]
+        while kept:
+            environment, _ = kept.pop()
+            if environment.is_alive:
+                self._busy.add(environment)
+                return environment
+            self._in_background(environment.end())
+        return None
+
+    def _new(self, function: Function) -> Environment:
         variables = variables_of(function, self._endpoints)
         folder = self._folder / f"tmp-{next(self._numbers)}"
         environment = Environment(function, self._nursery, self._limits, variables, folder)
-        self._busy[environment] = key
+        self._busy.add(environment)
         return environment
 
     async def _make_room(self) -> None:
         """End the environment that has waited longest if there are as many as may run at a time."""
         while len(self.environments) >= self._limits.concurrency:
-            oldest = min(
-                ((since, key, e) for key, kept in self._idle.items() for e, since in kept),
-                key=lambda found: found[0],
-                default=None,
-            )
-            if oldest is None:
+            waiting = [(since, kept) for kept in self._idle.values() for _, since in kept[:1]]
+            if not waiting:
                 return
-            since, key, environment = oldest
-            self._idle[key].remove((environment, since))
+            _, kept = min(waiting, key=lambda found: found[0])
+            environment, _ = kept.pop(0)
             await environment.end()
 
     def _put_back(self, environment: Environment) -> None:
-        key = self._busy.pop(environment)
-        entry = self._library.entries.get(key)
-        current = entry.versions.get(environment.function.version) if entry else None
+        self._busy.discard(environment)
         if environment.state is not State.IDLE:
             return
         now = self._clock.now()
-        self._idle[key].append((environment, now))
-        self._expire_at(
-            now if current is not environment.function else now + self._limits.idle_seconds
-        )
+        self._idle[environment.function].append((environment, now))
+        is_current = self._library.has(environment.function)
+        self._expire_at(now + self._limits.idle_seconds if is_current else now)
 
     async def _drop(self, environment: Environment) -> None:
-        self._busy.pop(environment, None)
+        self._busy.discard(environment)
         await environment.end()
 
     def expire(self) -> None:
         """End environments that nobody used for long, or whose function is another by now."""
         now = self._clock.now()
         self._next_expiry = math.inf
-        for key, kept in self._idle.items():
-            for environment, since in list(kept):
-                entry = self._library.entries.get(key)
-                version = environment.function.version
-                is_old = entry is None or entry.versions.get(version) is not environment.function
-                if is_old or now >= since + self._limits.idle_seconds:
-                    kept.remove((environment, since))
-                    self._in_background(environment.end())
-                else:
+        for function in list(self._idle):
+            is_current = self._library.has(function)
+            for environment, since in list(self._idle[function]):
+                if is_current and now < since + self._limits.idle_seconds:
                     self._expire_at(since + self._limits.idle_seconds)
+                else:
+                    self._idle[function].remove((environment, since))
+                    self._in_background(environment.end())
+            if not self._idle[function]:
+                del self._idle[function]
 
     def _expire_at(self, when: float) -> None:
         if when < self._next_expiry:
