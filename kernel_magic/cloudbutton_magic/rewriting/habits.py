@@ -2,11 +2,13 @@
 
 ``np.seterr(all='raise')``, ``warnings.simplefilter('error')``, ``pd.set_option(…)`` in a cell
 above the loop hold in the kernel only. Travels to the workers by value: standard library only.
+Packages are spoken of by name: a worker that does not have one runs a loop that does not use it.
 """
 
 from __future__ import annotations
 
 import decimal
+import importlib
 import os
 import sys
 import warnings
@@ -16,7 +18,7 @@ from typing import Any
 def current() -> dict[str, Any]:
     """Return the habits of this process, as far as its imports have any."""
     habits: dict[str, Any] = {
-        "filters": list(warnings.filters),
+        "filters": [_named(*each) for each in warnings.filters],
         "decimal": decimal.getcontext().copy(),
         "recursion": sys.getrecursionlimit(),
         "directory": _directory(),
@@ -45,36 +47,53 @@ def adopt(habits: dict[str, Any]) -> None:
     """Make this process behave as the one that `habits` were taken from."""
     warnings.resetwarnings()  # also tells the warnings machinery that filters changed
     filters: list[Any] = warnings.filters  # type: ignore[assignment]
-    filters[:] = habits["filters"]
+    filters[:] = [each for named in habits["filters"] if (each := _found(*named)) is not None]
     decimal.setcontext(habits["decimal"].copy())
     if habits["recursion"] > sys.getrecursionlimit():
         sys.setrecursionlimit(habits["recursion"])
     if habits["directory"] and os.path.isdir(habits["directory"]):
         os.chdir(habits["directory"])
-    if "numpy" in habits:
-        import numpy
-
+    if "numpy" in habits and (numpy := _module("numpy")) is not None:
         errors, printing = habits["numpy"]
         numpy.seterr(**errors)
         numpy.set_printoptions(**printing)
-    if habits.get("pandas"):
-        import pandas
-
+    if habits.get("pandas") and (pandas := _module("pandas")) is not None:
         for key, value in habits["pandas"].items():
             pandas.set_option(key, value)
-    if "sklearn" in habits:
-        import sklearn
-
+    if "sklearn" in habits and (sklearn := _module("sklearn")) is not None:
         sklearn.set_config(**habits["sklearn"])
-    if habits.get("matplotlib"):
-        import matplotlib
-
+    if habits.get("matplotlib") and (matplotlib := _module("matplotlib")) is not None:
         matplotlib.rcParams.update(habits["matplotlib"])
 
 
 def agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Tell whether two processes have the same habits."""
     return all(repr(one.get(key, value)) == repr(value) for key, value in other.items())
+
+
+def _module(name: str) -> Any:
+    """Return a module, None if it is not here."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _named(action: str, message: Any, category: Any, module: Any, line: int) -> tuple[Any, ...]:
+    """Return a filter of warnings with its category by name."""
+    where = category.__module__, category.__qualname__
+    return action, message, category if where[0] in _OWN else where, module, line
+
+
+def _found(action: str, message: Any, category: Any, module: Any, line: int) -> Any:
+    """Return a filter with its category; None where nothing can give such a warning."""
+    if isinstance(category, tuple):
+        category = getattr(_module(category[0]), category[1], None)
+    return None if category is None else (action, message, category, module, line)
+
+
+_OWN = ("builtins", "__main__")
+"""Modules whose categories travel as they are: they are everywhere, or the user's."""
 
 
 def _directory() -> str:
@@ -87,8 +106,7 @@ def _directory() -> str:
 def _pandas_options() -> dict[str, Any]:
     """Return the options that are not at their default."""
     try:
-        from pandas._config import config
-
+        config = importlib.import_module("pandas._config.config")
         return {
             key: config.get_option(key)
             for key, option in config._registered_options.items()

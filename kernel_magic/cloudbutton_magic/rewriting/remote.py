@@ -393,8 +393,7 @@ def _view(
     base: Any, strides: Any, offset: int, shape: Any, steps: Any, dtype: Any, writeable: bool
 ) -> Any:
     """Return the view of `base` that `_placement` described."""
-    import numpy
-
+    numpy = sys.modules["numpy"]
     if base.strides != strides:
         raise Stop("a result is a view of an array that lies differently in memory here")
     if base.flags.c_contiguous:
