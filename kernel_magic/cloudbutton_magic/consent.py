@@ -40,14 +40,16 @@ class NotConfirmed(UsageError):
 
 
 def costs(backend: str) -> bool:
-    """Tell whether work on a backend costs money.
+    """Tell whether work on a backend costs money: as it says itself, or because it has a price.
 
     Raises
     ------
     CloudError
         If the backend cannot be used.
     """
-    return session.current().driver(backend).backend.limits.rate is not None
+    used = session.current().driver(backend).backend
+    says = getattr(used, "costs", None)
+    return used.limits.rate is not None if says is None else bool(says)
 
 
 def agree(shell: Any, backends: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import BrowserContext
 
 from . import lab as labs
 from . import page as pages
@@ -33,19 +33,21 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.Lab]:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator[BrowserContext]:
     with pages.browser() as browser:
         yield browser
 
 
 @pytest.fixture
-def opened(lab: labs.Lab, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
+def opened(
+    lab: labs.Lab, browser: BrowserContext, request: pytest.FixtureRequest
+) -> Iterator[Open]:
     """Opens a new notebook of given cells; closed with its kernel when the test has ended."""
     notebooks: list[pages.Notebook] = []
 
-    def open_notebook(*cells: str | dict[str, Any], **context: Any) -> pages.Notebook:
+    def open_notebook(*cells: str | dict[str, Any]) -> pages.Notebook:
         path = lab.notebook(f"notebook-{next(_numbers)}.ipynb", cells)
-        notebooks.append(pages.Notebook.open(browser, lab, path, **context))
+        notebooks.append(pages.Notebook.open(browser, lab, path))
         return notebooks[-1]
 
     yield open_notebook

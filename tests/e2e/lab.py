@@ -41,6 +41,8 @@ from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.cost.rates import Rate
 
 class PriceyBackend(LocalBackend):
+    costs = True
+
     @property
     def limits(self):
         return replace(super().limits, rate=Rate(per_second=0.001))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, sync_playwright
 
 from .lab import ROOT, TOKEN, Lab
 
@@ -38,13 +38,13 @@ _READY = f"""() => {{
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """Start Chromium: `CLOUDBUTTON_BROWSER`, or the system's, or Playwright's own."""
+def browser() -> Iterator[BrowserContext]:
+    """Start Chromium for one user: `CLOUDBUTTON_BROWSER`, or the system's, or Playwright's own."""
     system = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
     path = os.environ.get("CLOUDBUTTON_BROWSER") or next(filter(None, system), None)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, args=_FLAGS)
-        yield started
+        yield started.new_context(viewport={"width": 1360, "height": 860})
         started.close()
 
 
@@ -55,9 +55,8 @@ class Notebook:
         self.page, self.lab, self.path = page, lab, path
 
     @classmethod
-    def open(cls, browser: Browser, lab: Lab, path: str, **context: Any) -> Notebook:
-        given = {"viewport": {"width": 1360, "height": 860}, **context}
-        page = browser.new_context(**given).new_page()
+    def open(cls, browser: BrowserContext, lab: Lab, path: str) -> Notebook:
+        page = browser.new_page()
         page.set_default_timeout(PATIENCE)
         notebook = cls(page, lab, path)
         workspace = Path(path).stem
@@ -71,7 +70,7 @@ class Notebook:
     def close(self) -> None:
         """Close the page and shut its kernel down."""
         self.page.evaluate(f"() => {_PANEL}?.context?.sessionContext?.shutdown()")
-        self.page.context.close()
+        self.page.close()
 
     # -- acting
 

@@ -139,6 +139,9 @@ def test_backend_and_budget_are_chosen_by_dialogs_and_shown_on_the_badge(
     badge = notebook.cell(1).locator(".jp-cell-toolbar .cb-Cell-badge")
     badge.get_by_text("local · $0.50").wait_for()
     notebook.picture("badge")
+    notebook.activate(1)
+    notebook.page.keyboard.press("Alt+Shift+Enter")
+    assert notebook.metadata(1) == {"on": False, "backend": "local", "budget": 0.5}
 
 
 def test_a_backend_that_costs_money_asks_once_and_no_means_no(lab: Lab, opened: Open) -> None:

@@ -8,8 +8,11 @@
 
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
-/** The backends that `user` has agreed to. */
+/** The backends that `user` has agreed to; somebody without a name is asked again. */
 export function agreed(metadata: unknown, user: string): string[] {
+  if (user === '') {
+    return [];
+  }
   return Object.entries(consents(metadata))
     .filter(([, consent]) => asObject(consent).user === user)
     .map(([backend]) => backend)

@@ -26,6 +26,11 @@ it('of somebody else does not count', () => {
   expect(agreed(metadata, 'grace')).toEqual([]);
 });
 
+it('of somebody without a name is not taken for that of another one', () => {
+  const metadata = withConsent(undefined, 'lambda', '', TODAY);
+  expect(agreed(metadata, '')).toEqual([]);
+});
+
 it('for one backend leaves others, and whatever else is there, alone', () => {
   const before = { consent: { dask: { date: '2026-01-01', user: 'ada' } }, theme: 'x' };
   const metadata = withConsent(before, 'lambda', 'ada', TODAY);
