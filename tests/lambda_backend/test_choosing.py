@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from cloudbutton_backend import session, settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
+from cloudbutton_backend.backends.aws_lambda.functions import Functions
+from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import UnknownName
 from cloudbutton_magic.commands import Surroundings, run_command
 from tests.lambda_backend.conftest import new_backend, shared_emulator
@@ -74,3 +77,32 @@ def test_the_health_has_a_line_for_all_that_jobs_need() -> None:
         ["credentials", "runtime", "function", "bucket", "concurrency"], True
     )
     backend.close()
+
+
+def test_a_cell_with_the_button_runs_there_with_no_package_that_it_does_not_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    wanted: list[frozenset[str]] = []
+    equipped = Functions.equipped
+
+    async def noted(self: Functions, target: Any, imports: frozenset[str]) -> Any:
+        wanted.append(imports)
+        return await equipped(self, target, imports)
+
+    monkeypatch.setattr(Functions, "equipped", noted)
+    current = session.current()
+    current._drivers["lambda", ()] = Driver(new_backend(shared_emulator()))
+    shell = InteractiveShell()
+    try:
+        shell.run_cell("%load_ext cloudbutton_ext").raise_error()
+        shell.run_cell("import math\nscale = 3").raise_error()
+        cell = "%%cloud --force --backend lambda --quiet\nout = []\nfor i in range(20):\n"
+        shell.run_cell(cell + "    out.append(scale * math.isqrt(i))\nlast = i").raise_error()
+        assert shell.user_ns["out"] == [3 * math.isqrt(i) for i in range(20)]
+        assert shell.user_ns["last"] == 19
+        (job,) = current.jobs()
+        assert job.record.backend == "lambda" and wanted == [frozenset()]
+    finally:
+        current.close()
