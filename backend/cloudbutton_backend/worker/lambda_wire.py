@@ -20,8 +20,10 @@ WIRE: Final = 1
 START_ALLOWANCE: Final = 1.0
 """Seconds that an environment may take to start; what it takes beyond is taken off its first lease, as
 it is billed as well."""
-INLINE_ANSWER: Final = 3 << 20
-"""Bytes of records that an answer carries itself. Lambda takes 6 MB of JSON, base64 adds a third."""
+INLINE_ANSWER: Final = 1 << 20
+"""Bytes of records that an answer carries itself. Lambda would take 6 MB of JSON, where base64 adds a
+third; but from about 1 MB on, packing and unpacking that takes longer than a request to storage.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from cloudbutton_backend.worker.frames import Buffer
 from cloudbutton_backend.worker.lambda_records import open_records
 from cloudbutton_backend.worker.lambda_wire import WIRE
 
-INLINE_CALL: Final = 3 << 20
-"""Bytes of items that a call carries itself: its JSON may be 6 MB, and base64 adds a third."""
+INLINE_CALL: Final = 1 << 20
+"""Bytes of items that a call carries itself; see `lambda_wire.INLINE_ANSWER`."""
 INLINE_EVENT: Final = 512 << 10
 """The same for an asynchronous call, whose JSON may be 1 MB."""
 INLINE_FUNCTION: Final = 32 << 10
