@@ -19,7 +19,7 @@ from cloudbutton_backend.home import home, home_warning
 from cloudbutton_backend.settings import resolve
 
 REQUIRED: Final = (
-    "boto3", "cloudpickle", "ipython", "ipywidgets", "platformdirs", "xxhash",
+    "boto3", "cloudpickle", "ipython", "ipywidgets", "packaging", "platformdirs", "xxhash",
 )  # fmt: skip
 OPTIONAL: Final = ("ipykernel", "jupyterlab", "dask", "numpy", "pandas", "joblib")
 
