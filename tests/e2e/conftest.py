@@ -45,8 +45,8 @@ def opened(
     """Opens a new notebook of given cells; closed with its kernel when the test has ended."""
     notebooks: list[pages.Notebook] = []
 
-    def open_notebook(*cells: str | dict[str, Any]) -> pages.Notebook:
-        path = lab.notebook(f"notebook-{next(_numbers)}.ipynb", cells)
+    def open_notebook(*cells: str | dict[str, Any], **how: str) -> pages.Notebook:
+        path = lab.notebook(f"notebook-{next(_numbers)}.ipynb", cells, **how)
         notebooks.append(pages.Notebook.open(browser, lab, path))
         return notebooks[-1]
 

@@ -25,6 +25,9 @@ BUILT = ROOT / "cloudbutton_ext" / "labextension"
 TOKEN = "for-tests-only"
 STARTS_WITHIN = 60.0
 
+#: The name of a kernel.
+WITHOUT_US = "without-cloud-button"
+
 #: Nothing pops up or saves between two steps of a test.
 QUIET = {
     "@jupyterlab/apputils-extension/notification": {
@@ -58,12 +61,14 @@ class Lab:
     home: Path
     """Where its journal is."""
 
-    def notebook(self, name: str, cells: Iterable[str | dict[str, Any]]) -> str:
+    def notebook(
+        self, name: str, cells: Iterable[str | dict[str, Any]], kernel: str = "python3"
+    ) -> str:
         """Write a notebook; a cell is its text, or that with metadata. Return its path."""
         notebook = nbformat.v4.new_notebook()
         notebook.metadata.kernelspec = {
-            "name": "python3",
-            "display_name": "Python 3",
+            "name": kernel,
+            "display_name": kernel,
             "language": "python",
         }
         notebook.metadata.language_info = {"name": "python"}
@@ -137,6 +142,7 @@ def _environment(directory: Path, home: Path) -> dict[str, str]:
     (config / "jupyter_server_config.d").mkdir(parents=True)
     for path in (ROOT / "jupyter-config" / "server-config").glob("*.json"):
         (config / "jupyter_server_config.d" / path.name).write_bytes(path.read_bytes())
+    _add_kernel_without_us(share / "kernels" / WITHOUT_US)
     packages = directory / "packages"
     info = packages / "pricey-1.0.dist-info"
     info.mkdir(parents=True)
@@ -160,6 +166,21 @@ def _environment(directory: Path, home: Path) -> dict[str, str]:
         "CLOUDBUTTON_HOME": str(home),
         "LANG": "C.UTF-8",
     }
+
+
+def _add_kernel_without_us(directory: Path) -> None:
+    """Add a kernel in whose Python our packages seem not to be installed."""
+    directory.mkdir(parents=True)
+    (directory / "cloudbutton_magic.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'cloudbutton_magic'\")\n"
+    )
+    spec = {
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": WITHOUT_US,
+        "language": "python",
+        "env": {"PYTHONPATH": str(directory)},
+    }
+    (directory / "kernel.json").write_text(json.dumps(spec))
 
 
 def _free_port() -> int:

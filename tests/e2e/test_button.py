@@ -11,7 +11,7 @@ from typing import Any
 
 import nbformat
 
-from .lab import Lab
+from .lab import WITHOUT_US, Lab
 from .page import Notebook
 
 Open = Callable[..., Notebook]
@@ -93,6 +93,18 @@ def test_a_notebook_with_the_button_on_runs_plainly_without_the_extension(
     shown = [o for o in lab.saved(notebook.path).cells[1].outputs if "data" in o]
     assert shown[-1].data["text/plain"] == notebook.result(1)
     assert len(_jobs(lab, notebook)) == before
+
+
+def test_a_kernel_without_cloud_button_runs_the_cell_plainly_and_says_so(
+    lab: Lab, opened: Open
+) -> None:
+    notebook = opened("ys = [x * x for x in range(60)]\nsum(ys)", kernel=WITHOUT_US)
+    notebook.press(0)
+    notebook.wait_until_run(0)
+    assert notebook.result(0) == str(sum(x * x for x in range(60)))
+    notebook.page.get_by_text("The Python of this kernel has no Cloud Button").first.wait_for()
+    notebook.picture("without")
+    assert _jobs(lab, notebook) == []
 
 
 def test_the_plan_is_shown_beside_the_notebook(lab: Lab, opened: Open) -> None:
