@@ -103,7 +103,6 @@ def test_a_kernel_without_cloud_button_runs_the_cell_plainly_and_says_so(
     notebook.wait_until_run(0)
     assert notebook.result(0) == str(sum(x * x for x in range(60)))
     notebook.page.get_by_text("The Python of this kernel has no Cloud Button").first.wait_for()
-    notebook.picture("without")
     assert _jobs(lab, notebook) == []
 
 
