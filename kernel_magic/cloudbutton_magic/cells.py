@@ -59,19 +59,30 @@ class PressedCells:
 
     def start(self) -> None:
         """Listen to the shell."""
+        self._shell.events.register("pre_execute", self.before_anything)
         self._shell.events.register("pre_run_cell", self.before_cell)
         self._shell.ast_transformers.append(self)
 
     def stop(self) -> None:
         """Listen no longer."""
-        if self.before_cell in self._shell.events.callbacks["pre_run_cell"]:
-            self._shell.events.unregister("pre_run_cell", self.before_cell)
+        for event, callback in (
+            ("pre_execute", self.before_anything),
+            ("pre_run_cell", self.before_cell),
+        ):
+            if callback in self._shell.events.callbacks[event]:
+                self._shell.events.unregister(event, callback)
         if self in self._shell.ast_transformers:
             self._shell.ast_transformers.remove(self)
 
+    def before_anything(self) -> None:
+        """Forget the cell before: if it was not Python, IPython had no tree of it for `visit`.
+
+        What front ends run silently is no cell, so `before_cell` is not called for it.
+        """
+        self._next.info = None
+
     def before_cell(self, info: Any) -> None:
         """Look whether the cell that begins is one of ours."""
-        self._next.info = None
         choice = choice_of(request_of(self._shell), info.cell_id)
         if choice is not None:
             self._next.info = (info, choice)

@@ -188,6 +188,14 @@ def test_code_that_a_pressed_cell_runs_is_not_pressed_itself(kernel: Kernel) -> 
     assert len(_jobs(kernel)) == before
 
 
+def test_what_runs_silently_after_a_cell_that_is_not_python_is_not_that_cell(
+    kernel: Kernel,
+) -> None:
+    assert not kernel.run("a = = 1", cell_id="broken", choice=ON).is_ok
+    assert kernel.run("silently = 3", silent=True).is_ok
+    assert kernel.value("silently") == 3
+
+
 def test_what_the_extension_asks_leaves_no_trace(kernel: Kernel) -> None:
     before = kernel.value("[sorted(globals()), len(In), get_ipython().execution_count]")
     kernel.ask("prepare", choice=ON, cell_id="m")
