@@ -7,9 +7,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,13 @@ from cloudbutton_backend.backends.aws_lambda.settings import Settings
 from cloudbutton_backend.backends.protocol import (
     BatchEnded,
     Charged,
+    JobSpec,
     Overdue,
     Results,
     Warned,
     WorkerDown,
 )
+from cloudbutton_backend.cost import lambda_rate, storage_prices
 from cloudbutton_backend.worker.lambda_wire import INLINE_ANSWER
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
 from tests.lambda_backend.desk import Desk, charge_of, kinds, spec_of, the, values_of
@@ -161,6 +164,24 @@ def test_what_a_task_logs_and_prints_comes_back_as_in_a_notebook(desk: Desk) -> 
     assert ("stderr", "careful\n") in outputs
     assert "done\n" in "".join(text for kind, text in outputs if kind == "stdout")
     assert "from a shell\n" in "".join(text for kind, text in outputs if kind == "stdout")
+
+
+def test_requests_to_storage_are_on_the_bill(desk: Desk) -> None:
+    prices = storage_prices("us-east-1")
+    rate = lambda_rate("us-east-1", "x86_64", 1769)
+
+    def storage_of(spec: JobSpec, items: Sequence[Any]) -> float:
+        charge = charge_of(desk.run(spec, items))
+        return charge.cost - rate.cost(charge.seconds)
+
+    small, slow = desk.open(len), desk.open(lambda seconds: time.sleep(seconds))
+    echo = desk.open(lambda item: item)
+    desk.run(small, ["warm"])
+    large = os.urandom(INLINE_CALL + 1)
+    assert storage_of(small, ["x"]) == pytest.approx(0.0, abs=1e-9)
+    assert storage_of(small, [large]) == pytest.approx(prices.cost(puts=1, gets=1))
+    assert storage_of(echo, [large]) == pytest.approx(prices.cost(puts=2, gets=2))
+    assert storage_of(slow, [2.3]) == pytest.approx(prices.cost(gets=2))
 
 
 # -- leases

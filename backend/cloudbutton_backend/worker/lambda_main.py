@@ -23,7 +23,14 @@ from typing import Any, Final
 from cloudbutton_backend.worker.lambda_crew import Crew
 from cloudbutton_backend.worker.lambda_records import sealed_record
 from cloudbutton_backend.worker.lambda_shift import Ending, Shift
-from cloudbutton_backend.worker.lambda_storage import NotAsNamed, StorageTrouble, fetch, peek, put
+from cloudbutton_backend.worker.lambda_storage import (
+    NotAsNamed,
+    StorageTrouble,
+    fetch,
+    made,
+    peek,
+    put,
+)
 from cloudbutton_backend.worker.lambda_wire import (
     INLINE_ANSWER,
     START_ALLOWANCE,
@@ -58,7 +65,7 @@ _late = max(0.0, _age() - START_ALLOWANCE)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one call; what the platform's runtime calls."""
     global _late
-    began = time.monotonic()
+    began, before = time.monotonic(), made["GET"]
     if "ping" in event or event.get("wire") != WIRE:
         return about(context)
     remaining = context.get_remaining_time_in_millis() / 1000
@@ -71,6 +78,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     meta = {
         "end": ending.as_meta(),
         "seconds": time.monotonic() - began,
+        "gets": made["GET"] - before,
         "request": getattr(context, "aws_request_id", ""),
     }
     records += sealed_record(order.batch, order.first, 0, meta, [], 0, order.key)

@@ -20,12 +20,10 @@ from cloudbutton_backend.worker import status
 from cloudbutton_backend.worker.frames import Buffer
 from cloudbutton_backend.worker.lambda_crew import Child, Crew, resident
 from cloudbutton_backend.worker.lambda_records import sealed_record
-from cloudbutton_backend.worker.lambda_wire import Order
+from cloudbutton_backend.worker.lambda_wire import ASK_EVERY, Order
 
 TICK: Final = 0.05
 """Seconds between looks at time-outs, memory and deaths."""
-ASK_EVERY: Final = 1.0
-"""Seconds between looks at whether the call is still wanted."""
 GRACE: Final = 0.25
 """Seconds between a gentle interrupt and the end by force."""
 SPANS: Final = 4

@@ -113,7 +113,7 @@ def read_records(
     ending: dict[str, Any] | None = None
     for record, payload in open_records(data, key, name):
         if "end" in record.meta:
-            own = {"batch": record.batch, "seconds": record.meta["seconds"]}
+            own = {"batch": record.batch, **{n: record.meta[n] for n in ("seconds", "gets")}}
             ending = {**record.meta["end"], **own}
             continue
         results.append(

@@ -116,7 +116,7 @@ class Reckoner:
         seconds = ending["seconds"] if billed is None else billed
         storage = storage_prices(attempt.target.region)
         cost = bare_rate(attempt.target).cost(seconds) + storage.cost(
-            puts=attempt.puts + fetched, gets=attempt.puts + fetched
+            puts=attempt.puts + fetched, gets=ending["gets"] + fetched
         )
         charge = Charged(call.job_id, call.batch, cost, seconds)
         if ending["why"] == "storage":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda import encoding
@@ -19,16 +19,21 @@ from cloudbutton_backend.backends.aws_lambda.names import (
     job_prefix,
 )
 from cloudbutton_backend.backends.protocol import Call, JobSpec
-from cloudbutton_backend.cost import Rate, lambda_rate
+from cloudbutton_backend.cost import Rate, lambda_rate, storage_prices
 from cloudbutton_backend.worker.frames import layout
-from cloudbutton_backend.worker.lambda_wire import START_ALLOWANCE, part, stored_part
+from cloudbutton_backend.worker.lambda_wire import (
+    ASK_EVERY,
+    START_ALLOWANCE,
+    part,
+    stored_part,
+)
 
 _RENEW: Final = 1800.0
 """Seconds for which URLs are used: they end with the credentials that signed them."""
 _BLOB_AGE: Final = 20 * 86400.0
 """A captured value that was put longer ago is put again: it expires after 30 days."""
 _PUTS, _GETS = 2, 4
-"""Requests to storage that one call makes at most, beside asking whether it must stop."""
+"""Requests to storage that one call makes at most, beside asking every second whether it must stop."""
 _START_SECONDS: Final = START_ALLOWANCE + 0.5
 """Billed at most for a new environment, beyond what is taken off the call's lease: what the platform
 does before our code is loaded."""
@@ -167,7 +172,9 @@ def rate_of(target: Target) -> Rate:
 
 def most_of(region: str, arch: Arch, memory: int) -> Rate:
     """Return what a call costs at most, storage included."""
-    return lambda_rate(region, arch, memory, puts=_PUTS, gets=_GETS, start_seconds=_START_SECONDS)
+    rate = lambda_rate(region, arch, memory, puts=_PUTS, gets=_GETS, start_seconds=_START_SECONDS)
+    asking = storage_prices(region).get / ASK_EVERY
+    return replace(rate, per_second=rate.per_second + asking)
 
 
 def bare_rate(target: Target) -> Rate:
