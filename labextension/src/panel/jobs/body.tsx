@@ -119,8 +119,10 @@ function Empty({ model, trans }: Pick<IJobListProps, 'model' | 'trans'>): JSX.El
           'Press the cloud button in the toolbar of a cell that has a loop. Its iterations run in parallel, and the cell’s variables are the same afterwards.'
         )}
       </p>
-      <p>{trans.__('The same as text, for any notebook:')}</p>
-      <pre>{'%load_ext cloudbutton_ext\n\n%%cloud\nscores = [fit(x) for x in xs]'}</pre>
+      <p>{trans.__('The same as text, above a cell of any notebook:')}</p>
+      <pre>{'%%cloud\nscores = [fit(x) for x in xs]'}</pre>
+      <p>{trans.__('after this, once:')}</p>
+      <pre>{'%load_ext cloudbutton_ext'}</pre>
     </div>
   );
 }
