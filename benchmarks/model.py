@@ -69,6 +69,8 @@ class Case:
     run: Callable[[Cell], Mapping[str, Reading]]
     """Called once in a fresh process; returns a reading for each metric's key."""
     only: Literal["ours"] | None = None
+    among: frozenset[str] | None = None
+    """Names of the engines to which the question can be put; None for all."""
     tuned: Mapping[str, int] = field(default_factory=dict)
     """Engines that run once more with a chunk size chosen by hand, where it helps them."""
     least_runs: int = 1
@@ -79,7 +81,12 @@ class Case:
 
     def cells(self, engines: tuple[EngineSpec, ...]) -> tuple[Cell, ...]:
         """Return what this case measures among `engines`, in the order of the report."""
-        chosen = [engine for engine in engines if self.only is None or engine.role == self.only]
+        chosen = [
+            engine
+            for engine in engines
+            if self.only in (None, engine.role)
+            and (self.among is None or engine.name in self.among)
+        ]
         cells: list[Cell] = []
         for engine in chosen:
             cells.append(Cell(engine))

@@ -1,7 +1,4 @@
-"""One module per question; `ALL` is their order in the report.
-
-GridSearchCV through joblib joins when the joblib backend exists.
-"""
+"""One module per question; `ALL` is their order in the report."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from benchmarks.cases import (
     big_closure,
     button,
     cold,
+    grid_search,
     heavy_tail,
     imports,
     killed_worker,
@@ -37,6 +35,7 @@ ALL: Final[tuple[Case, ...]] = (
     payload.CASE,
     big_closure.CASE,
     stream.CASE,
+    grid_search.CASE,
     killed_worker.CASE,
     killed_worker.ONCE,
     overhead.CASE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import multiprocessing
 import os
@@ -80,7 +81,9 @@ assert "class Parallel" in inspect.getsource(joblib.parallel)
 
 def test_it_can_be_named_in_the_call() -> None:
     with parallel_config("threading"):
-        parallel = Parallel(n_jobs=2, backend="cloudbutton", on="local")
+        newer = "backend_kwargs" in inspect.signature(Parallel).parameters  # joblib 1.5
+        options = {"on": "local", "name": "mine"} if newer else {}
+        parallel = Parallel(n_jobs=2, backend="cloudbutton", **options)
         assert os.getpid() not in parallel(delayed(os.getpid)() for _ in range(4))
 
 
