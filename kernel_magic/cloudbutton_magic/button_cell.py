@@ -25,7 +25,13 @@ from cloudbutton_magic.outputs import Replay
 from cloudbutton_magic.place import Place
 
 
-def run_button(options: CellOptions, source: str, place: Place) -> Any:
+def run_button(
+    options: CellOptions,
+    source: str,
+    place: Place,
+    *,
+    transform: Callable[[ast.Module], ast.Module] = lambda tree: tree,
+) -> Any:
     """Run a cell, its independent loops on workers; leave what the plain cell would leave.
 
     Parameters
@@ -36,6 +42,8 @@ def run_button(options: CellOptions, source: str, place: Place) -> Any:
         The cell as Python, its lines where `place.filename` has them.
     place
         Where the cell is.
+    transform
+        What the notebook does to the tree of each cell, such as checking types or rewriting asserts.
 
     Raises
     ------
@@ -48,6 +56,7 @@ def run_button(options: CellOptions, source: str, place: Place) -> Any:
         tree = ast.parse(source, place.filename)
     except SyntaxError as error:
         raise error.with_traceback(None) from None  # of the cell, not of our own frames
+    tree = ast.fix_missing_locations(transform(tree))
     awaiting = suspends(tree)
     if awaiting is not None:
         raise UsageError("This cell uses `await` at its top level; run it without `%%cloud`.")

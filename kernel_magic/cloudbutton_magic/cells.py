@@ -86,6 +86,14 @@ class PressedCells:
         choice = choice_of(request_of(self._shell), info.cell_id)
         if choice is not None:
             self._next.info = (info, choice)
+            self._go_last()
+
+    def _go_last(self) -> None:
+        """Be there, as others may clear the list, and be the last, lest they transform our call."""
+        transformers = self._shell.ast_transformers
+        if self in transformers:
+            transformers.remove(self)
+        transformers.append(self)
 
     def visit(self, tree: ast.Module) -> ast.Module:
         """Return what IPython shall run in place of `tree`: as a rule, `tree`."""
@@ -94,6 +102,7 @@ class PressedCells:
         if begun is None or not tree.body:
             return tree
         info, choice = begun
+        ast.fix_missing_locations(tree)  # those before us leave that to IPython
         magic = cell_magic_of(tree)
         if (magic and magic[0] == "cloud") or not self._compiles(tree):
             return tree
@@ -128,7 +137,7 @@ class PressedCells:
             place = place_of_pressed(self._shell, line, pressed.cell, pressed.source)
             from cloudbutton_magic.button_cell import run_button
 
-            run_button(options, pressed.source, place)
+            run_button(options, pressed.source, place, transform=self._shell.transform_ast)
 
 
 def _call_of(number: int) -> ast.Module:

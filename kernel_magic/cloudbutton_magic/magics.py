@@ -60,7 +60,8 @@ class CloudMagics(Magics):
             from cloudbutton_magic.button_cell import run_button
 
             # The empty line stands for this first one.
-            return run_button(options, "\n" + self._shell.transform_cell(cell), place)
+            source = "\n" + self._shell.transform_cell(cell)
+            return run_button(options, source, place, transform=self._shell.transform_ast)
 
     @no_var_expand
     @line_magic("cloud")  # type: ignore[arg-type]

@@ -188,6 +188,32 @@ def test_code_that_a_pressed_cell_runs_is_not_pressed_itself(kernel: Kernel) -> 
     assert len(_jobs(kernel)) == before
 
 
+@pytest.mark.parametrize("header", ["", "%%cloud\n"], ids=["pressed", "%%cloud"])
+def test_what_the_notebook_does_to_each_cell_is_done_to_this_one(
+    kernel: Kernel, header: str
+) -> None:
+    assert kernel.run(
+        "import ast\n"
+        "class Doubled(ast.NodeTransformer):\n"
+        "    def visit_Constant(self, node):\n"
+        "        return ast.BinOp(node, ast.Add(), node) if isinstance(node.value, int) else node\n"
+        "get_ipython().ast_transformers.append(Doubled())"
+    ).is_ok
+    before = len(_jobs(kernel))
+    ran = kernel.run(
+        f"{header}import time\nwhole = [time.sleep(0.05) or i * 3 for i in range(20)]",
+        cell_id="t",
+        choice=ON,
+    )
+    assert kernel.run(
+        "_ts = get_ipython().ast_transformers\n"
+        "_ts[:] = [each for each in _ts if type(each).__name__ != 'Doubled']"
+    ).is_ok
+    assert len(_jobs(kernel)) == before + 1
+    assert ran.is_ok, ran.traceback
+    assert kernel.value("whole") == [6 * i for i in range(40)]
+
+
 def test_what_runs_silently_after_a_cell_that_is_not_python_is_not_that_cell(
     kernel: Kernel,
 ) -> None:
