@@ -100,7 +100,7 @@ def test_the_lambda_notebook_has_right_prices_and_the_bill_of_the_platform(
         r"identical: True\n[1-9]\d* calls failed", told(notebook, "emulator.set_faults")
     )
     books, bill = re.findall(r"\$([\d.]+)", told(notebook, "reports = "))
-    assert float(bill) == pytest.approx(float(books), rel=0.01)
+    assert float(books) <= float(bill) < 1.1 * float(books), "storage is on the bill, too"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
