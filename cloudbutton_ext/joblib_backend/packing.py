@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import xxhash
 
 from cloudbutton_backend.capture import CannotTravel, dump_items
-from cloudbutton_backend.capture.pickling import ModulesFound, dumps
-from cloudbutton_backend.worker.packed import Packed
+from cloudbutton_backend.capture.pickling import ModulesFound, Special, dumps
+from cloudbutton_backend.worker.packed import Packed, left_out, map_file
 
 LEAST: Final = 64 * 1024
 """Smaller arrays are not worth being looked at."""
@@ -84,30 +84,24 @@ class Packer:
             If something in it cannot travel.
         """
         before = self._count
-        found: dict[int, tuple[Any, Hashable | None]] = {}
-        """What each array became; the arrays too, since an id is only good while its object lives."""
-
-        def refer(obj: Any) -> Hashable | None:
-            if not _is_array(obj):
-                return None
-            if id(obj) not in found:
-                found[id(obj)] = obj, self._reference(obj)
-            return found[id(obj)][1]
-
         buffers: list[pickle.PickleBuffer] = []
         try:
-            stream = _dump(batch, buffers, refer)
+            stream = _dump(batch, buffers, self._special)
         except Exception:
             dump_items([batch])  # raises the same, and says where
             raise
         self._begun = True
         return Packed(stream, buffers, label), self._count > before
 
-    def _reference(self, array: Any) -> Hashable | None:
-        """Return what stands for an array; None if it goes along."""
+    def _special(self, kind: type) -> Callable[[Any], Any] | None:
+        """Return how instances of a type are reduced, if they are arrays."""
+        is_array = kind.__module__ == "numpy" and kind.__name__ in ("ndarray", "memmap")
+        return self._reduce if is_array else None
+
+    def _reduce(self, array: Any) -> Any:
         in_file = None if array.base is None else _place_in_file(array)
         if in_file is not None and self._sharing.shares_files:
-            return in_file
+            return map_file, in_file
         if in_file is not None and in_file[1] == "r+":
             raise CannotTravel(
                 in_file[0],
@@ -115,7 +109,12 @@ class Packer:
                 "Return the values instead, and write them here.",
             )
         if array.nbytes < LEAST or array.dtype.hasobject:
-            return None
+            return NotImplemented
+        name = self._name(array)
+        return NotImplemented if name is None else (left_out, (name,))
+
+    def _name(self, array: Any) -> str | None:
+        """Return the name of an array that is shared; None if it goes along."""
         digest = _digest(array)
         if digest in self._names:
             return self._names[digest]
@@ -134,17 +133,12 @@ class Packer:
         return name
 
 
-def _dump(batch: Any, buffers: list[pickle.PickleBuffer], refer: Any) -> bytes:
+def _dump(batch: Any, buffers: list[pickle.PickleBuffer], special: Special) -> bytes:
     try:
-        return dumps(batch, buffer_callback=buffers.append, refer=refer)[0]
+        return dumps(batch, buffer_callback=buffers.append, special=special)[0]
     except ModulesFound:
         buffers.clear()
-        return dumps(batch, buffer_callback=buffers.append, refer=refer, has_modules=True)[0]
-
-
-def _is_array(obj: Any) -> bool:
-    kind = type(obj)
-    return kind.__module__ == "numpy" and kind.__name__ in ("ndarray", "memmap")
+        return dumps(batch, buffer_callback=buffers.append, special=special, has_modules=True)[0]
 
 
 def _plain(array: Any) -> Any:

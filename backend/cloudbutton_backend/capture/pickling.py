@@ -23,7 +23,7 @@ import operator
 import pickle
 import sys
 import typing
-from collections.abc import Callable, Hashable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 from typing import Any, Final
@@ -38,8 +38,8 @@ from .refusals import RefusedObject, refusal_of_type
 
 Handler = Callable[[Any], Any]
 BufferCallback = Callable[[pickle.PickleBuffer], object]
-Refer = Callable[[Any], "Hashable | None"]
-"""Returns what stands for an object in the stream; None if the object itself goes there."""
+Special = Callable[[type], "Handler | None"]
+"""Returns how instances of a type are reduced; None if as usual."""
 
 PROTOCOL: Final = 5
 #: Attributes that relative imports, and code that looks for files beside it, need.
@@ -297,21 +297,21 @@ class SharingPickler(ValuePickler):
         return pid
 
 
-class ReferringPickler(ValuePickler):
-    """Leaves out of the stream what a function returns a persistent id for."""
+class SpecialPickler(ValuePickler):
+    """Reduces instances of some types in the way that its user wants."""
 
     def __init__(
         self,
         file: io.BytesIO,
         contents: Contents,
-        refer: Refer,
+        special: Special,
         buffer_callback: BufferCallback | None = None,
     ) -> None:
         super().__init__(file, contents, buffer_callback)
-        self._refer = refer
+        self._special = special
 
-    def persistent_id(self, obj: Any) -> Hashable | None:
-        return self._refer(obj)
+    def _handler_of(self, kind: type) -> Handler | None:
+        return self._special(kind) or super()._handler_of(kind)
 
 
 def dumps(
@@ -320,7 +320,7 @@ def dumps(
     has_modules: bool = False,
     buffer_callback: BufferCallback | None = None,
     shared: Mapping[int, tuple[str, str]] | None = None,
-    refer: Refer | None = None,
+    special: Special | None = None,
     known_classes: Set[str] = frozenset(),
 ) -> tuple[bytes, Contents]:
     """Pickle `value`; `has_modules` is a guess that saves a second try when it is right."""
@@ -328,8 +328,8 @@ def dumps(
     file = io.BytesIO()
     if shared:
         pickler: ValuePickler = SharingPickler(file, contents, shared, buffer_callback)
-    elif refer is not None:
-        pickler = ReferringPickler(file, contents, refer, buffer_callback)
+    elif special is not None:
+        pickler = SpecialPickler(file, contents, special, buffer_callback)
     else:
         pickler = ValuePickler(file, contents, buffer_callback, known_classes)
     if has_modules:

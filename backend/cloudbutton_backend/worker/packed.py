@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import pickle
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -36,24 +36,23 @@ class Packed:
     def __repr__(self) -> str:
         return self.label
 
-    def load(self, find: Callable[[Any], Any]) -> Callable[[], Any]:
-        """Return the callable; `find` returns what was left out."""
-        unpickler = _Unpickler(io.BytesIO(self.stream), find, self.buffers)
-        loaded: Callable[[], Any] = unpickler.load()
+    def load(self, find: Callable[[str], Any]) -> Callable[[], Any]:
+        """Return the callable; `find` returns the array of a name that was left out."""
+        _here.find, before = find, getattr(_here, "find", None)
+        try:
+            loaded: Callable[[], Any] = pickle.loads(self.stream, buffers=self.buffers)
+        finally:
+            _here.find = before
         return loaded
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: io.BytesIO, find: Callable[[Any], Any], buffers: list[Any]) -> None:
-        super().__init__(stream, buffers=buffers)
-        self._find = find
-        self._found: dict[Any, Any] = {}
+_here: Final = threading.local()
+"""What finds the arrays of the pickle being loaded."""
 
-    def persistent_load(self, pid: Any) -> Any:
-        """Return what `pid` stands for: within one pickle it is one object."""
-        if pid not in self._found:
-            self._found[pid] = self._find(pid)
-        return self._found[pid]
+
+def left_out(name: str) -> Any:
+    """Return an array that was left out of the pickle being loaded."""
+    return _here.find(name)
 
 
 def run_packed(
@@ -73,12 +72,10 @@ def run_packed(
     if packed is None:
         return None
 
-    def find(pid: Any) -> Any:
-        if isinstance(pid, tuple):
-            return map_file(*pid)
-        if pid in private:
-            return arrays[pid].copy(order="K")
-        shared = arrays[pid].view()
+    def find(name: str) -> Any:
+        if name in private:
+            return arrays[name].copy(order="K")
+        shared = arrays[name].view()
         shared.flags.writeable = False
         return shared
 
