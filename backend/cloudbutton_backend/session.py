@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import itertools
 import os
 import socket
@@ -12,25 +11,25 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
-from cloudbutton_backend.backends.protocol import Backend, JobSpec
+from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.bill import Bill, estimate_from_journal
 from cloudbutton_backend.capture import capture, imports_of_items
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
 from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource, fixed
+from cloudbutton_backend.drivers import Drivers, in_task
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError, WrongArgument
 from cloudbutton_backend.handle import Job, check_budget
 from cloudbutton_backend.home import results_dir
 from cloudbutton_backend.jobs import Estimate, JobOptions, JobRecord, JobState, new_job_id
 from cloudbutton_backend.journal import Command, Journal, gc
-from cloudbutton_backend.worker.context import current as _here
 
 _REMEMBER: Final = 100
 """Ended jobs that can still be found by id in this process."""
@@ -58,8 +57,7 @@ class Session:
     def __init__(self, home: Path | None = None) -> None:
         self._home = home
         self._lock = threading.RLock()
-        self._drivers: dict[tuple[str, tuple[tuple[str, Any], ...]], Driver] = {}
-        self._settings: dict[str, dict[str, Any]] = {}
+        self._drivers = Drivers()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._journal: Journal | None = None
         self._results: Path | None = None
@@ -107,32 +105,12 @@ class Session:
         UsageError
             If there is no such backend, or a setting of it makes no sense; nothing is changed then.
         """
-        registry.create(name, **backend_settings).close()  # to be told now what is wrong
+        self._drivers.use(name, **backend_settings)
         settings.use(backend=name)
-        with self._lock:
-            self._settings[name] = backend_settings
-            idle = [
-                key for key, driver in self._drivers.items() if key[0] == name and driver.is_idle
-            ]
-            retired = [self._drivers.pop(key) for key in idle if key[1] != _key(backend_settings)]
-        for (
-            driver
-        ) in retired:  # workers of the old settings; those at work go on until they are done
-            driver.close()
 
     def driver(self, name: str) -> Driver:
         """Return the driver of a backend, which is started when it is first used."""
-        chosen = {**_written(name), **self._settings.get(name, {})}
-        if name == "local" and _in_task():
-            # A task that maps in its turn: all CPUs have a worker already, so one more is enough.
-            chosen = {**chosen, "workers": 1}
-        key = (name, _key(chosen))
-        with self._lock:
-            driver = self._drivers.get(key)
-            if driver is None or driver.broken:
-                driver = Driver(_create(name, chosen))
-                self._drivers[key] = driver
-            return driver
+        return self._drivers.of(name)
 
     def warm_up(self, name: str | None = None, timeout: float | None = 0.0) -> bool:
         """Bring the workers up, in the background or waiting up to `timeout` seconds.
@@ -157,9 +135,7 @@ class Session:
         """Have idle workers import `modules` in the background."""
         fresh = [name for name in modules if name not in self._warmed]
         self._warmed.update(fresh)
-        with self._lock:
-            drivers = list(self._drivers.values())
-        for driver in drivers:
+        for driver in self._drivers.all():
             if fresh and driver.is_alive:
                 driver.warm(fresh)
 
@@ -252,7 +228,7 @@ class Session:
                 f"The first argument must be a function, not {_kind(function)}: `map(function, items)`."
             )
         _check(options)
-        if _in_task() and options.workers is not None:
+        if in_task() and options.workers is not None:
             options = replace(options, workers=1)
         driver = self.driver(options.backend)
         driver.start()  # its workers come up while the function is captured
@@ -434,8 +410,6 @@ class Session:
         """Cancel what runs, but for what can go on elsewhere, and end all workers. Safe to repeat."""
         with self._lock:
             self._closed = True
-            drivers = list(self._drivers.values())
-            self._drivers.clear()
             jobs = [
                 job
                 for job in self._jobs.values()
@@ -449,37 +423,9 @@ class Session:
                 job.wait(1.0)
             except Exception:  # its driver is gone already
                 continue
-        for driver in drivers:
-            driver.close()
+        self._drivers.close()
         if self._journal is not None:
             self._journal.close()
-
-
-def _create(name: str, chosen: Mapping[str, Any]) -> Backend:
-    try:
-        return registry.create(name, **chosen)
-    except TypeError as error:  # what a file has is not checked before
-        raise UsageError(f"The {name} backend does not take its settings: {error}.") from error
-
-
-def _written(name: str) -> Mapping[str, Any]:
-    """Return a backend's own settings as files have them.
-
-    Raises
-    ------
-    UnknownName
-        A file has a table that is called like no backend; it may be misspelt.
-    """
-    tables = settings.resolve().backends
-    for table in tables.keys() - {name}:
-        if table not in _backends():
-            raise UnknownName("table in cloudbutton.toml", table, _backends())
-    return tables.get(name, {})
-
-
-@functools.cache  # looking for backends of other packages takes 10 ms, and this is done for each job
-def _backends() -> tuple[str, ...]:
-    return registry.names()
 
 
 def _length(items: Any) -> int | None:
@@ -490,18 +436,9 @@ def _length(items: Any) -> int | None:
         return None
 
 
-def _in_task() -> bool:
-    """Whether this process is a worker, which has run a task at least."""
-    return bool(_here.job_id)
-
-
 def _kind(value: Any) -> str:
     name = type(value).__name__
     return f"an {name}" if name[:1] in "aeiou" else f"a {name}"
-
-
-def _key(backend_settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(backend_settings.items()))
 
 
 def _check(options: JobOptions) -> None:

@@ -93,7 +93,7 @@ def test_a_cell_with_the_button_runs_there_with_no_package_that_it_does_not_use(
 
     monkeypatch.setattr(Functions, "equipped", noted)
     current = session.current()
-    current._drivers["lambda", ()] = Driver(new_backend(shared_emulator()))
+    current._drivers.keep("lambda", Driver(new_backend(shared_emulator())))
     shell = InteractiveShell()
     try:
         shell.run_cell("%load_ext cloudbutton_ext").raise_error()

@@ -12,7 +12,7 @@ from cloudbutton_backend.session import Session
 @pytest.fixture(scope="package")
 def session() -> Iterator[Session]:
     session = Session()
-    session._settings["local"] = {"workers": 2}
+    session._drivers.use("local", workers=2)
     assert session.warm_up("local", timeout=60.0)
     yield session
     session.close()

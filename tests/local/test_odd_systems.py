@@ -26,7 +26,7 @@ from cloudbutton_backend.worker.frames import Decoder, encode
 def fresh() -> Any:
     """A session whose workers are not started yet."""
     session = Session()
-    session._settings["local"] = {"workers": 2}
+    session._drivers.use("local", workers=2)
     yield session
     session.close()
 

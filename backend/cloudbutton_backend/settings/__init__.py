@@ -1,7 +1,15 @@
 """Settings: what is known, where it is written down, and which value holds."""
 
 from cloudbutton_backend.settings.known import Settings
-from cloudbutton_backend.settings.resolve import Resolved, Row, describe, forget_used, resolve, use
+from cloudbutton_backend.settings.resolve import (
+    Resolved,
+    Row,
+    describe,
+    forget_used,
+    of_backends,
+    resolve,
+    use,
+)
 from cloudbutton_backend.settings.sources import Surroundings
 
 __all__ = [
@@ -11,6 +19,7 @@ __all__ = [
     "Surroundings",
     "describe",
     "forget_used",
+    "of_backends",
     "resolve",
     "use",
 ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from cloudbutton_backend.settings.known import FIELDS, Settings, describe_value, show_value
-from cloudbutton_backend.settings.sources import Found, Surroundings, checked, written
+from cloudbutton_backend.settings.sources import Found, Surroundings, checked, in_files, written
 
 DEFAULT: Final = "default"
 USED: Final = "%cloud use"
@@ -84,13 +84,29 @@ def resolve(around: Surroundings | None = None, /, **call: Any) -> Resolved:
         checked(name, value, source=CALLED) for name, value in call.items() if value is not None
     ]
     values = {each.name: each.value for each in found if "." not in each.name}
-    backends: dict[str, dict[str, Any]] = {}
+    backends = _tables(found)
+    sources = {each.name: each.source for each in found}
+    return Resolved(**values, backends=backends, sources=sources)
+
+
+def of_backends(around: Surroundings | None = None) -> Mapping[str, Mapping[str, Any]]:
+    """Return what files say of each backend's own settings, by the name of the backend.
+
+    Raises
+    ------
+    UnknownName, SettingsError
+        As from `resolve`.
+    """
+    return _tables(in_files(Surroundings.here() if around is None else around))
+
+
+def _tables(found: Iterable[Found]) -> dict[str, dict[str, Any]]:
+    tables: dict[str, dict[str, Any]] = {}
     for each in found:
         backend, dot, setting = each.name.partition(".")
         if dot:
-            backends.setdefault(backend, {})[setting] = each.value
-    sources = {each.name: each.source for each in found}
-    return Resolved(**values, backends=backends, sources=sources)
+            tables.setdefault(backend, {})[setting] = each.value
+    return tables
 
 
 def describe(resolved: Resolved | None = None) -> list[Row]:

@@ -64,9 +64,14 @@ def written(around: Surroundings) -> Iterator[Found]:
     SettingsError
         A value that does not fit, or a file that cannot be read.
     """
+    yield from in_files(around)
+    yield from from_environment(around.environ)
+
+
+def in_files(around: Surroundings) -> Iterator[Found]:
+    """Yield what files set, the weakest first."""
     yield from from_file(around.config_directory / FILE_NAME)
     yield from from_file(around.directory / FILE_NAME)
-    yield from from_environment(around.environ)
 
 
 def from_file(path: Path) -> Sequence[Found]:

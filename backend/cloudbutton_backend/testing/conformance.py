@@ -36,7 +36,7 @@ class Place:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.session = Session()
-        self.session._drivers[backend.name, ()] = Driver(backend)
+        self.session._drivers.keep(backend.name, Driver(backend))
 
     def start(self, function: Callable[[Any], Any], items: Iterable[Any], **options: Any) -> Job:
         """Start a job."""

@@ -1,0 +1,115 @@
+"""The drivers of this process: one for each backend and its settings, made when first needed and kept."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from cloudbutton_backend import settings
+from cloudbutton_backend.backends import registry
+from cloudbutton_backend.backends.protocol import Backend
+from cloudbutton_backend.dispatch.driver import Driver
+from cloudbutton_backend.errors import UnknownName, UsageError
+from cloudbutton_backend.worker.context import current as _here
+
+_Key = tuple[str, tuple[tuple[str, Any], ...]]
+
+
+class Drivers:
+    """Finds the driver of a backend as the settings have it now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._drivers: dict[_Key, Driver] = {}
+        self._used: dict[str, dict[str, Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Drivers of {', '.join(sorted({name for name, _ in self._drivers})) or 'nothing'}>"
+
+    def use(self, name: str, **chosen: Any) -> None:
+        """Give a backend settings that hold for this process, over those in files.
+
+        Raises
+        ------
+        UsageError
+            If there is no such backend, or a setting of it makes no sense; nothing is changed then.
+        """
+        registry.create(name, **chosen).close()  # to be told now what is wrong
+        with self._lock:
+            self._used[name] = chosen
+            idle = [
+                key for key, driver in self._drivers.items() if key[0] == name and driver.is_idle
+            ]
+            retired = [self._drivers.pop(key) for key in idle if key != _key(name, chosen)]
+        # Those of the old settings that are at work go on until they are done.
+        for driver in retired:
+            driver.close()
+
+    def of(self, name: str) -> Driver:
+        """Return the driver of a backend."""
+        chosen = {**_written(name), **self._used.get(name, {})}
+        if name == "local" and in_task():
+            # A task that maps in its turn: all CPUs have a worker already, so one more is enough.
+            chosen["workers"] = 1
+        key = _key(name, chosen)
+        with self._lock:
+            driver = self._drivers.get(key)
+            if driver is None or driver.broken:
+                driver = self._drivers[key] = Driver(_create(name, chosen))
+            return driver
+
+    def keep(self, name: str, driver: Driver) -> None:
+        """Have `of(name)` return this driver, as long as no settings are chosen for its backend."""
+        with self._lock:
+            self._drivers[_key(name, {})] = driver
+
+    def all(self) -> list[Driver]:
+        """Return those that have been made."""
+        with self._lock:
+            return list(self._drivers.values())
+
+    def close(self) -> None:
+        """End all of them. Safe to repeat."""
+        with self._lock:
+            drivers = list(self._drivers.values())
+            self._drivers.clear()
+        for driver in drivers:
+            driver.close()
+
+
+def in_task() -> bool:
+    """Whether this process is a worker, which has run a task at least."""
+    return bool(_here.job_id)
+
+
+def _key(name: str, chosen: Mapping[str, Any]) -> _Key:
+    return name, tuple(sorted(chosen.items()))
+
+
+def _create(name: str, chosen: Mapping[str, Any]) -> Backend:
+    try:
+        return registry.create(name, **chosen)
+    except TypeError as error:  # what a file has is not checked before
+        raise UsageError(f"The {name} backend does not take its settings: {error}.") from error
+
+
+def _written(name: str) -> Mapping[str, Any]:
+    """Return a backend's own settings as files have them.
+
+    Raises
+    ------
+    UnknownName
+        A file has a table that is called like no backend; it may be misspelt.
+    """
+    tables = settings.of_backends()
+    for table in tables.keys() - {name}:
+        if table not in _known():
+            raise UnknownName("table in cloudbutton.toml", table, _known())
+    return tables.get(name, {})
+
+
+@functools.cache  # looking for backends of other packages takes 10 ms, and this is done for each job
+def _known() -> tuple[str, ...]:
+    return registry.names()
