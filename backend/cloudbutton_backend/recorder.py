@@ -11,6 +11,7 @@ from cloudbutton_backend.dispatch.actions import BatchLost
 from cloudbutton_backend.jobs import BatchRecord
 from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
 from cloudbutton_backend.results import Entry, summary_line
+from cloudbutton_backend.tracebacks import traceback_text
 from cloudbutton_backend.worker.segments import SegmentWriter
 
 _IN_MEMORY: Final = 4 << 20
@@ -123,8 +124,7 @@ class Recorder:
     def _note_errors(self, entry: Entry, errors: dict[int, Any]) -> None:
         for offset, packed in errors.items():
             link = (packed.get("links") or [{}])[0]
-            frames = link.get("frames") or []
-            trace = "\n".join(f"{f}, line {n}, in {q}\n    {s}" for f, q, n, s, _ in frames)
+            trace = traceback_text(link.get("frames") or [])
             kind = link.get("type", packed.get("type", ""))
             message = link.get("message", packed.get("reason", ""))
             index, item = entry.first + offset, packed.get("item", "")

@@ -1,4 +1,4 @@
-"""Rebuilds a traceback from its lines, so that the notebook shows the user's own cell.
+"""Rebuilds a traceback from its lines, so that the notebook shows the user's own cell; or writes it down.
 
 A traceback object needs real frames. Each is made by running a function that raises, compiled so
 that its file, name, first line and failing line are those of the original: tools such as IPython find the
@@ -7,12 +7,20 @@ source through the first as well as the failing line.
 
 from __future__ import annotations
 
+import linecache
+import re
 import sys
 from collections.abc import Sequence
 from types import CodeType, FunctionType, TracebackType
+from typing import Final
 
 Frame = tuple[str, str, int, str, int]
 """File, function, line, source of the line, first line of the function."""
+
+_OURS: Final = re.compile(r"[/\\]cloudbutton_(backend|magic|ext)[/\\]")
+#: What IPython calls a cell: by its number, or in a kernel by a file that does not exist.
+_NUMBERED_CELL: Final = re.compile(r"<ipython-input-(\d+)-\w+>")
+_CELL: Final = re.compile(r".*[/\\]ipykernel_\d+[/\\]\d+\.py")
 
 
 class _Marker(Exception):
@@ -45,3 +53,26 @@ def traceback_from(frames: Sequence[Frame]) -> TracebackType | None:
             assert made is not None
             trace = TracebackType(trace, made.tb_frame, made.tb_lasti, made.tb_lineno)
     return trace
+
+
+def traceback_text(frames: Sequence[Frame]) -> str:
+    """Return the user's own frames as Python writes them, outermost first, for the journal.
+
+    A worker does not have the lines of cells; this process has them if the cells ran here.
+    """
+    written = []
+    for filename, function, lineno, source, _ in frames:
+        if _OURS.search(filename):
+            continue
+        within = "" if function.startswith(("<module>", "__cb_")) else f", in {function}"
+        line = source or linecache.getline(filename, lineno).strip()
+        written.append(
+            f"{_shown(filename)}, line {lineno}{within}" + (f"\n    {line}" if line else "")
+        )
+    return "\n".join(written)
+
+
+def _shown(filename: str) -> str:
+    if numbered := _NUMBERED_CELL.fullmatch(filename):
+        return f"Cell In[{numbered[1]}]"
+    return "A cell" if _CELL.fullmatch(filename) else filename

@@ -266,6 +266,21 @@ def test_the_journal_keeps_the_plan_of_a_pressed_cell(kernel: Kernel) -> None:
     assert "cloud.map(work, range(40)).results()" in plan
 
 
+def test_the_journal_keeps_the_users_own_lines_of_an_error(kernel: Kernel) -> None:
+    kernel.run("import time\ndef check(i):\n    time.sleep(0.05)\n    assert i < 20, 'too much'")
+    assert not kernel.run("for i in range(40):\n    check(i)", cell_id="e", choice=ON).is_ok
+    kernel.run(
+        "import cloudbutton_backend.session as s, cloudbutton_backend.journal as j\n"
+        "s.current().journal.flush(10)"
+    )
+    kept = kernel.value(
+        "j.JournalReader().errors(j.JournalReader().jobs(limit=1)[0].id)[0].traceback"
+    )
+    assert re.sub(r"\d+\]", "N]", kept) == (
+        "Cell In[N], line 2\n    check(i)\nA cell, line 4, in check\n    assert i < 20, 'too much'"
+    )
+
+
 class TestABackendThatCostsMoney:
     @pytest.fixture(autouse=True)
     def _costs(self, kernel: Kernel) -> Iterator[None]:
