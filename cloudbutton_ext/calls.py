@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
@@ -13,7 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from cloudbutton_backend import session as _session
 from cloudbutton_backend.errors import JobCancelled, WorkerLost
 from cloudbutton_backend.jobs import ItemOutcome, JobOptions, JobState
-from cloudbutton_backend.worker.calls import Initialised, InitializerFailed, run_call
+from cloudbutton_backend.worker.calls import (
+    AuthKey,
+    Initialised,
+    InitializerFailed,
+    run_call,
+    run_trusted,
+)
 
 if TYPE_CHECKING:
     from cloudbutton_magic.outputs import Replay
@@ -91,7 +99,8 @@ class Calls:
 
     def _open(self) -> None:
         """Open the job that the calls belong to, when the first one comes."""
-        self._job, self._source = self._session.open_stream(self._run, self._take, self._options)
+        run = reaching_managers(self._run, self._options.backend)
+        self._job, self._source = self._session.open_stream(run, self._take, self._options)
         name = "cloudbutton-executor"
         self._collector = threading.Thread(target=self._collect, name=name, daemon=True)
         self._collector.start()
@@ -230,6 +239,19 @@ def prepared(
         raise TypeError("initializer must be a callable")
     # What it sets is meant to stay set: nobody needs to be told that a task changed it.
     return Initialised(function, initializer, tuple(initargs)), {"guard": "off", **options}
+
+
+def reaching_managers(function: Callable[[Any], Any], backend: str) -> Callable[[Any], Any]:
+    """Return `function` so that its items may hold queues and the like of a `multiprocessing.Manager`.
+
+    Children of this process know its key; workers must be told. It stays on this machine.
+    """
+    if backend != "local" or "multiprocessing.managers" not in sys.modules:
+        return function
+    import multiprocessing
+
+    key = AuthKey(bytes(multiprocessing.current_process().authkey))
+    return functools.partial(run_trusted, key, function)
 
 
 def _abandon(future: Future[Any], reason: str, cause: BaseException | None) -> None:

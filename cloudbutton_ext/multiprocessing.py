@@ -20,7 +20,7 @@ from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.worker.calls import Call, Spread, run_call
 from cloudbutton_ext.api import options_from
-from cloudbutton_ext.calls import Calls, prepared
+from cloudbutton_ext.calls import Calls, prepared, reaching_managers
 from cloudbutton_ext.pool_results import AsyncResult, IMapIterator, feed, settle_with
 
 if TYPE_CHECKING:
@@ -259,7 +259,9 @@ class Pool:
     def _start(self, func: Callable[[Any], Any], items: Iterable[Any]) -> Job:
         name = getattr(func, "__name__", type(func).__name__)
         run, options = self._prepared(func)
-        job = self._session.map(run, items, options=options_from(options), name=name)
+        chosen = options_from(options)
+        run = reaching_managers(run, chosen.backend)
+        job = self._session.map(run, items, options=chosen, name=name)
         self._jobs = [job for job in self._jobs if not job.state.is_final] + [job]
         return job
 

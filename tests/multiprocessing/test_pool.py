@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import multiprocessing
 import os
 import pickle
 import threading
@@ -278,6 +279,21 @@ with Pool(2, quiet=True) as pool:
     assert (out, err) == ("map\nimap\napply\n", "")
 
 
+def test_queues_and_locks_of_a_manager_reach_the_workers() -> None:
+    with multiprocessing.get_context("spawn").Manager() as manager, Pool(2) as pool:
+        queue, found, lock = manager.Queue(), manager.dict(), manager.Lock()
+
+        def note(x: int) -> None:
+            with lock:
+                found[x] = x * x
+
+        pool.map(note, range(5))
+        assert dict(found) == {x: x * x for x in range(5)}
+        pool.starmap(lambda into, x: into.put(x), [(queue, 1), (queue, 2)])
+        pool.apply(queue.put, (3,))
+        assert sorted(queue.get(timeout=10) for _ in range(3)) == [1, 2, 3]
+
+
 # -- initializer
 
 STATE: list[int] | None = None
@@ -338,8 +354,6 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], kind: t
 
 
 def test_those_of_multiprocessing_that_mean_nothing_here_are_taken() -> None:
-    import multiprocessing
-
     context = multiprocessing.get_context("spawn")
     with Pool(2, maxtasksperchild=1, context=context) as pool:
         assert pool.map(square, [1, 2], chunksize=10) == [1, 4]

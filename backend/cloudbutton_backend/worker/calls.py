@@ -41,6 +41,32 @@ class Spread:
         return self.function(*arguments)
 
 
+class AuthKey:
+    """The key by which `multiprocessing`'s managers know who is theirs; loading it makes it the worker's."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __reduce__(self) -> Any:
+        return use_authkey, (self._key,)
+
+    def __repr__(self) -> str:
+        return "AuthKey(…)"
+
+
+def use_authkey(key: bytes) -> AuthKey:
+    """Let this process reach the managers of the one whose key it is."""
+    import multiprocessing
+
+    multiprocessing.current_process().authkey = key
+    return AuthKey(key)
+
+
+def run_trusted(_key: AuthKey, function: Callable[[Any], Any], item: Any) -> Any:
+    """Run `function`; the key was loaded before it, and so before any item."""
+    return function(item)
+
+
 class InitializerFailed(Exception):
     """The initializer raised in a worker: nothing can run there. Its exception is the cause."""
 
