@@ -91,7 +91,10 @@ class Packer:
             dump_items([batch])  # raises the same, and says where
             raise
         self._begun = True
-        return Packed(stream, buffers, label), self._count > before
+        more = self._count > before
+        if more:
+            self._forget_changed()
+        return Packed(stream, buffers, label), more
 
     def _special(self, kind: type) -> Callable[[Any], Any] | None:
         """Return how instances of a type are reduced, if they are arrays."""
@@ -117,12 +120,20 @@ class Packer:
         """Return the name of an array that is shared; None if it goes along."""
         digest = _digest(array)
         if digest in self._names:
-            return self._names[digest]
+            name = self._names[digest]
+            self.shared[name] = _plain(array)  # who has this content now; another may have lost it
+            return name
         if self._begun and digest not in self._seen:
             if len(self._seen) < _REMEMBERED:
                 self._seen.add(digest)
             return None
         return self._share(digest, array)
+
+    def _forget_changed(self) -> None:
+        """Let go of arrays that were changed since they were shared: their names stand for what was."""
+        for digest, name in list(self._names.items()):
+            if _digest(self.shared[name]) != digest:
+                del self.shared[name], self._names[digest]
 
     def _share(self, digest: str, array: Any) -> str | None:
         if len(self.shared) >= MOST_SHARED:

@@ -138,6 +138,19 @@ def test_an_array_that_comes_later_is_shared_from_the_second_time_on() -> None:
     assert not any(each) and len(packer.shared) == 2
 
 
+def test_an_array_changed_after_it_was_shared_does_not_come_back_in_its_place() -> None:
+    packer = Packer(Sharing())
+    array = ones(MEDIUM)
+    original, another = array.copy(), array * 2
+    packer.pack([array], "")
+    array[:] = 7
+    for _ in range(2):
+        packer.pack([array, another], "")
+    assert {float(each[0]) for each in packer.shared.values()} == {2.0, 7.0}
+    packed, _ = packer.pack([original], "")
+    assert packed.load(packer.shared.__getitem__)()[0][0] == 1.0  # type: ignore[operator]
+
+
 def test_calls_with_more_and_more_data_have_right_results() -> None:
     arrays = [ones(MEDIUM) * n for n in range(8)]
     found = Parallel(n_jobs=2, batch_size=1)(
