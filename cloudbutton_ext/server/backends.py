@@ -44,7 +44,7 @@ class Health(Handler):
     @endpoint
     async def get(self, name: str) -> Any:
         _require(name)
-        looking = self.house.once(("health", name), lambda: self.off_loop(self._look, name))
+        looking = self.house.once(("health", name), lambda: self.house.apart(self._look, name))
         try:
             return await asyncio.wait_for(asyncio.shield(looking), HEALTH_PATIENCE)
         except asyncio.TimeoutError:
@@ -75,7 +75,7 @@ class Trial(Handler):
     @endpoint
     async def post(self, name: str) -> Any:
         _require(name)
-        trying = self.house.once(("test", name), lambda: self.off_loop(self._try, name))
+        trying = self.house.once(("test", name), lambda: self.house.apart(self._try, name))
         return await asyncio.shield(trying)  # ends by itself; whoever asks meanwhile gets the same
 
     def _try(self, name: str) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def trial_report(
     last_words
         The last line of its standard error.
     """
-    said = [json.loads(line) for line in output.splitlines() if line.startswith(b"{")]
+    said = [each for line in output.splitlines() if (each := _message(line))]
     steps = [each for each in said if "seconds" in each]
     message = next((each["message"] for each in said if "message" in each), None)
     if code is None:
@@ -187,6 +187,15 @@ def trial_report(
     elif message is None:
         message = f"The test ended with exit code {code}: {last_words}".rstrip(": ")
     return {"ok": code == 0, "steps": steps, "message": message}
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    """Return what a line of a trial says; nothing, if a worker printed it or it was cut off."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import threading
 import time
 from asyncio import Task
 from collections.abc import Callable, Coroutine, Hashable
@@ -51,6 +52,33 @@ class House:
         """Call a function on one of our threads."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, function, *arguments)
+
+    async def apart(self, function: Callable[..., Value], *arguments: Any) -> Value:
+        """Call a function that may take long, on a thread of its own.
+
+        Looking at jobs does not wait for it, nor does the end of the server.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Value] = loop.create_future()
+
+        def settle(outcome: Callable[[Any], None], value: Any) -> None:
+            if not answer.done():
+                outcome(value)
+
+        def call() -> None:
+            found: tuple[Callable[[Any], None], Any]
+            try:
+                found = answer.set_result, function(*arguments)
+            except (
+                BaseException
+            ) as error:  # `sys.exit` in somebody's backend is not the server's end
+                known = isinstance(error, Exception)
+                found = answer.set_exception, error if known else RuntimeError(repr(error))
+            with contextlib.suppress(RuntimeError):  # the server may have ended
+                loop.call_soon_threadsafe(settle, *found)
+
+        threading.Thread(target=call, name="cloudbutton-slow", daemon=True).start()
+        return await answer
 
     def surroundings(self, notebook: str = "") -> Surroundings:
         """Return what settings are read from for a notebook, as the contents API calls it."""

@@ -237,6 +237,7 @@ REPORTS: dict[str, tuple[bytes, int | None, str, str]] = {
         "It was ended after 9 s: nothing more came before the first step.",
     ),
     "with noise": (b'hello\n{"message": "fine"}\nbye\n', 0, "", "fine"),
+    "with noise like ours": (b'{hello}\n{"message": "fine"}\n[1]\n{"na', 0, "", "fine"),
 }
 
 
