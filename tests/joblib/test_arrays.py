@@ -148,7 +148,7 @@ def test_an_array_changed_after_it_was_shared_does_not_come_back_in_its_place() 
         packer.pack([array, another], "")
     assert {float(each[0]) for each in packer.shared.values()} == {2.0, 7.0}
     packed, _ = packer.pack([original], "")
-    assert packed.load(packer.shared.__getitem__)()[0][0] == 1.0  # type: ignore[operator]
+    assert packed.load(packer.shared.__getitem__)[0][0] == 1.0  # type: ignore[index]
 
 
 def test_calls_with_more_and_more_data_have_right_results() -> None:
