@@ -13,6 +13,11 @@ from typing import Any, NamedTuple
 
 import platformdirs
 import pytest
+
+# The fixtures themselves, for these tests only: as a plug-in they would be everybody's, with an
+# event loop for each test, and pytest takes plug-ins from the topmost conftest alone.
+from pytest_jupyter.jupyter_core import *  # noqa: F403
+from pytest_jupyter.jupyter_server import *  # noqa: F403
 from tornado.httpclient import HTTPClientError
 from traitlets.config import Config
 
@@ -20,9 +25,6 @@ from cloudbutton_backend.jobs import JobRecord
 from cloudbutton_backend.journal import Journal
 
 from . import processes
-
-pytest_plugins = ["pytest_jupyter.jupyter_server"]
-
 
 #: Seconds that a message may take where everything is well in milliseconds.
 PATIENCE = 20.0
