@@ -26,7 +26,7 @@ from cloudbutton_magic.analysis import suspends
 from cloudbutton_magic.consent import require_consent
 from cloudbutton_magic.display.listing import Listing
 from cloudbutton_magic.options import parse_options
-from cloudbutton_magic.place import place_of_pressed
+from cloudbutton_magic.place import place_of_pressed, request_of
 from cloudbutton_magic.shown_errors import shown_plainly
 
 KEY: Final = "cloudbutton"
@@ -154,12 +154,6 @@ def run_pressed(number: int) -> None:
     shell: Any = get_ipython()
     hooks = [each for each in shell.ast_transformers if isinstance(each, PressedCells)]
     hooks[0].run(number)
-
-
-def request_of(shell: Any) -> Mapping[str, Any]:
-    """Return the message that the shell's kernel is answering; empty without a kernel."""
-    parent = getattr(shell, "get_parent", None)
-    return (parent() or {}) if parent is not None else {}
 
 
 def choice_of(request: Mapping[str, Any], cell_id: str | None) -> Mapping[str, Any] | None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from cloudbutton_backend import session
 from cloudbutton_backend.errors import CloudError, UsageError
+from cloudbutton_magic.place import session_of
 
 ANSWER_WITHIN: Final = 600.0
 """Seconds to wait for an answer: the page may be closed, and a kernel must not wait for ever."""
@@ -54,7 +55,7 @@ def costs(backend: str) -> bool:
 
 def agree(shell: Any, backends: Iterable[str]) -> None:
     """Remember that the front end whose request is being answered may spend on `backends`."""
-    _agreed[_front_end(shell)].update(backends)
+    _agreed[session_of(shell)].update(backends)
 
 
 def require_consent(shell: Any, backend: str) -> None:
@@ -65,7 +66,7 @@ def require_consent(shell: Any, backend: str) -> None:
     NotConfirmed
         If that costs money, and the front end has not agreed.
     """
-    if costs(backend) and backend not in _agreed[_front_end(shell)]:
+    if costs(backend) and backend not in _agreed[session_of(shell)]:
         raise NotConfirmed(backend)
 
 
@@ -75,7 +76,7 @@ def ask(shell: Any, backend: str, cell_id: str | None) -> bool:
     The question goes the way of `input()`: the cells that were sent after it wait for the answer.
     """
     try:
-        if not costs(backend) or backend in _agreed[_front_end(shell)]:
+        if not costs(backend) or backend in _agreed[session_of(shell)]:
             return True
     except CloudError:
         return True  # running the cell will say what is wrong, and nothing can be spent
@@ -109,9 +110,3 @@ def _answer(shell: Any, question: str) -> str:
     finally:
         timer.cancel()
     return answer
-
-
-def _front_end(shell: Any) -> str:
-    parent = getattr(shell, "get_parent", None)
-    request = (parent() or {}) if parent is not None else {}
-    return str(request.get("header", {}).get("session", ""))

@@ -19,7 +19,7 @@ from cloudbutton_magic import consent, load_ipython_extension
 from cloudbutton_magic.cells import cell_magic_of, header_of
 from cloudbutton_magic.header import ButtonHeader, parse_header
 from cloudbutton_magic.options import parse_options
-from cloudbutton_magic.place import place_of_pressed
+from cloudbutton_magic.place import place_of_pressed, tell_notebook
 
 PROTOCOL: Final = 1
 """What the extension and this kernel agree on; counts up when one would misunderstand the other."""
@@ -45,12 +45,14 @@ def prepare(request: str) -> Ready:
     ----------
     request
         JSON: `choice` is the cell's metadata, `cell_id` its id, `may_spend` the backends that the
-        user has agreed to in this notebook.
+        user has agreed to in this notebook, `notebook` the path that it has now.
     """
     shell: Any = get_ipython()
     load_ipython_extension(shell)
     asked = json.loads(request)
     consent.agree(shell, asked.get("may_spend", ()))
+    if asked.get("notebook"):
+        tell_notebook(shell, asked["notebook"])
     try:
         backend = parse_options(header_of(asked["choice"])).resolve().backend
     except CloudError:

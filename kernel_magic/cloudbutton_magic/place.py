@@ -5,9 +5,10 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from IPython.core.compilerop import code_name
 
@@ -87,17 +88,39 @@ def _number_of_running_cell(shell: Any) -> int:
     return int(shell.execution_count if frame is None else known[frame.f_code.co_filename])
 
 
+_notebooks: Final[dict[str, str]] = {}
+"""By the front end's session (a page's connection to this kernel): its notebook's path."""
+
+
+def tell_notebook(shell: Any, path: str) -> None:
+    """Remember where the notebook is now of the front end whose request is being answered."""
+    _notebooks[session_of(shell)] = os.path.expanduser(path)
+
+
 def notebook_of(shell: Any) -> str | None:
-    """Return the path of the notebook as its front end tells it, or None."""
-    told = shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+    """Return the path of the notebook as its front end tells it, or None.
+
+    The server tells it when it starts the kernel. Since then the notebook may have been renamed, or
+    another one connected to the kernel; so the front end's own word counts, if it has the same files.
+    """
+    told = _notebooks.get(session_of(shell))
+    if told is None or not os.path.isfile(told):
+        told = shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
     return str(told) if told else None
+
+
+def session_of(shell: Any) -> str:
+    """Return the session of the front end whose request is being answered; empty without one."""
+    return str(request_of(shell).get("header", {}).get("session", ""))
+
+
+def request_of(shell: Any) -> Mapping[str, Any]:
+    """Return the message that the shell's kernel is answering; empty without a kernel."""
+    parent = getattr(shell, "get_parent", None)
+    return (parent() or {}) if parent is not None else {}
 
 
 def cell_id_of(shell: Any) -> str | None:
     """Return the id that the front end gave the running cell, or None."""
-    parent = getattr(shell, "get_parent", None)
-    if parent is None:
-        return None
-    message = parent() or {}
-    found = message.get("metadata", {}).get("cellId")
+    found = request_of(shell).get("metadata", {}).get("cellId")
     return str(found) if found else None

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,6 +265,27 @@ def test_the_journal_keeps_the_plan_of_a_pressed_cell(kernel: Kernel) -> None:
     )
     plan = kernel.value("j.JournalReader().jobs(limit=1)[0].plan")
     assert "cloud.map(work, range(40)).results()" in plan
+
+
+def test_a_job_is_of_the_notebook_that_the_front_end_names(kernel: Kernel, tmp_path: Path) -> None:
+    renamed, gone = tmp_path / "analysis.ipynb", tmp_path / "Untitled.ipynb"
+    renamed.touch()
+    kernel.run(f"import os\nos.environ['JPY_SESSION_NAME'] = {str(gone)!r}")
+
+    def notebook() -> str:
+        assert kernel.run(LOOP, cell_id="r", choice=ON).is_ok
+        session = "__import__('cloudbutton_backend.session', fromlist=['x']).current()"
+        return str(kernel.value(f"{session}.jobs()[0].record.notebook"))
+
+    kernel.ask("prepare", choice=ON, cell_id="r")
+    assert notebook() == str(gone), "an older extension does not name it"
+    kernel.ask("prepare", choice=ON, cell_id="r", notebook=str(renamed))
+    assert notebook() == str(renamed)
+    kernel.ask(
+        "prepare", choice=ON, cell_id="r", notebook=str(tmp_path / "of another machine.ipynb")
+    )
+    assert notebook() == str(gone)
+    kernel.run("del os.environ['JPY_SESSION_NAME']")
 
 
 def test_the_journal_keeps_the_users_own_lines_of_an_error(kernel: Kernel) -> None:
