@@ -122,7 +122,8 @@ class PressedCells:
         if suspends(tree):
             return True
         try:
-            compile(tree, "<cell>", "exec", self._shell.compile.flags, dont_inherit=True)
+            # By IPython's own, which remembers `from __future__ import …` for the cells after it.
+            self._shell.compile(tree, "<cell>", "exec")
         except (SyntaxError, ValueError, RecursionError):
             return False
         return True

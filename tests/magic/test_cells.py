@@ -181,6 +181,15 @@ def test_a_header_of_the_users_own_counts_and_not_the_metadata(kernel: Kernel) -
     assert _jobs(kernel)[0]["source"].startswith("%%cloud --workers 2 --name mine\n")
 
 
+def test_imports_from_the_future_hold_for_the_cells_after_it(kernel: Kernel) -> None:
+    flags = "get_ipython().compile.flags"
+    kernel.run(f"_flags = {flags}")
+    assert kernel.run("from __future__ import annotations", cell_id="f", choice=ON).is_ok
+    ran = kernel.run("def later(x: not_defined): pass")
+    kernel.run(f"{flags} = _flags")
+    assert ran.is_ok, ran.traceback
+
+
 def test_code_that_a_pressed_cell_runs_is_not_pressed_itself(kernel: Kernel) -> None:
     inner = "import time\nfor i in range(40):\n    time.sleep(0.02)"
     before = len(_jobs(kernel))
