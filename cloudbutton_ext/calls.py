@@ -73,6 +73,11 @@ class Calls:
         """Why it takes no more calls, if something went wrong."""
         return self._broken
 
+    @property
+    def cause(self) -> BaseException | None:
+        """What ended it before its time: why a future of its was cancelled."""
+        return self._cause
+
     def add(self, call: Any) -> Future[Any]:
         """Add a call; return its future.
 
@@ -170,6 +175,7 @@ class Calls:
         if self._shown is not None:
             self._shown.finish()
         with self._lock:
+            self._cause = error
             self._broken = self._broken or str(error or "the executor's job has ended")
             left, self._futures = list(self._futures.values()), {}
             _open.discard(self)

@@ -16,7 +16,7 @@ from multiprocessing import TimeoutError as TimeoutError
 from typing import TYPE_CHECKING, Any
 
 from cloudbutton_backend import session as _session
-from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.errors import JobFailed, UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.worker.calls import Call, Spread, run_call
 from cloudbutton_ext.api import options_from
@@ -110,7 +110,8 @@ class Pool:
             try:
                 result.settle(future.result(), None)
             except CancelledError:
-                result.settle(None, UsageError("The pool was terminated before this call began."))
+                ended = JobFailed("The pool was terminated before this call began.")
+                result.settle(None, self._calls.cause or ended)
             except BaseException as error:
                 result.settle(None, error)
 

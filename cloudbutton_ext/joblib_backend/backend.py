@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import functools
-import logging
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final
@@ -24,7 +24,6 @@ from cloudbutton_ext.calls import Calls
 from cloudbutton_ext.joblib_backend.errors import with_lines
 from cloudbutton_ext.joblib_backend.packing import Packer, Sharing
 
-_LOG: Final = logging.getLogger(__name__)
 #: What joblib hands to every backend for its pool and its files, which here means nothing.
 _OF_OTHERS: Final = frozenset({"temp_folder", "verbose", "context"})
 
@@ -59,11 +58,12 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         self._given = {"backend": on, **options}
         self._options = _checked(self._given)
         self._session = _session.current()
-        self._calls: Calls | None = None
+        self._is_own = False
+        """Whether it belongs to one `Parallel`, and not to a context that many are made in."""
         self._begin()
 
     def __repr__(self) -> str:
-        state = "idle" if self._calls is None else repr(self._calls)
+        state = repr(self._calls[-1]) if self._calls else "idle"
         return f"<CloudBackend on {self._options.backend}: {state}>"
 
     # -- how many
@@ -91,7 +91,19 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         on: str | None = None,
         **options: Any,
     ) -> int:
-        """Get ready; return how many tasks run at a time."""
+        """Get ready; return how many tasks run at a time.
+
+        Raises
+        ------
+        FallbackToBackend
+            With another backend for this `Parallel` alone: what ends one call must not end those
+            that others have begun in the same context.
+        """
+        if not self._is_own:
+            own = copy.copy(self)
+            own._is_own = True
+            own._begin()
+            raise FallbackToBackend(own)
         ours = {name: value for name, value in options.items() if name not in _OF_OTHERS}
         if on is not None:
             ours["backend"] = on
@@ -116,8 +128,9 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         self._begin()
 
     def _begin(self) -> None:
-        self._end()
         self._packer: Packer | None = None
+        self._calls: list[Calls] = []
+        """Of this call: the last one takes tasks, those before may still run some."""
 
     def stop_call(self) -> None:
         """Take no more tasks; those under way go on."""
@@ -130,14 +143,13 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """End the tasks that run, and forget those that wait."""
-        calls, self._calls = self._calls, None
-        self._packer = None
-        if calls is not None:
+        ended = self._calls
+        self._begin()
+        for calls in ended:
             calls.stop()
 
     def _end(self) -> None:
-        calls, self._calls = self._calls, None
-        if calls is not None:
+        for calls in self._calls:
             calls.end()
 
     # -- tasks
@@ -164,10 +176,10 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             self._packer = Packer(self._sharing)
         name = _name_of(batch)
         packed, more_is_shared = self._packer.pack(batch, f"{len(batch)} of {name}")
-        if self._calls is None or more_is_shared:
+        if not self._calls or more_is_shared:
             self._end()
-            self._calls = self._open(self._packer, f"joblib: {name}")
-        return self._calls.add(packed)
+            self._calls.append(self._open(self._packer, f"joblib: {name}"))
+        return self._calls[-1].add(packed)
 
     def _open(self, packer: Packer, name: str) -> Calls:
         run = functools.partial(
@@ -184,8 +196,9 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         """Return a batch's results, or raise what one of its tasks has raised."""
         try:
             return future.result()
-        except CancelledError:
-            raise UsageError("The job behind this call of `Parallel` was cancelled.") from None
+        except CancelledError as error:
+            causes = [calls.cause for calls in self._calls if calls.cause is not None]
+            raise (causes or [error])[0] from None
         except BaseException as error:
             raise with_lines(error) from error.__cause__
 

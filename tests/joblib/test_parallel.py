@@ -20,7 +20,7 @@ import pytest
 from joblib import Parallel, delayed, parallel_config
 
 import cloudbutton_ext as cloud
-from cloudbutton_backend.errors import UnknownName, UsageError
+from cloudbutton_backend.errors import JobCancelled, UnknownName, UsageError
 from tests.ext.conftest import Gate, Script
 
 pytestmark = pytest.mark.usefixtures("on_ours")
@@ -185,6 +185,32 @@ def test_calls_from_several_threads_do_not_mix() -> None:
     for thread in threads:
         thread.join(30)
     assert found == {start: [n * n for n in range(start, start + 20)] for start in (0, 100, 200)}
+
+
+def test_calls_begun_in_one_context_do_not_end_each_other(gate: Gate) -> None:
+    outer = Parallel(n_jobs=2, batch_size=1, return_as="generator")
+    results = outer([delayed(square)(3), delayed(holds)(gate, "outer"), delayed(square)(4)])
+    assert next(results) == 9
+    with pytest.raises(OwnError):
+        Parallel(n_jobs=2)(delayed(fails)(n) for n in range(2))
+    given_up = Parallel(n_jobs=2, batch_size=1, return_as="generator")(
+        delayed(square)(n) for n in range(4)
+    )
+    next(given_up)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it had done in vain
+        given_up.close()
+    gate.open()
+    assert list(results) == ["outer", 16]
+
+
+def test_a_task_may_be_made_by_another_call() -> None:
+    def tasks() -> Any:
+        for n in range(6):
+            yield delayed(sum)(Parallel(n_jobs=2)(delayed(square)(k) for k in range(n)))
+
+    found = Parallel(n_jobs=2, batch_size=1)(tasks())
+    assert found == [sum(k * k for k in range(n)) for n in range(6)]
 
 
 def test_what_tasks_print_appears_here(python: Script) -> None:
@@ -352,7 +378,7 @@ def test_cancelling_its_job_ends_the_call(gate: Gate) -> None:
 
     canceller = threading.Thread(target=cancel)
     canceller.start()
-    with pytest.raises((BrokenExecutor, UsageError), match="cancelled"):
+    with pytest.raises((BrokenExecutor, JobCancelled), match="cancelled"):
         Parallel(n_jobs=2, batch_size=1)(delayed(holds)(gate, f"{n}") for n in range(9))
     canceller.join(5)
 
