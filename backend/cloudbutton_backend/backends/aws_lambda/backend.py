@@ -7,6 +7,8 @@ is AWS's business. A thousand calls take one thread here.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import logging
 import os
 import threading
 from collections import deque
@@ -30,6 +32,7 @@ from cloudbutton_backend.backends.protocol import Call, Event, JobSpec, Limits
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.errors import BackendError
 
+_LOG: Final = logging.getLogger(__name__)
 BATCH_SECONDS: Final = 1.5
 """Work in one call: what a warm call costs on top is a few milliseconds."""
 FIRST_WAVE: Final = 8
@@ -150,7 +153,7 @@ class LambdaBackend:
                 self._loop = asyncio.new_event_loop()
                 self._loop.set_default_executor(self._threads)
                 self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="cloudbutton-lambda-calls", daemon=True
+                    target=_run, args=(self._loop,), name="cloudbutton-lambda-calls", daemon=True
                 )
                 self._thread.start()
             return self._loop
@@ -247,12 +250,12 @@ class LambdaBackend:
         closing = asyncio.run_coroutine_threadsafe(self._operations.close(_CLOSE_WITHIN), loop)
         try:
             closing.result(2 * _CLOSE_WITHIN)
+        except (concurrent.futures.TimeoutError, TimeoutError):
+            _LOG.warning("calls of the Lambda backend could not be ended in time")
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join(_CLOSE_WITHIN)
-            if not self._thread.is_alive():
-                loop.close()
 
     # -- for the panel and the doctor
 
@@ -281,3 +284,11 @@ class LambdaBackend:
             equip(self.settings, connection, connection.home, ())
         for line in health(connection.clients, connection.home):
             yield line.name, line.ok, line.detail
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and close it, however late that is."""
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
