@@ -6,6 +6,7 @@ import ast
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from IPython.display import display
@@ -15,7 +16,7 @@ from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.jobs import ItemOutcome, JobOptions, Output
 from cloudbutton_magic.analysis import suspends
-from cloudbutton_magic.button import WORTH_A_LINE, Button, LoopReport
+from cloudbutton_magic.button import WORTH_A_LINE, Button, LoopReport, run_plainly
 from cloudbutton_magic.button_plan import plan_button
 from cloudbutton_magic.display.listing import Listing
 from cloudbutton_magic.display.live import stream
@@ -67,6 +68,7 @@ def run_button(
     button = Button(
         mapper=_Workers(job_options, place),
         replay=lambda output: _replay_one(replay, output),
+        runner=partial(run_plainly, interactivity=place.interactivity),
         workers=min(job_options.workers or limits.workers, limits.workers),
     )
     reports: list[LoopReport] = []

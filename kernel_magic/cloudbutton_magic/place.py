@@ -27,6 +27,8 @@ class Place:
     """What tracebacks know the cell by."""
     flags: int = 0
     """The notebook's `from __future__` imports, as the compiler wants them."""
+    interactivity: str = "last_expr"
+    """Of which statements the values are shown, in IPython's words."""
     notebook: str | None = None
     cell_id: str | None = None
     screen: Screen
@@ -57,6 +59,7 @@ def _place(shell: Any, text: str, shown: str, quiet: bool) -> Place:
         text=text,
         filename=_register(shell, shown),
         flags=shell.compile.flags,
+        interactivity=shell.ast_node_interactivity,
         notebook=notebook_of(shell),
         cell_id=cell_id_of(shell),
         screen=screen_for(shell, "none" if quiet else resolve().view),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -236,3 +237,29 @@ def test_what_a_method_yields_is_not_walked_ahead(run: Run, shell: InteractiveSh
     out = run("%%cloud --force\nplaces = [row * reader.at for row in reader.rows()]").out
     assert "ran here" in out
     assert shell.user_ns["places"] == [1, 4, 9, 16]
+
+
+def test_imports_from_the_future_of_earlier_cells_hold(run: Run, shell: InteractiveShell) -> None:
+    flags = shell.compile.flags
+    try:
+        run("from __future__ import annotations")
+        assert run("%%cloud\ndef later(x: not_defined): return x").error is None
+    finally:
+        shell.compile.flags = flags
+
+
+@pytest.mark.parametrize("shown", ["all", "last", "last_expr", "last_expr_or_assign", "none"])
+@pytest.mark.parametrize(
+    "last", ["2 + 3", "b = 6", "b += 7", "b: int = 8", "a, b = 9, 10", "if a: 11"]
+)
+def test_the_values_shown_are_those_of_the_plain_cell(
+    run: Run, shell: InteractiveShell, shown: str, last: str
+) -> None:
+    cell = f"a = b = 1\n'first'\n[i for i in range(3)]\n{last}"
+    shell.ast_node_interactivity = shown
+    try:
+        plain, ours = run(cell), run(f"%%cloud\n{cell}")
+    finally:
+        shell.ast_node_interactivity = "last_expr"
+    assert [ours.error, plain.error] == [None, None]
+    assert re.sub(r"\d+\]", "N]", ours.out) == re.sub(r"\d+\]", "N]", plain.out)

@@ -28,7 +28,9 @@ from .scope import Scope
 class Runner(Protocol):
     """Executes a tree as the cell would be executed: the last expression is displayed."""
 
-    def __call__(self, tree: ast.Module, filename: str, namespace: dict[str, Any]) -> None: ...
+    def __call__(
+        self, tree: ast.Module, filename: str, namespace: dict[str, Any], flags: int
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -196,18 +198,52 @@ def show_output(output: Output) -> None:
     stream.write(str(output.data))
 
 
-def run_plainly(tree: ast.Module, filename: str, namespace: dict[str, Any], flags: int = 0) -> None:
-    """Execute `tree` and show the value of its last expression with `sys.displayhook`."""
-    body, last = tree.body, None
-    if body and isinstance(body[-1], ast.Expr):
-        body, last = body[:-1], body[-1]
-    exec(
-        compile(ast.Module(body=body, type_ignores=[]), filename, "exec", flags, dont_inherit=True),
-        namespace,
-    )
-    if last is not None:
-        single = ast.Interactive(body=[last])
+def run_plainly(
+    tree: ast.Module,
+    filename: str,
+    namespace: dict[str, Any],
+    flags: int = 0,
+    *,
+    interactivity: str = "last_expr",
+) -> None:
+    """Execute `tree` and show values with `sys.displayhook`.
+
+    Parameters
+    ----------
+    tree, filename, namespace, flags
+        What to execute and as what.
+    interactivity
+        Which values to show, as IPython's `ast_node_interactivity` says it.
+    """
+    silent, shown = _by_interactivity(tree.body, interactivity)
+    module = ast.Module(body=silent, type_ignores=[])
+    exec(compile(module, filename, "exec", flags, dont_inherit=True), namespace)
+    for node in shown:
+        single = ast.Interactive(body=[node])
         exec(compile(single, filename, "single", flags, dont_inherit=True), namespace)
+
+
+def _by_interactivity(
+    body: list[ast.stmt], interactivity: str
+) -> tuple[list[ast.stmt], list[ast.stmt]]:
+    """Return the statements to run without, and then those with, showing the values of expressions."""
+    if interactivity == "all":
+        return [], body
+    if interactivity == "last":
+        return body[:-1], body[-1:]
+    match interactivity, body[-1:]:
+        case "none", _:
+            return body, []
+        case _, [ast.Expr()]:
+            return body[:-1], body[-1:]
+        case "last_expr_or_assign", (
+            [ast.Assign(targets=[ast.Name(id=name)])]
+            | [ast.AugAssign(target=ast.Name(id=name)) | ast.AnnAssign(target=ast.Name(id=name))]
+        ):
+            value = ast.Expr(ast.Name(name, ast.Load()))
+            ast.copy_location(value, body[-1])
+            return body, [ast.fix_missing_locations(value)]
+    return body, []
 
 
 @dataclass
@@ -257,7 +293,7 @@ class Button:
         awaiting = suspends(tree)
         cell = instrument(tree, Namespace(namespace))
         if awaiting is not None or not cell.loops:
-            self.runner(tree, filename, namespace)
+            self.runner(tree, filename, namespace, flags)
             return Report((), cell.refused)
         setting = Setting(
             namespace, filename, flags, self.mapper, self.replay, force, self.workers, self.overhead
@@ -267,7 +303,7 @@ class Button:
             hook.reports = reports
         namespace[HOOK] = hook
         try:
-            self.runner(ast.fix_missing_locations(cell.tree), filename, namespace)
+            self.runner(ast.fix_missing_locations(cell.tree), filename, namespace, flags)
         finally:
             namespace.pop(HOOK, None)
         return Report(tuple(hook.reports), cell.refused)
