@@ -52,7 +52,7 @@ class SettingsHandler(Handler):
         values, problems = checked(asked, backends=registry.names())
         if problems:
             raise Refused(
-                " ".join(f"`{name}`: {text}." for name, text in problems.items()),
+                " ".join(f"`{name}`: {text.rstrip('.')}." for name, text in problems.items()),
                 status=400,
                 problems=problems,
             )

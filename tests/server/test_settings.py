@@ -223,6 +223,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(
     (problem,) = answer.body["problems"].values()
     assert text in problem
     assert next(iter(body)) in answer.body["message"]
+    assert not answer.body["message"].endswith("..")
     assert not (tmp_path / "settings").exists()
 
 
