@@ -34,6 +34,8 @@ from cloudbutton_backend.journal import Command, Journal, gc
 _REMEMBER: Final = 100
 """Ended jobs that can still be found by id in this process."""
 
+_AT_ONCE: Final = 3600.0
+"""Seconds of work in one batch of a detached job where a call may run for any time."""
 _SAMPLE: Final = 3
 """Items that are looked at for the packages they need."""
 
@@ -343,6 +345,7 @@ class Session:
             stop_on_error=options.errors == "raise",
             backup=options.backup,
             budget=options.budget,
+            at_once=_at_once(job),
         )
 
     def _launch(self, job: Job, driver: Driver, spec: JobSpec, plan: Plan) -> None:
@@ -434,6 +437,14 @@ def _length(items: Any) -> int | None:
         return len(items)
     except (TypeError, NotImplementedError, OverflowError):
         return None
+
+
+def _at_once(job: Job) -> float | None:
+    """Return the work in one batch of a job that goes on when this process ends; None for others."""
+    limits = job._driver.backend.limits
+    if not (job.options.detach and limits.can_outlive):
+        return None
+    return _AT_ONCE if limits.longest_call is None else limits.longest_call / 2
 
 
 def _kind(value: Any) -> str:

@@ -54,3 +54,47 @@ def test_quick_items_are_those_of_less_than_half_a_batch(seconds: float, quick: 
     sizer = Sizer(0.02)
     sizer.learn(1, seconds)
     assert sizer.is_quick() is quick
+
+
+@pytest.mark.parametrize(
+    ("learned", "left", "workers", "size"),
+    [
+        pytest.param([], 1000, 10, 1, id="nothing is known: one item"),
+        pytest.param([(1, 0.01)], 1000, 10, 100, id="an equal part for each worker"),
+        pytest.param([(1, 1.0)], 1005, 10, 101, id="so that nothing is left over"),
+        pytest.param([(1, 1.0)], 100_000, 10, 450, id="no longer than a call may run"),
+        pytest.param([(1, 1.0)], 3, 10, 1, id="fewer items than workers"),
+        pytest.param([(1, 0.0)], 10**9, 10, MAX_ITEMS, id="never more than this"),
+    ],
+)
+def test_what_is_sent_at_once_is_sent_in_equal_parts(
+    learned: list[tuple[int, float]], left: int, workers: int, size: int
+) -> None:
+    sizer = Sizer(1.5, at_once=450.0)
+    for items, seconds in learned:
+        sizer.learn(items, seconds)
+    assert sizer.size(left, workers) == size
+
+
+@given(
+    left=st.integers(1, 10**6),
+    workers=st.integers(1, 1000),
+    seconds=st.floats(1e-6, 0.4),
+    nbytes=st.integers(0, 1000),
+)
+def test_no_worker_gets_two_parts_of_what_is_sent_at_once(
+    left: int, workers: int, seconds: float, nbytes: int
+) -> None:
+    sizer = Sizer(1.5, at_once=450.0)
+    sizer.learn(1, seconds)
+    sizer.weigh(1, nbytes)
+    parts = 0
+    while left > 0:
+        left -= sizer.size(left, workers)
+        parts += 1
+        if parts > workers:
+            part = sizer.size(left, workers)
+            assert (
+                part == MAX_ITEMS or (part + 1) * seconds > 450.0 or (part + 1) * nbytes > 64 << 20
+            )
+            return

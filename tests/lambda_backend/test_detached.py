@@ -70,6 +70,22 @@ def test_the_calls_of_a_detached_job_outlive_the_session(tmp_path: Path) -> None
     _until(lambda: collected(job.id) == {0: -1})
 
 
+def test_all_of_a_detached_job_is_with_aws_once_its_first_results_are_there(tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+
+    def wait(x: int) -> int:
+        while x >= 50 and not os.path.exists(gate):
+            time.sleep(0.01)
+        return -x
+
+    place = Place(new_backend(shared_emulator(), workers=4))
+    job = place.start(wait, range(400), detach=True)
+    _until(lambda: job.progress.done + job.progress.running == 400)
+    place.session.close()
+    Path(gate).touch()
+    _until(lambda: collected(job.id) == {x: -x for x in range(400)})
+
+
 def test_an_event_that_aws_delivers_twice_leaves_the_first_results(tmp_path: Path) -> None:
     log = str(tmp_path / "log")
 

@@ -15,18 +15,40 @@ MAX_ITEMS: Final = 65_536
 BATCH_BYTES: Final = 4 << 20
 """Data worth moving in one go: larger batches would leave workers waiting for their copy."""
 
+PART_BYTES: Final = 64 << 20
+"""The same where everything is sent at once, and nobody waits for it."""
+
 
 class Sizer:
     """Learns how long items take, and sizes batches accordingly.
 
     The mean is taken over the batches so far, each counting half as much as the next one, so that a
     slow first item (imports, cold caches) is soon forgotten.
+
+    Parameters
+    ----------
+    batch_seconds
+        Work worth sending in one go.
+    at_once
+        If everything is to be on its way as soon as it is known how long items take: the most
+        seconds of work in one batch. None: batches are sized so that all workers finish together.
     """
 
-    __slots__ = ("_heaviest", "_items", "_largest", "_seconds", "batch_seconds", "slowest")
+    __slots__ = (
+        "_at_once",
+        "_heaviest",
+        "_items",
+        "_largest",
+        "_part",
+        "_seconds",
+        "batch_seconds",
+        "slowest",
+    )
 
-    def __init__(self, batch_seconds: float) -> None:
+    def __init__(self, batch_seconds: float, at_once: float | None = None) -> None:
         self.batch_seconds = batch_seconds
+        self._at_once = at_once
+        self._part: int | None = None
         self._seconds = 0.0
         self._items = 0.0
         self._largest = 0
@@ -64,12 +86,23 @@ class Sizer:
         if mean is None:
             return 1
         mean = max(mean, 1e-9)
+        if self._at_once is not None and left is not None:
+            if self._part is None:
+                self._part = self._even_part(left, max(1, workers), self._at_once / mean)
+            return self._part
         size = min(self.batch_seconds / mean, self._largest * GROWTH, MAX_ITEMS)
         if self._heaviest:
             size = min(size, BATCH_BYTES / self._heaviest)
         if left is not None:
             share = max(left / (TAIL_SHARE * max(1, workers)), TAIL_SECONDS / mean)
             size = min(size, share)
+        return max(1, math.floor(size))
+
+    def _even_part(self, left: int, workers: int, most: float) -> int:
+        """Return what each worker gets of all that is left, so that nothing waits here."""
+        size = min(math.ceil(left / workers), most, MAX_ITEMS)
+        if self._heaviest:
+            size = min(size, PART_BYTES / self._heaviest)
         return max(1, math.floor(size))
 
     def is_quick(self) -> bool:

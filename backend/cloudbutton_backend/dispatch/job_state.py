@@ -29,6 +29,9 @@ class Plan:
     backup: bool = True
     budget: float | None = None
     """Dollars that it may spend, where calls have a price."""
+    at_once: float | None = None
+    """For a job that shall go on without us: all of it is sent as soon as it is known how long items
+    take, in batches of at most so many seconds of work."""
 
 
 @dataclass(slots=True)
@@ -71,7 +74,7 @@ class JobProgress:
         self.purse = purse
         self.wave = wave
         self.state = JobState.RUNNING
-        self.sizer = Sizer(batch_seconds)
+        self.sizer = Sizer(batch_seconds, plan.at_once)
         self.ready = plan.n_items or 0
         """Items that can be sent: all below this one are at hand."""
         self.ended = plan.n_items is not None
