@@ -182,3 +182,16 @@ def test_a_reader_cannot_write(home: Path) -> None:
     assert connection is not None
     with closing(connection), pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM jobs")
+
+
+def test_a_journal_that_somebody_has_locked_is_not_read_as_it_once_was(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT", 50)
+    with closing(sqlite3.connect(home / database.NAME, isolation_level=None)) as somebody:
+        somebody.execute("PRAGMA journal_mode = WAL")
+        somebody.execute("PRAGMA locking_mode = EXCLUSIVE")
+        for statement in schema.TABLES:
+            somebody.execute(statement)
+        with pytest.raises(JournalError, match="locked"):
+            database.open_for_reading(home / database.NAME)

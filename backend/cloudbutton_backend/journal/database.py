@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,6 +78,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
         try:
             connection, found = _open_existing(f"{path.as_uri()}?mode=rw")
         except sqlite3.OperationalError:
+            if os.access(path.parent, os.W_OK):
+                raise  # somebody has it locked, say: without their log, we would read what was once
             # A read-only directory: nobody writes here now, so no log has to be consulted.
             connection, found = _open_existing(f"{path.as_uri()}?immutable=1")
     if found == schema.VERSION:
