@@ -7,7 +7,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from xml.etree import ElementTree
@@ -48,10 +48,13 @@ class Pieces:
 
 
 class Bucket:
-    """Where job data and captured values lie. Each request is tried several times."""
+    """Where job data and captured values lie. Each request is tried several times.
 
-    def __init__(self, web: Web, name: str, region: str) -> None:
-        self._web, self.name, self._region = web, name, region
+    All accounts share the names of buckets, so each request says whose this one must be.
+    """
+
+    def __init__(self, web: Web, name: str, region: str, account: str) -> None:
+        self._web, self.name, self._region, self._account = web, name, region, account
         self._chance = random.Random()
 
     async def put(self, key: str, body: Pieces) -> None:
@@ -113,6 +116,7 @@ class Bucket:
         *,
         missing: bool = False,
         nbytes: int = 0,
+        headers: Mapping[str, str] | None = None,
         **request: Any,
     ) -> Reply:
         asked = Asked(
@@ -121,13 +125,16 @@ class Bucket:
             region=self._region,
             resource=f"s3://{self.name}/{key}",
         )
+        found = {**(headers or {}), "x-amz-expected-bucket-owner": self._account}
         timeout = _WITHIN + _SECONDS_PER_MB * nbytes / 1e6
         trouble = ""
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(delay(attempt, self._chance))
             try:
-                reply = await self._web.send("s3", method, key, timeout=timeout, **request)
+                reply = await self._web.send(
+                    "s3", method, key, headers=found, timeout=timeout, **request
+                )
             except (NotSent, NoAnswer) as error:
                 trouble = str(error)
                 continue

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+import botocore.httpsession
 import botocore.loaders
 import botocore.session
 from botocore import xform_name
@@ -114,6 +115,15 @@ class Clients:
 
                 raise NoCredentialsError
             return found.get_frozen_credentials()
+
+    def authorities(self) -> str:
+        """Return the file, or folder, with the certificate authorities that the client library trusts."""
+        configured = self._session.get_config_variable("ca_bundle")
+        return str(
+            configured
+            or os.environ.get("REQUESTS_CA_BUNDLE")
+            or botocore.httpsession.get_cert_path(True)
+        )
 
     def client(self, service: str) -> Any:
         """Return the botocore client of a service; call it inside `translated`."""

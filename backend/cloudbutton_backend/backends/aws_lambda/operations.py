@@ -20,6 +20,7 @@ from typing import Final
 from cloudbutton_backend.backends.aws_lambda import encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
 from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect
+from cloudbutton_backend.backends.aws_lambda.descriptors import room_for
 from cloudbutton_backend.backends.aws_lambda.detached import Arrivals
 from cloudbutton_backend.backends.aws_lambda.functions import Functions
 from cloudbutton_backend.backends.aws_lambda.imports import imports_in
@@ -130,11 +131,10 @@ class Operations:
         home = connection.home
         self._connection = connection
         self._web = Web(connection.clients, connection.endpoints)
-        self._bucket = Bucket(self._web, home.bucket, home.region)
+        self._bucket = Bucket(self._web, home.bucket, home.region, home.account)
         self._uploads = Uploads(self._bucket)
-        self._invoker = Invoker(
-            self._web, home.region, max(1, len(self._slots)), self._patience, self._clock
-        )
+        most = room_for(max(1, len(self._slots)))
+        self._invoker = Invoker(self._web, home.region, most, self._patience, self._clock)
         self._arrivals = Arrivals(self._bucket)
         self._functions = Functions(self._settings, connection)
         self._reckoner = Reckoner(self._bucket, self._functions.larger)
@@ -195,7 +195,7 @@ class Operations:
         """Take calls for more workers."""
         self._slots.update((name, deque()) for name in names if name not in self._slots)
         if self._web is not None:
-            self._invoker.window.widen(len(self._slots))
+            self._invoker.window.widen(room_for(len(self._slots)))
         self._emit([WorkerUp(name) for name in names])
 
     def open_job(self, spec: JobSpec) -> None:

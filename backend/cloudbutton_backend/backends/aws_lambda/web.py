@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
@@ -120,7 +122,7 @@ class Web:
             sha256=sha256,
         )
         if self._session is None:
-            self._session = _session()
+            self._session = _session(self._authorities())
         # As a file, bytes are written piece by piece, and other requests go on in between.
         data = io.BytesIO(body) if isinstance(body, bytes) and len(body) > _PIECE else body or None
         limit = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_WITHIN)
@@ -139,6 +141,12 @@ class Web:
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise NoAnswer(f"{endpoint.host}: {type(error).__name__}: {error}") from error
 
+    def _authorities(self) -> str | None:
+        """Return where those are whom to trust; None where nothing is encrypted, as in the emulator."""
+        if all(endpoint.scheme == "http" for endpoint in self._endpoints.values()):
+            return None
+        return self._clients.authorities()
+
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
@@ -155,9 +163,13 @@ def _proxy(endpoint: Endpoint) -> str | None:
     return getproxies().get(endpoint.scheme)
 
 
-def _session() -> aiohttp.ClientSession:
+def _session(authorities: str | None) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
-        limit=0, keepalive_timeout=_IDLE, ttl_dns_cache=60, socket_factory=_socket
+        limit=0,
+        keepalive_timeout=_IDLE,
+        ttl_dns_cache=60,
+        socket_factory=_socket,
+        ssl=True if authorities is None else _trusting(authorities),
     )
     return aiohttp.ClientSession(
         connector=connector,
@@ -165,6 +177,17 @@ def _session() -> aiohttp.ClientSession:
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Content-Type"),
     )
+
+
+def _trusting(authorities: str) -> ssl.SSLContext:
+    """Return the terms of encrypted connections: those of the client library, not of this machine.
+
+    Where AWS is behind a proxy of one's own, `AWS_CA_BUNDLE` says whom to trust; and some Pythons come
+    without any authorities.
+    """
+    if os.path.isdir(authorities):
+        return ssl.create_default_context(capath=authorities)
+    return ssl.create_default_context(cafile=authorities)
 
 
 def _socket(address: Any) -> socket.socket:
