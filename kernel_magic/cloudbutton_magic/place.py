@@ -97,7 +97,7 @@ _notebooks: Final[dict[str, str]] = {}
 
 def tell_notebook(shell: Any, path: str) -> None:
     """Remember where the notebook is now of the front end whose request is being answered."""
-    _notebooks[session_of(shell)] = os.path.expanduser(path)
+    _notebooks[session_of(shell)] = os.path.normpath(os.path.expanduser(path))
 
 
 def notebook_of(shell: Any) -> str | None:

@@ -92,6 +92,11 @@ class Notebook:
             [name, arguments],
         )
 
+    def rename(self, name: str) -> None:
+        """Give the notebook's file another name, as its tab's menu does."""
+        self.page.evaluate(f"name => {_PANEL}.context.rename(name)", name)
+        self.path = name
+
     def save(self) -> None:
         self.page.evaluate(f"() => {_PANEL}.context.save()")
 

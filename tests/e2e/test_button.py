@@ -49,6 +49,17 @@ def test_pressed_on_an_ordinary_cell_it_leaves_what_the_plain_cell_leaves(
     assert len(_jobs(lab, notebook)) == 1, "turning off runs nothing"
 
 
+def test_a_notebook_that_was_renamed_shows_the_jobs_of_its_kernel(lab: Lab, opened: Open) -> None:
+    notebook = opened(SLOW, LOOP)
+    notebook.rename("renamed.ipynb")
+    notebook.command("notebook:run-all-cells")
+    notebook.wait_until_run(1)
+    notebook.press(1)
+    notebook.wait_for("() => document.querySelector('.cb-Cell-progress[role=progressbar]')")
+    notebook.wait_until_run(1)
+    assert [job["notebook"] for job in _jobs(lab, notebook)] == ["renamed.ipynb"]
+
+
 def test_run_all_honours_the_metadata_and_leaves_the_text_alone(lab: Lab, opened: Open) -> None:
     notebook = opened(SLOW, {"source": LOOP, "metadata": ON}, LOOP)
     notebook.command("notebook:run-all-cells")

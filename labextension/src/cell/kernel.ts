@@ -31,6 +31,8 @@ export interface IPreparation {
   readonly cell_id: string;
   /** Backends that cost money, and that the user has agreed to. */
   readonly may_spend: readonly string[];
+  /** Where the notebook is now: the kernel knows only how it was called when the kernel began. */
+  readonly notebook: string;
 }
 
 /** Get the kernel ready for one execution of a pressed cell; sent before this returns. */

@@ -2,6 +2,7 @@
 
 import { Notification } from '@jupyterlab/apputils';
 import type { Cell } from '@jupyterlab/cells';
+import { PageConfig } from '@jupyterlab/coreutils';
 import { type INotebookTracker, NotebookActions } from '@jupyterlab/notebook';
 import type { Kernel } from '@jupyterlab/services';
 import type { TranslationBundle } from '@jupyterlab/translation';
@@ -47,7 +48,12 @@ export function prepareBeforeRuns(
     const cellId = cell.model.id;
     const question = { panel, cellId, choice };
     const early = asking.early(question);
-    const request = { choice, cell_id: cellId, may_spend: asking.agreed(panel) };
+    const request = {
+      choice,
+      cell_id: cellId,
+      may_spend: asking.agreed(panel),
+      notebook: `${PageConfig.getOption('serverRoot')}/${panel.context.localPath}`
+    };
     const answered = prepare(kernel, request, async backend => {
       const known = backend === choice.backend ? await early : null;
       return known ?? (await asking.maySpend({ ...question, backend }));
