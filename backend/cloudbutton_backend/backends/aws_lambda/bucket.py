@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from cloudbutton_backend.backends.aws_lambda.pressure import delay
 from cloudbutton_backend.backends.aws_lambda.refusals import Asked, from_code
+from cloudbutton_backend.backends.aws_lambda.signing import Credentials
 from cloudbutton_backend.backends.aws_lambda.web import NoAnswer, NotSent, Reply, Web
 from cloudbutton_backend.errors import CloudServiceError, Unreachable
 from cloudbutton_backend.worker.frames import Buffer
@@ -103,6 +104,10 @@ class Bucket:
             if page.findtext(f"{space}IsTruncated") != "true":
                 return found
             after = found[-1][0]
+
+    async def signer(self) -> Credentials:
+        """Return whose signature URLs carry now: they end with these credentials."""
+        return await self._web.credentials()
 
     async def url(self, method: str, key: str, seconds: int = _URL_SECONDS) -> str:
         """Return a URL with which a function may make one kind of request on one object."""

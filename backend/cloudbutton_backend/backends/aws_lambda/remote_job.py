@@ -18,6 +18,7 @@ from cloudbutton_backend.backends.aws_lambda.names import (
     environment_key,
     job_prefix,
 )
+from cloudbutton_backend.backends.aws_lambda.signing import Credentials
 from cloudbutton_backend.backends.protocol import Call, JobSpec
 from cloudbutton_backend.cost import Rate, lambda_rate, storage_prices
 from cloudbutton_backend.worker.frames import layout
@@ -29,7 +30,7 @@ from cloudbutton_backend.worker.lambda_wire import (
 )
 
 _RENEW: Final = 1800.0
-"""Seconds for which URLs are used: they end with the credentials that signed them."""
+"""Seconds for which URLs are used at most, while the credentials that signed them are in use."""
 _BLOB_AGE: Final = 20 * 86400.0
 """A captured value that was put longer ago is put again: it expires after 30 days."""
 _PUTS, _GETS = 2, 4
@@ -98,6 +99,7 @@ class RemoteJob:
     ready: asyncio.Task[None] | None = None
     _text: str = ""
     _made: float = float("-inf")
+    _signer: Credentials | None = None
 
     @property
     def stop_key(self) -> str:
@@ -115,7 +117,8 @@ class RemoteJob:
 
     async def head(self, bucket: Bucket, uploads: Uploads) -> str:
         """Return what all its calls have in common, its values being in storage."""
-        if time.monotonic() - self._made < _RENEW:
+        signer = await bucket.signer()
+        if time.monotonic() - self._made < _RENEW and signer == self._signer:
             return self._text
         spec = self.spec
         blobs: dict[str, Mapping[str, Any]] = {}
@@ -138,7 +141,7 @@ class RemoteJob:
         self._text = encoding.job_json(
             spec, self.key, function, blobs, stop, self.variables, packages
         )
-        self._made = time.monotonic()
+        self._made, self._signer = time.monotonic(), signer
         return self._text
 
     def move(self, function: FoundFunction, imports: frozenset[str]) -> None:
