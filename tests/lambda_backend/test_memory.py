@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from cloudbutton_backend.backends.protocol import WorkerDown
 from cloudbutton_backend.errors import WorkerLost
 from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_backend.worker.lambda_crew import exceed, resident
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 from tests.lambda_backend.desk import Desk, charge_of, the, values_of
 
@@ -60,3 +64,29 @@ def test_an_item_that_needs_more_than_there_is_fails_alone(small: Desk) -> None:
         assert isinstance(values[1], WorkerLost) and "--memory" in str(values[1])
     finally:
         place.session.close()
+
+
+def test_what_processes_share_counts_once_against_the_memory(tmp_path: Path) -> None:
+    value = tmp_path / "captured"
+    value.write_bytes(bytes(64 << 20))
+    program = (
+        "import mmap, sys\n"
+        "with open(sys.argv[1], 'rb') as file:\n"
+        "    data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\n"
+        "data.find(b'x')\n"  # touches every page
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", program, str(value)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    with start() as one, start() as two:
+        pids = [one.pid, two.pid]
+        for process in (one, two):
+            assert process.stdout is not None
+            process.stdout.readline()
+        limit = 120 << 20
+        assert sum(map(resident, pids)) > limit
+        assert not exceed(pids, limit) and exceed(pids, 64 << 20)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status
 from cloudbutton_backend.worker.frames import Buffer
-from cloudbutton_backend.worker.lambda_crew import Child, Crew, resident
+from cloudbutton_backend.worker.lambda_crew import Child, Crew, exceed
 from cloudbutton_backend.worker.lambda_records import sealed_record
 from cloudbutton_backend.worker.lambda_wire import ASK_EVERY, Order
 
@@ -195,20 +195,18 @@ class Shift:
     def _look_after(self) -> None:
         """See to deaths, time-outs and memory."""
         order = self._order
-        used = 0
         for child, held in list(self._held.items()):
             if child.hung_up or child.has_ended():
                 self._bury(child)
                 continue
-            used += child.memory()
             if order.timeout is None or not child.is_busy:
                 continue
             current, since = child.words[status.CURRENT], child.words[status.SINCE]
             running = (time.monotonic_ns() - since) / 1e9
             if since and current >= held.base and running > order.timeout:
                 self._end(child, "timeout")
-        limit = self._crew.memory << 20
-        if self._held and used + resident(os.getpid()) > _FULL * limit:
+        pids = [os.getpid(), *(child.pid for child in self._held)]
+        if self._held and exceed(pids, _FULL * (self._crew.memory << 20)):
             self._end(max(self._held, key=Child.memory), "memory")
 
     def _end(self, child: Child, reason: str) -> None:
