@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from cloudbutton_backend.worker import lambda_storage
-from cloudbutton_backend.worker.lambda_storage import NotAsNamed, Shelf, StorageTrouble, fetch, put
-from cloudbutton_backend.worker.lambda_wire import Part
+from cloudbutton_backend.backends.aws_lambda.encoding import (
+    call_json,
+    events_of_end,
+    job_json,
+    read_records,
+    records_in,
+)
+from cloudbutton_backend.backends.protocol import BatchEnded, Call
+from cloudbutton_backend.worker import lambda_main, lambda_storage
+from cloudbutton_backend.worker.lambda_main import handler
+from cloudbutton_backend.worker.lambda_storage import (
+    NotAsNamed,
+    OutOfTime,
+    Shelf,
+    StorageTrouble,
+    fetch,
+    put,
+)
+from cloudbutton_backend.worker.lambda_wire import Part, part, stored_part
+from tests.lambda_backend.desk import spec_of
 
 
 class Store:
@@ -23,6 +42,7 @@ class Store:
         self.objects: dict[str, bytes] = {}
         self.script: list[int | str] = []
         self.asked: list[str] = []
+        self.released = threading.Event()
         store = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -30,11 +50,13 @@ class Store:
                 store.asked.append(f"GET {self.path}")
                 data = store.objects.get(self.path, b"")
                 wanted = store.script.pop(0) if store.script else 200
-                if wanted == "cut":
+                if wanted in ("cut", "slow"):
                     self.send_response(200)
                     self.send_header("Content-Length", str(len(data)))
                     self.end_headers()
                     self.wfile.write(data[: len(data) // 2])
+                    if wanted == "slow":
+                        store.released.wait(20)
                     return
                 assert isinstance(wanted, int)
                 self.send_response(wanted if self.path in store.objects else 404)
@@ -74,6 +96,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setattr(lambda_storage.time, "sleep", lambda _: None)
     store = Store()
     yield store
+    store.released.set()
     store.server.shutdown()
     store.server.server_close()
 
@@ -144,3 +167,70 @@ def test_what_a_call_needs_is_kept_even_beyond_the_room(store: Store) -> None:
     assert shelf.make_room([wanted]) == []
     fd, nbytes = shelf.get(wanted)
     assert os.pread(fd, nbytes, 0) == b"x" * 1000
+
+
+def test_an_object_goes_into_memory_where_others_have_filled_the_disk(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, wanted = Shelf(10_000), store.holds("object", b"x" * 1000)
+    monkeypatch.setattr(lambda_storage, "_free", lambda: 999)
+    fd, nbytes = shelf.get(wanted)
+    assert os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:")
+    assert os.pread(fd, nbytes, 0) == b"x" * 1000
+
+
+@pytest.mark.parametrize("get", [fetch, lambda wanted, until: Shelf(1 << 20).get(wanted, until)])
+def test_fetching_ends_with_the_time_that_the_call_has(
+    store: Store, get: Callable[[Part, float], Any]
+) -> None:
+    wanted = store.holds("object", b"x" * 1000)
+    store.script = ["slow"]
+    begin = time.monotonic()
+    with pytest.raises(OutOfTime, match="1,000 bytes"):
+        get(wanted, begin + 0.3)
+    assert time.monotonic() - begin < 5 and len(store.asked) == 1
+
+
+class Context:
+    """What the platform tells a function about a call."""
+
+    memory_limit_in_mb = "1769"
+    aws_request_id = "request"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 900_000
+
+
+def answer_to(store: Store, function: Part, lease: float | None) -> dict[str, Any]:
+    """Return how the function says that a call ended."""
+    call = Call(1, "job", "lambda-0", 0, 3, [], lease=lease)
+    code = stored_part(function.sha256, function.nbytes, function.url)
+    job = job_json(spec_of(len), b"key", code, {}, store.url("stop"), ())
+    event = json.loads(call_json(job, call, part(b"items"), store.url("answer"), detached=False))
+    answer = handler(event, Context())
+    results, ending = read_records(records_in(answer), b"key", "answer", "lambda-0")
+    assert not results and ending is not None
+    assert events_of_end(call, ending, 1769, 900.0) == [
+        BatchEnded("lambda-0", 1, 0, unreadable=False, expired=ending["why"] == "lease")
+    ]
+    return ending
+
+
+def test_a_lease_that_does_not_suffice_for_fetching_ends_the_call_and_is_no_failure(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lambda_main, "_start", 0.0)
+    store.script = ["slow"]
+    begin = time.monotonic()
+    ending = answer_to(store, store.holds("function", b"x" * 1000), lease=0.5)
+    assert ending["why"] == "lease" and time.monotonic() - begin < 5
+
+
+def test_what_an_environment_took_to_start_is_said_with_its_first_call(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lambda_main, "_start", 100.0)
+    gone = store.holds("function", b"x")
+    del store.objects["/function"]
+    assert 100.0 <= answer_to(store, gone, lease=None)["seconds"] < 150.0
+    assert answer_to(store, gone, lease=None)["seconds"] < 50.0

@@ -242,31 +242,31 @@ class Crew:
         child.dispose()
         self.children.remove(child)
 
-    def learn(self, order: Order) -> None:
-        """Fetch what a job needs, unless it is here."""
+    def learn(self, order: Order, until: float) -> None:
+        """Fetch what a job needs, unless it is here, in the time there is."""
         if order.function.data is None and order.function.sha256 not in self._functions:
-            self._functions[order.function.sha256] = fetch(order.function)
+            self._functions[order.function.sha256] = fetch(order.function, until)
             if len(self._functions) > _KEEP_JOBS:
                 self._functions.popitem(last=False)
         if self._shelf is None:
             self._shelf = Shelf()
         if order.packages is not None and order.packages.sha256 != self._packages:
-            self._unpack(order.packages)
+            self._unpack(order.packages, until)
         for sha256 in self._shelf.make_room(order.blobs.values()):
             digests = self._names.pop(sha256, set())
             for child in self.children:
                 child.post(m.FORGET, ((), tuple(child.blobs & digests), ()))
                 child.blobs -= digests
         for digest, blob in order.blobs.items():
-            self._shelf.get(blob)
+            self._shelf.get(blob, until)
             self._names.setdefault(blob.sha256, set()).add(digest)
 
-    def _unpack(self, packages: Part) -> None:
+    def _unpack(self, packages: Part, until: float) -> None:
         """Have packages that were too large to come with the function."""
         import zipfile
 
         assert self._shelf is not None
-        fd, _ = self._shelf.get(packages)
+        fd, _ = self._shelf.get(packages, until)
         folder = tempfile.mkdtemp(prefix="cloudbutton-packages-")
         with open(os.dup(fd), "rb") as file, zipfile.ZipFile(file) as archive:
             archive.extractall(folder)

@@ -25,6 +25,7 @@ from cloudbutton_backend.worker.lambda_records import sealed_record
 from cloudbutton_backend.worker.lambda_shift import Ending, Shift
 from cloudbutton_backend.worker.lambda_storage import (
     NotAsNamed,
+    OutOfTime,
     StorageTrouble,
     fetch,
     made,
@@ -58,29 +59,30 @@ def _age() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - begun / os.sysconf("SC_CLK_TCK")
 
 
-_late = max(0.0, _age() - START_ALLOWANCE)
-"""Seconds by which this environment started too slowly, until the first call has been told."""
+_start = _age()
+"""Seconds that this environment took to start, until the first call has told them."""
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one call; what the platform's runtime calls."""
-    global _late
+    global _start
     began, before = time.monotonic(), made["GET"]
     if "ping" in event or event.get("wire") != WIRE:
         return about(context)
     remaining = context.get_remaining_time_in_millis() / 1000
     order = read_order(event)
     leased = order.lease is not None and order.lease < remaining
-    allowed = order.lease - _late if leased and order.lease is not None else remaining
-    _late = 0.0
+    late = max(0.0, _start - START_ALLOWANCE)
+    allowed = order.lease - late if leased and order.lease is not None else remaining
     reserve = min(_MOST_RESERVE, _LEAST_RESERVE + _RESERVE_SHARE * allowed)
     records, ending = _run(order, began + allowed - reserve, "lease" if leased else "limit")
     meta = {
         "end": ending.as_meta(),
-        "seconds": time.monotonic() - began,
+        "seconds": _start + time.monotonic() - began,
         "gets": made["GET"] - before,
         "request": getattr(context, "aws_request_id", ""),
     }
+    _start = 0.0
     records += sealed_record(order.batch, order.first, 0, meta, [], 0, order.key)
     return _answer(order, records)
 
@@ -104,8 +106,10 @@ def _run(order: Order, until: float, why: str) -> tuple[list[Any], Ending]:
     if order.detached and _is_unwanted(order):  # it may have waited for hours
         return [], Ending(why="cancelled")
     try:
-        _crew.learn(order)
-        items = fetch(order.items)
+        _crew.learn(order, until)
+        items = fetch(order.items, until)
+    except OutOfTime as error:
+        return [], Ending(why=why, message=str(error))
     except StorageTrouble as error:
         kind = "changed" if isinstance(error, NotAsNamed) else "storage"
         return [], Ending(why=kind, message=str(error))

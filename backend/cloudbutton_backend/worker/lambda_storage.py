@@ -7,11 +7,12 @@ is fetched must have the SHA-256 that the call names.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import tempfile
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
 from typing import Any, Final
 
 from cloudbutton_backend.worker.frames import Buffer
@@ -33,6 +34,10 @@ class StorageTrouble(Exception):
 
 class NotAsNamed(StorageTrouble):
     """An object's content is not what the call said: somebody changed it, or it is damaged."""
+
+
+class OutOfTime(StorageTrouble):
+    """Fetching took all the time that the call has."""
 
 
 def _request(method: str, url: str, body: Any, headers: dict[str, str], timeout: float) -> Any:
@@ -60,21 +65,38 @@ def _again(what: str, act: Any, accept: Set[int] = frozenset()) -> Any:
             trouble = error
             if error.code < 500 and error.code != 429:
                 break
-        except NotAsNamed:
+        except (NotAsNamed, OutOfTime):
             raise
         except (OSError, HTTPException) as error:  # the latter: it ended in the middle
             trouble = error
     raise StorageTrouble(f"{what} failed: {trouble}") from trouble
 
 
-def fetch(wanted: Part) -> bytes:
-    """Return the bytes of a part, wherever they are."""
+def _download(wanted: Part, until: float) -> Iterator[bytes]:
+    """Yield what is at a part's URL, as long as there is time for it."""
+    left = until - time.monotonic()
+    try:
+        if left <= 0:
+            raise TimeoutError
+        with _request("GET", wanted.url, None, {}, min(_WAIT, left)) as response:
+            while piece := response.read(_PIECE):
+                yield piece
+                if time.monotonic() > until:
+                    raise TimeoutError
+    except OSError as error:
+        if time.monotonic() < until:
+            raise
+        text = f"fetching {wanted.nbytes:,} bytes takes longer than the call may"
+        raise OutOfTime(text) from error
+
+
+def fetch(wanted: Part, until: float = math.inf) -> bytes:
+    """Return the bytes of a part, wherever they are; `until` when they must be here."""
     if wanted.data is not None:
         return wanted.data
 
     def act() -> bytes:
-        with _request("GET", wanted.url, None, {}, _WAIT) as response:
-            data: bytes = response.read()
+        data = b"".join(_download(wanted, until))
         _check(len(data), hashlib.sha256(data).hexdigest(), wanted)
         return data
 
@@ -135,10 +157,10 @@ class Shelf:
         self._room = _free() * 4 // 5 if room is None else room
         self._taken = 0
 
-    def get(self, wanted: Part) -> tuple[int, int]:
+    def get(self, wanted: Part, until: float = math.inf) -> tuple[int, int]:
         """Return the descriptor and size of an object, fetching it if it is not here."""
         if wanted.sha256 not in self._files:
-            self._files[wanted.sha256] = self._fetch(wanted)
+            self._files[wanted.sha256] = self._fetch(wanted, until)
             self._taken += wanted.nbytes
         self._files.move_to_end(wanted.sha256)
         return self._files[wanted.sha256]
@@ -164,19 +186,19 @@ class Shelf:
         os.close(fd)
         self._taken -= size
 
-    def _fetch(self, wanted: Part) -> tuple[int, int]:
-        in_memory = self._taken + wanted.nbytes > self._room
+    def _fetch(self, wanted: Part, until: float) -> tuple[int, int]:
+        # Packages and tasks take room there as well.
+        in_memory = self._taken + wanted.nbytes > self._room or wanted.nbytes > _free()
 
         def act() -> int:
             fd = _nameless(in_memory)
             try:
                 state = hashlib.sha256()
-                with _request("GET", wanted.url, None, {}, _WAIT) as response:
-                    while piece := response.read(_PIECE):
-                        state.update(piece)
-                        with memoryview(piece) as view:
-                            while view:
-                                view = view[os.write(fd, view) :]
+                for piece in _download(wanted, until):
+                    state.update(piece)
+                    with memoryview(piece) as view:
+                        while view:
+                            view = view[os.write(fd, view) :]
                 _check(os.lseek(fd, 0, os.SEEK_CUR), state.hexdigest(), wanted)
             except BaseException:
                 os.close(fd)
