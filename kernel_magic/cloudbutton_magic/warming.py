@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import Any
 
 from cloudbutton_backend import session
 from cloudbutton_backend.capture import user_module
+from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.settings import resolve
 
 
@@ -49,10 +51,14 @@ class Warmer:
         self._told: set[str] = set()
 
     def start(self) -> None:
-        """Have workers start in the background, unless the settings say otherwise."""
-        if resolve().prewarm:
-            session.current().warm_up()
-            self._shell.events.register("post_run_cell", self.after_cell)
+        """Have workers start in the background, unless the settings say otherwise.
+
+        What is wrong with the settings is said by the first cell that needs them; it may be mended then.
+        """
+        with contextlib.suppress(CloudError):
+            if resolve().prewarm:
+                session.current().warm_up()
+                self._shell.events.register("post_run_cell", self.after_cell)
 
     def stop(self) -> None:
         """Listen no longer."""

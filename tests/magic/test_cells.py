@@ -17,17 +17,20 @@ ON = {"on": True}
 LOOP = "import time\nys = []\nfor i in range(40):\n    time.sleep(0.05)\n    ys.append(i * i)"
 
 
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    home = tmp_path_factory.mktemp("kernel")
-    env = {
+def _environment(home: Path) -> dict[str, str]:
+    return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(str(ROOT / p) for p in (".", "kernel_magic", "backend")),
         "IPYTHONDIR": str(home / "ipython"),
         "CLOUDBUTTON_HOME": str(home / "cloudbutton"),
         "NO_COLOR": "1",
     }
-    with started(home, env) as kernel:
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    home = tmp_path_factory.mktemp("kernel")
+    with started(home, _environment(home)) as kernel:
         answer = kernel.ask("prepare", choice=ON, cell_id="first")
         assert answer["data"]["application/json"]["protocol"] == 1
         yield kernel
@@ -310,6 +313,19 @@ def test_the_journal_keeps_the_users_own_lines_of_an_error(kernel: Kernel) -> No
     assert re.sub(r"\d+\]", "N]", kept) == (
         "Cell In[N], line 2\n    check(i)\nA cell, line 4, in check\n    assert i < 20, 'too much'"
     )
+
+
+def test_a_mistake_in_the_settings_is_said_by_the_cell_and_can_be_mended(tmp_path: Path) -> None:
+    settings = tmp_path / "cloudbutton.toml"
+    settings.write_text("workers = = 2\n")
+    with started(tmp_path, _environment(tmp_path)) as kernel:
+        told = kernel.ask("prepare", choice=ON, cell_id="a")
+        assert told["status"] == "ok", told
+        ran = kernel.run(LOOP, cell_id="a", choice=ON)
+        assert ran.reply["ename"] == "SettingsError"
+        settings.unlink()
+        assert kernel.run(LOOP, cell_id="a", choice=ON).is_ok
+        assert len(_jobs(kernel)) == 1
 
 
 class TestABackendThatCostsMoney:
