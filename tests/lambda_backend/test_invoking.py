@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.invoking import Answer, Invoker, Lost, NothingGoes
+from cloudbutton_backend.backends.aws_lambda.invoking import (
+    Answer,
+    Invoker,
+    Lost,
+    NothingGoes,
+    time_for,
+)
 from cloudbutton_backend.backends.aws_lambda.outcomes import Failure
 from cloudbutton_backend.backends.aws_lambda.signing import Endpoint
 from cloudbutton_backend.backends.aws_lambda.web import Web
@@ -166,6 +172,20 @@ async def test_a_connection_that_breaks_after_the_request_leaves_the_call_in_dou
 async def test_where_nobody_answers_nothing_is_in_doubt_and_it_ends() -> None:
     with pytest.raises(NothingGoes, match=r"0\.3 s: no connection"):
         await invoke("127.0.0.1:9", patience=0.3)
+
+
+@pytest.mark.parametrize(
+    ("within", "nbytes", "under_way", "seconds"),
+    [
+        pytest.param(1.0, 0, 0, 31.0, id="a small call"),
+        pytest.param(1.0, 1_000_000, 1000, 1031.0, id="a thousand megabytes through one modem"),
+        pytest.param(900.0, 1000, 1, 930.001, id="as long as Lambda allows"),
+    ],
+)
+def test_an_answer_has_time_for_what_is_sent_before_it(
+    within: float, nbytes: int, under_way: int, seconds: float
+) -> None:
+    assert time_for(within, nbytes, under_way) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(

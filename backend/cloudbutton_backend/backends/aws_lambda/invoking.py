@@ -24,6 +24,8 @@ from cloudbutton_backend.errors import BackendError
 
 _SLACK: Final = 30.0
 """Seconds beyond the longest that a call may take in which its answer must come."""
+_SECONDS_PER_MB: Final = 1.0
+"""What a slow connection takes, which all calls under way share."""
 _AT_WORK: Final = 10.0
 """A request that has been out for so long was not refused: something runs."""
 _BUSY: Final = frozenset({"ResourceConflictException", "ResourceNotReadyException"})
@@ -151,7 +153,7 @@ class Invoker:
             f"2015-03-31/functions/{function}/invocations",
             headers=headers,
             body=body,
-            timeout=within + _SLACK,
+            timeout=time_for(within, len(body), self.window.under_way),
         )
 
     def _refusal(self, function: str, reply: Reply) -> str:
@@ -217,6 +219,21 @@ class Invoker:
             if not turn.done():
                 self.window.under_way += 1
                 turn.set_result(None)
+
+
+def time_for(within: float, nbytes: int, under_way: int) -> float:
+    """Return the seconds in which an answer must come.
+
+    Parameters
+    ----------
+    within
+        Seconds that the call may run.
+    nbytes
+        That have to be sent first.
+    under_way
+        Calls that use this machine's connection at the same time.
+    """
+    return within + _SLACK + max(1, under_way) * _SECONDS_PER_MB * nbytes / 1e6
 
 
 def _ended(reply: Reply, asynchronous: bool) -> Ended:
