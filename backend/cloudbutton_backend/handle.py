@@ -390,6 +390,7 @@ class Job:
         if budget is not None:
             self.options = replace(self.options, budget=budget)
             self._journal.update_job(self.id, budget=budget)
+            self._spec.extra["budget"] = True
         self._driver.retry(self._spec, self, budget)
         return self
 

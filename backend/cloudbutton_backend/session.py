@@ -295,6 +295,7 @@ class Session:
             extra={
                 "stop_on_error": options.errors == "raise" and options.retries == 0,
                 "detach": options.detach,
+                "budget": options.budget is not None,
                 # Only backends that bring packages along ask; finding them out takes its time.
                 "packages": lambda: {*captured.imports, *imports_of_items(sample)},
             },

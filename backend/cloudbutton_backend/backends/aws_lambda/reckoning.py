@@ -115,7 +115,7 @@ class Reckoner:
             raise BackendError(f"{ending['message']}. Nothing of it was used")
         seconds = ending["seconds"] if billed is None else billed
         storage = storage_prices(attempt.target.region)
-        cost = bare_rate(attempt.target).cost(seconds) + storage.cost(
+        cost = bare_rate(attempt.target, job.storage).cost(seconds) + storage.cost(
             puts=attempt.puts + fetched, gets=ending["gets"] + fetched
         )
         charge = Charged(call.job_id, call.batch, cost, seconds)
@@ -131,7 +131,7 @@ class Reckoner:
         charge = at_most(call, attempt.job)
         if failure.report is not None:
             billed = failure.report.billed
-            cost = bare_rate(attempt.target).cost(billed)
+            cost = bare_rate(attempt.target, attempt.job.storage).cost(billed)
             charge = Charged(call.job_id, call.batch, cost, billed)
         if failure.fault == "start":
             end = BatchEnded(attempt.worker, call.batch, 0)
@@ -159,20 +159,21 @@ class Reckoner:
 def at_most(call: Call, job: RemoteJob) -> Charged:
     """Return the price of a call whose bill will not be known."""
     lease = call.lease or LONGEST_CALL
-    rate = rate_of(job.target.with_(memory=job.memory_for(call)))
+    rate = rate_of(job.target.with_(memory=job.memory_for(call)), job.storage)
     return Charged(call.job_id, call.batch, rate.at_most(lease), lease)
 
 
 def lease_for(call: Call, job: RemoteJob) -> float | None:
     """Return how long a call may run so that it costs no more than what was set aside for it.
 
-    What was set aside is for the backend's usual function; one with more memory costs more.
+    What was set aside is for the backend's usual function; one with more memory or disk costs more.
+    Without a budget that does not matter: a call has all the time that it was given.
     """
-    memory = job.memory_for(call)
-    if call.lease is None or memory <= job.usual.memory:
+    usual = rate_of(job.usual)
+    rate = rate_of(job.target.with_(memory=job.memory_for(call)), job.storage)
+    if call.lease is None or not job.is_limited or rate.per_second <= usual.per_second:
         return call.lease
-    money = rate_of(job.usual).at_most(call.lease)
-    return min(call.lease, rate_of(job.target.with_(memory=memory)).lease_for(money))
+    return min(call.lease, rate.lease_for(usual.at_most(call.lease)))
 
 
 def _back(attempt: Attempt, cause: str) -> list[Event]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from cloudbutton_backend.backends.aws_lambda import encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
 from cloudbutton_backend.backends.aws_lambda.deploying.found import FoundFunction
+from cloudbutton_backend.backends.aws_lambda.deploying.wish import FREE_STORAGE
 from cloudbutton_backend.backends.aws_lambda.names import (
     Arch,
     Target,
@@ -89,6 +90,8 @@ class RemoteJob:
     """What its function has beside the runtime's own packages, by import name."""
     packages: str | None = None
     """SHA-256 of the archive of packages that the function fetches."""
+    storage: int = FREE_STORAGE
+    """MiB of /tmp that it has."""
     detached: bool = False
     stopped: set[int] = field(default_factory=set)
     """Batches that were told to stop."""
@@ -107,6 +110,11 @@ class RemoteJob:
 
     def answer_key(self, batch: int) -> str:
         return f"{job_prefix(self.spec.id)}results/{batch:010d}"
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it has a budget, so that no call may cost more than was set aside for it."""
+        return bool(self.spec.extra.get("budget", True))
 
     def memory_for(self, call: Call) -> int:
         """Return the MiB that a call's function must have."""
@@ -147,6 +155,7 @@ class RemoteJob:
     def move(self, function: FoundFunction, imports: frozenset[str]) -> None:
         """Have another function run the calls from now on, one with more packages."""
         self.target, self.packages = function.target, function.fetches
+        self.storage = function.storage
         self.imports = imports
         self._made = float("-inf")
 
@@ -168,18 +177,26 @@ class RemoteJob:
         return Sent(encoding.call_json(head, call, items, answer, detached=self.detached), puts)
 
 
-def rate_of(target: Target) -> Rate:
-    """Return what a call of a function costs at most, storage included."""
-    return most_of(target.region, target.arch, target.memory)
+def rate_of(target: Target, storage: int = FREE_STORAGE) -> Rate:
+    """Return what a call of a function with so many MiB of /tmp costs at most, with all it asks of S3."""
+    return most_of(target.region, target.arch, target.memory, storage)
 
 
-def most_of(region: str, arch: Arch, memory: int) -> Rate:
-    """Return what a call costs at most, storage included."""
-    rate = lambda_rate(region, arch, memory, puts=_PUTS, gets=_GETS, start_seconds=_START_SECONDS)
+def most_of(region: str, arch: Arch, memory: int, storage: int = FREE_STORAGE) -> Rate:
+    """Return what a call costs at most, with all it asks of S3."""
+    rate = lambda_rate(
+        region,
+        arch,
+        memory,
+        storage=storage,
+        puts=_PUTS,
+        gets=_GETS,
+        start_seconds=_START_SECONDS,
+    )
     asking = storage_prices(region).get / ASK_EVERY
     return replace(rate, per_second=rate.per_second + asking)
 
 
-def bare_rate(target: Target) -> Rate:
-    """Return what a call of a function costs without storage."""
-    return lambda_rate(target.region, target.arch, target.memory)
+def bare_rate(target: Target, storage: int = FREE_STORAGE) -> Rate:
+    """Return what a call of a function with so many MiB of /tmp costs, without what it asks of S3."""
+    return lambda_rate(target.region, target.arch, target.memory, storage=storage)

@@ -10,6 +10,7 @@ from cloudbutton_backend.backends.aws_lambda.clients import Clients
 from cloudbutton_backend.backends.aws_lambda.deploying.wish import (
     DIGEST,
     FETCHED_TAG,
+    FREE_STORAGE,
     ROLE_POLICY,
 )
 from cloudbutton_backend.backends.aws_lambda.names import (
@@ -48,6 +49,11 @@ class FoundFunction:
     def fetches(self) -> str | None:
         """The SHA-256 of the archive of packages that it must fetch before it runs anything."""
         return self.tags.get(FETCHED_TAG)
+
+    @property
+    def storage(self) -> int:
+        """MiB of /tmp that it has."""
+        return int(self.settings.get("EphemeralStorage", {}).get("Size", FREE_STORAGE))
 
     @property
     def layers(self) -> tuple[str, ...]:
