@@ -96,9 +96,7 @@ def test_the_lambda_notebook_has_right_prices_and_the_bill_of_the_platform(
     assert abs(float(price) - float(formula)) < 4 * float(error)
     assert "✓ 24 items" in told(notebook, "%%cloud map k in components")
     assert re.search(r"Installed packages needed: .*scikit-learn", told(notebook, "%cloud explain"))
-    assert re.search(
-        r"identical: True\n\d+ calls failed", told(notebook, "emulator.set_faults")
-    )
+    assert re.search(r"identical: True\n\d+ calls failed", told(notebook, "emulator.set_faults"))
     books, bill = re.findall(r"\$([\d.]+)", told(notebook, "reports = "))
     assert float(books) <= float(bill) < 1.1 * float(books), "storage is on the bill, too"
 

@@ -244,7 +244,7 @@ def test_a_damaged_journal_is_told_once_and_its_mending_too(
     with closing(Journal.open(home)) as journal:
         journal.add_job(a_job())
         told = panel.next()
-        if not ids(told):  # it looked when the new journal had been made and the job not yet written
+        if not ids(told):  # it looked before the job was written, into the new journal
             assert told["reset"]
             told = panel.next()
         assert ids(told) == ["abcd2345"]
