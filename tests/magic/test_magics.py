@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,6 +205,15 @@ def test_a_detached_job_is_bound_to_the_name(run: Run, shell: InteractiveShell) 
     assert shell.user_ns["ys"].results() == [0, 2, 4]
 
 
+def _running_functions(thread: threading.Thread) -> set[str]:
+    frame = sys._current_frames().get(thread.ident or 0)
+    names = set()
+    while frame is not None:
+        names.add(frame.f_code.co_name)
+        frame = frame.f_back
+    return names
+
+
 def test_ctrl_c_cancels_and_the_next_cell_works(
     run: Run, shell: InteractiveShell, tmp_path: Path
 ) -> None:
@@ -211,6 +222,9 @@ def test_ctrl_c_cancels_and_the_next_cell_works(
 
     def interrupt_once_it_runs() -> None:
         gate.read_bytes()  # opens when a task has opened the other end
+        deadline = time.monotonic() + 20
+        while not {"follow", "wait"} <= _running_functions(threading.main_thread()):
+            assert time.monotonic() < deadline, "the cell does not wait for its job"
         os.kill(os.getpid(), signal.SIGINT)
 
     shell.user_ns["gate"] = gate
