@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import pytest
 
 from cloudbutton_backend.backends import registry
+from cloudbutton_backend.backends.aws_lambda import backend as backend_module
 from cloudbutton_backend.backends.aws_lambda import bucket
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.connecting import connect
+from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect
+from cloudbutton_backend.backends.aws_lambda.settings import Settings
 from cloudbutton_backend.backends.protocol import BackendDown
 from cloudbutton_backend.errors import (
     BackendError,
@@ -174,3 +177,26 @@ def test_a_job_may_ask_for_more_memory_than_the_backend_usually_has() -> None:
         assert place.map(size, [0], memory=2048) == ["2048"]
     finally:
         place.session.close()
+
+
+def test_what_takes_too_long_before_a_job_is_an_error_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backend_module, "_PREPARE_WITHIN", 0.05)
+    goes_on = threading.Event()
+
+    def never(_: Settings) -> Connection:
+        goes_on.wait(20)
+        raise BackendError("nobody waits for this")
+
+    backend = LambdaBackend(emulate=True, connector=never)
+    table = os.urandom(200_000)
+    spec = spec_of(lambda at: table[at])
+    try:
+        with pytest.raises(BackendError, match="not ready"):
+            backend.prepare(spec)
+        with pytest.raises(BackendError, match="not ready"):
+            backend.put(spec.blobs[0])
+    finally:
+        goes_on.set()
+        backend.close()

@@ -40,8 +40,10 @@ FIRST_WAVE: Final = 8
 RETRY_DELAY: Final = 0.2
 EMULATED_WORKERS: Final = 4
 _PREPARE_WITHIN: Final = 900.0
-"""Seconds for all that a job needs before it begins: packages may have to be built and deployed."""
-_PUT_WITHIN: Final = 180.0
+"""Seconds for all that a job needs before it begins, beside sending its captured values: packages may
+have to be built and deployed."""
+_SECONDS_PER_MB: Final = 2.0
+"""For sending those: what a very slow connection takes."""
 _CLOSE_WITHIN: Final = 2.0
 T = TypeVar("T")
 
@@ -189,16 +191,21 @@ class LambdaBackend:
         CloudError
             What prevents the job: no credentials, no permission, nothing deployed, another version.
         """
-        try:
-            self._await(self._operations.prepare(spec), _PREPARE_WITHIN)
-        except (asyncio.TimeoutError, TimeoutError):
-            raise BackendError(
-                f"AWS was not ready for this job within {_PREPARE_WITHIN / 60:g} minutes; nothing was "
-                f"started. What was made by then is used when you try again."
-            ) from None
+        self._in_time(self._operations.prepare(spec), sum(blob.nbytes for blob in spec.blobs))
 
     def put(self, blob: Blob) -> None:
-        self._await(self._operations.put(blob), _PUT_WITHIN + blob.nbytes / 1e6)
+        self._in_time(self._operations.put(blob), blob.nbytes)
+
+    def _in_time(self, work: Coroutine[Any, Any, None], nbytes: int) -> None:
+        """Have something done before a job begins for which so many bytes may have to be sent."""
+        seconds = _PREPARE_WITHIN + _SECONDS_PER_MB * nbytes / 1e6
+        try:
+            self._await(work, seconds)
+        except (asyncio.TimeoutError, TimeoutError):
+            raise BackendError(
+                f"AWS was not ready for this job within {seconds / 60:,.0f} minutes; nothing was "
+                f"started. What was made by then is used when you try again."
+            ) from None
 
     def open_job(self, spec: JobSpec) -> None:
         self._later(self._operations.open_job, spec)
