@@ -181,3 +181,17 @@ def _write_jobs(lab: Lab, count: int) -> None:
     )
     store.write(list(entries))
     store.close()
+
+
+def test_it_says_of_a_backend_what_is_well_and_what_wants_a_look(lab: Lab, opened: Open) -> None:
+    kept = lab.home / "journal.db.corrupt-20260101-000000"
+    kept.touch()
+    notebook = opened(SETUP, SHORT)
+    _started(notebook)  # so that there is a journal
+    notebook.wait_until_run(1)
+    panel = notebook.show_panel()
+    panel.get_by_role("tab", name="Backend").click()
+    for name, mark in (("Python", "good"), ("journal", "to be looked at")):
+        line = panel.get_by_role("listitem").filter(has=notebook.page.get_by_text(name, exact=True))
+        line.get_by_role("img", name=mark, exact=True).wait_for()
+    kept.unlink()

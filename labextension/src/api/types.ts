@@ -169,7 +169,7 @@ export interface IHealth {
   readonly ok: boolean;
   readonly lines: readonly {
     readonly name: string;
-    readonly ok: boolean;
+    readonly status: 'ok' | 'warning' | 'problem';
     readonly detail: string;
   }[];
 }

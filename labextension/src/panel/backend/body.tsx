@@ -138,16 +138,17 @@ function Health({ health, trans }: IHealthProps): JSX.Element {
   if (health === null) {
     return <p className="cb-Hint">{trans.__('Looking …')}</p>;
   }
+  const marks = {
+    ok: ['✓', trans.__('good')],
+    warning: ['!', trans.__('to be looked at')],
+    problem: ['✗', trans.__('not good')]
+  };
   return (
     <ul className="cb-Health">
       {health.lines.map(line => (
-        <li key={line.name} data-ok={line.ok}>
-          <span
-            className="cb-Health-mark"
-            role="img"
-            aria-label={line.ok ? trans.__('good') : trans.__('not good')}
-          >
-            {line.ok ? '✓' : '✗'}
+        <li key={line.name} data-status={line.status}>
+          <span className="cb-Health-mark" role="img" aria-label={marks[line.status][1]}>
+            {marks[line.status][0]}
           </span>
           <span className="cb-Health-name">{line.name}</span>
           <span className="cb-Health-detail">{line.detail}</span>
