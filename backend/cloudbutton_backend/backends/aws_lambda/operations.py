@@ -362,6 +362,12 @@ class Operations:
             await self._stopper.close(seconds)
             await self._arrivals.close()
             await self._web.close()
+        # What prepares jobs: nobody waits for it any more, and the loop ends.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=seconds)
 
 
 def _tampered(error: Exception) -> str:
