@@ -47,7 +47,7 @@ lab: $(VENV)/.ready-lab $(EXTENSION)
 
 test: $(VENV)/.ready-test $(EXTENSION)
 	@tools/javascript test
-	@CLOUDBUTTON_BROWSER="$$(tools/browser)" $(BIN)/python -m pytest $(ARGS)
+	@TEST_BROWSER="$$(tools/browser)" $(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .

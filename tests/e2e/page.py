@@ -39,9 +39,9 @@ _READY = f"""() => {{
 
 @contextmanager
 def browser() -> Iterator[BrowserContext]:
-    """Start Chromium for one user: `CLOUDBUTTON_BROWSER`, or the system's, or Playwright's own."""
+    """Start Chromium for one user: `TEST_BROWSER`, or the system's, or Playwright's own."""
     system = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
-    path = os.environ.get("CLOUDBUTTON_BROWSER") or next(filter(None, system), None)
+    path = os.environ.get("TEST_BROWSER") or next(filter(None, system), None)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, args=_FLAGS)
         yield started.new_context(viewport={"width": 1360, "height": 860})

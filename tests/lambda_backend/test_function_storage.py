@@ -134,6 +134,17 @@ def test_an_object_that_is_not_there_is_trouble_at_once(store: Store) -> None:
     assert len(store.asked) == 1
 
 
+def test_environments_that_were_refused_together_do_not_come_back_together(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, waits = store.holds("object", b"x"), []
+    monkeypatch.setattr(lambda_storage.time, "sleep", waits.append)
+    for _ in range(5):
+        store.script = [503]
+        fetch(wanted)
+    assert len(set(waits)) == 5 and all(0.1 <= wait <= 0.5 for wait in waits)
+
+
 def test_results_that_are_there_already_stay(store: Store) -> None:
     put(store.url("result"), [b"fir", b"st"], 5, once=True)
     put(store.url("result"), [b"second"], 6, once=True)

@@ -9,9 +9,10 @@ import pytest
 
 from cloudbutton_backend.backends.aws_lambda.deploying.found import FoundFunction
 from cloudbutton_backend.backends.aws_lambda.names import Target
-from cloudbutton_backend.backends.aws_lambda.reckoning import at_most, lease_for
+from cloudbutton_backend.backends.aws_lambda.outcomes import Failure, Report
+from cloudbutton_backend.backends.aws_lambda.reckoning import Attempt, Reckoner, at_most, lease_for
 from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, bare_rate, rate_of
-from cloudbutton_backend.backends.protocol import Call
+from cloudbutton_backend.backends.protocol import Call, Charged
 from cloudbutton_backend.cost import lambda_prices
 from tests.lambda_backend.desk import spec_of
 
@@ -62,3 +63,17 @@ def test_more_memory_shortens_calls_only_where_there_is_a_budget(
 ) -> None:
     lease = lease_for(replace(CALL, lease=900.0), job_on(memory=8845, budget=budget))
     assert lease is not None and least <= lease <= most
+
+
+async def test_a_call_that_the_platform_ended_is_charged_what_it_may_have_asked_of_storage() -> None:
+    report = Report(billed=10.0, seconds=10.0, start=0.0, memory=1769, peak=100)
+    failure = Failure("crash", "Runtime.ExitError", "it exited", "", report)
+    job = job_on()
+
+    async def none_larger(_: Target) -> None:
+        return None
+
+    bucket: Any = None  # what the platform ended has left nothing there
+    events = await Reckoner(bucket, none_larger).events_of(Attempt(CALL, job, HOME), failure)
+    (charge,) = (event for event in events if isinstance(event, Charged))
+    assert bare_rate(HOME).cost(10.0) < charge.cost <= rate_of(HOME).at_most(10.0)

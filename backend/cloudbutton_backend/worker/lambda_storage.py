@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import random
 import tempfile
 import time
 from collections import Counter, OrderedDict
@@ -55,7 +56,7 @@ def _again(what: str, act: Any, accept: Set[int] = frozenset()) -> Any:
     trouble: Exception | None = None
     for attempt in range(_ATTEMPTS):
         if attempt:
-            time.sleep(0.1 * 3**attempt)
+            time.sleep(random.uniform(0.5, 1.5) * 0.1 * 3**attempt)  # not all environments at once
         try:
             return act()
         except HTTPError as error:

@@ -131,7 +131,8 @@ class Reckoner:
         charge = at_most(call, attempt.job)
         if failure.report is not None:
             billed = failure.report.billed
-            cost = bare_rate(attempt.target, attempt.job.storage).cost(billed)
+            # Nobody tells how often it asked storage: the most that it can have asked is counted.
+            cost = rate_of(attempt.target, attempt.job.storage).cost(billed)
             charge = Charged(call.job_id, call.batch, cost, billed)
         if failure.fault == "start":
             end = BatchEnded(attempt.worker, call.batch, 0)
