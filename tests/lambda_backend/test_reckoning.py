@@ -65,7 +65,9 @@ def test_more_memory_shortens_calls_only_where_there_is_a_budget(
     assert lease is not None and least <= lease <= most
 
 
-async def test_a_call_that_the_platform_ended_is_charged_what_it_may_have_asked_of_storage() -> None:
+async def test_a_call_that_the_platform_ended_is_charged_what_it_may_have_asked_of_storage() -> (
+    None
+):
     report = Report(billed=10.0, seconds=10.0, start=0.0, memory=1769, peak=100)
     failure = Failure("crash", "Runtime.ExitError", "it exited", "", report)
     job = job_on()
