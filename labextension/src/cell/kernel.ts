@@ -97,6 +97,9 @@ export function answerOf(
     const message = `${found.evalue}`;
     switch (found.ename) {
       case 'ModuleNotFoundError':
+        if (!message.includes(PACKAGE)) {
+          return { kind: 'refused', message }; // what a backend needs is not installed
+        }
         return { kind: message.includes(`'${PACKAGE}'`) ? 'absent' : 'other version' };
       case 'AttributeError':
       case 'ImportError':

@@ -43,6 +43,11 @@ it.each<[string, Content | null, Answer]>([
     failed('ModuleNotFoundError', "No module named 'cloudbutton_magic.front_end'"),
     { kind: 'other version' }
   ],
+  [
+    'a backend whose package is not installed',
+    failed('ModuleNotFoundError', "No module named 'boto3'"),
+    { kind: 'refused', message: "No module named 'boto3'" }
+  ],
   ['a newer one', told({ protocol: 99 }), { kind: 'other version' }],
   [
     'a refusal',
