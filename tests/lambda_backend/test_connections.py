@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,10 +21,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cloudbutton_backend.backends.aws_lambda import bucket as bucket_module
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
 from cloudbutton_backend.backends.aws_lambda.signing import Endpoint
 from cloudbutton_backend.backends.aws_lambda.web import NotSent, Web
+from cloudbutton_backend.errors import Unreachable
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
 
@@ -62,8 +65,9 @@ class Fine(BaseHTTPRequestHandler):
     """Answers that all is well."""
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.headers)  # type: ignore[attr-defined]
-        self.send_response(200)
+        server: Any = self.server
+        server.asked.append(self.headers)
+        self.send_response(503 if len(server.asked) <= server.refusals else 200)
         self.send_header("Content-Length", "4")
         self.end_headers()
         self.wfile.write(b"fine")
@@ -78,6 +82,7 @@ class Quiet(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Fine)
         self.asked: list[Any] = []
+        self.refusals = 0
 
     @property
     def address(self) -> str:
@@ -129,18 +134,47 @@ async def test_a_server_that_nobody_vouches_for_is_sent_nothing(
         await asked(encrypted[1])
 
 
-async def test_requests_to_storage_say_whose_the_bucket_must_be() -> None:
+@pytest.fixture
+def plain() -> Iterator[Quiet]:
     server = Quiet()
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+async def got(server: Quiet, patience: float = 60.0) -> bytes:
     endpoint = Endpoint("s3", "eu-west-1", "http", server.address)
     web = Web(Clients("eu-west-1", {}, environment=CREDENTIALS), {"s3": endpoint})
     try:
-        await Bucket(web, "ours", "eu-west-1", "123456789012").get("x")
+        return await Bucket(web, "ours", "eu-west-1", "123456789012", patience).get("x")
     finally:
         await web.close()
-        server.shutdown()
-        server.server_close()
-    (headers,) = server.asked
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.5])
+async def test_storage_that_refuses_everything_is_given_up_when_patience_ends(
+    plain: Quiet, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(bucket_module, "delay", lambda *_: 0.001)
+    plain.refusals = 1_000_000
+    begin = time.monotonic()
+    with pytest.raises(Unreachable, match=r"in \d+ attempts: HTTP 503"):
+        await got(plain, patience)
+    assert time.monotonic() - begin >= patience and len(plain.asked) >= 3
+
+
+async def test_storage_may_be_out_of_reach_for_as_long_as_functions_may(
+    plain: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_module, "delay", lambda *_: 0.001)
+    plain.refusals = 30
+    assert await got(plain) == b"fine"
+
+
+async def test_requests_to_storage_say_whose_the_bucket_must_be(plain: Quiet) -> None:
+    await got(plain)
+    (headers,) = plain.asked
     assert headers["x-amz-expected-bucket-owner"] == "123456789012"
     assert "x-amz-expected-bucket-owner" in headers["authorization"]
 

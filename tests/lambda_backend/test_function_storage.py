@@ -93,7 +93,7 @@ class Store:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setattr(lambda_storage.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     store = Store()
     yield store
     store.released.set()
@@ -137,8 +137,9 @@ def test_an_object_that_is_not_there_is_trouble_at_once(store: Store) -> None:
 def test_environments_that_were_refused_together_do_not_come_back_together(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted, waits = store.holds("object", b"x"), []
-    monkeypatch.setattr(lambda_storage.time, "sleep", waits.append)
+    wanted = store.holds("object", b"x")
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
     for _ in range(5):
         store.script = [503]
         fetch(wanted)

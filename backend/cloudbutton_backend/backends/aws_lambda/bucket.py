@@ -21,7 +21,8 @@ from cloudbutton_backend.worker.frames import Buffer
 
 MOST: Final = 5 << 30
 """Bytes that S3 takes in one request."""
-_ATTEMPTS: Final = 7
+_ATTEMPTS: Final = 3
+"""However long they take."""
 _SMALL: Final = 1 << 20
 _WITHIN: Final = 60.0
 _SECONDS_PER_MB: Final = 2.0
@@ -52,10 +53,18 @@ class Bucket:
     """Where job data and captured values lie. Each request is tried several times.
 
     All accounts share the names of buckets, so each request says whose this one must be.
+
+    Parameters
+    ----------
+    patience
+        Seconds for which nothing may get through.
     """
 
-    def __init__(self, web: Web, name: str, region: str, account: str) -> None:
+    def __init__(
+        self, web: Web, name: str, region: str, account: str, patience: float = 60.0
+    ) -> None:
         self._web, self.name, self._region, self._account = web, name, region, account
+        self._patience = patience
         self._chance = random.Random()
 
     async def put(self, key: str, body: Pieces) -> None:
@@ -132,10 +141,11 @@ class Bucket:
         )
         found = {**(headers or {}), "x-amz-expected-bucket-owner": self._account}
         timeout = _WITHIN + _SECONDS_PER_MB * nbytes / 1e6
-        trouble = ""
-        for attempt in range(_ATTEMPTS):
+        trouble, attempt, begun = "", 0, time.monotonic()
+        while attempt < _ATTEMPTS or time.monotonic() - begun < self._patience:
             if attempt:
                 await asyncio.sleep(delay(attempt, self._chance))
+            attempt += 1
             try:
                 reply = await self._web.send(
                     "s3", method, key, headers=found, timeout=timeout, **request
@@ -150,7 +160,7 @@ class Bucket:
             if reply.status < 500 and reply.status != 429:
                 raise from_code(code[1].decode() if code else str(reply.status), trouble, asked)
         raise Unreachable(
-            f"{asked.resource} could not be reached in {_ATTEMPTS} attempts: {trouble}.",
+            f"{asked.resource} could not be reached in {attempt} attempts: {trouble}.",
             action=asked.action,
             code="",
             resource=asked.resource,

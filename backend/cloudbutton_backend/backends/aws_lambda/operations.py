@@ -131,7 +131,7 @@ class Operations:
         home = connection.home
         self._connection = connection
         self._web = Web(connection.clients, connection.endpoints)
-        self._bucket = Bucket(self._web, home.bucket, home.region, home.account)
+        self._bucket = Bucket(self._web, home.bucket, home.region, home.account, self._patience)
         self._uploads = Uploads(self._bucket)
         most = room_for(max(1, len(self._slots)))
         self._invoker = Invoker(self._web, home.region, most, self._patience, self._clock)
