@@ -211,8 +211,8 @@ def _policy(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print(
             f"# What a user needs to {arguments.purpose} in account {home.account}, region {home.region}. An "
-            f"administrator adds it in the\n# console: IAM, Users (or Permission sets), Add permissions, "
-            f"Create inline policy, JSON.\n"
+            f"administrator makes it a policy in the\n# console (IAM, Policies, Create policy, JSON) and "
+            f"attaches that to the user, the group or the permission set.\n"
         )
     print(text)
     return DONE

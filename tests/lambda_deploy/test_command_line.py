@@ -105,6 +105,7 @@ def test_a_policy_can_be_printed_alone_and_without_credentials(
 ) -> None:
     explained = cloudbutton("policy", "lambda", "--for", "deploy")
     assert explained.out.startswith("# What a user needs to deploy")
+    assert "Create policy" in explained.out  # one inline in a user would be too large
     alone = cloudbutton("policy", "lambda", "--json", "--account", "999999999999")
     assert "999999999999" in json.dumps(json.loads(alone.out))
 

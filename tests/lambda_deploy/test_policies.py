@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from cloudbutton_backend.backends.aws_lambda.deploying.evaluating import actions
 from cloudbutton_backend.backends.aws_lambda.deploying.policies import policy
 from cloudbutton_backend.backends.aws_lambda.deploying.wish import as_json
 from cloudbutton_backend.backends.aws_lambda.names import Target
+from cloudbutton_backend.backends.aws_lambda.refusals import Purpose
 from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
 from cloudbutton_backend.jobs import JobOptions
 from cloudbutton_backend.session import Session
@@ -204,3 +206,10 @@ def test_no_action_of_the_policy_is_there_for_nothing(
     assert actions(policy("deploy", HOME)) - asked == set()
     in_run = {call.permission for call in calls_of_a_life["run"]}
     assert actions(policy("run", HOME)) - in_run == set()
+
+
+@pytest.mark.parametrize("purpose", ["run", "deploy"])
+def test_a_policy_with_the_longest_names_is_no_larger_than_iam_takes(purpose: Purpose) -> None:
+    home = HOME.with_(prefix="p" * 28, region="ap-southeast-2")
+    written = json.dumps(policy(purpose, home), separators=(",", ":"))
+    assert len(written) <= 6144  # of a managed one; inline in a user, 2,048 are too few
