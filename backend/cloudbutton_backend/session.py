@@ -91,8 +91,8 @@ class Session:
     def _clean(self) -> None:
         """Keep the results on disk within their bounds, once per process and out of the way."""
         threading.Event().wait(_CLEAN_AFTER)
-        bounds = settings.resolve()
         with contextlib.suppress(CloudError, OSError):  # the next process tries again
+            bounds = settings.resolve()
             gc(self.journal.home, bounds.results_max_bytes, bounds.results_max_age)
 
     def backends(self) -> tuple[str, ...]:
