@@ -200,6 +200,16 @@ def test_a_call_ends_within_its_lease_and_keeps_what_is_done(desk: Desk) -> None
     assert charge_of(events).seconds <= 1.0 and charge_of(events).cost <= rate.at_most(1.0)
 
 
+def test_a_call_leaves_of_its_lease_what_sending_its_results_takes(desk: Desk) -> None:
+    def large(x: int) -> bytes:
+        time.sleep(0.05)
+        return bytes(10_000_000)
+
+    events = desk.run(desk.open(large), range(100), lease=3.0)
+    assert the(BatchEnded, events).expired and 1 <= the(BatchEnded, events).ran <= 6
+    assert charge_of(events).seconds <= 3.0
+
+
 def test_an_item_that_fills_a_lease_alone_is_named(desk: Desk) -> None:
     events = desk.run(desk.open(lambda _: threading.Event().wait()), [0], lease=0.6)
     down = the(WorkerDown, events)

@@ -28,6 +28,8 @@ GRACE: Final = 0.25
 """Seconds between a gentle interrupt and the end by force."""
 SPANS: Final = 4
 """Stretches of a batch for each process, where there are several: the quicker one takes more."""
+_SENT_PER_SECOND: Final = 20e6
+"""Bytes of results that a function puts into storage in a second, where they are too large to be answered."""
 _FULL: Final = 0.95
 """Of its memory that a function may use: the platform would end it with all it has done."""
 
@@ -97,6 +99,7 @@ class Shift:
         self._overdue: dict[Child, int] = {}
         self._force_at: float | None = None
         self._records: list[tuple[int, list[Buffer]]] = []
+        self._nbytes = 0
         self.ending = Ending()
 
     def run(self, items: bytes) -> list[Buffer]:
@@ -119,7 +122,7 @@ class Shift:
             self._look_after()
             now = time.monotonic()
             if self._force_at is None:
-                if now >= self._until:
+                if now >= self._until - self._nbytes / _SENT_PER_SECOND:
                     self._stop(self._why, now)
                 elif now >= next_ask:
                     next_ask = now + ASK_EVERY
@@ -162,6 +165,7 @@ class Shift:
         batch, first, count, info, _place, length = meta
         record = sealed_record(batch, first, count, info, [body], length, self._order.key)
         self._records.append((first, record))
+        self._nbytes += length
         held.through = first + count
         self.ending.ran += count
         if self._order.stop_on_error and info.get("errors") and self.ending.why == "done":
