@@ -90,7 +90,7 @@ class Job:
         self._done = self._failed = 0
         self._running = self._workers = self._retried = 0
         self._mean: float | None = None
-        self._task_seconds = 0.0
+        self._task_seconds = self._waited = 0.0
         self._recorder = Recorder(record.id, journal, results)
         self._bill = bill
         self._broken: BaseException | None = None
@@ -167,6 +167,7 @@ class Job:
             elapsed=elapsed,
             eta=eta,
             task_seconds=self._task_seconds,
+            waited=self._waited,
             spend=self.cost,
             expected_spend=self._expected_cost(total),
             budget=self.options.budget,
@@ -417,6 +418,7 @@ class Job:
             self._failed += failed
             self._done += results.count - len(skip) - failed
             self._task_seconds += seconds
+            self._waited += meta.get("delay", 0.0)
             self._harvest.add(runs)
         self._harvest.ring()
 

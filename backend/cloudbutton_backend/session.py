@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cloudbutton_backend import settings
-from cloudbutton_backend.backends import registry
+from cloudbutton_backend.backends import registry, written
 from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.bill import Bill, estimate_from_journal
 from cloudbutton_backend.capture import capture, imports_of_items
@@ -28,7 +28,7 @@ from cloudbutton_backend.drivers import Drivers, in_task
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError, WrongArgument
 from cloudbutton_backend.handle import Job, check_budget
 from cloudbutton_backend.home import results_dir
-from cloudbutton_backend.jobs import Estimate, JobOptions, JobRecord, JobState, new_job_id
+from cloudbutton_backend.jobs import EMULATED, Estimate, JobOptions, JobRecord, JobState, new_job_id
 from cloudbutton_backend.journal import Command, Journal, gc
 
 _REMEMBER: Final = 100
@@ -109,6 +109,10 @@ class Session:
         """
         self._drivers.use(name, **backend_settings)
         settings.use(backend=name)
+
+    def settings(self) -> list[settings.Row]:
+        """Return every setting, backends' own that are set among them, and where each comes from."""
+        return written.describe(self._drivers.used)
 
     def driver(self, name: str) -> Driver:
         """Return the driver of a backend, which is started when it is first used."""
@@ -250,7 +254,7 @@ class Session:
             or options.name
             or str(getattr(function, "__name__", type(function).__name__)),
             kind=kind,
-            backend=options.backend,
+            backend=_recorded(driver, options.backend),
             n_items=n_items,
             created=time.time(),
             pid=os.getpid(),
@@ -266,7 +270,7 @@ class Session:
         limits = driver.backend.limits
         bill = None
         if limits.rate is not None:
-            estimate = self._estimate(captured.digest, options.backend, n_items)
+            estimate = self._estimate(captured.digest, record.backend, n_items)
             bill = Bill(record.id, journal, limits, options.workers, estimate)
             if estimate is not None:
                 record = replace(
@@ -323,10 +327,11 @@ class Session:
         CaptureError
             If the function or a value it uses cannot travel.
         """
-        if self.driver(options.backend).backend.limits.rate is None:
+        driver = self.driver(options.backend)
+        if driver.backend.limits.rate is None:
             return None
         captured = capture(function, threshold=options.threshold_bytes)
-        return self._estimate(captured.digest, options.backend, n_items)
+        return self._estimate(captured.digest, _recorded(driver, options.backend), n_items)
 
     def _environment(self) -> dict[str, str]:
         """Return this process's environment; the same object as long as it has not changed."""
@@ -438,6 +443,11 @@ def _length(items: Any) -> int | None:
         return len(items)
     except (TypeError, NotImplementedError, OverflowError):
         return None
+
+
+def _recorded(driver: Driver, name: str) -> str:
+    """Return what jobs on a backend have as its name: bills that nobody pays are told from others."""
+    return name + EMULATED if driver.backend.limits.emulated else name
 
 
 def _at_once(job: Job) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
+from cloudbutton_backend.jobs import EMULATED
 from cloudbutton_backend.journal import listing
 from cloudbutton_backend.journal.listing import Spending
 from cloudbutton_ext.server import arguments
@@ -72,7 +73,10 @@ def spend_report(found: Sequence[Spending], *, today: date, days: int) -> dict[s
     return {
         "days": [each._asdict() for each in found if each.date >= first],
         "month": month,
-        "total": math.fsum(sums["spend"] for sums in month.values()),
+        # Bills of a stand-in are shown, and paid by nobody.
+        "total": math.fsum(
+            sums["spend"] for name, sums in month.items() if not name.endswith(EMULATED)
+        ),
     }
 
 

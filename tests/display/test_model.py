@@ -36,6 +36,11 @@ HEADLINES = [
         "✓ 200 items in 12.4 s on 2 local workers · slower than serial (6.2 s of work)",
     ),
     (
+        {**ENDED, "task_seconds": 12.3, "waited": 9.0},
+        "✓ 200 items in 12.4 s on 2 local workers"
+        " · the CPUs were busy: 12.3 s of work waited 9.0 s for them",
+    ),
+    (
         {"state": JobState.DONE, "total": 1, "done": 1, "workers": 1, "elapsed": 0.0042},
         "✓ 1 item in 4 ms on 1 local worker",
     ),

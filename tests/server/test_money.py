@@ -21,6 +21,7 @@ TODAY = date(2026, 11, 20)
 def test_spending_is_reported_by_day_and_this_month_s_by_backend() -> None:
     found = [
         Spending("2026-11-20", "lambda", 2, 0.5, 0.6),
+        Spending("2026-11-20", "lambda (emulated)", 1, 4.0, 4.0),
         Spending("2026-11-20", "local", 3, 0.0, 0.0),
         Spending("2026-11-01", "lambda", 1, 0.25, 0.2),
         Spending("2026-10-31", "lambda", 9, 9.0, 9.0),
@@ -28,11 +29,13 @@ def test_spending_is_reported_by_day_and_this_month_s_by_backend() -> None:
     report = spend_report(found, today=TODAY, days=7)
     assert [(day["date"], day["backend"]) for day in report["days"]] == [
         ("2026-11-20", "lambda"),
+        ("2026-11-20", "lambda (emulated)"),
         ("2026-11-20", "local"),
     ]
     assert report["month"]["lambda"] == pytest.approx({"spend": 0.75, "estimate": 0.8, "jobs": 3})
     assert report["month"]["local"] == {"spend": 0.0, "estimate": 0.0, "jobs": 3}
-    assert report["total"] == 0.75
+    assert report["month"]["lambda (emulated)"]["spend"] == 4.0
+    assert report["total"] == 0.75  # what nobody has to pay is left out
 
 
 def test_a_report_over_months_counts_only_this_one_for_the_month() -> None:

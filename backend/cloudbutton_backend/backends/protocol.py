@@ -36,6 +36,8 @@ class Limits:
     """What a call costs; None where work is free. A backend with a rate reports `Charged`."""
     longest_call: float | None = None
     """Seconds after which the platform ends a call, whatever it is doing."""
+    emulated: bool = False
+    """Whether it stands in for something else: its bills are those of the real one, and nobody pays."""
     can_outlive: bool = False
     """Whether the calls of a detached job go on when this process ends."""
 

@@ -2,6 +2,7 @@
 
 from cloudbutton_backend.jobs.estimate import Estimate
 from cloudbutton_backend.jobs.model import (
+    EMULATED,
     LIFE_CYCLE,
     BatchRecord,
     JobOptions,
@@ -13,6 +14,7 @@ from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
 from cloudbutton_backend.jobs.progress import Progress
 
 __all__ = [
+    "EMULATED",
     "LIFE_CYCLE",
     "BatchRecord",
     "Estimate",

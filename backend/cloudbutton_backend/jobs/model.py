@@ -40,6 +40,10 @@ LIFE_CYCLE: Final[Mapping[tuple[JobState, str], JobState]] = {
 }
 
 
+EMULATED: Final = " (emulated)"
+"""What follows a backend's name in the records of jobs whose bills nobody pays."""
+
+
 def new_job_id() -> str:
     """Return a short id that a person can type: 8 lower-case letters and digits."""
     letters = "abcdefghjkmnpqrstuvwxyz23456789"

@@ -31,6 +31,8 @@ class Progress:
     """Seconds to go as far as can be told."""
     task_seconds: float
     """Sum of the time items took in the workers: what a serial run would have taken."""
+    waited: float = 0.0
+    """Sum of the time that items waited for a CPU, which is no part of `task_seconds`."""
     spend: float = 0.0
     """Billed so far; 0 where work is free."""
     expected_spend: float | None = None

@@ -12,6 +12,8 @@ from cloudbutton_magic import units
 
 #: Below this the ratio of work to wall time says more about the overhead than about the job.
 _WORTH_COMPARING: Final = 0.1
+#: Where items waited longer for a CPU than this part of their work, comparing says nothing.
+_BUSY: Final = 0.25
 _MESSAGE_WIDTH: Final = 160
 
 
@@ -212,6 +214,10 @@ def _compared(progress: Progress) -> list[str]:
         return []
     if factor >= 1.05:
         return [f"{units.times(factor)} faster than serial"]
+    if progress.waited > _BUSY * progress.task_seconds:
+        # A serial run would have waited too, and nobody can tell how long.
+        waited, work = units.seconds(progress.waited), units.seconds(progress.task_seconds)
+        return [f"the CPUs were busy: {work} of work waited {waited} for them"]
     if factor > 0.95:
         return ["as fast as serial"]
     return [f"slower than serial ({units.seconds(progress.task_seconds)} of work)"]

@@ -75,7 +75,7 @@ class LambdaBackend:
 
     name = "lambda"
     title = "AWS Lambda"
-    costs = True
+    costs: bool = True
 
     def __init__(
         self,
@@ -102,6 +102,7 @@ class LambdaBackend:
             variables=tuple(filter(None, (name.strip() for name in variables.split(",")))),
             emulate=emulate,
         )
+        self.costs = not emulate
         self._clients = clients
         usual = EMULATED_WORKERS if emulate else USUAL_WORKERS
         self._size = workers or usual
@@ -141,6 +142,7 @@ class LambdaBackend:
                 rate=rate,
                 longest_call=LONGEST_CALL,
                 can_outlive=True,
+                emulated=settings.emulate,
             )
         return self._limits
 
