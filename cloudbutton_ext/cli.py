@@ -203,7 +203,7 @@ def _gc(arguments: argparse.Namespace) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> int:
-    from cloudbutton_backend.settings import describe
+    from cloudbutton_backend.backends.written import describe
 
     print(cli_text.config_table(describe()))
     return DONE

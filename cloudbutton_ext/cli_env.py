@@ -31,7 +31,7 @@ def add_commands(commands: cli_lambda.Commands) -> None:
         metavar="PACKAGE|HASH|FILE",
         help="packages that are installed here, the hash that an error named, or a lock file",
     )
-    build.add_argument("--arch", choices=cli_lambda.ARCHS, default="x86_64")
+    cli_lambda.add_arch(build)
     build.add_argument(
         "--here", action="store_true", help="for the emulator: to run on this machine"
     )
@@ -40,7 +40,7 @@ def add_commands(commands: cli_lambda.Commands) -> None:
     cli_lambda.add_memory(build)
     cli_lambda.add_place(build)
     cli_lambda.add_consent(build)
-    build.set_defaults(run=_build)
+    build.set_defaults(run=cli_lambda.with_settings(_build))
 
     shown = verbs.add_parser("list", help="the environments that are known on this machine")
     shown.set_defaults(run=_list)

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 DONE, FAILED = 0, 1
 ARCHS: Final = ("arm64", "x86_64")  # as in aws_lambda.names, which is not loaded for `--help`
-_MEMORY: Final = 1769
 
 
 def add_commands(commands: Commands) -> None:
@@ -33,21 +32,21 @@ def add_commands(commands: Commands) -> None:
     )
     add_place(deploy)
     add_memory(deploy)
-    deploy.add_argument("--arch", choices=ARCHS, default="x86_64", help="arm64 costs a fifth less")
+    add_arch(deploy)
     add_consent(deploy)
-    deploy.set_defaults(run=_deploy)
+    deploy.set_defaults(run=with_settings(_deploy))
 
     undeploy = _on_lambda(commands, "undeploy", "remove everything that deploy has made")
     add_place(undeploy)
     add_consent(undeploy)
-    undeploy.set_defaults(run=_undeploy)
+    undeploy.set_defaults(run=with_settings(_undeploy))
 
     status = _on_lambda(
         commands, "status", "what is deployed, by which version, and what has changed"
     )
     add_place(status)
     status.add_argument("--json", action="store_true", help="as JSON, for programs")
-    status.set_defaults(run=_status)
+    status.set_defaults(run=with_settings(_status))
 
     policy = _on_lambda(
         commands, "policy", "the permissions that are needed, to give to an administrator"
@@ -62,7 +61,7 @@ def add_commands(commands: Commands) -> None:
     policy.add_argument("--account", metavar="NUMBER", help="default: that of your credentials")
     policy.add_argument("--json", action="store_true", help="the policy alone")
     add_place(policy)
-    policy.set_defaults(run=_policy)
+    policy.set_defaults(run=with_settings(_policy))
 
     emulate = commands.add_parser(
         "emulate", help="run an AWS of your own on this machine, for trying out"
@@ -85,14 +84,19 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
         type=int,
         action="append",
         metavar="MIB",
-        help=f"of the functions; repeat it for several sizes (default {_MEMORY}: one whole vCPU)",
+        help="of the functions; repeat it for several sizes (default 1769: one whole vCPU)",
     )
+
+
+def add_arch(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which processors functions run on."""
+    parser.add_argument("--arch", choices=ARCHS, help="default x86_64; arm64 costs a fifth less")
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where."""
     parser.add_argument("--region", help="default: that of your AWS configuration")
-    parser.add_argument("--prefix", default="cloudbutton", help="what all names begin with")
+    parser.add_argument("--prefix", help="what all names begin with (default cloudbutton)")
     parser.add_argument("--profile", help="of your AWS configuration; default: the one in use")
 
 
@@ -102,13 +106,31 @@ def add_consent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
+def with_settings(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Have a command take what its options leave open from `[lambda]` in cloudbutton.toml."""
+
+    def run_with_settings(arguments: argparse.Namespace) -> int:
+        from cloudbutton_backend.backends import registry
+        from cloudbutton_backend.backends.written import written
+
+        chosen = {**registry.settings_of("lambda"), **written("lambda")}
+        registry.create("lambda", **chosen).close()  # to be told what is wrong with them
+        for name in ("region", "prefix", "profile", "arch"):
+            if getattr(arguments, name, None) is None:
+                setattr(arguments, name, chosen[name])
+        arguments.memory = getattr(arguments, "memory", None) or [chosen["memory"]]
+        return run(arguments)
+
+    return run_with_settings
+
+
 def _deploy(arguments: argparse.Namespace) -> int:
     from cloudbutton_backend.backends.aws_lambda.deploying import Wish, look_around
     from cloudbutton_backend.backends.aws_lambda.package import version
 
     clients = _clients(arguments, "deploy")
     home = _home(arguments, clients, arguments.arch)
-    asked = [home.with_(memory=memory) for memory in arguments.memory or [_MEMORY]]
+    asked = [home.with_(memory=memory) for memory in arguments.memory]
     # What is there already is brought up to date with it: one version for all functions.
     there = [each.target for each in look_around(clients, home).functions.values()]
     wish = Wish(targets=tuple(dict.fromkeys([*asked, *there])), version=version())
@@ -132,7 +154,7 @@ def deploy_packages(arguments: argparse.Namespace, platform: Platform, packages:
             memory=memory,
             environment=packages.hash,
         )
-        for memory in arguments.memory or [_MEMORY]
+        for memory in arguments.memory
     )
     return _make(arguments, clients, Wish(targets=targets, version=version(), packages=packages))
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Mapping
 from typing import Any
 
-from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.protocol import Backend
+from cloudbutton_backend.backends.written import written
 from cloudbutton_backend.dispatch.driver import Driver
-from cloudbutton_backend.errors import UnknownName, UsageError
+from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.worker.context import current as _here
 
 _Key = tuple[str, tuple[tuple[str, Any], ...]]
@@ -36,7 +35,7 @@ class Drivers:
         UsageError
             If there is no such backend, or a setting of it makes no sense; nothing is changed then.
         """
-        registry.create(name, **chosen).close()  # to be told now what is wrong
+        registry.create(name, **{**written(name), **chosen}).close()  # to be told now what is wrong
         with self._lock:
             self._used[name] = chosen
             idle = [
@@ -47,9 +46,15 @@ class Drivers:
         for driver in retired:
             driver.close()
 
+    @property
+    def used(self) -> Mapping[str, Mapping[str, Any]]:
+        """What `use` was given, by the name of the backend."""
+        with self._lock:
+            return {name: dict(chosen) for name, chosen in self._used.items()}
+
     def of(self, name: str) -> Driver:
         """Return the driver of a backend."""
-        chosen = {**_written(name), **self._used.get(name, {})}
+        chosen = {**written(name), **self._used.get(name, {})}
         if name == "local" and in_task():
             # A task that maps in its turn: all CPUs have a worker already, so one more is enough.
             chosen["workers"] = 1
@@ -93,23 +98,3 @@ def _create(name: str, chosen: Mapping[str, Any]) -> Backend:
         return registry.create(name, **chosen)
     except TypeError as error:  # what a file has is not checked before
         raise UsageError(f"The {name} backend does not take its settings: {error}.") from error
-
-
-def _written(name: str) -> Mapping[str, Any]:
-    """Return a backend's own settings as files have them.
-
-    Raises
-    ------
-    UnknownName
-        A file has a table that is called like no backend; it may be misspelt.
-    """
-    tables = settings.of_backends()
-    for table in tables.keys() - {name}:
-        if table not in _known():
-            raise UnknownName("table in cloudbutton.toml", table, _known())
-    return tables.get(name, {})
-
-
-@functools.cache  # looking for backends of other packages takes 10 ms, and this is done for each job
-def _known() -> tuple[str, ...]:
-    return registry.names()

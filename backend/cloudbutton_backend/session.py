@@ -110,7 +110,7 @@ class Session:
         self._drivers.use(name, **backend_settings)
         settings.use(backend=name)
 
-    def settings(self) -> list[settings.Row]:
+    def all_settings(self) -> list[settings.Row]:
         """Return every setting, backends' own that are set among them, and where each comes from."""
         return written.describe(self._drivers.used)
 

@@ -16,7 +16,7 @@ from cloudbutton_backend.capture import explain
 from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.jobs import LIFE_CYCLE
 from cloudbutton_backend.journal import JournalReader
-from cloudbutton_backend.settings import describe, resolve
+from cloudbutton_backend.settings import resolve
 from cloudbutton_backend.settings import use as use_settings
 from cloudbutton_backend.settings.known import FIELDS, read_value
 from cloudbutton_magic.display.listing import Listing
@@ -280,7 +280,10 @@ def _value_of(text: str, around: Surroundings) -> Any:
 
 
 def _config(text: str, around: Surroundings) -> Any:
-    rows = [(row.name, row.value, row.source, row.description) for row in describe()]
+    rows = [
+        (row.name, row.value, row.source, row.description)
+        for row in session.current().all_settings()
+    ]
     return Listing(
         "Settings, and where each comes from",
         ("setting", "value", "from", "what it does"),

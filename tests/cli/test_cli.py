@@ -217,6 +217,22 @@ def test_config_shows_values_and_where_they_come_from(
     assert cloudbutton("config").code == 2
 
 
+def test_config_shows_what_files_say_of_backends_and_refuses_what_they_do_not_know(
+    cloudbutton: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "cloudbutton.toml"
+    file.write_text('[lambda]\nregion = "eu-central-1"\n')
+    (line,) = (each for each in cloudbutton("config").out.splitlines() if "lambda." in each)
+    assert line.split()[:2] == ["lambda.region", "eu-central-1"]
+    assert f"{file}, line 2" in line
+    file.write_text("[lambda]\nmemroy = 512\n")
+    answer = cloudbutton("config")
+    assert answer.code == 2
+    assert f"{file}, line 2" in answer.err
+    assert "`memroy`. Did you mean `memory`?" in answer.err
+
+
 @pytest.mark.usefixtures("two_jobs")
 def test_gc_tells_what_it_removed(
     cloudbutton: Command, home: Path, monkeypatch: pytest.MonkeyPatch

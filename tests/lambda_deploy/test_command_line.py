@@ -38,7 +38,7 @@ def cloudbutton(
     home: Target,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Command]:
+) -> Command:
     """Run the command on the emulated account, with this test's prefix where it takes one."""
     for name, value in emulator.environment.items():
         monkeypatch.setenv(name, value)
@@ -98,6 +98,53 @@ def test_deploying_brings_functions_along_that_are_there_already(
         f"keep    function {home.with_(memory=3008).function}"
         in cloudbutton("deploy", "lambda", "--yes").out
     )
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "cloudbutton.toml"
+
+
+def test_options_that_are_left_out_are_as_the_file_says(
+    emulator: Emulator,
+    clients: Clients,
+    home: Target,
+    settings_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in emulator.environment.items():
+        if "REGION" not in name:
+            monkeypatch.setenv(name, value)
+    settings_file.write_text(
+        f'[lambda]\nregion = "{emulator.region}"\nprefix = "{home.prefix}"\n'
+        'memory = 3008\narch = "arm64"\n'
+    )
+    assert cli.main(["deploy", "lambda", "--plan"]) == 0
+    wanted = home.with_(arch="arm64", memory=3008)
+    assert f"function {wanted.function}" in capsys.readouterr().out
+    assert cli.main(["deploy", "lambda", "--plan", "--memory", "512", "--arch", "x86_64"]) == 0
+    wanted = home.with_(arch="x86_64", memory=512)
+    shown = capsys.readouterr().out
+    assert f"function {wanted.function}" in shown and "3008" not in shown
+    assert cli.main(["policy", "lambda"]) == 0
+    assert f"region {emulator.region}" in capsys.readouterr().out
+    cli.main(["status", "lambda"])
+    assert "Nothing is deployed" in capsys.readouterr().out
+    assert cli.main(["undeploy", "lambda", "--yes"]) == 0
+    assert f"under `{home.prefix}`" in capsys.readouterr().out
+    assert look_around(clients, home).is_nothing
+
+
+@pytest.mark.parametrize("verb", ["deploy", "undeploy", "status", "policy"])
+def test_a_mistake_in_the_file_s_table_is_named(
+    verb: str, cloudbutton: Command, settings_file: Path
+) -> None:
+    settings_file.write_text("[lambda]\nmemroy = 512\n")
+    answer = cloudbutton(verb, "lambda")
+    assert answer.code == 2
+    assert "line 2" in answer.err and "Did you mean `memory`" in answer.err
 
 
 def test_a_policy_can_be_printed_alone_and_without_credentials(

@@ -6,7 +6,6 @@ from cloudbutton_backend.settings.resolve import (
     Row,
     describe,
     forget_used,
-    of_backends,
     resolve,
     use,
 )
@@ -19,7 +18,6 @@ __all__ = [
     "Surroundings",
     "describe",
     "forget_used",
-    "of_backends",
     "resolve",
     "use",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from cloudbutton_backend.settings.known import FIELDS, Settings, describe_value, show_value
-from cloudbutton_backend.settings.sources import Found, Surroundings, checked, in_files, written
+from cloudbutton_backend.settings.sources import Found, Surroundings, checked, written
 
 DEFAULT: Final = "default"
 USED: Final = "%cloud use"
@@ -87,17 +87,6 @@ def resolve(around: Surroundings | None = None, /, **call: Any) -> Resolved:
     backends = _tables(found)
     sources = {each.name: each.source for each in found}
     return Resolved(**values, backends=backends, sources=sources)
-
-
-def of_backends(around: Surroundings | None = None) -> Mapping[str, Mapping[str, Any]]:
-    """Return what files say of each backend's own settings, by the name of the backend.
-
-    Raises
-    ------
-    UnknownName, SettingsError
-        As from `resolve`.
-    """
-    return _tables(in_files(Surroundings.here() if around is None else around))
 
 
 def _tables(found: Iterable[Found]) -> dict[str, dict[str, Any]]:
