@@ -207,7 +207,8 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
     "of no backend": ({"moon.phase": "new"}, "there is no such backend"),
     "no setting of the backend": ({"lambda.moons": 1}, "has no such setting"),
     "too much for the backend": ({"lambda.memory": 99}, "between 128 and 10240"),
-    "text for a number": ({"lambda.memory": "big"}, "cannot be understood"),
+    "text for a number": ({"lambda.memory": "big"}, "must be a whole number"),
+    "text for true or false": ({"lambda.emulate": "no"}, "must be true or false"),
     "a list for the backend": ({"lambda.memory": [1]}, "must be text, a number"),
     "endless": ({"budget": 1e999}, "must be an amount"),
 }

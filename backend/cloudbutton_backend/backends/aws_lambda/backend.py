@@ -26,6 +26,7 @@ from cloudbutton_backend.backends.aws_lambda.settings import (
     MOST_WORKERS,
     USUAL_WORKERS,
     Settings,
+    names_of_variables,
     schema,
 )
 from cloudbutton_backend.backends.protocol import Call, Event, JobSpec, Limits
@@ -99,7 +100,7 @@ class LambdaBackend:
             workers=workers,
             prefix=prefix,
             profile=profile,
-            variables=tuple(filter(None, (name.strip() for name in variables.split(",")))),
+            variables=names_of_variables(variables),
             emulate=emulate,
         )
         self.costs = not emulate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
@@ -20,6 +21,15 @@ MOST_WORKERS: Final = 10_000
 USUAL_WORKERS: Final = 1000
 """Calls at a time that AWS allows an account at first; where it allows less, we find out."""
 
+_REGION: Final = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
+_TEXT: Final = (str, "text, in quotes")
+_KINDS: Final[dict[str, tuple[type, str]]] = {
+    "region": _TEXT, "prefix": _TEXT, "profile": _TEXT, "arch": _TEXT,
+    "memory": (int, "a whole number, of MiB"), "workers": (int, "a whole number"),
+    "emulate": (bool, "true or false, without quotes"),
+}  # fmt: skip
+_OPTIONAL: Final = frozenset({"region", "profile", "workers"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -36,9 +46,15 @@ class Settings:
     emulate: bool = False
 
     def __post_init__(self) -> None:
+        for name, (kind, expected) in _KINDS.items():
+            _require(name, getattr(self, name), kind, expected)
         require_prefix(self.prefix)
+        if self.region and not _REGION.fullmatch(self.region):
+            raise UsageError(
+                f"`region` is {self.region!r}; it must be the name of an AWS region, such as `eu-central-1`."
+            )
         if self.arch not in get_args(Arch):
-            raise UnknownName("architecture", str(self.arch), ARCHS)
+            raise UnknownName("architecture", self.arch, ARCHS)
         if not LEAST_MEMORY <= self.memory <= MOST_MEMORY:
             raise UsageError(
                 f"`memory` must be between {LEAST_MEMORY} and {MOST_MEMORY} MiB on Lambda, not {self.memory}."
@@ -47,6 +63,25 @@ class Settings:
             raise UsageError(
                 f"`workers` must be between 1 and {MOST_WORKERS:,}, not {self.workers:,}."
             )
+
+
+def names_of_variables(text: str) -> tuple[str, ...]:
+    """Return the names that stand in `text` with commas in between.
+
+    Raises
+    ------
+    UsageError
+        It is no text.
+    """
+    _require("variables", text, str, "names with commas in between, in quotes")
+    return tuple(filter(None, (name.strip() for name in text.split(","))))
+
+
+def _require(name: str, value: Any, kind: type, expected: str) -> None:
+    """Refuse what files may have: they are not checked before, and any text that is not empty is true."""
+    is_unset = value is None and name in _OPTIONAL
+    if not is_unset and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+        raise UsageError(f"`{name}` is {value!r}; it must be {expected}.")
 
 
 def schema() -> dict[str, Any]:
