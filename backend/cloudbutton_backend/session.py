@@ -295,7 +295,7 @@ class Session:
             cwd=_cwd(),
             environment=self._environment(),
             path=tuple(sys.path),
-            displays=b"IPython" in captured.payload,
+            displays=captured.displays,
             extra={
                 "stop_on_error": options.errors == "raise" and options.retries == 0,
                 "detach": options.detach,

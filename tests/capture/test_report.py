@@ -115,3 +115,21 @@ def test_imports_inside_functions_are_counted(notebook: Any) -> None:
 )
 def test_sizes_read_well(nbytes: int, text: str) -> None:
     assert size(nbytes) == text
+
+
+@pytest.mark.parametrize(
+    ("cell", "displays"),
+    [
+        ("def f(x): return display(x)", False),  # the name that is always there is ours anyway
+        ("from IPython.display import display\ndef f(x): return display(x)", True),
+        ("import IPython.display as shown\ndef f(x): return shown.display(x)", True),
+        ("def f(x):\n    from IPython.display import display\n    return display(x)", True),
+        ("words = 'IPython is not meant'\ndef f(x): return words", False),
+    ],
+)
+@pytest.mark.parametrize("threshold", [0, 1 << 20])
+def test_whether_code_displays_by_ipython_is_told_by_what_it_uses(
+    notebook: Any, cell: str, displays: bool, threshold: int
+) -> None:
+    notebook(cell)
+    assert capture(notebook["f"], threshold=threshold).displays is displays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,4 +106,34 @@ def test_a_cell_with_the_button_runs_there_with_no_package_that_it_does_not_use(
         (job,) = current.jobs()
         assert job.record.backend == "lambda (emulated)" and wanted == [frozenset()]
     finally:
+        current.close()
+
+
+def test_a_kernels_own_warnings_and_what_a_task_displays_need_no_ipython_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from IPython.core.completer import ProvisionalCompleterWarning
+    from IPython.core.interactiveshell import InteractiveShell
+
+    current = session.current()
+    current._drivers.keep("lambda", Driver(new_backend(shared_emulator())))
+    settings.use(threshold_bytes=1 << 24)  # all of it in the call, where it used to be searched
+    shell = InteractiveShell()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ProvisionalCompleterWarning)  # as every kernel has it
+            shell.run_cell("%load_ext cloudbutton_ext\nout = []").raise_error()
+            cell = "for i in range(20):\n    out.append(i * 2)"
+            shell.run_cell(f"%%cloud --force --backend lambda --quiet\n{cell}").raise_error()
+        (job,) = current.jobs()
+        assert shell.user_ns["out"] == [i * 2 for i in range(20)]
+        assert job.errors() == {} and job.state.name == "DONE"
+        shell.run_cell("import fractions\nhalf = fractions.Fraction(1, 2)").raise_error()
+        capsys.readouterr()
+        cell = "display(k * half)\nk"
+        shell.run_cell(f"%%cloud map k in range(2) --backend lambda -> q\n{cell}").raise_error()
+        assert shell.user_ns["q"] == [0, 1]
+        assert "Fraction(1, 2)" in capsys.readouterr().out
+    finally:
+        settings.use(threshold_bytes=None)
         current.close()

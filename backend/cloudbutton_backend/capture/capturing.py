@@ -74,6 +74,11 @@ class Captured:
         )
 
     @property
+    def displays(self) -> bool:
+        """Whether it speaks of IPython, whose `display` is then to be ours where it runs."""
+        return any("IPython" in contents.packages for contents in self._contents)
+
+    @property
     def imports(self) -> tuple[str, ...]:
         """Import names of the installed packages that must be there where the function runs."""
         found = set(self.report.packages)

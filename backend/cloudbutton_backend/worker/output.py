@@ -9,6 +9,7 @@ import os
 import pickle
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any, Final
 
 from cloudbutton_backend.worker.context import current
@@ -198,9 +199,7 @@ def _show_warning(
 
 def display(*objects: Any, **options: Any) -> None:
     """Stand in for IPython's `display` in tasks: format here, show in the notebook."""
-    from IPython.core.formatters import DisplayFormatter
-
-    formatter = DisplayFormatter()
+    bundle = _formatter()
     for thing in objects:
         if options.get("raw"):
             outputs.display(dict(thing), options.get("metadata"))
@@ -209,8 +208,21 @@ def display(*objects: Any, **options: Any) -> None:
         if figure is not None:
             outputs.display(figure)
             continue
-        data, metadata = formatter.format(thing, options.get("include"), options.get("exclude"))
-        outputs.display(data, metadata)
+        data, metadata = bundle(thing, options.get("include"), options.get("exclude"))
+        if data:  # else it has displayed itself
+            outputs.display(data, metadata)
+
+
+def _formatter() -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
+    """Return what makes a MIME bundle of an object: IPython's own where it is installed."""
+    try:
+        from IPython.core.formatters import DisplayFormatter
+    except ImportError:  # a function in the cloud has only the packages that the code uses
+        from cloudbutton_backend.worker.bundles import bundle_of
+
+        return bundle_of
+    bundle: Callable[..., tuple[dict[str, Any], dict[str, Any]]] = DisplayFormatter().format
+    return bundle
 
 
 def _figure_png(thing: Any) -> dict[str, Any] | None:
@@ -238,9 +250,12 @@ def publish_display_data(
 
 
 def patch_ipython() -> None:
-    """Make IPython's own `display` ours in this process."""
-    import IPython.core.display_functions as functions
-    import IPython.display
+    """Make IPython's own `display` ours in this process, if it has one."""
+    try:
+        import IPython.core.display_functions as functions
+        import IPython.display
+    except ImportError:  # what uses it fails by itself, with its own traceback
+        return
 
     for module in (functions, IPython.display):
         module.display = display  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from typing import Any
 def current() -> dict[str, Any]:
     """Return the habits of this process, as far as its imports have any."""
     habits: dict[str, Any] = {
-        "filters": [_named(*each) for each in warnings.filters],
+        "filters": [_named(*each) for each in warnings.filters if not _is_kernels(each[2])],
         "decimal": decimal.getcontext().copy(),
         "recursion": sys.getrecursionlimit(),
         "directory": _directory(),
@@ -77,6 +77,11 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         return None
+
+
+def _is_kernels(category: Any) -> bool:
+    """Tell whether a filter is the kernel's own, which workers would import all of IPython for."""
+    return category.__module__.partition(".")[0] in ("IPython", "ipykernel")
 
 
 def _named(action: str, message: Any, category: Any, module: Any, line: int) -> tuple[Any, ...]:
