@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from cloudbutton_backend.errors import DeploymentRefused, UsageError
+from cloudbutton_backend.errors import DeploymentRefused, NoCredentials, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from cloudbutton_backend.backends.aws_lambda.clients import Clients
@@ -223,12 +223,16 @@ def _policy(arguments: argparse.Namespace) -> int:
     from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
 
     clients = _clients(arguments, arguments.purpose)
-    home = Target(
-        prefix=arguments.prefix,
-        account=arguments.account or clients.account,
-        region=clients.region,
-        python=notebook_python(),
-    )
+    try:
+        account, region = arguments.account or clients.account, clients.region
+    except (NoCredentials, Unreachable) as error:
+        which = "" if arguments.purpose == "run" else f" --for {arguments.purpose}"
+        raise type(error)(
+            f"{error}\nThe policy can be printed without any of that, for the account and region that you "
+            f"name: `cloudbutton policy lambda{which} --account {arguments.account or '123456789012'} "
+            f"--region {arguments.region or 'eu-central-1'}`."
+        ) from error
+    home = Target(prefix=arguments.prefix, account=account, region=region, python=notebook_python())
     text = json.dumps(policy(arguments.purpose, home), indent=2)
     if not arguments.json:
         print(

@@ -52,3 +52,14 @@ def home(clients: Clients) -> Target:
 @pytest.fixture
 def wish(home: Target) -> Wish:
     return Wish(targets=(home, home.with_(memory=3008)), version="1.2.3")
+
+
+@pytest.fixture
+def without_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away all that AWS's tools would find on this machine."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
+                 "AWS_DEFAULT_REGION", "AWS_REGION"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere/config")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere/credentials")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

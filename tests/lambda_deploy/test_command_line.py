@@ -157,6 +157,23 @@ def test_a_policy_can_be_printed_alone_and_without_credentials(
     assert "999999999999" in json.dumps(json.loads(alone.out))
 
 
+@pytest.mark.usefixtures("without_configuration")
+def test_without_credentials_it_says_how_to_print_a_policy_without_any(
+    settings_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["policy", "lambda", "--for", "deploy"]
+    assert cli.main([*asked, "--region", "eu-west-1"]) == 1
+    told = capsys.readouterr().err
+    assert "No AWS credentials were found" in told
+    assert f"`cloudbutton {' '.join(asked)} --account 123456789012 --region eu-west-1`" in told
+    assert cli.main([*asked, "--account", "999999999999"]) == 1
+    told = capsys.readouterr().err
+    assert "No AWS region is chosen" in told
+    assert "--account 999999999999 --region eu-central-1`" in told
+    assert cli.main([*asked, "--account", "123456789012", "--region", "eu-west-1"]) == 0
+    assert "account 123456789012, region eu-west-1" in capsys.readouterr().out
+
+
 def test_packages_are_built_deployed_and_listed(
     cloudbutton: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,7 +124,8 @@ def _explained(code: str, message: str, asked: Asked) -> tuple[type[CloudService
     if code in _ELSEWHERE:
         return Unreachable, (
             f"{_about(asked)} is not in region {_region(asked)} ({code}: {message}). Name the region where "
-            f"Cloud Button was deployed: `--region`, or AWS_DEFAULT_REGION."
+            f"Cloud Button was deployed: `region` in the settings of the backend, `--region`, or "
+            f"AWS_DEFAULT_REGION."
         )
     if code in _MISSING:
         return (
@@ -157,8 +158,9 @@ def _denied(message: str, asked: Asked) -> str:
 def _not_sent(error: aws.BotoCoreError, asked: Asked) -> tuple[type[CloudServiceError], str]:
     if isinstance(error, aws.NoRegionError):
         return Unreachable, (
-            "No AWS region is chosen. Name one with `--region eu-central-1`, in AWS_DEFAULT_REGION, or "
-            "with `aws configure`; the nearest to your data is the best."
+            "No AWS region is chosen. Choose one: `region` in the settings of the backend, `--region "
+            "eu-central-1` on the command line, AWS_DEFAULT_REGION, or `aws configure`; the nearest to "
+            "your data is the best."
         )
     if isinstance(error, aws.PartialCredentialsError):
         return NoCredentials, f"Your AWS credentials are incomplete: {error}."
