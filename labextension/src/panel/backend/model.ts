@@ -141,6 +141,7 @@ export class BackendModel implements IDisposable {
 
   private async _write(values: Values): Promise<void> {
     this._problems = {};
+    this._trial = null; // it was of other settings
     await this._client.write(values);
     this._backends = await this._client.backends();
     this._edited = this.shown?.settings ?? {};
@@ -148,18 +149,22 @@ export class BackendModel implements IDisposable {
 
   private async _readHealth(): Promise<void> {
     const name = this._shown;
+    const look = ++this._looks;
     this._health = null;
     this._healthProblem = null;
     this._changed.emit();
     if (name === null) {
       return;
     }
-    try {
-      const health = await this._client.health(name);
-      this._health = name === this._shown ? health : this._health;
-    } catch (error) {
-      this._healthProblem = name === this._shown ? messageOf(error) : this._healthProblem;
+    const answer = await this._client.health(name).then(
+      health => ({ health, problem: null }),
+      error => ({ health: null, problem: messageOf(error) })
+    );
+    if (look !== this._looks) {
+      return; // of another backend, or of what was set before
     }
+    this._health = answer.health;
+    this._healthProblem = answer.problem;
     this._changed.emit();
   }
 
@@ -173,7 +178,7 @@ export class BackendModel implements IDisposable {
     this._changed.emit();
     await this._try(() => act(name));
     this._task = null;
-    this._changed.emit();
+    await this._readHealth(); // saving may have mended it, a test may have begun what it names
   }
 
   private async _try(act: () => Promise<void>): Promise<void> {
@@ -196,6 +201,7 @@ export class BackendModel implements IDisposable {
   private _health: IHealth | null = null;
   private _healthProblem: string | null = null;
   private _isDisposed = false;
+  private _looks = 0;
   private _problem: string | null = null;
   private _problems: Readonly<Record<string, string>> = {};
   private _shown: string | null = null;
