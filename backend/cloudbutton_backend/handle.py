@@ -409,6 +409,7 @@ class Job:
     def on_accept(self, results: Results, skip: frozenset[int]) -> None:
         """Record results on disk, then announce them."""
         meta = results.meta
+        self._name_items(results.first, meta.get("errors") or {})
         seconds = max(0.0, meta.get("dt", 0.0) - meta.get("delay", 0.0))
         cost = self._bill.work(results.batch, results.count, seconds) if self._bill else 0.0
         entry = self._recorder.accept(results, skip, cost)
@@ -421,6 +422,12 @@ class Job:
             self._waited += meta.get("delay", 0.0)
             self._harvest.add(runs)
         self._harvest.ring()
+
+    def _name_items(self, first: int, errors: dict[int, dict[str, Any]]) -> None:
+        """Say which items failed where the worker could not: it has not looked at them."""
+        for offset, packed in errors.items():
+            if packed["kind"] == "load":
+                errors[offset] = {**packed, "item": self.source.describe(first + offset)}
 
     def on_fail_item(self, index: int, kind: str, cause: str, attempts: int) -> None:
         """An item has failed for good without an exception of its own."""

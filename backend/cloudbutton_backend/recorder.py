@@ -128,7 +128,9 @@ class Recorder:
             kind = link.get("type", packed.get("type", ""))
             message = link.get("message", packed.get("reason", ""))
             index, item = entry.first + offset, packed.get("item", "")
-            line = f"{summary_line(packed)} (item {index}: {item})"
+            # Where the worker could not look at an item, its label is complete.
+            label = item if item.startswith("item ") else f"item {index}: {item}"
+            line = f"{summary_line(packed)} ({label})"
             self.note_error(index, item, kind, message, trace=trace, line=line)
 
     def note_error(

@@ -101,7 +101,9 @@ class Entry:
             shown = tuple(Output(kind, data) for kind, data in outputs.get(index, ()))
             offset = index - self.first
             if offset in errors:
-                yield ItemOutcome(index, None, rebuild_error(errors[offset], index), shown)
+                error = rebuild_error(errors[offset], index)
+                began = errors[offset]["kind"] != "load"
+                yield ItemOutcome(index, None, error, shown, began)
             elif isinstance(values[offset], ResultNotSendable):
                 yield ItemOutcome(index, None, values[offset], shown)
             else:

@@ -160,6 +160,17 @@ def test_a_changed_shared_object_stops_the_run_and_is_told() -> None:
     assert "may have happened twice" in line
 
 
+@pytest.mark.parametrize("began", [True, False])
+def test_only_what_began_elsewhere_may_have_happened_twice(began: bool) -> None:
+    def engine(body: Callable[[Any], Any], items: Sequence[Any], **_: Any) -> Iterator[ItemOutcome]:
+        yield ItemOutcome(0, error=ImportError("No module named 'tables'"), began=began)
+
+    report = Button(engine).run("for x in range(6):\n    y = x", {}, force=True)
+    (line,) = report.lines()
+    assert "ran here, because ImportError: No module named 'tables'" in line
+    assert ("may have happened twice" in line) is began
+
+
 def test_the_hook_is_gone_after_the_cell_even_after_an_error() -> None:
     namespace: dict[str, Any] = {}
     with pytest.raises(ZeroDivisionError):

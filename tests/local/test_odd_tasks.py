@@ -223,3 +223,23 @@ def test_a_result_that_the_next_item_changes_is_sent_when_it_rests(session: Sess
     options = JobOptions(errors="keep", guard="off", workers=1)
     job = session.map(remembers, range(41), options=options)
     assert type(job.results()[39]) is dict
+
+
+class OnlyHere:
+    """Can be pickled, and nowhere unpickled."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+def test_a_function_that_cannot_be_loaded_is_told_for_the_users_items(session: Session) -> None:
+    spoiled = OnlyHere()
+    job = session.map(lambda x: (x, spoiled), ["ten", "twenty"], options=KEEP)
+    outcomes = list(job.outcomes())
+    assert [outcome.began for outcome in outcomes] == [False, False]
+    assert [getattr(error, "cloud_item", "") for error in job.errors().values()] == [
+        "item 0 ('ten')",
+        "item 1 ('twenty')",
+    ]
+    assert job.id not in str(job.progress.first_error)
+    assert str(job.progress.first_error).endswith("(item 0 ('ten'))")

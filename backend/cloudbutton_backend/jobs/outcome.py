@@ -22,3 +22,5 @@ class ItemOutcome:
     value: Any = None
     error: BaseException | None = None
     outputs: tuple[Output, ...] = ()
+    began: bool = True
+    """False if the function could not even be loaded: nothing of it ran."""

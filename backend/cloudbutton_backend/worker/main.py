@@ -205,7 +205,7 @@ class Worker:
                 patch_ipython()
             function = load_function(body, self._blobs.loader())
         except BaseException as caught:
-            error = failures.describe(caught, job_id, __file__)
+            error = failures.describe(caught, None, __file__)
             error["kind"] = "load"
         _draw_anew()
         watch = _guard(function) if guard != "off" and error is None else None

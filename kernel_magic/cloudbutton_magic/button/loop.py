@@ -300,6 +300,8 @@ class LoopRun:
         if isinstance(outcome.error, FATAL):
             raise outcome.error
         if outcome.error is not None:
+            if index == 0 and not outcome.began:  # what cannot be loaded for one is so for all
+                self.report.tried = False
             self.report.stopped = f"{type(outcome.error).__name__}: {outcome.error}"
             return None
         kind, *content = outcome.value
