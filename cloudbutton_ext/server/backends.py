@@ -44,7 +44,10 @@ class Health(Handler):
     @endpoint
     async def get(self, name: str) -> Any:
         _require(name)
-        looking = self.house.once(("health", name), lambda: self.house.apart(self._look, name))
+        own = await self.off_loop(self._settings, name)
+        # A look that is under way tells nothing of settings that were saved since it began.
+        key = ("health", name, frozenset(own.items()))
+        looking = self.house.once(key, lambda: self.house.apart(self._look, name, own))
         try:
             return await asyncio.wait_for(asyncio.shield(looking), HEALTH_PATIENCE)
         except asyncio.TimeoutError:
@@ -54,9 +57,11 @@ class Health(Handler):
                 status=504,
             ) from None
 
-    def _look(self, name: str) -> dict[str, Any]:
+    def _settings(self, name: str) -> Mapping[str, Any]:
+        return settings.resolve(self.house.surroundings()).backends.get(name, {})
+
+    def _look(self, name: str, own: Mapping[str, Any]) -> dict[str, Any]:
         hide = self.house.places.hide
-        own = settings.resolve(self.house.surroundings()).backends.get(name, {})
         lines = [
             {
                 "name": found.name,

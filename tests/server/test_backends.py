@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
@@ -165,6 +166,19 @@ def test_a_look_that_takes_too_long_ends(
     status, body = ask("backends/moon/health")
     gate.set()
     assert (status, "took longer than 0.05 s" in body["message"]) == (504, True)
+
+
+def test_settings_that_were_saved_are_looked_at_though_an_older_look_goes_on(
+    ask: Ask, moon: type[Moon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, looks = threading.Event(), itertools.count()
+    monkeypatch.setattr(moon, "health", lambda self: [next(looks) or gate.wait(20)][:0])
+    monkeypatch.setattr(backends, "HEALTH_PATIENCE", 0.05)
+    assert ask("backends/moon/health").status == 504
+    monkeypatch.setattr(backends, "HEALTH_PATIENCE", 10.0)
+    assert ask("settings", method="PUT", body={"moon.craters": 3}).status == 200
+    assert ask("backends/moon/health") == (200, {"ok": True, "lines": []})
+    gate.set()
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "health"), ("POST", "test")])
