@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.jobs import JobState
@@ -71,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
 
     retry = commands.add_parser("retry", help="run a job's failed items again, in its kernel")
     _add_job(retry)
+    retry.add_argument(
+        "--budget", metavar="DOLLARS", help="for all that the job spends, before and after"
+    )
     retry.set_defaults(run=_retry)
 
     gc = commands.add_parser("gc", help="remove old finished jobs and their results")
@@ -169,6 +172,7 @@ def _cancel(arguments: argparse.Namespace) -> int:
 def _retry(arguments: argparse.Namespace) -> int:
     from cloudbutton_backend.journal import JournalReader
 
+    asked = {} if arguments.budget is None else {"budget": _dollars(arguments.budget)}
     reader = JournalReader()
     job = _find(reader, arguments.id)
     if job.state in (JobState.RUNNING, JobState.CANCELLING):
@@ -177,7 +181,7 @@ def _retry(arguments: argparse.Namespace) -> int:
         return _refuse(f"Job {job.id} is done: it has no failed items.")
     gone = f"Its process (pid {job.pid} on {job.host}) is gone or does not listen"
     if job.state is JobState.LOST or not _taken(
-        reader, job.id, "retry", time.monotonic() + PATIENCE
+        reader, job.id, "retry", time.monotonic() + PATIENCE, **asked
     ):
         return _refuse(f"{gone}: run the cell of job {job.id} again in its notebook.")
     print(f"Job {job.id} ({job.name}) runs its unfinished items again.")
@@ -220,9 +224,18 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return worst
 
 
-def _taken(reader: JournalReader, job_id: str, verb: str, deadline: float) -> bool:
+def _dollars(text: str) -> float:
+    from cloudbutton_backend.settings.parse import dollars
+
+    try:
+        return dollars(text)
+    except ValueError as error:
+        raise UsageError(f"`--budget` is {text!r}; it must be {error}.") from None
+
+
+def _taken(reader: JournalReader, job_id: str, verb: str, deadline: float, **asked: Any) -> bool:
     """Send a command and return whether the job's process took it; else nothing is left of it."""
-    command = reader.send(job_id, verb)
+    command = reader.send(job_id, verb, **asked)
 
     def is_taken() -> bool:
         found = reader.command(command)

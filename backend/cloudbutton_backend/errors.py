@@ -110,7 +110,7 @@ class TaskTimeout(TaskError):
     def __str__(self) -> str:
         return (
             f"{self.item} was still running after {self.timeout:g} s and was stopped. "
-            f"Raise `--timeout`, or make the item smaller."
+            f"Raise `timeout=` (in a cell `--timeout`), or make the item smaller."
         )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cloudbutton_backend import session
-from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.errors import BudgetReached, UsageError
+from cloudbutton_backend.handle import Job
 from cloudbutton_backend.jobs import JobOptions
 from cloudbutton_magic.body import function_of_body, function_of_cell, parse_body, the_function_of
 from cloudbutton_magic.display.listing import Listing
@@ -54,7 +55,7 @@ def map_cell(header: MapHeader, options: CellOptions, cell: str, place: Place) -
     )
     if options.detach:
         return _detached(job, header.results, place)
-    hints = _hints(job.id, header.results, job_options, notes)
+    hints = _hints(job, header.results, job_options, notes)
     follow(job, place.screen, wording=Wording(targets=header.targets, hints=hints))
     return deliver(job.results(), header.results, place.namespace)
 
@@ -147,7 +148,7 @@ def _detached(job: Any, names: Sequence[str], place: Place) -> Any:
 
 
 def _hints(
-    job_id: str, names: Sequence[str], options: JobOptions, notes: tuple[str, ...]
+    job: Job, names: Sequence[str], options: JobOptions, notes: tuple[str, ...]
 ) -> Callable[[View], Sequence[str]]:
     """What to say at the end, which depends on how it ends."""
 
@@ -158,9 +159,11 @@ def _hints(
             where = f" in `{names[0]}`" if names else ""
             return (*notes, f"failed items are their exceptions{where}")
         arrow = f" -> {', '.join(names)}" if names else ""
+        failure = job.failure
+        budget = f" --budget {failure.enough:g}" if isinstance(failure, BudgetReached) else ""
         return (
-            f"`%cloud retry {job_id}{arrow}` runs what is missing",
-            f"`job = %cloud show {job_id}` has what is done: `job.partial()`, `job.errors()`",
+            f"`%cloud retry {job.id}{budget}{arrow}` runs what is missing",
+            f"`job = %cloud show {job.id}` has what is done: `job.partial()`, `job.errors()`",
         )
 
     return hints

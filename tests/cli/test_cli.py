@@ -145,6 +145,17 @@ def test_retry_reaches_the_kernel_of_a_failed_job(cloudbutton: Command, a_kernel
     assert "runs its unfinished items again" in answer.out
 
 
+def test_retry_takes_a_budget_along(cloudbutton: Command, a_kernel: Kernel) -> None:
+    a_kernel(
+        "journal.update_job('kernel22', state='failed'); journal.flush(30);"
+        "journal.on_command(obey); ready()"
+    )
+    assert cloudbutton("retry", "kernel22", "--budget", "much").code == 2
+    assert cloudbutton("retry", "kernel22", "--budget", "$2.50").code == 0
+    sent = JournalReader().command(1)
+    assert sent is not None and sent.args == {"budget": 2.5}
+
+
 @pytest.mark.usefixtures("two_jobs")
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),

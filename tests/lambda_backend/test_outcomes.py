@@ -28,7 +28,7 @@ def report(billed: int = 100, peak: int = 50, status: str = "") -> str:
         ("Runtime.ExitError", KILLED, report(peak=128), "memory", "--memory"),
         ("Runtime.ExitError", KILLED, report(peak=40), "crash", "killed"),
         ("Runtime.ExitError", "Runtime exited with error: exit status 1", report(), "crash", "exit status 1"),
-        ("Runtime.OutOfMemory", "Runtime exited", report(peak=128), "memory", "peak 128 MiB"),
+        ("Runtime.OutOfMemory", "Runtime exited", report(peak=128), "memory", "with `memory=`"),
         ("Function.ResponseSizeTooLarge", "Response payload size exceeded", "", "size", "larger"),
         ("Runtime.ImportModuleError", "Unable to import module", "", "start", "cannot start"),
         ("Runtime.HandlerNotFound", "Handler missing", "", "start", "cannot start"),

@@ -134,12 +134,21 @@ def test_code_gets_a_function_that_has_its_packages(
     deploy(clients, Wish(targets=(home,), version="1.2.3"))
     said: list[str] = []
     target = ensure_environment(clients, home, lock, say=said.append)
-    assert len(said) == 1 and "xxhash" in said[0]
+    assert len(said) == 1 and "Preparing 2 packages for" in said[0] and "xxhash" in said[0]
     found = require_deployed(clients, target)
     assert [arn.split(":")[6] for arn in found.layers] == [target.layer]
     assert found.fetches is None
     ensure_environment(clients, home, lock, say=said.append)
     assert len(said) == 1, "it was there already"
+
+
+def test_one_package_is_not_called_several(clients: Clients, home: Target) -> None:
+    deploy(clients, Wish(targets=(home,), version="1.2.3"))
+    one = lock_distributions(["xxhash"], HERE)
+    assert one is not None
+    said: list[str] = []
+    ensure_environment(clients, home, one, say=said.append)
+    assert said[0].startswith("Preparing 1 package for Lambda")
 
 
 def test_packages_beyond_a_layer_are_fetched_by_functions_with_room_for_them(

@@ -11,7 +11,7 @@ from cloudbutton_backend import session, settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.cost import Rate
-from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.errors import BudgetReached, UsageError
 from cloudbutton_backend.testing.metered import Metered
 
 from .conftest import Run
@@ -43,7 +43,9 @@ def test_a_job_at_its_budget_says_so_and_is_continued(run: Run, shell: Interacti
     assert "zs" not in shell.user_ns
     job = session.current().jobs()[0]
     assert job.cost <= 0.05
-    assert f"%cloud retry {job.id} --budget" in ran.out
+    failure = job.failure
+    assert isinstance(failure, BudgetReached)
+    assert f"`%cloud retry {job.id} --budget {failure.enough:g} -> zs` runs what is" in ran.out
     assert run(f"%cloud retry {job.id} --budget $5 -> zs").error is None
     assert shell.user_ns["zs"] == list(range(60))
 

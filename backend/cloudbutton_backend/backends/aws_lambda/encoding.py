@@ -178,7 +178,8 @@ def events_of_end(
 
 def memory_cause(limit: int, peak: float) -> str:
     """Return what is said of an item that ran out of memory."""
+    more = min(10_240, 2 * limit)
     return (
         f"it used more memory than the function has: its peak was {peak:,.0f} MiB of {limit:,} MiB. "
-        f"Give it more: `--memory {min(10_240, 2 * limit)}`"
+        f"Give it more: `memory={more}` (in a cell `--memory {more}`)"
     )

@@ -123,7 +123,7 @@ def explain(failure: Failure) -> str:
         "memory": (
             f"it used all the memory that the function has ({size}"
             + (f", peak {report.peak} MiB" if report is not None and report.peak else "")
-            + "); give it more with `--memory`"
+            + "); give it more with `memory=` (in a cell `--memory`)"
         ),
         "crash": f"its execution environment died ({failure.type}: {failure.message})",
         "size": f"its answer was larger than Lambda passes on ({failure.message})",

@@ -50,7 +50,8 @@ def ensure_environment(
     else:
         return wanted
     require_deployed(clients, target)
-    say(f"Preparing {len(lock.pins)} packages for Lambda, once: {listed(lock)} …")
+    packages = f"{len(lock.pins)} package{'s' * (len(lock.pins) != 1)}"
+    say(f"Preparing {packages} for Lambda, once: {listed(lock)} …")
     deploy_environment(clients, [wanted], lock, pause=pause)
     return wanted
 
