@@ -74,6 +74,7 @@ class Job:
         journal: Journal,
         results: Path | None,
         bill: Bill | None = None,
+        before: int = 0,
     ) -> None:
         self.record = record
         self.options = options
@@ -91,7 +92,8 @@ class Job:
         self._running = self._workers = self._retried = 0
         self._mean: float | None = None
         self._task_seconds = self._waited = 0.0
-        self._recorder = Recorder(record.id, journal, results)
+        self._before = before
+        self._recorder = Recorder(record.id, journal, results, before)
         self._bill = bill
         self._broken: BaseException | None = None
         self._items_error: JobFailed | None = None
@@ -253,7 +255,9 @@ class Job:
         """Say on the exception which item it was, how many failed alike and what is kept."""
         same = self._failed - 1
         item = getattr(error, "cloud_item", "")
-        text = f"item {index}" + (f" ({item})" if item and not item.startswith("item") else "")
+        text = f"item {index + self._before}" + (
+            f" ({item})" if item and not item.startswith("item") else ""
+        )
         if same:
             text += f"; {same} more failed: `job.errors()`"
         text += f"; {self._done} finished are kept: job {self.id}, `job.partial()`"
@@ -424,9 +428,9 @@ class Job:
         self._harvest.ring()
 
     def _name_items(self, first: int, errors: dict[int, dict[str, Any]]) -> None:
-        """Say which items failed where the worker could not: it has not looked at them."""
+        """Say which items failed where the worker could not: it has them only while they run."""
         for offset, packed in errors.items():
-            if packed["kind"] == "load":
+            if packed["kind"] in ("load", "item", "unsendable"):
                 errors[offset] = {**packed, "item": self.source.describe(first + offset)}
 
     def on_fail_item(self, index: int, kind: str, cause: str, attempts: int) -> None:
@@ -437,7 +441,7 @@ class Job:
             error = TaskTimeout(item[:1].upper() + item[1:], self.options.timeout or 0.0)
         else:
             error = WorkerLost(item, cause, attempts)
-        tag(error, index, item)
+        tag(error, index + self._before, item)
         self._recorder.note_error(index, item, type(error).__name__, str(error))
         run = Run(index, index + 1, None, error)
         with self._lock:

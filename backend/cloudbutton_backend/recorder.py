@@ -29,9 +29,14 @@ class Recorder:
     ----------
     results
         Prefix of the job's result files; None to keep everything in memory.
+    before
+        How many items of the same loop ran before the job's first: those written down are counted
+        as the user counts them.
     """
 
-    def __init__(self, job_id: str, journal: Journal, results: Path | None) -> None:
+    def __init__(
+        self, job_id: str, journal: Journal, results: Path | None, before: int = 0
+    ) -> None:
         self.batches: list[BatchRecord] = []
         self.lost_workers = 0
         self.last_lines: list[str] = []
@@ -39,6 +44,7 @@ class Recorder:
         self._job_id = job_id
         self._journal = journal
         self._results = results
+        self._before = before
         self._writer: SegmentWriter | None = None
         self._disk_trouble = results is None
         self._in_memory = 0
@@ -64,7 +70,16 @@ class Recorder:
             self._journal.sync_file(Path(place))
         if "disk" in meta:
             self._warn_disk(meta["disk"])
-        entry = Entry(results.first, results.count, meta, payload, place, offset, results.length)
+        entry = Entry(
+            results.first,
+            results.count,
+            meta,
+            payload,
+            place,
+            offset,
+            results.length,
+            self._before,
+        )
         errors = meta.get("errors") or {}
         failed = {at: packed for at, packed in errors.items() if entry.first + at not in skip}
         self._note_outputs(entry)
@@ -106,7 +121,7 @@ class Recorder:
             for kind, data in outputs:
                 if kind == "display":
                     continue
-                self._journal.add_log(LogRecord(self._job_id, data, index, kind))
+                self._journal.add_log(LogRecord(self._job_id, data, index + self._before, kind))
                 lines = [line for line in data.splitlines() if line.strip()]
                 self.last_lines = [*self.last_lines, *lines][-3:]
         size = sum(len(d) if k != "display" else _A_DISPLAY for o in caught.values() for k, d in o)
@@ -129,7 +144,7 @@ class Recorder:
             message = link.get("message", packed.get("reason", ""))
             index, item = entry.first + offset, packed.get("item", "")
             # Where the worker could not look at an item, its label is complete.
-            label = item if item.startswith("item ") else f"item {index}: {item}"
+            label = item if item.startswith("item ") else f"item {index + self._before}: {item}"
             line = f"{summary_line(packed)} ({label})"
             self.note_error(index, item, kind, message, trace=trace, line=line)
 
@@ -137,7 +152,8 @@ class Recorder:
         self, index: int, item: str, kind: str, message: str, *, trace: str = "", line: str = ""
     ) -> None:
         """Record the failure of one item."""
-        self._journal.add_error(ErrorRecord(self._job_id, index, item, kind, message, trace))
+        number = index + self._before
+        self._journal.add_error(ErrorRecord(self._job_id, number, item, kind, message, trace))
         if self._first_error is None or index < self._first_error[0]:
             self._first_error = (index, line or f"{kind}: {message.splitlines()[0]}")
 

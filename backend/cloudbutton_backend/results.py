@@ -35,6 +35,8 @@ class Entry:
     path: str | None
     offset: int
     length: int
+    before: int = 0
+    """How many items of the same loop ran before the job's first; messages count them."""
 
     def _bytes(self) -> memoryview:
         if self.payload is not None:
@@ -82,7 +84,7 @@ class Entry:
             try:
                 values.append(load_result([stream[start:stop], *buffers[n_buffers:stop_buffers]]))
             except Exception as error:
-                values.append(self._unreadable(self.first + position, error))
+                values.append(self._unreadable(self.before + self.first + position, error))
             start, n_buffers = stop, stop_buffers
         return values
 
@@ -101,7 +103,7 @@ class Entry:
             shown = tuple(Output(kind, data) for kind, data in outputs.get(index, ()))
             offset = index - self.first
             if offset in errors:
-                error = rebuild_error(errors[offset], index)
+                error = rebuild_error(errors[offset], index + self.before)
                 began = errors[offset]["kind"] != "load"
                 yield ItemOutcome(index, None, error, shown, began)
             elif isinstance(values[offset], ResultNotSendable):

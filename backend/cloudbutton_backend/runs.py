@@ -49,7 +49,10 @@ class Run:
         elif self.entry is not None:
             packed: dict[int, Any] = self.entry.meta.get("errors") or {}
             for index in self.failed():
-                yield index, rebuild_error(packed[index - self.entry.first], index)
+                yield (
+                    index,
+                    rebuild_error(packed[index - self.entry.first], index + self.entry.before),
+                )
 
 
 def runs_of(entry: Entry, skip: frozenset[int]) -> list[Run]:

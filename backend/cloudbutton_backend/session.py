@@ -158,8 +158,11 @@ class Session:
         source: str | None = None,
         notebook: str | None = None,
         cell_id: str | None = None,
+        before: int = 0,
     ) -> Job:
         """Start running `function` over `items`; return at once.
+
+        Messages number the items from `before` on: of a loop, so many ran already.
 
         Raises
         ------
@@ -185,9 +188,10 @@ class Session:
             notebook,
             cell_id,
             sample=() if known is None else known[:_SAMPLE],
+            before=before,
         )
         if known is not None:
-            job.source = SequenceSource(known, getattr(function, "shown_item", None))
+            job.source = SequenceSource(known, getattr(function, "shown_item", None), before)
             plan = self._plan(job, len(known))
         else:
             stream = StreamSource(
@@ -226,6 +230,7 @@ class Session:
         notebook: str | None,
         cell_id: str | None,
         sample: Sequence[Any] = (),
+        before: int = 0,
     ) -> tuple[Job, Driver, JobSpec, Plan]:
         if self._closed:
             raise UsageError("This session was closed; start a new one.")
@@ -280,7 +285,7 @@ class Session:
                     estimate_high=estimate.high,
                 )
         results = None if _JOURNAL_OFF else prefix
-        job = Job(record, options, captured, driver, journal, results, bill)
+        job = Job(record, options, captured, driver, journal, results, bill, before)
         if limits.rate is not None and limits.rate.note:
             job.warn(limits.rate.note)
         spec = JobSpec(

@@ -108,6 +108,7 @@ class _Workers:
         *,
         label: str,
         line: int,
+        before: int,
         plan: Callable[[], str],
     ) -> Iterator[ItemOutcome]:
         here = session.current()
@@ -124,6 +125,7 @@ class _Workers:
             notebook=self._place.notebook,
             cell_id=self._place.cell_id,
             options=options,
+            before=before,
         )
         self._jobs.append(job)
         # Made when it is written, on the journal's thread: the cell does not wait for it.

@@ -24,6 +24,7 @@ class Pool:
         *,
         label: str,
         line: int,
+        before: int,
         plan: Callable[[], str],
     ) -> Iterator[ItemOutcome]:
         # The button watches captured values by itself.

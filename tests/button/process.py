@@ -86,6 +86,7 @@ class Process:
         *,
         label: str,
         line: int,
+        before: int,
         plan: Callable[[], str],
     ) -> Iterator[ItemOutcome]:
         packed = dumps(body)

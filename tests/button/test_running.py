@@ -21,6 +21,7 @@ class Here:
     def __init__(self, fail_at: int = -1, error: BaseException | None = None) -> None:
         self.fail_at, self.error = fail_at, error
         self.yielded = 0
+        self.before = -1
         self.closed = False
 
     def __call__(
@@ -30,8 +31,10 @@ class Here:
         *,
         label: str,
         line: int,
+        before: int,
         plan: Callable[[], str],
     ) -> Iterator[ItemOutcome]:
+        self.before = before
         try:
             for index, item in enumerate(items):
                 if index == self.fail_at and self.error is not None:
@@ -87,6 +90,7 @@ def test_long_work_starts_here_and_goes_on_there() -> None:
     here = [list(event.items) for event in run.events() if hasattr(event, "items")]
     assert here == [[0], []]
     assert namespace["out"] == list(range(1, 10))
+    assert mapper.before == 1, "messages count the item that ran here"
 
 
 def test_an_engine_that_cannot_send_leaves_the_loop_here() -> None:

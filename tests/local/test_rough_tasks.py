@@ -26,7 +26,9 @@ from cloudbutton_backend.errors import (
 )
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.jobs import JobOptions, JobState
+from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.session import Session
+from cloudbutton_magic.display.failures import failure_groups
 
 KEEP = JobOptions(errors="keep")
 
@@ -479,3 +481,31 @@ def test_what_is_no_function_or_no_items_is_refused_by_name(
 ) -> None:
     with pytest.raises(UsageError, match=words):
         session.map(function, items)
+
+
+def fail_in_its_way(x: str) -> Any:
+    if x == "raise":
+        print("about to raise")
+        raise ValueError(x)
+    if x == "keep":
+        return (n for n in x)
+    os._exit(7)
+
+
+def test_the_items_left_of_a_loop_are_numbered_as_in_the_loop(session: Session) -> None:
+    ways = ["raise", "keep", "die"]
+    job = session.map(fail_in_its_way, ways, options=KEEP, before=4)
+    job.wait()
+    errors = job.errors()
+    assert list(errors) == [0, 1, 2], "the job's own results are found as ever"
+    assert [getattr(error, "cloud_index", None) for error in errors.values()] == [4, 5, 6]
+    assert str(errors[1]).startswith("Item 5 ") and "item 6 ('die')" in str(errors[2])
+    assert job.progress.first_error == "ValueError: raise (item 4: 'raise')"
+    assert [group.first for group in failure_groups(errors)] == [
+        "item 4: 'raise'",
+        "item 5 ('keep')",
+        "item 6 ('die')",
+    ]
+    session.journal.flush()
+    found = JournalReader(session.journal.home).errors(job.id)
+    assert [error.index for error in found] == [4, 5, 6]

@@ -79,12 +79,20 @@ class SequenceSource:
     ----------
     shown
         Turns an item into what messages call it, where that is not the item itself.
+    before
+        How many items of the same loop ran before these; messages count them.
     """
 
-    def __init__(self, items: Sequence[Any], shown: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        items: Sequence[Any],
+        shown: Callable[[Any], Any] | None = None,
+        before: int = 0,
+    ) -> None:
         self._items: Any = items
         self._count = len(items)
         self._shown = shown
+        self._before = before
 
     @property
     def n_items(self) -> int:
@@ -96,7 +104,8 @@ class SequenceSource:
 
     def describe(self, index: int) -> str:
         item = self._items[index]
-        return f"item {index} ({short_repr(item if self._shown is None else self._shown(item))})"
+        shown = item if self._shown is None else self._shown(item)
+        return f"item {index + self._before} ({short_repr(shown)})"
 
     def want(self, least: int, upto: int) -> None:
         """Everything is at hand."""

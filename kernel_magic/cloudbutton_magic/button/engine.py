@@ -13,7 +13,8 @@ class Mapper(Protocol):
 
     Yields the outcomes in item order, lazily; closing the iterator cancels the rest. The body
     watches what it captured by itself, so the engine needs no guard of its own. What `plan`
-    returns is for the record: readable Python of what became of the loop.
+    returns is for the record: readable Python of what became of the loop. So many items as
+    `before` says ran already: where the user reads an item's number, it counts them.
     """
 
     def __call__(
@@ -23,5 +24,6 @@ class Mapper(Protocol):
         *,
         label: str,
         line: int,
+        before: int,
         plan: Callable[[], str],
     ) -> Iterator[ItemOutcome]: ...

@@ -274,8 +274,9 @@ class LoopRun:
         outcomes: Iterator[ItemOutcome] = iter(())
         try:
             outcomes = self.setting.mapper(
-                task, payloads, label=_label(self.loop), line=self.loop.line, plan=plan.source
-            )
+                task, payloads, label=_label(self.loop), line=self.loop.line,
+                before=self.source.taken, plan=plan.source,
+            )  # fmt: skip
             self.report.tried = True
             for index, outcome in enumerate(outcomes):
                 record = self._record(index, outcome, merger)

@@ -27,7 +27,7 @@ def failure_groups(
             FailureGroup(
                 message=one_line(errors[first]),
                 count=len(indices),
-                first=item_label(first, getattr(errors[first], "cloud_item", None), targets),
+                first=_label_of(first, errors[first], targets),
             )
         )
     return groups
@@ -37,6 +37,12 @@ def one_line(error: BaseException) -> str:
     """Return `ValueError: message`, the first line of it."""
     first = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _label_of(index: int, error: BaseException, targets: Sequence[str]) -> str:
+    """Return the item of an error, by the number that the user knows if the error has it."""
+    number = getattr(error, "cloud_index", index)
+    return item_label(number, getattr(error, "cloud_item", None), targets)
 
 
 def item_label(index: int, item: Any, targets: Sequence[str] = ()) -> str:
