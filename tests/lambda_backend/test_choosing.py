@@ -118,6 +118,7 @@ def test_a_kernels_own_warnings_and_what_a_task_displays_need_no_ipython_there(
     current = session.current()
     current._drivers.keep("lambda", Driver(new_backend(shared_emulator())))
     settings.use(threshold_bytes=1 << 24)  # all of it in the call, where it used to be searched
+    is_first = not InteractiveShell.initialized()
     shell = InteractiveShell()
     try:
         with warnings.catch_warnings():
@@ -137,3 +138,7 @@ def test_a_kernels_own_warnings_and_what_a_task_displays_need_no_ipython_there(
     finally:
         settings.use(threshold_bytes=None)
         current.close()
+        if (
+            is_first
+        ):  # displaying has made the process's one, which other tests make as they need it
+            InteractiveShell.clear_instance()
