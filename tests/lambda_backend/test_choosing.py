@@ -138,7 +138,5 @@ def test_a_kernels_own_warnings_and_what_a_task_displays_need_no_ipython_there(
     finally:
         settings.use(threshold_bytes=None)
         current.close()
-        if (
-            is_first
-        ):  # displaying has made the process's one, which other tests make as they need it
+        if is_first:  # displaying made the process's one; other tests make theirs as they need it
             InteractiveShell.clear_instance()
