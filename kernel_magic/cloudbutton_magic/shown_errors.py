@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -64,6 +64,32 @@ def users_part(trace: TracebackType | None) -> TracebackType | None:
     return trace
 
 
+def without_ours(trace: TracebackType) -> TracebackType:
+    """Return a traceback without our frames, but for those at its end: there it was we who failed."""
+    whole = list(_links(trace))
+    end = len(whole)
+    while end and _is_ours(whole[end - 1]):
+        end -= 1
+    kept = [link for link in whole[:end] if not (_is_ours(link) or _stands_in(link))]
+    rest: TracebackType | None = None
+    for link in reversed(kept + whole[end:]):
+        rest = TracebackType(rest, link.tb_frame, link.tb_lasti, link.tb_lineno)
+    return rest or trace
+
+
+def _links(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def _stands_in(trace: TracebackType) -> bool:
+    """Tell whether a frame is of what stands in for a comprehension: its line is there already."""
+    from cloudbutton_magic.rewriting.body import WALKED
+
+    return trace.tb_frame.f_code.co_varnames[:1] == (WALKED,)
+
+
 def _is_ours(trace: TracebackType) -> bool:
     module = str(trace.tb_frame.f_globals.get("__name__", ""))
     return module.partition(".")[0] in _OURS
@@ -72,10 +98,11 @@ def _is_ours(trace: TracebackType) -> bool:
 def _draw_users(shell: Any, error: BaseException, trace: TracebackType | None) -> None:
     if trace is None:
         return  # a bug of ours, which wants all its frames
+    shown = without_ours(trace)
 
     def lines() -> list[str]:
         drawn: list[str] = shell.InteractiveTB.structured_traceback(
-            type(error), error, trace, tb_offset=0
+            type(error), error, shown, tb_offset=0
         )
         return drawn
 

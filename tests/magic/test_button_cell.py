@@ -65,6 +65,25 @@ def test_an_error_is_raised_on_the_users_line(run: Run, shell: InteractiveShell)
 
 
 @pytest.mark.parametrize(
+    "loop",
+    [
+        "ys = [f(i) for i in range(9)]",
+        "ys = {f(i) for i in range(9)}",
+        "ys = {i: f(i) for i in range(9)}",
+        "ys = sum(f(i) for i in range(9))",
+        "def g():\n    return [f(i) for i in range(9)]\ng()",
+        "for i in range(9):\n    f(i)",
+    ],
+)
+def test_between_the_users_frames_are_none_of_ours(run: Run, loop: str) -> None:
+    assert run("def f(i):\n    return 1 // (6 - i)").error is None
+    ran = run(f"%%cloud --force\n{loop}")
+    assert type(ran.error) is ZeroDivisionError
+    assert "----> 2     return 1 // (6 - i)" in ran.out
+    assert "cloudbutton_" not in ran.out and "__cb_" not in ran.out
+
+
+@pytest.mark.parametrize(
     ("cell", "words"),
     [
         ("%%cloud --detach\nx = 1", "--detach"),

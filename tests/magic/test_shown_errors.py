@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import traceback
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_magic.shown_errors import shown_plainly, users_part
+from cloudbutton_magic.shown_errors import shown_plainly, users_part, without_ours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,3 +62,19 @@ def test_our_frames_above_the_users_are_left_out() -> None:
 
 def test_an_error_of_ours_alone_has_no_users_part() -> None:
     assert users_part(None) is None
+
+
+def test_frames_of_ours_that_failed_themselves_are_kept() -> None:
+    ours: dict[str, object] = {"__name__": "cloudbutton_magic.somewhere"}
+    exec("def call(f):\n    f()\ndef fail():\n    raise KeyError", ours)
+
+    def users() -> None:
+        ours["fail"]()  # type: ignore[operator]
+
+    try:
+        ours["call"](users)  # type: ignore[operator]
+    except KeyError as error:
+        whole = error.__traceback__
+    assert whole is not None
+    names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(without_ours(whole))]
+    assert names[1:] == ["users", "fail"]

@@ -31,6 +31,8 @@ from ..analysis.names import uses
 from ..analysis.verdict import Parallel, Site
 
 PREFIX = "__cb_"
+WALKED = f"{PREFIX}it"
+"""The only argument of what stands in for a comprehension that runs here."""
 Node = TypeVar("Node", bound=ast.AST)
 
 
@@ -198,14 +200,12 @@ def plain_function(loop: Loop) -> ast.FunctionDef:
     outside = sorted(uses(loop.node).binds)
     start: list[ast.stmt] = [ast.Global(names=outside)] if outside else []
     value = _over_items(loop)
-    return _function(
-        f"{PREFIX}plain", [f"{PREFIX}it"], [*start, ast.Return(value=value)], loop.line
-    )
+    return _function(f"{PREFIX}plain", [WALKED], [*start, ast.Return(value=value)], loop.line)
 
 
 def plain_lambda(loop: Loop) -> ast.Lambda:
     """Return ``lambda it: [… for … in it …]``, which sees the variables of the function around."""
-    made = ast.parse(f"lambda {PREFIX}it: None", mode="eval").body
+    made = ast.parse(f"lambda {WALKED}: None", mode="eval").body
     assert isinstance(made, ast.Lambda)
     made.body = _over_items(loop)
     return ast.copy_location(made, loop.node)
@@ -218,7 +218,7 @@ def _over_items(loop: Loop) -> ast.expr:
     """
     node = copy.deepcopy(loop.node)
     assert not isinstance(node, ast.For)
-    node.generators[0].iter = _at(_name(f"{PREFIX}it"), loop.line)
+    node.generators[0].iter = _at(_name(WALKED), loop.line)
     if isinstance(node, ast.DictComp):
         value: ast.expr = ast.GeneratorExp(
             elt=ast.Tuple(elts=[node.key, node.value], ctx=ast.Load()), generators=node.generators
