@@ -17,6 +17,7 @@ from typing import Final, Literal
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.home import home, home_warning
 from cloudbutton_backend.settings import resolve
+from cloudbutton_backend.settings.resolve import DEFAULT
 
 REQUIRED: Final = (
     "boto3", "cloudpickle", "ipython", "ipywidgets", "packaging", "platformdirs", "xxhash",
@@ -141,7 +142,9 @@ def _cpus() -> Finding:
 
 
 def _settings() -> Finding:
-    changed = set(resolve().sources.values())
+    from cloudbutton_backend.backends.written import describe
+
+    changed = {row.source for row in describe()} - {DEFAULT}
     return Finding("settings", "ok", "; ".join(sorted(changed)) or "defaults only")
 
 

@@ -228,6 +228,17 @@ def test_config_shows_values_and_where_they_come_from(
     assert cloudbutton("config").code == 2
 
 
+def test_doctor_finds_a_mistake_in_what_a_file_says_of_a_backend(
+    cloudbutton: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cloudbutton.toml").write_text("[lambda]\nmemroy = 512\n")
+    answer = cloudbutton("doctor")
+    assert answer.code == 1
+    (line,) = (each for each in answer.out.splitlines() if each.startswith("BAD   settings"))
+    assert "line 2" in line and "Did you mean `memory`?" in line
+
+
 def test_config_shows_what_files_say_of_backends_and_refuses_what_they_do_not_know(
     cloudbutton: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
