@@ -297,6 +297,8 @@ class Worker:
         # Whatever still uses the items' memory (an array that a task stored away) holds the window.
         kept = window is not None and sys.getrefcount(window) > _ONE_OWNER
         self._channel.send(m.ENDED, (batch, ran, revoked, kept, unreadable))
+        if self._runner.is_spoilt:  # another takes its place
+            os._exit(0)
 
     def _report_load_error(self, job: Any, first: int, count: int) -> None:
         self._send_failures(job, first, count, job.load_error)

@@ -66,6 +66,17 @@ class Sink(Protocol):
     def send(self, parcel: Parcel) -> None: ...
 
 
+def was_importing(error: BaseException) -> bool:
+    """Whether `error` was raised while a module was being imported."""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_name == "<module>" or code.co_filename.startswith("<frozen importlib"):
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def is_plain(values: list[Any]) -> bool:
     """Whether pickling `values` as one list can neither fail here nor there."""
     return all(
@@ -180,6 +191,8 @@ class Runner:
         self._batch: _Batch | None = None
         self._sending = threading.Lock()
         self._busy = threading.Event()
+        self.is_spoilt = False
+        """Whether an interrupt ended an import: modules that are half there fail ever after."""
         self.forked: list[bool] = []
         """Not empty in a process that the user's code forked off this one."""
         threading.Thread(target=self._send_early, name="cloudbutton-results", daemon=True).start()
@@ -232,8 +245,9 @@ class Runner:
                         break
                 if forked:
                     os._exit(0)
-        except Interrupted:
+        except Interrupted as interrupt:
             stopped = True
+            self.is_spoilt = self.is_spoilt or was_importing(interrupt)
         finally:
             words[status.BUSY] = 0
             self._busy.clear()
