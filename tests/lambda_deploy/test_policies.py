@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudbutton_backend import settings
 from cloudbutton_backend.backends.aws_lambda.archives import deterministic_zip
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
 from cloudbutton_backend.backends.aws_lambda.deploying import health
@@ -177,6 +178,7 @@ def _run_jobs(home: Path) -> None:
         )
         assert with_package.results() == [xxhash.xxh64_intdigest(bytes(x)) for x in (1, 2)]
     finally:
+        settings.forget_used()
         session.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class Ran:
 Run = Callable[..., Ran]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _the_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveShell]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
@@ -35,11 +36,14 @@ def _the_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interactive
         config.HistoryManager.enabled = False
         config.InteractiveShell.colors = "nocolor"
         config.TerminalInteractiveShell.simple_prompt = True
+        main = sys.modules["__main__"]  # the shell puts its own there
+        InteractiveShell.clear_instance()  # one that `display` has made is set up otherwise
         shell = InteractiveShell.instance(config=config)
         load_ipython_extension(shell)
         yield shell
         unload_ipython_extension(shell)
         session.current().close()
+        sys.modules["__main__"] = main
         InteractiveShell.clear_instance()
 
 
