@@ -90,6 +90,7 @@ class Job:
         self._harvest = Harvest(self._lock, functools.partial(_check_alive, driver, record))
         self._done = self._failed = 0
         self._running = self._workers = self._retried = 0
+        self._begun = False
         self._mean: float | None = None
         self._task_seconds = self._waited = 0.0
         self._before = before
@@ -488,7 +489,9 @@ class Job:
         self._running, self._retried, self._mean = items, retried, mean
         self._workers = max(workers, self._workers)
         now = time.monotonic()
-        if now - self._told >= _TELL_EVERY:
+        begins = items > 0 and not self._begun  # there may be no other news for a long time
+        if begins or now - self._told >= _TELL_EVERY:
+            self._begun = self._begun or begins
             self._told = now
             self._journal.update_progress(self.progress)
 
