@@ -183,6 +183,7 @@ def test_a_backend_that_costs_money_asks_once_and_no_means_no(lab: Lab, opened: 
     assert notebook.outputs(2) == []
     assert dialog.count() == 0, "one answer is enough for all cells of a run"
 
+    notebook.wait_until_ready()  # until then the kernel may still turn away what follows an error
     notebook.command("notebook:run-all-cells")
     dialog.get_by_role("button", name="Run on pricey").click()
     notebook.wait_until_run(2)
