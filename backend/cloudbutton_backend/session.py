@@ -28,7 +28,7 @@ from cloudbutton_backend.drivers import Drivers, in_task
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError, WrongArgument
 from cloudbutton_backend.handle import Job, check_budget
 from cloudbutton_backend.home import results_dir
-from cloudbutton_backend.jobs import EMULATED, Estimate, JobOptions, JobRecord, JobState, new_job_id
+from cloudbutton_backend.jobs import Estimate, JobOptions, JobRecord, JobState, new_job_id
 from cloudbutton_backend.journal import Command, Journal, gc
 
 _REMEMBER: Final = 100
@@ -259,7 +259,7 @@ class Session:
             or options.name
             or str(getattr(function, "__name__", type(function).__name__)),
             kind=kind,
-            backend=_recorded(driver, options.backend),
+            backend=driver.recorded_as,
             n_items=n_items,
             created=time.time(),
             pid=os.getpid(),
@@ -336,7 +336,7 @@ class Session:
         if driver.backend.limits.rate is None:
             return None
         captured = capture(function, threshold=options.threshold_bytes)
-        return self._estimate(captured.digest, _recorded(driver, options.backend), n_items)
+        return self._estimate(captured.digest, driver.recorded_as, n_items)
 
     def _environment(self) -> dict[str, str]:
         """Return this process's environment; the same object as long as it has not changed."""
@@ -448,11 +448,6 @@ def _length(items: Any) -> int | None:
         return len(items)
     except (TypeError, NotImplementedError, OverflowError):
         return None
-
-
-def _recorded(driver: Driver, name: str) -> str:
-    """Return what jobs on a backend have as its name: bills that nobody pays are told from others."""
-    return name + EMULATED if driver.backend.limits.emulated else name
 
 
 def _at_once(job: Job) -> float | None:

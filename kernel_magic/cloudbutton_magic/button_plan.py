@@ -13,7 +13,7 @@ from cloudbutton_backend import session
 from cloudbutton_backend.capture import explain
 from cloudbutton_backend.cost.estimate import Run, from_history
 from cloudbutton_backend.errors import CaptureError
-from cloudbutton_backend.jobs import EMULATED, Estimate, JobOptions, JobState
+from cloudbutton_backend.jobs import Estimate, JobOptions, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_magic import units
 from cloudbutton_magic.analysis import Parallel
@@ -118,14 +118,13 @@ def _estimate(place: Place, options: JobOptions) -> str:
 
 def _cost(earlier: Sequence[JobRow], options: JobOptions) -> str:
     """Return what the same again costs, as far as the same backend has told."""
-    limits = session.current().driver(options.backend).backend.limits
-    if limits.rate is None:
+    driver = session.current().driver(options.backend)
+    if driver.backend.limits.rate is None:
         return "costs nothing"
-    recorded = options.backend + (EMULATED if limits.emulated else "")
     each = [
         from_history([Run(job.done, job.spend)], job.done)
         for job in earlier
-        if job.backend == recorded
+        if job.backend == driver.recorded_as
     ]
     known = [estimate for estimate in each if estimate is not None]
     if not known or len(known) < len(earlier):

@@ -39,6 +39,7 @@ from cloudbutton_backend.dispatch.job_state import Plan
 from cloudbutton_backend.dispatch.machine import Machine
 from cloudbutton_backend.dispatch.source import Source
 from cloudbutton_backend.errors import BackendError
+from cloudbutton_backend.jobs import EMULATED
 from cloudbutton_backend.worker import failures
 from cloudbutton_backend.worker.frames import raw
 
@@ -105,6 +106,11 @@ class Driver:
     def __repr__(self) -> str:
         state = "running" if self.is_alive else "idle"
         return f"<Driver of {self.backend!r}, {state}, {len(self._jobs)} jobs>"
+
+    @property
+    def recorded_as(self) -> str:
+        """The backend's name in the records of its jobs: bills that nobody pays are told apart."""
+        return self.backend.name + (EMULATED if self.backend.limits.emulated else "")
 
     @property
     def is_alive(self) -> bool:
