@@ -176,6 +176,25 @@ def test_reading_where_nothing_is_makes_nothing(home: Path) -> None:
     assert list(home.iterdir()) == []
 
 
+def test_a_journal_that_is_begun_while_somebody_looks_is_not_taken_for_an_old_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(home, 0, "PRAGMA journal_mode = WAL")
+    read_version = database._version
+
+    def begun_just_after(connection: sqlite3.Connection) -> int:
+        found = read_version(connection)
+        monkeypatch.setattr(database, "_version", read_version)
+        database.open_for_writing(home)[0].close()
+        return found
+
+    monkeypatch.setattr(database, "_version", begun_just_after)
+    assert database.open_for_reading(path) is None
+    connection = database.open_for_reading(path)
+    assert connection is not None
+    connection.close()
+
+
 def test_a_reader_cannot_write(home: Path) -> None:
     database.open_for_writing(home)[0].close()
     connection = database.open_for_reading(home / database.NAME)

@@ -76,27 +76,26 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
         return None
     with translated(path):
         try:
-            connection, found = _open_existing(f"{path.as_uri()}?mode=rw")
+            connection, found, begun = _open_existing(f"{path.as_uri()}?mode=rw")
         except sqlite3.OperationalError:
             if os.access(path.parent, os.W_OK):
                 raise  # somebody has it locked, say: without their log, we would read what was once
             # A read-only directory: nobody writes here now, so no log has to be consulted.
-            connection, found = _open_existing(f"{path.as_uri()}?immutable=1")
+            connection, found, begun = _open_existing(f"{path.as_uri()}?immutable=1")
     if found == schema.VERSION:
         return connection
-    begun = _has_tables(connection)  # between its creation and its first table it is empty
     connection.close()
     if found > schema.VERSION:
         raise _newer(path, found)
     if begun:
         raise _older(path, found)
-    return None
+    return None  # between its creation and its first table it is empty
 
 
 def migrate(path: Path) -> None:
     """Bring a journal of an older version up to date; any other is left alone, also a broken one."""
     try:
-        connection, found = _open_existing(f"{path.as_uri()}?mode=rw")
+        connection, found, _ = _open_existing(f"{path.as_uri()}?mode=rw")
         connection.close()
         if found in schema.MIGRATIONS:
             _open_current(path, schema.VERSION, schema.MIGRATIONS).close()
@@ -119,11 +118,16 @@ def translated(path: Path) -> Iterator[None]:
         raise JournalError(f"{path} cannot be used: {error}. {advice}") from error
 
 
-def _open_existing(uri: str) -> tuple[sqlite3.Connection, int]:
+def _open_existing(uri: str) -> tuple[sqlite3.Connection, int, bool]:
+    """Return a connection, the version found, and whether there are tables."""
     connection = _connect(uri)
     try:
         connection.execute("PRAGMA query_only = ON")
-        return connection, _version(connection)
+        # Both as of one moment: a journal that is being created just now has neither or both.
+        connection.execute("BEGIN")
+        found, begun = _version(connection), _has_tables(connection)
+        connection.execute("COMMIT")
+        return connection, found, begun
     except BaseException:
         connection.close()
         raise
