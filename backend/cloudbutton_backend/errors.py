@@ -27,6 +27,7 @@
     │       ├── AlreadyThere    what was to be made exists, or is being changed by somebody else
     │       ├── Throttled       too many requests at a time; it was tried again, in vain
     │       └── Unreachable     no answer: network, region or clock
+    ├── Tampered                a file was not written by this installation, or was changed since
     └── JournalError            the journal on disk cannot be used
 
 The user's own exceptions are never wrapped: they surface with their original type.
@@ -280,6 +281,21 @@ class Throttled(CloudServiceError):
 
 class Unreachable(CloudServiceError):
     """There was no answer: the network, the region's name, or the clock."""
+
+
+class Tampered(CloudError):
+    """A file that would be unpickled was not written by this installation, or was changed since."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is not what this installation of Cloud Button wrote there: {self.reason}."
+            " Nothing of it was loaded. It was changed or damaged, or the key that it was sealed with"
+            " has been replaced; remove the file if you cannot explain it."
+        )
 
 
 class JournalError(CloudError):

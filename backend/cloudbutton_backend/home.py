@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import tempfile
@@ -14,8 +13,6 @@ VARIABLE = "CLOUDBUTTON_HOME"
 
 #: What we keep there. A directory that holds other things and none of these is not ours to tighten.
 ENTRIES = ("journal.db", "results", "blobs", "environments", "key")
-
-KEY_BYTES = 32
 
 _PRIVATE = 0o700
 
@@ -51,39 +48,6 @@ def results_dir(base: Path | None = None) -> Path:
     path = (home() if base is None else base) / "results"
     path.mkdir(mode=_PRIVATE, exist_ok=True)
     return path
-
-
-def user_key(base: Path | None = None) -> bytes:
-    """Return the secret with which results that come from elsewhere are authenticated.
-
-    32 random bytes in the file ``key`` under `base` (default: `home`), mode 0600, made on first use.
-
-    Raises
-    ------
-    SettingsError
-        Others can read the file, or it does not hold a key.
-    """
-    path = (home() if base is None else base) / "key"
-    if not path.exists():
-        # Another process may be about to make it, too: the name appears once, with all of its bytes.
-        fd, made = tempfile.mkstemp(prefix=".key-", dir=path.parent)
-        try:
-            os.write(fd, os.urandom(KEY_BYTES))
-            os.close(fd)
-            with contextlib.suppress(FileExistsError):
-                os.link(made, path)
-        finally:
-            os.unlink(made)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    key = path.read_bytes()
-    if hasattr(os, "getuid") and mode & 0o077:
-        raise SettingsError(
-            f"{path} (mode {mode:04o}) can be read by others, who could forge results with it. Remove it; "
-            f"a new one is made. Results of detached jobs that were not fetched are lost with it."
-        )
-    if len(key) != KEY_BYTES:
-        raise SettingsError(f"{path} holds {len(key)} bytes instead of {KEY_BYTES}. Remove it.")
-    return key
 
 
 def wanted_home() -> Path:

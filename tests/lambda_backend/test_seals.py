@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.aws_lambda import encoding
 from cloudbutton_backend.backends.protocol import BackendDown, Results
-from cloudbutton_backend.errors import SettingsError
-from cloudbutton_backend.home import user_key
 from cloudbutton_backend.worker.lambda_records import BrokenSeal, open_records, sealed_record
 from cloudbutton_backend.worker.segments import SegmentWriter, TornRecord, read_records
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
@@ -79,28 +76,6 @@ def test_sealed_records_can_be_read_as_a_result_file(tmp_path: Path) -> None:
 def test_jobs_have_keys_of_their_own_that_do_not_tell_the_users() -> None:
     one, other = encoding.job_key(KEY, "job1"), encoding.job_key(KEY, "job2")
     assert one != other and KEY not in (one, other)
-
-
-def test_the_users_key_is_made_once_and_is_nobody_elses(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    key = user_key(tmp_path)
-    assert len(key) == 32 and user_key(tmp_path) == key
-    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
-    assert os.listdir(tmp_path) == ["key"]
-
-
-@pytest.mark.parametrize(
-    ("mode", "content", "words"),
-    [(0o644, bytes(32), "read by others"), (0o600, b"short", "5 bytes")],
-)
-def test_a_key_that_others_can_read_or_that_is_none_is_refused(
-    tmp_path: Path, mode: int, content: bytes, words: str
-) -> None:
-    path = tmp_path / "key"
-    path.write_bytes(content)
-    path.chmod(mode)
-    with pytest.raises(SettingsError, match=words):
-        user_key(tmp_path)
 
 
 # -- on the way

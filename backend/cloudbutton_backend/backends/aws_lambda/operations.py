@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from cloudbutton_backend import seals
 from cloudbutton_backend.backends.aws_lambda import encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
 from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect
@@ -49,7 +50,6 @@ from cloudbutton_backend.backends.protocol import (
 )
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.errors import CloudError
-from cloudbutton_backend.home import user_key
 from cloudbutton_backend.worker.lambda_records import BrokenSeal
 from cloudbutton_backend.worker.segments import TornRecord
 
@@ -166,7 +166,7 @@ class Operations:
         target = home.with_(memory=spec.memory) if spec.memory else home
         return RemoteJob(
             spec,
-            encoding.job_key(user_key(), spec.id),
+            encoding.job_key(seals.key(), spec.id),
             home,
             target,
             self._settings.variables,
