@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -106,6 +106,17 @@ class Job:
         of = "" if self.n_items is None else f" of {self.n_items}"
         failed = f", {self._failed} failed" if self._failed else ""
         return f"<Job {self.id} {self.name!r}: {self.state.value}, {self._done}{of} done{failed}>"
+
+    def prefill(self, runs: Sequence[Run]) -> None:
+        """Count the items of `runs` as done: they have results from before the job is launched.
+
+        They must be disjoint and without failed items, are delivered first, and are not written to
+        result files again. The plan's `done` has to name the same items (see `ranges_of`).
+        """
+        with self._lock:
+            self._done += sum(run.stop - run.first for run in runs)
+            self._harvest.add(runs)
+        self._harvest.ring()
 
     # -- what it is
 

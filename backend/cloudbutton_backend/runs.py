@@ -80,3 +80,14 @@ def only_done(runs: Iterable[Run]) -> list[Run]:
                 kept.append(Run(start, index, run.entry))
             start = index + 1
     return kept
+
+
+def ranges_of(runs: Iterable[Run]) -> tuple[tuple[int, int], ...]:
+    """Return the ranges ``[first, stop)`` of items that `runs` cover, joined where they touch."""
+    joined: list[tuple[int, int]] = []
+    for run in sorted(runs, key=lambda run: run.first):
+        if joined and joined[-1][1] == run.first:
+            joined[-1] = (joined[-1][0], run.stop)
+        else:
+            joined.append((run.first, run.stop))
+    return tuple(joined)

@@ -20,7 +20,7 @@ from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry, written
 from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.bill import Bill, estimate_from_journal
-from cloudbutton_backend.capture import capture, imports_of_items
+from cloudbutton_backend.capture import Captured, capture, imports_of_items
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
 from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource, fixed
@@ -30,6 +30,7 @@ from cloudbutton_backend.handle import Job, check_budget
 from cloudbutton_backend.home import results_dir
 from cloudbutton_backend.jobs import Estimate, JobOptions, JobRecord, JobState, new_job_id
 from cloudbutton_backend.journal import Command, Journal, gc
+from cloudbutton_backend.runs import Run, ranges_of
 
 _REMEMBER: Final = 100
 """Ended jobs that can still be found by id in this process."""
@@ -45,6 +46,9 @@ _JOURNAL_OFF: Final = os.environ.get("CLOUDBUTTON_INTERNAL_JOURNAL") == "off"
 """For measuring what the journal costs; nothing is written then."""
 
 Kind = Literal["map", "run", "submit", "executor", "button", "map_reduce"]
+
+Found = Callable[[str, Captured, Sequence[Any]], Sequence[Run]]
+"""Asked with a job's id, its function and its items: disjoint runs of those with results, none failed."""
 
 
 class Session:
@@ -159,10 +163,12 @@ class Session:
         notebook: str | None = None,
         cell_id: str | None = None,
         before: int = 0,
+        found: Found | None = None,
     ) -> Job:
         """Start running `function` over `items`; return at once.
 
-        Messages number the items from `before` on: of a loop, so many ran already.
+        Messages number the items from `before` on: of a loop, so many ran already. `found` gives
+        the results that are known beforehand, where all items are at hand: those items are not run.
 
         Raises
         ------
@@ -193,6 +199,10 @@ class Session:
         if known is not None:
             job.source = SequenceSource(known, getattr(function, "shown_item", None), before)
             plan = self._plan(job, len(known))
+            if found is not None and job._captured is not None:
+                runs = found(job.id, job._captured, known)
+                job.prefill(runs)
+                plan = replace(plan, done=ranges_of(runs))
         else:
             stream = StreamSource(
                 iterator,

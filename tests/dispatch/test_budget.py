@@ -202,6 +202,11 @@ def test_a_budget_below_one_call_is_said_before_anything_is_spent(priced: NewSta
     assert only(OverBudget, actions) == [OverBudget("job", 0.0, 0.001, pytest.approx(0.01))]
 
 
+def test_what_was_spent_before_counts(priced: NewStage) -> None:
+    assert only(OverBudget, priced().open(10, budget=1.0, spent=1.0))
+    assert only(Submit, priced().open(10, budget=2.0, spent=1.0))
+
+
 def test_a_higher_budget_continues(priced: NewStage) -> None:
     play = priced(workers=1)
     (call,) = sent(play.open(2, budget=0.1))

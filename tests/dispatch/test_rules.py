@@ -37,6 +37,39 @@ def spans(actions: list[Action]) -> list[tuple[str, int, int]]:
 # -- handing out
 
 
+@pytest.mark.parametrize(
+    ("done", "sent"),
+    [
+        pytest.param(((0, 3),), [("w1", 3, 1), ("w2", 4, 1)], id="the first ones"),
+        pytest.param(((2, 6),), [("w1", 0, 1), ("w2", 1, 1)], id="the last ones"),
+        pytest.param(((1, 3), (4, 6)), [("w1", 0, 1), ("w2", 3, 1)], id="some in between"),
+        pytest.param(((3, 6), (0, 2)), [("w1", 2, 1)], id="all but one, in any order"),
+        pytest.param(((0, 2), (2, 5)), [("w1", 5, 1)], id="side by side"),
+    ],
+)
+def test_items_that_have_results_are_never_sent(
+    stage: NewStage, done: Any, sent: list[tuple[str, int, int]]
+) -> None:
+    play = stage(workers=2)
+    assert spans(play.open(6, done=done)) == sent
+
+
+def test_a_job_whose_items_all_have_results_is_done_at_once(stage: NewStage) -> None:
+    assert stage().open(6, done=((0, 2), (2, 6))) == [Finish("job", "finish")]
+
+
+@pytest.mark.parametrize("done", [((0, 3), (2, 4)), ((4, 7),), ((2, 2),), ((-1, 2),)])
+def test_ranges_of_results_that_make_no_sense_are_refused(stage: NewStage, done: Any) -> None:
+    with pytest.raises(ValueError, match="not items"):
+        stage().open(6, done=done)
+
+
+def test_batches_are_numbered_after_those_of_an_earlier_process(stage: NewStage) -> None:
+    play = stage(workers=2)
+    numbers = [sent.batch for sent in play.open(6, batches_after=1000)]
+    assert numbers == [1001, 1002]
+
+
 def test_every_worker_gets_one_item_to_begin_with(stage: NewStage) -> None:
     assert spans(stage(workers=3).open(100)) == [("w1", 0, 1), ("w2", 1, 1), ("w3", 2, 1)]
 

@@ -109,6 +109,13 @@ def test_a_stubborn_item_holds_a_cancelled_job_up_only_so_long() -> None:
     assert simulate([work], faults=[Stubborn(0)]).makespan < 1.5
 
 
+def test_of_items_with_results_none_is_begun() -> None:
+    work = Work(seconds=uniform(100, 0.01), done=((10, 40), (90, 95)))
+    job = simulate([work], workers=4, faults=[Crash(50, times=1)]).jobs["job"]
+    assert job.ends == ("finish",)
+    assert [n for n, runs in enumerate(job.runs) if not runs] == [*range(10, 40), *range(90, 95)]
+
+
 def test_workers_may_come_late_and_one_by_one() -> None:
     trace = simulate(
         [Work(seconds=uniform(200, 0.1))],
@@ -215,9 +222,17 @@ _moments = st.none() | st.sampled_from([0.0, 0.0021, 0.05, 0.3])
 
 
 @st.composite
+def _ranges(draw: st.DrawFn, n: int) -> tuple[tuple[int, int], ...]:
+    """Items with results from the start."""
+    cuts = sorted(draw(st.sets(st.integers(0, n), max_size=6)))
+    return tuple(zip(cuts[::2], cuts[1::2], strict=False))
+
+
+@st.composite
 def _works(draw: st.DrawFn, job_id: str) -> Work:
     n = draw(st.integers(0, 60))
     scale = draw(st.sampled_from([0.0, 1e-5, 0.001, 0.03]))
+    chunk = draw(st.none() | st.integers(1, 9))
     return Work(
         id=job_id,
         seconds=[scale * draw(st.floats(0, 3)) for _ in range(min(n, 8))] + [scale] * max(0, n - 8),
@@ -226,7 +241,8 @@ def _works(draw: st.DrawFn, job_id: str) -> Work:
         stop_on_error=draw(st.booleans()),
         timeout=draw(st.sampled_from([None, 0.5])),
         opens=draw(st.sampled_from([0.0, 0.01])),
-        chunk=draw(st.none() | st.integers(1, 9)),
+        chunk=chunk,
+        done=() if chunk is not None else draw(_ranges(n)),
         pause=draw(st.sampled_from([0.0, 0.02])),
         cancel=draw(_moments),
         retry=draw(_moments),

@@ -40,6 +40,8 @@ class Purse:
         Dollars that it may spend; None for as much as it takes.
     longest
         Seconds that a call may run on this platform; None for no limit.
+    spent
+        Dollars that were spent before.
     """
 
     __slots__ = (
@@ -54,11 +56,13 @@ class Purse:
         "wanted",
     )
 
-    def __init__(self, rate: Rate, budget: float | None, longest: float | None) -> None:
+    def __init__(
+        self, rate: Rate, budget: float | None, longest: float | None, spent: float = 0.0
+    ) -> None:
         self.rate = rate
         self.budget = budget
         self.longest = math.inf if longest is None else longest
-        self.spent = 0.0
+        self.spent = spent
         self.committed = 0.0
         self._aside: dict[int, float] = {}
         self.is_blocked = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,13 @@ class Plan:
     at_once: float | None = None
     """For a job that shall go on without us: all of it is sent as soon as it is known how long items
     take, in batches of at most so many seconds of work."""
+    spent: float = 0.0
+    """Dollars of that which it had spent before, in another process."""
+    done: tuple[tuple[int, int], ...] = ()
+    """Ranges ``[first, stop)`` of items that have their results already, and are never sent: disjoint,
+    and only where the number of items is known."""
+    batches_after: int = 0
+    """Numbers of batches up to this one belong to another process, which ran the job before."""
 
 
 @dataclass(slots=True)
@@ -99,8 +107,17 @@ class JobProgress:
         self._again: list[tuple[int, int, int]] = []
         self._n_again = 0
         self._later: list[tuple[float, int, int, int]] = []
+        self._leave_out(plan.done)
 
     # -- what can be sent
+
+    def _leave_out(self, done: Iterable[tuple[int, int]]) -> None:
+        """Note the items that have results from the start; what lies between them is queued."""
+        for first, stop in done:
+            if not 0 <= first < stop or not self.mark_done(first, stop - first):
+                raise ValueError(f"not items, or twice the same: [{first}, {stop}) of {self.ready}")
+            self.fresh = max(self.fresh, stop)
+        self.requeue(0, self.fresh)
 
     def extend(self, ready: int, ended: bool) -> None:
         """Take note that the items below `ready` are at hand."""

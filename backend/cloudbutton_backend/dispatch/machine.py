@@ -81,10 +81,10 @@ class Machine:
         limits = self.limits
         purse = None
         if limits.rate is not None:
-            purse = Purse(limits.rate, plan.budget, limits.longest_call)
+            purse = Purse(limits.rate, plan.budget, limits.longest_call, plan.spent)
         job = JobProgress(plan, limits.batch_seconds, purse, limits.first_wave)
         self.jobs[plan.job_id] = job
-        self._sharing.admit(job)
+        self._sharing.admit(job, plan.batches_after)
         self._settle(now)
 
     def supply(self, job_id: str, ready: int, ended: bool, now: float) -> None:

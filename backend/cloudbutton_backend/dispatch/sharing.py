@@ -49,8 +49,9 @@ class Sharing:
         self.patience = Patience()
         self.look_again: float | None = None
 
-    def admit(self, job: JobProgress) -> None:
-        """A job begins, or begins again."""
+    def admit(self, job: JobProgress, batches_after: int = 0) -> None:
+        """A job begins, or begins again. No batch has a number up to `batches_after` from now on."""
+        self._batches = max(self._batches, batches_after)
         self.live[job.plan.job_id] = job
         self._watch[job.plan.job_id] = Watchlist()
 

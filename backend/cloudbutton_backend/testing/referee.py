@@ -68,7 +68,9 @@ class Account:
     def __post_init__(self) -> None:
         if self.work.chunk is None:
             self.ready = len(self.accepted)
-        self.budget = self.work.budget
+        for first, stop in self.work.done:
+            self.accepted[first:stop] = b"\x01" * (stop - first)
+        self.budget, self.spent = self.work.budget, self.work.spent
 
     @property
     def at_most(self) -> float:

@@ -36,6 +36,10 @@ class Work:
     """Dollars that it may spend."""
     more: float | None = None
     """Dollars that it may spend in all, once it is retried; None for as many as before."""
+    done: tuple[tuple[int, int], ...] = ()
+    """Ranges of items that have results before it is started."""
+    spent: float = 0.0
+    """Dollars that it had spent before."""
 
     def plan(self) -> Plan:
         """Return what the dispatcher is told of it."""
@@ -47,6 +51,8 @@ class Work:
             stop_on_error=self.stop_on_error,
             backup=self.backup,
             budget=self.budget,
+            done=self.done,
+            spent=self.spent,
         )
 
 
