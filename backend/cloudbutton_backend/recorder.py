@@ -10,12 +10,10 @@ from cloudbutton_backend.backends.protocol import Results
 from cloudbutton_backend.dispatch.actions import BatchLost
 from cloudbutton_backend.jobs import BatchRecord
 from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
+from cloudbutton_backend.keeping import ResultFile
 from cloudbutton_backend.results import Entry, summary_line
 from cloudbutton_backend.tracebacks import traceback_text
-from cloudbutton_backend.worker.segments import SegmentWriter
 
-_IN_MEMORY: Final = 4 << 20
-"""Bytes of small results a job keeps in memory besides the file; the rest is read back."""
 _OUTPUT_ROOM: Final = 8 << 20
 """Characters of printed output a job keeps in memory."""
 _A_DISPLAY: Final = 20_000
@@ -40,14 +38,15 @@ class Recorder:
         self.batches: list[BatchRecord] = []
         self.lost_workers = 0
         self.last_lines: list[str] = []
-        self.warnings: list[str] = []
         self._job_id = job_id
         self._journal = journal
-        self._results = results
         self._before = before
-        self._writer: SegmentWriter | None = None
-        self._disk_trouble = results is None
-        self._in_memory = 0
+        self._warnings: list[str] = []
+        self._file = ResultFile(
+            None if results is None else Path(f"{results}.seg"),
+            opened=journal.sync_file,
+            changed=self._tell_warnings,
+        )
         self._output_room = _OUTPUT_ROOM
         self._first_error: tuple[int, str] | None = None
 
@@ -56,30 +55,32 @@ class Recorder:
         """One line about the first failed item in the order of the items."""
         return self._first_error[1] if self._first_error else None
 
+    @property
+    def warnings(self) -> list[str]:
+        """Lines for the user, the one about the disk as it is now."""
+        notice = self._file.notice
+        return [*self._warnings, notice] if notice else list(self._warnings)
+
+    def _tell_warnings(self) -> None:
+        self._journal.update_job(self._job_id, warnings=self.warnings)
+
     def accept(self, results: Results, skip: frozenset[int], cost: float = 0.0) -> Entry:
         """Put results on disk, with what the call that brought them cost; return where they are."""
         meta = results.meta
-        place, offset, payload = results.path, results.offset, results.payload
-        if place is None and payload is not None:
-            place, offset = self._append(results, payload)
-            if place is not None and self._in_memory + results.length > _IN_MEMORY:
-                payload = None
-            elif place is not None:
-                self._in_memory += results.length
-        elif place is not None:
-            self._journal.sync_file(Path(place))
-        if "disk" in meta:
-            self._warn_disk(meta["disk"])
         entry = Entry(
             results.first,
             results.count,
             meta,
-            payload,
-            place,
-            offset,
+            results.payload,
+            results.path,
+            results.offset,
             results.length,
             self._before,
         )
+        if results.path is not None:
+            self._journal.sync_file(Path(results.path))
+        elif results.payload is not None:  # a small one, or one that the worker could not write
+            self._file.keep(results.batch, entry)
         errors = meta.get("errors") or {}
         failed = {at: packed for at, packed in errors.items() if entry.first + at not in skip}
         self._note_outputs(entry)
@@ -88,29 +89,6 @@ class Recorder:
         if meta.get("changed"):
             self._note_changed(meta["changed"])
         return entry
-
-    def _append(self, results: Results, payload: bytes) -> tuple[str | None, int]:
-        """Write a small result to the job's file; without a disk, memory has to do."""
-        if self._disk_trouble:
-            return None, 0
-        try:
-            if self._writer is None:
-                self._writer = SegmentWriter(f"{self._results}.seg")
-                self._journal.sync_file(Path(self._writer.path))
-            offset, _ = self._writer.append(
-                results.batch, results.first, results.count, results.meta, [payload], len(payload)
-            )
-        except OSError as error:
-            self._warn_disk(str(error))
-            return None, 0
-        return self._writer.path, offset
-
-    def _warn_disk(self, reason: str) -> None:
-        if not self._disk_trouble:
-            self._disk_trouble = True
-            self.warnings.append(
-                f"results cannot be written to disk ({reason}): they are kept in memory only"
-            )
 
     def _note_outputs(self, entry: Entry) -> None:
         """Remember the latest lines, and drop printed output beyond what memory is meant for."""
@@ -133,8 +111,8 @@ class Recorder:
 
     def warn(self, text: str) -> None:
         """Keep a line for the user; the same one only once."""
-        if text not in self.warnings:
-            self.warnings.append(text)
+        if text not in self._warnings:
+            self._warnings.append(text)
 
     def _note_errors(self, entry: Entry, errors: dict[int, Any]) -> None:
         for offset, packed in errors.items():
@@ -210,6 +188,4 @@ class Recorder:
 
     def close(self) -> None:
         """Nothing more comes for now; safe to repeat, and to go on after."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._file.close()

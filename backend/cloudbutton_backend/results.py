@@ -39,9 +39,10 @@ class Entry:
     """How many items of the same loop ran before the job's first; messages count them."""
 
     def _bytes(self) -> memoryview:
-        if self.payload is not None:
+        payload = self.payload  # once: it goes when what was held for a full disk is written
+        if payload is not None:
             # Arrays in the results must be writable, and must not share memory between calls.
-            return memoryview(bytearray(self.payload))
+            return memoryview(bytearray(payload))
         with self._file() as file:
             if self.length < _MAP_FROM:
                 view = memoryview(bytearray(self.length))

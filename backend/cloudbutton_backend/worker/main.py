@@ -329,10 +329,10 @@ class Worker:
                 offset, _ = writer.append(
                     self._batch, parcel.first, parcel.count, parcel.meta, pieces, length
                 )
-            except OSError as error:  # the disk is full: the kernel keeps it in memory
-                parcel.meta["disk"] = str(error)
-            else:
                 place = (writer.path, offset)
+            except OSError:  # the disk is full: the kernel holds it in memory until it is not
+                pass
+            else:
                 meta = (self._batch, parcel.first, parcel.count, parcel.meta, place, length)
                 send(m.RESULTS, meta)
                 return

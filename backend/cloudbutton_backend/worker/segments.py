@@ -94,6 +94,7 @@ class SegmentWriter:
         kind = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | kind, 0o600)
         self._end = os.fstat(self._fd).st_size
+        self._is_torn = False
 
     def append(
         self,
@@ -115,19 +116,27 @@ class SegmentWriter:
         )
         start = self._end
         offset = start + lead + (-lead % ALIGN)
+        if self._is_torn:  # what follows would not be found
+            self._cut(start)
         try:
             _write_all(self._fd, [header + packed + padding(lead), *pieces, padding(length)])
         except BaseException:
-            os.ftruncate(self._fd, start)
+            self._is_torn = True
+            self._cut(start)
             raise
         self._end = offset + length + (-length % ALIGN)
         return offset, length
 
+    def _cut(self, end: int) -> None:
+        """Take back what a failed write has left behind `end`."""
+        os.ftruncate(self._fd, end)
+        self._is_torn = False
+
     def close(self) -> None:
         """Close the file; safe to repeat."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def read_records(path: str) -> Iterator[Record]:

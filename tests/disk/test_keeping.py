@@ -1,0 +1,131 @@
+"""Results that the disk refuses: held in memory, said so, and written when there is room."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from cloudbutton_backend.keeping import ResultFile
+from cloudbutton_backend.results import Entry
+from cloudbutton_backend.worker.frames import layout
+from cloudbutton_backend.worker.segments import read_records
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """A result file in a folder that can be taken away (the disk refuses) and given back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "results"
+        self.path = self.folder / "abcd2345.seg"
+        self.clock = Clock()
+        self.changes: list[str | None] = []
+        self.file = ResultFile(
+            self.path,
+            opened=lambda path: None,
+            changed=lambda: self.changes.append(self.file.notice),
+            clock=self.clock,
+        )
+
+    def keep(self, first: int, value: object = "x") -> Entry:
+        pieces, length = layout([pickle.dumps([value], 5)])
+        payload = b"".join(bytes(piece) for piece in pieces)
+        entry = Entry(first, 1, {"t": 0.0}, payload, None, 0, length)
+        self.file.keep(7, entry)
+        return entry
+
+    def on_disk(self) -> list[int]:
+        """Return the first items of the records in the file, in their order."""
+        return [record.first for record in read_records(str(self.path))]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_a_disk_that_takes_everything_is_not_mentioned(bench: Bench) -> None:
+    bench.folder.mkdir()
+    entries = [bench.keep(first, f"value {first}") for first in range(3)]
+    bench.file.close()
+    assert bench.on_disk() == [0, 1, 2]
+    assert [entry.path for entry in entries] == [str(bench.path)] * 3
+    assert bench.file.notice is None
+
+
+def test_what_the_disk_refuses_stays_in_memory_and_the_notice_counts_it(bench: Bench) -> None:
+    entries = [bench.keep(first, "y" * 1_000) for first in range(3)]
+    assert [entry.values() for entry in entries] == [["y" * 1_000]] * 3
+    notice = bench.file.notice
+    assert notice is not None
+    assert "No such file or directory" in notice
+    assert "In memory only: those of 3 items (3.2 kB)" in notice
+    assert "`cloudbutton gc`" in notice
+    assert str(bench.folder) not in notice
+
+
+def test_new_results_bring_those_held_to_the_disk_once_there_is_room(bench: Bench) -> None:
+    held = [bench.keep(first) for first in range(3)]
+    bench.folder.mkdir()
+    bench.clock.now += 10
+    bench.keep(3)
+    bench.file.close()
+    assert sorted(bench.on_disk()) == [0, 1, 2, 3]
+    assert [entry.path for entry in held] == [str(bench.path)] * 3
+    assert [entry.values() for entry in held] == [["x"]] * 3
+    assert bench.file.notice is not None
+    assert "all are on it by now" in bench.file.notice
+
+
+def test_a_disk_that_refuses_is_not_tried_with_every_result(bench: Bench) -> None:
+    bench.keep(0)
+    bench.folder.mkdir()
+    bench.keep(1)  # too soon after the refusal
+    assert not bench.path.exists()
+    bench.clock.now += 1
+    bench.keep(2)
+    assert sorted(bench.on_disk()) == [0, 1, 2]
+
+
+def test_the_end_of_the_job_tries_once_more(bench: Bench) -> None:
+    bench.keep(0)
+    bench.folder.mkdir()
+    bench.file.close()
+    assert bench.on_disk() == [0]
+
+
+def test_what_is_held_when_the_job_ends_is_written_later(bench: Bench) -> None:
+    bench.keep(0)
+    bench.file.close()
+    assert not bench.file.try_again()
+    bench.folder.mkdir()
+    assert bench.file.try_again()
+    assert bench.on_disk() == [0]
+    (notice,) = bench.changes
+    assert notice is not None and "all are on it by now" in notice
+
+
+def test_a_value_that_leaves_memory_is_read_back_from_the_file(bench: Bench) -> None:
+    bench.folder.mkdir()
+    values = [bytes([number]) * 3_000_000 for number in range(3)]
+    entries = [bench.keep(first, value) for first, value in enumerate(values)]
+    assert [entry.payload is None for entry in entries] == [False, True, True]
+    assert [entry.values() for entry in entries] == [[value] for value in values]
+
+
+def test_without_a_file_everything_stays_in_memory_and_nothing_is_said() -> None:
+    file = ResultFile(None, opened=lambda path: None, changed=lambda: None)
+    entry = Entry(0, 1, {}, b"payload", None, 0, 7)
+    file.keep(0, entry)
+    file.close()
+    assert (entry.payload, file.notice) == (b"payload", None)
