@@ -69,7 +69,7 @@ def test_what_the_disk_refuses_stays_in_memory_and_the_notice_counts_it(bench: B
     notice = bench.file.notice
     assert notice is not None
     assert "No such file or directory" in notice
-    assert "In memory only: those of 3 items (3.2 kB)" in notice
+    assert "In memory only: those of 3 items (" in notice
     assert "`cloudbutton gc`" in notice
     assert str(bench.folder) not in notice
 
