@@ -24,7 +24,9 @@ from cloudbutton_backend.testing.faults import (
     LostResults,
     Raises,
     Slow,
+    Stragglers,
     Stubborn,
+    Throttled,
     Unreadable,
 )
 from cloudbutton_backend.testing.referee import BrokenPromise, Referee
@@ -53,6 +55,8 @@ from cloudbutton_backend.testing.workload import Work, heavy_tail, log_normal, u
         pytest.param([DoubledResults(0.5)], {}, id="messages come twice"),
         pytest.param([LateResults(0.05)], {}, id="messages come late"),
         pytest.param([Slow(7, 1000)], {}, id="a straggler"),
+        pytest.param([Stragglers(0.02, 100)], {}, id="stragglers at random"),
+        pytest.param([Throttled(0.2, 0.5)], {}, id="calls are throttled"),
     ],
 )
 def test_a_fault_costs_no_item_but_the_guilty(faults: list[Fault], failed: dict[int, str]) -> None:
@@ -217,6 +221,8 @@ _faults: st.SearchStrategy[Fault] = st.one_of(
     st.builds(LostResults, st.sampled_from([0.05, 0.5])),
     st.builds(DoubledResults, st.just(0.2)),
     st.builds(LateResults, st.just(0.3), st.sampled_from([0.001, 0.06])),
+    st.builds(Stragglers, st.just(0.1), st.sampled_from([10.0, 1000.0])),
+    st.builds(Throttled, st.sampled_from([0.1, 1.0]), st.sampled_from([0.01, 2.0])),
 )
 _moments = st.none() | st.sampled_from([0.0, 0.0021, 0.05, 0.3])
 
@@ -276,6 +282,7 @@ def _check_ends(trace: Trace, works: list[Work]) -> None:
     workers=st.integers(1, 4),
     limits=_limits,
     latency=st.sampled_from([0.0, 0.0001, 0.01]),
+    turn=st.sampled_from([0.0, 0.003]),
     seed=st.integers(0, 2**16),
 )
 def test_whatever_happens_nothing_is_lost_or_doubled_and_it_ends(
@@ -284,10 +291,17 @@ def test_whatever_happens_nothing_is_lost_or_doubled_and_it_ends(
     workers: int,
     limits: Limits,
     latency: float,
+    turn: float,
     seed: int,
 ) -> None:
     trace = simulate(
-        works, workers=workers, faults=faults, limits=limits, latency=latency, seed=seed
+        works,
+        workers=workers,
+        faults=faults,
+        limits=limits,
+        latency=latency,
+        turn=turn,
+        seed=seed,
     )
     _check_ends(trace, list(works))
 

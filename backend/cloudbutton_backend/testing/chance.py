@@ -16,6 +16,8 @@ from cloudbutton_backend.testing.faults import (
     LateResults,
     LostCharges,
     LostResults,
+    Stragglers,
+    Throttled,
 )
 
 _EVERYWHERE = (
@@ -26,6 +28,8 @@ _EVERYWHERE = (
     LateResults,
     LostCharges,
     LostResults,
+    Stragglers,
+    Throttled,
 )
 F = TypeVar("F")
 

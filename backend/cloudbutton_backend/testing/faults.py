@@ -72,6 +72,23 @@ class Stubborn:
 
 
 @dataclass(frozen=True)
+class Stragglers:
+    """Any run of an item takes `factor` times as long, with this probability."""
+
+    rate: float
+    factor: float = 20.0
+
+
+@dataclass(frozen=True)
+class Throttled:
+    """A batch reaches its worker late, with this probability: refused at first, and asked for again."""
+
+    rate: float
+    seconds: float = 1.0
+    """Up to so late."""
+
+
+@dataclass(frozen=True)
 class LostResults:
     """A message with results never arrives, with this probability."""
 
@@ -123,6 +140,8 @@ Fault = (
     | Raises
     | Unreadable
     | Stubborn
+    | Stragglers
+    | Throttled
     | LostResults
     | LateResults
     | DoubledResults

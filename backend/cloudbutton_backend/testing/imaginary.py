@@ -39,7 +39,9 @@ from cloudbutton_backend.testing.faults import (
     LostResults,
     Raises,
     Slow,
+    Stragglers,
     Stubborn,
+    Throttled,
     Unreadable,
 )
 from cloudbutton_backend.testing.startup import Startup
@@ -97,6 +99,8 @@ class _Worker:
     alive: bool = True
     is_cold: bool = True
     """Whether it has not had a call yet."""
+    expects: float = 0.0
+    """When all that was sent to it is there."""
 
 
 class Pool:
@@ -163,7 +167,11 @@ class Pool:
         if lease is not None:
             load.lease = lease
         worker.held[batch] = load
-        self._agenda.at(self._agenda.now + self._latency, self._arrive, worker, load)
+        throttled = self._chance.draw(Throttled)
+        late = throttled.seconds * self._chance.dice.random() if throttled is not None else 0.0
+        # What was sent before it arrives before it.
+        worker.expects = max(worker.expects, self._agenda.now + self._latency + late)
+        self._agenda.at(worker.expects, self._arrive, worker, load)
 
     def revoke(self, name: str, keep: int) -> None:
         """Take back what was not begun, but for the next `keep` items."""
@@ -296,6 +304,9 @@ class Pool:
                     return
                 elif isinstance(fault, Raises):
                     load.errors[index - load.next] = {"kind": "exception", "item": index}
+            straggles = self._chance.draw(Stragglers)
+            if straggles is not None:
+                takes *= straggles.factor
             crash = self._chance.draw(Crashes)
             if crash is not None:
                 load.then, load.fault = "crash", crash

@@ -9,6 +9,7 @@ A run depends on its arguments alone, so that a seed which fails, fails again::
 from __future__ import annotations
 
 import heapq
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -97,6 +98,7 @@ def simulate(
     limits: Limits | None = None,
     startup: Startup | None = None,
     latency: float = LATENCY,
+    turn: float = 0.0,
     seed: int = 0,
     max_steps: int | None = None,
 ) -> Trace:
@@ -106,6 +108,9 @@ def simulate(
     ----------
     limits
         What the imaginary backend can do; None for what local workers can.
+    turn
+        Seconds that one turn of the dispatcher takes: what arrives meanwhile it gets in one go, as
+        when so many workers report that it is never idle.
     max_steps
         Calls of the dispatcher after which the run counts as endless.
 
@@ -115,7 +120,8 @@ def simulate(
         If the dispatcher does what it must not, or does not come to an end.
     """
     limits = limits or Limits(workers=workers, can_revoke=True)
-    return _Run(tuple(works), workers, tuple(faults), limits, startup, latency, seed).run(max_steps)
+    run = _Run(tuple(works), workers, tuple(faults), limits, startup, latency, turn, seed)
+    return run.run(max_steps)
 
 
 class _Run:
@@ -127,9 +133,12 @@ class _Run:
         limits: Limits,
         startup: Startup | None,
         latency: float,
+        turn: float,
         seed: int,
     ) -> None:
         self.now = 0.0
+        self._turn = turn
+        self._turn_ends = math.inf
         self._works = works
         self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = 0
@@ -161,6 +170,8 @@ class _Run:
         heapq.heappush(self._agenda, (when, self._numbers, act, args))
 
     def report(self, event: Event) -> None:
+        if not self._events:
+            self._turn_ends = self.now + self._turn
         self._events.append(event)
 
     # -- the run
@@ -181,20 +192,20 @@ class _Run:
 
     def _step(self) -> None:
         """Go to the next time at which something happens."""
-        wake = self._wake
-        if not self._agenda and wake is None:
+        agenda, wake = self._agenda, math.inf if self._wake is None else self._wake
+        if not agenda and not self._events and wake == math.inf:
             open_jobs = [id for id, job in self._machine.jobs.items() if not job.state.is_final]
             raise BrokenPromise(f"nothing will happen any more, and {open_jobs} have not ended")
-        if wake is not None and (not self._agenda or wake < self._agenda[0][0]):
+        while agenda and agenda[0][0] <= min(wake, self._turn_ends):
+            self.now, _, act, args = heapq.heappop(agenda)
+            act(*args)
+            wake = math.inf if self._wake is None else self._wake  # a job may have been opened
+        if wake < self._turn_ends:
             self.now = max(self.now, wake)
             self._decide(lambda: self._machine.tick(self.now))
-            return
-        agenda = self._agenda
-        self.now = agenda[0][0]
-        while agenda and agenda[0][0] == self.now:
-            _, _, act, args = heapq.heappop(agenda)
-            act(*args)
-        if self._events:
+        elif self._events:
+            self.now = self._turn_ends
+            self._turn_ends = math.inf
             events, self._events = self._events, []
             for event in events:
                 self._referee.hear(event)
