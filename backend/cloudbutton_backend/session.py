@@ -215,11 +215,18 @@ class Session:
         return job
 
     def open_stream(
-        self, function: Callable[[Any], Any], taken: Callable[[int, Any], Any], options: JobOptions
+        self,
+        function: Callable[[Any], Any],
+        taken: Callable[[int, Any], Any],
+        options: JobOptions,
+        sample: Sequence[Any] = (),
     ) -> tuple[Job, PushSource]:
-        """Start a job whose items are pushed one by one, as an executor's calls are."""
+        """Start a job whose items are pushed one by one, as an executor's calls are.
+
+        Items like those of `sample` tell which packages workers need, where those are brought along.
+        """
         job, driver, spec, plan = self._prepare(
-            function, None, options, "executor", options.name, None, None, None
+            function, None, options, "executor", options.name, None, None, None, sample
         )
         job.source = source = PushSource(taken)
         self._launch(job, driver, spec, plan)
