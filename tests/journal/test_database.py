@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from cloudbutton_backend.errors import JournalError
-from cloudbutton_backend.journal import database, schema
+from cloudbutton_backend.journal import JournalReader, database, schema
 
 
 def make(home: Path, version: int, *statements: str) -> Path:
     path = home / database.NAME
     with closing(sqlite3.connect(path)) as connection:
         for statement in statements:
-            connection.execute(statement)
+            connection.executescript(statement)
         connection.execute(f"PRAGMA user_version = {version}")
         connection.commit()
     return path
@@ -86,38 +86,52 @@ def test_an_older_journal_is_migrated_step_by_step(home: Path) -> None:
     assert version_of(home / database.NAME) == 5
 
 
-def test_a_journal_of_version_1_becomes_what_a_new_one_is_and_keeps_its_jobs(
-    home: Path, tmp_path: Path
+def shape_of(connection: sqlite3.Connection) -> dict[str, set[tuple[object, ...]]]:
+    """Return the columns of each table, in whatever order, and the text of each index."""
+    found = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL")
+    return {
+        name: {tuple(column)[1:] for column in connection.execute(f"PRAGMA table_info({name})")}
+        if kind == "table"
+        else {(" ".join(sql.split()),)}
+        for kind, name, sql in found.fetchall()
+    }
+
+
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
+def test_a_journal_of_each_former_version_becomes_what_a_new_one_is(
+    home: Path, tmp_path: Path, version: int
 ) -> None:
-    make(home, 1, *VERSION_1, "INSERT INTO jobs (id, created) VALUES ('kept', 1.5)")
+    make(home, version, former(version))
     (tmp_path / "new").mkdir()
-    with (
-        closing(database.open_for_writing(home)[0]) as old,
-        closing(database.open_for_writing(tmp_path / "new")[0]) as new,
-    ):
-        columns = "SELECT name FROM pragma_table_info('jobs')"
-        added = {row["name"] for row in old.execute(columns)} - {"id", "created"}
-        assert added <= {row["name"] for row in new.execute(columns)}
-        made = (
-            "SELECT name, sql FROM sqlite_master WHERE name LIKE 'jobs!_%' ESCAPE '!' ORDER BY name"
-        )
-        assert [tuple(row) for row in old.execute(made)] == [
-            tuple(row) for row in new.execute(made)
-        ]
-        assert [row["id"] for row in old.execute("SELECT id FROM jobs WHERE changed = 0")] == [
-            "kept"
-        ]
-        assert old.execute("SELECT latest FROM changes").fetchone()[0] == 0
+    connection, notice = database.open_for_writing(home)
+    with closing(connection), closing(database.open_for_writing(tmp_path / "new")[0]) as new:
+        assert notice is None
+        assert shape_of(connection) == shape_of(new)
 
 
-#: The columns of version 1 that its migration builds on.
-VERSION_1 = (
-    """CREATE TABLE jobs (
-        id TEXT PRIMARY KEY, created REAL, backend TEXT DEFAULT 'local', spend REAL DEFAULT 0,
-        state TEXT DEFAULT 'done', notebook TEXT
-    ) WITHOUT ROWID""",
-    "CREATE INDEX jobs_by_age ON jobs (created)",
-)
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
+def test_what_a_former_version_wrote_is_read_as_it_was(home: Path, version: int) -> None:
+    make(home, version, former(version))
+    database.migrate(home / database.NAME)
+    reader = JournalReader(home)
+    (job,) = reader.jobs()
+    assert (job.id, job.name, job.n_items, job.done, job.options) == (
+        "abcd2345", "scores", 10, 10, {"retries": 1},
+    )  # fmt: skip
+    assert (job.committed, job.cached, job.estimate_seconds, job.worker_memory) == (
+        0,
+        0,
+        None,
+        None,
+    )
+    assert [batch.count for batch in reader.batches(job.id)] == [10]
+    assert [error.type_name for error in reader.errors(job.id)] == ["ValueError"]
+    assert [log.text for log in reader.log(job.id)] == ["hello"]
+
+
+def former(version: int) -> str:
+    """Return what a journal of a former version held, as SQL."""
+    return (Path(__file__).parent / "versions" / f"{version}.sql").read_text(encoding="utf-8")
 
 
 def test_a_migration_that_fails_changes_nothing(home: Path) -> None:

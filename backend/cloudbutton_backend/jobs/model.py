@@ -108,6 +108,14 @@ class JobRecord:
     """What it was expected to cost when it started, US dollars."""
     estimate_low: float | None = None
     estimate_high: float | None = None
+    estimate_basis: str | None = None
+    """What the estimate rests on, in words."""
+    estimate_seconds: float | None = None
+    """How long it was expected to take when it started."""
+    estimate_seconds_low: float | None = None
+    estimate_seconds_high: float | None = None
+    worker_memory: int | None = None
+    """MiB that a worker had, where that is chosen."""
     plan: str | None = None
     """What a cell with its loops sent away was turned into, as a dry run shows it."""
 

@@ -37,9 +37,13 @@ class Progress:
     """Billed so far; 0 where work is free."""
     expected_spend: float | None = None
     """What it will have cost in the end, as far as can be told now."""
+    committed: float = 0.0
+    """The most that calls in flight can still cost."""
     budget: float | None = None
     estimate: Estimate | None = None
     """What it was expected to cost when it began."""
+    cached: int = 0
+    """Items whose results were there before it began."""
     retried: int = 0
     lost_workers: int = 0
     last_lines: tuple[str, ...] = ()

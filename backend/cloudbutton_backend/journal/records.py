@@ -74,6 +74,10 @@ class JobRow(JobRecord):
     task_seconds: float = 0.0
     spend: float = 0.0
     expected_spend: float | None = None
+    committed: float = 0.0
+    """The most that its calls in flight can still cost."""
+    cached: int = 0
+    """Items whose results were there before it began."""
     budget: float | None = None
     """What it may cost at most."""
     error: str | None = None

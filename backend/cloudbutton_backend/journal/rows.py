@@ -20,7 +20,8 @@ Columns = dict[str, Any]
 _RECORD_FIELDS = (
     "id", "name", "kind", "backend", "n_items", "created", "pid", "host",
     "notebook", "cell_id", "source", "code_digest", "seed", "options", "capture",
-    "estimate", "estimate_low", "estimate_high", "plan",
+    "estimate", "estimate_low", "estimate_high", "estimate_basis", "estimate_seconds",
+    "estimate_seconds_low", "estimate_seconds_high", "worker_memory", "plan",
 )  # fmt: skip
 
 
@@ -29,7 +30,9 @@ LISTED = (
     "id", "name", "kind", "backend", "n_items", "created", "pid", "host", "token", "notebook",
     "cell_id", "state", "done", "failed", "running", "workers", "started", "ended", "task_seconds",
     "spend", "expected_spend", "budget", "error", "warnings", "retried", "lost_workers",
-    "heartbeat", "estimate", "estimate_low", "estimate_high", "changed", "errors_changed",
+    "heartbeat", "estimate", "estimate_low", "estimate_high", "estimate_basis", "estimate_seconds",
+    "estimate_seconds_low", "estimate_seconds_high", "committed", "cached", "worker_memory", "changed",
+    "errors_changed",
 )  # fmt: skip
 
 BATCH_COLUMNS = (
@@ -65,6 +68,8 @@ def progress_columns(progress: Progress) -> Columns:
         "task_seconds": progress.task_seconds,
         "spend": progress.spend,
         "expected_spend": progress.expected_spend,
+        "committed": progress.committed,
+        "cached": progress.cached,
         "retried": progress.retried,
         "lost_workers": progress.lost_workers,
         "error": progress.first_error,

@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 #: Kept in `PRAGMA user_version`. A change of a table raises it and adds a migration.
-VERSION: Final = 2
+VERSION: Final = 3
+
+_BY_CODE: Final = (
+    # What a piece of code took and cost before is asked with each job.
+    "CREATE INDEX jobs_by_code ON jobs (code_digest, created)",
+)
 
 _INDEXES_OF_JOBS: Final = (
     # Spending by day is answered from this one alone.
@@ -22,6 +27,19 @@ _CHANGES: Final = (
     "INSERT INTO changes VALUES (lower(hex(randomblob(8))), 0, 0)",
     "CREATE TABLE removed (changed INTEGER NOT NULL, job_id TEXT NOT NULL)",
     "CREATE INDEX removed_by_change ON removed (changed)",
+)
+
+#: What jobs may spend in a day. These rows outlive their jobs: removing a job gives no money back.
+_ALLOWANCES: Final = (
+    """
+    CREATE TABLE allowances (
+        job_id TEXT PRIMARY KEY,
+        day TEXT NOT NULL,
+        granted REAL NOT NULL,
+        amount REAL NOT NULL,
+        settled INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID
+    """,
 )
 
 TABLES: Final[Sequence[str]] = (
@@ -64,11 +82,20 @@ TABLES: Final[Sequence[str]] = (
         budget REAL,
         plan TEXT,
         changed INTEGER NOT NULL DEFAULT 0,
-        errors_changed INTEGER NOT NULL DEFAULT 0
+        errors_changed INTEGER NOT NULL DEFAULT 0,
+        committed REAL NOT NULL DEFAULT 0,
+        cached INTEGER NOT NULL DEFAULT 0,
+        estimate_seconds REAL,
+        estimate_seconds_low REAL,
+        estimate_seconds_high REAL,
+        estimate_basis TEXT,
+        worker_memory INTEGER
     ) WITHOUT ROWID
     """,
     *_INDEXES_OF_JOBS,
+    *_BY_CODE,
     *_CHANGES,
+    *_ALLOWANCES,
     """
     CREATE TABLE batches (
         job_id TEXT NOT NULL,
@@ -135,16 +162,30 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
         *_INDEXES_OF_JOBS,
         *_CHANGES,
     ),
+    2: (
+        "ALTER TABLE jobs ADD COLUMN committed REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN cached INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN estimate_seconds REAL",
+        "ALTER TABLE jobs ADD COLUMN estimate_seconds_low REAL",
+        "ALTER TABLE jobs ADD COLUMN estimate_seconds_high REAL",
+        "ALTER TABLE jobs ADD COLUMN estimate_basis TEXT",
+        "ALTER TABLE jobs ADD COLUMN worker_memory INTEGER",
+        *_BY_CODE,
+        *_ALLOWANCES,
+    ),
 }
 
 #: Tables that hold what belongs to a job, for those who forget a job.
 OF_A_JOB: Final = ("batches", "commands", "errors", "logs")
 
-#: Columns of `jobs` that a job's progress may change after it was added.
+#: Columns of `jobs` that may change after a job was added.
 MUTABLE: Final = frozenset(
     {
         "name", "n_items", "state", "done", "failed", "running", "workers", "started", "ended",
         "task_seconds", "spend", "expected_spend", "error", "warnings", "retried", "lost_workers",
-        "capture", "estimate", "estimate_low", "estimate_high", "budget", "plan",
+        "capture", "estimate", "estimate_low", "estimate_high", "estimate_basis", "estimate_seconds",
+        "estimate_seconds_low", "estimate_seconds_high", "budget", "committed", "cached", "plan",
+        # Another process goes on with it, perhaps on another backend.
+        "pid", "host", "token", "backend", "worker_memory", "notebook", "cell_id",
     }
 )  # fmt: skip
