@@ -56,7 +56,7 @@ said["small"] = run(small, "small")
 said["flushed while full"] = session.journal.flush(0.5)
 said["journal"] = session.journal.warning
 allow(None)
-held._recorder._file.try_again()
+held._course.notes._file.try_again()
 said["large, later"] = {"warnings": list(held.progress.warnings),
                         "right": held.results() == [large(n) for n in range(8)]}
 said["after"] = run(small, "after")

@@ -1,0 +1,351 @@
+"""From a function and its items to a job under way."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cloudbutton_backend.backends.protocol import JobSpec, Limits
+from cloudbutton_backend.bill import Bill, estimate_from_journal
+from cloudbutton_backend.capture import Captured, capture, imports_of_items
+from cloudbutton_backend.course import Course
+from cloudbutton_backend.dispatch.driver import Driver
+from cloudbutton_backend.dispatch.job_state import Plan
+from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource, fixed
+from cloudbutton_backend.drivers import Drivers, in_task
+from cloudbutton_backend.errors import UnknownName, UsageError, WrongArgument
+from cloudbutton_backend.handle import Job, check_budget
+from cloudbutton_backend.jobs import Estimate, JobOptions, JobRecord, new_job_id
+from cloudbutton_backend.journal import Journal
+from cloudbutton_backend.recorder import Recorder
+from cloudbutton_backend.reporter import Driven, Reporter, check_alive
+from cloudbutton_backend.runs import Run, ranges_of
+
+_AT_ONCE: Final = 3600.0
+"""Seconds of work in one batch of a detached job where a call may run for any time."""
+_SAMPLE: Final = 3
+"""Items that are looked at for the packages they need."""
+JOURNAL_OFF: Final = os.environ.get("CLOUDBUTTON_INTERNAL_JOURNAL") == "off"
+"""For measuring what the journal costs; nothing is written then."""
+
+Kind = Literal["map", "run", "submit", "executor", "button", "map_reduce"]
+
+Found = Callable[[str, Captured, Sequence[Any]], Sequence[Run]]
+"""Asked with a job's id, its function and its items: disjoint runs of those with results, none failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a job was started, and what it is called."""
+
+    kind: Kind = "map"
+    name: str | None = None
+    source: str | None = None
+    """The cell or the function, as the user wrote it."""
+    notebook: str | None = None
+    cell_id: str | None = None
+    before: int = 0
+    """How many items of the same loop ran before the first; messages count them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Where jobs are written down."""
+
+    journal: Journal
+    results: Path
+    """The directory of the result files."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A job that is about to begin."""
+
+    job: Job
+    driver: Driver
+    reporter: Reporter
+    plan: Plan
+
+
+class Launcher:
+    """Starts the jobs of one session.
+
+    Parameters
+    ----------
+    files
+        Where they are written down; asked when the first job begins.
+    remember
+        Called with each job before it begins.
+    """
+
+    def __init__(
+        self, drivers: Drivers, files: Callable[[], Files], remember: Callable[[Job], None]
+    ) -> None:
+        self._drivers = drivers
+        self._files = files
+        self._remember = remember
+        self._raw_environment: dict[Any, Any] | None = None
+        self._environment_now: dict[str, str] = {}
+
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        options: JobOptions,
+        origin: Origin,
+        found: Found | None,
+    ) -> Job:
+        """Start running `function` over `items`; see `Session.map`."""
+        if not hasattr(type(items), "__iter__") and not hasattr(type(items), "__getitem__"):
+            raise WrongArgument(
+                f"The items must be a list, a range or another iterable, not {_kind(items)}."
+            )
+        known = fixed(items)
+        iterator = iter(items if known is None else known)
+        n_items = _length(items if known is None else known)
+        sample = () if known is None else known[:_SAMPLE]
+        captured, driver = self._capture(function, options)
+        start = self._prepare(function, captured, driver, n_items, options, origin, sample)
+        job, plan = start.job, start.plan
+        if known is not None:
+            shown = getattr(function, "shown_item", None)
+            start.reporter.give(SequenceSource(known, shown, origin.before))
+            plan = replace(plan, n_items=len(known))
+            if found is not None:
+                runs = found(job.id, captured, known)
+                job.prefill(runs)
+                plan = replace(plan, done=ranges_of(runs))
+        else:
+            stream = StreamSource(
+                iterator,
+                lambda ready, ended: driver.supply(job.id, ready, ended),
+                lambda error: driver.break_items(job.id, error),
+            )
+            start.reporter.give(stream)
+            stream.start()
+        self._launch(replace(start, plan=plan))
+        return job
+
+    def open_stream(
+        self,
+        function: Callable[[Any], Any],
+        taken: Callable[[int, Any], Any],
+        options: JobOptions,
+        sample: Sequence[Any],
+    ) -> tuple[Job, PushSource]:
+        """Start a job whose items are pushed one by one; see `Session.open_stream`."""
+        captured, driver = self._capture(function, options)
+        origin = Origin(kind="executor", name=options.name)
+        start = self._prepare(function, captured, driver, None, options, origin, sample)
+        source = PushSource(taken)
+        start.reporter.give(source)
+        self._launch(start)
+        return start.job, source
+
+    def estimate(
+        self, function: Callable[[Any], Any], n_items: int | None, options: JobOptions
+    ) -> Estimate | None:
+        """Return what running `function` over so many items will cost; see `Session.estimate`."""
+        driver = self._drivers.of(options.backend)
+        if driver.backend.limits.rate is None:
+            return None
+        captured = capture(function, threshold=options.threshold_bytes)
+        return self._estimate(captured.digest, driver.recorded_as, n_items)
+
+    def _estimate(self, digest: str, backend: str, n_items: int | None) -> Estimate | None:
+        """Return what a job will cost by earlier runs of its code, where calls have a price."""
+        if not n_items or JOURNAL_OFF:
+            return None
+        return estimate_from_journal(self._files().journal, digest, backend, n_items)
+
+    def _capture(
+        self, function: Callable[[Any], Any], options: JobOptions
+    ) -> tuple[Captured, Driver]:
+        """Capture the function while the workers come up."""
+        if not callable(function):
+            raise WrongArgument(
+                f"The first argument must be a function, not {_kind(function)}: `map(function, items)`."
+            )
+        _check(options)
+        driver = self._drivers.of(options.backend)
+        driver.start()
+        if options.memory is not None and not driver.backend.limits.can_limit_memory:
+            raise UsageError(f"The {options.backend} backend cannot limit memory on this system.")
+        return capture(function, threshold=options.threshold_bytes), driver
+
+    def _prepare(
+        self,
+        function: Callable[[Any], Any],
+        captured: Captured,
+        driver: Driver,
+        n_items: int | None,
+        options: JobOptions,
+        origin: Origin,
+        sample: Sequence[Any],
+    ) -> Start:
+        if in_task() and options.workers is not None:
+            options = replace(options, workers=1)
+        files, limits = self._files(), driver.backend.limits
+        record = JobRecord(
+            id=new_job_id(),
+            name=origin.name
+            or options.name
+            or str(getattr(function, "__name__", type(function).__name__)),
+            kind=origin.kind,
+            backend=driver.recorded_as,
+            n_items=n_items,
+            created=time.time(),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            notebook=origin.notebook,
+            cell_id=origin.cell_id,
+            source=origin.source,
+            code_digest=captured.digest,
+            seed=_drawn() if options.seed is None else options.seed,
+            options=_plain_options(options),
+        )
+        bill = None
+        if limits.rate is not None:
+            estimate = self._estimate(captured.digest, record.backend, n_items)
+            bill = Bill(record.id, files.journal, limits, options.workers, estimate)
+            if estimate is not None:
+                record = replace(
+                    record,
+                    estimate=estimate.expected,
+                    estimate_low=estimate.low,
+                    estimate_high=estimate.high,
+                )
+        prefix = files.results / record.id
+        spec = JobSpec(
+            id=record.id,
+            payload=captured.payload,
+            blobs=captured.blobs,
+            seed=record.seed,
+            guard=options.guard,
+            timeout=options.timeout,
+            memory=options.memory,
+            results=str(prefix),
+            cwd=_cwd(),
+            environment=self._environment(),
+            path=tuple(sys.path),
+            displays=captured.displays,
+            extra={
+                **_extra(options),
+                # Only backends that bring packages along ask; finding them out takes its time.
+                "packages": lambda: {*captured.imports, *imports_of_items(sample)},
+            },
+        )
+        driver.prepare(spec)
+        del spec.extra["packages"]  # it holds items, which are let go of when they have results
+        recorder = Recorder(
+            record.id, files.journal, None if JOURNAL_OFF else prefix, origin.before
+        )
+        alive = partial(check_alive, driver, record)
+        course = Course(record, options, recorder, bill, alive, origin.before)
+        reporter = Reporter(course, recorder, bill, files.journal, spec, captured.classes)
+        job = Job(course, Driven(driver, reporter), lambda: captured.report)
+        if limits.rate is not None and limits.rate.note:
+            reporter.warn(limits.rate.note)
+        return Start(job, driver, reporter, _plan(record.id, options, limits))
+
+    def _environment(self) -> dict[str, str]:
+        """Return this process's environment; the same object as long as it has not changed."""
+        raw = getattr(os.environ, "_data", None)  # comparing it needs no decoding
+        if raw is None or raw != self._raw_environment:
+            self._raw_environment = dict(raw or {})
+            self._environment_now = dict(os.environ)
+        return self._environment_now
+
+    def _launch(self, start: Start) -> None:
+        job, journal = start.job, self._files().journal
+        self._remember(job)
+        journal.add_job(job.record)
+        try:
+            start.driver.open(start.reporter.spec, start.plan, start.reporter)
+        except BaseException:  # interrupted: nobody holds this job yet
+            start.driver.cancel(job.id)
+            raise
+        # Once the job is on its way, put together the report of what was captured.
+        journal.update_job(job.id, capture=lambda: job.explain().to_dict())
+
+
+def _plan(job_id: str, options: JobOptions, limits: Limits) -> Plan:
+    return Plan(
+        job_id=job_id,
+        n_items=None,
+        workers=options.workers,
+        retries=options.retries,
+        stop_on_error=options.errors == "raise",
+        backup=options.backup,
+        budget=options.budget,
+        at_once=_at_once(options, limits),
+    )
+
+
+def _at_once(options: JobOptions, limits: Limits) -> float | None:
+    """Return the work in one batch of a job that goes on when this process ends; None for others."""
+    if not (options.detach and limits.can_outlive):
+        return None
+    return _AT_ONCE if limits.longest_call is None else limits.longest_call / 2
+
+
+def _extra(options: JobOptions) -> dict[str, Any]:
+    """Return what backends may want to know besides."""
+    return {
+        "stop_on_error": options.errors == "raise" and options.retries == 0,
+        "detach": options.detach,
+        "budget": options.budget is not None,
+    }
+
+
+def _drawn() -> int:
+    """Return a seed that nobody chose."""
+    return int.from_bytes(os.urandom(8), "little") >> 1
+
+
+def _length(items: Any) -> int | None:
+    """Return how many items there are, None where that is not known or not said."""
+    try:
+        return len(items)
+    except (TypeError, NotImplementedError, OverflowError):
+        return None
+
+
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    return f"an {name}" if name[:1] in "aeiou" else f"a {name}"
+
+
+def _check(options: JobOptions) -> None:
+    """Refuse options that make no sense, before anything is started."""
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"`workers` must be at least 1, not {options.workers}.")
+    if options.timeout is not None and options.timeout <= 0:
+        raise UsageError(f"`timeout` must be above 0 seconds, not {options.timeout:g}.")
+    if options.retries < 0:
+        raise UsageError(f"`retries` must be 0 or more, not {options.retries}.")
+    if options.errors not in ("raise", "keep"):
+        raise UnknownName("error mode", str(options.errors), ("raise", "keep"))
+    check_budget(options.budget)
+    if options.seed is not None and options.seed < 0:
+        raise UsageError(f"`seed` must be 0 or more, not {options.seed}.")
+    if options.memory is not None and options.memory < 1:
+        raise UsageError(f"`memory` must be at least 1 MiB, not {options.memory}.")
+
+
+def _plain_options(options: JobOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in options.__dataclass_fields__}
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # the directory was removed
+        return os.path.expanduser("~")

@@ -1,0 +1,260 @@
+"""Takes in what the driver reports of a job: on disk first, then announced."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from cloudbutton_backend.backends.protocol import Charged, JobSpec, Results
+from cloudbutton_backend.bill import Bill
+from cloudbutton_backend.cost.budgets import enough_for
+from cloudbutton_backend.course import Course
+from cloudbutton_backend.dispatch.actions import BatchLost, OverBudget
+from cloudbutton_backend.dispatch.driver import Driver
+from cloudbutton_backend.dispatch.source import Source
+from cloudbutton_backend.errors import (
+    BackendError,
+    BudgetReached,
+    JobFailed,
+    TaskTimeout,
+    WorkerLost,
+)
+from cloudbutton_backend.jobs import LIFE_CYCLE, JobRecord, JobState
+from cloudbutton_backend.journal import Journal
+from cloudbutton_backend.recorder import Recorder
+from cloudbutton_backend.results import tag
+from cloudbutton_backend.runs import Run, runs_of
+
+_LOG: Final = logging.getLogger(__name__)
+_TELL_EVERY: Final = 0.05
+"""Seconds between snapshots for the journal."""
+
+
+class Reporter:
+    """Listens to the driver of one job. All but the constructor is called on the driver's thread.
+
+    Attributes
+    ----------
+    source : Source
+        Where the items come from.
+    known_classes : frozenset of str
+        Classes of the notebook that travelled with the function; items refer to them.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        recorder: Recorder,
+        bill: Bill | None,
+        journal: Journal,
+        spec: JobSpec,
+        known_classes: frozenset[str],
+    ) -> None:
+        self.source: Source
+        self.known_classes = known_classes
+        self.spec = spec
+        self._course = course
+        self._recorder = recorder
+        self._bill = bill
+        self._journal = journal
+        self._items_error: JobFailed | None = None
+        self._begun = False
+        self._told = time.monotonic()
+
+    def give(self, source: Source) -> None:
+        """Say where the items come from; before the job is launched."""
+        self.source = self._course.items = source
+
+    # -- beginning anew
+
+    def begin_again(self, budget: float | None) -> None:
+        """What failed or was never run is to be run again, within another budget if one is given."""
+        course = self._course
+        with course.lock:
+            course.reopen()
+            course.broken = self._never_produced()
+        self._recorder.forget_errors()
+        self._journal.update_job(course.record.id, state=JobState.RUNNING.value, failed=0)
+        if budget is not None:
+            course.options = replace(course.options, budget=budget)
+            self._journal.update_job(course.record.id, budget=budget)
+            self.spec.extra["budget"] = True
+
+    def _never_produced(self) -> BaseException | None:
+        """Return what is to be said at the end if the items' iterator did not come to its end."""
+        if self._items_error is not None or self.source.n_items is not None:
+            return self._items_error
+        return JobFailed(
+            f"The iterator that gave the items of job {self.spec.id} was stopped when the job ended: what"
+            " it had given by then is in `job.partial()`, the rest was never asked for."
+        )
+
+    # -- what is reported
+
+    def on_accept(self, results: Results, skip: frozenset[int]) -> None:
+        """Record results on disk, then announce them."""
+        course, meta = self._course, results.meta
+        self._name_items(results.first, meta.get("errors") or {})
+        seconds = max(0.0, meta.get("dt", 0.0) - meta.get("delay", 0.0))
+        cost = self._bill.work(results.batch, results.count, seconds) if self._bill else 0.0
+        entry = self._recorder.accept(results, skip, cost)
+        runs = runs_of(entry, skip)
+        failed = sum(len(run.failed()) for run in runs)
+        with course.lock:
+            course.failed += failed
+            course.done += results.count - len(skip) - failed
+            course.task_seconds += seconds
+            course.waited += meta.get("delay", 0.0)
+            course.harvest.add(runs)
+        course.harvest.ring()
+
+    def _name_items(self, first: int, errors: dict[int, dict[str, Any]]) -> None:
+        """Say which items failed where the worker could not: it has them only while they run."""
+        for offset, packed in errors.items():
+            if packed["kind"] in ("load", "item", "unsendable"):
+                errors[offset] = {**packed, "item": self.source.describe(first + offset)}
+
+    def on_fail_item(self, index: int, kind: str, cause: str, attempts: int) -> None:
+        """An item has failed for good without an exception of its own."""
+        course, item = self._course, self.source.describe(index)
+        error: BaseException
+        if kind == "timeout":
+            error = TaskTimeout(item[:1].upper() + item[1:], course.options.timeout or 0.0)
+        else:
+            error = WorkerLost(item, cause, attempts)
+        tag(error, index + course.before, item)
+        self._recorder.note_error(index, item, type(error).__name__, str(error))
+        with course.lock:
+            course.failed += 1
+            course.harvest.add([Run(index, index + 1, None, error)])
+        course.harvest.ring()
+
+    def on_batch_lost(self, lost: BatchLost) -> None:
+        """A worker went down with a batch."""
+        cost = self._bill.price_of_lost(lost.batch) if self._bill else 0.0
+        self._recorder.lose(lost, cost)
+
+    def on_charged(self, charged: Charged) -> None:
+        """A call has its price."""
+        if self._bill is not None:
+            self._bill.charge(charged)
+
+    def on_spent(self, dollars: float) -> None:
+        """It has spent so much by now."""
+        if self._bill is not None:
+            self._bill.spend = dollars
+            self._bill.judge(self.source.n_items)
+
+    def warn(self, line: str) -> None:
+        """Have a line shown with this job, once."""
+        self._recorder.warn(line)
+
+    def on_over_budget(self, over: OverBudget) -> None:
+        """It ends because its next call cannot be paid for."""
+        course, total = self._course, self.source.n_items
+        expected = None if self._bill is None else self._bill.expected(total, course.done)
+        course.broken = BudgetReached(
+            course.record.id,
+            over.spent,
+            over.budget,
+            over.at_least,
+            enough_for(over.spent, over.budget, over.at_least, expected),
+            course.done,
+            total,
+        )
+
+    def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None:
+        """The driver has sent or received something."""
+        course = self._course
+        course.running, course.retried, course.mean = items, retried, mean
+        course.workers = max(workers, course.workers)
+        now = time.monotonic()
+        begins = items > 0 and not self._begun  # there may be no other news for a long time
+        if begins or now - self._told >= _TELL_EVERY:
+            self._begun = self._begun or begins
+            self._told = now
+            self._journal.update_progress(course.progress)
+
+    def on_broken(self, error: BaseException) -> None:
+        """The job cannot go on, or its items ended in an error."""
+        if isinstance(error, BackendError):
+            self._course.broken = error
+        else:
+            failure = JobFailed(
+                f"The items of job {self.spec.id} could not all be produced: "
+                f"{type(error).__name__}: {error}\n"
+                "Those that came before are kept: `job.partial()`."
+            )
+            failure.__cause__ = error
+            self._course.broken = self._items_error = failure
+
+    def on_finish(self, step: str) -> None:
+        """It has ended."""
+        course = self._course
+        self._recorder.close()
+        state = LIFE_CYCLE.get((course.state, step), JobState.CANCELLED)
+        if course.broken is not None:
+            state = JobState.FAILED
+        elif course.state is JobState.RUNNING and step == "stopped":
+            state = JobState.CANCELLED
+        if state is JobState.DONE:  # it will not be run again: let go of what that would need
+            self.source.forget()
+            self.spec = replace(self.spec, payload=b"", blobs=())
+        callbacks = course.end(state)
+        self._journal.update_progress(course.progress)
+        self._journal.update_job(self.spec.id, state=state.value, n_items=self.source.n_items)
+        tell(callbacks, self.spec.id)
+
+
+def tell(callbacks: list[Callable[[], None]], job_id: str) -> None:
+    """Call callbacks; what one raises is logged, as by futures, and stops nobody."""
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:
+            _LOG.exception("a callback of job %s raised", job_id)
+
+
+class Driven:
+    """What runs a job in this process: a driver, and who listens to it."""
+
+    def __init__(self, driver: Driver, reporter: Reporter) -> None:
+        self.driver = driver
+        self.reporter = reporter
+
+    @property
+    def can_outlive(self) -> bool:
+        """Whether the job goes on when this process ends."""
+        return self.driver.backend.limits.can_outlive
+
+    def cancel(self) -> None:
+        """Stop the job; safe to repeat."""
+        self.driver.cancel(self.reporter.spec.id)
+
+    def retry(self, budget: float | None) -> None:
+        """Run again what failed or was never run.
+
+        Raises
+        ------
+        UsageError
+            While it runs, or if nothing of it can be run again.
+        """
+        self.reporter.begin_again(budget)
+        self.driver.retry(self.reporter.spec, self.reporter, budget)
+
+    def forget(self) -> None:
+        """Drop what is kept for running it again."""
+        self.driver.forget(self.reporter.spec.id)
+
+
+def check_alive(driver: Driver, record: JobRecord) -> None:
+    """Refuse to wait for a driver that is gone."""
+    if not driver.is_alive:
+        raise BackendError(
+            f"The thread that drives the {record.backend} backend is gone"
+            f" ({driver.broken or 'the session was closed'}); what job {record.id} had"
+            " finished is in `job.partial()`."
+        )
