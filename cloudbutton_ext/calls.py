@@ -229,7 +229,7 @@ def _finish() -> None:
     for calls in list(_open):
         calls.leave()
     for calls in list(_open):
-        calls.join()
+        calls.join()  # ends: with its thread, at which it looks every second
 
 
 def prepared(

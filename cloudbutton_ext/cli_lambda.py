@@ -306,7 +306,7 @@ def _agreed(arguments: argparse.Namespace, question: str) -> bool:
         raise UsageError(
             "There is no terminal to ask for consent: add `--yes`, or `--plan` to only look."
         )
-    return _is_yes(input(f"\n{question} [y/N] "))
+    return _is_yes(input(f"\n{question} [y/N] "))  # ends: when the user answers
 
 
 def _is_yes(answer: str) -> bool:

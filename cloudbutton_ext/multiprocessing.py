@@ -92,6 +92,7 @@ class Pool:
 
     def apply(self, func: Callable[..., Any], args: Any = (), kwds: Any = {}) -> Any:  # noqa: B006
         """Return ``func(*args, **kwds)``, called in a worker."""
+        # ends: the calls' thread settles all it leaves behind
         return self.apply_async(func, args, kwds).get()
 
     def apply_async(
@@ -108,7 +109,7 @@ class Pool:
 
         def settle(future: Future[Any]) -> None:
             try:
-                result.settle(future.result(), None)
+                result.settle(future.result(timeout=0), None)
             except CancelledError:
                 ended = JobFailed("The pool was terminated before this call began.")
                 result.settle(None, self._calls.cause or ended)
@@ -158,7 +159,7 @@ class Pool:
     def _wait(self, job: Job, result: AsyncResult) -> list[Any]:
         """Wait for a result that nobody else waits for: Ctrl-C ends its job."""
         try:
-            values: list[Any] = result.get()
+            values: list[Any] = result.get()  # ends: the thread that follows the job settles it
         except KeyboardInterrupt:
             job.cancel()
             raise
@@ -234,7 +235,7 @@ class Pool:
         """
         if self._state == "running":
             raise ValueError("Pool is still running")
-        self._calls.join()
+        self._calls.join()  # ends: with its thread, at which it looks every second
         for thread in self._threads:
             while thread.is_alive() and thread is not threading.current_thread():
                 thread.join(1.0)  # in steps, so that Ctrl-C gets through on every system

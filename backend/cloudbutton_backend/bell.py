@@ -25,7 +25,7 @@ class Bell:
     def wait(self, is_over: Callable[[], bool], timeout: float) -> None:
         """Wait until the bell rings, `is_over` holds already or `timeout` seconds have passed."""
         sleeper = threading.Lock()
-        sleeper.acquire()
+        sleeper.acquire(blocking=False)
         self._waiting.append(sleeper)
         # Only now: a bell that rang before this one waits would not wake it.
         if not is_over():

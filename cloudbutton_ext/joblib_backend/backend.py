@@ -195,7 +195,7 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     def retrieve_result_callback(self, future: Future[Any]) -> Any:
         """Return a batch's results, or raise what one of its tasks has raised."""
         try:
-            return future.result()
+            return future.result()  # ends: the calls' thread settles all it leaves behind
         except CancelledError as error:
             causes = [calls.cause for calls in self._calls if calls.cause is not None]
             raise (causes or [error])[0] from None

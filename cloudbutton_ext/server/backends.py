@@ -162,7 +162,7 @@ def try_in_a_process(command: list[str], *, patience: float) -> dict[str, Any]:
             code = process.wait(patience)
         except subprocess.TimeoutExpired:
             _kill(process)
-            process.wait()
+            process.wait(patience)
         output.seek(0)
         errors.seek(0)
         last_words = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]

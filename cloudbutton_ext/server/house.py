@@ -78,7 +78,7 @@ class House:
                 loop.call_soon_threadsafe(settle, *found)
 
         threading.Thread(target=call, name="cloudbutton-slow", daemon=True).start()
-        return await answer
+        return await answer  # ends: a look is given up, and a trial's process ended
 
     def surroundings(self, notebook: str = "") -> Surroundings:
         """Return what settings are read from for a notebook, as the contents API calls it."""

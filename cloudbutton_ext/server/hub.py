@@ -129,9 +129,11 @@ class Hub:
         if seconds > PERIOD:
             bell, rest = (
                 asyncio.ensure_future(each)
+                # ends: with the sleep at the latest
                 for each in (self._bell.wait(), self._sleep(seconds - PERIOD))
             )
             try:
+                # ends: with the sleep at the latest
                 await asyncio.wait((bell, rest), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 bell.cancel()

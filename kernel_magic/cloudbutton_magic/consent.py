@@ -102,7 +102,7 @@ def _answer(shell: Any, question: str) -> str:
     timer.daemon = True
     try:
         timer.start()
-        answer: str = shell.kernel.raw_input(question)
+        answer: str = shell.kernel.raw_input(question)  # ends: the timer interrupts it
         with lock:  # from here on, no interrupt of ours comes
             answered = True
     except (KeyboardInterrupt, EOFError, NotImplementedError, RuntimeError):

@@ -212,7 +212,7 @@ def test_the_disk_is_tried_again_without_being_asked(
     assert not writer.turn([a_job("aaaaaaaa")])
     in_the_way.rmdir()
     assert not writer.turn([])  # too early
-    assert (writer.wait() or 0.0) <= scribe.FIRST_RETRY
+    assert (writer.rest() or 0.0) <= scribe.FIRST_RETRY
     clock.now += scribe.FIRST_RETRY
     assert writer.turn([])
     writer.close()

@@ -74,7 +74,7 @@ class Scribe:
             self._warn(self._store.notice)
         return not self._backlog
 
-    def wait(self) -> float | None:
+    def rest(self) -> float | None:
         """Return the seconds for which nothing is due unless something is recorded."""
         now = self._clock()
         listening = bool(self._callbacks) and self._store.has_jobs

@@ -170,7 +170,7 @@ class Journal:
             self._wake.set()
 
     def _run(self) -> None:
-        self._wake.wait()
+        self._wake.wait()  # ends: with the first entry, or with close(); the thread is a daemon
         if self._closing and not self._queue:
             return
         from cloudbutton_backend.journal.scribe import Scribe  # sqlite3: only where there are jobs
@@ -181,7 +181,7 @@ class Journal:
         self._writing = True
         scribe = Scribe(self.home, warn=self._warn, callbacks=self._callbacks)
         while not self._closing:
-            if self._wake.wait(scribe.wait()):
+            if self._wake.wait(scribe.rest()):
                 self._hurry.wait(GATHER)
             self._turn(scribe)
         self._turn(scribe)

@@ -158,7 +158,7 @@ class JobConformance:
     def test_an_item_that_takes_too_long_fails(self, place: Place) -> None:
         def wait(x: int) -> int:
             if x == 1:
-                threading.Event().wait()
+                threading.Event().wait()  # ends: with the time-out that is tested
             return x
 
         values = place.map(wait, [0, 1, 2], timeout=0.3, errors="keep")
@@ -167,6 +167,7 @@ class JobConformance:
     # -- cancelling
 
     def test_a_cancelled_job_ends_soon_and_the_next_one_works(self, place: Place) -> None:
+        # ends: with the cancelling that is tested
         job = place.start(lambda _: threading.Event().wait(), range(10))
         job.cancel()
         assert job.wait(10.0)
@@ -213,7 +214,7 @@ class SharedFilesConformance(JobConformance):
         gate = str(tmp_path / "open")
 
         def wait_for_gate(x: int) -> int:
-            while x and not os.path.exists(gate):
+            while x and not os.path.exists(gate):  # ends: with the cancelling, or the gate
                 threading.Event().wait(0.002)
             return x
 

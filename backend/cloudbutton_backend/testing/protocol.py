@@ -73,7 +73,7 @@ class Hand:
         def task(item: int) -> int:
             with open(begun, "a") as file:
                 file.write(f"{item}\n")
-            while item and not os.path.exists(gate):
+            while item and not os.path.exists(gate):  # ends: with the gate, or with the backend
                 threading.Event().wait(0.002)
             return -item
 
@@ -176,7 +176,7 @@ class ProtocolConformance:
         begin = time.monotonic()
         hand.backend.poll(PATIENCE)
         assert time.monotonic() - begin < PATIENCE / 2
-        waker.join()
+        waker.join(PATIENCE)
 
     def test_a_killed_worker_is_reported_with_what_it_ran_and_is_replaced(self, hand: Hand) -> None:
         hand.open()

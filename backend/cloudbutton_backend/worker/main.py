@@ -41,7 +41,7 @@ def watch_lifeline(lifeline: int) -> None:
     """Wait for the kernel's death, then end this process and all that it started."""
     while True:
         try:
-            if not os.read(lifeline, 1):
+            if not os.read(lifeline, 1):  # ends: with the kernel, which has the other end
                 break
         except OSError:
             break
@@ -87,10 +87,9 @@ class Channel:
         """Send a message, behind those that were held for it."""
         pieces, self._held = self._held + encode(kind, meta, body), []
         if sum(map(len, pieces)) <= INLINE + 8192:  # one call wakes the kernel once
-            self.sock.sendall(b"".join(pieces))
-            return
+            pieces = [b"".join(pieces)]
         for piece in pieces:
-            self.sock.sendall(piece)
+            self.sock.sendall(piece)  # ends: the lifeline ends this process with the kernel
 
     def hold(self, kind: int, meta: Any, body: Any = ()) -> None:
         """Keep a message, to be sent together with the next one, which follows at once."""
@@ -394,6 +393,7 @@ def main(config: str) -> None:
     sys.prefix, sys.exec_prefix = settings["prefix"]
     sys.argv = [""]
     if settings.get("share"):  # Windows: the socket comes through standard input
+        # ends: the kernel writes it at once, or has died and left the pipe closed
         sock = socket.fromshare(bytes.fromhex(sys.stdin.readline()))  # type: ignore[attr-defined]
         page = mmap.mmap(-1, status.SIZE, tagname=settings["page"])  # type: ignore[call-arg]
     else:

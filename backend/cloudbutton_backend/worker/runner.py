@@ -263,7 +263,7 @@ class Runner:
     def _send_early(self) -> None:
         """Send finished results while an item takes long (on a thread of its own)."""
         while True:
-            self._busy.wait()  # a daemon thread: it ends with the process
+            self._busy.wait()  # ends: with the next batch; a daemon thread, it goes with the process
             time.sleep(FLUSH_SECONDS)
             with self._sending:
                 batch = self._batch

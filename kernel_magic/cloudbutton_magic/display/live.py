@@ -108,7 +108,7 @@ def stream(
     except (KeyboardInterrupt, GeneratorExit):
         _stop(job, screen, wording)
         raise
-    job.wait()
+    job.wait()  # ends: it raises when nobody drives the job any more
     _close(job, screen, wording)
     if job.progress.state is JobState.CANCELLED:
         raise KeyboardInterrupt
@@ -133,18 +133,19 @@ def _live(
         target=_collect, args=(source, ready), name="cloudbutton-outcomes", daemon=True
     ).start()
     shown: View | None = None
-    while not job.wait(0):
+    while not job.wait(0):  # ends: it raises when nobody drives the job any more
         view = job_view(job, wording.targets)
         if view != shown:
             screen.draw(view)
             shown = view
         job.wait(period)
         while not ready.empty():
-            outcome = ready.get()
+            outcome = ready.get_nowait()
             if outcome is None:
                 return
             yield outcome
     # What is left arrives at once; the job has ended.
+    # ends: the collecting thread puts None at last, whatever happens
     while (outcome := ready.get()) is not None:
         yield outcome
 

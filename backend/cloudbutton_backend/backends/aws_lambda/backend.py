@@ -171,7 +171,7 @@ class LambdaBackend:
         """Have something done on the loop, and wait for it."""
         return asyncio.run_coroutine_threadsafe(
             asyncio.wait_for(work, seconds), self._running_loop()
-        ).result()
+        ).result(seconds + _CLOSE_WITHIN)  # in case the loop has ended
 
     # -- what is asked
 
@@ -204,7 +204,7 @@ class LambdaBackend:
         seconds = _PREPARE_WITHIN + _SECONDS_PER_MB * nbytes / 1e6
         try:
             self._await(work, seconds)
-        except (asyncio.TimeoutError, TimeoutError):
+        except (asyncio.TimeoutError, concurrent.futures.TimeoutError, TimeoutError):
             raise BackendError(
                 f"AWS was not ready for this job within {seconds / 60:,.0f} minutes; nothing was "
                 f"started. What was made by then is used when you try again."

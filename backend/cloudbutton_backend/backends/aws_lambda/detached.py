@@ -53,7 +53,8 @@ class Arrivals:
         lookers = list(self._lookers.values())
         for looker in lookers:
             looker.cancel()
-        await asyncio.gather(*lookers, return_exceptions=True)
+        if lookers:
+            await asyncio.wait(lookers, timeout=_BETWEEN)
 
     async def _look(self, prefix: str) -> None:
         """List what is there, again and again, until nothing more is waited for."""

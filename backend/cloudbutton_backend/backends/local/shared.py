@@ -92,7 +92,7 @@ def fill(region: Region, pieces: Sequence[Buffer], threads: int = 2) -> None:
             written = os.pwrite(region.fd, view, offset)
             view, offset = view[written:], offset + written
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:  # ends: its threads only copy memory
         list(pool.map(write, jobs))
 
 

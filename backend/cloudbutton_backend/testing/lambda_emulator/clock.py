@@ -31,7 +31,7 @@ class Clock:
         """Wait until `seconds` have gone by on this clock."""
         done = asyncio.get_running_loop().create_future()
         self.call_at(self.now() + seconds, functools.partial(settle, done))
-        await done
+        await done  # ends: with the alarm, which an event loop rings
 
     def advance(self, seconds: float) -> None:
         """Push the clock forward."""

@@ -126,7 +126,7 @@ class Emulator:
             process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.wait(_END_SECONDS)
         process.stdout.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -194,7 +194,7 @@ class Emulator:
         patience = threading.Timer(_START_SECONDS, process.kill)
         patience.start()
         try:
-            line = process.stdout.readline()
+            line = process.stdout.readline()  # ends: when the timer above kills the process
         finally:
             patience.cancel()
         if line:

@@ -33,6 +33,8 @@ from cloudbutton_backend.testing.lambda_emulator.reports import Outcome
 
 _API: Final = "/2018-06-01/runtime/"
 _MEGABYTE: Final = 1 << 20
+_EXITS_WITHIN: Final = 5.0
+"""Seconds that a killed process is waited for."""
 _LOG_KEPT: Final = 256 * 1024
 """The log of one invocation is cut to its last so many bytes."""
 
@@ -181,7 +183,7 @@ class Environment:
             self._work = None
         if self._child is not None:
             self._child.kill()
-            await self._child.exited
+            await asyncio.wait([self._child.exited], timeout=_EXITS_WITHIN)
         if self._log_fd >= 0:
             self._drain()
             asyncio.get_running_loop().remove_reader(self._log_fd)
@@ -254,7 +256,7 @@ class Environment:
         """Read what the process has printed."""
         while self._log_fd >= 0:
             try:
-                data = os.read(self._log_fd, 65536)
+                data = os.read(self._log_fd, 65536)  # ends: the descriptor does not block
             except OSError as error:
                 if error.errno == errno.EAGAIN:
                     return
@@ -309,7 +311,7 @@ class Environment:
         self._changed.set()
         # Whoever was waiting for this gets the next turn; freeze only if no work has come by then.
         asyncio.get_running_loop().call_soon(self._freeze_if_idle)
-        invocation = await work
+        invocation = await work  # ends: with the next call, or when end() cancels it
         deadline = int((time.time() + self.function.timeout) * 1000)
         headers = {
             "Lambda-Runtime-Aws-Request-Id": invocation.request_id,

@@ -19,6 +19,8 @@ from cloudbutton_backend.testing.lambda_emulator.limits import Limits
 from cloudbutton_backend.testing.lambda_emulator.pool import Pool
 from cloudbutton_backend.testing.lambda_emulator.reports import Dropped
 
+_CLOSES_WITHIN: Final = 5.0
+"""Seconds that cancelled tasks are waited for."""
 _REFUSED: Final = ("throttle", "server_error")
 """Faults of the request; once an event is queued they mean nothing."""
 
@@ -98,4 +100,5 @@ class Events:
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSES_WITHIN)

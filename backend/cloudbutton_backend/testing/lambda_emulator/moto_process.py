@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    while os.read(0, 1):
+    while os.read(0, 1):  # ends: with the parent, which has the other end
         pass
     os._exit(0)
 

@@ -94,7 +94,7 @@ class Nursery:
             except BlockingIOError:  # the zygote is busy forking
                 await asyncio.sleep(0.001)
             else:
-                return await started
+                return await started  # ends: with the fork, or when the zygote dies
 
     def close(self) -> None:
         """End the zygote, and with it all its children."""
@@ -104,7 +104,7 @@ class Nursery:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            self._process.wait(5)
 
     def _fail(self) -> None:
         """Let nobody wait for a zygote that has died."""

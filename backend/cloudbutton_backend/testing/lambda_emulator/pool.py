@@ -29,6 +29,8 @@ from cloudbutton_backend.testing.lambda_emulator.nursery import Nursery
 from cloudbutton_backend.testing.lambda_emulator.reports import Outcome, Report
 from cloudbutton_backend.testing.lambda_emulator.variables import variables_of
 
+_CLOSES_WITHIN: Final = 10.0
+"""Seconds that what is ending is waited for."""
 _LOOK: Final = 0.05
 """Seconds between two looks at the memory of busy environments."""
 
@@ -110,7 +112,7 @@ class Pool:
         self._waiting.append(waiter)
         # The scaling rate may be what refuses, and then no end of an execution wakes anybody.
         self._clock.call_at(self._clock.now() + 1.0, functools.partial(settle, waiter))
-        await waiter
+        await waiter  # ends: with the alarm at the latest
 
     def release(self, function: Function) -> None:
         """Give a claim back."""
@@ -270,8 +272,8 @@ class Pool:
         """End everything."""
         if self._watch is not None:
             self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+            await asyncio.wait([self._watch], timeout=_CLOSES_WITHIN)
         for environment in self.environments:
             await environment.end()
-        await asyncio.gather(*self._ending)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=_CLOSES_WITHIN)

@@ -214,7 +214,7 @@ async def _serve(config: dict[str, Any]) -> None:
 
 def _at_end(descriptor: int) -> bool:
     try:
-        return not os.read(descriptor, 4096)
+        return not os.read(descriptor, 4096)  # ends: the descriptor does not block
     except BlockingIOError:
         return False
 

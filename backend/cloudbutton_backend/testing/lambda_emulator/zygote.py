@@ -69,9 +69,10 @@ class Zygote:
     def serve(self) -> dict[str, Any]:
         """Fork until the socket closes; return in a forked child, with what it is to be."""
         while True:
+            # ends: with the emulator, whose end of the socket closes
             readable, _, _ = select.select([self._control.fileno(), self._wakeup], [], [])
             if self._wakeup in readable:
-                os.read(self._wakeup, 4096)
+                os.read(self._wakeup, 4096)  # ends: the pipe does not block
                 self._reap()
             if self._control.fileno() in readable:
                 request, fds = self._receive()
@@ -87,6 +88,7 @@ class Zygote:
                 self._send({"id": request["id"], "pid": pid})
 
     def _receive(self) -> tuple[dict[str, Any] | None, list[int]]:
+        # ends: `select` has said that there is something
         data, ancillary, _flags, _address = self._control.recvmsg(_MESSAGE, socket.CMSG_SPACE(16))
         fds = array.array("i")
         for _level, _kind, content in ancillary:
