@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from cloudbutton_backend.capture import CaptureReport
 from cloudbutton_backend.course import Course
@@ -21,6 +21,9 @@ from cloudbutton_backend.jobs import (
 )
 from cloudbutton_backend.reporter import tell
 from cloudbutton_backend.runs import Run
+
+_LOOK_EVERY: Final = 1.0
+"""Seconds between looks at whether the job is still driven, while it is awaited."""
 
 
 class Runner(Protocol):
@@ -273,7 +276,9 @@ class Job:
 
         self.add_done_callback(announce)
         try:
-            await future
+            while not future.done():
+                await asyncio.wait([future], timeout=_LOOK_EVERY)
+                self.wait(0)  # raises when nobody drives the job any more
         except asyncio.CancelledError:
             self.cancel()
             raise

@@ -119,7 +119,7 @@ class Decoder:
 def receive(sock: socket.socket, decoder: Decoder, size: int = 1 << 18) -> bytes:
     """Read what is there, descriptors included, into `decoder.fds` and the returned bytes."""
     if not hasattr(sock, "recvmsg"):
-        return sock.recv(size)  # ends: as below
+        return sock.recv(size)  # ends: as what follows
     # ends: the kernel's sockets do not block, and a worker ends with its kernel
     data, ancillary, _flags, _address = sock.recvmsg(size, socket.CMSG_SPACE(4 * _MAX_FDS))
     for level, kind, content in ancillary:

@@ -199,7 +199,8 @@ class Invoker:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             try:
-                await turn  # ends: calls under way have time-outs, and each that ends admits the next
+                # ends: calls under way have time-outs, and each that ends admits the next
+                await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     self.window.under_way -= 1
