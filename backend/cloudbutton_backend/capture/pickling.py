@@ -62,6 +62,11 @@ class _Fills:
     """Stands in a pickle for the list of calls that fill the user's modules."""
 
 
+def fills() -> Any:
+    """Return what a pickle must hold last for the user's modules in it to be filled."""
+    return _Fills()
+
+
 @dataclass
 class Contents:
     """What went into a pickle beside data."""
@@ -333,7 +338,7 @@ def dumps(
     else:
         pickler = ValuePickler(file, contents, buffer_callback, known_classes)
     if has_modules:
-        value = Call(operator.getitem, (value, _Fills()), 0)
+        value = Call(operator.getitem, (value, fills()), 0)
     try:
         pickler.dump(value)
     finally:

@@ -1,0 +1,184 @@
+"""Digests of code and values by content: equal across kernels, different where anything that counts is.
+
+A digest is the SHA-256 of a canonical pickle: that which `ValuePickler` would send, without what differs
+although the meaning does not. Left out are the names of files and the line numbers of code, the ids that
+cloudpickle gives to classes, whether two equal strings are one object, and the order of sets of plain
+values. Everything else counts, so that equal digests mean equal values; unequal ones may still mean
+equal values, which costs whoever asks no more than doing again what was done.
+
+It is Python's own pickler, as that of C offers no way to these; long lists of numbers or strings, and
+the memory of arrays, are taken in one go all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import operator
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any, ClassVar, Final
+
+from cloudpickle import cloudpickle as _cloudpickle
+
+from cloudbutton_backend.worker.context import rng
+
+from .pickling import PROTOCOL, Call, Contents, Handler, ValuePickler, fills
+from .refusals import RefusedObject
+
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
+_ATOMS: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
+_SETS: Final = frozenset({set, frozenset})
+_AT_ONCE: Final = 32
+"""Elements from which a list of numbers or strings is taken in one go."""
+_NOTHING: Final[frozenset[str]] = frozenset()
+_ALWAYS: Final = frozenset({"builtins", "_operator"})
+_OURS: Final = frozenset({"cloudbutton_ext", "cloudbutton_backend"})
+_OF_CLASSES: Final = ("__static_attributes__", "__firstlineno__")
+"""Written into classes by the compiler: an order that varies, and a line number."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a value is, as far as that can be told."""
+
+    digest: bytes
+    packages: frozenset[str]
+    """Top-level names of what has to be imported to load it: their versions are not in the digest."""
+    draws: bool
+    """Whether code inside names `cloud.rng`, whose draws depend on more than the values."""
+
+
+class Unkeyable(Exception):
+    """A value has no content that could be told; the argument says why."""
+
+
+def content_of(value: Any) -> Content:
+    """Return what `value` is: a function with all that its code uses, or any value.
+
+    Raises
+    ------
+    Unkeyable
+        If it cannot be pickled, or not like this.
+    """
+    if type(value) in _ATOMS:
+        return Content(hashlib.sha256(pickle.dumps(value, PROTOCOL)).digest(), _NOTHING, False)
+    hasher = hashlib.sha256()
+    pickler = _Canonical(hasher.update)
+    try:
+        # In a list of its own, with what the user's modules hold: as `pickling.dumps` does it.
+        pickler.dump(Call(operator.getitem, (value, fills()), 0))
+    except RefusedObject as error:
+        raise Unkeyable(f"it holds a {type(error.value).__name__}") from None
+    except Exception as error:
+        raise Unkeyable(f"{type(error).__name__}: {error}") from None
+    finally:
+        pickler.release()
+    found = pickler.contents
+    draws = "rng" in found.names and not found.packages.isdisjoint(_OURS)
+    return Content(hasher.digest(), frozenset(found.packages - _ALWAYS), draws)
+
+
+class _Rules(ValuePickler):
+    """How values are reduced, for `_Canonical`; nothing is ever dumped by it."""
+
+    def _handler_of(self, kind: type) -> Handler | None:
+        if kind is CodeType:
+            return _reduce_code
+        return super()._handler_of(kind)
+
+    def _reduce_function(self, function: FunctionType) -> Any:
+        if function is rng:  # `from cloudbutton_ext import rng` leaves its name to the user
+            self.contents.names.add("rng")
+        return super()._reduce_function(function)
+
+    def _reduce_class(self, cls: type) -> Any:
+        reduced = super()._reduce_class(cls)
+        if not isinstance(reduced, tuple) or len(reduced) < 3:  # by name
+            return reduced
+        make, arguments, state, *rest = reduced
+        tracker_id = _cloudpickle._get_or_create_tracker_id(cls)
+        kept = tuple("" if type(a) is str and a == tracker_id else a for a in arguments)
+        attributes, slots = state
+        attributes = {k: v for k, v in attributes.items() if k not in _OF_CLASSES}
+        return make, kept, (attributes, slots), *rest
+
+
+#: Python's own pickler, of which the type stubs know too little.
+_Pickler: Final[Any] = vars(pickle)["_Pickler"]
+
+
+class _Canonical(_Pickler):  # type: ignore[misc]
+    def __init__(self, take: Callable[[Any], object]) -> None:
+        super().__init__(_Sink(take), PROTOCOL)
+        self.contents = Contents()
+        self._rules = _Rules(io.BytesIO(), self.contents)
+
+    def release(self) -> None:
+        self._rules.release()
+        self.clear_memo()
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind in _ATOMS:
+            return NotImplemented
+        if kind in _SETS:
+            return _in_order(obj)
+        if (kind is list or kind is tuple) and len(obj) >= _AT_ONCE:
+            return _in_one_go(obj)
+        return self._rules.reducer_override(obj)
+
+    def memoize(self, obj: Any) -> None:
+        # Whether equal strings are one object depends on where they came from, and means nothing.
+        if type(obj) not in (str, bytes):
+            super().memoize(obj)
+
+    def save_picklebuffer(self, obj: pickle.PickleBuffer) -> None:
+        with obj.raw() as view:
+            lead = b"\xff%d:%d:" % (view.readonly, view.nbytes)
+            self.write(lead + hashlib.sha256(view).digest())
+
+    dispatch: ClassVar = {**_Pickler.dispatch, pickle.PickleBuffer: save_picklebuffer}
+
+    def _batch_appends(self, items: Iterable[Any], *_obj: Any) -> None:
+        # One after the other: those that fill modules depend on what was saved before (`fills`).
+        for item in items:
+            self.save(item)
+            self.write(pickle.APPEND)
+
+
+class _Sink:
+    def __init__(self, take: Callable[[Any], object]) -> None:
+        self.write = take
+
+
+def _reduce_code(code: CodeType) -> Any:
+    """Take all of a code object but where it stands: a blank line above it changes nothing."""
+    numbers = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    names = (code.co_name, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    handlers = getattr(code, "co_exceptiontable", b"")
+    return compile, (numbers, names, code.co_code, handlers, code.co_consts)
+
+
+def _in_order(values: Any) -> Any:
+    """Sort a set of plain values; any other is taken in its own order."""
+    if not all(map(_is_plain, values)):
+        return NotImplemented
+    return type(values), (sorted(values, key=lambda v: (type(v).__name__, repr(v))),)
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    return kind in _ATOMS or (kind is tuple and all(map(_is_plain, value)))
+
+
+def _in_one_go(values: Any) -> Any:
+    kinds = set(map(type, values))
+    if kinds <= _NUMBERS:
+        return type(values), (pickle.dumps(list(values), PROTOCOL),)
+    if kinds == {str}:
+        text = "".join(values).encode("utf-8", "surrogatepass")
+        return type(values), ("", pickle.dumps(list(map(len, values)), PROTOCOL), text)
+    return NotImplemented
