@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from cloudbutton_backend.backends.protocol import Charged, Limits
 from cloudbutton_backend.cost.estimate import Call, Run, from_calls, from_history
@@ -15,6 +16,8 @@ _SAMPLES: Final = 8
 """Charged calls that an estimate rests on, unless the first wave is of another size."""
 _MOST_SAMPLES: Final = 1000
 """Calls that are looked at while the number of items, and so the estimate, is not known."""
+
+
 _LOOKED_AT: Final = 200
 """Jobs of the journal among which earlier runs of the same code are looked for."""
 
@@ -33,6 +36,25 @@ def estimate_from_journal(
     return from_history([Run(job.done, job.spend) for job in same], items)
 
 
+def estimate_columns(estimate: Estimate) -> Mapping[str, Any]:
+    """Return what the journal keeps of an estimate, by column."""
+    seconds = estimate.seconds
+    times: Mapping[str, Any] = {}
+    if seconds is not None:
+        times = {
+            "estimate_seconds": seconds.expected,
+            "estimate_seconds_low": seconds.low,
+            "estimate_seconds_high": seconds.high,
+        }
+    return {
+        "estimate": estimate.expected,
+        "estimate_low": estimate.low,
+        "estimate_high": estimate.high,
+        "estimate_basis": estimate.basis,
+        **times,
+    }
+
+
 @dataclass(slots=True)
 class _Sample:
     """What is known of a call so far."""
@@ -41,6 +63,8 @@ class _Sample:
     seconds: float = 0.0
     """That the items took."""
     charged: Charged | None = None
+    cold: bool = False
+    """Whether it was the first of its worker, and so probably began an environment."""
 
 
 class Bill:
@@ -77,6 +101,7 @@ class Bill:
         """Of calls whose results have not come yet."""
         self._sample: dict[int, _Sample] = {}
         """The first calls, until the estimate is made."""
+        self._workers_seen: set[str] = set()
 
     def charge(self, charged: Charged) -> None:
         """A call has its price."""
@@ -86,11 +111,22 @@ class Bill:
         if sample is not None:
             sample.charged = charged
 
-    def work(self, batch: int, items: int, seconds: float) -> float:
-        """Items of a call have run; return what of its price has not been told yet."""
+    def work(self, batch: int, items: int, seconds: float, worker: str = "") -> float:
+        """Items of a call have run; return what of its price has not been told yet.
+
+        Parameters
+        ----------
+        seconds
+            That they took in the worker, waiting for a CPU included, as that is billed, too.
+        worker
+            Whose first call probably began an environment.
+        """
         self._items += items
         sample = self._sample_of(batch)
         if sample is not None:
+            if worker and worker not in self._workers_seen:
+                self._workers_seen.add(worker)
+                sample.cold = True
             sample.items += items
             sample.seconds += seconds
         return self._prices.pop(batch, 0.0)
@@ -106,16 +142,16 @@ class Bill:
             self._sample[batch] = _Sample()
         return self._sample.get(batch)
 
-    def judge(self, total: int | None) -> None:
+    def judge(self, total: int | None, elapsed: float = 0.0) -> None:
         """Make the estimate, once enough calls have ended; there will be no other.
 
         To be called when all that has come by now is known: a call's price comes before its last
-        results, and with them.
+        results, and with them. The job has been running for `elapsed` seconds.
         """
         if self.estimate is not None or total is None:
             return
         calls = [
-            Call(each.items, each.seconds, each.charged.seconds, each.charged.cost)
+            Call(each.items, each.seconds, each.charged.seconds, each.charged.cost, each.cold)
             for each in self._sample.values()
             if each.charged is not None and each.items
         ]
@@ -128,15 +164,11 @@ class Bill:
             workers=self._workers,
             batch_seconds=self._batch_seconds,
             spent=self._charged,
+            elapsed=elapsed,
         )
         self._sample.clear()
         if self.estimate is not None:
-            self._journal.update_job(
-                self._job_id,
-                estimate=self.estimate.expected,
-                estimate_low=self.estimate.low,
-                estimate_high=self.estimate.high,
-            )
+            self._journal.update_job(self._job_id, **estimate_columns(self.estimate))
 
     def expected(self, total: int | None, done: int) -> float | None:
         """Return what the job will have cost in the end, as far as can be told.

@@ -10,13 +10,19 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.cost.budgets import enough_for, round_up
-from cloudbutton_backend.cost.estimate import Call, Run, from_calls, from_history
+from cloudbutton_backend.cost.estimate import (
+    Call,
+    Run,
+    from_calls,
+    from_history,
+    seconds_from_history,
+)
 
 A_CENT_A_SECOND = Rate(per_second=0.01, per_call=0.001)
 
 
-def call(items: int, work: float, billed: float) -> Call:
-    return Call(items, work, billed, A_CENT_A_SECOND.cost(billed))
+def call(items: int, work: float, billed: float, *, cold: bool = False) -> Call:
+    return Call(items, work, billed, A_CENT_A_SECOND.cost(billed), cold)
 
 
 def judge(calls: list[Call], items: int, **more: float) -> float:
@@ -38,13 +44,31 @@ def test_items_cost_what_they_take_and_calls_what_they_are() -> None:
 
 
 def test_quick_items_share_a_call() -> None:
-    assert judge([call(1, 0.1, 0.1)], 101) == pytest.approx(101 * 0.1 * 0.01 + 11 * 0.001)
+    alone = 101 * 0.1 * 0.01 + 101 * 0.001
+    assert judge([call(1, 0.1, 0.1)], 101) < alone - 60 * 0.001
 
 
 def test_each_worker_starts_once() -> None:
-    one = judge([call(1, 1.0, 1.5)], 101, workers=1)
-    ten = judge([call(1, 1.0, 1.5)], 101, workers=10)
+    one = judge([call(1, 1.0, 1.5, cold=True)], 101, workers=1)
+    ten = judge([call(1, 1.0, 1.5, cold=True)], 101, workers=10)
     assert ten - one == pytest.approx(9 * (0.5 - 0.02) * 0.01)
+
+
+def test_starts_are_told_from_what_every_call_takes() -> None:
+    # Four environments that took 2 s to start, and four calls that found them warm: none starts again.
+    calls = [call(1, 1.0, 3.0, cold=True)] * 4 + [call(1, 1.0, 1.1)] * 4
+    assert judge(calls, 108, workers=4) == pytest.approx(
+        sum(each.cost for each in calls) + 100 * (1.1 * 0.01 + 0.001)
+    )
+    # With ten workers, six more start.
+    assert judge(calls, 108, workers=10) - judge(calls, 108, workers=4) == pytest.approx(
+        6 * (2.0 - 0.1) * 0.01
+    )
+
+
+def test_items_that_ran_beside_each_other_are_billed_once() -> None:
+    # Six items of 1 s in a call of 1 s.
+    assert judge([call(6, 6.0, 1.0)], 606) < 0.25 * (606 * 0.01 + 101 * 0.001)
 
 
 def test_no_less_is_expected_than_has_been_spent() -> None:
@@ -109,6 +133,16 @@ def test_the_expected_lies_inside_the_interval(
     )
     assert estimate is not None
     assert spent <= estimate.low <= estimate.expected <= estimate.high
+
+
+def test_earlier_runs_of_about_as_many_items_say_how_long_it_takes() -> None:
+    runs = [Run(100, 1.0, 10.0), Run(100, 1.0, 12.0), Run(10_000, 90.0, 30.0)]
+    estimate = from_history(runs, 200)
+    assert estimate is not None
+    assert estimate.seconds is not None
+    assert estimate.seconds.expected == pytest.approx(22.0)
+    assert estimate.seconds.low < 22.0 < estimate.seconds.high
+    assert seconds_from_history(runs, 7) is None
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.3, 1.0])

@@ -1,32 +1,34 @@
 """What a job will cost: from earlier runs of the same code, or from its first calls. Pure arithmetic.
 
-::
-
-    total = per_second × ( items × mean seconds  +  starts × what a start takes  +  calls × the rest )
-          + what calls cost besides × calls
-
-What is not known of the mean, from the few items measured so far, makes the interval: a factor each
-way, with Student's t, as the spread is measured too. Durations are often skewed, the few longest
-weighing as much as the rest together, so the factor is no less than it would be for a log-normal
-distribution (D. R. Cox's interval). What the model leaves out adds a fixed part of the whole.
+Earlier runs tell what an item cost with all that comes with it. First calls tell what items took, what
+a call took on top that began a new environment (its start, imports), and what others took on top; the
+rest of the job is then predicted by `cost.model`, with as much uncertainty as so few items leave.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from cloudbutton_backend.cost.durations import ways_of
+from cloudbutton_backend.cost.model import NOTHING, Terms, Uncertain, predict
 from cloudbutton_backend.cost.rates import Rate
-from cloudbutton_backend.jobs import Estimate
+from cloudbutton_backend.jobs import Estimate, Expectation
 
 MODEL_ERROR: Final = 0.1
-"""Part of an estimate by which even a well measured job may differ from it."""
+"""Part of an estimate by which even a job that ran often may differ from it."""
 ONE_RUN: Final = 0.3
 """The same where all that is known is the bill of one earlier run."""
 WARM_SECONDS: Final = 0.02
-"""What a call is billed besides its items, at most, where its environment is warm."""
+"""What a call is billed besides its items, at most, where its environment is warm and none was measured."""
+_DRAWS: Final = 200
+"""Enough for two digits; this is worked out while the job runs."""
+_START_SPREAD, _WARM_SPREAD = 0.3, 0.5
+"""Of the logarithms, of what comes on top: the next environment may be slower."""
+_COMPARABLE: Final = 3.0
+"""Runs with up to so many times as many or as few items tell how long a run takes."""
 
 #: The 95 % quantile of Student's t, by degrees of freedom from 1; beyond them, the normal one.
 _T: Final = (
@@ -34,10 +36,6 @@ _T: Final = (
     1.80, 1.78, 1.77, 1.76, 1.75, 1.75, 1.74, 1.73, 1.73, 1.72,
 )  # fmt: skip
 _NORMAL: Final = 1.645
-_WIDEST: Final = math.log(10)
-"""Logarithm of the factor by which a mean may be off, at most: nobody is helped by more."""
-_SHORTEST: Final = 0.02
-"""Items count as at least this part of the mean when their logarithms are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +49,13 @@ class Call:
     """Seconds that it was charged for."""
     cost: float
     """Dollars that it was charged."""
+    cold: bool = False
+    """Whether it probably began a new environment: the first of its worker."""
+
+    @property
+    def besides(self) -> float:
+        """Seconds that it was charged for beyond its items."""
+        return max(0.0, self.billed - self.work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class Run:
 
     items: int
     spend: float
+    seconds: float = 0.0
+    """From its beginning to its end; 0 where that is not known."""
 
 
 def from_history(runs: Sequence[Run], items: int) -> Estimate | None:
@@ -74,14 +81,36 @@ def from_history(runs: Sequence[Run], items: int) -> Estimate | None:
         return None
     each = [run.spend / run.items for run in runs]
     mean = sum(run.spend for run in runs) / sum(run.items for run in runs)
-    if len(runs) == 1:
-        part = ONE_RUN
-    else:
-        # As a part of the price, so that the next run's own scatter is in it, too.
-        part = _t(len(runs)) * _spread(each) * math.sqrt(1 + 1 / len(runs)) / mean
+    part = _unsure(each, mean)
     basis = "1 earlier run" if len(runs) == 1 else f"{len(runs)} earlier runs"
-    unsure = items * mean * part
-    return _interval(items * mean, unsure, unsure, 0.0, basis)
+    expected = items * mean
+    off = expected * math.hypot(part, MODEL_ERROR)
+    return Estimate(
+        expected, max(0.0, expected - off), expected + off, basis, seconds_from_history(runs, items)
+    )
+
+
+def seconds_from_history(runs: Sequence[Run], items: int) -> Expectation | None:
+    """Return how long `items` take by runs of about as many; None if there was none."""
+    alike = [
+        run.seconds * items / run.items
+        for run in runs
+        if run.seconds > 0 and run.items > 0
+        if 1 / _COMPARABLE <= items / run.items <= _COMPARABLE
+    ]
+    if not alike:
+        return None
+    mean = sum(alike) / len(alike)
+    off = mean * math.hypot(_unsure(alike, mean), MODEL_ERROR)
+    return Expectation(mean, max(0.0, mean - off), mean + off)
+
+
+def _unsure(values: Sequence[float], mean: float) -> float:
+    """Return the part of `mean` by which the next value may differ, in nine of ten cases."""
+    if len(values) == 1:
+        return ONE_RUN
+    # The next run's own scatter is in it, too.
+    return _t(len(values)) * _spread(values) * math.sqrt(1 + 1 / len(values)) / mean
 
 
 def from_calls(
@@ -92,6 +121,7 @@ def from_calls(
     workers: int,
     batch_seconds: float,
     spent: float = 0.0,
+    elapsed: float = 0.0,
 ) -> Estimate | None:
     """Return what a job of `items` costs in all, judged by its first calls; None if there are none.
 
@@ -101,50 +131,46 @@ def from_calls(
         That it may have: each starts once.
     batch_seconds
         Work that goes into a call.
-    spent
-        What it has cost so far, which is the least that it will.
+    spent, elapsed
+        What it has cost and taken so far, which is the least that it will.
     """
-    measured = sum(call.items for call in calls)
-    if not measured:
+    calls = [call for call in calls if call.items]
+    if not calls:
         return None
-    mean = sum(call.work for call in calls) / measured
-    each = [call.work / call.items for call in calls if call.items]
-    starting = sum(max(0.0, call.billed - call.work) for call in calls) / len(calls)
-    rest = max(0, items - measured)
-    per_call = max(1.0, batch_seconds / mean) if mean > 0 else float(max(1, rest))
-    n_calls = len(calls) + math.ceil(rest / per_call)
-    starts = min(workers, n_calls)
-    warm = min(WARM_SECONDS, starting)
+    measured = sum(call.items for call in calls)
+    paid = sum(call.cost for call in calls)
+    each = [call.work / call.items for call in calls]
+    work = sum(call.work for call in calls)
+    billed = sum(call.billed for call in calls)
+    # Calls of many items tell more than those of one, and several items may run at the same time.
+    pace = work / measured / (sum(each) / len(each)) if work else 1.0
+    pace *= min(1.0, billed / work) if work else 1.0
     # Not the rate's own price of a call, which is the most that it can be.
     besides = sum(max(0.0, call.cost - rate.per_second * call.billed) for call in calls)
-    seconds = items * mean + starts * starting + (n_calls - starts) * warm
-    expected = rate.per_second * seconds + besides / len(calls) * n_calls
-    factor = _factor(each, rest)
-    to_come = rate.per_second * rest * mean
+    cold = [call.besides for call in calls if call.cold]
+    warm = [call.besides for call in calls if not call.cold]
+    start = sum(cold) / len(cold) if cold else 0.0
+    usual = sum(warm) / len(warm) if warm else min(WARM_SECONDS, start)
+    terms = Terms(
+        backend="",
+        workers=workers,
+        rate=replace(rate, per_call=besides / len(calls)),
+        batch_seconds=batch_seconds,
+        pace=Uncertain(pace),
+        start=Uncertain(start, _START_SPREAD) if start else NOTHING,
+        warm=Uncertain(usual, _WARM_SPREAD) if usual else NOTHING,
+    )
+    found = predict(
+        ways_of(each, _DRAWS),
+        max(0, items - measured),
+        terms,
+        started=len(cold),
+        spent=max(spent, paid),
+        elapsed=elapsed,
+    )
     basis = "the first item" if measured == 1 else f"the first {measured} items"
-    return _interval(expected, to_come * (1 - 1 / factor), to_come * (factor - 1), spent, basis)
-
-
-def _factor(sample: Sequence[float], rest: int) -> float:
-    """Return by what factor the mean of `rest` further values may differ from that of a sample."""
-    size = len(sample)
-    mean = sum(sample) / size
-    if not rest or mean <= 0:
-        return 1.0
-    if size == 1:
-        return math.exp(_WIDEST)
-    normal = _spread(sample) / mean * math.sqrt(1 / size + 1 / rest)
-    spread = _spread([math.log(max(value, _SHORTEST * mean)) for value in sample])
-    skewed = math.sqrt(spread**2 / size + spread**4 / (2 * (size - 1)))
-    return math.exp(min(_WIDEST, _t(size) * max(normal, skewed)))
-
-
-def _interval(expected: float, below: float, above: float, spent: float, basis: str) -> Estimate:
-    """Return an estimate, with what the model leaves out added to what is not known."""
-    expected = max(expected, spent)
-    low = expected - math.hypot(below, MODEL_ERROR * expected)
-    high = expected + math.hypot(above, MODEL_ERROR * expected)
-    return Estimate(expected, max(spent, low), high, basis)
+    money = found.dollars
+    return Estimate(money.expected, money.low, money.high, basis, found.seconds)
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -1,6 +1,6 @@
 """Jobs as values: what was asked, how it goes, what came of it."""
 
-from cloudbutton_backend.jobs.estimate import Estimate
+from cloudbutton_backend.jobs.estimate import Estimate, Expectation
 from cloudbutton_backend.jobs.model import (
     EMULATED,
     LIFE_CYCLE,
@@ -18,6 +18,7 @@ __all__ = [
     "LIFE_CYCLE",
     "BatchRecord",
     "Estimate",
+    "Expectation",
     "ItemOutcome",
     "JobOptions",
     "JobRecord",
