@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cloudbutton_backend.handle import Job
     from cloudbutton_backend.worker.context import rng
     from cloudbutton_ext.api import explain, job, jobs, map, map_reduce, submit, use, warm_up
+    from cloudbutton_ext.dask_graphs import dask_scheduler
     from cloudbutton_ext.futures import Executor
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "CloudError",
     "Executor",
     "Job",
+    "dask_scheduler",
     "explain",
     "job",
     "jobs",
@@ -42,6 +44,7 @@ _WHERE = {
     "CloudError": "cloudbutton_backend.errors",
     "Executor": "cloudbutton_ext.futures",
     "Job": "cloudbutton_backend.handle",
+    "dask_scheduler": "cloudbutton_ext.dask_graphs",
     "rng": "cloudbutton_backend.worker.context",
     **dict.fromkeys(
         ("explain", "job", "jobs", "map", "map_reduce", "submit", "use", "warm_up"),

@@ -8,7 +8,7 @@ import functools
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +40,8 @@ class Calls:
     lasting
         Whether the calls submitted are finished before the interpreter ends, as an executor's are. A pool's
         are ended then.
+    sample
+        Calls like those to come: they tell which packages workers need, where those are brought along.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class Calls:
         run: Callable[[Any], Any] = run_call,
         *,
         lasting: bool = True,
+        sample: Sequence[Any] = (),
     ) -> None:
         self._session = session
         self._options = options
         self._run = run
         self._lasting = lasting
+        self._sample = sample
         self._lock = threading.Lock()
         self._futures: dict[int, Future[Any]] = {}
         self._ended = False
@@ -77,6 +81,14 @@ class Calls:
     def cause(self) -> BaseException | None:
         """What ended it before its time: why a future of its was cancelled."""
         return self._cause
+
+    @property
+    def mean_seconds(self) -> float | None:
+        """How long a call takes; None before the first has ended."""
+        if self._collector is None:
+            return None
+        progress = self._job.progress
+        return progress.task_seconds / progress.done if progress.done else None
 
     def add(self, call: Any) -> Future[Any]:
         """Add a call; return its future.
@@ -105,7 +117,10 @@ class Calls:
     def _open(self) -> None:
         """Open the job that the calls belong to, when the first one comes."""
         run = reaching_managers(self._run, self._options.backend)
-        self._job, self._source = self._session.open_stream(run, self._take, self._options)
+        self._job, self._source = self._session.open_stream(
+            run, self._take, self._options, self._sample
+        )
+        self._sample = ()
         name = "cloudbutton-executor"
         self._collector = threading.Thread(target=self._collect, name=name, daemon=True)
         self._collector.start()

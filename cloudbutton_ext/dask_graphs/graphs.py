@@ -1,0 +1,148 @@
+"""From the graph that Dask hands to a scheduler to the one that is run: decisions only, nothing runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
+from typing import Any, Final, TypeAlias
+
+from dask import config
+from dask._task_spec import (
+    Alias,
+    DataNode,
+    GraphNode,
+    NestedContainer,
+    Task,
+    TaskRef,
+    convert_legacy_graph,
+    cull,
+    fuse_linear_task_spec,
+    resolve_aliases,
+)
+from dask.core import reverse_dict
+from dask.sizeof import sizeof
+
+Key: TypeAlias = Any
+Graph: TypeAlias = dict[Key, Any]
+
+LEAST_SHARED: Final = 64 * 1024
+"""Bytes from which a value that several tasks use is sent apart."""
+_PLAIN: Final = frozenset({int, float, complex, bool, type(None), str, slice, type})
+_GATHERING: Final = frozenset(
+    {
+        ("dask.array.core", "finalize"),
+        ("dask.bag.core", "finalize"),
+        ("dask.bag.core", "finalize_item"),
+        ("dask.dataframe.core", "_concat"),
+    }
+)
+"""Functions of Dask's own that put a collection's parts together at the end."""
+
+
+def prepared(dsk: Any, wanted: Set[Key]) -> Graph:
+    """Return what is needed of a graph for the keys that are wanted, as Dask's own tasks.
+
+    Chains of tasks become one task, so that what they hand on does not travel.
+    """
+    if not wanted:
+        return {}
+    graph = dsk if isinstance(dsk, Mapping) else dsk.__dask_graph__()
+    graph = cull(convert_legacy_graph(dict(graph)), set(wanted))
+    if config.get("optimization.fuse.active") is not False:
+        graph = fuse_linear_task_spec(graph, set(wanted))
+    dependents = reverse_dict({key: node.dependencies for key, node in graph.items()})
+    resolved: Graph = resolve_aliases(graph, set(wanted), dependents)
+    return _hoisted(resolved)
+
+
+def shared_values(graph: Graph, wanted: Set[Key]) -> dict[Key, Any]:
+    """Return the large values in a graph that more than one task uses, by key."""
+    uses = Counter(key for node in graph.values() for key in node.dependencies)
+    return {
+        key: node.value
+        for key, node in graph.items()
+        if uses[key] > 1 and key not in wanted and type(node) is DataNode and _is_large(node.value)
+    }
+
+
+def gathers(node: GraphNode) -> bool:
+    """Whether a task only puts together what others have made: sending that out again gains nothing."""
+    if isinstance(node, (Alias, DataNode)):
+        return True
+    if isinstance(node, NestedContainer):
+        return _holds_no_work(node.args)
+    if not isinstance(node, Task):
+        return False
+    place = getattr(node.func, "__module__", None), getattr(node.func, "__name__", None)
+    return place in _GATHERING and _holds_no_work([*node.args, *node.kwargs.values()])
+
+
+def sample(graph: Graph) -> list[Any]:
+    """Return a task of each kind that a graph has: they tell which packages it needs."""
+    kinds: dict[Any, GraphNode] = {}
+    for node in graph.values():
+        func = getattr(node, "func", None)
+        kinds.setdefault((type(node), getattr(func, "__module__", None), str(func)), node)
+        if len(kinds) == _KINDS:
+            break
+    return list(kinds.values())
+
+
+_KINDS: Final = 50
+
+
+def _holds_no_work(arguments: Iterable[Any]) -> bool:
+    return all(
+        not isinstance(argument, GraphNode)
+        or isinstance(argument, (Alias, DataNode))
+        or (isinstance(argument, NestedContainer) and _holds_no_work(argument.args))
+        for argument in arguments
+    )
+
+
+def _is_large(value: Any) -> bool:
+    return type(value) not in _PLAIN and int(sizeof(value)) >= LEAST_SHARED
+
+
+def _hoisted(graph: Graph) -> Graph:
+    """Return the graph with large values that are arguments of several tasks as values of their own."""
+    uses: Counter[int] = Counter()
+    for node in graph.values():
+        if type(node) is Task:
+            uses.update({id(argument) for argument in _literals(node)})
+    again = {
+        id(argument): argument
+        for node in graph.values()
+        if type(node) is Task
+        for argument in _literals(node)
+        if uses[id(argument)] > 1
+    }
+    large = {number: value for number, value in again.items() if _is_large(value)}
+    if not large:
+        return graph
+    keys = {number: f"{type(value).__name__}-shared-{number}" for number, value in large.items()}
+    out = {key: _with_references(node, keys) for key, node in graph.items()}
+    out.update({keys[number]: DataNode(keys[number], value) for number, value in large.items()})
+    return out
+
+
+def _literals(task: Task) -> Iterator[Any]:
+    for argument in (*task.args, *task.kwargs.values()):
+        if type(argument) not in _PLAIN and not isinstance(argument, (GraphNode, TaskRef)):
+            yield argument
+
+
+def _with_references(node: Any, keys: Mapping[int, str]) -> Any:
+    if type(node) is not Task or not any(id(literal) in keys for literal in _literals(node)):
+        return node
+
+    def reference(argument: Any) -> Any:
+        key = keys.get(id(argument))
+        return argument if key is None else TaskRef(key)
+
+    return Task(
+        node.key,
+        node.func,
+        *map(reference, node.args),
+        **{name: reference(argument) for name, argument in node.kwargs.items()},
+    )

@@ -1,0 +1,47 @@
+"""A session with two local workers and an emulated Lambda, and graphs computed on either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import cloudbutton_ext as cloud
+from cloudbutton_backend import session as session_module
+from cloudbutton_backend import settings
+from cloudbutton_backend.dispatch.driver import Driver
+from cloudbutton_backend.session import Session
+from cloudbutton_ext.dask_graphs import Scheduler
+from tests.ext.conftest import gate, python
+from tests.lambda_backend.conftest import new_backend, shared_emulator
+
+__all__ = ["gate", "python"]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def session() -> Iterator[Session]:
+    """This process's session while these tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        session = Session()
+        patch.setattr(session_module, "_current", session)
+        session.use("local", workers=2)
+        yield session
+        session.close()
+        settings.forget_used()
+
+
+@pytest.fixture(params=["local", "lambda"])
+def ours(request: pytest.FixtureRequest, session: Session) -> Scheduler:
+    """A scheduler on this machine's workers, and one on Lambda's."""
+    if request.param == "lambda" and "lambda" not in _opened:
+        session._drivers.keep("lambda", Driver(new_backend(shared_emulator())))
+        _opened.add("lambda")
+    return cloud.dask_scheduler(request.param)
+
+
+_opened: set[str] = set()
+
+
+@pytest.fixture
+def local() -> Scheduler:
+    return cloud.dask_scheduler("local")
