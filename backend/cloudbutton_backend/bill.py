@@ -7,33 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cloudbutton_backend.backends.protocol import Charged, Limits
-from cloudbutton_backend.cost.estimate import Call, Run, from_calls, from_history
-from cloudbutton_backend.errors import JournalError
-from cloudbutton_backend.jobs import Estimate, JobState
+from cloudbutton_backend.cost.estimate import Call, from_calls
+from cloudbutton_backend.jobs import Estimate
 from cloudbutton_backend.journal import Journal
 
 _SAMPLES: Final = 8
 """Charged calls that an estimate rests on, unless the first wave is of another size."""
 _MOST_SAMPLES: Final = 1000
 """Calls that are looked at while the number of items, and so the estimate, is not known."""
-
-
-_LOOKED_AT: Final = 200
-"""Jobs of the journal among which earlier runs of the same code are looked for."""
-
-
-def estimate_from_journal(
-    journal: Journal, digest: str, backend: str, items: int
-) -> Estimate | None:
-    """Return what so many items cost, by earlier runs of the same code on the same backend."""
-    from cloudbutton_backend.journal import JournalReader
-
-    try:
-        jobs = JournalReader(journal.home).jobs(_LOOKED_AT, state=JobState.DONE)
-    except JournalError:
-        return None  # the job matters more than what is said about it
-    same = (job for job in jobs if job.code_digest == digest and job.backend == backend)
-    return from_history([Run(job.done, job.spend) for job in same], items)
 
 
 def estimate_columns(estimate: Estimate) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cloudbutton_backend.backends.protocol import JobSpec, Limits
-from cloudbutton_backend.bill import Bill, estimate_from_journal
+from cloudbutton_backend.bill import Bill, estimate_columns
 from cloudbutton_backend.capture import Captured, capture, imports_of_items
 from cloudbutton_backend.course import Course
 from cloudbutton_backend.dispatch.driver import Driver
@@ -22,8 +22,10 @@ from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, Stre
 from cloudbutton_backend.drivers import Drivers, in_task
 from cloudbutton_backend.errors import UnknownName, UsageError, WrongArgument
 from cloudbutton_backend.handle import Job, check_budget
+from cloudbutton_backend.history import expected_bill
 from cloudbutton_backend.jobs import Estimate, JobOptions, JobRecord, new_job_id
 from cloudbutton_backend.journal import Journal
+from cloudbutton_backend.outlook import Outlook
 from cloudbutton_backend.recorder import Recorder
 from cloudbutton_backend.reporter import Driven, Reporter, check_alive
 from cloudbutton_backend.runs import Run, ranges_of
@@ -157,13 +159,16 @@ class Launcher:
         if driver.backend.limits.rate is None:
             return None
         captured = capture(function, threshold=options.threshold_bytes)
-        return self._estimate(captured.digest, driver.recorded_as, n_items)
+        memory = options.memory or driver.backend.limits.memory
+        return self._estimate(captured.digest, driver.recorded_as, memory, n_items)
 
-    def _estimate(self, digest: str, backend: str, n_items: int | None) -> Estimate | None:
+    def _estimate(
+        self, digest: str, backend: str, memory: int | None, n_items: int | None
+    ) -> Estimate | None:
         """Return what a job will cost by earlier runs of its code, where calls have a price."""
         if not n_items or JOURNAL_OFF:
             return None
-        return estimate_from_journal(self._files().journal, digest, backend, n_items)
+        return expected_bill(self._files().journal.home, digest, backend, memory, n_items)
 
     def _capture(
         self, function: Callable[[Any], Any], options: JobOptions
@@ -210,18 +215,15 @@ class Launcher:
             code_digest=captured.digest,
             seed=_drawn() if options.seed is None else options.seed,
             options=_plain_options(options),
+            worker_memory=options.memory or limits.memory,
         )
         bill = None
         if limits.rate is not None:
-            estimate = self._estimate(captured.digest, record.backend, n_items)
+            memory = record.worker_memory
+            estimate = self._estimate(captured.digest, record.backend, memory, n_items)
             bill = Bill(record.id, files.journal, limits, options.workers, estimate)
             if estimate is not None:
-                record = replace(
-                    record,
-                    estimate=estimate.expected,
-                    estimate_low=estimate.low,
-                    estimate_high=estimate.high,
-                )
+                record = replace(record, **estimate_columns(estimate))
         prefix = files.results / record.id
         spec = JobSpec(
             id=record.id,
@@ -249,7 +251,10 @@ class Launcher:
         )
         alive = partial(check_alive, driver, record)
         course = Course(record, options, recorder, bill, alive, origin.before)
-        reporter = Reporter(course, recorder, bill, files.journal, spec, captured.classes)
+        outlook = None
+        if bill is None:
+            outlook = Outlook(record.id, files.journal, limits.batch_seconds)
+        reporter = Reporter(course, recorder, bill, files.journal, spec, captured.classes, outlook)
         job = Job(course, Driven(driver, reporter), lambda: captured.report)
         if limits.rate is not None and limits.rate.note:
             reporter.warn(limits.rate.note)

@@ -24,6 +24,7 @@ from cloudbutton_backend.errors import (
 )
 from cloudbutton_backend.jobs import LIFE_CYCLE, JobRecord, JobState
 from cloudbutton_backend.journal import Journal
+from cloudbutton_backend.outlook import Outlook
 from cloudbutton_backend.recorder import Recorder
 from cloudbutton_backend.results import tag
 from cloudbutton_backend.runs import Run, runs_of
@@ -52,6 +53,7 @@ class Reporter:
         journal: Journal,
         spec: JobSpec,
         known_classes: frozenset[str],
+        outlook: Outlook | None = None,
     ) -> None:
         self.source: Source
         self.known_classes = known_classes
@@ -59,6 +61,7 @@ class Reporter:
         self._course = course
         self._recorder = recorder
         self._bill = bill
+        self._outlook = outlook
         self._journal = journal
         self._items_error: JobFailed | None = None
         self._begun = False
@@ -98,8 +101,13 @@ class Reporter:
         """Record results on disk, then announce them."""
         course, meta = self._course, results.meta
         self._name_items(results.first, meta.get("errors") or {})
-        seconds = max(0.0, meta.get("dt", 0.0) - meta.get("delay", 0.0))
-        cost = self._bill.work(results.batch, results.count, seconds) if self._bill else 0.0
+        wall = meta.get("dt", 0.0)
+        seconds = max(0.0, wall - meta.get("delay", 0.0))
+        cost = 0.0
+        if self._bill is not None:  # waiting for a CPU is billed, too
+            cost = self._bill.work(results.batch, results.count, wall, results.worker)
+        elif self._outlook is not None:
+            self._outlook.work(results.count, wall)
         entry = self._recorder.accept(results, skip, cost)
         runs = runs_of(entry, skip)
         failed = sum(len(run.failed()) for run in runs)
@@ -146,7 +154,7 @@ class Reporter:
         """It has spent so much by now."""
         if self._bill is not None:
             self._bill.spend = dollars
-            self._bill.judge(self.source.n_items)
+            self._bill.judge(self.source.n_items, time.monotonic() - self._course.started)
 
     def warn(self, line: str) -> None:
         """Have a line shown with this job, once."""
@@ -177,6 +185,10 @@ class Reporter:
             self._begun = self._begun or begins
             self._told = now
             self._journal.update_progress(course.progress)
+            if self._outlook is not None:
+                finished = course.done + course.failed
+                elapsed = now - course.started
+                self._outlook.judge(self.source.n_items, finished, course.workers, elapsed)
 
     def on_broken(self, error: BaseException) -> None:
         """The job cannot go on, or its items ended in an error."""

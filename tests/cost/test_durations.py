@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 
@@ -104,5 +105,5 @@ def test_quantiles_are_in_order_and_among_the_values(values: list[float]) -> Non
     ordered = sorted(values)
     found = [quantile(ordered, share) for share in (0.0, 0.05, 0.5, 0.95, 1.0)]
     slack = 1e-9 * max(values)
-    assert all(one <= other + slack for one, other in zip(found, found[1:]))
+    assert all(one <= other + slack for one, other in itertools.pairwise(found))
     assert (found[0], found[-1]) == (ordered[0], ordered[-1])

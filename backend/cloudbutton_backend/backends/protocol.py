@@ -25,6 +25,8 @@ class Limits:
     can_duplicate: bool = False
     """Whether a straggler may be run twice at no harm: another machine, work that can be killed."""
     can_limit_memory: bool = False
+    memory: int | None = None
+    """MiB that a worker has unless a job asks for more, where that is chosen."""
     lost_attempts: int = 3
     """How often an item may take its worker down before it fails alone."""
     retry_delay: float = 0.0

@@ -4,7 +4,7 @@
 
     billed = ( work ÷ lanes  +  starts × a start  +  (calls − starts) × a warm call ) , each rounded up
     money  = billed × price of a second  +  calls × price of a call
-    time   = wait  +  a start and the first wave  +  the rest's work ÷ (workers × lanes), no less than its longest item
+    time   = wait  +  a start, the first wave  +  work ÷ (workers × lanes), no less than the longest item
 
 What is expected follows from the sample's mean. For the interval, every draw takes its own way through this,
 with a pace, a start and a warm call of its own where those are not known.

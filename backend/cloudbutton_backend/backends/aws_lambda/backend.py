@@ -138,6 +138,7 @@ class LambdaBackend:
                 queue_depth=1,
                 can_duplicate=True,
                 can_limit_memory=True,
+                memory=settings.memory,
                 retry_delay=RETRY_DELAY,
                 first_wave=FIRST_WAVE,
                 rate=rate,

@@ -1,0 +1,161 @@
+"""What earlier jobs of the same code tell of the next one: their bills, times, items and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cloudbutton_backend.cost.estimate import Run, from_history
+from cloudbutton_backend.errors import JournalError
+from cloudbutton_backend.jobs import Estimate
+
+_RUNS: Final = 20
+"""The latest runs that are looked at: older ones tell of other data, machines and prices."""
+_BATCHES: Final = 200
+"""Their batches that are looked at."""
+_COLUMNS: Final = (
+    "id", "backend", "done", "cached", "spend", "created", "ended", "workers", "worker_memory",
+    "task_seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """A job that ended well."""
+
+    id: str
+    backend: str
+    done: int
+    """Items that it ran."""
+    spend: float
+    seconds: float
+    """From its beginning to its end."""
+    workers: int
+    memory: int | None
+    """MiB that each worker had, where it is chosen."""
+    task_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Items that ran one after the other in a worker."""
+
+    items: int
+    seconds: float
+    cpu: float
+    memory_peak: int
+    """Bytes; 0 if unknown."""
+
+
+def earlier_jobs(home: Path | None, digest: str) -> list[Earlier]:
+    """Return the latest jobs of the same code that ended well, whatever backend they ran on.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read.
+    """
+    from cloudbutton_backend.journal import JournalReader
+
+    query = (
+        f"SELECT {', '.join(_COLUMNS)} FROM jobs WHERE code_digest = ? AND state = 'done' "
+        "ORDER BY created DESC LIMIT ?"
+    )
+    with JournalReader(home).snapshot() as connection:
+        rows = connection.execute(query, (digest, _RUNS)).fetchall() if connection else []
+    return [_earlier(row) for row in rows if row["done"] > row["cached"]]
+
+
+def _earlier(row: Any) -> Earlier:
+    return Earlier(
+        id=row["id"],
+        backend=row["backend"],
+        done=row["done"] - row["cached"],
+        spend=row["spend"],
+        seconds=max(0.0, (row["ended"] or row["created"]) - row["created"]),
+        workers=row["workers"],
+        memory=row["worker_memory"],
+        task_seconds=row["task_seconds"],
+    )
+
+
+def stretches(home: Path | None, jobs: Sequence[Earlier]) -> list[Stretch]:
+    """Return what was measured of these jobs' items, of the first job first.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read.
+    """
+    from cloudbutton_backend.journal import JournalReader
+
+    query = (
+        'SELECT count, "end" - start AS seconds, cpu, memory_peak FROM batches '
+        "WHERE job_id = ? AND status = 'done' AND count > 0 ORDER BY rowid LIMIT ?"
+    )
+    found: list[Stretch] = []
+    with JournalReader(home).snapshot() as connection:
+        for job in jobs if connection else ():
+            assert connection is not None
+            rows = connection.execute(query, (job.id, _BATCHES - len(found))).fetchall()
+            found += [
+                Stretch(row["count"], max(0.0, row["seconds"]), row["cpu"], row["memory_peak"])
+                for row in rows
+            ]
+    return found
+
+
+def bill_of(
+    jobs: Sequence[Earlier], backend: str, memory: int | None, items: int
+) -> Estimate | None:
+    """Return what so many items cost on a backend by its earlier bills; None if there is none.
+
+    Parameters
+    ----------
+    memory
+        MiB that each worker has: another size has other prices.
+    """
+    same = [
+        Run(job.done, job.spend, job.seconds)
+        for job in jobs
+        if job.backend == backend and memory in (None, job.memory)
+    ]
+    return from_history(same, items)
+
+
+class Told:
+    """Estimates that were shown to the user before the job began: that is what it is compared with."""
+
+    def __init__(self) -> None:
+        self._estimates: dict[tuple[Any, ...], Estimate] = {}
+
+    def tell(
+        self, digest: str, backend: str, memory: int | None, items: int, said: Estimate
+    ) -> None:
+        """Somebody has been told what running this code will cost."""
+        self._estimates[digest, backend, memory, items] = said
+        while len(self._estimates) > _RUNS:
+            del self._estimates[next(iter(self._estimates))]
+
+    def said(self, digest: str, backend: str, memory: int | None, items: int) -> Estimate | None:
+        """Return what was said, None if nothing was."""
+        return self._estimates.get((digest, backend, memory, items))
+
+
+told: Final = Told()
+"""In this process."""
+
+
+def expected_bill(
+    home: Path | None, digest: str, backend: str, memory: int | None, items: int
+) -> Estimate | None:
+    """Return what a job is expected to cost when it starts: what was said, or its earlier bills."""
+    said = told.said(digest, backend, memory, items)
+    if said is not None:
+        return said
+    try:
+        return bill_of(earlier_jobs(home, digest), backend, memory, items)
+    except JournalError:
+        return None  # the job matters more than what is said about it
