@@ -12,7 +12,7 @@ class Context:
     up to date costs nothing.
     """
 
-    __slots__ = ("first", "generator", "job_id", "key", "seed", "values")
+    __slots__ = ("drew", "first", "generator", "job_id", "key", "seed", "values")
 
     def __init__(self) -> None:
         self.job_id = ""
@@ -21,6 +21,8 @@ class Context:
         self.values: list[Any] | None = None
         self.key: tuple[str, int] | None = None
         self.generator: Any = None
+        self.drew: list[int] = []
+        """Items that asked for their generator: their results depend on seed and index."""
 
     @property
     def index(self) -> int:
@@ -67,4 +69,5 @@ def rng() -> Any:
         sequence = np.random.SeedSequence(entropy=current.seed, spawn_key=(current.index,))
         current.generator = np.random.Generator(np.random.PCG64(sequence))
         current.key = key
+        current.drew.append(current.index)
     return current.generator

@@ -215,6 +215,7 @@ class Runner:
         shown = getattr(function, "shown_item", _as_it_is)
         here = current
         here.job_id, here.seed, here.first = job.id, job.seed, first
+        here.drew.clear()
         batch = _Batch(job, first, sink)
         values = batch.values
         add = values.append
@@ -319,7 +320,13 @@ class Runner:
             meta["outputs"] = caught
         if errors:
             meta["errors"] = errors
-        if whole and job.guard is not None:
+        drew = sum(index < batch.first + stop for index in current.drew)
+        if drew:
+            meta["drew"] = current.drew[:drew]
+            del current.drew[:drew]
+        if not whole:
+            meta["early"] = True
+        elif job.guard is not None:
             changed = job.guard.changed()
             if changed:
                 meta["changed"] = changed
