@@ -12,7 +12,7 @@ from cloudbutton_backend.errors import SettingsError
 VARIABLE = "CLOUDBUTTON_HOME"
 
 #: What we keep there. A directory that holds other things and none of these is not ours to tighten.
-ENTRIES = ("journal.db", "results", "blobs", "environments", "key")
+ENTRIES = ("journal.db", "results", "jobs", "blobs", "cache.db", "environments", "key")
 
 _PRIVATE = 0o700
 
@@ -26,7 +26,8 @@ def home() -> Path:
     Raises
     ------
     SettingsError
-        The directory belongs to somebody else, or others can read it and that cannot be changed.
+        The directory belongs to somebody else, others can write to it, or they can read it and that
+        cannot be changed.
     """
     wanted = wanted_home()
     return wanted if _usable(wanted) else _stand_in()
@@ -45,8 +46,25 @@ def home_warning() -> str | None:
 
 def results_dir(base: Path | None = None) -> Path:
     """Return the directory of the result files under `base` (default: `home`), made if need be."""
-    path = (home() if base is None else base) / "results"
-    path.mkdir(mode=_PRIVATE, exist_ok=True)
+    return private_directory("results", base)
+
+
+def private_directory(name: str, base: Path | None = None) -> Path:
+    """Return a directory under `base` (default: `home`) that only its user can enter, made if need be.
+
+    Raises
+    ------
+    SettingsError
+        It belongs to somebody else, or others can write to it: a link, say, to a disk for everybody.
+    """
+    path = (home() if base is None else base) / name
+    try:
+        path.mkdir(mode=_PRIVATE, exist_ok=True)
+    except FileExistsError:
+        raise SettingsError(f"{path} is a file, not a directory. Move it away.") from None
+    if hasattr(os, "getuid"):
+        _require_own(path, f"Move it away; then one of your own is made under {path.parent}.")
+        _tighten(path)
     return path
 
 
@@ -75,19 +93,34 @@ def _usable(path: Path) -> bool:
 def _require_private(path: Path) -> None:
     if not hasattr(os, "getuid"):  # Windows: the profile directory's access list does this
         return
-    found = path.stat()
-    if found.st_uid != os.getuid():
+    _require_own(path, _advice())
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077 and not _looks_ours(path):
         raise SettingsError(
-            f"{path} belongs to {_user(found.st_uid)}: results read from it could be anybody's. "
-            f"{_advice()}"
-        )
-    if not stat.S_IMODE(found.st_mode) & 0o077:
-        return
-    if not _looks_ours(path):
-        raise SettingsError(
-            f"{path} (mode {stat.S_IMODE(found.st_mode):04o}) can be entered by other users and "
+            f"{path} (mode {mode:04o}) can be entered by other users and "
             f"holds other things than Cloud Button's. {_advice()}"
         )
+    _tighten(path)
+
+
+def _require_own(path: Path, advice: str) -> None:
+    owner = path.stat().st_uid
+    if owner != os.getuid():
+        raise SettingsError(
+            f"{path} belongs to {_user(owner)}: results read from it could be anybody's. {advice}"
+        )
+
+
+def _tighten(path: Path) -> None:
+    """Keep others out of a directory of ours; not if they may have left something in it."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o022 and any(path.iterdir()):
+        raise SettingsError(
+            f"{path} (mode {mode:04o}) can be written by other users: files in it could be anybody's, and "
+            f"reading results runs what they say. If all of them are yours: `chmod 700 {path}`."
+        )
+    if not mode & 0o077:
+        return
     path.chmod(_PRIVATE)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:  # some file systems accept chmod and ignore it

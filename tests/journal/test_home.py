@@ -9,7 +9,7 @@ import pytest
 
 from cloudbutton_backend import home as home_module
 from cloudbutton_backend.errors import SettingsError
-from cloudbutton_backend.home import home, home_warning, results_dir
+from cloudbutton_backend.home import home, home_warning, private_directory, results_dir
 
 
 @pytest.fixture
@@ -53,6 +53,54 @@ def test_a_home_that_others_may_enter_is_tightened(chosen: Path, content: list[s
         (chosen / name).touch()
     home()
     assert mode(chosen) == 0o700
+
+
+@pytest.mark.parametrize("open_to", [0o722, 0o775, 0o777])
+def test_a_home_in_which_others_may_have_written_is_refused_with_the_remedy(
+    chosen: Path, open_to: int
+) -> None:
+    home()
+    (chosen / "journal.db").touch()
+    chosen.chmod(open_to)
+    with pytest.raises(SettingsError, match=rf"mode {open_to:04o}.*`chmod 700 {chosen}`"):
+        home()
+    assert mode(chosen) == open_to
+    chosen.chmod(0o700)
+    assert home() == chosen
+
+
+def test_an_empty_home_that_others_may_write_to_is_tightened(chosen: Path) -> None:
+    chosen.mkdir(parents=True)
+    chosen.chmod(0o777)
+    assert home() == chosen
+    assert mode(chosen) == 0o700
+
+
+def test_a_directory_inside_is_made_private_and_stays_so(chosen: Path) -> None:
+    path = private_directory("jobs")
+    assert (path, mode(path)) == (chosen / "jobs", 0o700)
+    path.chmod(0o755)
+    assert mode(private_directory("jobs")) == 0o700
+
+
+def test_results_on_a_disk_that_others_write_to_are_refused(chosen: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "abcd2345.seg").touch()
+    scratch.chmod(0o1777)
+    (home() / "results").symlink_to(scratch)
+    with pytest.raises(SettingsError, match=r"mode 1777.*can be written by other users.*chmod 700"):
+        results_dir()
+
+
+def test_results_that_belong_to_somebody_else_are_refused(
+    chosen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = os.getuid()
+    base = home()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    with pytest.raises(SettingsError, match=r"results belongs to user .*Move it away"):
+        results_dir(base)
 
 
 def test_somebody_elses_directory_is_refused(chosen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
