@@ -20,13 +20,23 @@ def _local() -> Callable[..., Backend]:
     return LocalBackend
 
 
+def _dask() -> Callable[..., Backend]:
+    from cloudbutton_backend.backends.dask.backend import DaskBackend
+
+    return DaskBackend
+
+
 def _lambda() -> Callable[..., Backend]:
     from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 
     return LambdaBackend
 
 
-_BUILT_IN: dict[str, Callable[[], Callable[..., Backend]]] = {"lambda": _lambda, "local": _local}
+_BUILT_IN: dict[str, Callable[[], Callable[..., Backend]]] = {
+    "dask": _dask,
+    "lambda": _lambda,
+    "local": _local,
+}
 
 
 def _registered() -> Iterable[EntryPoint]:

@@ -92,7 +92,8 @@ def run_child(sock: socket.socket, page: mmap.mmap, lifeline: int, tail: int) ->
         logging.root.setLevel(logging.WARNING)
         os.chdir(tempfile.gettempdir())  # the only place that can be written
         _thread.start_new_thread(watch_lifeline, (lifeline,))
-        _stand_in()
+        if importlib.util.find_spec("cloudbutton_ext") is None:
+            stand_in()
         worker = FunctionWorker(Channel(sock), status.view(page), tail)
         import faulthandler
 
@@ -103,10 +104,8 @@ def run_child(sock: socket.socket, page: mmap.mmap, lifeline: int, tail: int) ->
         os._exit(code)
 
 
-def _stand_in() -> None:
+def stand_in() -> None:
     """Let `import cloudbutton_ext as cloud; cloud.rng()` work in tasks: the package is not here."""
-    if importlib.util.find_spec("cloudbutton_ext") is not None:
-        return
     from cloudbutton_backend.worker.context import rng
 
     module = types.ModuleType("cloudbutton_ext", "What tasks may use of Cloud Button.")

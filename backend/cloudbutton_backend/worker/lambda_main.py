@@ -22,7 +22,6 @@ from typing import Any, Final
 
 from cloudbutton_backend.worker.lambda_crew import Crew
 from cloudbutton_backend.worker.lambda_records import sealed_record
-from cloudbutton_backend.worker.lambda_shift import Ending, Shift
 from cloudbutton_backend.worker.lambda_storage import (
     NotAsNamed,
     OutOfTime,
@@ -33,6 +32,7 @@ from cloudbutton_backend.worker.lambda_storage import (
     put,
 )
 from cloudbutton_backend.worker.lambda_wire import (
+    ASK_EVERY,
     INLINE_ANSWER,
     START_ALLOWANCE,
     WIRE,
@@ -40,6 +40,7 @@ from cloudbutton_backend.worker.lambda_wire import (
     code_digest,
     read_order,
 )
+from cloudbutton_backend.worker.shift import Ending, Shift
 
 _LEAST_RESERVE: Final = 0.05
 _RESERVE_SHARE: Final = 0.1
@@ -113,7 +114,7 @@ def _run(order: Order, until: float, why: str) -> tuple[list[Any], Ending]:
     except StorageTrouble as error:
         kind = "changed" if isinstance(error, NotAsNamed) else "storage"
         return [], Ending(why=kind, message=str(error))
-    shift = Shift(_crew, order, until, why, lambda: _is_unwanted(order))
+    shift = Shift(_crew, order, until, why, lambda: _is_unwanted(order), ASK_EVERY)
     records = shift.run(items)
     return records, shift.ending
 

@@ -1,26 +1,23 @@
-"""One call inside a function: items shared out among the processes, watched, and ended in time.
+"""One call where it runs: items shared out among the processes, watched, and ended in time.
 
-User code may crash, hang, or eat the memory: that ends the process it runs in and not the function. The
-call then ends early with what is done, and says which item did it; whoever called decides what is
-tried again.
+User code may crash, hang, or eat the memory: that ends the process it runs in and not ours. The call then
+ends early with what is done, and says which item did it; whoever called decides what is tried again.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status
+from cloudbutton_backend.worker.children import Child, wait_for
 from cloudbutton_backend.worker.frames import Buffer
-from cloudbutton_backend.worker.lambda_crew import Child, Crew, exceed
 from cloudbutton_backend.worker.lambda_records import sealed_record
-from cloudbutton_backend.worker.lambda_wire import ASK_EVERY, Order
 
 TICK: Final = 0.05
 """Seconds between looks at time-outs, memory and deaths."""
@@ -30,8 +27,6 @@ SPANS: Final = 4
 """Stretches of a batch for each process, where there are several: the quicker one takes more."""
 _SENT_PER_SECOND: Final = 20e6
 """Bytes of results that a function puts into storage in a second, where they are too large to be answered."""
-_FULL: Final = 0.95
-"""Of its memory that a function may use: the platform would end it with all it has done."""
 
 
 @dataclass(slots=True)
@@ -68,6 +63,47 @@ class Ending:
         return {name: getattr(self, name) for name in Ending.__dataclass_fields__}
 
 
+class Order(Protocol):
+    """What has to be known of a call."""
+
+    @property
+    def job_id(self) -> str: ...
+    @property
+    def key(self) -> bytes:
+        """With which records are sealed."""
+
+    @property
+    def batch(self) -> int: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def timeout(self) -> float | None: ...
+    @property
+    def stop_on_error(self) -> bool: ...
+
+
+class Crew(Protocol):
+    """The processes of a place."""
+
+    @property
+    def memory(self) -> int:
+        """MiB that they have."""
+
+    def muster(self, most: int) -> list[Child]:
+        """Return living processes, no more than `most`."""
+
+    def introduce(self, child: Child, order: Any) -> None:
+        """Tell a process of a job, unless it knows it."""
+
+    def is_full(self, children: Sequence[Child]) -> bool:
+        """Whether there will soon be no memory left."""
+
+    def bury(self, child: Child) -> None:
+        """Forget a process that has ended."""
+
+
 class Shift:
     """Runs one call.
 
@@ -79,6 +115,8 @@ class Shift:
         What that is for: `lease` or `limit`.
     is_unwanted
         Asked now and then: whether the call was cancelled.
+    ask_every
+        Seconds between two times.
     """
 
     def __init__(
@@ -88,9 +126,10 @@ class Shift:
         until: float,
         why: str,
         is_unwanted: Callable[[], bool],
+        ask_every: float,
     ) -> None:
         self._crew, self._order, self._until, self._why = crew, order, until, why
-        self._is_unwanted = is_unwanted
+        self._is_unwanted, self._ask_every = is_unwanted, ask_every
         self._held: dict[Child, Held] = {}
         self._spans: deque[tuple[int, int]] = deque()
         """(items before it, items)"""
@@ -113,11 +152,11 @@ class Shift:
         for child in children:
             self._next_span(child, alone=True)
         begin = time.monotonic()
-        next_ask = begin + ASK_EVERY
+        next_ask = begin + self._ask_every
         while self._held:
             now = time.monotonic()
             wait = min(TICK, (self._force_at or self._until) - now)
-            for child in self._crew.wait(list(self._held), wait):
+            for child in wait_for(list(self._held), wait):
                 self._listen(child)
             self._look_after()
             now = time.monotonic()
@@ -125,7 +164,7 @@ class Shift:
                 if now >= self._until - self._nbytes / _SENT_PER_SECOND:
                     self._stop(self._why, now)
                 elif now >= next_ask:
-                    next_ask = now + ASK_EVERY
+                    next_ask = now + self._ask_every
                     if self._is_unwanted():
                         self._stop("cancelled", now)
             elif now >= self._force_at:
@@ -209,8 +248,7 @@ class Shift:
             running = (time.monotonic_ns() - since) / 1e9
             if since and current >= held.base and running > order.timeout:
                 self._end(child, "timeout")
-        pids = [os.getpid(), *(child.pid for child in self._held)]
-        if self._held and exceed(pids, _FULL * (self._crew.memory << 20)):
+        if self._held and self._crew.is_full(list(self._held)):
             self._end(max(self._held, key=Child.memory), "memory")
 
     def _end(self, child: Child, reason: str) -> None:

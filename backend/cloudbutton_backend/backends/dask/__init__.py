@@ -1,0 +1,1 @@
+"""Items on the workers of a Dask cluster: the way past one machine."""
