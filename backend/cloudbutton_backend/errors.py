@@ -15,6 +15,7 @@
     │   └── RemoteError         the user's exception, when it could not be rebuilt here
     ├── JobCancelled            the job was cancelled before it finished
     ├── JobFailed               the job could not go on (its items could not be produced, …)
+    │   ├── CannotContinue      its missing items cannot be run any more, or not here
     │   └── BudgetReached       its next call could have cost more than was left of its budget
     ├── BackendError            the backend could not start or died as a whole
     │   ├── DeploymentRefused   something that is not ours has a name that we need
@@ -161,6 +162,10 @@ class JobCancelled(CloudError):
 
 class JobFailed(CloudError):
     """The job could not go on; what had finished is kept."""
+
+
+class CannotContinue(JobFailed):
+    """A job's missing items cannot be run; what had finished can be read."""
 
 
 class BudgetReached(JobFailed):

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from cloudbutton_backend import settings
 from cloudbutton_backend.backends.protocol import JobSpec, Limits
 from cloudbutton_backend.bill import Bill, estimate_columns
 from cloudbutton_backend.capture import Captured, capture, imports_of_items
@@ -20,6 +21,8 @@ from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
 from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource, fixed
 from cloudbutton_backend.drivers import Drivers, in_task
+from cloudbutton_backend.durable.deposit import Deposit
+from cloudbutton_backend.durable.stored import StoredJob, python_version
 from cloudbutton_backend.errors import UnknownName, UsageError, WrongArgument
 from cloudbutton_backend.handle import Job, check_budget
 from cloudbutton_backend.history import expected_bill
@@ -74,6 +77,7 @@ class Start:
     driver: Driver
     reporter: Reporter
     plan: Plan
+    captured: Captured
 
 
 class Launcher:
@@ -118,7 +122,7 @@ class Launcher:
         job, plan = start.job, start.plan
         if known is not None:
             shown = getattr(function, "shown_item", None)
-            start.reporter.give(SequenceSource(known, shown, origin.before))
+            source: SequenceSource | StreamSource = SequenceSource(known, shown, origin.before)
             plan = replace(plan, n_items=len(known))
             if found is not None:
                 runs = found(job.id, captured, known)
@@ -130,10 +134,45 @@ class Launcher:
                 lambda ready, ended: driver.supply(job.id, ready, ended),
                 lambda error: driver.break_items(job.id, error),
             )
-            start.reporter.give(stream)
+            source = stream
             stream.start()
+        start.reporter.give(source)
+        if not (JOURNAL_OFF or in_task()):
+            start.reporter.deposit = self._deposit(start, source, origin.before)
         self._launch(replace(start, plan=plan))
         return job
+
+    def _deposit(self, start: Start, source: SequenceSource | StreamSource, before: int) -> Deposit:
+        """Return what the job is to leave on the disk to be continued."""
+        reporter, captured, job = start.reporter, start.captured, start.job
+        spec, options = reporter.spec, job.options
+        used = self._drivers.used
+
+        def stored() -> StoredJob:
+            return StoredJob(
+                record=job.record,
+                options=options,
+                payload=captured.payload,
+                blobs=tuple(blob.digest for blob in captured.blobs),
+                report=job.explain(),
+                imports=captured.imports,
+                displays=captured.displays,
+                cwd=spec.cwd,
+                path=spec.path,
+                before=before,
+                python=python_version(),
+                settings=used.get(options.backend, {}),
+            )
+
+        return Deposit(
+            self._files().journal.home,
+            job._course,
+            source,
+            stored,
+            captured.blobs,
+            lambda: settings.resolve().attach_max_bytes,
+            reporter.warn,
+        )
 
     def open_stream(
         self,
@@ -234,12 +273,12 @@ class Launcher:
             timeout=options.timeout,
             memory=options.memory,
             results=str(prefix),
-            cwd=_cwd(),
-            environment=self._environment(),
+            cwd=cwd(),
+            environment=self.environment(),
             path=tuple(sys.path),
             displays=captured.displays,
             extra={
-                **_extra(options),
+                **extra_of(options),
                 # Only backends that bring packages along ask; finding them out takes its time.
                 "packages": lambda: {*captured.imports, *imports_of_items(sample)},
             },
@@ -258,9 +297,9 @@ class Launcher:
         job = Job(course, Driven(driver, reporter), lambda: captured.report)
         if limits.rate is not None and limits.rate.note:
             reporter.warn(limits.rate.note)
-        return Start(job, driver, reporter, _plan(record.id, options, limits))
+        return Start(job, driver, reporter, plan_of(record.id, options, limits), captured)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Return this process's environment; the same object as long as it has not changed."""
         raw = getattr(os.environ, "_data", None)  # comparing it needs no decoding
         if raw is None or raw != self._raw_environment:
@@ -271,7 +310,7 @@ class Launcher:
     def _launch(self, start: Start) -> None:
         job, journal = start.job, self._files().journal
         self._remember(job)
-        journal.add_job(job.record)
+        journal.add_job(job.record, start.reporter.deposit)
         try:
             start.driver.open(start.reporter.spec, start.plan, start.reporter)
         except BaseException:  # interrupted: nobody holds this job yet
@@ -281,7 +320,8 @@ class Launcher:
         journal.update_job(job.id, capture=lambda: job.explain().to_dict())
 
 
-def _plan(job_id: str, options: JobOptions, limits: Limits) -> Plan:
+def plan_of(job_id: str, options: JobOptions, limits: Limits) -> Plan:
+    """Return what the dispatcher must know of a job, but for its items."""
     return Plan(
         job_id=job_id,
         n_items=None,
@@ -301,7 +341,7 @@ def _at_once(options: JobOptions, limits: Limits) -> float | None:
     return _AT_ONCE if limits.longest_call is None else limits.longest_call / 2
 
 
-def _extra(options: JobOptions) -> dict[str, Any]:
+def extra_of(options: JobOptions) -> dict[str, Any]:
     """Return what backends may want to know besides."""
     return {
         "stop_on_error": options.errors == "raise" and options.retries == 0,
@@ -349,7 +389,8 @@ def _plain_options(options: JobOptions) -> dict[str, Any]:
     return {name: getattr(options, name) for name in options.__dataclass_fields__}
 
 
-def _cwd() -> str:
+def cwd() -> str:
+    """Return the working directory, the user's own where it was removed."""
     try:
         return os.getcwd()
     except OSError:  # the directory was removed

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.backends.protocol import Charged, JobSpec, Results
 from cloudbutton_backend.bill import Bill
@@ -28,6 +28,9 @@ from cloudbutton_backend.outlook import Outlook
 from cloudbutton_backend.recorder import Recorder
 from cloudbutton_backend.results import tag
 from cloudbutton_backend.runs import Run, runs_of
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.durable.deposit import Deposit
 
 _LOG: Final = logging.getLogger(__name__)
 _TELL_EVERY: Final = 0.05
@@ -58,12 +61,16 @@ class Reporter:
         self.source: Source
         self.known_classes = known_classes
         self.spec = spec
+        self.deposit: Deposit | None = None
+        """What it leaves on the disk to be continued."""
+        self.lacking: JobFailed | None = None
+        """What is to be said at the end if items of it cannot be had any more."""
+        self.retried_before = 0
         self._course = course
         self._recorder = recorder
         self._bill = bill
         self._outlook = outlook
         self._journal = journal
-        self._items_error: JobFailed | None = None
         self._begun = False
         self._told = time.monotonic()
 
@@ -88,8 +95,8 @@ class Reporter:
 
     def _never_produced(self) -> BaseException | None:
         """Return what is to be said at the end if the items' iterator did not come to its end."""
-        if self._items_error is not None or self.source.n_items is not None:
-            return self._items_error
+        if self.lacking is not None or self.source.n_items is not None:
+            return self.lacking
         return JobFailed(
             f"The iterator that gave the items of job {self.spec.id} was stopped when the job ended: what"
             " it had given by then is in `job.partial()`, the rest was never asked for."
@@ -177,7 +184,8 @@ class Reporter:
     def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None:
         """The driver has sent or received something."""
         course = self._course
-        course.running, course.retried, course.mean = items, retried, mean
+        course.running, course.mean = items, mean
+        course.retried = self.retried_before + retried
         course.workers = max(workers, course.workers)
         now = time.monotonic()
         begins = items > 0 and not self._begun  # there may be no other news for a long time
@@ -201,7 +209,7 @@ class Reporter:
                 "Those that came before are kept: `job.partial()`."
             )
             failure.__cause__ = error
-            self._course.broken = self._items_error = failure
+            self._course.broken = self.lacking = failure
 
     def on_finish(self, step: str) -> None:
         """It has ended."""
@@ -216,6 +224,8 @@ class Reporter:
             self.source.forget()
             self.spec = replace(self.spec, payload=b"", blobs=())
         callbacks = course.end(state)
+        if self.deposit is not None:
+            self.deposit.ended(state)
         self._journal.update_progress(course.progress)
         self._journal.update_job(self.spec.id, state=state.value, n_items=self.source.n_items)
         tell(callbacks, self.spec.id)

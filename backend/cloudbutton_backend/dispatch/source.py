@@ -107,6 +107,10 @@ class SequenceSource:
         shown = item if self._shown is None else self._shown(item)
         return f"item {index + self._before} ({short_repr(shown)})"
 
+    def held(self, first: int, most: int) -> tuple[int, Sequence[Any]]:
+        """Return where the items from `first` on begin that are at hand, and at most so many of them."""
+        return first, self._items[first : first + most]
+
     def want(self, least: int, upto: int) -> None:
         """Everything is at hand."""
 
@@ -213,6 +217,19 @@ class StreamSource:
             if index in self._kept:
                 return f"item {index} ({short_repr(self._kept[index][0])})"
         return f"item {index}"
+
+    def held(self, first: int, most: int) -> tuple[int, Sequence[Any]]:
+        """Return where the items from `first` on begin that are at hand, and at most so many of them.
+
+        What has results is not at hand any more, what was not needed yet not before.
+        """
+        with self._change:
+            while first < self._count and first not in self._kept:
+                first += 1
+            stop = first
+            while stop in self._kept and stop - first < most:
+                stop += 1
+            return first, [self._kept[index][0] for index in range(first, stop)]
 
     def want(self, least: int, upto: int) -> None:
         with self._change:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cloudbutton_backend.home import home as default_home
 from cloudbutton_backend.home import home_warning
 from cloudbutton_backend.jobs import BatchRecord, JobRecord, Progress
+from cloudbutton_backend.journal.porch import Announced, First, Porch
 from cloudbutton_backend.journal.records import (
     ClearErrors,
     Command,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the end of the process waits for the last transaction.
 EXIT_PATIENCE: Final = 2.0
+#: Seconds that a flush waits for what has to happen before jobs are listed.
+PORCH_PATIENCE: Final = 10.0
 
 
 class Journal:
@@ -61,6 +64,7 @@ class Journal:
         self._writing = False
         self._closing = False
         self._callbacks: list[Callable[[Command], None]] = []
+        self._porch = Porch(self._enter)
         self._thread = threading.Thread(target=self._run, name="cloudbutton-journal", daemon=True)
 
     @classmethod
@@ -84,9 +88,12 @@ class Journal:
         trouble = f", {self.warning}" if self.warning else ""
         return f"<Journal {self.home} {condition}, {len(self._queue)} waiting{trouble}>"
 
-    def add_job(self, job: JobRecord) -> None:
-        """Record a job that begins now, in this process unless the record says otherwise."""
-        self._append(job)
+    def add_job(self, job: JobRecord, first: First | None = None) -> None:
+        """Record a job that begins now, in this process unless the record says otherwise.
+
+        Nothing of it is listed before `first` has happened, if it is still needed by then.
+        """
+        self._append(job if first is None else Announced(job, first))
 
     def update_job(self, job_id: str, **columns: Any) -> None:
         """Record new values for columns of the table `jobs`.
@@ -169,6 +176,11 @@ class Journal:
             self._signalled = True
             self._wake.set()
 
+    def _enter(self) -> None:
+        """Somebody who waited on the porch may be listed."""
+        self._hurry.set()
+        self._wake.set()
+
     def _run(self) -> None:
         self._wake.wait()  # ends: with the first entry, or with close(); the thread is a daemon
         if self._closing and not self._queue:
@@ -194,6 +206,10 @@ class Journal:
         taken = [self._queue.popleft() for _ in range(len(self._queue))]
         barriers = [entry for entry in taken if isinstance(entry, _Barrier)]
         entries = [entry for entry in taken if not isinstance(entry, _Barrier)]
+        entries = self._porch.pass_on(entries)
+        if barriers:
+            self._porch.settle(PORCH_PATIENCE)
+            entries += self._porch.pass_on(())
         written = False
         try:
             written = scribe.turn(entries, urgent=bool(barriers))

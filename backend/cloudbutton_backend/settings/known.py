@@ -74,6 +74,12 @@ class Settings:
     results_max_bytes: int = _setting(
         5_000_000_000, "results kept on disk, all jobs together", parse.size, parse.show_size
     )
+    attach_max_bytes: int = _setting(
+        2_000_000_000,
+        "what one job writes to disk to be continued when its kernel has died",
+        parse.size,
+        parse.show_size,
+    )
     results_max_age: float = _setting(
         30 * 86_400.0, "how long finished jobs are kept", parse.seconds, parse.show_seconds
     )

@@ -1,0 +1,12 @@
+"""What outlives a kernel: what a job needs to be continued, and continuing it.
+
+::
+
+    launching ──▶ Deposit ──▶ jobs/<id>.job, jobs/<id>.items, blobs/<digest>
+                                   │
+    attach ID ──▶ journal row ─────┤
+                   │               ▼
+                   ├─ done        salvage: results on disk ──▶ runs
+                   ├─ runs        Follower: reads along, takes over if its process dies
+                   └─ lost, failed, cancelled ──▶ claim ──▶ a driver, for what is missing
+"""

@@ -1,0 +1,134 @@
+"""What earlier processes left of a job's results: read from its files, the first announced one counting."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cloudbutton_backend.jobs import BatchRecord
+from cloudbutton_backend.results import Entry
+from cloudbutton_backend.runs import Run
+from cloudbutton_backend.worker.segments import Record, TornRecord, read_records
+
+_CHECKED: Final = 1 << 16
+"""Bytes of a payload that its checksum covers: a file system may have kept the length of what follows
+them and lost what it was, when the power went."""
+
+
+@dataclass(frozen=True)
+class Salvage:
+    """What could be read."""
+
+    runs: tuple[Run, ...]
+    """Disjoint, without failed items, in the order of the items."""
+    stop: int
+    """One more than the last item that any record speaks of."""
+    trouble: tuple[str, ...]
+    """Lines for the user about what could not be read."""
+    generation: int
+    """The highest number among the processes that wrote results."""
+
+
+def result_files(results: Path, job_id: str) -> list[tuple[int, bool, Path]]:
+    """Return a job's result files: the number of the process, whether it is the kernel's own, the path."""
+    found = []
+    for path in sorted(results.glob(f"{job_id}.*")):
+        match = re.fullmatch(r"(?:(\d+)\.)?(.*?)\.?seg", path.name[len(job_id) + 1 :])
+        if match is not None:
+            found.append((int(match[1] or 0), not match[2], path))
+    return found
+
+
+def prefix_of(results: Path, job_id: str, generation: int) -> Path:
+    """Return the prefix of the result files of one process, the first one being number 0."""
+    return results / (f"{job_id}.{generation}" if generation else job_id)
+
+
+def salvage(
+    results: Path,
+    job_id: str,
+    announced: Iterable[BatchRecord] = (),
+    *,
+    before: int = 0,
+    doubted_after: float | None = None,
+) -> Salvage:
+    """Read what is there of a job's results.
+
+    Parameters
+    ----------
+    announced
+        Its batches in the order in which the journal has them: where an item is in more than one
+        record, that which was announced first counts.
+    before
+        How many items of the same loop ran before the job's first.
+    doubted_after
+        Unix time from which on large results are not believed: the machine went down soon after.
+    """
+    order: dict[tuple[int, int], int] = {}
+    for place, batch in enumerate(announced):
+        order.setdefault((batch.batch, batch.first), place)
+    records: list[tuple[tuple[int, bool, int], Record]] = []
+    trouble: list[str] = []
+    generations = [0]
+    for generation, is_kernels, path in result_files(results, job_id):
+        generations.append(generation)
+        try:
+            for record in read_records(str(path)):
+                if _is_doubtful(record, doubted_after):
+                    continue
+                place = order.get((record.batch, record.first), len(order))
+                records.append(((place, not is_kernels, generation), record))
+        except (TornRecord, OSError, pickle.UnpicklingError) as error:
+            trouble.append(
+                f"a file with results is damaged ({error}); what cannot be read is run again"
+            )
+    records.sort(key=lambda each: each[0])
+    return _first_ones([record for _, record in records], trouble, max(generations), before)
+
+
+def _is_doubtful(record: Record, after: float | None) -> bool:
+    if after is None or record.length <= _CHECKED:
+        return False
+    return float(record.meta.get("t", 0.0)) + float(record.meta.get("dt", 0.0)) >= after
+
+
+def _first_ones(
+    records: Sequence[Record], trouble: Sequence[str], generation: int, before: int
+) -> Salvage:
+    """Let each item's first good record count."""
+    stop = max((record.first + record.count for record in records), default=0)
+    taken = bytearray(stop)
+    runs: list[Run] = []
+    for record in records:
+        errors = record.meta.get("errors") or {}
+        entry: Entry | None = None
+        start: int | None = None
+        for index in range(record.first, record.first + record.count + 1):
+            is_last = index == record.first + record.count
+            if not is_last and not taken[index] and index - record.first not in errors:
+                start = index if start is None else start
+                continue
+            if start is not None:
+                entry = entry or _entry_of(record, before)
+                runs.append(Run(start, index, entry))
+                taken[start:index] = b"\x01" * (index - start)
+                start = None
+    runs.sort(key=lambda run: run.first)
+    return Salvage(tuple(runs), stop, tuple(trouble), generation)
+
+
+def _entry_of(record: Record, before: int) -> Entry:
+    return Entry(
+        record.first,
+        record.count,
+        record.meta,
+        None,
+        record.path,
+        record.offset,
+        record.length,
+        before,
+    )
