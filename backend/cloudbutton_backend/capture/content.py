@@ -49,6 +49,8 @@ class Content:
     """Top-level names of what has to be imported to load it: their versions are not in the digest."""
     draws: bool
     """Whether code inside names `cloud.rng`, whose draws depend on more than the values."""
+    classes: frozenset[str]
+    """cloudpickle's ids of the classes inside that are defined in the notebook or in the user's modules."""
 
 
 class Unkeyable(Exception):
@@ -64,7 +66,9 @@ def content_of(value: Any) -> Content:
         If it cannot be pickled, or not like this.
     """
     if type(value) in _ATOMS:
-        return Content(hashlib.sha256(pickle.dumps(value, PROTOCOL)).digest(), _NOTHING, False)
+        return Content(
+            hashlib.sha256(pickle.dumps(value, PROTOCOL)).digest(), _NOTHING, False, _NOTHING
+        )
     hasher = hashlib.sha256()
     pickler = _Canonical(hasher.update)
     try:
@@ -78,7 +82,8 @@ def content_of(value: Any) -> Content:
         pickler.release()
     found = pickler.contents
     draws = "rng" in found.names and not found.packages.isdisjoint(_OURS)
-    return Content(hasher.digest(), frozenset(found.packages - _ALWAYS), draws)
+    packages, classes = frozenset(found.packages - _ALWAYS), frozenset(found.classes)
+    return Content(hasher.digest(), packages, draws, classes)
 
 
 class _Rules(ValuePickler):

@@ -1,0 +1,296 @@
+"""Where results lie, by key: cache.db, beside the journal. Written by one thread, off the hot path.
+
+The results stay in the result files of the jobs that made them. What is gone or damaged there is not
+found any more, and forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+NAME: Final = "cache.db"
+VERSION: Final = 1
+_TABLES: Final = (
+    """CREATE TABLE records (
+        id INTEGER PRIMARY KEY,
+        file TEXT NOT NULL,
+        offset INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        classes TEXT NOT NULL,
+        created REAL NOT NULL,
+        UNIQUE (file, offset)
+    )""",
+    """CREATE TABLE entries (
+        key BLOB PRIMARY KEY,
+        record INTEGER NOT NULL REFERENCES records ON DELETE CASCADE,
+        position INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE INDEX entries_by_record ON entries (record)",
+)
+_BUSY: Final = 5.0
+"""Seconds to wait for another kernel's transaction; ours take a few milliseconds."""
+_GATHER: Final = 0.1
+"""Seconds for which what is to be kept is gathered into one transaction."""
+_PATIENCE: Final = 10.0
+"""Seconds that a look waits for what this kernel has not written yet."""
+_AT_ONCE: Final = 500
+"""Keys in one query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A record of a result file."""
+
+    file: str
+    """Its name in the directory of results."""
+    offset: int
+    """Of the payload."""
+    length: int
+    hash: bytes
+    """xxh3-128 of the payload."""
+    classes: Mapping[str, str]
+    """The notebook's classes in it: cloudpickle's id of each, and the digest of its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """What is to be kept of one record."""
+
+    place: Place
+    entries: Sequence[tuple[bytes, int]]
+    """Keys, and the position of the item in the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Where the result of a key is."""
+
+    record: int
+    place: Place
+    position: int
+
+
+_Waiting = Callable[[], Deposit | None] | threading.Event | None
+"""What makes something to be kept; somebody who waits; or the end."""
+
+
+class Index:
+    """The keys of all results that may be found again, for one process.
+
+    Parameters
+    ----------
+    home
+        The directory in which cache.db is, or will be.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / NAME
+        self.trouble = ""
+        """A line for the user when it cannot be used: nothing is found or kept then."""
+        self._lock = threading.Lock()
+        self._waiting: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        return f"<Index {self.path}{': ' + self.trouble if self.trouble else ''}>"
+
+    # -- looking
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Hit]:
+        """Return where the results of those of `keys` are that have one."""
+        self.flush(_PATIENCE)
+        if not self.path.exists() or not keys:
+            return {}
+        found: dict[bytes, Hit] = {}
+        with self._noting_trouble(), self._open() as connection:
+            for start in range(0, len(keys), _AT_ONCE):
+                some = keys[start : start + _AT_ONCE]
+                rows = connection.execute(
+                    "SELECT key, records.id, file, offset, length, hash, classes, position FROM entries"
+                    f" JOIN records ON records.id = record WHERE key IN ({','.join('?' * len(some))})",
+                    some,
+                )
+                for key, record, file, offset, length, seen, classes, position in rows:
+                    place = Place(file, offset, length, seen, json.loads(classes))
+                    found[key] = Hit(record, place, position)
+        return found
+
+    def forget(self, records: Iterable[int]) -> None:
+        """Remove records of which nothing can be had any more."""
+        with self._noting_trouble(), self._open() as connection, _transaction(connection):
+            connection.executemany("DELETE FROM records WHERE id = ?", [(id,) for id in records])
+
+    # -- keeping
+
+    def keep(self, prepare: Callable[[], Deposit | None]) -> None:
+        """Have what `prepare` returns kept; it is called on the index's own thread."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._write, name="cloudbutton-cache", daemon=True
+                )
+                self._thread.start()
+        self._waiting.put(prepare)
+
+    def flush(self, patience: float) -> bool:
+        """Wait until all that was to be kept by now is written; return whether it is."""
+        thread, written = self._thread, threading.Event()
+        if thread is None:
+            return True
+        self._waiting.put(written)
+        deadline = time.monotonic() + patience
+        while thread.is_alive() and time.monotonic() < deadline:
+            if written.wait(min(0.2, patience)):
+                return True
+        return written.is_set()
+
+    def close(self, patience: float = 2.0) -> None:
+        """Write what is left, and end the thread. Safe to repeat, and to go on after."""
+        self.flush(patience)
+        with self._lock:
+            if self._thread is not None:
+                self._waiting.put(None)
+                self._thread = None
+
+    def _write(self) -> None:
+        """Write what comes until told to end (on a thread of its own)."""
+        while True:
+            given = self._next()
+            made = [self._made(each) for each in given if callable(each)]
+            self._commit([deposit for deposit in made if deposit is not None])
+            for each in given:
+                if isinstance(each, threading.Event):
+                    each.set()
+            if given[-1] is None:
+                return
+
+    def _made(self, prepare: Callable[[], Deposit | None]) -> Deposit | None:
+        try:
+            return prepare()
+        except Exception as error:  # one that cannot be kept must not end the thread
+            self.trouble = f"Results could not be kept in {self.path}: {error!r}."
+            return None
+
+    def _next(self) -> list[_Waiting]:
+        """Return what is to be done in one go: what comes in a moment, or until somebody waits."""
+        given = [self._waiting.get()]  # ends: with close(), which puts None; a daemon thread
+        until = time.monotonic() + _GATHER
+        while callable(given[-1]):
+            try:
+                given.append(self._waiting.get(timeout=max(0.0, until - time.monotonic())))
+            except queue.Empty:
+                break
+        return given
+
+    def _commit(self, deposits: Sequence[Deposit]) -> None:
+        if not deposits:
+            return
+        with self._noting_trouble(), self._open() as connection, _transaction(connection):
+            for deposit in deposits:
+                place = deposit.place
+                row = (place.file, place.offset, place.length, place.hash)
+                record = connection.execute(
+                    "INSERT OR REPLACE INTO records (file, offset, length, hash, classes, created)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    (*row, json.dumps(dict(place.classes)), time.time()),
+                ).lastrowid
+                connection.executemany(
+                    "INSERT OR REPLACE INTO entries VALUES (?, ?, ?)",
+                    [(key, record, position) for key, position in deposit.entries],
+                )
+
+    # -- the file
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        connection = _connect(self.path)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextlib.contextmanager
+    def _noting_trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            self.trouble = (
+                f"{self.path} cannot be used ({error}): results of earlier runs are not found, and those"
+                " of this one may not be next time. If it stays so, remove the file: a new one is begun."
+            )
+
+
+def tidy(home: Path) -> int:
+    """Forget all results whose files are gone; return how many records that were.
+
+    Raises
+    ------
+    sqlite3.Error
+        The file cannot be used, or another process is busy with it.
+    """
+    path = home / NAME
+    if not path.exists():
+        return 0
+    connection = _connect(path)
+    try:
+        files = [file for (file,) in connection.execute("SELECT DISTINCT file FROM records")]
+        gone = [(file,) for file in files if not (home / "results" / file).exists()]
+        if not gone:
+            return 0
+        with _transaction(connection):
+            before = connection.total_changes
+            connection.executemany("DELETE FROM records WHERE file = ?", gone)
+            removed = connection.total_changes - before
+        connection.execute("VACUUM")
+        return removed
+    finally:
+        connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found != VERSION:
+            _begin(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _begin(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables; of two kernels that are at it, one does."""
+    with _transaction(connection):
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found == VERSION:
+            return
+        if found > VERSION:
+            raise sqlite3.DatabaseError(f"a newer Cloud Button wrote it (format {found})")
+        path.chmod(0o600)  # the directory is private; a copy of the file should be, too
+        for statement in _TABLES:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION:d}")
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
