@@ -193,7 +193,7 @@ def test_a_damaged_journal_is_an_error_and_a_finding(cloudbutton: Command, home:
 def test_doctor_is_content_with_this_machine(cloudbutton: Command, home: Path) -> None:
     answer = cloudbutton("doctor")
     assert answer.code == 0
-    for part in (f"{home} (mode 0700)", "2 jobs, format 2", "usable of", "cloudpickle"):
+    for part in (f"{home} (mode 0700)", "2 jobs, format 3", "usable of", "cloudpickle"):
         assert part in answer.out
 
 

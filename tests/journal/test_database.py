@@ -169,11 +169,11 @@ def test_of_two_that_find_the_damage_the_second_spares_the_new_journal(home: Pat
     path.write_bytes(b"damaged")
     path.with_name(path.name + "-wal").write_bytes(b"its log")
     seen = database.inode(path)
-    assert database.move_aside(path, "corrupt", found=seen)
+    assert database.move_aside(path, "corrupt", "is damaged", found=seen)
     assert not path.with_name(path.name + "-wal").exists()
     with path.open("wb") as new:
         new.write(b"new")
-    assert database.move_aside(path, "corrupt", found=seen) is None
+    assert database.move_aside(path, "corrupt", "is damaged", found=seen) is None
     assert path.read_bytes() == b"new"
 
 

@@ -7,10 +7,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.journal import schema
+from cloudbutton_backend.journal.salvage import SUFFIXES, salvage
 
 NAME = "journal.db"
 
@@ -18,8 +20,14 @@ NAME = "journal.db"
 BUSY_TIMEOUT = 5_000
 _PAUSE = 10
 
-#: SQLite keeps these beside the database; they belong to it and move with it.
-_SUFFIXES = ("", "-wal", "-shm")
+
+@dataclass(frozen=True)
+class Kept:
+    """A journal that could not be used, under its new name."""
+
+    path: Path
+    what: str
+    """What was wrong with it, in words."""
 
 
 def is_corruption(error: BaseException) -> bool:
@@ -31,10 +39,16 @@ def is_corruption(error: BaseException) -> bool:
 def open_for_writing(
     home: Path,
     *,
+    kept: Kept | None = None,
     version: int = schema.VERSION,
     migrations: Mapping[int, Sequence[str]] = schema.MIGRATIONS,
 ) -> tuple[sqlite3.Connection, str | None]:
     """Open the journal under `home`, creating or migrating it.
+
+    Parameters
+    ----------
+    kept
+        A damaged one that was moved aside before; what can be read of it is put into this one.
 
     Returns
     -------
@@ -52,16 +66,25 @@ def open_for_writing(
     path = home / NAME
     before = inode(path)
     try:
-        return _open_current(path, version, migrations), None
+        connection = _open_current(path, version, migrations)
     except sqlite3.DatabaseError as error:
         if not is_corruption(error):
             raise
-        label, reason = "corrupt", f"is damaged ({error})"
+        kept = move_aside(path, "corrupt", f"is damaged ({error})", found=before)
+        connection = _open_current(path, version, migrations)
     except _TooOld as error:
-        label, reason = "old", f"has the unknown version {error.found}"
-    notice = move_aside(path, label, found=before)
-    connection = _open_current(path, version, migrations)
-    return connection, notice and f"{path} {reason}; {notice}"
+        kept = move_aside(path, "old", f"has the unknown version {error.found}", found=before)
+        connection = _open_current(path, version, migrations)
+        return connection, None if kept is None else _notice(path, kept, 0)
+    if kept is None:
+        return connection, None
+    return connection, _notice(path, kept, salvage(kept.path, connection))
+
+
+def _notice(path: Path, kept: Kept, saved: int) -> str:
+    """Return a line for the user about a journal that could not be used."""
+    found = f"with {saved} of its jobs" if saved else "without its jobs"
+    return f"{path} {kept.what}; it was kept as {kept.path.name} and a new one begun, {found}."
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection | None:
@@ -133,7 +156,7 @@ def _open_existing(uri: str) -> tuple[sqlite3.Connection, int, bool]:
         raise
 
 
-def move_aside(path: Path, label: str, *, found: int | None) -> str | None:
+def move_aside(path: Path, label: str, what: str, *, found: int | None) -> Kept | None:
     """Rename the journal with a label and the time; None when somebody did so before us.
 
     Two kernels may find the damage together. The first renames and begins anew; the second must
@@ -144,12 +167,12 @@ def move_aside(path: Path, label: str, *, found: int | None) -> str | None:
         return None
     stamp = time.strftime("%Y%m%d-%H%M%S")
     kept = path.with_name(f"{path.name}.{label}-{stamp}")
-    for suffix in _SUFFIXES:
+    for suffix in SUFFIXES:
         try:
             path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
         except FileNotFoundError:
             pass
-    return f"it was kept as {kept.name} and a new one begun."
+    return Kept(kept, what)
 
 
 class _TooOld(Exception):

@@ -32,6 +32,7 @@ class Store:
         self._home = home
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
+        self._kept: database.Kept | None = None
         self._inode = 0
         self._live: dict[str, rows.Columns] = {}
         self._known: set[str] = set()
@@ -116,7 +117,8 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)  # or it was removed, too
-            connection, notice = database.open_for_writing(self._home)
+            connection, notice = database.open_for_writing(self._home, kept=self._kept)
+            self._kept = None
             self.notice = self.notice or notice
             self._inode = database.inode(self.path) or 0
             self._seen_version = None
@@ -182,9 +184,8 @@ class Store:
             self.close()  # rolls back
         finally:
             if database.is_corruption(error):
-                notice = database.move_aside(self.path, "corrupt", found=inode)
-                if notice:
-                    self.notice = self.notice or f"{self.path} is damaged ({error}); {notice}"
+                what = f"is damaged ({error})"
+                self._kept = database.move_aside(self.path, "corrupt", what, found=inode)
 
 
 def _write_details(connection: sqlite3.Connection, changes: Changes) -> None:
