@@ -16,4 +16,15 @@ ENGINES: Final = (
     EngineSpec("loky", _ADAPTERS + "loky", "loky", True),
     EngineSpec("joblib", _ADAPTERS + "joblib", "joblib", True),
     EngineSpec("mpire", _ADAPTERS + "mpire", "mpire", False),
+    EngineSpec(
+        "cloudbutton on dask",
+        _ADAPTERS + "on_dask",
+        "cloudbutton_ext",
+        True,
+        role="sibling",
+        by_invitation=True,
+    ),
+    EngineSpec("dask", _ADAPTERS + "dask", "distributed", True, by_invitation=True),
+    EngineSpec("dask.bag", _ADAPTERS + "dask_bag", "dask.bag", True, by_invitation=True),
+    EngineSpec("ray", _ADAPTERS + "ray", "ray", True, by_invitation=True),
 )

@@ -21,7 +21,10 @@ class EngineSpec:
     """The package whose import time is the engine's own."""
     takes_closures: bool
     """Whether a function defined in the notebook travels; if not it gets the importable twin."""
-    role: Literal["ours", "floor", "peer"] = "peer"
+    role: Literal["ours", "sibling", "floor", "peer"] = "peer"
+    """A sibling is ours on another backend: no target is set for it, and it is nobody's peer."""
+    by_invitation: bool = False
+    """Takes part only in the cases that name it: it needs seconds to start, and long for tiny items."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ class Case:
             engine
             for engine in engines
             if self.only in (None, engine.role)
-            and (self.among is None or engine.name in self.among)
+            and (engine.name in self.among if self.among else not engine.by_invitation)
         ]
         cells: list[Cell] = []
         for engine in chosen:

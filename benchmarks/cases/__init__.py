@@ -7,6 +7,7 @@ from typing import Final
 from benchmarks.cases import (
     big_closure,
     button,
+    clusters,
     cold,
     grid_search,
     heavy_tail,
@@ -35,6 +36,7 @@ ALL: Final[tuple[Case, ...]] = (
     payload.CASE,
     big_closure.CASE,
     stream.CASE,
+    clusters.CASE,
     grid_search.CASE,
     killed_worker.CASE,
     killed_worker.ONCE,

@@ -1,7 +1,7 @@
 """scikit-learn's GridSearchCV on the digits: what does spreading 64 fits cost beyond the fits?
 
-Cold is the first search, with scikit-learn loaded here and no worker started; warm the median of the
-next ones.
+Cold is the first search, with scikit-learn and the engine loaded here and no worker started; warm the
+median of the next ones.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from typing import Any, Final
 from benchmarks.machine import usable_cpus
 from benchmarks.model import Case, Cell, Metric, Reading, Target
 
-#: What joblib calls the engines that it runs on. The floor is driven by hand.
-JOBLIB_NAMES: Final = {
-    "cloudbutton": "cloudbutton",
-    "joblib": "loky",
-    "multiprocessing.Pool": "multiprocessing",
+#: What joblib calls the engines that it runs on, and what it tells them. The floor is driven by hand.
+JOBLIB_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
+    "cloudbutton": {"backend": "cloudbutton"},
+    "cloudbutton on dask": {"backend": "cloudbutton", "on": "dask"},
+    "joblib": {"backend": "loky"},
+    "multiprocessing.Pool": {"backend": "multiprocessing"},
+    "dask": {"backend": "dask"},
+    "ray": {"backend": "ray"},
 }
 GRID: Final = {"C": [0.1, 1, 10, 100], "gamma": [1e-4, 1e-3, 1e-2, 1e-1]}
 FOLDS: Final = 4
@@ -60,27 +63,31 @@ def _fit(images: Any, digits: Any, n_jobs: int) -> tuple[Any, float]:
 @contextlib.contextmanager
 def _search(cell: Cell, images: Any, digits: Any) -> Iterator[Callable[[], Any]]:
     """Give a function that searches on the cell's engine."""
-    if cell.engine.role == "floor":
-        engine: list[Any] = []
-        yield lambda: _by_hand(cell, engine, images, digits)
-        engine[0].close()
-        return
     import joblib
 
-    if cell.engine.role == "ours":
-        importlib.import_module("cloudbutton_ext")
-    with joblib.parallel_config(JOBLIB_NAMES[cell.engine.name]):
-        yield lambda: _fit(images, digits, usable_cpus())
+    module = importlib.import_module(cell.engine.module)
+    started: list[Any] = []
+
+    def search() -> Any:
+        if cell.engine.role == "floor" or cell.engine.by_invitation:
+            # The others are started by joblib itself.
+            started[:] = started or [module.Engine(usable_cpus())]
+        if cell.engine.role == "floor":
+            return _by_hand(started[0], images, digits)
+        with joblib.parallel_config(**JOBLIB_NAMES[cell.engine.name]):
+            return _fit(images, digits, usable_cpus())
+
+    yield search
+    for engine in started:
+        engine.close()
 
 
-def _by_hand(cell: Cell, engine: list[Any], images: Any, digits: Any) -> tuple[Any, float]:
+def _by_hand(engine: Any, images: Any, digits: Any) -> tuple[Any, float]:
     """Do what the search does, without scikit-learn's and joblib's part in it."""
     from sklearn.base import clone
     from sklearn.model_selection import ParameterGrid, StratifiedKFold
     from sklearn.svm import SVC
 
-    if not engine:
-        engine.append(importlib.import_module(cell.engine.module).Engine(usable_cpus()))
     folds = list(StratifiedKFold(FOLDS).split(images, digits))
     candidates = list(ParameterGrid(GRID))
 
@@ -91,7 +98,7 @@ def _by_hand(cell: Cell, engine: list[Any], images: Any, digits: Any) -> tuple[A
         return float(model.score(images[test], digits[test]))
 
     fits = [(c, f) for c in range(len(candidates)) for f in range(FOLDS)]
-    scores = engine[0].map(score, fits)
+    scores = engine.map(score, fits)
     means = [mean(scores[at : at + FOLDS]) for at in range(0, len(scores), FOLDS)]
     best = max(range(len(means)), key=means.__getitem__)
     SVC(**candidates[best]).fit(images, digits)
