@@ -76,6 +76,8 @@ class Course:
         Held while what is counted and what is held change together.
     broken
         Why it cannot go on.
+    cached
+        Of the items with results, those that came from the cache.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Course:
         self.harvest = Harvest(self.lock, check_alive)
         self.done = self.failed = 0
         self.running = self.workers = self.retried = 0
+        self.cached = 0
         self.mean: float | None = None
         self.task_seconds = self.waited = 0.0
         self.broken: BaseException | None = None
@@ -182,6 +185,7 @@ class Course:
             expected_spend=self._expected_cost(total),
             budget=self.options.budget,
             estimate=self.estimate,
+            cached=self.cached,
             retried=self.retried,
             lost_workers=self.notes.lost_workers,
             last_lines=tuple(self.notes.last_lines),

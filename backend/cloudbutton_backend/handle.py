@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cloudbutton_backend.capture import CaptureReport
 from cloudbutton_backend.course import Course
@@ -21,6 +21,9 @@ from cloudbutton_backend.jobs import (
 )
 from cloudbutton_backend.reporter import tell
 from cloudbutton_backend.runs import Run
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.cache import JobCache
 
 _LOOK_EVERY: Final = 1.0
 """Seconds between looks at whether the job is still driven, while it is awaited."""
@@ -60,6 +63,8 @@ class Job:
         self._harvest = course.harvest
         self._make_report: Callable[[], CaptureReport] | None = report
         self._report: CaptureReport
+        self.cache: JobCache | None = None
+        """What it takes from the cache and gives to it, if that was asked for."""
 
     def __repr__(self) -> str:
         course = self._course

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends.protocol import JobSpec, Limits
 from cloudbutton_backend.bill import Bill, estimate_columns
-from cloudbutton_backend.capture import Captured, capture, imports_of_items
+from cloudbutton_backend.capture import Captured, CaptureReport, capture, imports_of_items
 from cloudbutton_backend.course import Course
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
@@ -32,6 +32,9 @@ from cloudbutton_backend.outlook import Outlook
 from cloudbutton_backend.recorder import Recorder
 from cloudbutton_backend.reporter import Driven, Reporter, check_alive
 from cloudbutton_backend.runs import Run, ranges_of
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.cache import Index
 
 _AT_ONCE: Final = 3600.0
 """Seconds of work in one batch of a detached job where a call may run for any time."""
@@ -78,6 +81,7 @@ class Start:
     reporter: Reporter
     plan: Plan
     captured: Captured
+    deposit: Deposit | None = None
 
 
 class Launcher:
@@ -97,6 +101,7 @@ class Launcher:
         self._drivers = drivers
         self._files = files
         self._remember = remember
+        self._index: Index | None = None
         self._raw_environment: dict[Any, Any] | None = None
         self._environment_now: dict[str, str] = {}
 
@@ -114,6 +119,11 @@ class Launcher:
                 f"The items must be a list, a range or another iterable, not {_kind(items)}."
             )
         known = fixed(items)
+        if options.cache and known is None:
+            raise UsageError(
+                "With `cache` the items must be at hand, as their results are looked for before the job"
+                f" begins: `list(items)` instead of {_kind(items)}."
+            )
         iterator = iter(items if known is None else known)
         n_items = _length(items if known is None else known)
         sample = () if known is None else known[:_SAMPLE]
@@ -124,6 +134,8 @@ class Launcher:
             shown = getattr(function, "shown_item", None)
             source: SequenceSource | StreamSource = SequenceSource(known, shown, origin.before)
             plan = replace(plan, n_items=len(known))
+            if options.cache:
+                found = self._with_cache(start, function, origin, found)
             if found is not None:
                 runs = found(job.id, captured, known)
                 job.prefill(runs)
@@ -138,9 +150,46 @@ class Launcher:
             stream.start()
         start.reporter.give(source)
         if not (JOURNAL_OFF or in_task()):
-            start.reporter.deposit = self._deposit(start, source, origin.before)
+            deposit = self._deposit(start, source, origin.before)
+            start.reporter.left_on_disk = deposit
+            start = replace(start, deposit=deposit)
         self._launch(replace(start, plan=plan))
         return job
+
+    def _with_cache(
+        self,
+        start: Start,
+        function: Callable[[Any], Any],
+        origin: Origin,
+        found: Found | None,
+    ) -> Found:
+        """Have results of earlier jobs found, and those of this one kept to be found."""
+        from cloudbutton_backend.cache import Index, JobCache
+
+        files, job, reporter = self._files(), start.job, start.reporter
+        self._index = self._index or Index(files.journal.home)
+        cache = JobCache(
+            self._index,
+            files.results,
+            function,
+            seed=job.options.seed,
+            warn=reporter.warn,
+            hold=origin.kind == "button",
+        )
+        reporter.cache = job.cache = cache
+
+        def find(job_id: str, captured: Captured, items: Sequence[Any]) -> Sequence[Run]:
+            others = () if found is None else found(job_id, captured, items)
+            runs = cache.find(items, besides=others)
+            job._course.cached = cache.hits
+            return [*others, *runs]
+
+        return find
+
+    def close(self) -> None:
+        """Write what is to be found by later jobs. Safe to repeat."""
+        if self._index is not None:
+            self._index.close()
 
     def _deposit(self, start: Start, source: SequenceSource | StreamSource, before: int) -> Deposit:
         """Return what the job is to leave on the disk to be continued."""
@@ -294,7 +343,7 @@ class Launcher:
         if bill is None:
             outlook = Outlook(record.id, files.journal, limits.batch_seconds)
         reporter = Reporter(course, recorder, bill, files.journal, spec, captured.classes, outlook)
-        job = Job(course, Driven(driver, reporter), lambda: captured.report)
+        job = Job(course, Driven(driver, reporter), lambda: _report(captured, reporter))
         if limits.rate is not None and limits.rate.note:
             reporter.warn(limits.rate.note)
         return Start(job, driver, reporter, plan_of(record.id, options, limits), captured)
@@ -310,7 +359,7 @@ class Launcher:
     def _launch(self, start: Start) -> None:
         job, journal = start.job, self._files().journal
         self._remember(job)
-        journal.add_job(job.record, start.reporter.deposit)
+        journal.add_job(job.record, start.deposit)
         try:
             start.driver.open(start.reporter.spec, start.plan, start.reporter)
         except BaseException:  # interrupted: nobody holds this job yet
@@ -332,6 +381,14 @@ def plan_of(job_id: str, options: JobOptions, limits: Limits) -> Plan:
         budget=options.budget,
         at_once=_at_once(options, limits),
     )
+
+
+def _report(captured: Captured, reporter: Reporter) -> CaptureReport:
+    """Return what travels, and what keys in the cache are made of."""
+    made_of = None if reporter.cache is None else reporter.cache.ingredients
+    if made_of is None:
+        return captured.report
+    return replace(captured.report, cache=tuple(made_of.lines()))
 
 
 def _at_once(options: JobOptions, limits: Limits) -> float | None:

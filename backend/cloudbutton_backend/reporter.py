@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from cloudbutton_backend.backends.protocol import Charged, JobSpec, Results
 from cloudbutton_backend.bill import Bill
@@ -30,11 +30,18 @@ from cloudbutton_backend.results import tag
 from cloudbutton_backend.runs import Run, runs_of
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.durable.deposit import Deposit
+    from cloudbutton_backend.cache import JobCache
 
 _LOG: Final = logging.getLogger(__name__)
 _TELL_EVERY: Final = 0.05
 """Seconds between snapshots for the journal."""
+
+
+class OnDisk(Protocol):
+    """What a job leaves on the disk to be continued."""
+
+    def ended(self, state: JobState) -> None:
+        """The job has ended: what is not needed any more may go. On the driver's thread."""
 
 
 class Reporter:
@@ -61,8 +68,9 @@ class Reporter:
         self.source: Source
         self.known_classes = known_classes
         self.spec = spec
-        self.deposit: Deposit | None = None
-        """What it leaves on the disk to be continued."""
+        self.left_on_disk: OnDisk | None = None
+        self.cache: JobCache | None = None
+        """Keeps its results to be found by later jobs, if that was asked for."""
         self.lacking: JobFailed | None = None
         """What is to be said at the end if items of it cannot be had any more."""
         self.retried_before = 0
@@ -125,6 +133,8 @@ class Reporter:
             course.waited += meta.get("delay", 0.0)
             course.harvest.add(runs)
         course.harvest.ring()
+        if self.cache is not None:
+            self.cache.accept(results, entry, runs)
 
     def _name_items(self, first: int, errors: dict[int, dict[str, Any]]) -> None:
         """Say which items failed where the worker could not: it has them only while they run."""
@@ -224,8 +234,8 @@ class Reporter:
             self.source.forget()
             self.spec = replace(self.spec, payload=b"", blobs=())
         callbacks = course.end(state)
-        if self.deposit is not None:
-            self.deposit.ended(state)
+        if self.left_on_disk is not None:
+            self.left_on_disk.ended(state)
         self._journal.update_progress(course.progress)
         self._journal.update_job(self.spec.id, state=state.value, n_items=self.source.n_items)
         tell(callbacks, self.spec.id)

@@ -18,11 +18,12 @@ from cloudbutton_backend.backends import registry, written
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.source import PushSource
 from cloudbutton_backend.drivers import Drivers
+from cloudbutton_backend.durable.attaching import Attacher, Wish, budget_of
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.home import results_dir
 from cloudbutton_backend.jobs import Estimate, JobOptions, JobState
-from cloudbutton_backend.journal import Command, Journal, gc
+from cloudbutton_backend.journal import Command, Journal, JournalReader, gc
 from cloudbutton_backend.launching import JOURNAL_OFF, Files, Found, Kind, Launcher, Origin
 from cloudbutton_backend.reporter import Driven
 
@@ -51,6 +52,9 @@ class Session:
         self._results: Path | None = None
         self._warmed: set[str] = set()
         self._launcher = Launcher(self._drivers, self._files, self._remember)
+        self._attacher = Attacher(
+            self._drivers, self._files, self._launcher.environment, self._remember
+        )
         self._closed = False
 
     def __repr__(self) -> str:
@@ -221,6 +225,61 @@ class Session:
                 if job.state is JobState.DONE:  # what failed may still be retried by who holds it
                     job._runner.forget()
 
+    def attach(
+        self,
+        id_or_prefix: str,
+        *,
+        backend: str | None = None,
+        budget: float | str | None = None,
+        workers: int | None = None,
+    ) -> Job:
+        """Take hold of a job, of whatever process: what has results is there, the rest goes on here.
+
+        A job that this process holds is that job; one that failed or was cancelled runs again what
+        is missing, as `retry_failed` has it. One that is done is read from its files.
+
+        Parameters
+        ----------
+        backend
+            Where the rest runs; None for where it ran.
+        budget
+            US dollars for all that it spends, before and after; as text ``"+1.00"``, so many more.
+        workers
+            At most so many from now on.
+
+        Raises
+        ------
+        UnknownName
+            There is no such job.
+        UsageError
+            It is an executor's, or runs in another process and is to be changed, or an option makes
+            no sense.
+        """
+        self._require_open()
+        wish = Wish(backend=backend, budget=budget, workers=workers)
+        with self._lock:
+            held = self._held(id_or_prefix)
+        if held is None or (held.state.is_final and (wish.backend or wish.workers)):
+            return self._attacher.attach(id_or_prefix if held is None else held.id, wish)
+        if held.state.is_final and held.state is not JobState.DONE:
+            asked = None
+            if budget is not None:
+                asked = budget_of(budget, JournalReader(self.journal.home).job(held.id))
+            return held.retry_failed(budget=asked)
+        if wish:
+            raise UsageError(
+                f"Job {held.id} is {held.state.value} in this process: cancel it first, then attach"
+                " with other options."
+            )
+        return held
+
+    def _held(self, id_or_prefix: str) -> Job | None:
+        """Return a job of this process, None if it is none of its."""
+        try:
+            return self.job(id_or_prefix)
+        except UnknownName:
+            return None
+
     def jobs(self) -> list[Job]:
         """Return the jobs of this process, newest first."""
         with self._lock:
@@ -277,6 +336,7 @@ class Session:
             except Exception:  # its driver is gone already
                 continue
         self._drivers.close()
+        self._launcher.close()
         if self._journal is not None:
             self._journal.close()
 

@@ -52,6 +52,8 @@ class CaptureReport:
     """Import names of the installed packages that the code needs."""
     user_modules: tuple[str, ...]
     """The user's own modules that travel by value."""
+    cache: tuple[str, ...] = ()
+    """What results are found by in the cache, line by line; empty where nothing is looked for."""
 
     @functools.cached_property
     def distributions(self) -> tuple[Distribution, ...]:
@@ -82,6 +84,7 @@ class CaptureReport:
             ],
             "packages": {name: quick_version(name) for name in self.packages},
             "user_modules": list(self.user_modules),
+            "cache": list(self.cache),
         }
 
     def __str__(self) -> str:
@@ -97,6 +100,12 @@ class CaptureReport:
             lines.append(f"Your own modules, by value: {', '.join(self.user_modules)}")
         needs = ", ".join(f"{name} {version}" for name, version in self.distributions)
         lines.append(f"Installed packages needed: {needs or 'none'}")
+        if self.cache:
+            lines += [
+                "",
+                "Results are found in the cache by",
+                *(f"  {line}" for line in self.cache),
+            ]
         return "\n".join(lines)
 
     def _headline(self) -> str:

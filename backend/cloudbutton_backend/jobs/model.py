@@ -75,6 +75,8 @@ class JobOptions:
     """Root of `rng()` inside the tasks; None draws one and records it."""
     threshold_bytes: int = 64 * 1024
     """A captured value of more bytes is sent once and shared."""
+    cache: bool = False
+    """Take results of earlier runs of the same code on the same items, and keep those of this one."""
     name: str | None = None
     quiet: bool = False
     detach: bool = False
