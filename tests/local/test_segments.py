@@ -66,6 +66,28 @@ def test_damage_before_the_end_is_told(tmp_path: Path) -> None:
         firsts(path)
 
 
+def test_what_is_behind_a_damaged_record_can_still_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.seg"
+    write(path, [b"one" * 30, b"two" * 30, b"three" * 30])
+    data = bytearray(path.read_bytes())
+    data[data.index(b"oneone")] ^= 0xFF
+    path.write_bytes(data)
+    damage: list[TornRecord] = []
+    assert [record.first for record in read_records(str(path), damaged=damage.append)] == [1, 2]
+    assert [f"{path}: the record at byte 0 is damaged"] == [str(each) for each in damage]
+
+
+def test_where_the_damage_hides_a_length_nothing_behind_is_guessed_at(tmp_path: Path) -> None:
+    path = tmp_path / "d.seg"
+    ends = write(path, [b"one" * 30, b"two" * 30, b"three" * 30])
+    data = bytearray(path.read_bytes())
+    data[ends[0] : ends[0] + 64] = bytes(64)
+    path.write_bytes(data)
+    damage: list[TornRecord] = []
+    assert [record.first for record in read_records(str(path), damaged=damage.append)] == [0]
+    assert [f"{path}: no record at byte {ends[0]}"] == [str(each) for each in damage]
+
+
 def test_a_job_leaves_all_its_items_in_its_files(session: Session) -> None:
     job = session.map(lambda x: bytes(100_000) if x % 2 else x, range(20))
     job.results()

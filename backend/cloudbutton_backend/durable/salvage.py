@@ -12,7 +12,7 @@ from typing import Final
 from cloudbutton_backend.jobs import BatchRecord
 from cloudbutton_backend.results import Entry
 from cloudbutton_backend.runs import Run
-from cloudbutton_backend.worker.segments import Record, TornRecord, read_records
+from cloudbutton_backend.worker.segments import Record, read_records
 
 _CHECKED: Final = 1 << 16
 """Bytes of a payload that its checksum covers: a file system may have kept the length of what follows
@@ -76,16 +76,19 @@ def salvage(
     generations = [0]
     for generation, is_kernels, path in result_files(results, job_id):
         generations.append(generation)
+        damage: list[Exception] = []
         try:
-            for record in read_records(str(path)):
+            for record in read_records(str(path), damaged=damage.append):
                 if _is_doubtful(record, doubted_after):
                     continue
                 place = order.get((record.batch, record.first), len(order))
                 records.append(((place, not is_kernels, generation), record))
-        except (TornRecord, OSError, pickle.UnpicklingError) as error:
-            trouble.append(
-                f"a file with results is damaged ({error}); what cannot be read is run again"
-            )
+        except (OSError, pickle.UnpicklingError) as error:
+            damage.append(error)
+        trouble += [
+            f"a file with results is damaged ({error}); what cannot be read is run again"
+            for error in damage
+        ]
     records.sort(key=lambda each: each[0])
     return _first_ones([record for _, record in records], trouble, max(generations), before)
 

@@ -18,7 +18,7 @@ import os
 import pickle
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -139,14 +139,29 @@ class SegmentWriter:
             os.close(fd)
 
 
-def read_records(path: str) -> Iterator[Record]:
+def read_records(
+    path: str, damaged: Callable[[TornRecord], None] | None = None
+) -> Iterator[Record]:
     """Yield the whole records of the file at `path`; stop quietly at a torn tail.
+
+    Parameters
+    ----------
+    damaged
+        Called for each damaged record, which is then left out; None to raise. Where the damage hides
+        how long a record is, those behind it are left out, too: what only looks like a record may be
+        part of somebody's result.
 
     Raises
     ------
     TornRecord
         If a damaged record is followed by more data, so that something is missing in the middle.
     """
+
+    def refuse(error: TornRecord) -> None:
+        if damaged is None:
+            raise error
+        damaged(error)
+
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         position = 0
@@ -155,9 +170,11 @@ def read_records(path: str) -> Iterator[Record]:
             head = file.read(HEADER.size)
             magic, version, flags, batch, count, first, n_meta, length, crc = HEADER.unpack(head)
             if magic != MAGIC:
-                raise TornRecord(f"{path}: no record at byte {position}")
+                return refuse(TornRecord(f"{path}: no record at byte {position}"))
             if version > VERSION:
-                raise TornRecord(f"{path}: written by a newer version (format {version})")
+                return refuse(
+                    TornRecord(f"{path}: written by a newer version (format {version})")
+                )
             lead = HEADER.size + n_meta
             offset = position + lead + (-lead % ALIGN)
             end = offset + length + (SEAL_BYTES if flags & SEALED else 0)
@@ -168,6 +185,7 @@ def read_records(path: str) -> Iterator[Record]:
             if checksum(packed, [file.read(min(length, _CHECKED))]) != crc:
                 if end + (-end % ALIGN) >= size:
                     return
-                raise TornRecord(f"{path}: the record at byte {position} is damaged")
-            yield Record(path, batch, first, count, pickle.loads(packed), offset, length)
+                refuse(TornRecord(f"{path}: the record at byte {position} is damaged"))
+            else:
+                yield Record(path, batch, first, count, pickle.loads(packed), offset, length)
             position = end + (-end % ALIGN)
