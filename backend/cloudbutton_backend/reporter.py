@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cloudbutton_backend.backends.protocol import Charged, JobSpec, Results
 from cloudbutton_backend.bill import Bill
