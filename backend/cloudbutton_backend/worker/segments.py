@@ -172,9 +172,7 @@ def read_records(
             if magic != MAGIC:
                 return refuse(TornRecord(f"{path}: no record at byte {position}"))
             if version > VERSION:
-                return refuse(
-                    TornRecord(f"{path}: written by a newer version (format {version})")
-                )
+                return refuse(TornRecord(f"{path}: written by a newer version (format {version})"))
             lead = HEADER.size + n_meta
             offset = position + lead + (-lead % ALIGN)
             end = offset + length + (SEAL_BYTES if flags & SEALED else 0)
