@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from cloudbutton_backend.cost.estimate import Run, from_history
+from cloudbutton_backend.cost.overhead import Overhead, overhead_of
+from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.jobs import Estimate
 
@@ -123,6 +125,43 @@ def bill_of(
         if job.backend == backend and memory in (None, job.memory)
     ]
     return from_history(same, items)
+
+
+def overhead(home: Path | None, backend: str, rate: Callable[[int | None], Rate]) -> Overhead:
+    """Return what calls to a backend were billed beside their items in the latest jobs of any code.
+
+    Parameters
+    ----------
+    rate
+        Returns the usual price of a call to a worker of so many MiB.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read.
+    """
+    from cloudbutton_backend.journal import JournalReader
+
+    jobs = (
+        "SELECT id, worker_memory FROM jobs WHERE backend = ? AND state = 'done' AND spend > 0 "
+        "ORDER BY created DESC LIMIT ?"
+    )
+    calls = (
+        'SELECT worker, sum("end" - start) AS work, sum(cost) AS cost FROM batches '
+        "WHERE job_id = ? AND status = 'done' GROUP BY batch, attempt ORDER BY min(rowid) LIMIT ?"
+    )
+    starts: list[float] = []
+    warm: list[float] = []
+    with JournalReader(home).snapshot() as connection:
+        for job in connection.execute(jobs, (backend, _RUNS)) if connection else ():
+            assert connection is not None
+            price, seen = rate(job["worker_memory"]), set()
+            for call in connection.execute(calls, (job["id"], _BATCHES)):
+                billed = (call["cost"] - price.per_call) / price.per_second
+                besides = max(0.0, billed - call["work"])
+                (warm if call["worker"] in seen else starts).append(besides)
+                seen.add(call["worker"])
+    return overhead_of(starts, warm)
 
 
 class Told:

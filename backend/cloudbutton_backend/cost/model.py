@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from cloudbutton_backend.cost.durations import Draw, Ways, expectation
@@ -81,7 +81,9 @@ class Terms:
     """Environments that come at once, None for all of them; …"""
     per_second: float = math.inf
     """… and then so many each second."""
-    notes: tuple[str, ...] = field(default=())
+    is_roomy: bool = True
+    """Whether its memory suffices by what was measured, with headroom."""
+    notes: tuple[str, ...] = ()
     """For the user, a line each: why it may not be had, or may not be as said."""
 
 

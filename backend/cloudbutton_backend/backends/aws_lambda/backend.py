@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
+from cloudbutton_backend.backends.aws_lambda import terms
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
 from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect, equip, region_of
 from cloudbutton_backend.backends.aws_lambda.names import MEMORY, PREFIX, Arch
@@ -29,9 +30,14 @@ from cloudbutton_backend.backends.aws_lambda.settings import (
     names_of_variables,
     schema,
 )
+from cloudbutton_backend.backends.local.cpus import usable_cpus
 from cloudbutton_backend.backends.protocol import Call, Event, JobSpec, Limits
 from cloudbutton_backend.capture import Blob
+from cloudbutton_backend.cost.measured import Measured
+from cloudbutton_backend.cost.model import Terms
+from cloudbutton_backend.cost.overhead import Overhead
 from cloudbutton_backend.errors import BackendError
+from cloudbutton_backend.jobs import EMULATED
 
 _LOG: Final = logging.getLogger(__name__)
 BATCH_SECONDS: Final = 1.5
@@ -40,6 +46,8 @@ FIRST_WAVE: Final = 8
 """Calls before the first results are there."""
 RETRY_DELAY: Final = 0.2
 EMULATED_WORKERS: Final = 4
+FEWER: Final = 5
+"""Estimates are also made for so many times fewer workers than could be had."""
 _PREPARE_WITHIN: Final = 900.0
 """Seconds for all that a job needs before it begins, beside sending its captured values: packages may
 have to be built and deployed."""
@@ -274,6 +282,42 @@ class LambdaBackend:
     def settings_schema() -> dict[str, Any]:
         """Return the settings as a JSON schema, for a form."""
         return schema()
+
+    def terms(
+        self,
+        measured: Measured,
+        overhead: Overhead,
+        items: int,
+        workers: int | None,
+        memory: int | None,
+    ) -> list[Terms]:
+        """Return how it would run so many items, with memory sizes and workers to choose among.
+
+        What was asked for comes first; asks nobody.
+        """
+        limits, settings = self.limits, self.settings
+        asked = min(workers or limits.workers, max(1, items))
+        name = self.name + (EMULATED if settings.emulate else "")
+        region = region_of(settings, self._clients)
+        choices = [(memory or settings.memory, asked)]
+        choices += [(size, asked) for size in terms.memories(settings, measured, memory)]
+        if workers is None and asked >= 2 * FEWER:
+            choices.append((choices[0][0], asked // FEWER))
+        return [
+            terms.terms_of(
+                settings,
+                region,
+                name,
+                measured,
+                n,
+                size,
+                overhead,
+                batch_seconds=limits.batch_seconds,
+                first_wave=limits.first_wave,
+                cpus=usable_cpus(),
+            )
+            for size, n in dict.fromkeys(choices)
+        ]
 
     def describe_packages(self, imports: Sequence[str]) -> str:
         """Return which packages functions will need for code that imports these; asks nobody."""

@@ -1,0 +1,121 @@
+"""How Lambda would run a job's items: powers and memory sizes to choose among, starts, prices.
+
+Sources, as of November 2026: one vCPU comes with every 1,769 MiB, see `cost.measured.VCPU`; a function gets
+1,000 more environments every 10 s (docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html). How fast a
+vCPU is compared with a CPU here, and how long an environment takes to start, is not known before jobs
+have run there: what stands here is assumed, with a spread, until the journal knows better.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Final
+
+from cloudbutton_backend.backends.aws_lambda.names import Arch
+from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.cost import Rate, lambda_rate, storage_prices
+from cloudbutton_backend.cost.measured import (
+    Measured,
+    fits,
+    lanes_of,
+    memory_needed,
+    power_of,
+    sizes_for,
+)
+from cloudbutton_backend.cost.model import Terms, Uncertain
+from cloudbutton_backend.cost.overhead import Overhead
+from cloudbutton_backend.worker.lambda_wire import ASK_EVERY, INLINE_ANSWER
+
+#: What is worth comparing: parts of a vCPU, whole ones, and the most there is.
+SIZES: Final = (512, 885, 1769, 3538, 7076, 10_240)
+_SPEED: Final = 0.85
+_SPEED_SPREAD: Final = 0.25
+"""Of a vCPU, half a core of a server, compared with a CPU here: assumed."""
+_START: Final = Uncertain(0.4, 0.5)
+_EMULATED_START: Final = Uncertain(0.2, 0.5)
+_WARM: Final = Uncertain(0.008, 0.6)
+"""Seconds that calls are billed beyond their items: assumed."""
+_LOADING: Final = 1.5
+"""Times as long that packages take to load from a layer that nobody has read yet: assumed."""
+_WAIT, _EMULATED_WAIT = 0.5, 0.2
+_BURST, _PER_SECOND = 1000, 100.0
+
+
+def terms_of(
+    settings: Settings,
+    region: str,
+    name: str,
+    measured: Measured,
+    workers: int,
+    memory: int,
+    overhead: Overhead,
+    *,
+    batch_seconds: float,
+    first_wave: int | None,
+    cpus: int,
+) -> Terms:
+    """Return how functions of one memory size would run what was measured.
+
+    Parameters
+    ----------
+    overhead
+        What calls took beside their items in earlier jobs, as far as known.
+    cpus
+        Of this machine: what emulated functions share.
+    """
+    lanes, waiting = lanes_of(memory), 0.0
+    if settings.emulate:
+        waiting = measured.waiting
+        power, speed, unsure = min(1.0, cpus / max(1, workers)), 1.0, 0.1
+        assumed, loading, wait = _EMULATED_START, 1.0 / power, _EMULATED_WAIT
+    elif measured.here:
+        power, speed, unsure = power_of(memory), _SPEED, _SPEED_SPREAD
+        assumed, loading, wait = _START, _LOADING / (power * speed), _WAIT
+    else:
+        power, speed, unsure = power_of(memory), 1.0, 0.05
+        assumed, loading, wait = _START, _LOADING / power, _WAIT
+    start = overhead.start or assumed
+    answer = measured.result_bytes * max(1.0, min(batch_seconds / max(measured.mean, 1e-6), 1e4))
+    return Terms(
+        backend=name,
+        workers=workers,
+        memory=memory,
+        rate=_usual_rate(region, settings.arch, memory, is_stored=answer > INLINE_ANSWER),
+        batch_seconds=batch_seconds,
+        first_wave=first_wave,
+        lanes=lanes,
+        pace=Uncertain(measured.pace(power, speed, waiting), unsure * measured.cpu_share),
+        start=replace(start, median=start.median + measured.load * loading),
+        warm=overhead.warm or _WARM,
+        wait=wait,
+        burst=None if settings.emulate else _BURST,
+        per_second=math.inf if settings.emulate else _PER_SECOND,
+        is_roomy=fits(memory, measured.memory_peak),
+        notes=_notes(settings, memory, measured),
+    )
+
+
+def _usual_rate(region: str, arch: Arch, memory: int, *, is_stored: bool) -> Rate:
+    """Return what a call usually costs; results that do not fit into an answer take a PUT and a GET."""
+    requests = int(is_stored)
+    rate = lambda_rate(region, arch, memory, puts=requests, gets=requests, start_seconds=0.0)
+    # While it runs, it asks now and then whether it must stop.
+    return replace(rate, per_second=rate.per_second + storage_prices(region).get / ASK_EVERY)
+
+
+def _notes(settings: Settings, memory: int, measured: Measured) -> tuple[str, ...]:
+    notes = []
+    if not fits(memory, measured.memory_peak):
+        needed = memory_needed(measured.memory_peak, lanes_of(memory))
+        notes.append(f"too small: it should be {needed:,} MiB, by the most that items took here")
+    if not settings.emulate and memory != settings.memory:
+        notes.append(f"`cloudbutton deploy lambda --memory {memory}` makes this size")
+    return tuple(notes)
+
+
+def memories(settings: Settings, measured: Measured, asked: int | None) -> list[int]:
+    """Return the memory sizes to choose among; what was asked for is among them, though it be too small."""
+    usual = asked or settings.memory
+    found = sizes_for(measured.memory_peak, SIZES, usual)
+    return sorted({*found, usual})

@@ -1,0 +1,189 @@
+"""From a function and its items to a table of offers, and one to take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cloudbutton_backend import history
+from cloudbutton_backend.capture import capture
+from cloudbutton_backend.cost.durations import Ways, ways_of
+from cloudbutton_backend.cost.measured import Measured, memory_needed, power_of
+from cloudbutton_backend.cost.model import Terms, predict
+from cloudbutton_backend.cost.offers import NO_ADVICE, Advice, Offer, advise
+from cloudbutton_backend.dispatch.source import fixed
+from cloudbutton_backend.errors import CloudError, JournalError
+from cloudbutton_backend.forecast.places import set_up, terms_at
+from cloudbutton_backend.forecast.sampling import WITHIN, sample
+from cloudbutton_backend.history import Earlier, told
+from cloudbutton_backend.jobs import EMULATED, Estimate, Expectation, JobOptions
+from cloudbutton_backend.session import Session
+
+_MOST_SAMPLES: Final = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a job would take and cost, wherever it could run. Nothing was spent to find out."""
+
+    n_items: int | None
+    rows: tuple[Offer, ...] = ()
+    advice: Advice = NO_ADVICE
+    basis: str = ""
+    """What it rests on: `3 earlier runs`, `4 of 200 items run here, 1.2 s`."""
+    memory_needed: int | None = None
+    """MiB that a worker should have, by the most that was measured and headroom."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> Offer | None:
+        """What would run with the options as they are."""
+        return next((row for row in self.rows if row.is_asked), None)
+
+
+def forecast(
+    session: Session,
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    options: JobOptions,
+    *,
+    backends: Sequence[str] | None = None,
+    within: float = WITHIN,
+) -> Forecast:
+    """Return what running `function` over `items` would take and cost.
+
+    Items of which the number is not known, as those of a generator, are left as they are.
+
+    Parameters
+    ----------
+    backends
+        Names of those to look at; None for all that are set up.
+    within
+        Seconds for which items may run here, if there are no earlier runs.
+
+    Raises
+    ------
+    CaptureError
+        If something that the function uses cannot travel.
+    UnknownName
+        If there is no such backend.
+    """
+    known = fixed(items)
+    if known is None:
+        note = "How many items there are is not known before they run: estimates need a list."
+        return Forecast(n_items=None, notes=(note,))
+    total = len(known)
+    digest = capture(function, threshold=options.threshold_bytes).digest
+    if not total:
+        return Forecast(n_items=0, notes=("There are no items.",))
+    session.journal.flush(1.0)
+    home = session.journal.home
+    jobs = _earlier(home, digest)
+    measured = _from_history(home, jobs) or sample(function, known, options, within=within)
+    if measured is None:
+        note = f"No item ended within {within:g} s here, so nothing tells what they take."
+        return Forecast(n_items=total, notes=(note,))
+    return _compare(session, digest, jobs, measured, total, options, backends)
+
+
+def _compare(
+    session: Session,
+    digest: str,
+    jobs: Sequence[Earlier],
+    measured: Measured,
+    total: int,
+    options: JobOptions,
+    backends: Sequence[str] | None,
+) -> Forecast:
+    home, ways = session.journal.home, ways_of(measured.seconds)
+    rows: list[Offer] = []
+    notes = _notes(measured)
+    for name in backends if backends is not None else set_up(session, options):
+        try:
+            driver = session.driver(name)
+            places = terms_at(driver, home, measured, total, options)
+        except CloudError as error:
+            if backends is not None:
+                raise
+            notes.append(f"{name}: {str(error).partition(chr(10))[0]}")
+            continue
+        is_asked = name == options.backend
+        for number, terms in enumerate(places):
+            rows.append(_offer(ways, total, terms, jobs, is_asked and not number))
+    asked = next((row for row in rows if row.is_asked), None)
+    if asked is not None and not asked.is_free:
+        money = asked.dollars
+        said = Estimate(money.expected, money.low, money.high, measured.basis, asked.seconds)
+        told.tell(digest, asked.backend, asked.memory, total, said)
+    return Forecast(
+        n_items=total,
+        rows=tuple(rows),
+        advice=advise(rows, options.budget),
+        basis=measured.basis,
+        memory_needed=memory_needed(measured.memory_peak) if measured.memory_peak else None,
+        notes=tuple(notes),
+    )
+
+
+def _offer(ways: Ways, total: int, terms: Terms, jobs: Sequence[Earlier], is_asked: bool) -> Offer:
+    """Return an offer: as predicted, or as the bills of earlier runs at the same place say."""
+    found = predict(ways, total, terms)
+    seconds, dollars = found.seconds, found.dollars
+    if terms.rate is not None:
+        bill = history.bill_of(jobs, terms.backend, terms.memory, total)
+        if bill is not None:
+            dollars = Expectation(bill.expected, bill.low, bill.high)
+    return Offer(
+        backend=terms.backend,
+        workers=terms.workers,
+        memory=terms.memory,
+        seconds=seconds,
+        dollars=dollars,
+        is_asked=is_asked,
+        is_roomy=terms.is_roomy,
+        notes=terms.notes,
+    )
+
+
+def _earlier(home: Path, digest: str) -> list[Earlier]:
+    try:
+        return history.earlier_jobs(home, digest)
+    except JournalError:
+        return []  # then a few items have to tell
+
+
+def _from_history(home: Path, jobs: Sequence[Earlier]) -> Measured | None:
+    """Return what earlier runs measured, those at the place of the latest; None if there were none."""
+    if not jobs:
+        return None
+    latest = jobs[0]
+    alike = [job for job in jobs if (job.backend, job.memory) == (latest.backend, latest.memory)]
+    try:
+        found = history.stretches(home, alike)
+    except JournalError:
+        return None
+    items, seconds = sum(each.items for each in found), sum(each.seconds for each in found)
+    if not items or seconds <= 0:
+        return None
+    means = [each.seconds / each.items for each in found[:_MOST_SAMPLES]]
+    # A stretch of many items counts as much as one of a few, but not for the mean.
+    right = seconds / items / (sum(means) / len(means))
+    is_here = latest.backend == "local" or latest.backend.endswith(EMULATED)
+    memory = None if is_here else latest.memory
+    return Measured(
+        seconds=tuple(mean * right for mean in means),
+        basis="1 earlier run" if len(alike) == 1 else f"{len(alike)} earlier runs",
+        cpu_share=min(1.0, sum(each.cpu for each in found) / seconds),
+        power=1.0 if memory is None else power_of(memory),
+        here=is_here,
+        memory_peak=max(each.memory_peak for each in found),
+    )
+
+
+def _notes(measured: Measured) -> list[str]:
+    if not measured.failures:
+        return []
+    which = measured.failures[0]
+    return [f"{len(measured.failures)} of them failed: {which}"]
