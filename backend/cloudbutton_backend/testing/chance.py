@@ -41,6 +41,8 @@ class Chance:
     ----------
     dice : random.Random
         For whatever else is random.
+    happened : Counter of str
+        How often each kind of fault has, by its name.
     """
 
     def __init__(self, faults: Iterable[Fault], seed: int) -> None:
@@ -48,6 +50,7 @@ class Chance:
         self._everywhere: dict[type[Any], Any] = {}
         self._at: defaultdict[str, dict[int, list[Any]]] = defaultdict(dict)
         self._struck: Counter[Any] = Counter()
+        self.happened: Counter[str] = Counter()
         for fault in faults:
             if isinstance(fault, _EVERYWHERE):
                 self._everywhere[type(fault)] = fault
@@ -64,6 +67,7 @@ class Chance:
             times = getattr(fault, "times", None)
             self._struck[fault] += 1
             if times is None or self._struck[fault] <= times:
+                self.happened[type(fault).__name__] += 1
                 yield fault
 
     def draw(self, kind: type[F]) -> F | None:
@@ -71,5 +75,6 @@ class Chance:
         fault: Any = self._everywhere.get(kind)
         if fault is None or self.dice.random() >= fault.rate:
             return None
+        self.happened[kind.__name__] += 1
         happens: F = fault
         return happens

@@ -133,6 +133,11 @@ class Pool:
         self._count = 0
         self.runs = {work.id: [0] * len(work.seconds) for work in self._works.values()}
 
+    @property
+    def faults(self) -> dict[str, int]:
+        """How often each kind of fault has happened."""
+        return dict(self._chance.happened)
+
     # -- what is asked, as `Backend` has it
 
     def start(self, workers: int) -> None:

@@ -73,6 +73,8 @@ class Trace:
     steps: int
     """Calls of the dispatcher."""
     most_workers: int
+    faults: dict[str, int]
+    """How often each kind of fault has happened."""
     host_seconds: float
     """CPU time that the dispatcher took."""
 
@@ -307,5 +309,6 @@ class _Run:
             actions=self._actions,
             steps=self._steps,
             most_workers=self._most_workers,
+            faults=self._pool.faults,
             host_seconds=self._host,
         )
