@@ -135,13 +135,20 @@ class Course:
         self.failed = 0
         self.started, self.ended = time.monotonic(), None
 
-    def end(self, state: JobState) -> list[Callable[[], None]]:
-        """It has ended in `state`; return those who want to be told."""
+    def end(
+        self, state: JobState, record: Callable[[], None] = lambda: None
+    ) -> list[Callable[[], None]]:
+        """It has ended in `state`; return those who want to be told.
+
+        `record` is called before anybody who waits goes on: what they then flush, or are killed
+        at, has the end of the job.
+        """
         with self.lock:
             self.state = state
-            self.harvest.end()
             self.running = 0
             self.ended = time.monotonic()
+            record()
+            self.harvest.end()
             callbacks, self.callbacks = self.callbacks, []
         self.harvest.ring()
         return callbacks

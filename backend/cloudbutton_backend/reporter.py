@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -233,12 +234,14 @@ class Reporter:
         if state is JobState.DONE:  # it will not be run again: let go of what that would need
             self.source.forget()
             self.spec = replace(self.spec, payload=b"", blobs=())
-        callbacks = course.end(state)
+        callbacks = course.end(state, functools.partial(self._record_end, state))
         if self.left_on_disk is not None:
             self.left_on_disk.ended(state)
-        self._journal.update_progress(course.progress)
-        self._journal.update_job(self.spec.id, state=state.value, n_items=self.source.n_items)
         tell(callbacks, self.spec.id)
+
+    def _record_end(self, state: JobState) -> None:
+        self._journal.update_progress(self._course.progress)
+        self._journal.update_job(self.spec.id, state=state.value, n_items=self.source.n_items)
 
 
 def tell(callbacks: list[Callable[[], None]], job_id: str) -> None:
