@@ -1,0 +1,84 @@
+"""Numbers as a reader wants them: counts, times, sizes, money."""
+
+from __future__ import annotations
+
+from cloudbutton_backend.jobs import Estimate, Expectation
+
+
+def count(number: int, noun: str = "") -> str:
+    """Return `1 item`, `200 items`, `100,000 items`."""
+    if not noun:
+        return f"{number:,}"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def seconds(value: float) -> str:
+    """Return `85 ms`, `0.34 s`, `12.4 s`, `3 min 20 s` or `2 h 05 min`."""
+    if value < 0.0995:
+        return f"{value * 1000:.0f} ms"
+    if value < 0.995:
+        return f"{value:.2f} s"
+    if value < 59.95:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def roughly(value: float) -> str:
+    """Return a time to go without decimals, which would flicker and promise too much."""
+    if value < 1:
+        return "under 1 s"
+    return f"about {seconds(value) if value >= 60 else f'{value:.0f} s'}"
+
+
+def dollars(value: float) -> str:
+    """Return `$0.00`, `$0.00042`, `$0.0042` or `$1.23`."""
+    if 0 < value < 0.01:
+        return "under $0.0001" if value < 0.0001 else f"${value:.2g}"
+    return f"${value:,.2f}"
+
+
+def price(estimate: Estimate) -> str:
+    """Return `about $0.29 ($0.25 to $0.35)`."""
+    interval = f"{dollars(estimate.low)} to {dollars(estimate.high)}"
+    return f"about {dollars(estimate.expected)} ({interval})"
+
+
+def dollars_between(money: Expectation) -> str:
+    """Return `$0.21 ($0.18–$0.26)`, or `free`."""
+    if money.high <= 0:
+        return "free"
+    return f"{dollars(money.expected)} ({dollars(money.low)}–{dollars(money.high)})"
+
+
+def seconds_between(time: Expectation) -> str:
+    """Return `11.2 s (9.0–14.1 s)` or `6 min 02 s (5 min 10 s–8 min 00 s)`."""
+    low, high = seconds(time.low), seconds(time.high)
+    if low.partition(" ")[2] == high.partition(" ")[2]:  # both `s`, or both `ms`
+        low = low.partition(" ")[0]
+    return f"{seconds(time.expected)} ({low}–{high})"
+
+
+def times(factor: float) -> str:
+    """Return `1.9×` or `14×`."""
+    return f"{factor:.1f}×" if factor < 9.95 else f"{factor:,.0f}×"
+
+
+def size(nbytes: float) -> str:
+    """Return `812 B`, `3.1 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if nbytes < 999.5:
+            return (
+                f"{nbytes:.0f} {unit}" if unit == "B" or nbytes >= 99.5 else f"{nbytes:.1f} {unit}"
+            )
+        nbytes /= 1000
+    return f"{nbytes:,.1f} GB"
+
+
+def clipped(text: str, width: int) -> str:
+    """Return one line of at most `width` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
