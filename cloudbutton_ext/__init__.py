@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cloudbutton_backend.worker.context import rng
     from cloudbutton_ext.api import explain, job, jobs, map, map_reduce, submit, use, warm_up
     from cloudbutton_ext.dask_graphs import dask_scheduler
+    from cloudbutton_ext.estimating import estimate
     from cloudbutton_ext.futures import Executor
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __all__ = [
     "Executor",
     "Job",
     "dask_scheduler",
+    "estimate",
     "explain",
     "job",
     "jobs",
@@ -45,6 +47,7 @@ _WHERE = {
     "Executor": "cloudbutton_ext.futures",
     "Job": "cloudbutton_backend.handle",
     "dask_scheduler": "cloudbutton_ext.dask_graphs",
+    "estimate": "cloudbutton_ext.estimating",
     "rng": "cloudbutton_backend.worker.context",
     **dict.fromkeys(
         ("explain", "job", "jobs", "map", "map_reduce", "submit", "use", "warm_up"),

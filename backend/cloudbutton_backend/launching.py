@@ -239,17 +239,6 @@ class Launcher:
         self._launch(start)
         return start.job, source
 
-    def estimate(
-        self, function: Callable[[Any], Any], n_items: int | None, options: JobOptions
-    ) -> Estimate | None:
-        """Return what running `function` over so many items will cost; see `Session.estimate`."""
-        driver = self._drivers.of(options.backend)
-        if driver.backend.limits.rate is None:
-            return None
-        captured = capture(function, threshold=options.threshold_bytes)
-        memory = options.memory or driver.backend.limits.memory
-        return self._estimate(captured.digest, driver.recorded_as, memory, n_items)
-
     def _estimate(
         self, digest: str, backend: str, memory: int | None, n_items: int | None
     ) -> Estimate | None:

@@ -22,7 +22,7 @@ from cloudbutton_backend.durable.attaching import Attacher, Wish, budget_of
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.home import results_dir
-from cloudbutton_backend.jobs import Estimate, JobOptions, JobState
+from cloudbutton_backend.jobs import JobOptions, JobState
 from cloudbutton_backend.journal import Command, Journal, JournalReader, gc
 from cloudbutton_backend.launching import JOURNAL_OFF, Files, Found, Kind, Launcher, Origin
 from cloudbutton_backend.reporter import Driven
@@ -196,20 +196,6 @@ class Session:
     def _require_open(self) -> None:
         if self._closed:
             raise UsageError("This session was closed; start a new one.")
-
-    def estimate(
-        self, function: Callable[[Any], Any], n_items: int | None, options: JobOptions
-    ) -> Estimate | None:
-        """Return what running `function` over so many items will cost, by earlier runs of it.
-
-        None where work is free, and where this code has not run on the backend before.
-
-        Raises
-        ------
-        CaptureError
-            If the function or a value it uses cannot travel.
-        """
-        return self._launcher.estimate(function, n_items, options)
 
     def _remember(self, job: Job) -> None:
         with self._lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from cloudbutton_backend.jobs import Estimate, Expectation
 
 
@@ -48,10 +50,19 @@ def price(estimate: Estimate) -> str:
 
 
 def dollars_between(money: Expectation) -> str:
-    """Return `$0.21 ($0.18–$0.26)`, or `free`."""
+    """Return `$0.21 ($0.18–0.26)`, to two digits that count, or `free`."""
     if money.high <= 0:
         return "free"
-    return f"{dollars(money.expected)} ({dollars(money.low)}–{dollars(money.high)})"
+    expected, low, high = map(_two_digits, (money.expected, money.low, money.high))
+    return f"${expected} (${low}–{high})"
+
+
+def _two_digits(value: float) -> str:
+    if value >= 1 or value <= 0:
+        return f"{value:,.2f}"
+    return (
+        f"{value:.{min(8, 1 - math.floor(math.log10(value)))}f}" if value < 0.1 else f"{value:.2f}"
+    )
 
 
 def seconds_between(time: Expectation) -> str:

@@ -1,4 +1,4 @@
-"""What `--dry-run` shows: what would run, where, and what would travel."""
+"""What `--dry-run` shows: what would run, where, for how long and how much, and what would travel."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from cloudbutton_backend import session
 from cloudbutton_backend.capture import CaptureReport, explain
-from cloudbutton_backend.jobs import Estimate, JobOptions
+from cloudbutton_backend.jobs import JobOptions
 from cloudbutton_magic import units
 from cloudbutton_magic.display.html import card
+from cloudbutton_magic.estimates import Estimates
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,14 @@ class Plan:
     n_items: int | None
     options: JobOptions
     report: CaptureReport
-    estimate: Estimate | None = None
-    """By earlier runs; None where work is free or nothing is known."""
+    estimates: Estimates
 
     @classmethod
     def of(cls, call: Callable[[Any], Any], items: Iterable[Any], options: JobOptions) -> Plan:
         """Plan a job; what cannot travel is refused here as it would be in earnest."""
-        n_items = len(items) if isinstance(items, (list, range)) else None
         report = explain(call)
-        return cls(n_items, options, report, session.current().estimate(call, n_items, options))
+        estimates = Estimates.of(call, items, options)
+        return cls(estimates.forecast.n_items, options, report, estimates)
 
     @property
     def headline(self) -> str:
@@ -42,19 +41,13 @@ class Plan:
             where += f", at most {units.count(self.options.workers, 'worker')}"
         return f"Dry run, nothing started: {items} on {where}."
 
-    @property
-    def price(self) -> str:
-        """One sentence, or nothing."""
-        if self.estimate is None:
-            return ""
-        return f"By {self.estimate.basis}, it will cost {units.price(self.estimate)}."
-
     def __repr__(self) -> str:
-        return "\n".join(filter(None, [self.headline, self.price, str(self.report)]))
+        return "\n".join([self.headline, "", repr(self.estimates), "", str(self.report)])
 
     def _repr_html_(self) -> str:
         return card(
-            f'<div class="cb-head">{escape(" ".join([self.headline, self.price]).strip())}</div>'
+            f'<div class="cb-head">{escape(self.headline)}</div>'
+            f"{self.estimates.to_html()}"
             f'<pre class="cb-report">{escape(str(self.report))}</pre>',
             tone="running",
             label="Dry run",

@@ -6,11 +6,24 @@ from cloudbutton_backend.units import (
     clipped,
     count,
     dollars,
+    dollars_between,
     price,
     roughly,
     seconds,
+    seconds_between,
     size,
     times,
 )
 
-__all__ = ["clipped", "count", "dollars", "price", "roughly", "seconds", "size", "times"]
+__all__ = [
+    "clipped",
+    "count",
+    "dollars",
+    "dollars_between",
+    "price",
+    "roughly",
+    "seconds",
+    "seconds_between",
+    "size",
+    "times",
+]

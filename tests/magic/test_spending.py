@@ -69,14 +69,16 @@ def test_a_budget_that_is_no_amount_is_refused(run: Run, amount: str) -> None:
 def test_a_dry_run_tells_what_earlier_runs_cost(run: Run) -> None:
     cell = f"range(40) -> ys --backend metered{{}}\n{SLOW} + 1"
     first = run("%%cloud map x in " + cell.format(" --dry-run"))
-    assert "$" not in repr(first.value)
+    assert "of 40 items run here" in repr(first.value)
     run("%%cloud map x in " + cell.format(""))
     job = session.current().jobs()[0]
     session.current().journal.flush(10.0)
     planned = run("%%cloud map x in " + cell.format(" --dry-run")).value
-    assert planned.estimate.expected == pytest.approx(job.cost)
-    assert "By 1 earlier run, it will cost about $" in repr(planned)
-    assert "By 1 earlier run" in planned._repr_html_()
+    asked = planned.estimates.forecast.asked
+    assert asked.dollars.expected == pytest.approx(job.cost)
+    assert "What 40 items would take, from 1 earlier run; nothing was spent." in repr(planned)
+    assert f"${job.cost:.2f} (" in repr(planned)
+    assert "from 1 earlier run" in planned._repr_html_()
 
 
 def test_a_cell_with_two_loops_has_one_budget(run: Run) -> None:
