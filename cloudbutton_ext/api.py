@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cloudbutton_backend import capture as _capture
@@ -59,7 +60,8 @@ def map(
         Further iterables of arguments, taken together as by the built-in `map`.
     **options
         `backend`, `workers`, `memory` (MiB), `timeout` (seconds per item), `retries`, `errors`
-        (``"raise"`` or ``"keep"``), `seed` (of `rng`), `name`, `quiet`.
+        (``"raise"`` or ``"keep"``), `seed` (of `rng`), `cache` (take results of earlier runs of the same
+        code on the same items, and keep those of this one), `name`, `quiet`.
 
     Returns
     -------
@@ -129,7 +131,9 @@ def map_reduce(
         yield mapped.results()
 
     name = f"reduce of {mapped.name}"
-    return session.map(reducer, lists(), options=chosen, kind="map_reduce", name=name)
+    # What it reduces is known when it begins only: nothing can be looked for before.
+    once = replace(chosen, cache=False)
+    return session.map(reducer, lists(), options=once, kind="map_reduce", name=name)
 
 
 def jobs() -> list[Job]:

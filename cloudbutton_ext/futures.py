@@ -52,6 +52,8 @@ class Executor(_Executor):
             raise ValueError("max_workers must be greater than 0")
         if "errors" in options:
             raise UsageError("An executor has no `errors` option: each error is its future's.")
+        if options.get("cache"):
+            raise UsageError("An executor has no `cache` option: use `cloud.map(…, cache=True)`.")
         chosen = {"workers": max_workers, "name": "executor", **options, "errors": "keep"}
         run, chosen = prepared(run_call, initializer, initargs, chosen)
         self._calls = Calls(_session.current(), options_from(chosen), run)

@@ -71,6 +71,8 @@ class Pool:
             raise TypeError("initializer must be a callable")
         if "errors" in options:
             raise UsageError("A pool has no `errors` option: `map` raises, `imap` goes on.")
+        if options.get("cache"):
+            raise UsageError("A pool has no `cache` option: use `cloud.map(…, cache=True)`.")
         self._initializer, self._initargs = initializer, tuple(initargs)
         self._session = _session.current()
         self._options = {"workers": processes, **options, "errors": "keep"}

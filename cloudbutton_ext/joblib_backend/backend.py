@@ -206,6 +206,8 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 def _checked(given: dict[str, Any]) -> JobOptions:
     if "errors" in given:
         raise UsageError("joblib has no use for `errors`: it raises the first one, always.")
+    if given.get("cache"):
+        raise UsageError("joblib has a cache of its own: `joblib.Memory`.")
     return options_from(given)
 
 

@@ -24,6 +24,7 @@ from cloudbutton_magic.nothing_to_send import nothing_to_send
 from cloudbutton_magic.options import CellOptions
 from cloudbutton_magic.outputs import Replay
 from cloudbutton_magic.place import Place
+from cloudbutton_magic.rewriting.remote import LATE
 
 
 def run_button(
@@ -70,6 +71,7 @@ def run_button(
         replay=lambda output: _replay_one(replay, output),
         runner=partial(run_plainly, interactivity=place.interactivity),
         workers=min(job_options.workers or limits.workers, limits.workers),
+        at_once=options.cache,
     )
     reports: list[LoopReport] = []
     began = time.perf_counter()
@@ -130,7 +132,22 @@ class _Workers:
         self._jobs.append(job)
         # Made when it is written, on the journal's thread: the cell does not wait for it.
         here.journal.update_job(job.id, plan=plan)
-        return stream(job, self._place.screen)
+        return _watched(job, stream(job, self._place.screen))
+
+
+def _watched(job: Job, outcomes: Iterator[ItemOutcome]) -> Iterator[ItemOutcome]:
+    """Let results be found by later runs unless one of them shows that others may be wrong."""
+    outcome = None
+    try:
+        for outcome in outcomes:
+            yield outcome
+    finally:
+        closing = getattr(outcomes, "close", None)
+        if closing is not None:
+            closing()
+        is_late = outcome is not None and outcome.error is None and outcome.value[0] == LATE
+        if job.cache is not None and not is_late:
+            job.cache.release()
 
 
 def _replay_one(replay: Replay, output: Output) -> None:

@@ -40,6 +40,8 @@ def map_cell(header: MapHeader, options: CellOptions, cell: str, place: Place) -
     items = enumerate_items(header, place.namespace, filename=place.filename, flags=place.flags)
     if options.dry_run:
         return Plan.of(call, items, job_options)
+    if options.cache and not isinstance(items, (list, range)):
+        items = list(items)  # their results are looked for before the job begins
     if isinstance(items, (list, range)) and not items:
         place.screen.close(_nothing_to_do(name), None)
         return deliver([], header.results, place.namespace)

@@ -110,7 +110,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
         help="Give the prompt back at once; the job goes on in this kernel and the name after "
         "`->` is bound to the Job.",
     ),
-    Option(flag="--cache", help="Reuse results of earlier runs (not available yet)."),
+    Option(
+        flag="--cache",
+        help="Take results of earlier runs of the same code on the same items; keep those of this one.",
+    ),
     Option(flag="--dry-run", help="Run nothing; show what would run and what would travel."),
     Option(flag="--name", parse=str, help="A name for the job, shown by `%%cloud jobs`."),
     Option(flag="--quiet", help="Show no view, only what the tasks print."),
@@ -133,6 +136,7 @@ class CellOptions:
     name: str | None = None
     quiet: bool = False
     detach: bool = False
+    cache: bool = False
     dry_run: bool = False
     force: bool = False
 
@@ -140,7 +144,9 @@ class CellOptions:
         """Return the job's options: this cell's, and for the rest what the settings say."""
         resolved = resolve(**self.given)
         chosen = {name: getattr(resolved, name) for name in _SETTINGS_OF_A_JOB}
-        return JobOptions(**chosen, name=self.name, quiet=self.quiet, detach=self.detach)
+        return JobOptions(
+            **chosen, name=self.name, quiet=self.quiet, detach=self.detach, cache=self.cache
+        )
 
 
 def shared_options(function: Function) -> Function:
@@ -183,10 +189,6 @@ def parse_options(text: str) -> CellOptions:
     except IPythonUsageError as error:
         message = str(error).removeprefix("argument ")
         raise UsageError(f"{message[:1].upper()}{message[1:]}. Help: `%%cloud?`.") from None
-    if given["cache"]:
-        raise UsageError(
-            "`--cache` is not available yet: results of earlier runs are not reused. Run without it."
-        )
     settings: dict[str, Any] = {
         name: value for name, value in given.items() if name in FIELDS and value is not None
     }
@@ -197,6 +199,7 @@ def parse_options(text: str) -> CellOptions:
         name=given["name"],
         quiet=given["quiet"],
         detach=given["detach"],
+        cache=given["cache"],
         dry_run=given["dry_run"],
         force=given["force"],
     )

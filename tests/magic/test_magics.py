@@ -147,7 +147,6 @@ def test_retry_without_an_id_means_the_latest_job_that_lacks_something(
         ("%%cloud map x in [1] -> ys --wrokers 2\nx", "Did you mean `--workers`"),
         ("%%cloud map x in [1] --workers 0\nx", "one or more"),
         ("%%cloud map x in [1] --backend lokal\nx", "Did you mean `local`"),
-        ("%%cloud map x in [1] --cache\nx", "not available yet"),
         ("%%cloud map x in [1]\n!ls", "line 2: !ls"),
         ("%%cloud map x in [1] -> a, b\nx", "takes 2 values"),
         ("%%cloud mop x in [1]\nx", "Did you mean `map`"),

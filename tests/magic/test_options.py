@@ -66,7 +66,6 @@ def test_the_magics_own_options_are_no_settings() -> None:
         ("--retries", "expected one argument"),
         ("2", "2"),
         ("--name 'open", "quotation"),
-        ("--cache", "not available yet"),
     ],
 )
 def test_a_bad_value_is_refused_with_what_was_expected(text: str, words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -54,6 +55,7 @@ class JobCache:
         self._items: dict[int, Any] = {}
         self._early: defaultdict[tuple[str, int], list[_Parcel]] = defaultdict(list)
         self._held: list[_Parcel] | None = [] if hold else None
+        self._lock = threading.Lock()  # what is held: the driver's thread, and who releases it
         self._is_spoilt = False
         self._keyer: Keyer | None = None
         self.ingredients: Ingredients | None = None
@@ -119,21 +121,24 @@ class JobCache:
         if entry.meta.get("changed"):
             self._is_spoilt = True
             self._early.clear()
-            self._held = None if self._held is None else []
+            with self._lock:
+                self._held = None if self._held is None else []
             self._warn("`--cache`: results are not kept, as items changed values that others use")
             return
         if entry.meta.get("early"):
             self._early[batch].append((entry, runs))
             return
         parcels = [*self._early.pop(batch, ()), (entry, runs)]
-        if self._held is None:
-            self._keep(parcels)
-        else:
-            self._held += parcels
+        with self._lock:
+            if self._held is not None:
+                self._held += parcels
+                return
+        self._keep(parcels)
 
     def release(self) -> None:
         """The results so far are right: keep them, and those to come."""
-        held, self._held = self._held, None
+        with self._lock:
+            held, self._held = self._held, None
         if held:
             self._keep(held)
 

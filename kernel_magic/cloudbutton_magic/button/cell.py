@@ -254,6 +254,8 @@ class Button:
     replay: Callable[[Output], None] = show_output
     runner: Runner = run_plainly
     workers: int = 2
+    at_once: bool = False
+    """Send a loop away when it is first reached, before its time is known: its results may be there."""
     overhead: Overhead = field(default_factory=Overhead)
 
     def run(
@@ -296,8 +298,9 @@ class Button:
             self.runner(tree, filename, namespace, flags)
             return Report((), cell.refused)
         setting = Setting(
-            namespace, filename, flags, self.mapper, self.replay, force, self.workers, self.overhead
-        )
+            namespace, filename, flags, self.mapper, self.replay, force, self.workers, self.overhead,
+            at_once=self.at_once,
+        )  # fmt: skip
         hook = Hook(cell, setting)
         if reports is not None:
             hook.reports = reports

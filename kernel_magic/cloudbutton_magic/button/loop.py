@@ -110,6 +110,8 @@ class Setting:
     workers: int
     overhead: Overhead = field(default_factory=Overhead)
     clock: Callable[[], float] = time.perf_counter
+    at_once: bool = False
+    """Send a loop away without a look at its time, when it is reached first."""
 
 
 class LoopRun:
@@ -134,7 +136,7 @@ class LoopRun:
 
     def events(self) -> Iterator[Here | There]:
         """Yield what the loop has to do, in item order."""
-        if not self.setting.force:
+        if not (self.setting.force or self._goes_at_once()):
             worth = yield from self._begin_here()
             if not worth:
                 return
@@ -151,6 +153,10 @@ class LoopRun:
         yield Here(self.source.steps)
 
     # -- here ------------------------------------------------------------------------
+
+    def _goes_at_once(self) -> bool:
+        # Inside another loop it is reached again and again: from the second time on, time decides.
+        return self.setting.at_once and not (self.report.items_here or self.report.items_there)
 
     def _begin_here(self) -> Generator[Here, None, bool]:
         """Run items here until it is clear that the rest is better off elsewhere."""

@@ -119,6 +119,7 @@ def _meanwhile(progress: Progress) -> tuple[str, ...]:
         details.append(f"{progress.running:,} running")
     elif not progress.finished:
         details.append("starting")
+    details += _from_the_cache(progress)
     if progress.failed:
         details.append(f"{progress.failed:,} failed")
     details.append(f"{units.seconds(progress.elapsed)} elapsed")
@@ -176,7 +177,18 @@ def _ended(progress: Progress, tone: Tone, failures: Sequence[FailureGroup]) -> 
     if progress.total == 0:
         return "✓ nothing to do: 0 items"
     sentence = f"✓ {units.count(progress.done, 'item')} in {units.seconds(progress.elapsed)}"
-    return " · ".join([f"{sentence}{_where(progress)}", *_compared(progress), *_billed(progress)])
+    if progress.cached < progress.done:
+        sentence += _where(progress)
+    found = _from_the_cache(progress)
+    return " · ".join([sentence, *found, *_compared(progress), *_billed(progress)])
+
+
+def _from_the_cache(progress: Progress) -> list[str]:
+    """Say how many items were not run, as results of earlier runs were found."""
+    if not progress.cached:
+        return []
+    number = "all" if progress.cached == progress.total else f"{progress.cached:,}"
+    return [f"{number} from the cache"]
 
 
 def _so_far(progress: Progress) -> str:
@@ -226,6 +238,7 @@ def _compared(progress: Progress) -> list[str]:
 def _afterwards(progress: Progress) -> tuple[str, ...]:
     details = []
     if progress.state is not JobState.DONE:
+        details += _from_the_cache(progress)
         where = _where(progress).strip()
         is_said = progress.state is JobState.CANCELLED
         if not is_said:
