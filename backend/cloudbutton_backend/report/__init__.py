@@ -1,0 +1,14 @@
+"""One job on one page: an HTML file that needs nothing else, to keep or to share.
+
+::
+
+    a job of this process ─┐
+                           ├─ gathering ─▶ Facts ─▶ figures ─▶ charts, sections ─▶ page
+    a row of the journal ──┘                (pure from here on)
+"""
+
+from cloudbutton_backend.report.facts import Facts
+from cloudbutton_backend.report.page import page
+from cloudbutton_backend.report.writing import report_of_id, report_of_job, text_of_id, write
+
+__all__ = ["Facts", "page", "report_of_id", "report_of_job", "text_of_id", "write"]

@@ -1,0 +1,351 @@
+"""The report's parts, each a section or nothing: facts in, markup out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from cloudbutton_backend import units
+from cloudbutton_backend.journal import ErrorRecord
+from cloudbutton_backend.report import charts, figures
+from cloudbutton_backend.report.facts import Facts
+from cloudbutton_backend.report.hiding import without_places, without_secrets
+from cloudbutton_backend.report.markup import Markup, element, joined, prose
+
+_ERRORS: Final = 20
+"""Kinds of errors that are told in full."""
+_ITEMS: Final = 8
+"""Items that are named of those that failed alike."""
+_CODE: Final = 40_000
+"""Characters of code, of a message and of a traceback."""
+_TEXT: Final = 6_000
+
+_STATES: Final = {
+    "running": "still running when this was written",
+    "cancelling": "being cancelled when this was written",
+    "lost": "lost: its process has gone",
+}
+
+
+def head(facts: Facts) -> Markup:
+    """Return what it is, how it went, when and where."""
+    state = facts.state.value
+    where = [facts.backend, units.count(facts.workers, "worker") if facts.workers else ""]
+    if facts.worker_memory:
+        where.append(f"{units.size(facts.worker_memory * 2**20)} each")
+    if facts.notebook:
+        where.append(f"from {facts.notebook}")
+    return element(
+        "header",
+        element("h1", facts.name),
+        element(
+            "p",
+            element("span", _STATES.get(state, state), class_=f"state is-{state}"),
+            element(
+                "span", f" · job {facts.id} · {moment(facts.created)} · ", class_="muted"
+            ),
+            element("span", ", ".join(part for part in where if part), class_="muted"),
+        ),
+        element("p", prose(without_places(facts.error)), class_="failure") if facts.error else None,
+        [element("p", prose(without_places(line)), class_="warning") for line in facts.warnings],
+        _figures(facts),
+    )  # fmt: skip
+
+
+def _figures(facts: Facts) -> Markup:
+    speed_up = facts.task_seconds / facts.elapsed if facts.elapsed > 0 else 0.0
+    total = "?" if facts.n_items is None else units.count(facts.n_items)
+    notes = [
+        f"{units.count(facts.failed)} failed" if facts.failed else "",
+        f"{units.count(facts.cached)} were there before" if facts.cached else "",
+        f"{units.count(facts.retried)} tried again" if facts.retried else "",
+    ]
+    shown = [
+        ("items", f"{units.count(facts.done)} of {total}", ", ".join(filter(None, notes))),
+        ("time", units.seconds(facts.elapsed), _expected_time(facts)),
+    ]
+    if facts.task_seconds:
+        faster = f"{units.times(speed_up)} as fast as one after the other"
+        shown.append(("work", units.seconds(facts.task_seconds), faster))
+    if facts.spend or facts.estimate is not None or facts.budget is not None:
+        budget = "" if facts.budget is None else f"of a budget of {units.dollars(facts.budget)}"
+        shown.append(("cost", units.dollars(facts.spend), budget))
+    if facts.lost_workers:
+        shown.append(("lost", units.count(facts.lost_workers, "worker"), "their items ran again"))
+    return element(
+        "dl",
+        [
+            element(
+                "div",
+                element("dt", name),
+                element("dd", value, element("small", note) if note else None),
+            )
+            for name, value, note in shown
+        ],
+        class_="figures",
+    )
+
+
+def _expected_time(facts: Facts) -> str:
+    if facts.expected_seconds is None:
+        return ""
+    _, low, high = facts.expected_seconds
+    return f"expected: {units.seconds(low)} to {units.seconds(high)}"
+
+
+def timeline(facts: Facts) -> Markup | None:
+    """Return who ran when."""
+    shown = figures.timeline(facts.batches)
+    if shown is None:
+        return None
+    legend = element(
+        "p",
+        f"{len(facts.batches):,} {'batch' if len(facts.batches) == 1 else 'batches'}",
+        f" on {units.count(shown.n_workers, 'worker')}.",
+        *(
+            (
+                element("span", class_="key done"), "done",
+                element("span", class_="key failed"), "an item failed",
+                element("span", class_="key lost"), "worker lost, or out of time",
+            )
+            if shown.lanes
+            else ()
+        ),
+        class_="muted",
+    )  # fmt: skip
+    return _section("Timeline", legend, _wide(charts.timeline_chart(shown)))
+
+
+def durations(facts: Facts) -> Markup | None:
+    """Return how long items took."""
+    shown = figures.histogram(facts.batches)
+    if shown is None:
+        return None
+    words = (
+        f"Half of the items took less than {units.seconds(shown.median)}, 95 % less than "
+        f"{units.seconds(shown.p95)}; the longest took {units.seconds(shown.longest)}. "
+        "Items that went together in a batch count with its mean."
+    )
+    return _section(
+        "Durations", element("p", words, class_="muted"), _wide(charts.durations_chart(shown))
+    )
+
+
+def memory(facts: Facts) -> Markup | None:
+    """Return what memory the workers needed."""
+    shown = figures.memory(facts.batches)
+    if shown is None:
+        return None
+    limit = facts.options.get("memory") or facts.worker_memory
+    allowed = None if limit is None else int(limit) * 2**20
+    words = f"At most {units.size(shown.peak)} in a worker" + (
+        f", {shown.peak / allowed:.0%} of the {units.size(allowed)} that it may have."
+        if allowed
+        else "."
+    )
+    return _section(
+        "Memory", element("p", words, class_="muted"), _wide(charts.memory_chart(shown, allowed))
+    )
+
+
+def cost(facts: Facts) -> Markup | None:
+    """Return what it was expected to cost, and what it did."""
+    estimate = facts.estimate
+    if not facts.spend and estimate is None and facts.budget is None:
+        return None
+    rows = []
+    if estimate is not None:
+        interval = f"{units.dollars(estimate.low)} to {units.dollars(estimate.high)} (90 %)"
+        rows.append(("expected", units.dollars(estimate.expected), interval))
+        rows[-1] = (
+            *rows[-1][:2],
+            f"{interval}, by {estimate.basis}" if estimate.basis else interval,
+        )
+    verdict = ""
+    if estimate is not None and facts.state.is_final:
+        inside = estimate.low <= facts.spend <= estimate.high
+        verdict = "inside the interval" if inside else "outside the interval"
+        if estimate.expected > 0:
+            verdict += f", {facts.spend / estimate.expected - 1:+.0%}"
+    rows.append(("billed", units.dollars(facts.spend), verdict))
+    if facts.done and facts.spend:
+        rows.append(("per item", units.dollars(facts.spend / facts.done), ""))
+    if facts.budget is not None:
+        rows.append(("budget", units.dollars(facts.budget), ""))
+    return _section("Cost", _table(("", "US dollars", ""), rows))
+
+
+def errors(facts: Facts) -> Markup | None:
+    """Return what failed and why, the same together."""
+    if not facts.errors:
+        return None
+    groups = alike(facts.errors)
+    parts: list[Markup] = []
+    missing = facts.failed - len(facts.errors)
+    if missing > 0:
+        words = (
+            f"Of {units.count(facts.failed)} failed items the first {len(facts.errors)} are told."
+        )
+        parts.append(element("p", words, class_="muted"))
+    for number, group in enumerate(groups[:_ERRORS]):
+        first = group[0]
+        title = f"{first.type_name}: {_clipped(without_places(first.message), 300)}"
+        parts.append(
+            element(
+                "details",
+                element("summary", element("span", title, class_="failure"), " ", _items(group)),
+                _pre(without_places(first.traceback) or without_places(first.message), _TEXT),
+                open="open" if number < 3 else None,
+            )
+        )
+    if len(groups) > _ERRORS:
+        parts.append(element("p", f"… and {len(groups) - _ERRORS} other kinds.", class_="muted"))
+    return _section("Errors", *parts)
+
+
+def alike(found: Sequence[ErrorRecord]) -> list[list[ErrorRecord]]:
+    """Return errors in groups that failed in the same place in the same way, the most frequent first."""
+    groups: dict[tuple[str, str], list[ErrorRecord]] = {}
+    for error in sorted(found, key=lambda each: each.index):
+        # Messages often hold the item's values; the lines that raised do not.
+        groups.setdefault((error.type_name, error.traceback or error.message), []).append(error)
+    return sorted(groups.values(), key=lambda group: (-len(group), group[0].index))
+
+
+def _items(group: Sequence[ErrorRecord]) -> str:
+    if len(group) == 1:
+        item = without_places(group[0].item)
+        return f"(item {group[0].index}" + (f": {_clipped(item, 120)})" if item else ")")
+    shown = ", ".join(str(error.index) for error in group[:_ITEMS])
+    return f"({len(group)} items: {shown}{', …' if len(group) > _ITEMS else ''})"
+
+
+def code(facts: Facts) -> Markup | None:
+    """Return what ran, as the user wrote it, and what a cell was turned into."""
+    if not facts.source and not facts.plan:
+        return None
+    return _section(
+        "Code",
+        _pre(without_secrets(facts.source), _CODE) if facts.source else None,
+        element(
+            "details",
+            element("summary", "What the cell was turned into"),
+            _pre(without_secrets(facts.plan), _CODE),
+        )
+        if facts.plan
+        else None,
+    )
+
+
+def options(facts: Facts) -> Markup | None:
+    """Return what was asked for; what was left as it is is not told."""
+    asked = [
+        (name, element("code", without_places(str(value))), "")
+        for name, value in facts.options.items()
+        if value not in (None, False, "", []) and name not in {"name", "seed", "threshold_bytes"}
+    ]
+    asked.append(("seed", element("code", str(facts.seed)), prose("of `rng()` in the tasks")))
+    return _section("Options", _table(("option", "value", ""), asked))
+
+
+def capture(facts: Facts) -> Markup | None:
+    """Return what the function took along, how large it was and how it travelled."""
+    report = facts.capture
+    if not report.get("function"):
+        return None
+    words = f"{report['function']} travelled in {units.size(_number(report, 'payload_nbytes'))}"
+    if _number(report, "blobs_nbytes"):
+        words += f", and {units.size(_number(report, 'blobs_nbytes'))} of large values went once"
+    rows = [
+        (
+            element("code", str(value.get("name", ""))),
+            str(value.get("type", "")),
+            "" if value.get("travels") == "reference" else units.size(_number(value, "nbytes")),
+            without_places(str(value.get("how", value.get("travels", "")))),
+        )
+        for value in report.get("values", ())
+    ]
+    packages = ", ".join(
+        f"{name} {version}" for name, version in report.get("packages", {}).items()
+    )
+    modules = ", ".join(map(str, report.get("user_modules", ())))
+    return _section(
+        "What travelled",
+        element("p", f"{words}."),
+        _table(("name", "type", "size", "how it travelled"), rows) if rows else None,
+        element("p", f"Own modules, by value: {modules}", class_="muted") if modules else None,
+        element("p", f"Packages needed: {packages}", class_="muted") if packages else None,
+    )
+
+
+def foot(facts: Facts) -> Markup:
+    """Return when and by what this was written."""
+    words = f"Written {moment(facts.written)} by Cloud Button {facts.version}."
+    return element("footer", words)
+
+
+def moment(when: float) -> str:
+    """Return a time as people write it, with its offset from UTC, as readers may be elsewhere."""
+    local = time.localtime(when)
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", local)
+
+
+def _number(values: Mapping[str, Any], name: str) -> float:
+    value = values.get(name, 0)
+    return value if isinstance(value, (int, float)) else 0.0
+
+
+def _section(title: str, *children: Markup | None) -> Markup:
+    name = title.lower().replace(" ", "-")
+    return element(
+        "section",
+        element("h2", title, id=f"section-{name}"),
+        children,
+        aria_labelledby=f"section-{name}",
+    )
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
+    return element(
+        "div",
+        element(
+            "table",
+            element("thead", element("tr", [element("th", name, scope="col") for name in names])),
+            element(
+                "tbody",
+                [
+                    element(
+                        "tr",
+                        element("th", row[0], scope="row"),
+                        [element("td", cell) for cell in row[1:]],
+                    )
+                    for row in rows
+                ],
+            ),
+        ),
+        class_="scroll",
+    )
+
+
+def _wide(chart: Markup) -> Markup:
+    return element("div", chart, class_="scroll")
+
+
+def _pre(text: str, most: int) -> Markup:
+    return element("pre", element("code", _clipped(text.rstrip(), most)), tabindex="0")
+
+
+def _clipped(text: str, most: int) -> str:
+    """Return text with what is beyond `most` characters taken out of its middle."""
+    if len(text) <= most:
+        return text
+    left = most // 2
+    gone = units.count(len(text) - 2 * left, "character")
+    return f"{text[:left]}\n… {gone} left out …\n{text[-left:]}"
+
+
+def all_of(facts: Facts) -> Markup:
+    """Return the sections of a report, in their order."""
+    parts = (head, timeline, durations, memory, cost, errors, code, options, capture, foot)
+    return joined(part(facts) for part in parts)
