@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.jobs import JobState
-from cloudbutton_ext import cli_env, cli_lambda, cli_text
+from cloudbutton_ext import cli_env, cli_lambda, cli_report, cli_text
 
 if TYPE_CHECKING:
     from cloudbutton_backend.journal import JobRow, JournalReader
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="is everything there that jobs need?")
     doctor.set_defaults(run=_doctor)
 
+    cli_report.add_commands(commands)
     cli_lambda.add_commands(commands)
     cli_env.add_commands(commands)
     return parser

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cloudbutton_backend.capture import CaptureReport
@@ -150,6 +152,26 @@ class Job:
             self._report = make()
             self._make_report = None  # it holds the user's large values; the report does not
         return self._report
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write an HTML file about the job, to keep or to share; return where it is.
+
+        It says what ran, when and where, and what came of it: timeline, durations, memory, errors and
+        cost. It needs nothing else, and leaves out paths of this machine and what looks like a secret.
+
+        Parameters
+        ----------
+        path
+            A file or a directory; None for `cloudbutton-<id>.html` in the working directory.
+
+        Raises
+        ------
+        UsageError
+            It cannot be written there.
+        """
+        from cloudbutton_backend.report import report_of_job  # most jobs have none
+
+        return report_of_job(self, path)
 
     # -- waiting for it
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import time
@@ -279,6 +280,21 @@ def _value_of(text: str, around: Surroundings) -> Any:
         raise UsageError(f"`{text}`: {error}.") from None
 
 
+def _report(text: str, around: Surroundings) -> Any:
+    from cloudbutton_backend.report import report_of_id, report_of_job
+
+    words = shlex.split(text)
+    job_id, path = words[0] if words else "", None
+    if len(words) == 3 and words[1] in ("-o", "--output"):
+        path = words[2]
+    elif len(words) > 1:
+        raise UsageError(f"Not understood: `{text}`. `{_usage('report')}`")
+    job = find_job(job_id)
+    written = report_of_job(job, path) if _is_of_this_kernel(job) else report_of_id(job.id, path)
+    shown = os.path.relpath(written) if written.is_relative_to(os.getcwd()) else written
+    return Listing(f"The report of job {job.id} is in `{shown}`.")
+
+
 def _config(text: str, around: Surroundings) -> Any:
     rows = [
         (row.name, row.value, row.source, row.description)
@@ -348,6 +364,12 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "%cloud explain FUNCTION|ID",
         "Say what a function, or a job's, takes along: names, sizes, packages.",
         _explain,
+    ),
+    Command(
+        "report",
+        "%cloud report ID [-o FILE]",
+        "Write an HTML file about a job, to share: timeline, durations, memory, errors, cost.",
+        _report,
     ),
     Command("config", "%cloud config", "Show the settings, and where each comes from.", _config),
     Command("doctor", "%cloud doctor", "Check that everything is there that jobs need.", _doctor),

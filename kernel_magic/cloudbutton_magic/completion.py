@@ -19,7 +19,7 @@ from cloudbutton_magic.header import CELL_COMMANDS
 from cloudbutton_magic.options import OPTIONS
 
 _MAGIC = re.compile(r"^\s*(?:[\w.,\s]+=\s*)?(%%?)cloud(?:\s+|$)")
-_TAKES_JOB: Final = ("show", "cancel", "retry", "explain")
+_TAKES_JOB: Final = ("show", "cancel", "retry", "explain", "report")
 
 
 @dataclass(frozen=True)
