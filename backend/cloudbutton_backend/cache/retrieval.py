@@ -87,14 +87,20 @@ class Retrieval:
             return []
         if not self._live.take_over(place.classes):
             return []
-        stretches = _stretches([(index, hit.position) for index, hit in wanted])
+        return self.take(record, payload, [(index, hit.position) for index, hit in wanted])
+
+    def take(
+        self, record: Record | Entry, payload: memoryview, wanted: Sequence[tuple[int, int]]
+    ) -> list[Run]:
+        """Return runs of some values of a record: new indices, with their positions in the record."""
+        stretches = _stretches(wanted)
         is_whole = len(stretches) == 1 and stretches[0][2] == record.count
         if is_whole or record.length > _SMALL:
             return [self._in_place(record, payload, *stretch) for stretch in stretches]
         return [self._copied(record, payload, *stretch) for stretch in stretches]
 
     def _in_place(
-        self, record: Record, payload: memoryview, first: int, position: int, count: int
+        self, record: Record | Entry, payload: memoryview, first: int, position: int, count: int
     ) -> Run:
         """Return a run whose values stay in the record; small ones are kept in memory besides."""
         kept = None
@@ -109,7 +115,7 @@ class Retrieval:
         return Run(first, first + count, entry)
 
     def _copied(
-        self, record: Record, payload: memoryview, first: int, position: int, count: int
+        self, record: Record | Entry, payload: memoryview, first: int, position: int, count: int
     ) -> Run:
         """Return a run that holds a few values of a record: the others are not read ever again."""
         parts = split(payload)
@@ -129,7 +135,9 @@ class Retrieval:
             first, first + count, Entry(first, count, meta, b"".join(pieces), None, 0, length)
         )
 
-    def _meta(self, record: Record, first: int, position: int, count: int) -> dict[str, Any]:
+    def _meta(
+        self, record: Record | Entry, first: int, position: int, count: int
+    ) -> dict[str, Any]:
         """Return what is to be known of a run's items: what they printed, by their new numbers."""
         shift = first - position - record.first
         outputs = {

@@ -65,10 +65,9 @@ def content_of(value: Any) -> Content:
     Unkeyable
         If it cannot be pickled, or not like this.
     """
-    if type(value) in _ATOMS:
-        return Content(
-            hashlib.sha256(pickle.dumps(value, PROTOCOL)).digest(), _NOTHING, False, _NOTHING
-        )
+    plain = _plain_bytes(value)
+    if plain is not None:
+        return Content(hashlib.sha256(plain).digest(), _NOTHING, False, _NOTHING)
     hasher = hashlib.sha256()
     pickler = _Canonical(hasher.update)
     try:
@@ -84,6 +83,16 @@ def content_of(value: Any) -> Content:
     draws = "rng" in found.names and not found.packages.isdisjoint(_OURS)
     packages, classes = frozenset(found.packages - _ALWAYS), frozenset(found.classes)
     return Content(hasher.digest(), packages, draws, classes)
+
+
+def _plain_bytes(value: Any) -> bytes | None:
+    """Return what tells a plain value, or a tuple of such, from all others; None for what is neither."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return pickle.dumps(value, PROTOCOL)
+    if kind is tuple and all(type(part) in _ATOMS for part in value):
+        return b"tuple" + b"".join([pickle.dumps(part, PROTOCOL) for part in value])
+    return None
 
 
 class _Rules(ValuePickler):
