@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from cloudbutton_backend.errors import CloudError
     from cloudbutton_backend.handle import Job
     from cloudbutton_backend.worker.context import rng
-    from cloudbutton_ext.api import explain, job, jobs, map, map_reduce, submit, use, warm_up
+    from cloudbutton_ext.api import (
+        attach,
+        explain,
+        job,
+        jobs,
+        map,
+        map_reduce,
+        submit,
+        use,
+        warm_up,
+    )
     from cloudbutton_ext.dask_graphs import dask_scheduler
     from cloudbutton_ext.estimating import estimate
     from cloudbutton_ext.futures import Executor
@@ -29,6 +39,7 @@ __all__ = [
     "CloudError",
     "Executor",
     "Job",
+    "attach",
     "dask_scheduler",
     "estimate",
     "explain",
@@ -50,7 +61,7 @@ _WHERE = {
     "estimate": "cloudbutton_ext.estimating",
     "rng": "cloudbutton_backend.worker.context",
     **dict.fromkeys(
-        ("explain", "job", "jobs", "map", "map_reduce", "submit", "use", "warm_up"),
+        ("attach", "explain", "job", "jobs", "map", "map_reduce", "submit", "use", "warm_up"),
         "cloudbutton_ext.api",
     ),
 }

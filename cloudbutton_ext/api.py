@@ -154,6 +154,38 @@ def job(id: str) -> Job:
     return _session.current().job(id)
 
 
+def attach(
+    id: str,
+    *,
+    backend: str | None = None,
+    budget: float | str | None = None,
+    workers: int | None = None,
+) -> Job:
+    """Take hold of a job, of whatever process and however that ended; return at once.
+
+    What has results is there and is not run again. What is missing runs here: of a job whose process was
+    killed, whose machine went down, that failed or was cancelled. A job that runs elsewhere is
+    followed, and one that is done is read from its files.
+
+    Parameters
+    ----------
+    id
+        Or the start of one; ``cloudbutton jobs`` lists them.
+    backend, workers
+        Where the rest runs, and on how many workers at most; None for what it had.
+    budget
+        US dollars for all that it spends, before and after; ``"+1.00"`` for so many more.
+
+    Raises
+    ------
+    UnknownName
+        There is no such job.
+    UsageError
+        It is an executor's, or runs in another process and is to be changed.
+    """
+    return _session.current().attach(id, backend=backend, budget=budget, workers=workers)
+
+
 def use(backend: str, **settings: Any) -> None:
     """Make `backend` the default of this process.
 
@@ -181,4 +213,14 @@ def warm_up(timeout: float = 30.0) -> bool:
     return _session.current().warm_up(timeout=timeout)
 
 
-__all__: Sequence[str] = ["explain", "job", "jobs", "map", "map_reduce", "submit", "use", "warm_up"]
+__all__: Sequence[str] = [
+    "attach",
+    "explain",
+    "job",
+    "jobs",
+    "map",
+    "map_reduce",
+    "submit",
+    "use",
+    "warm_up",
+]

@@ -96,23 +96,25 @@ class _Chunk:
 class StoredItems:
     """The items in a file; nothing of them is read before it is asked for.
 
-    Raises
-    ------
-    Tampered
-        It is no such file.
+    Attributes
+    ----------
+    total
+        How many items there are in all; None if that had not been written.
+    damage
+        Why nothing can be read, if nothing can.
     """
 
     def __init__(self, path: Path, key: bytes) -> None:
         self._path = path
         self._key = key
         self.total: int | None = None
-        """How many items there are in all; None if their iterator had not come to its end."""
+        self.damage = ""
         self._chunks: list[_Chunk] = []
         self._loaded: OrderedDict[int, list[Any]] = OrderedDict()
         try:
             self._look()
-        except FileNotFoundError:
-            return
+        except (OSError, Tampered) as error:
+            self.damage = str(error)
         self._chunks.sort(key=lambda chunk: chunk.first)
         self._starts = [chunk.first for chunk in self._chunks]
 
@@ -239,7 +241,10 @@ class StoredSource:
         return self._stored.items(first, count)
 
     def describe(self, index: int) -> str:
-        (item,) = self._stored.items(index, 1)
+        try:
+            (item,) = self._stored.items(index, 1)
+        except Exception:  # it cannot be read or unpickled, and somebody asks which one that is
+            return f"item {index + self._before}"
         return f"item {index + self._before} ({short_repr(item)})"
 
     def want(self, least: int, upto: int) -> None:
