@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cloudbutton_backend.backends.protocol import Charged, Limits
@@ -51,6 +51,11 @@ class _Sample:
 class Bill:
     """The money side of one job on a backend whose calls have a price. Used on the driver's thread.
 
+    Parameters
+    ----------
+    memory
+        MiB that each of its workers has, where that is chosen.
+
     Attributes
     ----------
     spend : float
@@ -66,15 +71,19 @@ class Bill:
         limits: Limits,
         workers: int | None,
         estimate: Estimate | None,
+        memory: int | None = None,
     ) -> None:
         assert limits.rate is not None
         self.spend = 0.0
         self.estimate = estimate
         self._job_id = job_id
         self._journal = journal
-        self._rate = limits.rate
+        # The backend's is for its usual memory, and a second costs as many times as there is more of it.
+        part = memory / limits.memory if memory and limits.memory else 1.0
+        self._rate = replace(limits.rate, per_second=limits.rate.per_second * part)
         self._workers = workers or limits.workers
         self._batch_seconds = limits.batch_seconds
+        self._lanes = max(1, memory // limits.lane) if memory and limits.lane else 1
         self._wanted = limits.first_wave or _SAMPLES
         self._charged = 0.0
         self._items = 0
@@ -144,6 +153,7 @@ class Bill:
             self._rate,
             workers=self._workers,
             batch_seconds=self._batch_seconds,
+            lanes=self._lanes,
             spent=self._charged,
             elapsed=elapsed,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,14 @@ _RUNS: Final = 20
 """The latest runs that are looked at: older ones tell of other data, machines and prices."""
 _BATCHES: Final = 200
 """Their batches that are looked at."""
+_TELLING: Final = 3
+"""Calls without which it cannot be told what starts cost."""
+_WARM_FOR: Final = 300.0
+"""Seconds for which environments probably stay; Lambda does not say how long."""
+_CALLS: Final = (
+    'SELECT worker, sum(count) AS items, sum("end" - start) AS work, sum(cost) AS cost FROM batches '
+    "WHERE job_id = ? AND status = 'done' GROUP BY batch, attempt ORDER BY min(rowid) LIMIT ?"
+)
 _COLUMNS: Final = (
     "id", "backend", "done", "cached", "spend", "created", "ended", "workers", "worker_memory",
     "task_seconds",
@@ -34,6 +43,10 @@ class Earlier:
     spend: float
     seconds: float
     """From its beginning to its end."""
+    ended: float
+    """Unix time."""
+    starts: float
+    """Dollars of its spend that went into beginning environments, as far as known."""
     workers: int
     memory: int | None
     """MiB that each worker had, where it is chosen."""
@@ -67,16 +80,36 @@ def earlier_jobs(home: Path | None, digest: str) -> list[Earlier]:
     )
     with JournalReader(home).snapshot() as connection:
         rows = connection.execute(query, (digest, _RUNS)).fetchall() if connection else []
-    return [_earlier(row) for row in rows if row["done"] > row["cached"]]
+        return [
+            _earlier(row, _starts(connection, row["id"]) if row["spend"] else 0.0)
+            for row in rows
+            if row["done"] > row["cached"]
+        ]
 
 
-def _earlier(row: Any) -> Earlier:
+def _starts(connection: Any, job_id: str) -> float:
+    """Return what the first calls of a job's workers cost beyond what its other calls did per item."""
+    seen: set[str] = set()
+    first: list[tuple[int, float]] = []
+    others: list[tuple[int, float]] = []
+    for call in connection.execute(_CALLS, (job_id, _BATCHES)):
+        (others if call["worker"] in seen else first).append((call["items"], call["cost"]))
+        seen.add(call["worker"])
+    if len(others) < _TELLING:
+        return 0.0
+    each = sum(cost for _, cost in others) / sum(items for items, _ in others)
+    return max(0.0, sum(cost - each * items for items, cost in first))
+
+
+def _earlier(row: Any, starts: float) -> Earlier:
     return Earlier(
         id=row["id"],
         backend=row["backend"],
         done=row["done"] - row["cached"],
         spend=row["spend"],
         seconds=max(0.0, (row["ended"] or row["created"]) - row["created"]),
+        ended=row["ended"] or row["created"],
+        starts=starts,
         workers=row["workers"],
         memory=row["worker_memory"],
         task_seconds=row["task_seconds"],
@@ -110,7 +143,7 @@ def stretches(home: Path | None, jobs: Sequence[Earlier]) -> list[Stretch]:
 
 
 def bill_of(
-    jobs: Sequence[Earlier], backend: str, memory: int | None, items: int
+    jobs: Sequence[Earlier], backend: str, memory: int | None, items: int, now: float
 ) -> Estimate | None:
     """Return what so many items cost on a backend by its earlier bills; None if there is none.
 
@@ -118,13 +151,13 @@ def bill_of(
     ----------
     memory
         MiB that each worker has: another size has other prices.
+    now
+        Unix time.
     """
-    same = [
-        Run(job.done, job.spend, job.seconds)
-        for job in jobs
-        if job.backend == backend and memory in (None, job.memory)
-    ]
-    return from_history(same, items)
+    same = [job for job in jobs if job.backend == backend and memory in (None, job.memory)]
+    is_warm = any(now - job.ended < _WARM_FOR for job in same)
+    runs = [Run(job.done, job.spend, job.seconds, job.starts) for job in same]
+    return from_history(runs, items, is_warm=is_warm)
 
 
 def overhead(home: Path | None, backend: str, rate: Callable[[int | None], Rate]) -> Overhead:
@@ -146,17 +179,13 @@ def overhead(home: Path | None, backend: str, rate: Callable[[int | None], Rate]
         "SELECT id, worker_memory FROM jobs WHERE backend = ? AND state = 'done' AND spend > 0 "
         "ORDER BY created DESC LIMIT ?"
     )
-    calls = (
-        'SELECT worker, sum("end" - start) AS work, sum(cost) AS cost FROM batches '
-        "WHERE job_id = ? AND status = 'done' GROUP BY batch, attempt ORDER BY min(rowid) LIMIT ?"
-    )
     starts: list[float] = []
     warm: list[float] = []
     with JournalReader(home).snapshot() as connection:
         for job in connection.execute(jobs, (backend, _RUNS)) if connection else ():
             assert connection is not None
             price, seen = rate(job["worker_memory"]), set()
-            for call in connection.execute(calls, (job["id"], _BATCHES)):
+            for call in connection.execute(_CALLS, (job["id"], _BATCHES)):
                 billed = (call["cost"] - price.per_call) / price.per_second
                 besides = max(0.0, billed - call["work"])
                 (warm if call["worker"] in seen else starts).append(besides)
@@ -178,6 +207,10 @@ class Told:
         while len(self._estimates) > _RUNS:
             del self._estimates[next(iter(self._estimates))]
 
+    def forget(self) -> None:
+        """What was said no longer counts."""
+        self._estimates.clear()
+
     def said(self, digest: str, backend: str, memory: int | None, items: int) -> Estimate | None:
         """Return what was said, None if nothing was."""
         return self._estimates.get((digest, backend, memory, items))
@@ -195,6 +228,6 @@ def expected_bill(
     if said is not None:
         return said
     try:
-        return bill_of(earlier_jobs(home, digest), backend, memory, items)
+        return bill_of(earlier_jobs(home, digest), backend, memory, items, time.time())
     except JournalError:
         return None  # the job matters more than what is said about it

@@ -298,7 +298,7 @@ class Launcher:
         if limits.rate is not None:
             memory = record.worker_memory
             estimate = self._estimate(captured.digest, record.backend, memory, n_items)
-            bill = Bill(record.id, files.journal, limits, options.workers, estimate)
+            bill = Bill(record.id, files.journal, limits, options.workers, estimate, memory)
             if estimate is not None:
                 record = replace(record, **estimate_columns(estimate))
         prefix = files.results / record.id

@@ -27,6 +27,8 @@ class Limits:
     can_limit_memory: bool = False
     memory: int | None = None
     """MiB that a worker has unless a job asks for more, where that is chosen."""
+    lane: int | None = None
+    """MiB that come with each CPU of a worker, which runs so many items of a call at the same time."""
     lost_attempts: int = 3
     """How often an item may take its worker down before it fails alone."""
     retry_delay: float = 0.0

@@ -27,6 +27,12 @@ _DRAWS: Final = 200
 """Enough for two digits; this is worked out while the job runs."""
 _START_SPREAD, _WARM_SPREAD = 0.3, 0.5
 """Of the logarithms, of what comes on top: the next environment may be slower."""
+_DRIFT: Final = 0.08
+"""Of the logarithm of what items take later over what they took at first."""
+_OTHERS, _NOTICEABLE = 3, 0.02
+"""Calls, and seconds, without which it cannot be told that first ones took longer."""
+_STILL_COLD: Final = 0.2
+"""Part of the environments that start anew though the last run was only just."""
 _COMPARABLE: Final = 3.0
 """Runs with up to so many times as many or as few items tell how long a run takes."""
 
@@ -53,9 +59,13 @@ class Call:
     """Whether it probably began a new environment: the first of its worker."""
 
     @property
-    def besides(self) -> float:
-        """Seconds that it was charged for beyond its items."""
-        return max(0.0, self.billed - self.work)
+    def each(self) -> float:
+        """Seconds that an item took, on average."""
+        return self.work / self.items
+
+    def besides(self, lanes: int) -> float:
+        """Return the seconds that it was charged for beyond its items, so many of which ran at a time."""
+        return max(0.0, self.billed - self.work / max(1, min(lanes, self.items)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +76,34 @@ class Run:
     spend: float
     seconds: float = 0.0
     """From its beginning to its end; 0 where that is not known."""
+    starts: float = 0.0
+    """Dollars of its spend that went into beginning environments, as far as known."""
 
 
-def from_history(runs: Sequence[Run], items: int) -> Estimate | None:
+def from_history(runs: Sequence[Run], items: int, *, is_warm: bool = False) -> Estimate | None:
     """Return what `items` cost if each costs what it did before; None if nothing is known.
 
     Parameters
     ----------
     runs
         Earlier jobs that ended well, whatever their order.
+    is_warm
+        Whether the environments of the latest are probably still there.
     """
     runs = [run for run in runs if run.items > 0 and run.spend > 0]
     if not runs:
         return None
-    each = [run.spend / run.items for run in runs]
-    mean = sum(run.spend for run in runs) / sum(run.items for run in runs)
-    part = _unsure(each, mean)
+    each = [(run.spend - run.starts) / run.items for run in runs]
+    mean = max(0.0, sum(run.spend - run.starts for run in runs)) / sum(run.items for run in runs)
+    starts = max(run.starts for run in runs)
+    part = _unsure(each, mean) if mean else ONE_RUN
     basis = "1 earlier run" if len(runs) == 1 else f"{len(runs)} earlier runs"
-    expected = items * mean
-    off = expected * math.hypot(part, MODEL_ERROR)
-    return Estimate(
-        expected, max(0.0, expected - off), expected + off, basis, seconds_from_history(runs, items)
-    )
+    work = items * mean
+    off = work * math.hypot(part, MODEL_ERROR)
+    expected = work + starts * (_STILL_COLD if is_warm else 1.0)
+    low = max(0.0, work - off)
+    high = work + off + starts * (1 + ONE_RUN)
+    return Estimate(expected, low, high, basis, seconds_from_history(runs, items))
 
 
 def seconds_from_history(runs: Sequence[Run], items: int) -> Expectation | None:
@@ -120,6 +136,7 @@ def from_calls(
     *,
     workers: int,
     batch_seconds: float,
+    lanes: int = 1,
     spent: float = 0.0,
     elapsed: float = 0.0,
 ) -> Estimate | None:
@@ -131,24 +148,24 @@ def from_calls(
         That it may have: each starts once.
     batch_seconds
         Work that goes into a call.
+    lanes
+        Items of a call that run at the same time.
     spent, elapsed
         What it has cost and taken so far, which is the least that it will.
     """
-    calls = [call for call in calls if call.items]
+    calls = _imports_apart([call for call in calls if call.items])
     if not calls:
         return None
     measured = sum(call.items for call in calls)
     paid = sum(call.cost for call in calls)
-    each = [call.work / call.items for call in calls]
+    each = [call.each for call in calls]
     work = sum(call.work for call in calls)
-    billed = sum(call.billed for call in calls)
-    # Calls of many items tell more than those of one, and several items may run at the same time.
+    # Calls of many items tell more than those of one.
     pace = work / measured / (sum(each) / len(each)) if work else 1.0
-    pace *= min(1.0, billed / work) if work else 1.0
     # Not the rate's own price of a call, which is the most that it can be.
     besides = sum(max(0.0, call.cost - rate.per_second * call.billed) for call in calls)
-    cold = [call.besides for call in calls if call.cold]
-    warm = [call.besides for call in calls if not call.cold]
+    cold = [call.besides(lanes) for call in calls if call.cold]
+    warm = [call.besides(lanes) for call in calls if not call.cold]
     start = sum(cold) / len(cold) if cold else 0.0
     usual = sum(warm) / len(warm) if warm else min(WARM_SECONDS, start)
     terms = Terms(
@@ -156,7 +173,8 @@ def from_calls(
         workers=workers,
         rate=replace(rate, per_call=besides / len(calls)),
         batch_seconds=batch_seconds,
-        pace=Uncertain(pace),
+        lanes=lanes,
+        pace=Uncertain(pace, _DRIFT),
         start=Uncertain(start, _START_SPREAD) if start else NOTHING,
         warm=Uncertain(usual, _WARM_SPREAD) if usual else NOTHING,
     )
@@ -171,6 +189,23 @@ def from_calls(
     basis = "the first item" if measured == 1 else f"the first {measured} items"
     money = found.dollars
     return Estimate(money.expected, money.low, money.high, basis, found.seconds)
+
+
+def _imports_apart(calls: Sequence[Call]) -> list[Call]:
+    """Return calls with what first ones took longer than any other counted as their start.
+
+    An item that is the first of its process often imports what the others find there.
+    """
+    others = sorted(call.each for call in calls if not call.cold)
+    if len(others) < _OTHERS:
+        return list(calls)
+    usual, longest = others[len(others) // 2], others[-1]
+    return [
+        replace(call, work=call.items * usual)
+        if call.cold and call.each > 2 * longest and call.each - longest > _NOTICEABLE
+        else call
+        for call in calls
+    ]
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -75,7 +75,7 @@ class Terms:
     """What a call takes on top that begins a new environment."""
     warm: Uncertain = NOTHING
     """What any other call takes on top."""
-    wait: float = 0.0
+    wait: Uncertain = NOTHING
     """Until the first call begins."""
     burst: int | None = None
     """Environments that come at once, None for all of them; …"""
@@ -131,6 +131,7 @@ def _outcome(
     """Return seconds and dollars of one way in which it may go."""
     pace = terms.pace.draw(chance)
     start, warm = terms.start.draw(chance), terms.warm.draw(chance)
+    wait = terms.wait.draw(chance)
     off = _MODEL.draw(chance)
     workers = max(1, min(terms.workers, items))
     mean = way.mean * pace
@@ -139,7 +140,9 @@ def _outcome(
     lanes = max(1.0, min(terms.lanes, items / max(1, calls)))
     work = way.total(items) * pace
     begin = 0.0 if started else start
-    seconds = _makespan(way, items, pace, work, terms, workers, calls, lanes, begin, warm) * off
+    seconds = wait + off * _makespan(
+        way, items, pace, work, terms, workers, calls, lanes, begin, warm
+    )
     if terms.rate is None or not items:
         return seconds, 0.0
     rounding = calls * terms.rate.step / 2
@@ -159,11 +162,11 @@ def _makespan(
     start: float,
     warm: float,
 ) -> float:
-    """Return how long it is from the beginning to the last result."""
+    """Return how long it is from the first call to the last result."""
     if not items:
         return 0.0
     mean = work / items
-    begin = terms.wait + start
+    begin = start
     wave = min(workers, terms.first_wave or workers)
     if wave < workers:  # others start when the first results have come
         begin += mean + start

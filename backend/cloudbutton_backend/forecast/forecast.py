@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,7 @@ def _offer(ways: Ways, total: int, terms: Terms, jobs: Sequence[Earlier], is_ask
     found = predict(ways, total, terms)
     seconds, dollars = found.seconds, found.dollars
     if terms.rate is not None:
-        bill = history.bill_of(jobs, terms.backend, terms.memory, total)
+        bill = history.bill_of(jobs, terms.backend, terms.memory, total, time.time())
         if bill is not None:
             dollars = Expectation(bill.expected, bill.low, bill.high)
     return Offer(

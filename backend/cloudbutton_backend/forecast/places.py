@@ -18,7 +18,7 @@ from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.jobs import JobOptions
 from cloudbutton_backend.session import Session
 
-_LOCAL_WAIT: Final = 0.02
+_LOCAL_WAIT: Final = Uncertain(0.02, 0.5)
 _ELSEWHERE: Final = Uncertain(1.0, 0.25)
 """How fast workers are of which nothing is known, compared with those here."""
 

@@ -147,6 +147,7 @@ class LambdaBackend:
                 can_duplicate=True,
                 can_limit_memory=True,
                 memory=settings.memory,
+                lane=MEMORY,
                 retry_delay=RETRY_DELAY,
                 first_wave=FIRST_WAVE,
                 rate=rate,

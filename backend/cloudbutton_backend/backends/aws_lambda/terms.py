@@ -38,7 +38,8 @@ _WARM: Final = Uncertain(0.008, 0.6)
 """Seconds that calls are billed beyond their items: assumed."""
 _LOADING: Final = 1.5
 """Times as long that packages take to load from a layer that nobody has read yet: assumed."""
-_WAIT, _EMULATED_WAIT = 0.5, 0.2
+_WAIT, _EMULATED_WAIT = Uncertain(1.0, 0.6), Uncertain(0.3, 0.8)
+"""Until a call begins: the function is looked up, values are sent."""
 _BURST, _PER_SECOND = 1000, 100.0
 
 
