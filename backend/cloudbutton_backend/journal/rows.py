@@ -28,8 +28,8 @@ _RECORD_FIELDS = (
 #: What a list of jobs shows. The other columns may be long, and are left where they are.
 LISTED = (
     "id", "name", "kind", "backend", "n_items", "created", "pid", "host", "token", "notebook",
-    "cell_id", "state", "done", "failed", "running", "workers", "started", "ended", "task_seconds",
-    "spend", "expected_spend", "budget", "error", "warnings", "retried", "lost_workers",
+    "cell_id", "options", "state", "done", "failed", "running", "workers", "started", "ended",
+    "task_seconds", "spend", "expected_spend", "budget", "error", "warnings", "retried", "lost_workers",
     "heartbeat", "estimate", "estimate_low", "estimate_high", "estimate_basis", "estimate_seconds",
     "estimate_seconds_low", "estimate_seconds_high", "committed", "cached", "worker_memory", "changed",
     "errors_changed",
