@@ -24,6 +24,7 @@ ENDPOINTS: Final[tuple[tuple[str, type], ...]] = (
     (rf"jobs/{_ID}/batches", jobs.JobBatches),
     (rf"jobs/{_ID}/errors", jobs.JobErrors),
     (rf"jobs/{_ID}/log", jobs.JobLog),
+    (rf"jobs/{_ID}/report", jobs.JobReport),
     (rf"jobs/{_ID}/(cancel|retry)", jobs.JobCommand),
     (r"commands/([0-9]{1,19})", jobs.OneCommand),
     (r"backends", backends.Backends),

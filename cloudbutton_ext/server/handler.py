@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from jupyter_server.auth.decorator import authorized
@@ -45,8 +46,21 @@ STATUS: Final[tuple[tuple[type[CloudError], int], ...]] = (
 )
 
 
+@dataclass(frozen=True)
+class Document:
+    """An HTML file to be kept by whoever asked for it."""
+
+    text: str
+    name: str
+
+
+#: What a browser shall do with a document that it is made to open: run and fetch nothing, in no
+#: origin that could ask this server anything.
+_SEALED_OFF: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+
+
 class Handler(APIHandler):
-    """An endpoint. Its methods are made with `endpoint` and return what is sent as JSON."""
+    """An endpoint. Its methods are made with `endpoint`, and return a `Document` or what is sent as JSON."""
 
     auth_resource = RESOURCE
     house: House
@@ -74,6 +88,14 @@ class Handler(APIHandler):
         text = answer if isinstance(answer, str) else shaping.to_json(answer)
         self.finish(text)
 
+    def send_document(self, document: Document) -> None:
+        """Answer with a file to be saved, not shown: it holds what tasks printed."""
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Disposition", f'attachment; filename="{document.name}"')
+        self.set_header("Content-Security-Policy", _SEALED_OFF)
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.finish(document.text, set_content_type="text/html; charset=UTF-8")
+
     def send_error_as_json(self, error: CloudError) -> None:
         """Answer with what went wrong, without where our files are."""
         if isinstance(error, Refused):
@@ -85,7 +107,7 @@ class Handler(APIHandler):
 
 
 def endpoint(method: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-    """Make a method of a `Handler` one that only known users reach and that answers in JSON."""
+    """Make a method of a `Handler` one that only known users reach, with errors as JSON."""
 
     @web.authenticated
     @authorized
@@ -95,6 +117,9 @@ def endpoint(method: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
             answer = await method(self, *arguments)
         except CloudError as error:
             self.send_error_as_json(error)
+            return
+        if isinstance(answer, Document):
+            self.send_document(answer)
             return
         status = 202 if isinstance(answer, dict) and "command" in answer else 200
         self.send(answer, status=status)

@@ -8,8 +8,9 @@ from typing import Any, Final, TypeVar
 
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.journal import JobRow, listing
-from cloudbutton_ext.server import arguments, shaping
-from cloudbutton_ext.server.handler import Handler, Refused, endpoint
+from cloudbutton_backend.report import text_of_id
+from cloudbutton_ext.server import arguments, attaching, shaping
+from cloudbutton_ext.server.handler import Document, Handler, Refused, endpoint
 
 Value = TypeVar("Value")
 
@@ -71,7 +72,8 @@ class OneJob(Handler):
 
     def shaped(self, row: JobRow) -> dict[str, Any]:
         """Return all of a job."""
-        return self.house.shape([row])[0] | shaping.details(row)
+        more = {"attach": attaching.line_for(row)}
+        return self.house.shape([row])[0] | shaping.details(row) | more
 
     @endpoint
     async def get(self, job_id: str) -> Any:
@@ -118,6 +120,17 @@ class JobLog(OneJob):
                 listing.log(connection, row.id, after=after), after
             ),
         )
+
+
+class JobReport(OneJob):
+    """`GET jobs/ID/report`."""
+
+    @endpoint
+    async def get(self, job_id: str) -> Any:
+        await self.of_job(job_id, lambda *_: None)  # a whole id, of a job that is there
+        # Its figures are of all batches, so it may take a second.
+        making = self.house.once(("report", job_id), lambda: self.house.apart(text_of_id, job_id))
+        return Document(await asyncio.shield(making), f"cloudbutton-{job_id}.html")
 
 
 class JobCommand(OneJob):

@@ -9,6 +9,7 @@ from typing import Any
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.journal.listing import Batches
 from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
+from cloudbutton_ext.server import attaching
 from cloudbutton_ext.server.places import Places
 
 
@@ -27,6 +28,7 @@ def job(row: JobRow, *, now: float, places: Places, is_gone: bool) -> dict[str, 
         "state": row.state.value,
         "total": row.n_items,
         "done": row.done,
+        "cached": row.cached,
         "failed": row.failed,
         "running": row.running,
         "workers": row.workers,
@@ -40,7 +42,12 @@ def job(row: JobRow, *, now: float, places: Places, is_gone: bool) -> dict[str, 
         "speed_up": speed_up(row, elapsed),
         "spend": row.spend,
         "expected_spend": row.expected_spend,
-        "estimate": estimate(row),
+        "committed": row.committed,
+        "estimate": interval(row.estimate, row.estimate_low, row.estimate_high),
+        "estimate_seconds": interval(
+            row.estimate_seconds, row.estimate_seconds_low, row.estimate_seconds_high
+        ),
+        "estimate_basis": row.estimate_basis,
         "budget": row.budget,
         "error": row.error,
         "warnings": [places.hide(line) for line in row.warnings],
@@ -48,6 +55,8 @@ def job(row: JobRow, *, now: float, places: Places, is_gone: bool) -> dict[str, 
         "lost_workers": row.lost_workers,
         "can_cancel": row.state is JobState.RUNNING,
         "can_retry": row.state in (JobState.FAILED, JobState.CANCELLED) and not is_gone,
+        "can_attach": attaching.can_attach(row),
+        "detached": attaching.is_detached(row),
     }
 
 
@@ -87,11 +96,11 @@ def speed_up(row: JobRow, elapsed: float) -> float | None:
     return row.task_seconds / elapsed if elapsed > 0 and row.task_seconds > 0 else None
 
 
-def estimate(row: JobRow) -> dict[str, float | None] | None:
-    """Return what the job was expected to cost when it started."""
-    if row.estimate is None:
-        return None
-    return {"expected": row.estimate, "low": row.estimate_low, "high": row.estimate_high}
+def interval(
+    expected: float | None, low: float | None, high: float | None
+) -> dict[str, float | None] | None:
+    """Return what was expected when the job started, None where nothing was."""
+    return None if expected is None else {"expected": expected, "low": low, "high": high}
 
 
 def batches(found: Batches, after: int) -> str:

@@ -23,6 +23,7 @@ EVERYTHING = [
     ("GET", "jobs/abcd2345/batches"),
     ("GET", "jobs/abcd2345/errors"),
     ("GET", "jobs/abcd2345/log"),
+    ("GET", "jobs/abcd2345/report"),
     ("POST", "jobs/abcd2345/cancel"),
     ("POST", "jobs/abcd2345/retry"),
     ("GET", "commands/1"),

@@ -37,10 +37,12 @@ def test_a_running_job_is_listed_as_the_contract_says(
         a_job(
             created=created, notebook=str(jp_root_dir / "sub" / "a.ipynb"), cell_id="c1",
             options={"budget": 0.5}, estimate=0.1, estimate_low=0.05, estimate_high=0.2,
+            estimate_seconds=8.0, estimate_seconds_low=6.0, estimate_seconds_high=11.0,
+            estimate_basis="the first 2 items",
         )
     )  # fmt: skip
     journal.update_job("abcd2345", started=created, done=3, failed=1, running=2, workers=2,
-                       task_seconds=8.0, spend=0.01)  # fmt: skip
+                       task_seconds=8.0, spend=0.01, committed=0.02, cached=1)  # fmt: skip
     assert journal.flush(10)
     status, body = ask("jobs")
     (job,) = body["jobs"]
@@ -53,9 +55,12 @@ def test_a_running_job_is_listed_as_the_contract_says(
         "notebook": "sub/a.ipynb", "notebook_name": "a.ipynb", "cell_id": "c1", "state": "running",
         "total": 10, "done": 3, "failed": 1, "running": 2, "workers": 2,
         "created": created, "started": created, "ended": None, "eta": 6 * 2.0 / 2,
-        "task_seconds": 8.0, "spend": 0.01, "expected_spend": None,
-        "estimate": {"expected": 0.1, "low": 0.05, "high": 0.2}, "budget": 0.5, "error": None,
+        "task_seconds": 8.0, "cached": 1, "spend": 0.01, "committed": 0.02, "expected_spend": None,
+        "estimate": {"expected": 0.1, "low": 0.05, "high": 0.2},
+        "estimate_seconds": {"expected": 8.0, "low": 6.0, "high": 11.0},
+        "estimate_basis": "the first 2 items", "budget": 0.5, "error": None,
         "warnings": [], "retried": 0, "lost_workers": 0, "can_cancel": True, "can_retry": False,
+        "can_attach": False, "detached": False,
     }  # fmt: skip
 
 

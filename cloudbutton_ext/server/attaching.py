@@ -1,0 +1,49 @@
+"""What a notebook is to run to take hold of a job, and which jobs it can take hold of. Pure."""
+
+from __future__ import annotations
+
+from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.journal import JobRow
+from cloudbutton_magic.header import MapHeader, parse_header
+
+_MAGIC = "%%cloud"
+
+
+def line_for(row: JobRow) -> str | None:
+    """Return the line that brings a job's results into a notebook; None where none ever will.
+
+    Parameters
+    ----------
+    row
+        With all its columns.
+    """
+    if row.kind == "executor":
+        return None
+    return f"%cloud attach {row.id} -> {', '.join(names_for(row))}"
+
+
+def can_attach(row: JobRow) -> bool:
+    """Return whether another kernel can bring a job's results, and go on with what is missing.
+
+    An executor's calls came one by one, from a program. What runs in a kernel that is there is that
+    kernel's; nobody waits for a detached job.
+    """
+    return row.kind != "executor" and (row.state.is_final or is_detached(row))
+
+
+def is_detached(row: JobRow) -> bool:
+    """Return whether a job was to go on without the process that started it."""
+    return bool(row.options.get("detach"))
+
+
+def names_for(row: JobRow) -> tuple[str, ...]:
+    """Return the names that a job's results were to have, or one that no notebook has yet."""
+    line, _, _ = (row.source or "").partition("\n")
+    if line.startswith(_MAGIC):
+        try:
+            header = parse_header(line.removeprefix(_MAGIC).lstrip())
+        except UsageError:  # the syntax of another version
+            header = None
+        if isinstance(header, MapHeader) and header.results:
+            return header.results
+    return (f"results_{row.id}",)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.journal import JobRow, Journal
+from cloudbutton_ext.server import attaching
+
+from .conftest import Ask, a_job
+
+
+def a_row(state: JobState = JobState.LOST, **changes: Any) -> JobRow:
+    return JobRow(state=state, **vars(a_job(**changes)))
+
+
+NAMES: dict[str, tuple[str | None, str]] = {
+    "the cell's own": ("%%cloud map x in xs -> scores\nfit(x)", "scores"),
+    "several, taken apart": ("%%cloud map x in xs -> a, b --workers 2\nfit(x)", "a, b"),
+    "a cell that named none": ("%%cloud map x in xs\nfit(x)", "results_abcd2345"),
+    "variables of a whole cell, which are no results": (
+        "%%cloud run -> model\nmodel = fit()",
+        "results_abcd2345",
+    ),
+    "a pressed cell": ("%%cloud\nys = [f(x) for x in xs]", "results_abcd2345"),
+    "a function, whose name is its own": ("def fit(x):\n    return x", "results_abcd2345"),
+    "a line of another version": ("%%cloud fold x -> y\nx", "results_abcd2345"),
+    "no source at all": (None, "results_abcd2345"),
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_results_get_the_name_that_they_were_to_have_or_one_that_is_free(case: str) -> None:
+    source, names = NAMES[case]
+    assert attaching.line_for(a_row(source=source)) == f"%cloud attach abcd2345 -> {names}"
+
+
+CAN: dict[str, tuple[JobState, dict[str, Any], bool]] = {
+    "its kernel has gone": (JobState.LOST, {}, True),
+    "failed": (JobState.FAILED, {}, True),
+    "cancelled": (JobState.CANCELLED, {}, True),
+    "done": (JobState.DONE, {}, True),
+    "runs in its kernel": (JobState.RUNNING, {}, False),
+    "runs without its kernel": (JobState.RUNNING, {"options": {"detach": True}}, True),
+    "a lost executor": (JobState.LOST, {"kind": "executor"}, False),
+}
+
+
+@pytest.mark.parametrize("case", CAN)
+def test_one_attaches_to_what_no_kernel_waits_for(case: str) -> None:
+    state, changes, can = CAN[case]
+    assert attaching.can_attach(a_row(state, **changes)) is can
+
+
+def test_an_executor_s_job_has_no_line() -> None:
+    assert attaching.line_for(a_row(kind="executor")) is None
+
+
+def test_a_lost_job_and_a_detached_one_are_told_apart(ask: Ask, journal: Journal) -> None:
+    journal.add_job(a_job("detached", options={"detach": True}))
+    journal.add_job(a_job("attended", created=time.time() - 10, options={"detach": False}))
+    assert journal.flush(10)
+    assert [
+        (job["id"], job["state"], job["detached"], job["can_attach"]) for job in ask("jobs").body["jobs"]
+    ] == [("detached", "running", True, True), ("attended", "running", False, False)]  # fmt: skip
+    assert ask("jobs/detached").body["attach"] == "%cloud attach detached -> results_detached"
