@@ -103,7 +103,8 @@ def facts_of_job(job: Job, *, now: float | None = None) -> Facts:
 
 
 def _error(job_id: str, index: int, error: BaseException) -> ErrorRecord:
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    # As the journal has it: without the message, so that those that failed alike have the same.
+    text = "".join(traceback.format_tb(error.__traceback__))
     return ErrorRecord(
         job_id,
         getattr(error, "cloud_index", index),

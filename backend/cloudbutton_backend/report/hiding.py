@@ -18,7 +18,7 @@ _SECRETS: Final = (
     # What is called like a secret, with what it is set to: `password = "…"`, `"api_key": "…"`.
     (
         re.compile(
-            r"""(?i)((?:password|passwd|secret|token|api_?key|access_?key|credential)\w*['"]?\s*(?::\s*\w+\s*)?[=:]\s*)"""
+            r"""(?i)((?:password|passwd|secret|token|api_?key|access_?key|credential)\w{0,40}['"]?\s*(?::\s*\w+\s*)?[=:]\s*)"""
             r"""(['"])(?:(?!\2).)+\2"""
         ),
         rf"\1\2{HIDDEN}\2",
@@ -28,10 +28,11 @@ _SECRETS: Final = (
         rf"\1{HIDDEN}",
     ),
     (re.compile(r"(?i)\b(bearer|basic)(\s+)[\w.~+/=-]{12,}"), rf"\1\2{HIDDEN}"),
-    (re.compile(r"(\w+://[^\s/:@'\"]*:)[^\s/@'\"]+(@)"), rf"\1{HIDDEN}\2"),  # https://user:password@…
+    # https://user:password@…
+    (re.compile(r"(://[^\s/:@'\"]{0,100}:)[^\s/@'\"]{1,200}(@)"), rf"\1{HIDDEN}\2"),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN),
     (re.compile(r"\b(?:gh[pousr]_|github_pat_|sk-|xox[abpr]-|glpat-|hf_)[\w-]{16,}"), HIDDEN),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), HIDDEN),  # a JSON web token
+    (re.compile(r"\beyJ[\w-]{8,2000}\.[\w-]{8,4000}\.[\w-]*"), HIDDEN),  # a JSON web token
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.S), HIDDEN),
 )  # fmt: skip
 

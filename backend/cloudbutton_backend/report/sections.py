@@ -38,7 +38,7 @@ def head(facts: Facts) -> Markup:
         where.append(f"from {facts.notebook}")
     return element(
         "header",
-        element("h1", facts.name),
+        element("h1", _clipped(facts.name, 200)),
         element(
             "p",
             element("span", _STATES.get(state, state), class_=f"state is-{state}"),
@@ -47,10 +47,14 @@ def head(facts: Facts) -> Markup:
             ),
             element("span", ", ".join(part for part in where if part), class_="muted"),
         ),
-        element("p", prose(without_places(facts.error)), class_="failure") if facts.error else None,
-        [element("p", prose(without_places(line)), class_="warning") for line in facts.warnings],
+        _line(facts.error, "failure") if facts.error else None,
+        [_line(text, "warning") for text in facts.warnings],
         _figures(facts),
     )  # fmt: skip
+
+
+def _line(text: str, kind: str) -> Markup:
+    return element("p", prose(without_places(_clipped(text, _TEXT))), class_=kind)
 
 
 def _figures(facts: Facts) -> Markup:
@@ -66,7 +70,7 @@ def _figures(facts: Facts) -> Markup:
         ("time", units.seconds(facts.elapsed), _expected_time(facts)),
     ]
     if facts.task_seconds:
-        faster = f"{units.times(speed_up)} as fast as one after the other"
+        faster = f"{units.times(speed_up)} as fast as one by one" if speed_up > 1 else ""
         shown.append(("work", units.seconds(facts.task_seconds), faster))
     if facts.spend or facts.estimate is not None or facts.budget is not None:
         budget = "" if facts.budget is None else f"of a budget of {units.dollars(facts.budget)}"
@@ -190,12 +194,12 @@ def errors(facts: Facts) -> Markup | None:
         parts.append(element("p", words, class_="muted"))
     for number, group in enumerate(groups[:_ERRORS]):
         first = group[0]
-        title = f"{first.type_name}: {_clipped(without_places(first.message), 300)}"
+        title = without_places(f"{first.type_name}: {_clipped(first.message, 300)}")
         parts.append(
             element(
                 "details",
                 element("summary", element("span", title, class_="failure"), " ", _items(group)),
-                _pre(without_places(first.traceback) or without_places(first.message), _TEXT),
+                _pre(without_places(_clipped(first.traceback or first.message, _TEXT))),
                 open="open" if number < 3 else None,
             )
         )
@@ -215,8 +219,8 @@ def alike(found: Sequence[ErrorRecord]) -> list[list[ErrorRecord]]:
 
 def _items(group: Sequence[ErrorRecord]) -> str:
     if len(group) == 1:
-        item = without_places(group[0].item)
-        return f"(item {group[0].index}" + (f": {_clipped(item, 120)})" if item else ")")
+        item = without_places(_clipped(group[0].item, 120))
+        return f"(item {group[0].index}" + (f": {item})" if item else ")")
     shown = ", ".join(str(error.index) for error in group[:_ITEMS])
     return f"({len(group)} items: {shown}{', …' if len(group) > _ITEMS else ''})"
 
@@ -227,11 +231,11 @@ def code(facts: Facts) -> Markup | None:
         return None
     return _section(
         "Code",
-        _pre(without_secrets(facts.source), _CODE) if facts.source else None,
+        _pre(without_secrets(_clipped(facts.source, _CODE))) if facts.source else None,
         element(
             "details",
             element("summary", "What the cell was turned into"),
-            _pre(without_secrets(facts.plan), _CODE),
+            _pre(without_secrets(_clipped(facts.plan, _CODE))),
         )
         if facts.plan
         else None,
@@ -241,7 +245,7 @@ def code(facts: Facts) -> Markup | None:
 def options(facts: Facts) -> Markup | None:
     """Return what was asked for; what was left as it is is not told."""
     asked = [
-        (name, element("code", without_places(str(value))), "")
+        (name, element("code", without_places(_clipped(str(value), _TEXT))), "")
         for name, value in facts.options.items()
         if value not in (None, False, "", []) and name not in {"name", "seed", "threshold_bytes"}
     ]
@@ -262,7 +266,7 @@ def capture(facts: Facts) -> Markup | None:
             element("code", str(value.get("name", ""))),
             str(value.get("type", "")),
             "" if value.get("travels") == "reference" else units.size(_number(value, "nbytes")),
-            without_places(str(value.get("how", value.get("travels", "")))),
+            without_places(_clipped(str(value.get("how", value.get("travels", ""))), _TEXT)),
         )
         for value in report.get("values", ())
     ]
@@ -332,8 +336,8 @@ def _wide(chart: Markup) -> Markup:
     return element("div", chart, class_="scroll")
 
 
-def _pre(text: str, most: int) -> Markup:
-    return element("pre", element("code", _clipped(text.rstrip(), most)), tabindex="0")
+def _pre(text: str) -> Markup:
+    return element("pre", element("code", text.rstrip()), tabindex="0")
 
 
 def _clipped(text: str, most: int) -> str:
