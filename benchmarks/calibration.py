@@ -21,7 +21,7 @@ from typing import Any
 from cloudbutton_backend import history, session
 from cloudbutton_backend.forecast import forecast
 from cloudbutton_backend.jobs import Estimate, Expectation, JobOptions
-from cloudbutton_backend.units import dollars, dollars_between
+from cloudbutton_backend.units import dollars_between
 
 WORKERS = 4
 
@@ -195,7 +195,7 @@ def main() -> None:
                 verdict = "held" if each.estimate.holds(each.bill) else "MISSED"
                 print(
                     f"  {each.basis:<12} {dollars_between(each.estimate):<36}"
-                    f" billed {dollars(each.bill):<10} {verdict}",
+                    f" billed ${each.bill:<10.2g} {verdict}",
                     flush=True,
                 )
         report(outcomes)

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from cloudbutton_backend.backends.protocol import Charged, Limits
+from cloudbutton_backend.backends.protocol import Charged, Limits, Results
 from cloudbutton_backend.cost.estimate import Call, from_calls
 from cloudbutton_backend.jobs import Estimate
 from cloudbutton_backend.journal import Journal
 
 _SAMPLES: Final = 8
 """Charged calls that an estimate rests on, unless the first wave is of another size."""
+_ANYWAY: Final = 4
+"""Times as many with which it is made though one of the first has not ended."""
 _MOST_SAMPLES: Final = 1000
 """Calls that are looked at while the number of items, and so the estimate, is not known."""
 
@@ -46,6 +48,8 @@ class _Sample:
     charged: Charged | None = None
     cold: bool = False
     """Whether it was the first of its worker, and so probably began an environment."""
+    first: int = 0
+    """Index of its first item."""
 
 
 class Bill:
@@ -101,25 +105,18 @@ class Bill:
         if sample is not None:
             sample.charged = charged
 
-    def work(self, batch: int, items: int, seconds: float, worker: str = "") -> float:
-        """Items of a call have run; return what of its price has not been told yet.
-
-        Parameters
-        ----------
-        seconds
-            That they took in the worker, waiting for a CPU included, as that is billed, too.
-        worker
-            Whose first call probably began an environment.
-        """
-        self._items += items
-        sample = self._sample_of(batch)
+    def work(self, results: Results) -> float:
+        """Items of a call have run; return what of its price has not been told yet."""
+        self._items += results.count
+        sample = self._sample_of(results.batch)
         if sample is not None:
-            if worker and worker not in self._workers_seen:
-                self._workers_seen.add(worker)
+            if results.worker not in self._workers_seen:
+                self._workers_seen.add(results.worker)
                 sample.cold = True
-            sample.items += items
-            sample.seconds += seconds
-        return self._prices.pop(batch, 0.0)
+            sample.first = min(sample.first, results.first) if sample.items else results.first
+            sample.items += results.count
+            sample.seconds += results.meta.get("dt", 0.0)  # waiting for a CPU is billed, too
+        return self._prices.pop(results.batch, 0.0)
 
     def price_of_lost(self, batch: int) -> float:
         """Return what a call cost that brought nothing."""
@@ -140,12 +137,8 @@ class Bill:
         """
         if self.estimate is not None or total is None:
             return
-        calls = [
-            Call(each.items, each.seconds, each.charged.seconds, each.charged.cost, each.cold)
-            for each in self._sample.values()
-            if each.charged is not None and each.items
-        ]
-        if len(calls) < min(self._wanted, max(1, total // 2)):
+        calls = self._first_calls(min(self._wanted, max(1, total // 2)))
+        if calls is None:
             return
         self.estimate = from_calls(
             calls,
@@ -160,6 +153,31 @@ class Bill:
         self._sample.clear()
         if self.estimate is not None:
             self._journal.update_job(self._job_id, **estimate_columns(self.estimate))
+
+    def _first_calls(self, wanted: int) -> list[Call] | None:
+        """Return the calls that an estimate can rest on; None while there are too few.
+
+        Calls that ended first tell too little, as quick items end before slow ones: it takes all up to
+        some item, or so many that it does not matter any more.
+        """
+        ended = sorted(
+            (each for each in self._sample.values() if each.charged is not None and each.items),
+            key=lambda each: each.first,
+        )
+        until = 0
+        for number, each in enumerate(ended):
+            if each.first > until and number < wanted:
+                if len(ended) < _ANYWAY * wanted:
+                    return None
+                break
+            until = each.first + each.items
+        if len(ended) < wanted:
+            return None
+        return [
+            Call(each.items, each.seconds, each.charged.seconds, each.charged.cost, each.cold)
+            for each in ended
+            if each.charged is not None
+        ]
 
     def expected(self, total: int | None, done: int) -> float | None:
         """Return what the job will have cost in the end, as far as can be told.

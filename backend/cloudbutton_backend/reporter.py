@@ -120,8 +120,8 @@ class Reporter:
         wall = meta.get("dt", 0.0)
         seconds = max(0.0, wall - meta.get("delay", 0.0))
         cost = 0.0
-        if self._bill is not None:  # waiting for a CPU is billed, too
-            cost = self._bill.work(results.batch, results.count, wall, results.worker)
+        if self._bill is not None:
+            cost = self._bill.work(results)
         elif self._outlook is not None:
             self._outlook.work(results.count, wall)
         entry = self._recorder.accept(results, skip, cost)
@@ -261,9 +261,10 @@ class Driven:
         self.reporter = reporter
 
     @property
-    def can_outlive(self) -> bool:
-        """Whether the job goes on when this process ends."""
-        return self.driver.backend.limits.can_outlive
+    def ends_with_us(self) -> bool:
+        """Whether the job cannot go on when this process ends."""
+        detached = bool(self.reporter.spec.extra["detach"])
+        return not (detached and self.driver.backend.limits.can_outlive)
 
     def cancel(self) -> None:
         """Stop the job; safe to repeat."""

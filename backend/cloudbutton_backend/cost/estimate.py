@@ -27,7 +27,7 @@ _DRAWS: Final = 200
 """Enough for two digits; this is worked out while the job runs."""
 _START_SPREAD, _WARM_SPREAD = 0.3, 0.5
 """Of the logarithms, of what comes on top: the next environment may be slower."""
-_DRIFT: Final = 0.08
+_DRIFT: Final = 0.12
 """Of the logarithm of what items take later over what they took at first."""
 _OTHERS, _NOTICEABLE = 3, 0.02
 """Calls, and seconds, without which it cannot be told that first ones took longer."""

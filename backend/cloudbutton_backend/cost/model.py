@@ -135,7 +135,14 @@ def _outcome(
     off = _MODEL.draw(chance)
     workers = max(1, min(terms.workers, items))
     mean = way.mean * pace
-    calls = n_calls(items, mean, workers, terms.batch_seconds, first_wave=terms.first_wave)
+    calls = n_calls(
+        items,
+        mean,
+        workers,
+        terms.batch_seconds,
+        first_wave=terms.first_wave,
+        lanes=terms.lanes,
+    )
     starts = max(0, min(workers, calls) - started)
     lanes = max(1.0, min(terms.lanes, items / max(1, calls)))
     work = way.total(items) * pace
@@ -187,6 +194,7 @@ def n_calls(
     batch_seconds: float,
     *,
     first_wave: int | None = None,
+    lanes: int = 1,
 ) -> int:
     """Return about how many calls so many items travel in, as the dispatcher sizes batches.
 
@@ -199,7 +207,8 @@ def n_calls(
         return 0
     workers = max(1, min(workers, items))
     most = batch_seconds / mean if mean > 0 else math.inf
-    if mean > _EARLY:  # results come one by one, and what has come so decides how fast batches grow
+    if mean > _EARLY or lanes > 1:
+        # Results come one by one, and what comes at a time decides how fast batches grow.
         most = min(most, _GROWTH)
     full = max(1, math.floor(min(most, _MOST_ITEMS)))
     share = _TAIL_SHARE * workers

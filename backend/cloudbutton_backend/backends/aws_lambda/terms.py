@@ -38,6 +38,11 @@ _WARM: Final = Uncertain(0.008, 0.6)
 """Seconds that calls are billed beyond their items: assumed."""
 _LOADING: Final = 1.5
 """Times as long that packages take to load from a layer that nobody has read yet: assumed."""
+_BATCH_BYTES: Final = 4 << 20
+"""As `dispatch.batching` bounds what moves in one go."""
+_LOAD_SPREAD: Final = 0.6
+_STORED_PER_SECOND, _STORED_SPREAD = 20e6, 0.6
+"""Bytes of results that go into storage, where they do not fit into an answer: assumed."""
 _WAIT, _EMULATED_WAIT = Uncertain(1.0, 0.6), Uncertain(0.3, 0.8)
 """Until a call begins: the function is looked up, values are sent."""
 _BURST, _PER_SECOND = 1000, 100.0
@@ -68,7 +73,7 @@ def terms_of(
     lanes, waiting = lanes_of(memory), 0.0
     if settings.emulate:
         waiting = measured.waiting
-        power, speed, unsure = min(1.0, cpus / max(1, workers)), 1.0, 0.1
+        power, speed, unsure = min(1.0, cpus / max(1, workers)), 1.0, 0.2
         assumed, loading, wait = _EMULATED_START, 1.0 / power, _EMULATED_WAIT
     elif measured.here:
         power, speed, unsure = power_of(memory), _SPEED, _SPEED_SPREAD
@@ -76,8 +81,17 @@ def terms_of(
     else:
         power, speed, unsure = power_of(memory), 1.0, 0.05
         assumed, loading, wait = _START, _LOADING / power, _WAIT
-    start = overhead.start or assumed
-    answer = measured.result_bytes * max(1.0, min(batch_seconds / max(measured.mean, 1e-6), 1e4))
+    start, warm = overhead.start or assumed, overhead.warm or _WARM
+    load = measured.load * loading
+    if load:  # it may be there already, from an earlier job
+        start = Uncertain(start.median + load, max(start.spread, _LOAD_SPREAD))
+    per_call = batch_seconds / max(measured.mean, 1e-6)
+    if measured.result_bytes:
+        per_call = min(per_call, _BATCH_BYTES / measured.result_bytes)
+        batch_seconds = per_call * measured.mean
+    answer = measured.result_bytes * max(1.0, per_call)
+    if answer > INLINE_ANSWER:
+        warm = Uncertain(warm.median + answer / _STORED_PER_SECOND, _STORED_SPREAD)
     return Terms(
         backend=name,
         workers=workers,
@@ -87,8 +101,8 @@ def terms_of(
         first_wave=first_wave,
         lanes=lanes,
         pace=Uncertain(measured.pace(power, speed, waiting), unsure * measured.cpu_share),
-        start=replace(start, median=start.median + measured.load * loading),
-        warm=overhead.warm or _WARM,
+        start=start,
+        warm=warm,
         wait=wait,
         burst=None if settings.emulate else _BURST,
         per_second=math.inf if settings.emulate else _PER_SECOND,
