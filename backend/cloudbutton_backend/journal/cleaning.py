@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.journal.process import Lookout
 from cloudbutton_backend.journal.reader import JournalReader
 from cloudbutton_backend.journal.records import JobRow
 from cloudbutton_backend.journal.schema import OF_A_JOB
@@ -18,19 +20,40 @@ from cloudbutton_backend.journal.schema import OF_A_JOB
 if TYPE_CHECKING:
     import sqlite3
 
-#: Result files are called after their job: the id, then whatever the segments' writer adds.
-_FILE_NAME = re.compile(r"([a-z0-9]+)[^a-z0-9].*|([a-z0-9]+)")
+#: A job's files begin with its id: `results/<id>.seg`, `results/<id>.local-1-4242.seg`, `jobs/<id>.items`.
+_FOLDERS: Final = {
+    "results": re.compile(r"([a-z0-9]+)[^a-z0-9].*seg"),
+    "jobs": re.compile(r"([a-z0-9]+)\.[a-z]+"),
+}
+#: A job that begins has files before it has a row; what has none is nobody's only after so many seconds.
+GRACE: Final = 900.0
+#: About what rows take on the disk, bytes.
+_ROW_BYTES: Final = {"batches": 120, "errors": 1_000, "logs": 200}
+_JOB_BYTES: Final = 4_000
+#: Jobs removed in one transaction: other processes' writers wait meanwhile.
+_AT_ONCE: Final = 100
+#: Seconds for which it is known what a day's jobs were allowed to spend.
+_ALLOWANCES_FOR: Final = 3 * 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """One job's results on the disk. A job of which only files are left has no row."""
+    """What one job has on the disk. A job of which only files are left has no row."""
 
     job_id: str
     created: float
+    """When it was last of use: it ended, was lost, or somebody used its results again."""
     size: int
+    """Of its files, bytes."""
     files: tuple[Path, ...]
     state: JobState | None
+    rows: int = 0
+    """About what the journal has of it, bytes."""
+    heartbeat: float = 0.0
+    blobs: frozenset[str] = frozenset()
+    """Captured values that it needs to be continued, and others may need, too."""
+    is_held: bool = False
+    """Whether its process lives, so that somebody may still want its results there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +64,17 @@ class Freed:
     files: int
     size: int
     kept: int
-    """Bytes of results that remain."""
+    """Bytes that remain of jobs' files, and of what they share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """The captured values that jobs need to be continued."""
+
+    named: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By job."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Of those on the disk, bytes."""
 
 
 def gc(
@@ -49,20 +82,21 @@ def gc(
     max_bytes: int,
     max_age: float,
     *,
+    shared: Shared = Shared(),
     dry_run: bool = False,
     now: float | None = None,
 ) -> Freed:
     """Remove finished jobs older than `max_age` seconds, then the oldest until `max_bytes` suffice.
 
     A job that runs is never touched, whatever its age and size; one that was lost, and files that no job
-    claims, may be wanted back and go only by age.
+    claims, may be wanted back and go only by age. The `shared` values stay where they are.
     """
     now = time.time() if now is None else now
     reader = JournalReader(home, clock=lambda: now)
-    stored = _stored(home, reader.jobs(limit=-1))
-    doomed = choose(stored, max_bytes=max_bytes, max_age=max_age, now=now)
-    if not dry_run and doomed:
-        doomed = _forget(reader.path, doomed)
+    stored = _stored(reader, shared, now)
+    doomed = choose(stored, max_bytes=max_bytes, max_age=max_age, now=now, sizes=shared.sizes)
+    if not dry_run:
+        doomed = _forget(reader.path, doomed, now)
         for job in doomed:
             for path in job.files:
                 path.unlink(missing_ok=True)
@@ -75,48 +109,114 @@ def gc(
     )
 
 
-def choose(stored: Iterable[Stored], *, max_bytes: int, max_age: float, now: float) -> list[Stored]:
-    """Return what has to go, the oldest first."""
-    by_age = sorted(stored, key=lambda job: (job.created, job.job_id))
-    total = sum(job.size for job in by_age)
-    doomed = []
-    for job in by_age:
-        if job.state is not None and not job.state.is_final:
+def choose(
+    stored: Iterable[Stored],
+    *,
+    max_bytes: int,
+    max_age: float,
+    now: float,
+    sizes: Mapping[str, int] | None = None,
+) -> list[Stored]:
+    """Return what has to go, the oldest first.
+
+    Of jobs young enough those of processes that are gone go first: nobody holds them any more.
+    """
+    jobs = list(stored)
+    finished = [job for job in jobs if job.state is None or job.state.is_final]
+    doomed = {job.job_id: job for job in finished if _is_too_old(job, max_age, now)}
+    users = Counter(blob for job in jobs if job.job_id not in doomed for blob in job.blobs)
+    blob_sizes = sizes or {}
+    total = sum(blob_sizes.get(blob, 0) for blob in users)
+    total += sum(job.size + job.rows for job in jobs if job.job_id not in doomed)
+    for job in sorted(finished, key=lambda job: (job.is_held, job.created, job.job_id)):
+        if total <= max_bytes:
+            break
+        if job.job_id in doomed or job.state in (None, JobState.LOST):
             continue
-        is_old = now - job.created > max_age
-        is_too_much = total > max_bytes and job.size > 0
-        if is_old or (is_too_much and job.state not in (None, JobState.LOST)):
-            doomed.append(job)
-            total -= job.size
-    return doomed
+        own = [blob for blob in job.blobs if users[blob] == 1]
+        gain = job.size + job.rows + sum(blob_sizes.get(blob, 0) for blob in own)
+        if gain:
+            users.subtract(job.blobs)
+            total -= gain
+            doomed[job.job_id] = job
+    return sorted(doomed.values(), key=lambda job: (job.created, job.job_id))
 
 
-def _stored(home: Path, jobs: Sequence[JobRow]) -> list[Stored]:
-    files: dict[str, list[Path]] = {}
-    results = home / "results"
-    for path in results.iterdir() if results.is_dir() else ():
-        match = _FILE_NAME.fullmatch(path.name)
-        if match and path.is_file():
-            files.setdefault(match[1] or match[2], []).append(path)
-    sizes = {path: path.stat().st_size for of_job in files.values() for path in of_job}
+def _is_too_old(job: Stored, max_age: float, now: float) -> bool:
+    return now - job.created > (max_age if job.state is not None else max(max_age, GRACE))
+
+
+def _stored(reader: JournalReader, shared: Shared, now: float) -> list[Stored]:
+    files: dict[str, list[tuple[Path, int, float]]] = {}
+    for job_id, path in _files(reader.home):
+        with suppress(FileNotFoundError):  # a job that is done removes some of its files itself
+            found = path.stat()
+            files.setdefault(job_id, []).append((path, found.st_size, found.st_mtime))
+    rows = _bytes_of_rows(reader.path)
+    lookout = Lookout(now)
     stored = []
-    for job in jobs:
-        paths = tuple(files.pop(job.id, ()))
-        since = job.ended or (job.heartbeat if job.state is JobState.LOST else job.created)
+    for job in reader.jobs(limit=-1):
+        own = files.pop(job.id, [])
         stored.append(
-            Stored(job_id=job.id, created=since, size=sum(sizes[path] for path in paths),
-                   files=paths, state=job.state)
-        )  # fmt: skip
+            Stored(
+                job_id=job.id,
+                created=max([_ended(job), *(at for _, _, at in own if at <= now)]),
+                size=sum(size for _, size, _ in own),
+                files=tuple(path for path, _, _ in own),
+                state=job.state,
+                rows=_JOB_BYTES + rows.get(job.id, 0),
+                heartbeat=job.heartbeat,
+                blobs=shared.named.get(job.id, frozenset()),
+                is_held=job.state.is_final
+                and lookout.is_alive(
+                    pid=job.pid, host=job.host, token=job.token, heartbeat=job.heartbeat
+                ),
+            )
+        )
     for job_id, orphans in files.items():
-        newest = max(path.stat().st_mtime for path in orphans)
         stored.append(
-            Stored(job_id=job_id, created=newest, size=sum(sizes[path] for path in orphans),
-                   files=tuple(orphans), state=None)
-        )  # fmt: skip
+            Stored(
+                job_id=job_id,
+                created=max(at for _, _, at in orphans),
+                size=sum(size for _, size, _ in orphans),
+                files=tuple(path for path, _, _ in orphans),
+                state=None,
+                blobs=shared.named.get(job_id, frozenset()),
+            )
+        )
     return stored
 
 
-def _forget(path: Path, doomed: Sequence[Stored]) -> list[Stored]:
+def _ended(job: JobRow) -> float:
+    return job.ended or (job.heartbeat if job.state is JobState.LOST else job.created)
+
+
+def _files(home: Path) -> Iterator[tuple[str, Path]]:
+    for folder, pattern in _FOLDERS.items():
+        path = home / folder
+        for each in path.iterdir() if path.is_dir() else ():
+            match = pattern.fullmatch(each.name)
+            if match and each.is_file():
+                yield match[1], each
+
+
+def _bytes_of_rows(path: Path) -> dict[str, int]:
+    """Return about what the rows of each job take; counted by indexes alone."""
+    from cloudbutton_backend.journal import database
+
+    connection = database.open_for_reading(path)
+    if connection is None:
+        return {}
+    taken: Counter[str] = Counter()
+    with closing(connection), database.translated(path):
+        for table, each in _ROW_BYTES.items():
+            counts = connection.execute(f"SELECT job_id, count(*) FROM {table} GROUP BY job_id")
+            for job_id, count in counts:
+                taken[job_id] += each * count
+    return dict(taken)
+
+
+def _forget(path: Path, doomed: Sequence[Stored], now: float) -> list[Stored]:
     """Remove rows before files: a crash in between leaves files, which age removes, no false rows.
 
     Returns the jobs that are gone; one that runs again since we looked is spared.
@@ -127,29 +227,45 @@ def _forget(path: Path, doomed: Sequence[Stored]) -> list[Stored]:
     connection = database.open_for_reading(path)
     if connection is None:
         return list(doomed)
-    gone = []
+    gone: list[Stored] = []
     with closing(connection), database.translated(path):
         connection.execute("PRAGMA query_only = OFF")
-        connection.execute("BEGIN IMMEDIATE")
-        for job in doomed:
-            if _delete(connection, job):
-                gone.append(job)
-        mark_removed(connection, [job.job_id for job in gone])
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA incremental_vacuum").fetchall()
+        for start in range(0, len(doomed), _AT_ONCE):
+            connection.execute("BEGIN IMMEDIATE")
+            removed = [
+                job for job in doomed[start : start + _AT_ONCE] if _is_removed(connection, job)
+            ]
+            for table in OF_A_JOB:
+                marks = ", ".join("?" * len(removed))
+                connection.execute(
+                    f"DELETE FROM {table} WHERE job_id IN ({marks})",
+                    [job.job_id for job in removed],
+                )
+            if removed:
+                mark_removed(connection, [job.job_id for job in removed])
+            connection.execute("COMMIT")
+            gone += removed
+        connection.execute("DELETE FROM allowances WHERE granted < ?", (now - _ALLOWANCES_FOR,))
+        if gone:
+            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            connection.execute(
+                "PRAGMA wal_checkpoint(TRUNCATE)"
+            ).fetchall()  # as far as nobody reads
     return gone
 
 
-def _delete(connection: sqlite3.Connection, job: Stored) -> bool:
+def _is_removed(connection: sqlite3.Connection, job: Stored) -> bool:
+    """Remove a job's row, unless it runs again; what has no row is gone."""
     row = connection.execute(
         "SELECT state, heartbeat FROM jobs WHERE id = ?", (job.job_id,)
     ).fetchone()
-    if row is not None:
-        # A lost job is stored as running; if its heart has beaten since, somebody attached to it.
-        is_lost = job.state is JobState.LOST and row["heartbeat"] == job.created
-        if not JobState(row["state"]).is_final and not is_lost:
-            return False
-        connection.execute("DELETE FROM jobs WHERE id = ?", (job.job_id,))
-    for table in OF_A_JOB:
-        connection.execute(f"DELETE FROM {table} WHERE job_id = ?", (job.job_id,))
+    if row is None:
+        return True
+    if job.state is None:
+        return False  # it was about to begin when we looked
+    # A lost job is stored as running; if its heart has beaten since, somebody attached to it.
+    is_lost = job.state is JobState.LOST and row["heartbeat"] == job.heartbeat
+    if not JobState(row["state"]).is_final and not is_lost:
+        return False
+    connection.execute("DELETE FROM jobs WHERE id = ?", (job.job_id,))
     return True
