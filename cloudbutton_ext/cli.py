@@ -191,19 +191,14 @@ def _retry(arguments: argparse.Namespace) -> int:
 
 def _gc(arguments: argparse.Namespace) -> int:
     from cloudbutton_backend.home import home
-    from cloudbutton_backend.journal import gc
+    from cloudbutton_backend.housekeeping import tidy
     from cloudbutton_backend.settings import resolve
-    from cloudbutton_magic import units
 
     settings = resolve()
-    freed = gc(
+    gone = tidy(
         home(), settings.results_max_bytes, settings.results_max_age, dry_run=arguments.dry_run
     )
-    verb = "Would remove" if arguments.dry_run else "Removed"
-    print(
-        f"{verb} {units.count(len(freed.jobs), 'job')} and {units.count(freed.files, 'file')} "
-        f"({units.size(freed.size)}); {units.size(freed.kept)} of results remain."
-    )
+    print(cli_text.tidied(gone, dry_run=arguments.dry_run))
     return DONE
 
 

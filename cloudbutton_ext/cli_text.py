@@ -11,6 +11,7 @@ from cloudbutton_magic import units
 
 if TYPE_CHECKING:
     from cloudbutton_backend.doctor import Finding
+    from cloudbutton_backend.housekeeping import Tidied
     from cloudbutton_backend.jobs import BatchRecord
     from cloudbutton_backend.journal import ErrorRecord, JobRow, LogRecord
     from cloudbutton_backend.settings import Row
@@ -91,6 +92,20 @@ def job_page(
     if printed:
         parts.append(_block("printed last", printed[-TAIL:]))
     return "\n\n".join(parts)
+
+
+def tidied(gone: Tidied, *, dry_run: bool) -> str:
+    """Return what was, or would be, removed, and what remains."""
+    parts = [units.count(len(gone.jobs), "job"), units.count(gone.files, "file")]
+    if gone.blobs:
+        parts.append(f"{units.count(gone.blobs, 'captured value')} that no job needs")
+    lines = [
+        f"{'Would remove' if dry_run else 'Removed'} {', '.join(parts[:-1])} and {parts[-1]} "
+        f"({units.size(gone.size)}); {units.size(gone.kept)} remain."
+    ]
+    if gone.forgotten:
+        lines.append(f"The cache forgot {units.count(gone.forgotten, 'record')} of results.")
+    return "\n".join(lines)
 
 
 def config_table(rows: Iterable[Row]) -> str:

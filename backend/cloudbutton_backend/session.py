@@ -23,7 +23,8 @@ from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.home import results_dir
 from cloudbutton_backend.jobs import JobOptions, JobState
-from cloudbutton_backend.journal import Command, Journal, JournalReader, gc
+from cloudbutton_backend.housekeeping import tidy
+from cloudbutton_backend.journal import Command, Journal, JournalReader
 from cloudbutton_backend.launching import JOURNAL_OFF, Files, Found, Kind, Launcher, Origin
 from cloudbutton_backend.reporter import Driven
 
@@ -32,6 +33,8 @@ _REMEMBER: Final = 100
 
 _CLEAN_AFTER: Final = 10.0
 """Seconds after the first job when old results are removed."""
+_CLEAN_EVERY: Final = 600.0
+"""Seconds between two later looks."""
 
 
 class Session:
@@ -56,6 +59,7 @@ class Session:
             self._drivers, self._files, self._launcher.environment, self._remember
         )
         self._closed = False
+        self._over = threading.Event()
 
     def __repr__(self) -> str:
         running = sum(not job.state.is_final for job in self._jobs.values())
@@ -83,11 +87,16 @@ class Session:
         return Files(journal=journal, results=self._results)
 
     def _clean(self) -> None:
-        """Keep the results on disk within their bounds, once per process and out of the way."""
-        threading.Event().wait(_CLEAN_AFTER)
-        with contextlib.suppress(CloudError, OSError):  # the next process tries again
-            bounds = settings.resolve()
-            gc(self.journal.home, bounds.results_max_bytes, bounds.results_max_age)
+        """Keep what is on disk within its bounds, out of the way: now and then, if there were jobs."""
+        pause, seen = _CLEAN_AFTER, ""
+        while not self._over.wait(pause):
+            pause, latest = _CLEAN_EVERY, next(reversed(tuple(self._jobs)), "")
+            if latest == seen:
+                continue
+            seen = latest
+            with contextlib.suppress(CloudError, OSError):  # the next time, then
+                bounds = settings.resolve()
+                tidy(self.journal.home, bounds.results_max_bytes, bounds.results_max_age)
 
     def backends(self) -> tuple[str, ...]:
         """Return the names of the backends that can be used."""
@@ -307,6 +316,7 @@ class Session:
 
     def close(self) -> None:
         """Cancel what runs, but for what can go on elsewhere, and end all workers. Safe to repeat."""
+        self._over.set()
         with self._lock:
             self._closed = True
             jobs = [
