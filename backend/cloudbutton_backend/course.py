@@ -115,6 +115,22 @@ class Course:
             self.harvest.add(runs)
         self.harvest.ring()
 
+    def continue_as(
+        self,
+        record: JobRecord,
+        options: JobOptions,
+        notes: Notes,
+        money: Money | None,
+        check_alive: Callable[[], None],
+    ) -> None:
+        """Another process than before runs it: what it has of its items stays."""
+        with self.lock:
+            if self.state.is_final:
+                self.reopen()
+            self.state = JobState.RUNNING
+            self.record, self.options, self.notes, self.money = record, options, notes, money
+            self.harvest.check_alive = check_alive
+
     def reopen(self) -> None:
         """What failed or is missing is run again. `lock` must be held.
 

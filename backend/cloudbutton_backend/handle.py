@@ -35,8 +35,8 @@ class Runner(Protocol):
     """Who runs a job: a driver in this process, or somebody elsewhere."""
 
     @property
-    def can_outlive(self) -> bool:
-        """Whether the job goes on when this process ends."""
+    def ends_with_us(self) -> bool:
+        """Whether the job cannot go on when this process ends."""
 
     def cancel(self) -> None:
         """Stop it; safe to repeat, and when it has ended."""

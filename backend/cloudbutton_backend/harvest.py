@@ -29,7 +29,7 @@ class Harvest:
 
     def __init__(self, lock: Lock, check_alive: Callable[[], None]) -> None:
         self._lock = lock
-        self._check_alive = check_alive
+        self.check_alive = check_alive
         self._is_over = False
         self._bell = Bell()
         self._runs: dict[int, Run] = {}
@@ -90,7 +90,7 @@ class Harvest:
         """Wait until the job has ended; return whether it has within `timeout` seconds."""
         limit = None if timeout is None else time.monotonic() + timeout
         while not self._is_over:
-            self._check_alive()
+            self.check_alive()
             patience = _PATIENCE
             if limit is not None:
                 patience = min(patience, limit - time.monotonic())
@@ -116,7 +116,7 @@ class Harvest:
             run = self._runs.get(first)
             if run is not None or over:
                 return run
-            self._check_alive()
+            self.check_alive()
             self._bell.wait(lambda: first in self._runs or self._is_over, _PATIENCE)
 
     def arrived_since(self, seen: int) -> list[Run]:
@@ -126,7 +126,7 @@ class Harvest:
             return self._is_over or len(self._order) > seen
 
         while not has_news():
-            self._check_alive()
+            self.check_alive()
             self._bell.wait(has_news, _PATIENCE)
         return self._order[seen:]
 

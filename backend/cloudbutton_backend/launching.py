@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import sys
@@ -19,7 +20,13 @@ from cloudbutton_backend.capture import Captured, CaptureReport, capture, import
 from cloudbutton_backend.course import Course
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
-from cloudbutton_backend.dispatch.source import PushSource, SequenceSource, StreamSource, fixed
+from cloudbutton_backend.dispatch.source import (
+    MANY,
+    PushSource,
+    SequenceSource,
+    StreamSource,
+    fixed,
+)
 from cloudbutton_backend.drivers import Drivers, in_task
 from cloudbutton_backend.durable.deposit import Deposit
 from cloudbutton_backend.durable.stored import StoredJob, python_version
@@ -93,14 +100,21 @@ class Launcher:
         Where they are written down; asked when the first job begins.
     remember
         Called with each job before it begins.
+    hand_over
+        Has another process run a job, given its id and what writes it down.
     """
 
     def __init__(
-        self, drivers: Drivers, files: Callable[[], Files], remember: Callable[[Job], None]
+        self,
+        drivers: Drivers,
+        files: Callable[[], Files],
+        remember: Callable[[Job], None],
+        hand_over: Callable[[str, Deposit], Job],
     ) -> None:
         self._drivers = drivers
         self._files = files
         self._remember = remember
+        self._hand_over = hand_over
         self._index: Index | None = None
         self._raw_environment: dict[Any, Any] | None = None
         self._environment_now: dict[str, str] = {}
@@ -119,6 +133,8 @@ class Launcher:
                 f"The items must be a list, a range or another iterable, not {_kind(items)}."
             )
         known = fixed(items)
+        if known is None and options.detach:
+            known = _all_of(items)  # who has them to give may be gone soon
         if options.cache and known is None:
             raise UsageError(
                 "With `cache` the items must be at hand, as their results are looked for before the job"
@@ -153,6 +169,8 @@ class Launcher:
             deposit = self._deposit(start, source, origin.before)
             start.reporter.left_on_disk = deposit
             start = replace(start, deposit=deposit)
+            if options.detach and not driver.backend.limits.can_outlive:
+                return self._hand_over(job.id, deposit)
         self._launch(replace(start, plan=plan))
         return job
 
@@ -399,6 +417,16 @@ def extra_of(options: JobOptions) -> dict[str, Any]:
 def _drawn() -> int:
     """Return a seed that nobody chose."""
     return int.from_bytes(os.urandom(8), "little") >> 1
+
+
+def _all_of(items: Iterable[Any]) -> list[Any]:
+    """Return all that an iterable gives."""
+    given = list(itertools.islice(items, MANY + 1))
+    if len(given) > MANY:
+        raise UsageError(
+            f"A detached job's items are all written down before it starts; these are more than {MANY:,}."
+        )
+    return given
 
 
 def _length(items: Any) -> int | None:

@@ -19,6 +19,7 @@ from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.source import PushSource
 from cloudbutton_backend.drivers import Drivers
 from cloudbutton_backend.durable.attaching import Attacher, Wish, budget_of
+from cloudbutton_backend.durable.deposit import Deposit
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.home import results_dir
@@ -54,7 +55,12 @@ class Session:
         self._journal: Journal | None = None
         self._results: Path | None = None
         self._warmed: set[str] = set()
-        self._launcher = Launcher(self._drivers, self._files, self._remember)
+        self._launcher = Launcher(
+            self._drivers,
+            self._files,
+            self._remember,
+            self._hand_over,
+        )
         self._attacher = Attacher(
             self._drivers, self._files, self._launcher.environment, self._remember
         )
@@ -268,6 +274,14 @@ class Session:
             )
         return held
 
+    def _hand_over(self, job_id: str, deposit: Deposit) -> Job:
+        return self._attacher.hand_over(job_id, deposit)
+
+    def adopt(self, job_id: str) -> Job:
+        """Run a job that another process has written down for this one to start."""
+        self._require_open()
+        return self._attacher.adopt(job_id)
+
     def _held(self, id_or_prefix: str) -> Job | None:
         """Return a job of this process, None if it is none of its."""
         try:
@@ -322,7 +336,7 @@ class Session:
             jobs = [
                 job
                 for job in self._jobs.values()
-                if not job.state.is_final and not (job.options.detach and job._runner.can_outlive)
+                if not job.state.is_final and job._runner.ends_with_us
             ]
         for job in jobs:
             job.cancel()
@@ -331,6 +345,7 @@ class Session:
                 job.wait(1.0)
             except Exception:  # its driver is gone already
                 continue
+        self._attacher.close()
         self._drivers.close()
         self._launcher.close()
         if self._journal is not None:

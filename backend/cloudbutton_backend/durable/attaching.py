@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.machinery import PathFinder
@@ -20,8 +20,11 @@ from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.drivers import Drivers
 from cloudbutton_backend.durable import places, stored
 from cloudbutton_backend.durable.claim import IsTaken, claim
+from cloudbutton_backend.durable.deposit import Deposit
+from cloudbutton_backend.durable.following import Elsewhere, Follower
 from cloudbutton_backend.durable.items import StoredItems, StoredSource
-from cloudbutton_backend.durable.past import money_of, past_job, seconds_of
+from cloudbutton_backend.durable.keeper import KEEPER_STARTS_WITHIN, start_keeper
+from cloudbutton_backend.durable.past import money_of, past_job, report_of, seconds_of
 from cloudbutton_backend.durable.salvage import Salvage, prefix_of, salvage
 from cloudbutton_backend.durable.stored import StoredJob, python_version
 from cloudbutton_backend.errors import CannotContinue, JobFailed, Tampered, UsageError
@@ -32,12 +35,14 @@ from cloudbutton_backend.journal.process import start_token
 from cloudbutton_backend.launching import Files, cwd, extra_of, plan_of
 from cloudbutton_backend.recorder import Recorder
 from cloudbutton_backend.reporter import Driven, Reporter, check_alive
-from cloudbutton_backend.runs import ranges_of
+from cloudbutton_backend.runs import Run, ranges_of
 
 _NUMBERS: Final = 1 << 24
 """Batches that each process may number which runs a job."""
 _MAY_BE_LOST: Final = 3.0
 """Seconds before a machine went down of which large results may not have reached the disk."""
+
+_READABLE: Final = "What has results can be read: `job.partial()`."
 
 Range = tuple[int, int]
 
@@ -77,11 +82,11 @@ class Attacher:
         self._files = files
         self._environment = environment
         self._remember = remember
+        self._followers: list[Follower] = []
 
     def attach(self, job_id: str, wish: Wish) -> Job:
         """Return the job with this id, with what is there of it; see `Session.attach`."""
-        files = self._files()
-        row = JournalReader(files.journal.home).job(job_id)
+        row = self._reader().job(job_id)
         if row.kind == "executor":
             raise UsageError(
                 f"Job {row.id} is an executor's: its calls came from a program, call by call. Submit them"
@@ -90,19 +95,81 @@ class Attacher:
         if row.state is JobState.DONE:
             return self._read(row)
         if row.state in (JobState.RUNNING, JobState.CANCELLING):
-            raise IsTaken(row.id, row.pid, row.host)
+            if wish:
+                raise IsTaken(row.id, row.pid, row.host)
+            return self.follow(row)
         try:
-            kept = self._stored(row)
+            return self._go_on(row, wish)
         except CannotContinue as error:
             return self._read(row, error)
-        return self._go_on(row, kept, wish)
+
+    def _reader(self) -> JournalReader:
+        return JournalReader(self._files().journal.home)
+
+    # -- what another process runs
+
+    def follow(self, row: JobRow) -> Job:
+        """Return a job that another process runs."""
+        files = self._files()
+        home = files.journal.home
+        try:
+            kept = stored.load(home, row.id)
+            before, report = kept.before, kept.report
+        except (OSError, Tampered):  # its results can be read all the same
+            before, report = 0, report_of(row)
+        held: list[Job] = []
+
+        def take_over(row: JobRow) -> None:
+            self._go_on(row, Wish(), held[0])
+
+        def go_on(budget: float | None) -> None:
+            row_now = self._reader().job(row.id)
+            self._go_on(row_now, Wish(budget=budget), held[0])
+
+        follower = Follower(home, files.results, row, before, take_over)
+        job = Job(follower.course, Elsewhere(home, row.id, go_on), lambda: report)
+        held.append(job)
+        self._followers.append(follower)
+        self._remember(job)
+        follower.start()
+        return job
+
+    def close(self) -> None:
+        """Follow nobody any more. Safe to repeat."""
+        for follower in self._followers:
+            follower.stop()
+
+    def hand_over(self, job_id: str, deposit: Deposit) -> Job:
+        """Have a keeper run a job that was not started yet, and follow it.
+
+        Raises
+        ------
+        BackendError
+            The keeper did not start.
+        """
+        home = self._files().journal.home
+        try:
+            deposit.write_all()
+            start_keeper(home, job_id)
+        except BaseException:
+            places.forget(home, job_id)
+            raise
+        return self.follow(self._reader().job(job_id))
+
+    def adopt(self, job_id: str) -> Job:
+        """Run a job that was written down and not started: in a keeper, which has nothing else to do."""
+        journal = self._files().journal
+        kept = stored.load(journal.home, job_id)
+        journal.add_job(replace(kept.record, pid=os.getpid()))
+        journal.flush(KEEPER_STARTS_WITHIN)
+        return self._go_on(self._reader().job(job_id), Wish())
 
     # -- what can only be read
 
     def _read(self, row: JobRow, error: JobFailed | None = None) -> Job:
         """Return a job as something to read."""
         files = self._files()
-        batches = JournalReader(files.journal.home).batches(row.id)
+        batches = self._reader().batches(row.id)
         found = salvage(files.results, row.id, batches)
         if error is None:
             gaps = _gaps(found, row.n_items or row.done)
@@ -123,34 +190,45 @@ class Attacher:
         CannotContinue
             It cannot be continued, or not here.
         """
-        readable = "What has results can be read: `job.partial()`."
         try:
             kept = stored.load(self._files().journal.home, row.id)
         except FileNotFoundError:
             raise CannotContinue(
                 f"Job {row.id} cannot be continued: its function was not written to disk"
-                f" (it ran for less than a tenth of a second, or the disk refused). {readable}"
+                f" (it ran for less than a tenth of a second, or the disk refused). {_READABLE}"
             ) from None
         except Tampered as error:
-            raise CannotContinue(f"Job {row.id} cannot be continued. {error} {readable}") from error
+            raise CannotContinue(
+                f"Job {row.id} cannot be continued. {error} {_READABLE}"
+            ) from error
         if kept.python != python_version():
             raise CannotContinue(
                 f"Job {row.id} was started with Python {kept.python}, and code does not travel to"
-                f" {python_version()}: attach to it from a kernel with {kept.python}. {readable}"
+                f" {python_version()}: attach to it from a kernel with {kept.python}. {_READABLE}"
             )
         missing = [name for name in kept.imports if not _is_there(name, _path_of(kept))]
         if missing:
             names = ", ".join(f"`{name}`" for name in missing)
             raise CannotContinue(
                 f"Job {row.id} needs {names}, not installed here. Install what is missing, or attach from"
-                f" the environment that started it. {readable}"
+                f" the environment that started it. {_READABLE}"
             )
         return kept
 
     # -- what goes on
 
-    def _go_on(self, row: JobRow, kept: StoredJob, wish: Wish) -> Job:
+    def _go_on(self, row: JobRow, wish: Wish, into: Job | None = None) -> Job:
+        """Run here what is missing of a job, as the job that somebody holds already if there is one.
+
+        Raises
+        ------
+        CannotContinue
+            That is not possible, or not here.
+        IsTaken
+            Somebody else was faster.
+        """
         files, home = self._files(), self._files().journal.home
+        kept = self._stored(row)
         budget = budget_of(wish.budget, row)
         options = replace(
             kept.options,
@@ -163,13 +241,10 @@ class Attacher:
         try:
             blobs = tuple(stored.load_blob(home, digest) for digest in kept.blobs)
         except (OSError, Tampered) as error:
-            return self._read(
-                row,
-                CannotContinue(
-                    f"Job {row.id} cannot be continued: a large value that it uses is gone. {error}"
-                    " What has results can be read: `job.partial()`."
-                ),
-            )
+            raise CannotContinue(
+                f"Job {row.id} cannot be continued: a large value that it uses is gone. {error}"
+                f" {_READABLE}"
+            ) from error
         driver = self._drivers.of(options.backend)
         driver.start()
         spec = JobSpec(
@@ -191,7 +266,7 @@ class Attacher:
         del spec.extra["packages"]
         times = claim(home, row.id, backend=driver.recorded_as, budget=budget)
         try:
-            return self._launch(row, kept, options, spec, driver, times, files)
+            return self._launch(row, kept, options, spec, driver, times, into)
         except BaseException:  # or it would count as running, by us
             files.journal.update_job(row.id, state=_ended_state(row).value)
             raise
@@ -204,11 +279,11 @@ class Attacher:
         spec: JobSpec,
         driver: Driver,
         times: int,
-        files: Files,
+        into: Job | None,
     ) -> Job:
         """Go on with a job that is ours now."""
-        reader = JournalReader(files.journal.home)
-        batches = reader.batches(row.id)
+        files = self._files()
+        batches = self._reader().batches(row.id)
         found = salvage(
             files.results, row.id, batches, before=kept.before, doubted_after=_doubted_after(row)
         )
@@ -235,16 +310,25 @@ class Attacher:
             bill = Bill(row.id, files.journal, limits, options.workers, estimate)
             bill.spend = spent
         alive = partial(check_alive, driver, record)
-        course = Course(record, options, recorder, bill, alive, kept.before)
+        if into is None:
+            course = Course(record, options, recorder, bill, alive, kept.before)
+            course.task_seconds = row.task_seconds
+            course.started = time.monotonic() - seconds_of(row)
+        else:
+            course = into._course
+            course.continue_as(record, options, recorder, bill, alive)
         reporter = Reporter(course, recorder, bill, files.journal, spec, frozenset())
         reporter.give(StoredSource(items, count, kept.before))
-        reporter.retried_before = course.retried = row.retried
-        course.task_seconds = row.task_seconds
-        course.started = time.monotonic() - seconds_of(row)
-        course.prefill(found.runs)
-        course.broken = reporter.lacking = _lacking(row.id, gone, total is None, items.damage)
-        job = Job(course, Driven(driver, reporter), lambda: kept.report)
         reporter.left_on_disk = Kept(home, row.id)
+        reporter.retried_before = course.retried = row.retried
+        course.prefill(uncovered(found.runs, course.harvest.so_far()))
+        done = ranges_of(course.harvest.so_far())
+        course.broken = reporter.lacking = _lacking(row.id, gone, total is None, items.damage)
+        driven = Driven(driver, reporter)
+        if into is None:
+            job = Job(course, driven, lambda: kept.report)
+        else:
+            job, into._runner = into, driven
         plan = replace(
             plan_of(row.id, options, limits),
             n_items=count,
@@ -321,6 +405,17 @@ def _doubted_after(row: JobRow) -> float | None:
 
 def _gaps(found: Salvage, count: int) -> list[Range]:
     return _complement(ranges_of(found.runs), count)
+
+
+def uncovered(runs: Iterable[Run], held: Iterable[Run]) -> list[Run]:
+    """Return what of `runs` concerns items that are not in `held`."""
+    gaps = _complement(ranges_of(held), 1 << 62)
+    return [
+        Run(max(run.first, first), min(run.stop, stop), run.entry)
+        for run in runs
+        for first, stop in gaps
+        if max(run.first, first) < min(run.stop, stop)
+    ]
 
 
 def _complement(done: Sequence[Range], count: int) -> list[Range]:

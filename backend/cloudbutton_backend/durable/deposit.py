@@ -136,6 +136,7 @@ class Deposit:
 
     def _clean_up(self, *, wait: bool) -> None:
         """Remove what was written of a job that is done."""
+        # ends: it is held while one chunk is written
         if self._over.is_set() and self._begun and self._lock.acquire(blocking=wait):
             try:
                 self._close()

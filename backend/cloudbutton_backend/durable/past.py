@@ -52,7 +52,7 @@ class Nobody:
     job_id: str
     why_not: JobFailed | None
     """Why what is missing of it cannot be run."""
-    can_outlive: bool = True
+    ends_with_us: bool = False
 
     def cancel(self) -> None:
         """Nothing is to be stopped."""
@@ -87,7 +87,7 @@ def past_job(
     course.end(JobState.DONE if error is None else JobState.FAILED)
     course.ended = time.monotonic()
     course.started = course.ended - seconds_of(row)
-    return Job(course, Nobody(row.id, error), lambda: _report_of(row))
+    return Job(course, Nobody(row.id, error), lambda: report_of(row))
 
 
 def _is_over() -> None:
@@ -118,7 +118,7 @@ def money_of(row: JobRow) -> PastMoney | None:
     return PastMoney(row.spend, estimate)
 
 
-def _report_of(row: JobRow) -> CaptureReport:
+def report_of(row: JobRow) -> CaptureReport:
     """Return what the journal knows of a capture report."""
     kept = row.capture
     return CaptureReport(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -90,7 +90,10 @@ def salvage(
             for error in damage
         ]
     records.sort(key=lambda each: each[0])
-    return _first_ones([record for _, record in records], trouble, max(generations), before)
+    takings = Takings(before)
+    runs = [run for _, record in records for run in takings.take(record)]
+    runs.sort(key=lambda run: run.first)
+    return Salvage(tuple(runs), takings.stop, tuple(trouble), max(generations))
 
 
 def _is_doubtful(record: Record, after: float | None) -> bool:
@@ -99,32 +102,52 @@ def _is_doubtful(record: Record, after: float | None) -> bool:
     return float(record.meta.get("t", 0.0)) + float(record.meta.get("dt", 0.0)) >= after
 
 
-def _first_ones(
-    records: Sequence[Record], trouble: Sequence[str], generation: int, before: int
-) -> Salvage:
-    """Let each item's first good record count."""
-    stop = max((record.first + record.count for record in records), default=0)
-    taken = bytearray(stop)
-    runs: list[Run] = []
-    for record in records:
+class Takings:
+    """Which items have a result so far: of those that an item has, the first good one counts.
+
+    Attributes
+    ----------
+    failures : dict
+        For items with an error, the latest record that has it.
+    stop : int
+        One more than the last item that any record speaks of.
+    """
+
+    def __init__(self, before: int) -> None:
+        self.failures: dict[int, Record] = {}
+        self._before = before
+        self._taken = bytearray()
+
+    @property
+    def stop(self) -> int:
+        return len(self._taken)
+
+    def has(self, index: int) -> bool:
+        """Whether an item has a result."""
+        return index < len(self._taken) and self._taken[index] == 1
+
+    def take(self, record: Record) -> list[Run]:
+        """Return the stretches of a record that count."""
+        stop = record.first + record.count
+        if stop > len(self._taken):
+            self._taken.extend(bytes(stop - len(self._taken)))
         errors = record.meta.get("errors") or {}
-        entry: Entry | None = None
-        start: int | None = None
-        for index in range(record.first, record.first + record.count + 1):
-            is_last = index == record.first + record.count
-            if not is_last and not taken[index] and index - record.first not in errors:
-                start = index if start is None else start
+        self.failures.update((record.first + offset, record) for offset in errors)
+        entry = entry_of(record, self._before)
+        runs: list[Run] = []
+        start = record.first
+        for index in range(record.first, stop + 1):
+            if index < stop and not self._taken[index] and index - record.first not in errors:
                 continue
-            if start is not None:
-                entry = entry or _entry_of(record, before)
+            if start < index:
                 runs.append(Run(start, index, entry))
-                taken[start:index] = b"\x01" * (index - start)
-                start = None
-    runs.sort(key=lambda run: run.first)
-    return Salvage(tuple(runs), stop, tuple(trouble), generation)
+                self._taken[start:index] = b"\x01" * (index - start)
+            start = index + 1
+        return runs
 
 
-def _entry_of(record: Record, before: int) -> Entry:
+def entry_of(record: Record, before: int) -> Entry:
+    """Return where the results of a record are."""
     return Entry(
         record.first,
         record.count,

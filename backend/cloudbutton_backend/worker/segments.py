@@ -139,8 +139,14 @@ class SegmentWriter:
             os.close(fd)
 
 
+def after(record: Record) -> int:
+    """Return where the record behind this one begins, in a file without seals."""
+    end = record.offset + record.length
+    return end + (-end % ALIGN)
+
+
 def read_records(
-    path: str, damaged: Callable[[TornRecord], None] | None = None
+    path: str, damaged: Callable[[TornRecord], None] | None = None, start: int = 0
 ) -> Iterator[Record]:
     """Yield the whole records of the file at `path`; stop quietly at a torn tail.
 
@@ -150,6 +156,8 @@ def read_records(
         Called for each damaged record, which is then left out; None to raise. Where the damage hides
         how long a record is, those behind it are left out, too: what only looks like a record may be
         part of somebody's result.
+    start
+        Where a record begins, and reading with it: `after` one that was read before.
 
     Raises
     ------
@@ -164,7 +172,7 @@ def read_records(
 
     size = os.path.getsize(path)
     with open(path, "rb") as file:
-        position = 0
+        position = start
         while position + HEADER.size <= size:
             file.seek(position)
             head = file.read(HEADER.size)
