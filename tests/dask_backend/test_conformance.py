@@ -1,4 +1,4 @@
-"""The Dask backend keeps the promises of all backends."""
+"""The Dask backend keeps the promises of all backends, here and on a cluster that others have started."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.testing.conformance import SharedFilesConformance
 from cloudbutton_backend.testing.protocol import ProtocolConformance
+from tests.dask_backend.conftest import shared_cluster
 
 
 class TestJobsOnThisMachine(SharedFilesConformance):
@@ -14,7 +15,13 @@ class TestJobsOnThisMachine(SharedFilesConformance):
         return DaskBackend(workers=2)
 
 
-class TestProtocolOnThisMachine(ProtocolConformance):
+class TestJobsOnCluster(SharedFilesConformance):
     @classmethod
     def new_backend(cls) -> Backend:
-        return DaskBackend(workers=2)
+        return DaskBackend(shared_cluster().address, workers=4)
+
+
+class TestProtocolOnCluster(ProtocolConformance):
+    @classmethod
+    def new_backend(cls) -> Backend:
+        return DaskBackend(shared_cluster().address, workers=4)

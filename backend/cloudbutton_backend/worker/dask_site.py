@@ -6,7 +6,7 @@
     ───────────────────────────────────                     ─────────────────────────────────────────────
     Site.run ─▶ Shift: time-outs, memory, deaths ─socket──▶ the local worker's loop: prints, figures,
              ◀─ records, and how the call ended ◀─────────  directory, environment, signals are its own
-    blobs: Dask's data ─▶ files ───────────────────fd─────▶ mapped read-only, by all processes
+    values: Dask's data ─▶ Shelf: files ───────────fd─────▶ mapped read-only, by all processes
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker.children import Child, Ends, exceed
+from cloudbutton_backend.worker.dask_shelf import Shelf
 from cloudbutton_backend.worker.lambda_records import sealed_record
 from cloudbutton_backend.worker.shift import TICK, Shift
 
@@ -35,8 +35,12 @@ _BOOT: Final = (
 )
 _KEEP_JOBS: Final = 4
 """Functions that a process keeps loaded."""
-_KEEP_BYTES: Final = 4 << 30
-"""Captured values that are kept in files for later jobs."""
+_KEEP_IDLE: Final = 300.0
+"""Seconds for which a process waits for its next call."""
+_KEEP_NAMES: Final = 1000
+"""Calls that must not begin, of those that may never come here."""
+_FULL: Final = 0.95
+"""Of the Dask worker's memory that may be used."""
 _MiB: Final = 1 << 20
 
 
@@ -56,18 +60,14 @@ class Task:
 
 
 class Berth:
-    """The process for one call at a time.
-
-    Parameters
-    ----------
-    memory
-        MiB that it may have; None for any number.
-    """
+    """The process for one call at a time."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self.memory = 0
+        """MiB that it may have for the call under way; 0 for what the Dask worker has."""
         self.child: Child | None = None
+        self.idle_since = 0.0
 
     def muster(self, most: int) -> list[Child]:
         """Return the process, alive."""
@@ -82,9 +82,19 @@ class Berth:
         child.dispose()
         self.child = None
 
+    def end(self) -> None:
+        """End the process, which runs nothing."""
+        if self.child is not None:
+            self.child.kill()
+            self.child.has_ended(wait=True)
+            self.bury(self.child)
+
     def is_full(self, children: Sequence[Child]) -> bool:
         """Whether the process has more memory than it may."""
-        return bool(self.memory) and exceed([child.pid for child in children], self.memory * _MiB)
+        (child,) = children
+        if self.memory and exceed([child.pid], self.memory * _MiB):
+            return True
+        return self._site.must_end(child)
 
     def introduce(self, child: Child, task: Task) -> None:
         """Tell the process of a job, unless it knows it."""
@@ -93,7 +103,7 @@ class Berth:
             return
         for digest, data in task.blobs.items():
             if digest not in child.blobs:
-                fd, nbytes = self._site.shelve(digest, data)
+                fd, nbytes = self._site.shelf.file(digest, data)
                 child.post(m.BLOB, (digest, nbytes, None), (), (fd,))
                 child.blobs.add(digest)
         job = task.job
@@ -117,27 +127,29 @@ class Berth:
 
 
 class Site:
-    """The processes beside one Dask worker.
+    """The processes beside one Dask worker. Safe from any thread.
 
     Parameters
     ----------
     folder
         Where our code lies, if it was brought here; None if it is installed.
     scratch
-        The Dask worker's own folder on disk.
+        A folder on disk, for captured values.
+    threads
+        Of the Dask worker.
+    memory
+        Bytes that it may use with all processes beside it; 0 for any number.
     """
 
-    def __init__(self, folder: str | None, scratch: str | None) -> None:
-        self._folder, self._scratch = folder, scratch
+    def __init__(self, folder: str | None, scratch: str, threads: int, memory: int) -> None:
+        self._folder, self._threads, self._memory = folder, threads, memory
+        self.shelf = Shelf(scratch)
         self._lock = threading.Lock()
-        self._idle: list[Berth] = []
         self._berths: set[Berth] = set()
+        self._idle: list[Berth] = []
         self._unwanted: OrderedDict[str, None] = OrderedDict()
         """Calls that must stop, or not begin."""
-        self._blobs: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        """File descriptor and length, by digest."""
-        self._used: Counter[str] = Counter()
-        """By how many calls under way each is used."""
+        self._tidier: threading.Timer | None = None
         self._closed = False
 
     def start(self, _child: Child, ends: Ends) -> int:
@@ -164,6 +176,8 @@ class Site:
         process.returncode = 0  # `Child` waits for it; nobody else must
         return process.pid
 
+    # -- calls
+
     def run(
         self,
         call: Mapping[str, Any],
@@ -181,85 +195,112 @@ class Site:
         begin = time.monotonic()
         name = call["name"]
         task = Task(
-            job["id"],
-            job["key"],
-            call["batch"],
-            call["first"],
-            call["count"],
-            job["timeout"],
-            job["stop_on_error"],
-            job,
-            blobs,
+            job_id=job["id"],
+            key=job["key"],
+            batch=call["batch"],
+            first=call["first"],
+            count=call["count"],
+            timeout=job["timeout"],
+            stop_on_error=job["stop_on_error"],
+            job=job,
+            blobs=blobs,
         )
-        berth = self._take(blobs)
+        berth = self._take()
         berth.memory = job["memory"] or 0
         until = math.inf if call["lease"] is None else begin + call["lease"]
-        shift = Shift(
-            berth, task, until, "lease", lambda: name in self._unwanted or is_released(), TICK
-        )
+
+        def is_unwanted() -> bool:
+            return name in self._unwanted or is_released()
+
+        shift = Shift(berth, task, until, "lease", is_unwanted, TICK)
+        pieces: list[Any] = []
+        self.shelf.hold(blobs)
         try:
-            if name in self._unwanted:
+            if is_unwanted():
                 shift.ending.why = "cancelled"
-                pieces: list[Any] = []
             else:
-                pieces = shift.run(call["items"])
+                pieces += shift.run(call["items"])
         finally:
+            self.shelf.let_go(blobs)
+            self._give_back(berth)
             self._unwanted.pop(name, None)
-            self._give_back(berth, blobs)
-        meta = {"end": shift.ending.as_meta(), "seconds": time.monotonic() - begin, "gets": 0}
+        meta = {
+            "end": shift.ending.as_meta(),
+            "seconds": time.monotonic() - begin,
+            "threads": self._threads,
+            "memory": berth.memory or self._memory // _MiB,
+        }
         pieces += sealed_record(task.batch, task.first, 0, meta, [], 0, task.key)
         return b"".join(pieces)
 
     def stop(self, names: Sequence[str]) -> None:
         """Have calls stop that run here, or would."""
-        self._unwanted.update(dict.fromkeys(names))
-        for name in list(self._unwanted)[:-1000]:
-            self._unwanted.pop(name, None)
+        with self._lock:
+            self._unwanted.update(dict.fromkeys(names))
+            while len(self._unwanted) > _KEEP_NAMES:
+                self._unwanted.popitem(last=False)
 
-    def _take(self, digests: Iterable[str]) -> Berth:
+    def must_end(self, child: Child) -> bool:
+        """Whether all here have more memory than the Dask worker may, and this process has the most.
+
+        The system would end any of them, or Dask's nanny the Dask worker with all that it holds.
+        """
+        if not self._memory:
+            return False
+        with self._lock:
+            children = [berth.child for berth in self._berths if berth.child is not None]
+        if not exceed([os.getpid(), *(each.pid for each in children)], _FULL * self._memory):
+            return False
+        return child is max(children, key=Child.memory)
+
+    # -- processes
+
+    def _take(self) -> Berth:
         with self._lock:
             if self._closed:
                 raise RuntimeError("this Dask worker is closing")
-            self._used.update(list(digests))
             berth = self._idle.pop() if self._idle else Berth(self)
             self._berths.add(berth)
             return berth
 
-    def _give_back(self, berth: Berth, digests: Iterable[str]) -> None:
+    def _give_back(self, berth: Berth) -> None:
         with self._lock:
-            self._used.subtract(list(digests))
-            self._idle.append(berth)
-
-    def shelve(self, digest: str, data: bytes) -> tuple[int, int]:
-        """Return a file with a captured value, and its length."""
-        with self._lock:
-            if digest not in self._blobs:
-                with tempfile.TemporaryFile(dir=self._scratch) as file:
-                    file.write(data)
-                    file.flush()
-                    self._blobs[digest] = os.dup(file.fileno()), len(data)
-                self._make_room()
-            self._blobs.move_to_end(digest)
-            return self._blobs[digest]
-
-    def _make_room(self) -> None:
-        """Drop what no call has used for longest, beyond the room there is."""
-        total = sum(nbytes for _, nbytes in self._blobs.values())
-        for digest in [digest for digest in self._blobs if not self._used[digest]]:
-            if total <= _KEEP_BYTES:
+            berth.idle_since = time.monotonic()
+            if self._closed:
+                berth.end()
                 return
-            fd, nbytes = self._blobs.pop(digest)
-            os.close(fd)  # processes that map it keep it
-            total -= nbytes
+            self._idle.append(berth)
+            if self._tidier is None:
+                self._tidy_later()
+
+    def _tidy_later(self) -> None:
+        self._tidier = threading.Timer(_KEEP_IDLE, self._tidy_up)
+        self._tidier.daemon = True
+        self._tidier.start()
+
+    def _tidy_up(self) -> None:
+        """End processes that nobody has needed for long: others use the cluster, too."""
+        until = time.monotonic() - _KEEP_IDLE
+        with self._lock:
+            for berth in [berth for berth in self._idle if berth.idle_since <= until]:
+                self._idle.remove(berth)
+                self._berths.discard(berth)
+                berth.end()
+            self._tidier = None
+            if self._idle and not self._closed:
+                self._tidy_later()
 
     def close(self) -> None:
         """End all processes. Safe to repeat."""
         with self._lock:
             self._closed = True
-            berths, self._berths = self._berths, set()
-            for berth in berths:
+            if self._tidier is not None:
+                self._tidier.cancel()
+            for berth in self._berths.difference(self._idle):
                 if berth.child is not None:
-                    berth.child.kill()
-            for fd, _ in self._blobs.values():
-                os.close(fd)
-            self._blobs.clear()
+                    berth.child.kill()  # who uses it will see
+            for berth in self._idle:
+                berth.end()
+            self._berths.clear()
+            self._idle.clear()
+        self.shelf.close()

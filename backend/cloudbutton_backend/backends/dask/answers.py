@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from cloudbutton_backend.backends.local.process import explain_death
 from cloudbutton_backend.backends.protocol import (
@@ -12,13 +14,17 @@ from cloudbutton_backend.backends.protocol import (
     Event,
     Overdue,
     Results,
+    Revoked,
     WorkerDown,
 )
-from cloudbutton_backend.worker.frames import Buffer
+from cloudbutton_backend.errors import WorkerLost
+from cloudbutton_backend.worker import failures
+from cloudbutton_backend.worker.frames import Buffer, layout
 from cloudbutton_backend.worker.lambda_records import open_records
 from cloudbutton_backend.worker.segments import TornRecord
 
-_MiB = 1 << 20
+_MiB: Final = 1 << 20
+_NOTHING: Final = pickle.dumps([None], 5)
 
 
 def read_answer(call: Call, data: Buffer, key: bytes) -> tuple[list[Results], dict[str, Any]]:
@@ -37,7 +43,7 @@ def read_answer(call: Call, data: Buffer, key: bytes) -> tuple[list[Results], di
         if record.batch != call.batch:
             raise TornRecord(f"{name}: it belongs to another call")
         if "end" in record.meta:
-            ending = {**record.meta["end"], "seconds": record.meta["seconds"]}
+            ending = {**record.meta, **record.meta["end"]}
             continue
         results.append(
             Results(
@@ -57,14 +63,8 @@ def read_answer(call: Call, data: Buffer, key: bytes) -> tuple[list[Results], di
     return results, ending
 
 
-def events_of_end(call: Call, ending: Mapping[str, Any], memory: int | None) -> list[Event]:
-    """Return how a batch ended, from what its worker says of it.
-
-    Parameters
-    ----------
-    memory
-        MiB that an item may use.
-    """
+def events_of_end(call: Call, ending: Mapping[str, Any]) -> list[Event]:
+    """Return how a batch ended, from what its worker says of it."""
     worker, batch = call.worker, call.batch
     if ending["culprits"]:
         culprit = ending["culprits"][0]
@@ -73,7 +73,8 @@ def events_of_end(call: Call, ending: Mapping[str, Any], memory: int | None) -> 
         if reason == "memory":
             peak = culprit["peak"] / _MiB
             cause = (
-                f"it used more memory than its limit of {memory} MiB: its peak was {peak:,.0f} MiB"
+                f"it used more memory than there is for it, {ending['memory']:,} MiB: its peak was "
+                f"{peak:,.0f} MiB"
             )
         down = WorkerDown(worker, cause, batch, item, reason)
         if reason == "timeout" and item is not None:
@@ -84,3 +85,39 @@ def events_of_end(call: Call, ending: Mapping[str, Any], memory: int | None) -> 
         return [WorkerDown(worker, cause, batch, ending["too_long"][0], "lease")]
     expired = ending["why"] == "lease" and ending["ran"] < call.count
     return [BatchEnded(worker, batch, ending["ran"], ending["unreadable"], expired)]
+
+
+def returned(call: Call) -> list[Event]:
+    """Return the events of a call that is to be sent again, at no attempt's cost."""
+    return [
+        Revoked(call.worker, call.batch, call.first, call.first + call.count),
+        BatchEnded(call.worker, call.batch, 0),
+    ]
+
+
+def killed(call: Call, error: Any) -> list[Event]:
+    """Return the events of a call whose Dask workers died, as often as the scheduler allows.
+
+    Parameters
+    ----------
+    error
+        A `KilledWorker`.
+    """
+    attempts = getattr(error, "allowed_failures", 0) + 1
+    last = getattr(getattr(error, "last_worker", None), "address", "")
+    cause = f"{attempts} Dask workers died while they ran it" + (
+        f", the last one at {last}" if last else ""
+    )
+    cause += "; their logs may tell why (memory, often)"
+    if call.count > 1:  # one of them does harm: they are tried again in smaller parts
+        return [WorkerDown(call.worker, cause, call.batch, None)]
+    # Dask has tried often enough: each attempt costs others a worker.
+    packed = failures.describe(WorkerLost(f"item {call.first}", cause, attempts), None, __file__)
+    packed["item"] = f"item {call.first}"
+    meta = {"t": time.time(), "dt": 0.0, "errors": {0: packed}}
+    pieces, length = layout([_NOTHING])
+    payload = b"".join(pieces)
+    return [
+        Results(call.worker, call.batch, call.first, 1, meta, payload, None, 0, length),
+        BatchEnded(call.worker, call.batch, 1),
+    ]

@@ -4,7 +4,7 @@
 
     driver thread            Dask's client                      a Dask worker, one of many
     ─────────────            ─────────────                      ──────────────────────────
-    put, open_job ─────────▶ scatter: values by content ──────▶ its data, and files that processes map
+    put, prepare ──────────▶ scatter: values by content ──────▶ its data, and files that processes map
     submit ────────────────▶ a task for each batch ─scheduler─▶ run_call ─▶ Site ─▶ a process of ours
     poll ◀── Landed ◀─────── gather ◀────────────────────────── sealed records
     interrupt ─────────────▶ run: stop_calls ─────────────────▶ Site: SIGINT, soon SIGKILL
@@ -12,13 +12,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hmac
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend import seals
@@ -28,26 +29,34 @@ from cloudbutton_backend.backends.dask.settings import (
     names_of_variables,
     schema,
 )
+from cloudbutton_backend.backends.local.cpus import usable_cpus
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
     Call,
     Event,
     JobSpec,
     Limits,
+    Warned,
 )
 from cloudbutton_backend.capture import Blob
-from cloudbutton_backend.errors import BackendError
+from cloudbutton_backend.cost.rates import Rate
+from cloudbutton_backend.errors import BackendError, CloudError
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.backends.dask.calls import Calls
-    from cloudbutton_backend.backends.dask.cluster import Cluster
-    from cloudbutton_backend.backends.dask.data import Data, JobData
+    from cloudbutton_backend.backends.dask.calls import Landed, Ready
+    from cloudbutton_backend.backends.dask.link import Link
 
 _LOG: Final = logging.getLogger(__name__)
 BATCH_SECONDS: Final = 0.1
+"""Work in one call: what Dask does for each then takes a few percent of one CPU's time."""
 IN_FLIGHT: Final = 2
 """Calls for each thread of the cluster: one runs, the next waits beside it."""
-_WATCH_EVERY: Final = 1.0
+RETRY_DELAY: Final = 0.2
+RECONNECT_WITHIN: Final = 5.0
+"""Seconds for which a scheduler that was lost is looked for, before jobs fail."""
+_LINK_WITHIN: Final = 120.0
+"""Seconds within which a connection is there, or has failed."""
+_HOUR: Final = 3600.0
 
 
 class DaskBackend:
@@ -69,6 +78,8 @@ class DaskBackend:
         A `distributed.Client` to use, which stays open.
     security
         A `distributed.Security` to connect with.
+    patience
+        Seconds for which a job waits while the cluster has no workers.
     """
 
     name = "dask"
@@ -87,6 +98,7 @@ class DaskBackend:
         client: Any = None,
         security: Any = None,
         *,
+        patience: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = Settings(
@@ -99,15 +111,17 @@ class DaskBackend:
             tls_key=tls_key,
         )
         self.costs = bool(worker_hour)
-        self._given, self._security, self._clock = client, security, clock
-        self._connecting = threading.Lock()
-        self._cluster: Cluster | None = None
-        self._data: Data | None = None
-        self._calls: Calls | None = None
+        self._given, self._security = client, security
+        self._patience, self._clock = patience, clock
+        self._lock = threading.Lock()
+        self._attempt: concurrent.futures.Future[Link] | None = None
+        self._limits: Limits | None = None
+        # The rest is the driver thread's.
+        self._link: Link | None = None
         self._specs: dict[str, JobSpec] = {}
-        self._ready: dict[str, JobData] = {}
+        self._ready: dict[str, Ready] = {}
         self._wanted = 0
-        self._threads = 0
+        self._empty_since: float | None = None
         self._change = threading.Condition()
         self._inbox: deque[Any] = deque()
         self._woken = False
@@ -115,125 +129,194 @@ class DaskBackend:
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
-        where = self._cluster or self.settings.address or "not connected"
+        where = self._link or self.settings.address or self._given or "not started"
         return f"<DaskBackend: {where}>"
 
     @property
+    def is_local(self) -> bool:
+        """Whether the cluster is made by us, on this machine."""
+        return self._given is None and self.settings.address is None
+
+    @property
     def limits(self) -> Limits:
-        return Limits(
-            workers=self._most(),
-            batch_seconds=BATCH_SECONDS,
-            queue_depth=1,
-            can_duplicate=True,
-            can_limit_memory=True,
-            retry_delay=0.2,
-        )
+        if self._limits is None:
+            self._limits = Limits(
+                workers=self._most,
+                batch_seconds=BATCH_SECONDS,
+                queue_depth=1,
+                can_duplicate=True,
+                can_limit_memory=True,
+                retry_delay=RETRY_DELAY,
+                rate=self._rate(),
+            )
+        return self._limits
 
+    @property
     def _most(self) -> int:
-        from cloudbutton_backend.backends.local.cpus import usable_cpus
-
+        """Calls at a time at most."""
         settings = self.settings
-        if self._given is None and settings.address is None:
+        if self.is_local:
             return IN_FLIGHT * (settings.workers or usable_cpus())
         return settings.workers or MOST_WORKERS
 
+    def _rate(self) -> Rate | None:
+        """Return the most that a second of a call costs: a worker's price is shared by its threads."""
+        price = self.settings.worker_hour
+        if not price:
+            return None
+        threads = 1
+        if not self.is_local:
+            try:
+                link = self._linked()
+            except CloudError:
+                pass  # who starts a job is told
+            else:
+                threads = min((worker.threads for worker in link.workers), default=1)
+        return Rate(per_second=price / _HOUR / threads)
+
     # -- connecting
 
-    def _connected(self) -> Cluster:
-        """Return the cluster, connecting at first use."""
-        with self._connecting:
-            if self._closed:
-                raise BackendError("The Dask backend was closed.")
-            if self._cluster is None:
-                from cloudbutton_backend.backends.dask.cluster import Cluster
-                from cloudbutton_backend.backends.dask.data import Data
-
-                cluster = Cluster(self.settings, self._given, self._security)
-                self._cluster, self._data = cluster, Data(cluster)
-                self._tell(cluster)
+    def _connect(self, within: float | None = None) -> concurrent.futures.Future[Link]:
+        """Return the connection, or the attempt at one, which is made on a thread of its own."""
+        with self._lock:
+            attempt = self._attempt
+            if attempt is None or (attempt.done() and attempt.exception() is not None):
+                attempt = self._attempt = concurrent.futures.Future()
                 threading.Thread(
-                    target=self._watch, args=(cluster,), name="cloudbutton-dask-watch", daemon=True
+                    target=self._make_link,
+                    args=(attempt, within),
+                    name="cloudbutton-dask-connects",
+                    daemon=True,
                 ).start()
-            return self._cluster
+            return attempt
 
-    def _watch(self, cluster: Cluster) -> None:
-        """Look how many workers there are, until the cluster is let go of."""
-        while self._cluster is cluster and not self._closed:
-            try:
-                threads = sum(cluster.threads().values())
-            except Exception as error:
-                threads = -1
-                _LOG.info("the Dask scheduler does not answer: %s", error)
-            if threads != self._threads:
-                self._tell(threads)
-            threading.Event().wait(_WATCH_EVERY)
-
-    def _try_to_connect(self) -> None:
+    def _make_link(self, attempt: concurrent.futures.Future[Link], within: float | None) -> None:
         try:
-            self._connected()
-        except Exception as error:
+            link = self._new_link(within)
+        except BaseException as error:
+            attempt.set_exception(error)
             self._tell(error)
+            return
+        attempt.set_result(link)
+        if self._closed:
+            link.close()
+        self._tell(link)
 
-    # -- what is asked
+    def _new_link(self, within: float | None) -> Link:
+        if self._closed:
+            raise BackendError("The Dask backend was closed.")
+        try:
+            from cloudbutton_backend.backends.dask import cluster, link
+        except ImportError as error:
+            raise BackendError(
+                f'Dask is not installed ({error}): `pip install "cloudbutton[dask]"`.'
+            ) from error
+        made = cluster.Cluster(
+            self.settings, self._given, self._security, within or cluster.CONNECT_WITHIN
+        )
+        try:
+            return link.Link(made, self._tell, self._clock, self.settings.worker_hour)
+        except BaseException:
+            made.close()
+            raise
 
-    def start(self) -> None:
-        """Connect, in the background."""
-        threading.Thread(
-            target=self._try_to_connect, name="cloudbutton-dask-connects", daemon=True
-        ).start()
-
-    def scale(self, workers: int) -> None:
-        """Have room for at least so many calls."""
-        self._wanted = max(self._wanted, workers)
-
-    def prepare(self, spec: JobSpec) -> None:
-        """Connect, and send what the job's calls need.
+    def _linked(self) -> Link:
+        """Return the connection, waiting for it.
 
         Raises
         ------
         BackendError
+            There is none.
+        """
+        attempt = self._connect()
+        try:
+            return attempt.result(_LINK_WITHIN)
+        except concurrent.futures.TimeoutError:
+            raise BackendError(
+                f"No connection with the Dask cluster came about within {_LINK_WITHIN:g} s."
+            ) from None
+
+    # -- what is asked
+
+    def start(self) -> None:
+        self._connect()
+
+    def scale(self, workers: int) -> None:
+        """Have room for at least so many calls: what a cluster that grows on demand goes by."""
+        self._wanted = max(self._wanted, workers)
+
+    def prepare(self, spec: JobSpec) -> None:
+        """Connect, compare versions, and send what the job's calls need.
+
+        Raises
+        ------
+        CloudError
             What prevents the job.
         """
-        self._connected()
-        self._make_ready(spec)
+        from cloudbutton_backend.backends.dask.placing import placement
 
-    def _make_ready(self, spec: JobSpec) -> JobData:
-        assert self._data is not None
+        link = self._linked()
+        packages = spec.extra.get("packages")
+        link.versions.require(packages() if packages is not None else ())
+        placement(spec.memory, link.workers)
+        ready: Ready = concurrent.futures.Future()
+        ready.set_result(self._put_job(link, spec))
+        self._ready[spec.id] = ready
+
+    def _put_job(self, link: Link, spec: JobSpec) -> Any:
         key = hmac.digest(seals.key(), b"cloudbutton job " + spec.id.encode(), "sha256")
-        variables = {
-            name: os.environ[name] for name in self.settings.variables if name in os.environ
-        }
-        data = self._ready[spec.id] = self._data.put_job(spec, key, variables)
-        return data
+        names = self.settings.variables
+        variables = {name: os.environ[name] for name in names if name in os.environ}
+        return link.data.put_job(spec, key, variables)
 
     def put(self, blob: Blob) -> None:
-        self._connected()
-        assert self._data is not None
-        self._data.put(blob)
+        self._linked().data.put(blob)
 
     def open_job(self, spec: JobSpec) -> None:
         self._specs[spec.id] = spec
+        self._connect()  # again, if it was lost
 
     def submit(self, call: Call) -> None:
-        spec = self._specs[call.job_id]
-        data = self._ready.get(call.job_id) or self._make_ready(spec)
-        assert self._calls is not None
-        self._calls.submit(call, spec, data)
+        from cloudbutton_backend.backends.dask.placing import placement
+
+        link, spec = self._link, self._specs[call.job_id]
+        if link is None:  # it was lost since; what it held has been given back
+            return
+        link.calls.submit(call, self._readied(link, spec), placement(spec.memory, link.workers))
+
+    def _readied(self, link: Link, spec: JobSpec) -> Ready:
+        """Return a job's data on the cluster, having them sent again if they were lost."""
+        ready = self._ready.get(spec.id)
+        if ready is None:
+            ready = self._ready[spec.id] = concurrent.futures.Future()
+            threading.Thread(
+                target=_settle,
+                args=(ready, lambda: self._put_job(link, spec)),
+                name="cloudbutton-dask-sends",
+                daemon=True,
+            ).start()
+        return ready
 
     def revoke(self, worker: str, keep: int) -> None:
         """Nothing can be taken back from a call under way, and the dispatcher knows."""
 
     def interrupt(self, worker: str, job_id: str) -> None:
-        if self._calls is not None:
-            self._tell(self._calls.interrupt(worker, job_id))
+        if self._link is not None:
+            self._tell(self._link.calls.interrupt(worker, job_id))
 
     def kill(self, worker: str, reason: str) -> None:
-        if self._calls is not None and self._calls.has(worker):
-            cause = "it was ended by this machine"
-            self._tell([self._calls.drop_slot(worker, cause, reason), self._calls.add_slot()])
+        if self._link is not None and self._link.calls.has(worker):
+            calls = self._link.calls
+            ended = calls.end_slot(worker, "it was ended by this machine", reason)
+            self._tell([*ended, calls.add_slot()])
 
     def close_job(self, job_id: str) -> None:
         self._ready.pop(job_id, None)
+        self._specs.pop(job_id, None)
+        if self._link is not None:
+            self._link.data.make_room(
+                {blob.digest for spec in self._specs.values() for blob in spec.blobs}
+            )
 
     def warm(self, modules: Sequence[str]) -> None:
         """Processes begin when they are needed: others use the cluster, too."""
@@ -247,7 +330,7 @@ class DaskBackend:
             self._change.notify()
 
     def poll(self, timeout: float | None) -> Iterable[Event]:
-        wake = self._calls.next_wake() if self._calls is not None else None
+        wake = self._next_wake()
         if wake is not None:
             left = max(0.0, wake - self._clock())
             timeout = left if timeout is None else min(timeout, left)
@@ -260,35 +343,85 @@ class DaskBackend:
         events: list[Event] = []
         for each in happened:
             events += self._events_of(each)
-        if wake is not None and self._calls is not None:
-            events += self._calls.look_after()
-        return events
+        return [*events, *self._look_after()]
 
     def _events_of(self, happened: Any) -> list[Event]:
-        from cloudbutton_backend.backends.dask.calls import Calls, Landed
-        from cloudbutton_backend.backends.dask.cluster import Cluster
+        from cloudbutton_backend.backends.dask.calls import Landed
+        from cloudbutton_backend.backends.dask.link import Link
 
         if isinstance(happened, list):
             return happened
-        if isinstance(happened, Cluster):
-            self._calls = Calls(happened, self._tell, self._clock)
-            return []
-        if isinstance(happened, Landed):
-            return self._calls.landed(happened) if self._calls is not None else []
-        if isinstance(happened, Exception):
+        if isinstance(happened, BaseException):
             return [BackendDown(str(happened))]
-        self._threads = happened
-        return self._fit()
+        if isinstance(happened, Landed):
+            return self._on_landed(happened)
+        assert isinstance(happened, Link)
+        if happened.lost is not None:
+            return self._on_lost(happened)
+        if self._link is None and not self._closed:
+            self._link = happened
+        return []
 
-    def _fit(self) -> list[Event]:
-        """Have as many slots as the cluster has room for."""
-        calls = self._calls
-        if calls is None:
+    def _on_landed(self, landed: Landed) -> list[Event]:
+        link = self._link
+        if link is None:
             return []
-        wanted = min(self._most(), max(IN_FLIGHT * self._threads, self._wanted, IN_FLIGHT))
+        events, stale = link.calls.landed(landed)
+        if stale is not None:
+            self._ready.pop(stale, None)
+        elif landed.error is not None and link.cluster.is_lost:
+            link.lose("the connection broke")
+        return events
+
+    def _on_lost(self, link: Link) -> list[Event]:
+        """The scheduler is gone, or the way to it: try once more to get there, and soon give up."""
+        if self._link is not link:
+            return []
+        self._link = None
+        self._ready.clear()
+        with self._lock:
+            self._attempt = None
+        events = link.calls.give_back()
+        threading.Thread(target=link.close, name="cloudbutton-dask-closes", daemon=True).start()
+        if self._specs:
+            line = f"lost the Dask scheduler at {link.address}: {link.lost}; looking for it again"
+            events += [Warned(job_id, line) for job_id in self._specs]
+            self._connect(RECONNECT_WITHIN)
+        return events
+
+    def _next_wake(self) -> float | None:
+        times = [] if self._link is None else [self._link.calls.next_wake()]
+        if self._empty_since is not None:
+            times.append(self._empty_since + self._patience)
+        return min((time for time in times if time is not None), default=None)
+
+    def _look_after(self) -> list[Event]:
+        """See to calls that do not answer, to the number of slots, and to clusters without workers."""
+        link = self._link
+        if link is None:
+            self._empty_since = None
+            return []
+        events = [*link.calls.look_after(), *self._fit(link)]
+        waits = not link.workers and link.calls.n_flights > 0
+        if not waits:
+            self._empty_since = None
+        elif self._empty_since is None:
+            self._empty_since = self._clock()
+        elif self._clock() >= self._empty_since + self._patience:
+            from cloudbutton_backend.backends.dask.cluster import no_workers
+
+            self._empty_since = None
+            events.append(BackendDown(no_workers(link.address, self._patience)))
+        return events
+
+    def _fit(self, link: Link) -> list[Event]:
+        """Have as many slots as the cluster has room for, and some where it may grow."""
+        calls = link.calls
+        wanted = min(self._most, max(IN_FLIGHT * link.threads, self._wanted, IN_FLIGHT))
         events: list[Event] = [calls.add_slot() for _ in range(wanted - len(calls))]
-        for name in calls.idle()[: max(0, len(calls) - wanted)]:
-            events.append(calls.drop_slot(name, "the cluster has become smaller", "killed"))
+        if len(calls) > wanted:
+            for name in calls.idle()[: len(calls) - wanted]:
+                events += calls.end_slot(name, "the cluster has become smaller", "killed")
         return events
 
     def wake(self) -> None:
@@ -298,14 +431,16 @@ class DaskBackend:
 
     def close(self) -> None:
         if os.getpid() != self._pid:
-            return
-        self._closed = True
-        with self._connecting:
-            cluster, self._cluster = self._cluster, None
-        if cluster is not None:
-            if self._calls is not None:
-                self._calls.drop_all("the session was closed")
-            cluster.close()
+            return  # a forked child of the kernel: the connection is not its own
+        with self._lock:
+            self._closed = True
+            attempt, self._attempt = self._attempt, None
+        link, self._link = self._link, None
+        if link is None and attempt is not None and attempt.done() and not attempt.exception():
+            link = attempt.result(0)
+        if link is not None:
+            link.calls.give_back()
+            link.close()
 
     # -- for the panel and the doctor
 
@@ -313,3 +448,22 @@ class DaskBackend:
     def settings_schema() -> dict[str, Any]:
         """Return the settings as a JSON schema, for a form."""
         return schema()
+
+    def health(self) -> Iterator[tuple[str, bool, str]]:
+        """Yield (name, whether it is well, in words) of all that jobs need; asks the cluster."""
+        from cloudbutton_backend.backends.dask.health import health
+
+        try:
+            link = self._linked()
+        except CloudError as error:
+            yield "scheduler", False, str(error)
+            return
+        yield from health(link)
+
+
+def _settle(future: concurrent.futures.Future[Any], act: Callable[[], Any]) -> None:
+    """Do something, and have a future say what came of it."""
+    try:
+        future.set_result(act())
+    except BaseException as error:
+        future.set_exception(error)

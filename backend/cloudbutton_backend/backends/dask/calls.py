@@ -1,4 +1,9 @@
-"""Calls under way: each a task of Dask's, followed until its answer is here."""
+"""Calls under way: each a task of Dask's, followed until its answer is here.
+
+A slot is a place for one call at a time, which the dispatcher knows as a worker; where in the cluster a
+call runs is the scheduler's business. There are more slots than threads, so that each thread finds its
+next call beside it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,19 @@ import concurrent.futures
 import contextlib
 import logging
 import uuid
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from distributed import KilledWorker
 
-from cloudbutton_backend.backends.dask.answers import events_of_end, read_answer
+from cloudbutton_backend.backends.dask.answers import (
+    events_of_end,
+    killed,
+    read_answer,
+    returned,
+)
 from cloudbutton_backend.backends.dask.cluster import Cluster
 from cloudbutton_backend.backends.dask.data import JobData
 from cloudbutton_backend.backends.dask.shipped import plugin_name, run_call, stop_calls
@@ -22,8 +32,8 @@ from cloudbutton_backend.backends.protocol import (
     BackendDown,
     BatchEnded,
     Call,
+    Charged,
     Event,
-    JobSpec,
     WorkerDown,
     WorkerUp,
 )
@@ -32,11 +42,15 @@ from cloudbutton_backend.worker.lambda_records import BrokenSeal
 from cloudbutton_backend.worker.segments import TornRecord
 
 _LOG: Final = logging.getLogger(__name__)
-_CANCELLED: Final = (asyncio.CancelledError, concurrent.futures.CancelledError)
-
-
 ABANDON_AFTER: Final = 5.0
 """Seconds that a call which was told to stop has for its answer."""
+INLINE: Final = 1 << 20
+"""Items above this go to a worker's memory first: the scheduler is not to carry them."""
+_CANCELLED: Final = (asyncio.CancelledError, concurrent.futures.CancelledError)
+_IN_SILENCE: Final = 3
+"""How often a call may come back for no fault of its own before that costs its items an attempt."""
+_HOUR: Final = 3600.0
+Ready = concurrent.futures.Future[JobData]
 
 
 @dataclass(eq=False, slots=True)
@@ -44,13 +58,21 @@ class Flight:
     """A call, from its submission to its end."""
 
     call: Call
-    spec: JobSpec
-    data: JobData
     name: str
+    ready: Ready
+    placement: Mapping[str, Any]
     future: Any = None
-    """Dask's, once it was sent."""
+    """Dask's, once the task is there."""
+    sent_at: float | None = None
+    released: bool = False
+    """Whether nobody waits for it any more."""
     give_up_at: float | None = None
     """When to wait no longer, if it was told to stop."""
+
+    @property
+    def key(self) -> str:
+        """Of its task. Dask groups by what comes before the first dash: tasks of a job take alike."""
+        return f"cloudbutton.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +85,43 @@ class Landed:
 
 
 class Calls:
-    """The calls on one cluster. Used on the driver's thread only.
+    """The calls on one cluster. Used on the driver's thread, but for what waits on Dask's.
 
     Parameters
     ----------
     land
         Takes what came of a call; called on Dask's thread.
+    worker_hour
+        US dollars that a worker costs in an hour; None if that is nobody's business.
     """
 
     def __init__(
-        self, cluster: Cluster, land: Callable[[Landed], None], clock: Callable[[], float]
+        self,
+        cluster: Cluster,
+        land: Callable[[Landed], None],
+        clock: Callable[[], float],
+        worker_hour: float | None = None,
     ) -> None:
         self._cluster, self._land, self._clock = cluster, land, clock
-        self._token = uuid.uuid4().hex[:12]
+        self._worker_hour = worker_hour
+        self._token = uuid.uuid4().hex[:8]
         """Another process may number calls of the same job alike."""
         self._slots: dict[str, deque[Flight]] = {}
         self._made = 0
+        self._came_back: Counter[tuple[str, int]] = Counter()
+        """By job and first item."""
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    # -- room
+    @property
+    def n_flights(self) -> int:
+        return sum(map(len, self._slots.values()))
+
+    # -- slots
+
+    def has(self, slot: str) -> bool:
+        return slot in self._slots
 
     def add_slot(self) -> Event:
         """Have room for one more call at a time."""
@@ -96,73 +134,94 @@ class Calls:
         """Return the slots that hold nothing."""
         return [name for name, flights in self._slots.items() if not flights]
 
-    def has(self, name: str) -> bool:
-        return name in self._slots
-
-    def drop_slot(self, name: str, cause: str, reason: str) -> Event:
-        """Have room for one call fewer."""
+    def end_slot(self, name: str, cause: str, reason: str) -> list[Event]:
+        """Have room for one call fewer, and drop what was there."""
         flights = self._slots.pop(name)
+        charges = [self._charge(flight) for flight in flights]
         for flight in flights:
             self._release(flight)
-        first = next(iter(flights), None)
-        return WorkerDown(name, cause, None if first is None else first.call.batch, None, reason)
+        first = flights[0].call.batch if flights else None
+        return [*filter(None, charges), WorkerDown(name, cause, first, None, reason)]
 
-    def drop_all(self, cause: str) -> list[Event]:
-        """The cluster is gone."""
-        return [self.drop_slot(name, cause, "killed") for name in list(self._slots)]
+    def give_back(self) -> list[Event]:
+        """The cluster is gone: return all calls, at no attempt's cost, and have no slots."""
+        events: list[Event] = []
+        for name, flights in self._slots.items():
+            for flight in flights:
+                events += self._charged(flight, returned(flight.call))
+            events.append(WorkerDown(name, "the Dask cluster is gone", None, None, "killed"))
+        for flights in self._slots.values():
+            for flight in flights:
+                self._release(flight)
+        self._slots.clear()
+        return events
 
     # -- out
 
-    def submit(self, call: Call, spec: JobSpec, data: JobData) -> None:
+    def submit(self, call: Call, ready: Ready, placement: Mapping[str, Any]) -> None:
         slot = self._slots.get(call.worker)
         if slot is None:
             return
-        slot.append(Flight(call, spec, data, f"{call.job_id}/{self._token}/{call.batch}"))
+        name = f"{call.job_id}-{self._token}-{call.batch}"
+        slot.append(Flight(call, name, ready, placement))
         if len(slot) == 1:
             self._send(slot[0])
 
     def _send(self, flight: Flight) -> None:
-        call, data, client = flight.call, flight.data, self._cluster.client
-        pieces, _ = layout(call.parts)
-        key = f"cloudbutton-{flight.name}"
-        order = {
-            "name": flight.name,
-            "key": key,
-            "batch": call.batch,
-            "first": call.first,
-            "count": call.count,
-            "lease": call.lease,
-            "items": b"".join(pieces),
-        }
-        flight.future = client.submit(
-            run_call,
-            plugin_name(),
-            order,
-            data.job,
-            data.digests,
-            *data.blobs,
-            key=key,
-            pure=False,
-        )
-        client.loop.add_callback(self._follow, flight)
+        flight.sent_at = self._clock()
+        self._cluster.client.loop.add_callback(self._fly, flight)
 
-    async def _follow(self, flight: Flight) -> None:
-        """Wait for a call's answer, on Dask's thread."""
+    async def _fly(self, flight: Flight) -> None:
+        """Have Dask run a call, and wait for its answer; on Dask's thread."""
         try:
-            answer = await self._cluster.client.gather(flight.future)
+            data = await asyncio.wrap_future(flight.ready)
+            future = await self._submitted(flight, data)
+            answer = await self._cluster.client.gather(future)
+            del future
         except BaseException as error:  # cancellation is one of the answers
             self._land(Landed(flight, None, error))
         else:
             self._land(Landed(flight, answer, None))
 
+    async def _submitted(self, flight: Flight, data: JobData) -> Any:
+        call, client = flight.call, self._cluster.client
+        pieces, length = layout(call.parts)
+        items: Any = b"".join(pieces)
+        if length > INLINE:
+            (items,) = await client.scatter([items], hash=False)
+        order = {
+            "name": flight.name,
+            "key": flight.key,
+            "batch": call.batch,
+            "first": call.first,
+            "count": call.count,
+            "lease": call.lease,
+        }
+        if flight.released:
+            raise asyncio.CancelledError
+        flight.future = client.submit(
+            run_call,
+            plugin_name(),
+            order,
+            items,
+            data.job,
+            data.digests,
+            *data.blobs,
+            key=flight.key,
+            pure=False,
+            fifo_timeout=0,  # first come, first served
+            **flight.placement,
+        )
+        return flight.future
+
     def interrupt(self, worker: str, job_id: str) -> list[Event]:
-        """Have a slot's calls of a job stop; return the events of those that have not begun."""
+        """Have a slot's calls of a job stop; return the events of those that were not sent."""
         slot = self._slots.get(worker, deque())
         events: list[Event] = []
         for flight in [flight for flight in slot if flight.call.job_id == job_id]:
-            if flight.future is None:
+            if flight.sent_at is None:
                 slot.remove(flight)
-                events.append(BatchEnded(worker, flight.call.batch, 0))
+                events += self._charged(flight, [BatchEnded(worker, flight.call.batch, 0)])
             elif flight.give_up_at is None:
                 flight.give_up_at = self._clock() + ABANDON_AFTER
                 self._cluster.client.loop.add_callback(self._stop, [flight.name])
@@ -175,17 +234,21 @@ class Calls:
             await self._cluster.client.run(stop_calls, plugin_name(), names, on_error="ignore")
 
     def _release(self, flight: Flight) -> None:
-        """Have Dask forget a call: what runs it hears of that."""
+        """Have Dask forget a call: what runs it hears of that, and stops."""
+        flight.released = True
         future, flight.future = flight.future, None
         if future is not None:
-            future.release()
+            with contextlib.suppress(Exception):  # the client is closed
+                future.release()
 
     # -- in
 
     def next_wake(self) -> float | None:
         """Return when `look_after` has something to do."""
         flights = (flight for slot in self._slots.values() for flight in slot)
-        return min((f.give_up_at for f in flights if f.give_up_at is not None), default=None)
+        return min(
+            (each.give_up_at for each in flights if each.give_up_at is not None), default=None
+        )
 
     def look_after(self) -> list[Event]:
         """Give up those that do not answer."""
@@ -194,52 +257,89 @@ class Calls:
         for name, slot in self._slots.items():
             if slot and slot[0].give_up_at is not None and slot[0].give_up_at <= now:
                 flight = slot.popleft()
+                events += self._charged(flight, [BatchEnded(name, flight.call.batch, 0)])
                 self._release(flight)
-                events.append(BatchEnded(name, flight.call.batch, 0))
                 self._next(name)
         return events
 
     def _next(self, name: str) -> None:
         slot = self._slots[name]
-        if slot and slot[0].future is None:
+        if slot and slot[0].sent_at is None:
             self._send(slot[0])
 
-    def landed(self, landed: Landed) -> list[Event]:
-        """Return the events of a call that is over."""
+    def landed(self, landed: Landed) -> tuple[list[Event], str | None]:
+        """Return the events of a call that is over, and the job whose data have to be sent again."""
         flight = landed.flight
-        name, call = flight.call.worker, flight.call
+        name, job_id = flight.call.worker, flight.call.job_id
         slot = self._slots.get(name)
         if slot is None or flight not in slot:
-            return []  # it was given up
+            return [], None  # it was given up
+        stale = None
+        if landed.answer is not None:
+            events = self._answered(flight, landed.answer)
+        elif isinstance(landed.error, _CANCELLED):
+            if self._cluster.is_lost:
+                return [], None  # `give_back` sees to all of them
+            events, stale = self._cancelled(flight), job_id
+        else:
+            events = self._failed(flight, landed.error)
         slot.remove(flight)
         self._release(flight)
-        if landed.answer is None:
-            events = self._failed(flight, landed.error)
-        else:
-            try:
-                results, ending = read_answer(call, landed.answer, flight.data.key)
-            except (BrokenSeal, TornRecord) as error:
-                events = [
-                    BatchEnded(name, call.batch, 0),
-                    BackendDown(f"results are damaged: {error}"),
-                ]
-            else:
-                events = [*results, *events_of_end(call, ending, flight.spec.memory)]
         if any(isinstance(event, WorkerDown) for event in events):
             for waiting in slot:
-                self._release(waiting)
+                events[:0] = self._charged(waiting, [])
             del self._slots[name]
             events.append(self.add_slot())
         else:
             self._next(name)
-        return events
+        return events, stale
+
+    def _answered(self, flight: Flight, answer: bytes) -> list[Event]:
+        call = flight.call
+        self._came_back.pop((call.job_id, call.first), None)
+        try:
+            results, ending = read_answer(call, answer, flight.ready.result(0).key)
+        except (BrokenSeal, TornRecord) as error:
+            cause = f"results are damaged, and nothing of them was used: {error}"
+            return self._charged(
+                flight, [BatchEnded(call.worker, call.batch, 0), BackendDown(cause)]
+            )
+        ends = events_of_end(call, ending)
+        if self._worker_hour is None:
+            return [*results, *ends]
+        price = self._worker_hour / _HOUR / max(1, ending["threads"])
+        charge = Charged(call.job_id, call.batch, price * ending["seconds"], ending["seconds"])
+        return [*results[:-1], charge, *results[-1:], *ends]
+
+    def _cancelled(self, flight: Flight) -> list[Event]:
+        """A call's task is gone: what it needs was lost with a worker, or somebody cancelled it."""
+        call = flight.call
+        self._came_back[call.job_id, call.first] += 1
+        if self._came_back[call.job_id, call.first] < _IN_SILENCE:
+            return self._charged(flight, returned(call))
+        cause = "its task on the cluster was cancelled again and again"
+        return self._charged(flight, [WorkerDown(call.worker, cause, call.batch, call.first)])
 
     def _failed(self, flight: Flight, error: BaseException | None) -> list[Event]:
         """Return the events of a call that Dask ended."""
         call = flight.call
-        item = call.first if call.count == 1 else None
         if isinstance(error, KilledWorker):
-            cause = f"each Dask worker that ran it died: {error}"
-        else:
-            cause = f"{type(error).__name__}: {error}"
-        return [WorkerDown(call.worker, cause, call.batch, item)]
+            return self._charged(flight, killed(call, error))
+        cause = f"its task on the cluster failed: {type(error).__name__}: {error}"
+        item = call.first if call.count == 1 else None
+        return self._charged(flight, [WorkerDown(call.worker, cause, call.batch, item)])
+
+    # -- money
+
+    def _charge(self, flight: Flight) -> Charged | None:
+        """Return the price of a call that was given up: all the time since it was sent, at most."""
+        if self._worker_hour is None:
+            return None
+        call = flight.call
+        seconds = 0.0 if flight.sent_at is None else self._clock() - flight.sent_at
+        seconds = seconds if call.lease is None else min(seconds, call.lease)
+        return Charged(call.job_id, call.batch, seconds * self._worker_hour / _HOUR, seconds)
+
+    def _charged(self, flight: Flight, events: list[Event]) -> list[Event]:
+        charge = self._charge(flight)
+        return events if charge is None else [charge, *events]

@@ -1,10 +1,12 @@
-"""A connection to a cluster: made on demand or given, equipped with our code, watched, and let go of."""
+"""A connection to a cluster: made on demand or given, equipped with our code, looked at, and let go of."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+import threading
+import time
+from dataclasses import dataclass
 from typing import Any, Final
 
 import distributed
@@ -16,10 +18,31 @@ from cloudbutton_backend.errors import BackendError
 
 CONNECT_WITHIN: Final = 10.0
 """Seconds for which a scheduler is looked for."""
+ANSWER_WITHIN: Final = 20.0
+"""Seconds that a scheduler has for a question."""
+WORKERS_WITHIN: Final = 300.0
+"""Seconds for which workers are waited for: machines may have to be started."""
+_MiB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A Dask worker, as its scheduler knows it."""
+
+    address: str
+    threads: int
+    memory: int
+    """Bytes that it may use; 0 if that is not limited."""
+    resources: dict[str, float]
+
+    @property
+    def share(self) -> int:
+        """Bytes for each of its threads."""
+        return self.memory // max(1, self.threads)
 
 
 class Cluster:
-    """A scheduler and its workers, as far as we deal with them.
+    """A scheduler and its workers, as far as we deal with them. Safe from any thread but Dask's own.
 
     Parameters
     ----------
@@ -27,16 +50,29 @@ class Cluster:
         Of the user's; None to make one, which is closed in the end.
     security
         Keys and certificates for a client of ours; None for those of the settings, or of Dask's own.
+    within
+        Seconds for which the scheduler is looked for.
     """
 
-    def __init__(self, settings: Settings, client: Any = None, security: Any = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: Any = None,
+        security: Any = None,
+        within: float = CONNECT_WITHIN,
+    ) -> None:
         self._own: list[Any] = []
         """What was made here, to be closed in this order."""
         self.is_local = client is None and settings.address is None
         """Whether it was made by us, on this machine: its workers see the same files."""
-        self.client = client or self._connect(settings, security)
+        if client is not None:
+            _await_running(client, within)
+        self.client = client or self._connect(settings, security, within)
         try:
             self.client.register_plugin(Shipped(), name=plugin_name())
+        except Exception as error:
+            self.close()
+            raise BackendError(f"The Dask workers did not take our code: {error}") from error
         except BaseException:
             self.close()
             raise
@@ -48,55 +84,132 @@ class Cluster:
     def address(self) -> str:
         """Of the scheduler."""
         scheduler = self.client.scheduler
-        return "a closed client" if scheduler is None else str(scheduler.address)
+        return "of a closed client" if scheduler is None else str(scheduler.address)
 
     @property
     def is_lost(self) -> bool:
-        """Whether the scheduler does not answer."""
+        """Whether the connection to the scheduler is gone."""
         return bool(self.client.status != "running")
 
-    def _connect(self, settings: Settings, security: Any) -> Any:
-        if settings.address is None:
-            cluster = distributed.LocalCluster(
-                n_workers=settings.workers or usable_cpus(),
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",
-                scheduler_kwargs={"dashboard": False},
-                host="127.0.0.1",
-                silence_logs=logging.ERROR,
-            )
-            self._own.append(cluster)
-            target: Any = cluster
-        else:
-            target = settings.address
-        if security is None and settings.tls_ca:
-            security = distributed.Security(
-                tls_ca_file=settings.tls_ca,
-                tls_client_cert=settings.tls_cert,
-                tls_client_key=settings.tls_key,
-                require_encryption=True,
-            )
+    def _connect(self, settings: Settings, security: Any, within: float) -> Any:
+        target: Any = settings.address
         try:
+            if target is None:
+                target = self._make_local(settings.workers or usable_cpus())
+            if security is None and settings.tls_ca:
+                security = distributed.Security(
+                    tls_ca_file=settings.tls_ca,
+                    tls_client_cert=settings.tls_cert,
+                    tls_client_key=settings.tls_key,
+                    require_encryption=True,
+                )
             client = distributed.Client(
-                target, set_as_default=False, timeout=CONNECT_WITHIN, security=security
+                target,
+                set_as_default=False,
+                timeout=within,
+                security=security,
+                direct_to_workers=self.is_local or None,
             )
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             self.close()
-            raise BackendError(
-                f"The Dask scheduler at {settings.address} could not be reached: {error}"
-            ) from error
+            if settings.address is None:
+                raise BackendError(f"No Dask cluster could be started here: {error}") from error
+            raise BackendError(_unreachable(settings.address, error)) from error
         self._own.insert(0, client)
         return client
 
-    def threads(self) -> Mapping[str, int]:
-        """Return how many threads each worker has, by its address."""
-        found: Mapping[str, int] = self.client.nthreads()
-        return found
+    def _make_local(self, workers: int) -> Any:
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            host="127.0.0.1",
+            silence_logs=logging.CRITICAL,
+        )
+        self._own.append(cluster)
+        return cluster
+
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """Return the workers that there are now.
+
+        Raises
+        ------
+        OSError, TimeoutError
+            The scheduler does not answer.
+        """
+        found = self.client.sync(
+            self.client.scheduler.identity, n_workers=-1, callback_timeout=ANSWER_WITHIN
+        )
+        return tuple(
+            WorkerInfo(
+                address,
+                int(each["nthreads"]),
+                int(each.get("memory_limit") or 0),
+                dict(each.get("resources") or {}),
+            )
+            for address, each in found["workers"].items()
+        )
+
+    def await_worker(self) -> None:
+        """Wait until there is a worker, having asked for one where the cluster grows on demand.
+
+        Raises
+        ------
+        BackendError
+            None came.
+        """
+        if self.workers():
+            return
+        wish = self.client.submit(bytes, b"", pure=False)
+        try:
+            self.client.wait_for_workers(1, timeout=WORKERS_WITHIN)
+        except TimeoutError as error:
+            raise BackendError(no_workers(self.address, WORKERS_WITHIN)) from error
+        finally:
+            wish.release()
 
     def close(self) -> None:
         """Let go of what was made here. Safe to repeat."""
-        for each in self._own:
+        while self._own:
             with contextlib.suppress(Exception):  # it is lost already
-                each.close()
-        self._own.clear()
+                self._own.pop(0).close()
+
+
+def _await_running(client: Any, within: float) -> None:
+    """Wait for a client of the user's that may be connecting again.
+
+    Raises
+    ------
+    BackendError
+        It is closed, or does not get through.
+    """
+    until = time.monotonic() + within
+    while client.status != "running":
+        if client.status == "closed" or time.monotonic() > until:
+            raise BackendError(
+                f"The Dask client that was given is not connected (it is {client.status}). Make a new "
+                f'one and say `cloud.use("dask", client=client)`.'
+            )
+        threading.Event().wait(0.05)
+
+
+def _unreachable(address: str, error: BaseException) -> str:
+    return (
+        f"No Dask scheduler answers at {address}: {error}. See that it runs (`dask scheduler`), that the "
+        f"address is its own, and that this machine may connect to it"
+        + (
+            "; a scheduler with TLS has an address that begins with `tls://`."
+            if not address.startswith("tls")
+            else "."
+        )
+    )
+
+
+def no_workers(address: str, seconds: float) -> str:
+    """Return what is said when a cluster has no workers."""
+    return (
+        f"The Dask cluster at {address} has had no workers for {seconds:,.0f} s. Start some "
+        f"(`dask worker {address}`), or see why it does not scale up."
+    )

@@ -6,8 +6,10 @@ it there. What Dask calls a future keeps it on the workers; letting go of that f
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import threading
+import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -51,14 +53,17 @@ class Data:
             if found is not None and found[0].status == "finished":
                 self._blobs.move_to_end(blob.digest)
                 return found[0]
+            self._cluster.await_worker()
             pieces, length = layout(blob.parts)
-            name = f"cloudbutton-value-{blob.digest}"
-            client = self._cluster.client
-            future = client.scatter({name: b"".join(pieces)}, broadcast=length <= BROADCAST_BYTES)[
-                name
-            ]
-            self._blobs[blob.digest] = future, length
-            return future
+            # Another name each time: Dask may be about to forget what had this one.
+            name = f"cloudbutton-value-{blob.digest}-{uuid.uuid4().hex[:8]}"
+            scattered = self._cluster.client.scatter(
+                {name: b"".join(pieces)},
+                # Two workers have it at least: one of them may be lost.
+                broadcast=True if length <= BROADCAST_BYTES else 2,
+            )
+            self._blobs[blob.digest] = scattered[name], length
+            return scattered[name]
 
     def make_room(self, used: Set[str]) -> None:
         """Let go of what was not used for longest, beyond the room there is, but of nothing in `used`."""
@@ -69,11 +74,18 @@ class Data:
                     return
                 total -= self._blobs.pop(digest)[1]
 
+    def close(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._blobs.clear()
+
     def put_job(self, spec: JobSpec, key: bytes, variables: Mapping[str, str]) -> JobData:
         """Return what a job's calls need, sending what is not there."""
         same_machine = self._cluster.is_local
+        digest = hashlib.sha256(spec.payload).hexdigest()[:16]
         plain = {
-            "id": spec.id,
+            # Who continues a job may have written its function anew.
+            "id": f"{spec.id}-{digest}",
             "key": key,
             "payload": spec.payload,
             "seed": spec.seed,

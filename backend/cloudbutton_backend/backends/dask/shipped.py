@@ -63,9 +63,11 @@ class Crews(WorkerPlugin):
         self._folder = tempfile.TemporaryDirectory(
             prefix="cloudbutton-", dir=worker.local_directory, ignore_cleanup_errors=True
         )
-        folder = None if _is_installed(self._files) else _unpack(self._files, self._folder.name)
+        scratch = self._folder.name
+        folder = None if _is_installed(self._files) else _unpack(self._files, scratch)
         self._worker = worker
-        self._site = _site_module(folder).Site(folder, self._folder.name)
+        memory = worker.memory_manager.memory_limit or 0
+        self._site = _site_module(folder).Site(folder, scratch, worker.state.nthreads, memory)
 
     def teardown(self, worker: Any) -> None:
         """End the processes."""
@@ -189,13 +191,18 @@ def by_value(thing: Any) -> bytes:
 
 
 def run_call(
-    plugin: str, call: dict[str, Any], job: bytes, digests: list[str], *blobs: bytes
+    plugin: str,
+    call: dict[str, Any],
+    items: bytes,
+    job: bytes,
+    digests: list[str],
+    *blobs: bytes,
 ) -> bytes:
     """Run a call on a worker: the task that Dask sees."""
     from distributed import get_worker
 
     crews: Any = get_worker().plugins[plugin]
-    found: bytes = crews.run(call, job, dict(zip(digests, blobs)))
+    found: bytes = crews.run({**call, "items": items}, job, dict(zip(digests, blobs)))
     return found
 
 
@@ -206,6 +213,20 @@ def stop_calls(plugin: str, names: list[str], dask_worker: Any = None) -> None:
         found.stop(names)
 
 
+def installed_versions(names: list[str]) -> dict[str, str | None]:
+    """Return a worker's versions of Python and of distributions, None for what it does not have."""
+    import platform
+    from importlib import metadata
+
+    found: dict[str, str | None] = {"Python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
 def _travelling(function: Callable[..., Any]) -> Callable[..., Any]:
     """Have a function pickled by value, here and by a scheduler that passes it on."""
     function.__module__ = "__main__"
@@ -213,5 +234,5 @@ def _travelling(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-for _each in (run_call, stop_calls):
+for _each in (run_call, stop_calls, installed_versions):
     _travelling(_each)
