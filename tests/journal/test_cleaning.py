@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
-from cloudbutton_backend.journal import JournalReader, gc
+from cloudbutton_backend.journal import JournalReader, database, gc
 from cloudbutton_backend.journal.cleaning import Stored, choose
 from cloudbutton_backend.journal.records import Update
 from cloudbutton_backend.journal.store import Store
@@ -44,6 +46,37 @@ def test_what_has_to_go(case: str) -> None:
     jobs, max_bytes, expected = CASES[case]
     doomed = choose(jobs, max_bytes=max_bytes, max_age=30 * DAY, now=NOW)
     assert "".join(job.job_id for job in doomed) == expected
+
+
+def test_jobs_of_kernels_that_live_go_after_those_that_nobody_holds() -> None:
+    held = Stored(job_id="h", created=NOW - 9, size=10, files=(), state=JobState.DONE, is_held=True)
+    young = stored("y", 1, 10, DONE)
+    (gone,) = choose([held, young], max_bytes=15, max_age=30 * DAY, now=NOW)
+    assert gone.job_id == "y"
+    assert len(choose([held, young], max_bytes=5, max_age=30 * DAY, now=NOW)) == 2
+
+
+def test_what_two_jobs_share_is_freed_with_the_second() -> None:
+    one, two = (
+        Stored(
+            job_id=name, created=NOW - age, size=1, files=(), state=JobState.FAILED,
+            blobs=frozenset({"shared"}),
+        )
+        for name, age in (("one", 2), ("two", 1))
+    )  # fmt: skip
+    sizes = {"shared": 100}
+    chosen = choose([one, two], max_bytes=101, max_age=DAY, now=NOW, sizes=sizes)
+    assert [job.job_id for job in chosen] == ["one"]
+    chosen = choose([one, two], max_bytes=100, max_age=DAY, now=NOW, sizes=sizes)
+    assert [job.job_id for job in chosen] == ["one", "two"]
+
+
+def test_what_the_journal_has_of_a_job_counts() -> None:
+    jobs = [
+        Stored(job_id=name, created=NOW - age, size=0, rows=10, files=(), state=JobState.DONE)
+        for name, age in (("old", 2), ("new", 1))
+    ]
+    assert [job.job_id for job in choose(jobs, max_bytes=10, max_age=DAY, now=NOW)] == ["old"]
 
 
 STORED = st.builds(
@@ -110,6 +143,37 @@ def test_a_dry_run_says_the_same_and_removes_nothing(home: Path) -> None:
     dry = gc(home, 0, 30 * DAY, dry_run=True, now=NOW)
     assert len(list((home / "results").iterdir())) == 6
     assert dry == gc(home, 0, 30 * DAY, now=NOW)
+
+
+@pytest.mark.usefixtures("three_jobs")
+def test_files_of_a_job_that_has_no_row_yet_are_left_alone(home: Path) -> None:
+    fresh = home / "results" / "dddddddd.seg"
+    fresh.write_bytes(b"x")
+    gc(home, 0, 0.0, now=fresh.stat().st_mtime + 60)
+    assert fresh.exists()
+    gc(home, 0, 0.0, now=fresh.stat().st_mtime + 3600)
+    assert not fresh.exists()
+
+
+@pytest.mark.usefixtures("three_jobs")
+def test_what_was_used_again_counts_as_young(home: Path) -> None:
+    os.utime(home / "results" / "aaaaaaaa-1.seg", (NOW - 10, NOW - 10))
+    freed = gc(home, 12_000, 30 * DAY, now=NOW)
+    assert freed.jobs == ("bbbbbbbb",)
+
+
+@pytest.mark.usefixtures("three_jobs")
+def test_allowances_outlive_their_jobs_for_some_days(home: Path) -> None:
+    with closing(database.open_for_writing(home)[0]) as connection:
+        for job_id, age in (("aaaaaaaa", 1), ("zzzzzzzz", 9)):
+            connection.execute(
+                "INSERT INTO allowances VALUES (?, '2023-11-14', ?, 1.0, 1)",
+                (job_id, NOW - age * DAY),
+            )
+    gc(home, 0, 30 * DAY, now=NOW)
+    with closing(database.open_for_writing(home)[0]) as connection:
+        left = [row["job_id"] for row in connection.execute("SELECT job_id FROM allowances")]
+    assert left == ["aaaaaaaa"]
 
 
 @pytest.mark.usefixtures("three_jobs")
