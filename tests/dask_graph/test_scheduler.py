@@ -112,7 +112,7 @@ def test_ctrl_c_ends_the_tasks_that_run(local: Scheduler, gate: Gate, session: S
         gate.await_marks(1)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         dask.compute([wait(n) for n in range(8)], scheduler=local)
     job = session.jobs()[0]
@@ -132,7 +132,7 @@ def test_a_graph_whose_job_is_cancelled_elsewhere_ends_with_that_reason(
         gate.await_marks(1)
         session.jobs()[0].cancel()
 
-    threading.Thread(target=cancel).start()
+    threading.Thread(target=cancel, daemon=True).start()
     with pytest.raises(JobCancelled):
         dask.compute([wait(n) for n in range(8)], scheduler=local)
 
