@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import multiprocessing
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Iterator
-from pathlib import Path
 
 from benchmarks.faults.report import remarks, row, table
-from benchmarks.faults.scenarios import ALL, Scenario
-from benchmarks.faults.tally import Tally, together
-
-
-def once(name: str, seed: int, folder: str | None) -> Tally:
-    """Run a scenario with one seed, in a folder that is removed after."""
-    (scenario,) = [each for each in ALL if each.name == name]
-    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=folder) as place:
-        try:
-            return scenario.run(seed, Path(place))
-        except Exception:
-            return Tally(surprises=(f"seed {seed}: {traceback.format_exc()}",))
-
-
-def tallies(scenario: Scenario, seeds: range, options: argparse.Namespace) -> Iterator[Tally]:
-    """Run a scenario with each seed, several at once if asked."""
-    run = functools.partial(once, scenario.name, folder=options.folder)
-    if options.at_once == 1:
-        yield from map(run, seeds)
-        return
-    with multiprocessing.get_context("spawn").Pool(options.at_once) as pool:
-        yield from pool.imap_unordered(run, seeds)
+from benchmarks.faults.running import tallies
+from benchmarks.faults.scenarios import ALL
+from benchmarks.faults.tally import together
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -62,7 +37,7 @@ def main() -> int:
             continue
         began = time.perf_counter()
         seeds = range(options.first, options.first + (options.seeds or scenario.seeds))
-        tally = together(tallies(scenario, seeds, options))
+        tally = together(tallies(scenario.name, options.folder, seeds, options.at_once))
         is_clean = is_clean and tally.is_clean
         rows.append(row(scenario.name, tally))
         texts.append(remarks(scenario, tally) + f"\n  took {time.perf_counter() - began:,.0f} s")

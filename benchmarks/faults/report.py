@@ -32,5 +32,6 @@ def remarks(scenario: Scenario, tally: Tally) -> str:
     """Return what the table has no column for."""
     lines = [f"{scenario.name}: {scenario.done}."]
     lines += [f"  {name}: {value:,.4g}" for name, value in tally.most.items()]
+    lines += [f"  {times} ×: {note}" for note, times in tally.notes.items()]
     lines += [f"  NOT AS PROMISED: {surprise}" for surprise in tally.surprises]
     return "\n".join(lines)

@@ -16,8 +16,9 @@ from typing import Any
 import cloudbutton_ext as cloud
 from benchmarks.faults.judge import judge
 from benchmarks.faults.tally import Tally
-from benchmarks.faults.tasks import Ledger, noted, sized
+from benchmarks.faults.tasks import Ledger, noted, sized, value
 from cloudbutton_backend import session
+from cloudbutton_backend.errors import CannotContinue, UnknownName
 from cloudbutton_backend.handle import Job
 
 
@@ -49,13 +50,25 @@ def run(folder: str, n_items: int, seconds: float) -> None:
     say(**verdict(judge(n_items, arrived, job.results()), job))
 
 
-def attach(id: str, n_items: int) -> None:
-    """Go on with a job of a process that is gone."""
-    job = cloud.attach(id)
-    at_once = sorted(job.partial())
-    say(at_once=at_once)
-    arrived = list(job.as_completed())
-    say(**verdict(judge(n_items, arrived, job.results()), job))
+def attach(id: str, folder: str, n_items: int) -> None:
+    """Go on with a job of a process that is gone, and note each result as it is announced."""
+    announced = Ledger(Path(folder) / "announced")
+    try:
+        job = cloud.attach(id)
+    except UnknownName as error:  # killed before it was in the journal
+        say(at_once=[], cannot=str(error))
+        return
+    say(at_once=sorted(index for index, got in job.partial().items() if got == value(index)))
+    arrived = []
+    try:
+        for index, got in job.as_completed():
+            announced.note(index)
+            arrived.append((index, got))
+        results = job.results()
+    except CannotContinue as error:
+        say(cannot=str(error))
+    else:
+        say(cannot="", **verdict(judge(n_items, arrived, results), job))
 
 
 def run_many(folder: str, n_jobs: int, n_items: int, seconds: float, first: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -27,6 +28,8 @@ class Tally:
     """Errors, and states of the journal, that should not have been."""
     most: Mapping[str, float] = field(default_factory=dict)
     """Figures by name, of which the largest of all runs is kept."""
+    notes: Counter[str] = field(default_factory=Counter)
+    """What else is worth knowing, and in how many runs it was so."""
 
     @property
     def is_clean(self) -> bool:
@@ -47,6 +50,7 @@ class Tally:
             recomputed=self.recomputed + other.recomputed,
             surprises=self.surprises + other.surprises,
             most=most,
+            notes=self.notes + other.notes,
         )
 
 

@@ -1,45 +1,92 @@
-"""Kernels that are killed in the middle of a job, which another process goes on with."""
+"""Kernels that are killed in the middle of a job, which other processes go on with."""
 
 from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from benchmarks.faults.judge import recomputed
-from benchmarks.faults.kernels import kernel
+from benchmarks.faults.kernels import Kernel, kernel
+from benchmarks.faults.scenarios.disks import tally_of
 from benchmarks.faults.tally import Tally
 from benchmarks.faults.tasks import Ledger
 
 
-def killed(seed: int, folder: Path, n_items: int = 400) -> Tally:
-    """SIGKILL the kernel at a random moment of a job, then attach to the job in a new process."""
+def killed(seed: int, folder: Path, n_items: int = 400, most_kills: int = 3) -> Tally:
+    """SIGKILL the kernel at a random moment of a job, attach in a new process, which may be killed too."""
     chance = random.Random(seed)
-    ledger, announced = Ledger(folder / "ledger"), Ledger(folder / "announced")
-    home = folder / "home"
+    kills = chance.randint(1, most_kills)
+    moments = sorted(chance.randrange(n_items + 1) for _ in range(kills))
+    story = _Story(folder, chance, n_items)
     seconds = chance.choice([0.0, 0.002, 0.01])
-    with kernel("run", home, folder=str(folder), n_items=n_items, seconds=seconds) as first:
-        job_id = first.hear()["id"]
-        ledger.wait_for(chance.randrange(n_items + 1))
-        time.sleep(chance.choice([0.0, chance.uniform(0.0, 0.05)]))
-        first.kill()
-    had = announced.counts()
-    begun = ledger.counts()
-    with kernel("attach", home, id=job_id, n_items=n_items) as second:
-        at_once = set(second.hear()["at_once"])
-        said = second.hear()
-    after = ledger.counts()
-    # What had been announced is there at once, and is not run again.
-    gone = {index for index in had if index not in at_once or after[index] > begun[index]}
-    again = recomputed(ledger)
-    surprises = () if said["state"] == "done" else (f"seed {seed}: {said['state']}",)
-    return Tally(
-        struck=1,
-        items=n_items,
-        lost=said["lost"] + len(gone),
-        doubled=said["doubled"],
-        wrong=said["wrong"],
-        recomputed=again,
-        surprises=surprises,
-        most={"items run again after one kill": again},
-    )
+    with kernel("run", story.home, folder=str(folder), n_items=n_items, seconds=seconds) as life:
+        job_id = life.hear()["id"]
+        story.kill(life, moments[0])
+    for moment in moments[1:]:
+        with kernel("attach", story.home, id=job_id, folder=str(folder), n_items=n_items) as life:
+            if chance.random() < 0.3:  # while it attaches
+                time.sleep(chance.uniform(0.0, 0.4))
+                life.kill()
+            elif "cannot" not in story.take_stock(life):
+                story.kill(life, moment)
+    with kernel("attach", story.home, id=job_id, folder=str(folder), n_items=n_items) as life:
+        said = story.take_stock(life)
+        if "cannot" not in said:
+            said = life.hear()
+    return story.end(said, kills)
+
+
+class _Story:
+    """What is seen of a job from outside, over the lives of the processes that run it."""
+
+    def __init__(self, folder: Path, chance: random.Random, n_items: int) -> None:
+        self.home = folder / "home"
+        self._ledger, self._announced = Ledger(folder / "ledger"), Ledger(folder / "announced")
+        self._chance = chance
+        self._n_items = n_items
+        self._had: Counter[int] = Counter()
+        """How often the items had run whose results were announced before a kill."""
+        self._gone: set[int] = set()
+
+    def kill(self, life: Kernel, moment: int) -> None:
+        """Kill a kernel when so many items have begun, or a little later."""
+        self._ledger.wait_for(moment)
+        time.sleep(self._chance.choice([0.0, self._chance.uniform(0.0, 0.05)]))
+        life.kill()
+
+    def take_stock(self, life: Kernel) -> dict[str, Any]:
+        """Hear what one who attaches finds; all that was announced must be there."""
+        announced, begun = self._announced.counts(), self._ledger.counts()
+        self._had.update({index: begun[index] for index in announced if index not in self._had})
+        said = life.hear()
+        self._gone |= announced.keys() - set(said["at_once"])
+        return said
+
+    def end(self, said: dict[str, Any], kills: int) -> Tally:
+        """Judge the whole of it."""
+        ran = self._ledger.counts()
+        again = {index for index, times in self._had.items() if ran[index] > times}
+        tally = Tally(
+            struck=kills,
+            items=self._n_items,
+            lost=len(self._gone | again),
+            recomputed=recomputed(self._ledger),
+            most={"items run again after one kill": recomputed(self._ledger) / kills},
+        )
+        if said["cannot"]:
+            return tally + Tally(runs=0, notes=Counter({_kind(said["cannot"]): 1}))
+        return tally + tally_of(said, 0)
+
+
+def _kind(reason: str) -> str:
+    """Return why a job could not be continued, without what is particular to it."""
+    if "was not written to disk" in reason:
+        return (
+            "killed before what the job needs was written: its results can be read, not continued"
+        )
+    if "no job" in reason:
+        return "killed before the job was in the journal"
+    return reason
