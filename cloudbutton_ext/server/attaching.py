@@ -19,16 +19,22 @@ def line_for(row: JobRow) -> str | None:
     """
     if row.kind == "executor":
         return None
+    if row.kind in ("button", "run"):  # the cell's own variables come back
+        return f"%cloud attach {row.id}"
     return f"%cloud attach {row.id} -> {', '.join(names_for(row))}"
 
 
-def can_attach(row: JobRow) -> bool:
+def can_attach(row: JobRow, *, is_gone: bool) -> bool:
     """Return whether another kernel can bring a job's results, and go on with what is missing.
 
     An executor's calls came one by one, from a program. What runs in a kernel that is there is that
-    kernel's; nobody waits for a detached job.
+    kernel's, unless it was detached; so is a cell that was pressed there, also when its job has ended.
     """
-    return row.kind != "executor" and (row.state.is_final or is_detached(row))
+    if row.kind == "executor":
+        return False
+    if row.kind == "button":
+        return is_gone
+    return row.state.is_final or is_detached(row)
 
 
 def is_detached(row: JobRow) -> bool:

@@ -55,7 +55,7 @@ def job(row: JobRow, *, now: float, places: Places, is_gone: bool) -> dict[str, 
         "lost_workers": row.lost_workers,
         "can_cancel": row.state is JobState.RUNNING,
         "can_retry": row.state in (JobState.FAILED, JobState.CANCELLED) and not is_gone,
-        "can_attach": attaching.can_attach(row),
+        "can_attach": attaching.can_attach(row, is_gone=is_gone),
         "detached": attaching.is_detached(row),
     }
 

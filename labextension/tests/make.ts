@@ -15,6 +15,7 @@ export function job(id: string, part: Partial<IJob> = {}): IJob {
     state: 'done',
     total: 200,
     done: 200,
+    cached: 0,
     failed: 0,
     running: 0,
     workers: 4,
@@ -27,8 +28,11 @@ export function job(id: string, part: Partial<IJob> = {}): IJob {
     task_seconds: 38,
     speed_up: 3.8,
     spend: 0,
+    committed: 0,
     expected_spend: null,
     estimate: null,
+    estimate_seconds: null,
+    estimate_basis: null,
     budget: null,
     error: null,
     warnings: [],
@@ -36,6 +40,8 @@ export function job(id: string, part: Partial<IJob> = {}): IJob {
     lost_workers: 0,
     can_cancel: false,
     can_retry: false,
+    can_attach: false,
+    detached: false,
     ...part
   };
 }

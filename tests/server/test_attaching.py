@@ -24,7 +24,6 @@ NAMES: dict[str, tuple[str | None, str]] = {
         "%%cloud run -> model\nmodel = fit()",
         "results_abcd2345",
     ),
-    "a pressed cell": ("%%cloud\nys = [f(x) for x in xs]", "results_abcd2345"),
     "a function, whose name is its own": ("def fit(x):\n    return x", "results_abcd2345"),
     "a line of another version": ("%%cloud fold x -> y\nx", "results_abcd2345"),
     "no source at all": (None, "results_abcd2345"),
@@ -37,21 +36,32 @@ def test_results_get_the_name_that_they_were_to_have_or_one_that_is_free(case: s
     assert attaching.line_for(a_row(source=source)) == f"%cloud attach abcd2345 -> {names}"
 
 
-CAN: dict[str, tuple[JobState, dict[str, Any], bool]] = {
-    "its kernel has gone": (JobState.LOST, {}, True),
-    "failed": (JobState.FAILED, {}, True),
-    "cancelled": (JobState.CANCELLED, {}, True),
-    "done": (JobState.DONE, {}, True),
-    "runs in its kernel": (JobState.RUNNING, {}, False),
-    "runs without its kernel": (JobState.RUNNING, {"options": {"detach": True}}, True),
-    "a lost executor": (JobState.LOST, {"kind": "executor"}, False),
+BUTTON = {"kind": "button"}
+
+#: State, other fields, whether the kernel that ran it has gone, whether one can attach to it.
+CAN: dict[str, tuple[JobState, dict[str, Any], bool, bool]] = {
+    "its kernel has gone": (JobState.LOST, {}, True, True),
+    "failed": (JobState.FAILED, {}, False, True),
+    "cancelled": (JobState.CANCELLED, {}, False, True),
+    "done": (JobState.DONE, {}, False, True),
+    "runs in its kernel": (JobState.RUNNING, {}, False, False),
+    "runs on by itself": (JobState.RUNNING, {"options": {"detach": True}}, False, True),
+    "a lost executor": (JobState.LOST, {"kind": "executor"}, True, False),
+    "a cell of a kernel that has gone": (JobState.LOST, BUTTON, True, True),
+    "a cell that failed in a kernel that is there": (JobState.FAILED, BUTTON, False, False),
+    "a cell that was done in a kernel that has gone": (JobState.DONE, BUTTON, True, True),
 }
 
 
 @pytest.mark.parametrize("case", CAN)
 def test_one_attaches_to_what_no_kernel_waits_for(case: str) -> None:
-    state, changes, can = CAN[case]
-    assert attaching.can_attach(a_row(state, **changes)) is can
+    state, changes, is_gone, can = CAN[case]
+    assert attaching.can_attach(a_row(state, **changes), is_gone=is_gone) is can
+
+
+def test_a_pressed_cell_brings_its_own_variables() -> None:
+    row = a_row(kind="button", source="%%cloud\nys = [f(x) for x in xs]")
+    assert attaching.line_for(row) == "%cloud attach abcd2345"
 
 
 def test_an_executor_s_job_has_no_line() -> None:

@@ -54,6 +54,11 @@ export class Client {
     return this._get(`jobs/${id}/errors`);
   }
 
+  /** An HTML file about a job. */
+  async report(id: string): Promise<Blob> {
+    return (await this._fetch(`jobs/${id}/report`, { method: 'GET' })).blob();
+  }
+
   cancel(id: string): Promise<{ command: number }> {
     return this._send('POST', `jobs/${id}/cancel`);
   }
@@ -119,19 +124,23 @@ export class Client {
   }
 
   private async _request<T>(path: string, init: RequestInit): Promise<T> {
+    return (await this._fetch(path, init)).json() as Promise<T>;
+  }
+
+  /** The response to a request that was not refused. */
+  private async _fetch(path: string, init: RequestInit): Promise<Response> {
     const url = URLExt.join(this.settings.baseUrl, NAMESPACE, path);
     const response = await ServerConnection.makeRequest(url, init, this.settings);
-    const text = await response.text();
+    if (response.ok) {
+      return response;
+    }
     let answer: { message?: string; problems?: Record<string, string> } = {};
     try {
-      answer = JSON.parse(text);
+      answer = await response.json();
     } catch {
       // A proxy's own page, perhaps: the status has to do.
     }
-    if (!response.ok) {
-      const message = answer.message || `${response.status} ${response.statusText}`;
-      throw new ApiError(response.status, message, answer.problems);
-    }
-    return answer as T;
+    const message = answer.message || `${response.status} ${response.statusText}`;
+    throw new ApiError(response.status, message, answer.problems);
   }
 }

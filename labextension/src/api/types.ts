@@ -12,7 +12,7 @@ export type JobState =
   | 'cancelled'
   | 'lost';
 
-/** What a job was expected to cost, and between which bounds. */
+/** What a job was expected to cost or take when it started, and between which bounds. */
 export interface IInterval {
   readonly expected: number;
   readonly low: number;
@@ -32,6 +32,8 @@ export interface IJob {
   /** Null while the length of the iterable is unknown. */
   readonly total: number | null;
   readonly done: number;
+  /** Of those done, what the cache had. */
+  readonly cached: number;
   readonly failed: number;
   readonly running: number;
   readonly workers: number;
@@ -45,8 +47,13 @@ export interface IJob {
   readonly task_seconds: number;
   readonly speed_up: number | null;
   readonly spend: number;
+  /** The most that calls under way can still cost. */
+  readonly committed: number;
   readonly expected_spend: number | null;
   readonly estimate: IInterval | null;
+  readonly estimate_seconds: IInterval | null;
+  /** What the estimates rest on, in words. */
+  readonly estimate_basis: string | null;
   readonly budget: number | null;
   readonly error: string | null;
   readonly warnings: readonly string[];
@@ -54,6 +61,10 @@ export interface IJob {
   readonly lost_workers: number;
   readonly can_cancel: boolean;
   readonly can_retry: boolean;
+  /** Whether another kernel can take hold of it. */
+  readonly can_attach: boolean;
+  /** Whether it goes on without the kernel that started it. */
+  readonly detached: boolean;
 }
 
 /** A captured value, and how it travels to the workers. */
@@ -83,6 +94,8 @@ export interface IJobDetails extends IJob {
   /** What a cell was turned into, as `--dry-run` shows it. */
   readonly plan?: string | null;
   readonly seed: string | null;
+  /** What a notebook runs to take hold of it; null where nothing does. */
+  readonly attach: string | null;
   readonly host: string;
   readonly pid: number;
 }

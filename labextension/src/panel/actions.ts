@@ -2,17 +2,11 @@
 
 import { Clipboard, Notification } from '@jupyterlab/apputils';
 import type { IDocumentManager } from '@jupyterlab/docmanager';
-import {
-  type INotebookTracker,
-  NotebookActions,
-  type NotebookPanel
-} from '@jupyterlab/notebook';
+import type { NotebookPanel } from '@jupyterlab/notebook';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { IJob } from '../api/types';
-
-/** Characters that a kernel is asked to complete, to learn whether it can attach. */
-const QUESTION = '%cloud atta';
+import type { Attaching } from './attaching';
 
 export interface IActions {
   /** Whether the notebook of a job can be shown. */
@@ -20,16 +14,16 @@ export interface IActions {
   /** Show the cell that started a job. */
   openCell(job: IJob): Promise<void>;
   copy(text: string): void;
-  /** Whether the kernel of the current notebook can bring a job's results back. */
-  canAttach(): Promise<boolean>;
-  /** Insert a cell below the active one that does, and run it. */
-  attach(job: IJob): Promise<void>;
+  /** Take hold of a job in the current notebook, by a cell that runs `line`. */
+  attach(job: IJob, line: string): Promise<void>;
+  /** Let the browser save a file. */
+  save(name: string, file: Blob): void;
 }
 
 export class Actions implements IActions {
   constructor(
     private readonly _documents: IDocumentManager,
-    private readonly _notebooks: INotebookTracker,
+    private readonly _attaching: Attaching,
     private readonly _trans: TranslationBundle
   ) {}
 
@@ -68,27 +62,16 @@ export class Actions implements IActions {
     Notification.success(this._trans.__('Copied %1', text), { autoClose: 1500 });
   }
 
-  async canAttach(): Promise<boolean> {
-    const kernel = this._notebooks.currentWidget?.sessionContext.session?.kernel;
-    if (kernel?.status !== 'idle') {
-      return false;
-    }
-    const reply = await kernel.requestComplete({
-      code: QUESTION,
-      cursor_pos: QUESTION.length
-    });
-    return reply.content.status === 'ok' && reply.content.matches.includes('attach');
+  attach(job: IJob, line: string): Promise<void> {
+    return this._attaching.attach(job, line);
   }
 
-  async attach(job: IJob): Promise<void> {
-    const panel = this._notebooks.currentWidget;
-    if (panel === null) {
-      return;
-    }
-    NotebookActions.insertBelow(panel.content);
-    panel.content.activeCell?.model.sharedModel.setSource(
-      `%cloud attach ${job.id} -> results`
-    );
-    await NotebookActions.run(panel.content, panel.sessionContext);
+  save(name: string, file: Blob): void {
+    const url = URL.createObjectURL(file);
+    const link = document.createElement('a');
+    link.href = url;
+    link.download = name; // never shown at this address, where it could ask the server
+    link.click();
+    URL.revokeObjectURL(url);
   }
 }

@@ -11,9 +11,11 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
+import { settingsOf } from '../cell/settings';
 import { cloudIcon } from '../icons';
 import { Commands, IJobsModel } from '../tokens';
 import { Actions } from './actions';
+import { Attaching } from './attaching';
 import { PanelModel } from './model';
 import { PanelShell } from './shell';
 
@@ -40,15 +42,19 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
   ) => {
     const trans = (translator ?? nullTranslator).load('cloudbutton');
     const model = new PanelModel(jobs);
+    let confirms = true;
+    const attaching = new Attaching(notebooks, jobs.client, trans, () => confirms);
     const panel = new PanelShell({
       model,
-      actions: new Actions(documents, notebooks, trans),
+      actions: new Actions(documents, attaching, trans),
       translator: translator ?? nullTranslator,
       trans
     });
     void settings?.load(SETTINGS).then(loaded => {
       const read = () => {
-        model.refreshRate = Number(loaded.get('refreshRate').composite);
+        const values = settingsOf(loaded);
+        model.refreshRate = values.refreshRate;
+        confirms = values.confirmBeforeSpending;
       };
       loaded.changed.connect(read);
       read();

@@ -55,6 +55,21 @@ export function StateDot({ state }: { state: JobState }): JSX.Element {
   return <span className="cb-StateDot" data-state={state} aria-hidden="true" />;
 }
 
+/** Marks a job that goes on without the kernel that started it; nothing for others. */
+export function DetachedTag({ job, trans }: IProgressProps): JSX.Element | null {
+  if (!job.detached || !(isActive(job) || job.state === 'lost')) {
+    return null;
+  }
+  const title = isActive(job)
+    ? trans.__('It goes on without the kernel that started it')
+    : trans.__('What it had sent off goes on; attach to it for the results');
+  return (
+    <span className="cb-Tag" title={title}>
+      {trans.__('detached')}
+    </span>
+  );
+}
+
 interface IProgressProps {
   job: IJob;
   trans: TranslationBundle;

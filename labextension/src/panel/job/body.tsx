@@ -5,6 +5,7 @@ import {
   addBelowIcon,
   caretLeftIcon,
   copyIcon,
+  downloadIcon,
   notebookIcon,
   refreshIcon,
   stopIcon,
@@ -12,13 +13,12 @@ import {
 } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import { type IJob, isActive } from '../../api/types';
+import type { IJob } from '../../api/types';
 import * as format from '../../format';
 import type { IActions } from '../actions';
-import { costOf } from '../jobs/row';
 import {
   Action,
-  type Fact,
+  DetachedTag,
   Facts,
   Problem,
   ProgressBar,
@@ -27,6 +27,8 @@ import {
   stateName,
   useElapsed
 } from '../parts';
+import { effect } from './attach';
+import { factsOf } from './facts';
 import { Durations, Memory } from './figuresView';
 import type { JobModel } from './model';
 import { Captured, Code, ErrorList, Log } from './texts';
@@ -74,6 +76,7 @@ function JobBody(props: IJobProps & { job: IJob }): JSX.Element {
         <span className="cb-Job-state" data-state={job.state}>
           <StateDot state={job.state} />
           {stateName(job.state, trans)}
+          <DetachedTag job={job} trans={trans} />
         </span>
       </header>
       <ProgressBar job={job} trans={trans} />
@@ -93,7 +96,13 @@ function JobBody(props: IJobProps & { job: IJob }): JSX.Element {
 }
 
 function Buttons({ model, job, actions, trans }: IJobProps & { job: IJob }): JSX.Element {
-  const canAttach = useCanAttach(actions, job);
+  const line = job.can_attach ? (model.details?.attach ?? null) : null;
+  const saveReport = async () => {
+    const report = await model.report();
+    if (report !== null) {
+      actions.save(`cloudbutton-${job.id}.html`, report);
+    }
+  };
   return (
     <>
       <div className="cb-Actions">
@@ -116,14 +125,13 @@ function Buttons({ model, job, actions, trans }: IJobProps & { job: IJob }): JSX
             onClick={() => void model.retry()}
           />
         )}
-        {canAttach && (
+        {line !== null && (
           <Action
+            primary={job.state === 'lost'}
             icon={addBelowIcon}
             label={trans.__('Attach here')}
-            title={trans.__(
-              'Bring its results into the current notebook, with a cell below the active one'
-            )}
-            onClick={() => void actions.attach(job)}
+            title={line}
+            onClick={() => void actions.attach(job, line)}
           />
         )}
         {actions.canOpen(job) && (
@@ -135,12 +143,21 @@ function Buttons({ model, job, actions, trans }: IJobProps & { job: IJob }): JSX
           />
         )}
         <Action
+          icon={downloadIcon}
+          label={trans.__('Report')}
+          title={trans.__('Save a page about this job, to keep or to share')}
+          onClick={() => void saveReport()}
+        />
+        <Action
           icon={copyIcon}
           label={trans.__('Copy ID')}
           title={job.id}
           onClick={() => actions.copy(job.id)}
         />
       </div>
+      {line !== null && job.state !== 'done' && (
+        <p className="cb-Hint">{effect(job, trans)}</p>
+      )}
       <p className="cb-Hint" aria-live="polite">
         {model.asked === 'sent' && trans.__('Asked the job’s kernel …')}
         {model.asked === 'unanswered' &&
@@ -148,26 +165,6 @@ function Buttons({ model, job, actions, trans }: IJobProps & { job: IJob }): JSX
       </p>
     </>
   );
-}
-
-/** Whether to offer "Attach here": for what is not finished here, where a kernel can. */
-function useCanAttach(actions: IActions, job: IJob): boolean {
-  const [can, setCan] = React.useState(false);
-  const wanted = isActive(job) || job.state === 'lost';
-  React.useEffect(() => {
-    let isCurrent = true;
-    setCan(false);
-    if (wanted) {
-      actions.canAttach().then(
-        answer => isCurrent && setCan(answer),
-        () => undefined // a kernel that went away cannot
-      );
-    }
-    return () => {
-      isCurrent = false;
-    };
-  }, [actions, wanted]);
-  return can;
 }
 
 function Sections({ model, trans }: IJobProps): JSX.Element {
@@ -239,74 +236,4 @@ function Sections({ model, trans }: IJobProps): JSX.Element {
       )}
     </>
   );
-}
-
-function factsOf(
-  job: IJob,
-  elapsed: number,
-  trans: TranslationBundle
-): readonly (Fact | null)[] {
-  const seconds = (value: number) => format.duration(value, trans);
-  const active = isActive(job);
-  const cost = costOf(job, trans);
-  const { estimate } = job;
-  const total = job.total === null ? '?' : format.count(job.total);
-  return [
-    {
-      name: trans.__('Done'),
-      value:
-        job.done === job.total
-          ? trans.__('all %1', total)
-          : trans.__('%1 of %2', format.count(job.done), total)
-    },
-    job.failed > 0
-      ? { name: trans.__('Failed'), value: format.count(job.failed), tone: 'bad' }
-      : null,
-    active ? { name: trans.__('Running'), value: format.count(job.running) } : null,
-    active && job.eta !== null
-      ? { name: trans.__('Left'), value: seconds(job.eta) }
-      : null,
-    {
-      name: active ? trans.__('So far') : trans.__('Took'),
-      value: seconds(elapsed),
-      title: format.moment(job.started ?? job.created)
-    },
-    job.rate !== null
-      ? { name: trans.__('Rate'), value: format.rate(job.rate, trans) }
-      : null,
-    job.speed_up !== null
-      ? {
-          name: trans.__('Speed-up'),
-          value: `${job.speed_up.toFixed(1)}×`,
-          title: trans.__(
-            '%1 of work, as if run one after the other',
-            seconds(job.task_seconds)
-          )
-        }
-      : null,
-    { name: trans.__('Backend'), value: job.backend },
-    active ? { name: trans.__('Workers'), value: format.count(job.workers) } : null,
-    cost !== null ? { name: trans.__('Spent'), value: cost } : null,
-    estimate !== null && !active
-      ? {
-          name: trans.__('Estimated'),
-          value: format.money(estimate.expected),
-          title: trans.__(
-            'between %1 and %2',
-            format.money(estimate.low),
-            format.money(estimate.high)
-          )
-        }
-      : null,
-    job.retried > 0
-      ? { name: trans.__('Tried again'), value: format.count(job.retried) }
-      : null,
-    job.lost_workers > 0
-      ? {
-          name: trans.__('Workers lost'),
-          value: format.count(job.lost_workers),
-          tone: 'bad'
-        }
-      : null
-  ];
 }

@@ -104,6 +104,17 @@ export class JobModel implements IDisposable {
     return this._ask(() => this._known.client.retry(this.id));
   }
 
+  /** An HTML file about the job; null if the server has none, which `problem` tells. */
+  async report(): Promise<Blob | null> {
+    try {
+      return await this._known.client.report(this.id);
+    } catch (error) {
+      this._problem = messageOf(error);
+      this._changed.emit();
+      return null;
+    }
+  }
+
   dispose(): void {
     if (this._isDisposed) {
       return;

@@ -6,7 +6,8 @@ import * as React from 'react';
 
 import { type IJob, isActive } from '../../api/types';
 import * as format from '../../format';
-import { ProgressBar, StateDot, stateName, useElapsed } from '../parts';
+import { DetachedTag, ProgressBar, StateDot, stateName, useElapsed } from '../parts';
+import { costOf } from './cost';
 
 interface IJobRowProps {
   job: IJob;
@@ -53,9 +54,13 @@ function JobRow({ job, trans, ...on }: IJobRowProps): JSX.Element {
       {job.state !== 'done' && <ProgressBar job={job} trans={trans} />}
       <div className="cb-Dots">
         <span className="cb-JobRow-state">{state}</span>
+        <DetachedTag job={job} trans={trans} />
         {progressOf(job, trans).map(part => (
           <span key={part}>{part}</span>
         ))}
+        {job.cached > 0 && (
+          <span>{trans.__('%1 from the cache', format.count(job.cached))}</span>
+        )}
         {job.failed > 0 && (
           <span data-tone="bad">{trans.__('%1 failed', format.count(job.failed))}</span>
         )}
@@ -110,19 +115,4 @@ export function progressOf(job: IJob, trans: TranslationBundle): readonly string
     parts.push(trans.__('%1 left', format.duration(job.eta, trans)));
   }
   return parts;
-}
-
-/** What it costs, against what is expected and allowed; null where nothing is billed. */
-export function costOf(job: IJob, trans: TranslationBundle): string | null {
-  const expected = job.expected_spend ?? job.estimate?.expected ?? null;
-  if (job.spend === 0 && !expected && job.budget === null) {
-    return null;
-  }
-  const spend = format.money(job.spend);
-  if (job.budget !== null) {
-    return trans.__('%1 of at most %2', spend, format.money(job.budget));
-  }
-  return isActive(job) && expected !== null
-    ? trans.__('%1 of about %2', spend, format.money(expected))
-    : spend;
 }
