@@ -162,6 +162,17 @@ def test_what_was_used_again_counts_as_young(home: Path) -> None:
     assert freed.jobs == ("bbbbbbbb",)
 
 
+def test_the_journal_becomes_smaller(home: Path, clock: Any, a_job: MakeJob) -> None:
+    store = Store(home, clock=clock)
+    for number in range(100):
+        job_id = f"job{number:05d}"
+        store.write([a_job(job_id, source="x" * 20_000), Update(job_id, {"state": "done"})])
+    store.close()
+    before = store.path.stat().st_size
+    assert len(gc(home, 100_000, 30 * DAY, now=NOW).jobs) > 70
+    assert store.path.stat().st_size < before / 2
+
+
 @pytest.mark.usefixtures("three_jobs")
 def test_allowances_outlive_their_jobs_for_some_days(home: Path) -> None:
     with closing(database.open_for_writing(home)[0]) as connection:

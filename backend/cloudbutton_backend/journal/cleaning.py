@@ -7,14 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.journal.process import Lookout
-from cloudbutton_backend.journal.reader import JournalReader
-from cloudbutton_backend.journal.records import JobRow
 from cloudbutton_backend.journal.schema import OF_A_JOB
 
 if TYPE_CHECKING:
@@ -30,8 +28,10 @@ GRACE: Final = 900.0
 #: About what rows take on the disk, bytes.
 _ROW_BYTES: Final = {"batches": 120, "errors": 1_000, "logs": 200}
 _JOB_BYTES: Final = 4_000
+_LOOKED_AT: Final = "id, state, created, ended, pid, host, token, heartbeat"
 #: Jobs removed in one transaction: other processes' writers wait meanwhile.
 _AT_ONCE: Final = 100
+_PAGES_AT_ONCE: Final = 500
 #: Seconds for which it is known what a day's jobs were allowed to spend.
 _ALLOWANCES_FOR: Final = 3 * 86_400.0
 
@@ -92,14 +92,14 @@ def gc(
     claims, may be wanted back and go only by age. The `shared` values stay where they are.
     """
     now = time.time() if now is None else now
-    reader = JournalReader(home, clock=lambda: now)
-    stored = _stored(reader, shared, now)
+    path = home / "journal.db"
+    stored = _stored(path, shared, now)
     doomed = choose(stored, max_bytes=max_bytes, max_age=max_age, now=now, sizes=shared.sizes)
     if not dry_run:
-        doomed = _forget(reader.path, doomed, now)
+        doomed = _forget(path, doomed, now)
         for job in doomed:
-            for path in job.files:
-                path.unlink(missing_ok=True)
+            for file in job.files:
+                file.unlink(missing_ok=True)
     size = sum(job.size for job in doomed)
     return Freed(
         jobs=tuple(job.job_id for job in doomed),
@@ -146,31 +146,22 @@ def _is_too_old(job: Stored, max_age: float, now: float) -> bool:
     return now - job.created > (max_age if job.state is not None else max(max_age, GRACE))
 
 
-def _stored(reader: JournalReader, shared: Shared, now: float) -> list[Stored]:
+def _stored(path: Path, shared: Shared, now: float) -> list[Stored]:
     files: dict[str, list[tuple[Path, int, float]]] = {}
-    for job_id, path in _files(reader.home):
+    for job_id, file in _files(path.parent):
         with suppress(FileNotFoundError):  # a job that is done removes some of its files itself
-            found = path.stat()
-            files.setdefault(job_id, []).append((path, found.st_size, found.st_mtime))
-    rows = _bytes_of_rows(reader.path)
-    lookout = Lookout(now)
+            found = file.stat()
+            files.setdefault(job_id, []).append((file, found.st_size, found.st_mtime))
     stored = []
-    for job in reader.jobs(limit=-1):
-        own = files.pop(job.id, [])
+    for job in _rows(path, now):
+        own = files.pop(job.job_id, [])
         stored.append(
-            Stored(
-                job_id=job.id,
-                created=max([_ended(job), *(at for _, _, at in own if at <= now)]),
+            replace(
+                job,
+                created=max([job.created, *(at for _, _, at in own if at <= now)]),
                 size=sum(size for _, size, _ in own),
                 files=tuple(path for path, _, _ in own),
-                state=job.state,
-                rows=_JOB_BYTES + rows.get(job.id, 0),
-                heartbeat=job.heartbeat,
-                blobs=shared.named.get(job.id, frozenset()),
-                is_held=job.state.is_final
-                and lookout.is_alive(
-                    pid=job.pid, host=job.host, token=job.token, heartbeat=job.heartbeat
-                ),
+                blobs=shared.named.get(job.job_id, frozenset()),
             )
         )
     for job_id, orphans in files.items():
@@ -187,10 +178,6 @@ def _stored(reader: JournalReader, shared: Shared, now: float) -> list[Stored]:
     return stored
 
 
-def _ended(job: JobRow) -> float:
-    return job.ended or (job.heartbeat if job.state is JobState.LOST else job.created)
-
-
 def _files(home: Path) -> Iterator[tuple[str, Path]]:
     for folder, pattern in _FOLDERS.items():
         path = home / folder
@@ -200,20 +187,34 @@ def _files(home: Path) -> Iterator[tuple[str, Path]]:
                 yield match[1], each
 
 
-def _bytes_of_rows(path: Path) -> dict[str, int]:
-    """Return about what the rows of each job take; counted by indexes alone."""
-    from cloudbutton_backend.journal import database
+def _rows(path: Path, now: float) -> Iterator[Stored]:
+    """Yield what the journal knows of each job, without its files."""
+    from cloudbutton_backend.journal import database, rows
 
     connection = database.open_for_reading(path)
     if connection is None:
-        return {}
+        return
+    lookout = Lookout(now)
     taken: Counter[str] = Counter()
     with closing(connection), database.translated(path):
-        for table, each in _ROW_BYTES.items():
+        for table, each in _ROW_BYTES.items():  # answered by indexes alone
             counts = connection.execute(f"SELECT job_id, count(*) FROM {table} GROUP BY job_id")
             for job_id, count in counts:
                 taken[job_id] += each * count
-    return dict(taken)
+        for row in connection.execute(f"SELECT {_LOOKED_AT} FROM jobs").fetchall():
+            state = rows.state_of(row, lookout)
+            process = {name: row[name] for name in ("pid", "host", "token", "heartbeat")}
+            last = row["heartbeat"] if state is JobState.LOST else row["created"]
+            yield Stored(
+                job_id=row["id"],
+                created=row["ended"] or last,
+                size=0,
+                files=(),
+                state=state,
+                rows=_JOB_BYTES + taken[row["id"]],
+                heartbeat=row["heartbeat"],
+                is_held=state.is_final and lookout.is_alive(**process),
+            )
 
 
 def _forget(path: Path, doomed: Sequence[Stored], now: float) -> list[Stored]:
@@ -247,11 +248,19 @@ def _forget(path: Path, doomed: Sequence[Stored], now: float) -> list[Stored]:
             gone += removed
         connection.execute("DELETE FROM allowances WHERE granted < ?", (now - _ALLOWANCES_FOR,))
         if gone:
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            _give_back(connection)
             connection.execute(
                 "PRAGMA wal_checkpoint(TRUNCATE)"
             ).fetchall()  # as far as nobody reads
     return gone
+
+
+def _give_back(connection: sqlite3.Connection) -> None:
+    """Make the file smaller by the pages that are free, some at a time as others may want to write."""
+    pages = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+    for _ in range(-(-pages // _PAGES_AT_ONCE)):
+        # `execute` would take one step of it, which frees one page.
+        connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
 
 
 def _is_removed(connection: sqlite3.Connection, job: Stored) -> bool:

@@ -124,10 +124,11 @@ def job_row(row: Row, state: JobState) -> JobRow:
 
 def job_rows(found: Iterable[Row], lookout: Lookout) -> list[JobRow]:
     """Return rows of `jobs`, each in the state that `lookout` finds it to be in."""
-    return [job_row(row, _state(row, lookout)) for row in found]
+    return [job_row(row, state_of(row, lookout)) for row in found]
 
 
-def _state(row: Row, lookout: Lookout) -> JobState:
+def state_of(row: Row, lookout: Lookout) -> JobState:
+    """Return the state that a row of `jobs` is in: lost, where its process is gone before its end."""
     state = JobState(row["state"])
     if state.is_final or lookout.is_alive(
         pid=row["pid"], host=row["host"], token=row["token"], heartbeat=row["heartbeat"]
