@@ -27,7 +27,14 @@ from cloudbutton_backend.durable.keeper import KEEPER_STARTS_WITHIN, start_keepe
 from cloudbutton_backend.durable.past import money_of, past_job, report_of, seconds_of
 from cloudbutton_backend.durable.salvage import Salvage, prefix_of, salvage
 from cloudbutton_backend.durable.stored import StoredJob, python_version
-from cloudbutton_backend.errors import CannotContinue, JobFailed, Tampered, UsageError
+from cloudbutton_backend.durable.unrecorded import unrecorded
+from cloudbutton_backend.errors import (
+    CannotContinue,
+    JobFailed,
+    Tampered,
+    UnknownName,
+    UsageError,
+)
 from cloudbutton_backend.handle import Job, check_budget
 from cloudbutton_backend.jobs import JobOptions, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
@@ -86,7 +93,7 @@ class Attacher:
 
     def attach(self, job_id: str, wish: Wish) -> Job:
         """Return the job with this id, with what is there of it; see `Session.attach`."""
-        row = self._reader().job(job_id)
+        row = self._row(job_id)
         if row.kind == "executor":
             raise UsageError(
                 f"Job {row.id} is an executor's: its calls came from a program, call by call. Submit them"
@@ -105,6 +112,22 @@ class Attacher:
 
     def _reader(self) -> JournalReader:
         return JournalReader(self._files().journal.home)
+
+    def _row(self, job_id: str) -> JobRow:
+        """Return what is known of a job.
+
+        Raises
+        ------
+        UnknownName
+            There is nothing of it.
+        """
+        try:
+            return self._reader().job(job_id)
+        except UnknownName:
+            row = unrecorded(self._files().results, job_id)
+            if row is None:
+                raise
+            return row
 
     # -- what another process runs
 
