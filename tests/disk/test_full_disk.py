@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits files of other processes")
 
-#: Runs three jobs: before, while and after no file may grow beyond what it is.
+#: Runs jobs before, while and after no file may grow beyond what it is.
 SCRIPT = """
-import json, os, resource, sys
+import json, os, resource, sys, time
 import psutil
 import cloudbutton_ext as cloud
 from cloudbutton_backend.session import current
@@ -38,6 +38,10 @@ def small(number):
 def large(number):
     return bytes([number]) * 200_000
 
+def slow(number):
+    time.sleep(0.1)
+    return number
+
 def run(function, name):
     job = cloud.map(function, range(8), workers=2, name=name)
     right = job.results() == [function(number) for number in range(8)]
@@ -53,6 +57,7 @@ held = cloud.map(large, range(8), workers=2, name="large")
 said["large"] = {"id": held.id, "right": held.results() == [large(n) for n in range(8)],
                  "warnings": list(held.progress.warnings)}
 said["small"] = run(small, "small")
+said["slow"] = run(slow, "slow")
 said["flushed while full"] = session.journal.flush(0.5)
 said["journal"] = session.journal.warning
 allow(None)
@@ -96,7 +101,7 @@ def items_on_disk(home: Path, job_id: str) -> set[int]:
     }
 
 
-@pytest.mark.parametrize("job", ["before", "large", "small", "after", "large, later"])
+@pytest.mark.parametrize("job", ["before", "large", "small", "slow", "after", "large, later"])
 def test_every_result_is_right_whether_or_not_the_disk_takes_it(
     said: dict[str, Any], job: str
 ) -> None:
@@ -109,6 +114,11 @@ def test_it_is_said_what_is_in_memory_only(said: dict[str, Any]) -> None:
         (line,) = said[job]["warnings"]
         assert "File too large" in line
         assert "In memory only: those of 8 items" in line
+
+
+def test_a_job_that_could_not_be_continued_says_so(said: dict[str, Any]) -> None:
+    (line,) = (line for line in said["slow"]["warnings"] if "attach" in line)
+    assert "File too large" in line
 
 
 def test_once_there_is_room_everything_is_on_the_disk(said: dict[str, Any], home: Path) -> None:
@@ -129,5 +139,5 @@ def test_the_journal_says_that_it_cannot_be_written_and_catches_up(
     assert said["flushed"] is True
     rows = {row.name: row for row in JournalReader(home).jobs()}
     assert {name: rows[name].done for name in rows} == dict.fromkeys(
-        ("before", "large", "small", "after"), 8
+        ("before", "large", "small", "slow", "after"), 8
     )
