@@ -137,7 +137,7 @@ class _Sender:
     def _pass_on(self, answer: Future[Any], key: Any, sent: Future[Any]) -> None:
         """Hand a task's result on, or its error in the form in which Dask expects it."""
         try:
-            result = sent.result()
+            result = sent.result(timeout=0)
         except BaseException as error:
             error = self._told(error)
             answer.set_result([(key, (error, error.__traceback__), True)])
@@ -159,7 +159,7 @@ class _Sender:
             self._calls.stop()
         else:
             self._calls.end()
-            self._calls.join()
+            self._calls.join()  # ends: with its thread, at which it looks every second
 
 
 def _size(result: list[Any]) -> int:

@@ -133,8 +133,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         advice = (
-            "The next job keeps it under another name and begins a new one; results already on "
-            "disk stay where they are."
+            "The next job keeps it under another name and begins a new one with what can still be "
+            "read of it; results already on disk stay where they are."
             if is_corruption(error)
             else "Is the disk full, or the directory read-only?"
         )
