@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Final
+
 from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.journal import JobRow
 from cloudbutton_magic.header import MapHeader, parse_header
 
-_MAGIC = "%%cloud"
+_MAGIC: Final = "%%cloud"
 
 
 def line_for(row: JobRow) -> str | None:
@@ -46,10 +49,8 @@ def names_for(row: JobRow) -> tuple[str, ...]:
     """Return the names that a job's results were to have, or one that no notebook has yet."""
     line, _, _ = (row.source or "").partition("\n")
     if line.startswith(_MAGIC):
-        try:
+        with contextlib.suppress(UsageError):  # the syntax of another version
             header = parse_header(line.removeprefix(_MAGIC).lstrip())
-        except UsageError:  # the syntax of another version
-            header = None
-        if isinstance(header, MapHeader) and header.results:
-            return header.results
+            if isinstance(header, MapHeader) and header.results:
+                return header.results
     return (f"results_{row.id}",)

@@ -16,24 +16,24 @@ def a_row(state: JobState = JobState.LOST, **changes: Any) -> JobRow:
     return JobRow(state=state, **vars(a_job(**changes)))
 
 
-NAMES: dict[str, tuple[str | None, str]] = {
-    "the cell's own": ("%%cloud map x in xs -> scores\nfit(x)", "scores"),
-    "several, taken apart": ("%%cloud map x in xs -> a, b --workers 2\nfit(x)", "a, b"),
-    "a cell that named none": ("%%cloud map x in xs\nfit(x)", "results_abcd2345"),
-    "variables of a whole cell, which are no results": (
-        "%%cloud run -> model\nmodel = fit()",
-        "results_abcd2345",
+NAMES: dict[str, tuple[str, str | None, str]] = {
+    "the cell's own": ("map", "%%cloud map x in xs -> scores\nfit(x)", " -> scores"),
+    "several": ("map", "%%cloud map x in xs -> a, b --workers 2\nfit(x)", " -> a, b"),
+    "none given": ("map", "%%cloud map x in xs\nfit(x)", " -> results_abcd2345"),
+    "a function's, which is not the results'": (
+        "map", "def fit(x):\n    return x", " -> results_abcd2345"
     ),
-    "a function, whose name is its own": ("def fit(x):\n    return x", "results_abcd2345"),
-    "a line of another version": ("%%cloud fold x -> y\nx", "results_abcd2345"),
-    "no source at all": (None, "results_abcd2345"),
-}
+    "a line of another version": ("map", "%%cloud fold x -> y\nx", " -> results_abcd2345"),
+    "no source at all": ("submit", None, " -> results_abcd2345"),
+    "variables of a whole cell": ("run", "%%cloud run -> model\nmodel = fit()", ""),
+    "variables of a pressed cell": ("button", "%%cloud\nys = [f(x) for x in xs]", ""),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", NAMES)
-def test_results_get_the_name_that_they_were_to_have_or_one_that_is_free(case: str) -> None:
-    source, names = NAMES[case]
-    assert attaching.line_for(a_row(source=source)) == f"%cloud attach abcd2345 -> {names}"
+def test_results_get_the_names_that_they_were_to_have_or_one_that_is_free(case: str) -> None:
+    kind, source, names = NAMES[case]
+    assert attaching.line_for(a_row(kind=kind, source=source)) == f"%cloud attach abcd2345{names}"
 
 
 BUTTON = {"kind": "button"}
@@ -57,11 +57,6 @@ CAN: dict[str, tuple[JobState, dict[str, Any], bool, bool]] = {
 def test_one_attaches_to_what_no_kernel_waits_for(case: str) -> None:
     state, changes, is_gone, can = CAN[case]
     assert attaching.can_attach(a_row(state, **changes), is_gone=is_gone) is can
-
-
-def test_a_pressed_cell_brings_its_own_variables() -> None:
-    row = a_row(kind="button", source="%%cloud\nys = [f(x) for x in xs]")
-    assert attaching.line_for(row) == "%cloud attach abcd2345"
 
 
 def test_an_executor_s_job_has_no_line() -> None:

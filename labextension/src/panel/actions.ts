@@ -8,6 +8,9 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { IJob } from '../api/types';
 import type { Attaching } from './attaching';
 
+/** Milliseconds that a browser may take to begin saving a file. */
+const LINGER = 10_000;
+
 export interface IActions {
   /** Whether the notebook of a job can be shown. */
   canOpen(job: IJob): boolean;
@@ -72,6 +75,6 @@ export class Actions implements IActions {
     link.href = url;
     link.download = name; // never shown at this address, where it could ask the server
     link.click();
-    URL.revokeObjectURL(url);
+    window.setTimeout(() => URL.revokeObjectURL(url), LINGER);
   }
 }
