@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.jobs import JobState
-from cloudbutton_ext import cli_env, cli_lambda, cli_report, cli_text
+from cloudbutton_ext import cli_attach, cli_env, cli_lambda, cli_report, cli_text
 
 if TYPE_CHECKING:
     from cloudbutton_backend.journal import JobRow, JournalReader
@@ -75,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         "--budget", metavar="DOLLARS", help="for all that the job spends, before and after"
     )
     retry.set_defaults(run=_retry)
+
+    cli_attach.add_command(commands)
 
     gc = commands.add_parser("gc", help="remove old finished jobs and their results")
     gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
@@ -184,7 +186,10 @@ def _retry(arguments: argparse.Namespace) -> int:
     if job.state is JobState.LOST or not _taken(
         reader, job.id, "retry", time.monotonic() + PATIENCE, **asked
     ):
-        return _refuse(f"{gone}: run the cell of job {job.id} again in its notebook.")
+        return _refuse(
+            f"{gone}: `cloudbutton attach {job.id}` goes on with it here, `%cloud attach {job.id}` in a"
+            " notebook."
+        )
     print(f"Job {job.id} ({job.name}) runs its unfinished items again.")
     return DONE
 

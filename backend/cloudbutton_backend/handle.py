@@ -137,6 +137,11 @@ class Job:
         return self._course.progress
 
     @property
+    def ends_with_us(self) -> bool:
+        """Whether it ends when this process does: not if another one runs it, or a cloud does."""
+        return self._runner.ends_with_us
+
+    @property
     def failure(self) -> BaseException | None:
         """Why it could not go on: its budget, its backend, its items; None if nothing is in its way."""
         return self._course.broken
@@ -183,7 +188,7 @@ class Job:
         """Wait for all items; return their results in the order of the items.
 
         With ``errors="keep"`` a failed item's place holds its exception. Interrupting the wait
-        (Ctrl-C, ■) cancels the job.
+        (Ctrl-C, ■) cancels the job, unless it is one that goes on without this process.
 
         Raises
         ------
@@ -195,10 +200,15 @@ class Job:
         try:
             self.wait()
         except KeyboardInterrupt:
-            self.cancel()
+            self._interrupted()
             raise
         self._raise_if_failed()
         return self._harvest.values(keep_errors=self.options.errors == "keep")
+
+    def _interrupted(self) -> None:
+        """Nobody waits any more: a job of this process is stopped, one that others run goes on."""
+        if self._runner.ends_with_us:
+            self.cancel()
 
     def _raise_if_failed(self) -> None:
         failed = self.errors() if self.options.errors == "raise" and self._course.failed else {}
@@ -259,14 +269,14 @@ class Job:
     def arrivals(self) -> Iterator[ItemOutcome]:
         """Yield what each item left behind, failed ones included, in the order in which they end.
 
-        Interrupting the wait for the next one (Ctrl-C, ■) cancels the job.
+        Interrupting the wait for the next one (Ctrl-C, ■) cancels the job, as with `results`.
         """
         seen = 0
         while True:
             try:
                 fresh = self._harvest.arrived_since(seen)
             except KeyboardInterrupt:
-                self.cancel()
+                self._interrupted()
                 raise
             if not fresh:
                 return
@@ -307,7 +317,7 @@ class Job:
                 await asyncio.wait([future], timeout=_LOOK_EVERY)
                 self.wait(0)  # raises when nobody drives the job any more
         except asyncio.CancelledError:
-            self.cancel()
+            self._interrupted()
             raise
         return self.results()
 

@@ -20,6 +20,8 @@ from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.settings import resolve
 from cloudbutton_backend.settings import use as use_settings
 from cloudbutton_backend.settings.known import FIELDS, read_value
+from cloudbutton_magic.attaching import USAGE as ATTACH_USAGE
+from cloudbutton_magic.attaching import attach
 from cloudbutton_magic.display.listing import Listing
 from cloudbutton_magic.display.live import follow
 from cloudbutton_magic.display.screens import Screen
@@ -223,11 +225,15 @@ def _retry(text: str, around: Surroundings) -> Any:
     job = find_job(id_.strip() or _latest_unfinished())
     if not _is_of_this_kernel(job):
         raise UsageError(
-            f"Job {job.id} belongs to another kernel; only the kernel that ran it can go on with it."
+            f"Job {job.id} belongs to another kernel: `%cloud attach {job.id}` goes on with it here."
         )
     again = job.retry_failed(budget=budget)
     follow(again, around.screen)
     return deliver(again.results(), targets, around.namespace)
+
+
+def _attach(text: str, around: Surroundings) -> Any:
+    return attach(text, around.namespace, around.screen)
 
 
 def _latest_unfinished() -> str:
@@ -358,6 +364,13 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "Run again what failed or is missing, of the latest such job here if no ID is given; "
         "NAME gets all the results, and DOLLARS are for all that the job spends, before and after.",
         _retry,
+    ),
+    Command(
+        "attach",
+        ATTACH_USAGE,
+        "Take hold of a job, of whatever kernel and however that ended: what is done is there at once, the "
+        "rest runs here, or is followed where it runs; NAME gets all the results.",
+        _attach,
     ),
     Command(
         "explain",

@@ -14,12 +14,15 @@ from IPython.core.completer import (
 )
 
 from cloudbutton_backend import session
+from cloudbutton_backend.journal import JournalReader
 from cloudbutton_magic.commands import COMMANDS
 from cloudbutton_magic.header import CELL_COMMANDS
 from cloudbutton_magic.options import OPTIONS
 
 _MAGIC = re.compile(r"^\s*(?:[\w.,\s]+=\s*)?(%%?)cloud(?:\s+|$)")
 _TAKES_JOB: Final = ("show", "cancel", "retry", "explain", "report")
+_LATEST: Final = 50
+"""Jobs of all kernels whose ids are suggested."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Known:
 
     backends: Callable[[], Iterable[str]]
     jobs: Callable[[], Iterable[str]]
+    everybodys_jobs: Callable[[], Iterable[str]] = tuple
+    """Also of other kernels, and of earlier ones."""
 
 
 def suggestions(line: str, known: Known) -> list[str]:
@@ -61,6 +66,8 @@ def _for_line(before: Sequence[str], last: str, known: Known) -> Iterable[str]:
         return ()
     if before[0] == "use":
         return known.backends()
+    if before[0] == "attach":
+        return known.everybodys_jobs()
     return known.jobs() if before[0] in _TAKES_JOB else ()
 
 
@@ -68,6 +75,7 @@ def _known_here() -> Known:
     return Known(
         backends=lambda: session.current().backends(),
         jobs=lambda: [job.id for job in session.current().jobs()],
+        everybodys_jobs=lambda: [job.id for job in JournalReader().jobs(_LATEST)],
     )
 
 

@@ -143,9 +143,13 @@ def _detached(job: Any, names: Sequence[str], place: Place) -> Any:
         return job
     name = names[0]
     place.namespace[name] = job
+    where = "in this kernel" if job.ends_with_us else "without this kernel"
     return Listing(
-        f"Job `{job.id}` goes on in this kernel. `{name}` is the job: "
-        f"`{name}.progress`, `{name}.results()`."
+        f"Job `{job.id}` goes on {where}. `{name}` is the job: "
+        f"`{name}.progress`, `{name}.results()`.",
+        notes=[
+            f"`%cloud attach {job.id} -> {', '.join(names)}` brings its results, here or in another kernel"
+        ],
     )
 
 

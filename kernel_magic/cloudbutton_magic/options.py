@@ -107,8 +107,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         flag="--detach",
-        help="Give the prompt back at once; the job goes on in this kernel and the name after "
-        "`->` is bound to the Job.",
+        help="Give the prompt back at once; the job goes on by itself, without this kernel if need be, "
+        "and the name after `->` is bound to the Job.",
     ),
     Option(
         flag="--cache",

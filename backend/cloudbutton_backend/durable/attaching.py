@@ -99,6 +99,11 @@ class Attacher:
                 f"Job {row.id} is an executor's: its calls came from a program, call by call. Submit them"
                 " anew."
             )
+        if row.kind == "button":
+            raise UsageError(
+                f"Job {row.id} is a loop of a cell: `%cloud attach {row.id}` in a notebook runs the cell"
+                " again, and takes over what is done."
+            )
         if row.state is JobState.DONE:
             return self._read(row)
         if row.state in (JobState.RUNNING, JobState.CANCELLING):
