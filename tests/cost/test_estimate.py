@@ -25,14 +25,11 @@ def call(items: int, work: float, billed: float, *, cold: bool = False) -> Call:
     return Call(items, work, billed, A_CENT_A_SECOND.cost(billed), cold)
 
 
-def judge(calls: list[Call], items: int, **more: float) -> float:
+def judge(
+    calls: list[Call], items: int, *, workers: int = 1, lanes: int = 1, spent: float = 0.0
+) -> float:
     estimate = from_calls(
-        calls,
-        items,
-        A_CENT_A_SECOND,
-        workers=int(more.pop("workers", 1)),
-        batch_seconds=1.0,
-        **more,
+        calls, items, A_CENT_A_SECOND, workers=workers, batch_seconds=1.0, lanes=lanes, spent=spent
     )
     assert estimate is not None
     return estimate.expected
@@ -67,8 +64,20 @@ def test_starts_are_told_from_what_every_call_takes() -> None:
 
 
 def test_items_that_ran_beside_each_other_are_billed_once() -> None:
-    # Six items of 1 s in a call of 1 s.
-    assert judge([call(6, 6.0, 1.0)], 606) < 0.25 * (606 * 0.01 + 101 * 0.001)
+    # Four items of a tenth of a second in a call of that length.
+    one, four = (
+        judge([call(4, 0.4, 0.1 if lanes > 1 else 0.4)], 1004, lanes=lanes) for lanes in (1, 4)
+    )
+    assert four < 0.6 * one
+
+
+def test_the_first_item_of_a_worker_may_have_imported_what_others_found_there() -> None:
+    calls = [call(1, 2.1, 2.3, cold=True)] * 4 + [call(1, 0.1, 0.11)] * 4
+    spent = sum(each.cost for each in calls)
+    assert judge(calls, 108, workers=4) == pytest.approx(spent + 100 * 0.0011 + 26 * 0.001, rel=0.1)
+    assert judge(calls, 108, workers=8) - judge(calls, 108, workers=4) == pytest.approx(
+        4 * 2.2 * 0.01, rel=0.1
+    )
 
 
 def test_no_less_is_expected_than_has_been_spent() -> None:

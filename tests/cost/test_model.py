@@ -59,9 +59,19 @@ def test_a_slower_place_costs_more() -> None:
 
 
 def test_items_that_run_beside_each_other_share_what_is_billed() -> None:
-    quick = {"batch_seconds": 100.0, "pace": Uncertain(0.01)}
-    assert dollars(1000, lanes=2, **quick) < 0.6 * dollars(1000, **quick)
-    assert dollars(lanes=2) == pytest.approx(dollars())  # one item to a call: nothing beside it
+    few = {"batch_seconds": 4.0, "rate": Rate(per_second=0.01)}
+    assert dollars(1000, lanes=2, **few) == pytest.approx(0.5 * dollars(1000, **few), rel=0.01)
+    assert dollars(1000, lanes=8, **few) == pytest.approx(0.25 * dollars(1000, **few), rel=0.02)
+    alone = {"batch_seconds": 1.0}  # one item to a call: nothing is beside it
+    assert dollars(lanes=2, **alone) == pytest.approx(dollars(**alone))
+
+
+def test_items_that_differ_leave_lanes_idle() -> None:
+    terms = Terms(backend="there", workers=1, rate=A_CENT, batch_seconds=8.0, lanes=2)
+    even, uneven = ways_of([1.0] * 4), ways_of([0.25, 0.25, 0.5, 3.0])
+    assert predict(uneven, 1000, terms).dollars.expected > (
+        1.1 * predict(even, 1000, terms).dollars.expected
+    )
 
 
 def test_half_a_step_of_each_call_is_rounding() -> None:

@@ -153,36 +153,34 @@ def from_calls(
     spent, elapsed
         What it has cost and taken so far, which is the least that it will.
     """
-    calls = _imports_apart([call for call in calls if call.items])
+    calls = [call for call in calls if call.items]
     if not calls:
         return None
+    calls, telling = _imports_apart(calls)
     measured = sum(call.items for call in calls)
     paid = sum(call.cost for call in calls)
-    each = [call.each for call in calls]
-    work = sum(call.work for call in calls)
+    each = [call.each for call in telling]
+    mean = sum(each) / len(each)
     # Calls of many items tell more than those of one.
-    pace = work / measured / (sum(each) / len(each)) if work else 1.0
+    weighed = sum(call.work for call in telling) / sum(call.items for call in telling)
     # Not the rate's own price of a call, which is the most that it can be.
     besides = sum(max(0.0, call.cost - rate.per_second * call.billed) for call in calls)
-    cold = [call.besides(lanes) for call in calls if call.cold]
-    warm = [call.besides(lanes) for call in calls if not call.cold]
-    start = sum(cold) / len(cold) if cold else 0.0
-    usual = sum(warm) / len(warm) if warm else min(WARM_SECONDS, start)
+    start, warm = _besides(calls, lanes)
     terms = Terms(
         backend="",
         workers=workers,
         rate=replace(rate, per_call=besides / len(calls)),
         batch_seconds=batch_seconds,
         lanes=lanes,
-        pace=Uncertain(pace, _DRIFT),
+        pace=Uncertain(weighed / mean if mean else 1.0, _DRIFT),
         start=Uncertain(start, _START_SPREAD) if start else NOTHING,
-        warm=Uncertain(usual, _WARM_SPREAD) if usual else NOTHING,
+        warm=Uncertain(warm, _WARM_SPREAD) if warm else NOTHING,
     )
     found = predict(
         ways_of(each, _DRAWS),
         max(0, items - measured),
         terms,
-        started=len(cold),
+        started=sum(call.cold for call in calls),
         spent=max(spent, paid),
         elapsed=elapsed,
     )
@@ -191,21 +189,34 @@ def from_calls(
     return Estimate(money.expected, money.low, money.high, basis, found.seconds)
 
 
-def _imports_apart(calls: Sequence[Call]) -> list[Call]:
-    """Return calls with what first ones took longer than any other counted as their start.
+def _besides(calls: Sequence[Call], lanes: int) -> tuple[float, float]:
+    """Return the seconds that a call takes on top which begins an environment, and that any other does."""
+    cold = [call.besides(lanes) for call in calls if call.cold]
+    warm = [call.besides(lanes) for call in calls if not call.cold]
+    start = sum(cold) / len(cold) if cold else 0.0
+    if not warm:
+        return start, min(WARM_SECONDS, start)
+    # Where several items run at a time, the first call that has several begins processes for them.
+    return start, min(warm) if lanes > 1 else sum(warm) / len(warm)
+
+
+def _imports_apart(calls: Sequence[Call]) -> tuple[Sequence[Call], Sequence[Call]]:
+    """Return calls with what first ones took longer than any other counted as their start, and those
+    among them that tell what items take.
 
     An item that is the first of its process often imports what the others find there.
     """
-    others = sorted(call.each for call in calls if not call.cold)
+    others = [call for call in calls if not call.cold]
     if len(others) < _OTHERS:
-        return list(calls)
-    usual, longest = others[len(others) // 2], others[-1]
-    return [
-        replace(call, work=call.items * usual)
-        if call.cold and call.each > 2 * longest and call.each - longest > _NOTICEABLE
-        else call
-        for call in calls
-    ]
+        return calls, calls
+    ordered = sorted(call.each for call in others)
+    usual, longest = ordered[len(ordered) // 2], ordered[-1]
+
+    def is_late(call: Call) -> bool:
+        return call.cold and call.each > 2 * longest and call.each - longest > _NOTICEABLE
+
+    counted = [replace(call, work=call.items * usual) if is_late(call) else call for call in calls]
+    return counted, [call for call in calls if not is_late(call)]
 
 
 def _spread(values: Sequence[float]) -> float:

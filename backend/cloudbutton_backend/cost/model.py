@@ -21,13 +21,17 @@ from cloudbutton_backend.cost.durations import Draw, Ways, expectation
 from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.jobs import Expectation
 
-MODEL_SPREAD: Final = 0.06
-"""Of the logarithm of what comes over what the model says, at best: a tenth either way for nine of ten."""
+MODEL_SPREAD: Final = 0.08
+"""Of the logarithm of what comes over what the model says, at best: 13 % either way for nine of ten."""
 _GROWTH: Final = 4
 _TAIL_SHARE: Final = 2
 _TAIL_SECONDS: Final = 0.001
 _MOST_ITEMS: Final = 65_536
 """As `dispatch.batching` sizes batches."""
+_MORE_STARTS: Final = 0.1
+"""Of the environments, on average."""
+_UNEVEN: Final = 0.8
+"""By how much of their spread the lanes of a call differ in the end, about."""
 _FINE: Final = 32
 """Items in a batch from which on one more or less does not matter."""
 _EARLY: Final = 0.05
@@ -73,6 +77,8 @@ class Terms:
     """What an item takes there for each second that it took where it was measured."""
     start: Uncertain = NOTHING
     """What a call takes on top that begins a new environment."""
+    may_be_warm: bool = False
+    """Whether environments may be there already, from another job, with all that a start loads."""
     warm: Uncertain = NOTHING
     """What any other call takes on top."""
     wait: Uncertain = NOTHING
@@ -131,6 +137,8 @@ def _outcome(
     """Return seconds and dollars of one way in which it may go."""
     pace = terms.pace.draw(chance)
     start, warm = terms.start.draw(chance), terms.warm.draw(chance)
+    if terms.may_be_warm:  # as likely as not
+        start = _half(start, warm, chance)
     wait = terms.wait.draw(chance)
     off = _MODEL.draw(chance)
     workers = max(1, min(terms.workers, items))
@@ -143,17 +151,15 @@ def _outcome(
         first_wave=terms.first_wave,
         lanes=terms.lanes,
     )
-    starts = max(0, min(workers, calls) - started)
-    lanes = max(1.0, min(terms.lanes, items / max(1, calls)))
+    starts = max(0, min(workers, calls) - started) + _more_starts(min(workers, calls), chance)
     work = way.total(items) * pace
+    busy = work * _alone(way, items, mean, workers, terms)
     begin = 0.0 if started else start
-    seconds = wait + off * _makespan(
-        way, items, pace, work, terms, workers, calls, lanes, begin, warm
-    )
+    seconds = wait + off * _makespan(way, items, pace, busy, terms, workers, calls, begin, warm)
     if terms.rate is None or not items:
         return seconds, 0.0
     rounding = calls * terms.rate.step / 2
-    billed = (work / lanes + starts * start + (calls - starts) * warm) * off + rounding
+    billed = (busy + starts * start + max(0.0, calls - starts) * warm) * off + rounding
     return seconds, terms.rate.per_second * billed + terms.rate.per_call * calls
 
 
@@ -161,18 +167,17 @@ def _makespan(
     way: Draw,
     items: int,
     pace: float,
-    work: float,
+    busy: float,
     terms: Terms,
     workers: int,
     calls: int,
-    lanes: float,
     start: float,
     warm: float,
 ) -> float:
     """Return how long it is from the first call to the last result."""
     if not items:
         return 0.0
-    mean = work / items
+    mean = way.mean * pace
     begin = start
     wave = min(workers, terms.first_wave or workers)
     if wave < workers:  # others start when the first results have come
@@ -181,10 +186,49 @@ def _makespan(
     if terms.burst is not None and workers > terms.burst:
         late = (workers - terms.burst) / terms.per_second
     # Those that come late have done half of what they could have by the time that all are there.
-    rest = (work / lanes + max(0, calls - workers) * warm) / workers + late / 2
-    longest = min(way.longest(items) * pace, work)
+    rest = (busy + max(0, calls - workers) * warm) / workers + late / 2
+    longest = min(way.longest(items) * pace, way.total(items) * pace)
     # Whoever ends last has, on average, half an item more than its share.
     return begin + max(longest, rest + (0.0 if items <= workers else min(mean, longest) / 2))
+
+
+def _half(start: float, warm: float, chance: random.Random | None) -> float:
+    """Return either, or what is between them without chance."""
+    if chance is None:
+        return (start + warm) / 2
+    return start if chance.random() < 0.5 else warm
+
+
+def _more_starts(workers: int, chance: random.Random | None) -> float:
+    """Return how many environments begin beyond one for each worker: one may not be free again in time,
+    or be taken away.
+    """
+    return 0.0 if chance is None else _MORE_STARTS * workers * chance.expovariate(1.0)
+
+
+def _alone(way: Draw, items: int, mean: float, workers: int, terms: Terms) -> float:
+    """Return the part of the items' time for which calls run: less than all of it where several items
+    of a call run at the same time.
+    """
+    size = items_per_call(mean, terms.batch_seconds, terms.lanes)
+    lanes = min(terms.lanes, size, items)
+    if lanes < 2:
+        return 1.0
+    # The first items and the last ones have a call each.
+    single = min(items, (terms.first_wave or workers) + _TAIL_SHARE * workers) / items
+    # A call is over with its last item, and the more they differ, the longer it waits for that one.
+    differ = math.sqrt(math.expm1(min(way.spread, 1.5) ** 2))
+    uneven = _UNEVEN * differ * (lanes - 1) / lanes / size
+    return single + (1 - single) * min(1.0, 1 / lanes + uneven)
+
+
+def items_per_call(mean: float, batch_seconds: float, lanes: int = 1) -> int:
+    """Return how many items of so many seconds a call has in the middle of a job."""
+    most = batch_seconds / mean if mean > 0 else math.inf
+    if mean > _EARLY or lanes > 1:
+        # Results come one by one, and what comes at a time decides how fast batches grow.
+        most = min(most, _GROWTH)
+    return max(1, math.floor(min(most, _MOST_ITEMS)))
 
 
 def n_calls(
@@ -206,11 +250,7 @@ def n_calls(
     if items <= 0:
         return 0
     workers = max(1, min(workers, items))
-    most = batch_seconds / mean if mean > 0 else math.inf
-    if mean > _EARLY or lanes > 1:
-        # Results come one by one, and what comes at a time decides how fast batches grow.
-        most = min(most, _GROWTH)
-    full = max(1, math.floor(min(most, _MOST_ITEMS)))
+    full = items_per_call(mean, batch_seconds, lanes)
     share = _TAIL_SHARE * workers
     calls = float(min(items, first_wave or workers, workers))
     left = items - calls

@@ -23,7 +23,7 @@ from cloudbutton_backend.cost.measured import (
     power_of,
     sizes_for,
 )
-from cloudbutton_backend.cost.model import Terms, Uncertain
+from cloudbutton_backend.cost.model import Terms, Uncertain, items_per_call
 from cloudbutton_backend.cost.overhead import Overhead
 from cloudbutton_backend.worker.lambda_wire import ASK_EVERY, INLINE_ANSWER
 
@@ -32,6 +32,8 @@ SIZES: Final = (512, 885, 1769, 3538, 7076, 10_240)
 _SPEED: Final = 0.85
 _SPEED_SPREAD: Final = 0.25
 """Of a vCPU, half a core of a server, compared with a CPU here: assumed."""
+_DRIFT: Final = 0.08
+"""Of what items take there over what they took here, though they use no CPU."""
 _START: Final = Uncertain(0.4, 0.5)
 _EMULATED_START: Final = Uncertain(0.2, 0.5)
 _WARM: Final = Uncertain(0.008, 0.6)
@@ -85,11 +87,11 @@ def terms_of(
     load = measured.load * loading
     if load:  # it may be there already, from an earlier job
         start = Uncertain(start.median + load, max(start.spread, _LOAD_SPREAD))
-    per_call = batch_seconds / max(measured.mean, 1e-6)
-    if measured.result_bytes:
-        per_call = min(per_call, _BATCH_BYTES / measured.result_bytes)
+    per_call = items_per_call(measured.mean, batch_seconds, lanes)
+    if measured.result_bytes * per_call > _BATCH_BYTES:
+        per_call = max(1, int(_BATCH_BYTES / measured.result_bytes))
         batch_seconds = per_call * measured.mean
-    answer = measured.result_bytes * max(1.0, per_call)
+    answer = measured.result_bytes * per_call
     if answer > INLINE_ANSWER:
         warm = Uncertain(warm.median + answer / _STORED_PER_SECOND, _STORED_SPREAD)
     return Terms(
@@ -100,7 +102,9 @@ def terms_of(
         batch_seconds=batch_seconds,
         first_wave=first_wave,
         lanes=lanes,
-        pace=Uncertain(measured.pace(power, speed, waiting), unsure * measured.cpu_share),
+        pace=Uncertain(
+            measured.pace(power, speed, waiting), math.hypot(unsure * measured.cpu_share, _DRIFT)
+        ),
         start=start,
         warm=warm,
         wait=wait,
