@@ -176,21 +176,23 @@ def overhead(home: Path | None, backend: str, rate: Callable[[int | None], Rate]
     from cloudbutton_backend.journal import JournalReader
 
     jobs = (
-        "SELECT id, worker_memory FROM jobs WHERE backend = ? AND state = 'done' AND spend > 0 "
+        "SELECT id, worker_memory, ended FROM jobs WHERE backend = ? AND state = 'done' AND spend > 0 "
         "ORDER BY created DESC LIMIT ?"
     )
     starts: list[float] = []
     warm: list[float] = []
+    latest = 0.0
     with JournalReader(home).snapshot() as connection:
         for job in connection.execute(jobs, (backend, _RUNS)) if connection else ():
             assert connection is not None
             price, seen = rate(job["worker_memory"]), set()
+            latest = max(latest, job["ended"] or 0.0)
             for call in connection.execute(_CALLS, (job["id"], _BATCHES)):
                 billed = (call["cost"] - price.per_call) / price.per_second
                 besides = max(0.0, billed - call["work"])
                 (warm if call["worker"] in seen else starts).append(besides)
                 seen.add(call["worker"])
-    return overhead_of(starts, warm)
+    return overhead_of(starts, warm, may_be_warm=time.time() - latest < _WARM_FOR)
 
 
 class Told:

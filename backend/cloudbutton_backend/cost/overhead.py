@@ -13,7 +13,7 @@ from cloudbutton_backend.cost.model import Uncertain
 _LEAST: Final = 4
 """Calls without which nothing is concluded."""
 _LEAST_SECONDS: Final = 1e-4
-_NARROWEST, _WIDEST = 0.2, 0.8
+_NARROWEST, _WIDEST = 0.4, 1.0
 """Of the spread: the next job may find another day."""
 
 
@@ -25,15 +25,20 @@ class Overhead:
     """Of a call that began an environment, without what its code imports."""
     warm: Uncertain | None = None
     """Of any other."""
+    may_be_warm: bool = False
+    """Whether a job ran there so lately that its environments may still be there."""
 
 
-def overhead_of(starts: Sequence[float], warm: Sequence[float]) -> Overhead:
+def overhead_of(
+    starts: Sequence[float], warm: Sequence[float], *, may_be_warm: bool = False
+) -> Overhead:
     """Return what is usual, given what was billed beyond items for calls of either kind."""
     # The code of some of them has imported much, so the quicker half tells what a start takes by itself.
     # Some have brought results that were too large for an answer; that is counted apart.
     return Overhead(
         _usual(sorted(starts)[: -(-len(starts) // 2)]),
         _usual(sorted(warm)[: -(-len(warm) * 3 // 4)]),
+        may_be_warm,
     )
 
 

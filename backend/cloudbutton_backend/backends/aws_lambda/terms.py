@@ -75,7 +75,7 @@ def terms_of(
     lanes, waiting = lanes_of(memory), 0.0
     if settings.emulate:
         waiting = measured.waiting
-        power, speed, unsure = min(1.0, cpus / max(1, workers)), 1.0, 0.2
+        power, speed, unsure = min(1.0, cpus / max(1, workers)), 1.0, 0.25
         assumed, loading, wait = _EMULATED_START, 1.0 / power, _EMULATED_WAIT
     elif measured.here:
         power, speed, unsure = power_of(memory), _SPEED, _SPEED_SPREAD
@@ -106,6 +106,7 @@ def terms_of(
             measured.pace(power, speed, waiting), math.hypot(unsure * measured.cpu_share, _DRIFT)
         ),
         start=start,
+        may_be_warm=overhead.may_be_warm,
         warm=warm,
         wait=wait,
         burst=None if settings.emulate else _BURST,
