@@ -127,15 +127,12 @@ class ResultFile:
                 room -= entry.length
 
     def _has_written(self, batch: int, entry: Entry) -> bool:
-        payload = entry.payload
-        assert payload is not None and self._path is not None
         try:
-            if self._writer is None:
-                self._writer = SegmentWriter(str(self._path))
-                self._opened(self._path)
-            offset, _ = self._writer.append(
-                batch, entry.first, entry.count, entry.meta, [payload], len(payload)
-            )
+            try:
+                path, offset = self._write(batch, entry)
+            except FileNotFoundError:  # the file, or all of its directory, was removed
+                self._begin_anew()
+                path, offset = self._write(batch, entry)
         except OSError as error:
             self._reason = error.strerror or str(error)
             self._retry_at = self._clock() + self._delay
@@ -143,12 +140,28 @@ class ResultFile:
             return False
         self._delay = _FIRST_RETRY
         # In this order: who reads the entry meanwhile finds the payload or the place.
-        entry.path, entry.offset = self._writer.path, offset
+        entry.path, entry.offset = path, offset
         if self._in_memory + entry.length > _IN_MEMORY:
             entry.payload = None
         else:
             self._in_memory += entry.length
         return True
+
+    def _write(self, batch: int, entry: Entry) -> tuple[str, int]:
+        payload = entry.payload
+        assert payload is not None and self._path is not None
+        if self._writer is None:
+            self._writer = SegmentWriter(str(self._path))
+            self._opened(self._path)
+        offset, _ = self._writer.append(
+            batch, entry.first, entry.count, entry.meta, [payload], len(payload)
+        )
+        return self._writer.path, offset
+
+    def _begin_anew(self) -> None:
+        assert self._path is not None
+        self._close_file()
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _close_file(self) -> None:
         writer, self._writer = self._writer, None

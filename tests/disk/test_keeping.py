@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,11 @@ class Clock:
 
 
 class Bench:
-    """A result file in a folder that can be taken away (the disk refuses) and given back."""
+    """A result file in a folder in whose place there is a file (the disk refuses) until it is made."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "results"
+        self.folder.touch()
         self.path = self.folder / "abcd2345.seg"
         self.clock = Clock()
         self.changes: list[str | None] = []
@@ -36,6 +38,10 @@ class Bench:
             changed=lambda: self.changes.append(self.file.notice),
             clock=self.clock,
         )
+
+    def make_room(self) -> None:
+        self.folder.unlink()
+        self.folder.mkdir()
 
     def keep(self, first: int, value: object = "x") -> Entry:
         pieces, length = layout([pickle.dumps([value], 5)])
@@ -68,7 +74,7 @@ def test_what_the_disk_refuses_stays_in_memory_and_the_notice_counts_it(bench: B
     assert [entry.values() for entry in entries] == [["y" * 1_000]] * 3
     notice = bench.file.notice
     assert notice is not None
-    assert "No such file or directory" in notice
+    assert "Not a directory" in notice
     assert "In memory only: those of 3 items (" in notice
     assert "`cloudbutton gc`" in notice
     assert str(bench.folder) not in notice
@@ -121,6 +127,16 @@ def test_a_value_that_leaves_memory_is_read_back_from_the_file(bench: Bench) -> 
     entries = [bench.keep(first, value) for first, value in enumerate(values)]
     assert [entry.payload is None for entry in entries] == [False, True, True]
     assert [entry.values() for entry in entries] == [[value] for value in values]
+
+
+def test_results_whose_file_was_removed_go_into_a_new_one(bench: Bench) -> None:
+    bench.make_room()
+    bench.keep(0)
+    shutil.rmtree(bench.folder)
+    entry = bench.keep(1, "still here")
+    assert bench.on_disk() == [1]
+    assert entry.values() == ["still here"]
+    assert bench.file.notice is None
 
 
 def test_without_a_file_everything_stays_in_memory_and_nothing_is_said() -> None:

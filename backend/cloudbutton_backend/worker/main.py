@@ -248,9 +248,7 @@ class Worker:
         jobs, digests, segments = meta
         for job_id in jobs:
             self._jobs.pop(job_id, None)
-            writer = self._writers.pop(job_id, None)
-            if writer is not None:
-                writer.close()
+            self._drop_writer(job_id)
             if self._job is not None and self._job.id == job_id:
                 self._job = None
         for digest in digests:
@@ -329,6 +327,8 @@ class Worker:
                     self._batch, parcel.first, parcel.count, parcel.meta, pieces, length
                 )
                 place = (writer.path, offset)
+            except FileNotFoundError:  # it was removed; the kernel sees to its directory
+                self._drop_writer(self._job.id)
             except OSError:  # the disk is full: the kernel holds it in memory until it is not
                 pass
             else:
@@ -343,6 +343,11 @@ class Worker:
         if job.id not in self._writers:
             self._writers[job.id] = self._writer(job.results)
         return self._writers[job.id]
+
+    def _drop_writer(self, job_id: str) -> None:
+        writer = self._writers.pop(job_id, None)
+        if writer is not None:
+            writer.close()
 
 
 def _draw_anew() -> None:

@@ -14,6 +14,7 @@ in one file; a file that ends inside a record (the machine died) is read up to t
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import struct
@@ -108,7 +109,16 @@ class SegmentWriter:
         """Append a record; return offset and length of its payload.
 
         A failed write (disk full) leaves the file as it was.
+
+        Raises
+        ------
+        FileNotFoundError
+            The file was removed: nobody could read what were written to it.
+        OSError
+            The disk refuses.
         """
+        if os.fstat(self._fd).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
         packed = pickle.dumps(meta, 5)
         lead = HEADER.size + len(packed)
         header = HEADER.pack(
