@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults.scenarios import clocks, crowds, disks, memory, workers
+from benchmarks.faults.scenarios import clocks, crowds, disks, kernels, memory, workers
 from benchmarks.faults.tally import Tally
 
 pytestmark = pytest.mark.skipif(
@@ -39,6 +39,12 @@ def test_a_worker_that_stands_still_is_waited_for_and_nothing_runs_twice(
     tally = workers.stopped(seed, tmp_path, n_items=200, hold=0.0)
     assert kept(tally)
     assert tally.recomputed == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_job_outlives_kernels_killed_at_random(tmp_path: Path, seed: int) -> None:
+    tally = kernels.killed(seed, tmp_path, n_items=150)
+    assert kept(tally)
 
 
 @pytest.mark.parametrize("seed", range(3))

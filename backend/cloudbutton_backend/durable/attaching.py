@@ -128,11 +128,12 @@ class Attacher:
         """
         try:
             return self._reader().job(job_id)
-        except UnknownName:
-            row = unrecorded(self._files().results, job_id)
-            if row is None:
-                raise
-            return row
+        except UnknownName as error:
+            files = self._files()
+            try:
+                return unrecorded(files.journal.home, files.results, job_id)
+            except UnknownName:
+                raise error from None  # which knows names that are near
 
     # -- what another process runs
 

@@ -53,7 +53,7 @@ class _Story:
 
     def kill(self, life: Kernel, moment: int) -> None:
         """Kill a kernel when so many items have begun, or a little later."""
-        self._ledger.wait_for(moment)
+        self._ledger.wait_for(moment, unless=lambda: life.process.poll() is not None)
         time.sleep(self._chance.choice([0.0, self._chance.uniform(0.0, 0.05)]))
         life.kill()
 
@@ -87,6 +87,6 @@ def _kind(reason: str) -> str:
         return (
             "killed before what the job needs was written: its results can be read, not continued"
         )
-    if "no job" in reason:
-        return "killed before the job was in the journal"
+    if reason.startswith("Unknown job"):
+        return "killed before anything was written"
     return reason
