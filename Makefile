@@ -64,8 +64,8 @@ format: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-bench
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-# Runs every example and writes its outputs back into it.
-notebooks: $(VENV)/.ready-demo
+# Runs every example and writes its outputs back into it. They use Dask and the emulator of Lambda, too.
+notebooks: $(VENV)/.ready-test
 	@$(BIN)/python tools/run_notebook.py --save --temporary-home examples/*.ipynb
 
 clean:
