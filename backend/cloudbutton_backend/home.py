@@ -59,6 +59,7 @@ def private_directory(name: str, base: Path | None = None) -> Path:
     """
     path = (home() if base is None else base) / name
     try:
+        path.parent.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
         path.mkdir(mode=_PRIVATE, exist_ok=True)
     except FileExistsError:
         raise SettingsError(f"{path} is a file, not a directory. Move it away.") from None

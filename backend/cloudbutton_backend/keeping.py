@@ -161,7 +161,8 @@ class ResultFile:
     def _begin_anew(self) -> None:
         assert self._path is not None
         self._close_file()
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._path.parent.parent, self._path.parent):
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     def _close_file(self) -> None:
         writer, self._writer = self._writer, None

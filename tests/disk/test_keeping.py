@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
+from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.keeping import ResultFile
 from cloudbutton_backend.results import Entry
+from cloudbutton_backend.session import Session
 from cloudbutton_backend.worker.frames import layout
 from cloudbutton_backend.worker.segments import read_records
 
@@ -61,7 +65,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def test_a_disk_that_takes_everything_is_not_mentioned(bench: Bench) -> None:
-    bench.folder.mkdir()
+    bench.make_room()
     entries = [bench.keep(first, f"value {first}") for first in range(3)]
     bench.file.close()
     assert bench.on_disk() == [0, 1, 2]
@@ -82,7 +86,7 @@ def test_what_the_disk_refuses_stays_in_memory_and_the_notice_counts_it(bench: B
 
 def test_new_results_bring_those_held_to_the_disk_once_there_is_room(bench: Bench) -> None:
     held = [bench.keep(first) for first in range(3)]
-    bench.folder.mkdir()
+    bench.make_room()
     bench.clock.now += 10
     bench.keep(3)
     bench.file.close()
@@ -95,7 +99,7 @@ def test_new_results_bring_those_held_to_the_disk_once_there_is_room(bench: Benc
 
 def test_a_disk_that_refuses_is_not_tried_with_every_result(bench: Bench) -> None:
     bench.keep(0)
-    bench.folder.mkdir()
+    bench.make_room()
     bench.keep(1)  # too soon after the refusal
     assert not bench.path.exists()
     bench.clock.now += 1
@@ -105,7 +109,7 @@ def test_a_disk_that_refuses_is_not_tried_with_every_result(bench: Bench) -> Non
 
 def test_the_end_of_the_job_tries_once_more(bench: Bench) -> None:
     bench.keep(0)
-    bench.folder.mkdir()
+    bench.make_room()
     bench.file.close()
     assert bench.on_disk() == [0]
 
@@ -114,7 +118,7 @@ def test_what_is_held_when_the_job_ends_is_written_later(bench: Bench) -> None:
     bench.keep(0)
     bench.file.close()
     assert not bench.file.try_again()
-    bench.folder.mkdir()
+    bench.make_room()
     assert bench.file.try_again()
     assert bench.on_disk() == [0]
     (notice,) = bench.changes
@@ -122,7 +126,7 @@ def test_what_is_held_when_the_job_ends_is_written_later(bench: Bench) -> None:
 
 
 def test_a_value_that_leaves_memory_is_read_back_from_the_file(bench: Bench) -> None:
-    bench.folder.mkdir()
+    bench.make_room()
     values = [bytes([number]) * 3_000_000 for number in range(3)]
     entries = [bench.keep(first, value) for first, value in enumerate(values)]
     assert [entry.payload is None for entry in entries] == [False, True, True]
@@ -145,3 +149,31 @@ def test_without_a_file_everything_stays_in_memory_and_nothing_is_said() -> None
     file.keep(0, entry)
     file.close()
     assert (entry.payload, file.notice) == (b"payload", None)
+
+
+def test_a_job_whose_home_is_removed_goes_on_and_its_later_results_are_on_disk(
+    tmp_path: Path,
+) -> None:
+    home, gate = tmp_path / "home", tmp_path / "gate"
+    session = Session(home)
+    session.use("local", workers=1)
+
+    def task(number: int) -> bytes:
+        deadline = time.monotonic() + 30
+        while number == 2 and not gate.exists() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return bytes([number]) * (100_000 if number % 2 else 100)
+
+    try:
+        job = session.map(task, range(8))
+        first = dict(itertools.islice(job.as_completed(), 2))
+        shutil.rmtree(home)
+        gate.touch()
+        assert job.wait(30) and job.state is JobState.DONE
+        assert first == {number: task(number) for number in range(2)}
+        files = (home / "results").glob(f"{job.id}*.seg")
+        records = [record for path in files for record in read_records(str(path))]
+        found = {each.first + offset for each in records for offset in range(each.count)}
+        assert found >= set(range(2, 8))
+    finally:
+        session.close()

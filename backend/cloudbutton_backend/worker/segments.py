@@ -113,7 +113,7 @@ class SegmentWriter:
         Raises
         ------
         FileNotFoundError
-            The file was removed: nobody could read what were written to it.
+            The file was removed: nobody could read what is written to it.
         OSError
             The disk refuses.
         """
