@@ -121,6 +121,25 @@ describe('the list of jobs', () => {
     await vi.waitFor(() => expect(ids(model)).toEqual(['other']));
   });
 
+  it('keeps what the feed brought while an older answer was on its way', async () => {
+    const journal = new Journal(3);
+    journal.put(job('a', { created: 2000, state: 'running', done: 6 }));
+    const model = await opened(journal);
+    const answer = journal.client.jobs;
+    journal.client.jobs = async query => {
+      const old = await answer(query);
+      journal.put(job('b', { created: 2001 }));
+      journal.put(job('a', { created: 2000, state: 'done', done: 8 }));
+      return old;
+    };
+    await model.refresh();
+    expect(model.jobs.slice(0, 2)).toMatchObject([
+      { id: 'b' },
+      { id: 'a', state: 'done', done: 8 }
+    ]);
+    expect(model.total).toBe(5);
+  });
+
   it('shows the answer to the latest question only', async () => {
     const journal = new Journal(3);
     const model = await opened(journal);

@@ -130,9 +130,12 @@ export class JobModel implements IDisposable {
   private async _read(): Promise<void> {
     const { client } = this._known;
     try {
+      const before = this._known.get(this.id);
       const details = await client.job(this.id);
+      const since = this._known.get(this.id);
       this._details = details;
-      this._setJob(details);
+      // The answer may be older than what the feed brought while it was on its way.
+      this._setJob(since === undefined || since === before ? details : since);
       this._problem = null;
       this._changed.emit();
       for (let more = true; more && this._isVisible; ) {

@@ -129,6 +129,7 @@ export class JobListModel implements IDisposable {
   private async _load(offset: number): Promise<void> {
     this._request += 1;
     const request = this._request;
+    this._meanwhile.clear();
     const { state, notebook, search } = this._filter;
     try {
       const answer = await this._known.client.jobs({
@@ -154,13 +155,23 @@ export class JobListModel implements IDisposable {
       this._problem = error instanceof Error ? error.message : String(error);
     }
     this._isLoaded = true;
+    this._take(this._meanwhile); // the answer may be older than what the feed brought since
     this._changed.emit();
   }
 
   private _onChanged(_: IJobsModel, ids: ReadonlySet<string>): void {
+    for (const id of ids) {
+      this._meanwhile.add(id);
+    }
     if (!this._isVisible || !this._isLoaded) {
       return; // `isVisible` reads everything again
     }
+    this._take(ids);
+    this._redraw.request();
+  }
+
+  /** Show jobs as the feed brought them. */
+  private _take(ids: ReadonlySet<string>): void {
     const jobs = new Map(this._jobs.map(job => [job.id, job]));
     const last = this._jobs[this._jobs.length - 1];
     const isComplete = this._jobs.length >= this._total;
@@ -180,7 +191,6 @@ export class JobListModel implements IDisposable {
       }
     }
     this._jobs = newestFirst([...jobs.values()]);
-    this._redraw.request();
   }
 
   private _onReceived(_: Feed, change: IChange): void {
@@ -207,6 +217,8 @@ export class JobListModel implements IDisposable {
   private _isLoaded = false;
   private _isVisible = false;
   private _jobs: readonly IJob[] = [];
+  /** Jobs that the feed has told of since the latest page was asked for. */
+  private readonly _meanwhile = new Set<string>();
   private readonly _notebooks = new Set<string>();
   private _problem: string | null = null;
   private readonly _redraw: Redraw;
