@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
@@ -26,6 +26,9 @@ from cloudbutton_magic.outputs import Replay
 from cloudbutton_magic.place import Place
 from cloudbutton_magic.rewriting.remote import LATE
 
+if TYPE_CHECKING:
+    from cloudbutton_backend.cache import EarlierLoops, Tracer
+
 
 def run_button(
     options: CellOptions,
@@ -33,6 +36,8 @@ def run_button(
     place: Place,
     *,
     transform: Callable[[ast.Module], ast.Module] = lambda tree: tree,
+    earlier: EarlierLoops | None = None,
+    continues: str | None = None,
 ) -> Any:
     """Run a cell, its independent loops on workers; leave what the plain cell would leave.
 
@@ -46,6 +51,8 @@ def run_button(
         Where the cell is.
     transform
         What the notebook does to the tree of each cell, such as checking types or rewriting asserts.
+    earlier, continues
+        What the cell's loops had finished when its kernel died, and the job by whose id it was asked for.
 
     Raises
     ------
@@ -53,7 +60,8 @@ def run_button(
         An option that has no meaning here, or a cell that awaits.
     """
     _refuse_options(options)
-    job_options = replace(options.resolve(), guard="off")  # the button watches by itself
+    # The button watches by itself.
+    job_options = replace(options.resolve(), guard="off", continues=continues)
     try:
         tree = ast.parse(source, place.filename)
     except SyntaxError as error:
@@ -66,12 +74,13 @@ def run_button(
         return plan_button(tree, place, job_options)
     limits = session.current().driver(job_options.backend).backend.limits
     replay = Replay(job_has_it=False, namespace=place.namespace)
+    mapper = _Workers(job_options, place, earlier)
     button = Button(
-        mapper=_Workers(job_options, place),
+        mapper=mapper,
         replay=lambda output: _replay_one(replay, output),
         runner=partial(run_plainly, interactivity=place.interactivity),
         workers=min(job_options.workers or limits.workers, limits.workers),
-        at_once=options.cache,
+        at_once=options.cache or earlier is not None,
     )
     reports: list[LoopReport] = []
     began = time.perf_counter()
@@ -87,10 +96,13 @@ def run_button(
         )
     finally:
         replay.finish()
+        mapper.forget()
     took = time.perf_counter() - began
     notes = [line for line in report.lines() if not line.endswith("in parallel")]
     if not (report.loops or report.refused) and took >= WORTH_A_LINE:
         notes = [nothing_to_send(tree)]
+    if earlier is not None:
+        notes = [*earlier.lines(), *notes]
     if notes and not options.quiet:
         display(Listing("☁ " + notes[0], notes=notes[1:10]))
     return None
@@ -99,9 +111,17 @@ def run_button(
 class _Workers:
     """Runs a loop's items as a job of this session, shown under the cell."""
 
-    def __init__(self, options: JobOptions, place: Place) -> None:
-        self._options, self._place = options, place
+    def __init__(
+        self, options: JobOptions, place: Place, earlier: EarlierLoops | None = None
+    ) -> None:
+        self._options, self._place, self._earlier = options, place, earlier
         self._jobs: list[Job] = []
+        self._tracers: list[Tracer] = []
+
+    def forget(self) -> None:
+        """The cell has ended: nobody will have to take over from its loops."""
+        for tracer in self._tracers:
+            tracer.forget()
 
     def __call__(
         self,
@@ -128,8 +148,12 @@ class _Workers:
             cell_id=self._place.cell_id,
             options=options,
             before=before,
+            found=None if self._earlier is None else self._earlier.of(body),
         )
         self._jobs.append(job)
+        from cloudbutton_backend.cache import Tracer  # 15 ms, while the workers have begun
+
+        self._tracers.append(Tracer(here.journal.home, job, body, items))
         # Made when it is written, on the journal's thread: the cell does not wait for it.
         here.journal.update_job(job.id, plan=plan)
         return _watched(job, stream(job, self._place.screen))

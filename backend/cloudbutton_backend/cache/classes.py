@@ -22,15 +22,19 @@ _ID: Final = re.compile(rb"\x8c\x20([0-9a-f]{32})")
 """How a pickle holds a class's id; other texts may look alike."""
 
 
-def classes_in(payload: memoryview) -> dict[str, str] | None:
-    """Return the ids and digests of the notebook's classes in a payload; None if one is not known here."""
+def ids_in(payload: memoryview) -> set[str]:
+    """Return the ids of the notebook's classes in a payload; more if other texts look like ids."""
     stream = bytes(split(payload)[0])
     if _MAKERS not in stream:
-        return {}
+        return set()
+    return {match.decode() for match in _ID.findall(stream)}
+
+
+def classes_in(payload: memoryview) -> dict[str, str] | None:
+    """Return the ids and digests of the notebook's classes in a payload; None if one is not known here."""
     found = {}
-    for tracker_id in {match.decode() for match in _ID.findall(stream)}:
-        cls = _tracked(tracker_id)
-        digest = None if cls is None else _digest(cls)
+    for tracker_id in ids_in(payload):
+        digest = digest_of(tracker_id)
         if digest is None:
             return None
         found[tracker_id] = digest
@@ -73,6 +77,12 @@ def _tracked(tracker_id: str) -> type | None:
     with _cloudpickle._DYNAMIC_CLASS_TRACKER_LOCK:
         found: Any = _cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker_id)
     return found if isinstance(found, type) else None
+
+
+def digest_of(tracker_id: str) -> str | None:
+    """Return the digest of the class that has an id in this kernel; None if none has it."""
+    cls = _tracked(tracker_id)
+    return None if cls is None else _digest(cls)
 
 
 def _digest(cls: type) -> str | None:

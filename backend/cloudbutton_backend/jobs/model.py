@@ -77,6 +77,8 @@ class JobOptions:
     """A captured value of more bytes is sent once and shared."""
     cache: bool = False
     """Take results of earlier runs of the same code on the same items, and keep those of this one."""
+    continues: str | None = None
+    """The job from whose cell it takes over what is done; `%cloud attach` of a cell says so."""
     name: str | None = None
     quiet: bool = False
     detach: bool = False

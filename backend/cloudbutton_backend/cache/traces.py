@@ -1,0 +1,164 @@
+"""What a loop of a cell leaves so that, its kernel gone, its results can be told to be those of a rerun.
+
+``jobs/<id>.keys``, sealed: u32 length of a JSON header, the header (``code``, ``versions``, ``classes``),
+then 20 bytes for each item: the beginning of the digest of its content, or zeros where it has none. It is
+written by a thread of its own, once the loop has run for a second, and removed when its cell has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from cloudbutton_backend import seals
+from cloudbutton_backend.capture.content import Content, Unkeyable, content_of
+from cloudbutton_backend.errors import CloudError
+
+from .classes import digest_of
+from .ingredients import Ingredients, ingredients_of
+from .keys import KEY_BYTES
+
+_PURPOSE: Final = "the items of a loop"
+_LENGTH: Final = struct.Struct("<I")
+_NONE: Final = bytes(KEY_BYTES)
+_AFTER: Final = 1.0
+"""Seconds; a loop that is over sooner is run again as soon."""
+_SLICE: Final = 0.02
+_SHARE: Final = 0.2
+"""Of the time that the loop runs, for this."""
+_MOST: Final = 200_000
+"""Items; those of a longer loop that come after are run again."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a loop was."""
+
+    code: str
+    """The digest of its body and of the values that it uses."""
+    versions: str
+    """Of Python and of the packages."""
+    classes: dict[str, str]
+    """The notebook's classes that it used: the ids that they had, and their digests."""
+    items: tuple[bytes, ...]
+
+
+class Running(Protocol):
+    """A job, as far as it matters here."""
+
+    @property
+    def id(self) -> str: ...
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None: ...
+
+
+class Tracer:
+    """Writes down what a loop is while it runs."""
+
+    def __init__(
+        self, home: Path, job: Running, function: Callable[..., Any], items: Sequence[Any]
+    ) -> None:
+        self._home = home
+        self._path = keys_file(home, job.id)
+        self._function = function
+        self._items = items
+        self._over = threading.Event()
+        self._lock = threading.Lock()  # writing the file, and removing it for good
+        self._is_unwanted = False
+        job.add_done_callback(lambda _: self._over.set())
+        threading.Thread(target=self._run, name="cloudbutton-keys", daemon=True).start()
+
+    def forget(self) -> None:
+        """The cell has ended: nobody will ask."""
+        self._over.set()
+        with self._lock:
+            self._is_unwanted = True
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        if self._over.wait(_AFTER):
+            return
+        with contextlib.suppress(CloudError, OSError, Unkeyable):  # it runs again, then
+            trace = self._look()
+            if trace is None:
+                return
+            with self._lock:
+                if not self._is_unwanted:
+                    write_trace(self._path, trace, self._home)
+
+    def _look(self) -> Trace | None:
+        """Return what the loop is; None if the job ended meanwhile, as values may be others by now."""
+        ingredients = ingredients_of(self._function, None)
+        if self._over.is_set():
+            return None
+        ids, digests = set(ingredients.classes), list[bytes]()
+        until = time.monotonic() + _SLICE
+        for item in self._items[:_MOST]:
+            content = _content(item)
+            digests.append(_NONE if content is None else content.digest[:KEY_BYTES])
+            ids |= content.classes if content is not None else set()
+            if time.monotonic() > until:
+                self._over.wait(_SLICE * (1 / _SHARE - 1))
+                until = time.monotonic() + _SLICE
+        classes = {each: digest for each in ids if (digest := digest_of(each)) is not None}
+        return Trace(ingredients.code, versions_in(ingredients), classes, tuple(digests))
+
+
+def versions_in(ingredients: Ingredients) -> str:
+    """Return what stands for the versions of Python and of the packages."""
+    versions = [
+        ingredients.python,
+        ingredients.machine,
+        *ingredients.packages,
+        *ingredients.beneath,
+    ]
+    return hashlib.sha256(repr(versions).encode()).hexdigest()
+
+
+def _content(item: Any) -> Content | None:
+    try:
+        return content_of(item)
+    except Unkeyable:
+        return None
+
+
+def keys_file(home: Path, job_id: str) -> Path:
+    """Return the file of what a job's items are."""
+    return home / "jobs" / f"{job_id}.keys"
+
+
+def write_trace(path: Path, trace: Trace, home: Path) -> None:
+    """Write a trace, whole or not at all."""
+    header = {"code": trace.code, "versions": trace.versions, "classes": trace.classes}
+    text = json.dumps(header).encode()
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    pieces = [_LENGTH.pack(len(text)), text, b"".join(trace.items)]
+    seals.write_sealed(path, pieces, purpose=_PURPOSE, base=home)
+
+
+def read_trace(home: Path, job_id: str) -> Trace | None:
+    """Return what was written of a job's loop, None if nothing was.
+
+    Raises
+    ------
+    Tampered
+        The file is damaged, or somebody else's.
+    """
+    try:
+        data = seals.read_sealed(keys_file(home, job_id), _PURPOSE, base=home)
+    except FileNotFoundError:
+        return None
+    (length,) = _LENGTH.unpack_from(data)
+    start = _LENGTH.size + length
+    header = json.loads(bytes(data[_LENGTH.size : start]))
+    digests = (bytes(data[at : at + KEY_BYTES]) for at in range(start, len(data), KEY_BYTES))
+    return Trace(header["code"], header["versions"], header["classes"], tuple(digests))

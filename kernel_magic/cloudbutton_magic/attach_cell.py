@@ -1,0 +1,132 @@
+"""`%cloud attach` of a button cell: it runs again, and takes over what its loops had finished."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from IPython import get_ipython
+
+from cloudbutton_backend import session
+from cloudbutton_backend.cache import EarlierLoops
+from cloudbutton_backend.errors import UnknownName, UsageError
+from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.journal import JobRow, JournalReader
+from cloudbutton_backend.journal.process import start_token
+from cloudbutton_magic.button_cell import run_button
+from cloudbutton_magic.header import parse_header
+from cloudbutton_magic.options import parse_options
+from cloudbutton_magic.place import place_of
+from cloudbutton_magic.rewriting.remote import DONE, LATE, PACKED
+
+_MOST: Final = 200
+"""Jobs among which those of the cell's other loops are looked for."""
+
+
+def attach_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
+    """Run the cell of a button job again, its finished items left out.
+
+    Afterwards the names are those that the plain cell would have left. What its lines need from the
+    cells above must be there.
+
+    Parameters
+    ----------
+    row
+        The job of one of the cell's loops, of a kernel that is gone.
+    changes
+        Settings that are to be others this time.
+
+    Raises
+    ------
+    UsageError
+        The kernel is there, or the cell was not kept, or a name from the cells above is missing.
+    """
+    line, cell = _cell_of(row)
+    if row.pid == os.getpid() and row.token == start_token(row.pid):
+        raise UsageError(
+            f"Job {row.id} belongs to a cell that ran in this kernel: run the cell again."
+            " (With `--cache` its loops find what is done.)"
+        )
+    if row.state in (JobState.RUNNING, JobState.CANCELLING):
+        raise UsageError(
+            f"The cell of job {row.id} is still running in another kernel (process {row.pid}):"
+            f" wait for it, or `%cloud cancel {row.id}` first."
+        )
+    shell: Any = get_ipython()
+    options = parse_options(parse_header(line).options)
+    options = replace(options, given={**options.given, **changes})
+    here = session.current()
+    earlier = EarlierLoops(
+        here.journal.home, _loops_of_the_cell(row), is_good=_is_good, spoils=_spoils
+    )
+    place = place_of(shell, line, cell, quiet=options.quiet)
+    source = "\n" + shell.transform_cell(cell)  # the empty line stands for the first one
+    try:
+        run_button(
+            options,
+            source,
+            place,
+            transform=shell.transform_ast,
+            earlier=earlier,
+            continues=row.id,
+        )
+    except NameError as error:
+        if not _is_of_the_cell(error, place.filename) or error.name in place.namespace:
+            raise
+        raise UsageError(
+            f"The cell uses `{error.name}`, which is not defined in this kernel. Run the cells above it"
+            f" first, then `%cloud attach {row.id}` again: what its loops had finished is kept."
+        ) from None
+
+
+def _cell_of(row: JobRow) -> tuple[str, str]:
+    """Return the options and the body of the cell, as they were."""
+    first, newline, cell = (row.source or "").partition("\n")
+    if row.kind != "button" or not first.startswith("%%cloud") or not newline:
+        raise UsageError(f"Job {row.id} is no loop of a cell, or its cell was not recorded.")
+    return first.removeprefix("%%cloud").strip(), cell
+
+
+def _loops_of_the_cell(row: JobRow) -> list[JobRow]:
+    """Return the jobs of the cell's loops in the kernel that is gone, the latest first.
+
+    If it had taken over from another one in its turn, those of that one follow, and so on.
+    """
+    reader = JournalReader(session.current().journal.home)
+    latest = reader.jobs(_MOST)
+    found: dict[str, JobRow] = {}
+    while row.id not in found:
+        found[row.id] = row
+        found.update({each.id: each for each in latest if _are_of_one_run(each, row)})
+        before = row.options.get("continues")
+        if before:
+            try:
+                row = reader.job(before)
+            except (UnknownName, UsageError):
+                break  # it was cleaned away
+    return list(found.values())
+
+
+def _are_of_one_run(one: JobRow, other: JobRow) -> bool:
+    return one.kind == other.kind and all(
+        getattr(one, name) == getattr(other, name)
+        for name in ("pid", "token", "host", "source", "cell_id")
+    )
+
+
+def _is_good(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and value[0] in (DONE, PACKED)
+
+
+def _spoils(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and value[0] == LATE
+
+
+def _is_of_the_cell(error: NameError, filename: str) -> bool:
+    """Whether a line of the cell itself, or of a function that it defines, asked for the name."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename == filename

@@ -1,0 +1,247 @@
+"""A cell whose kernel was killed runs again in a new one, without what its loops had finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.journal import JobRow, JournalReader
+
+KERNEL = Path(__file__).with_name("kernel.py")
+PATIENCE = 60.0
+
+ABOVE = """
+import os, time
+from pathlib import Path
+WORDS = {"one", "two", "three"}
+class Point:
+    def __init__(self, x):
+        self.x = x
+def wait_for_gate(x):
+    until = time.monotonic() + 50
+    while x >= int(Path(stop_at).read_text()) and not os.path.exists(gate) and time.monotonic() < until:
+        time.sleep(0.01)
+def work(x):
+    wait_for_gate(x)
+    Path(log, f"{x}-{time.time_ns()}").touch()
+    print("item", x)
+    return Point(x * len(WORDS))
+"""
+
+CELL = """%%cloud --force
+points = []
+total = 0
+for x in range(40):
+    point = work(x)
+    total += point.x
+    points.append(point)
+doubled = [2 * p.x for p in points]
+"""
+
+CHECK = """
+assert [type(p) is Point and p.x == 3 * n for n, p in enumerate(points)] == [True] * 40
+assert total == 3 * sum(range(40)) and doubled == [6 * n for n in range(40)]
+assert (x, point.x) == (39, 117)
+"""
+
+
+@dataclass
+class Kernels:
+    """Kernels that share a home, and what their items wrote down."""
+
+    home: Path
+    folder: Path
+
+    def start(self, *cells: str) -> subprocess.Popen[str]:
+        environment = {
+            **os.environ,
+            "CLOUDBUTTON_HOME": str(self.home),
+            "IPYTHONDIR": str(self.folder / "ipython"),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+        command = [sys.executable, str(KERNEL), json.dumps(cells)]
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *cells: str) -> list[dict[str, str]]:
+        """Run cells in a kernel of their own; return what became of each."""
+        out, _ = self.start(*cells).communicate(timeout=PATIENCE)
+        return [json.loads(line) for line in out.splitlines()]
+
+    def settings(self, stop_at: int = 1000) -> str:
+        """Have items from `stop_at` on wait until the gate is opened; return a cell with the paths."""
+        stop = self.folder / "stop"
+        stop.write_text(str(stop_at))
+        return f"gate, log, stop_at = {str(self.gate)!r}, {str(self.log)!r}, {str(stop)!r}"
+
+    @property
+    def gate(self) -> Path:
+        return self.folder / "gate"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def ran(self) -> list[int]:
+        """The items that ran so far, in whichever kernel."""
+        return [int(path.name.partition("-")[0]) for path in self.log.iterdir()]
+
+    def jobs(self) -> list[JobRow]:
+        return JournalReader(self.home).jobs()
+
+    def kill_when(self, is_time: Callable[[], bool], *cells: str) -> None:
+        """Run cells in a kernel that is killed when it is time to."""
+        kernel = self.start(*cells)
+        try:
+            until(lambda: is_time() or kernel.poll() is not None)
+            ended = kernel.poll()
+        finally:
+            kernel.send_signal(signal.SIGKILL)
+            said, _ = kernel.communicate(timeout=PATIENCE)
+        assert ended is None, said
+        until(lambda: all(job.state is not JobState.RUNNING for job in self.jobs()))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def kernels(tmp_path: Path) -> Iterator[Kernels]:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (tmp_path / "log").mkdir()
+    yield Kernels(home, tmp_path)
+    (tmp_path / "gate").write_text("")
+
+
+def has_keys(kernels: Kernels, items: int, count: int = 1) -> bool:
+    """Whether that many items ran, and what the loop is has been written down."""
+    return len(kernels.ran) >= items and len(list(kernels.home.glob("jobs/*.keys"))) >= count
+
+
+def attached(kernels: Kernels, *names: str, before: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Attach to the latest job of that name in a new kernel, and check the cell's names."""
+    job = next(job for job in kernels.jobs() if not names or job.name in names)
+    kernels.gate.write_text("")
+    cells = (kernels.settings(), *(before or (ABOVE,)), attach(job), CHECK)
+    return kernels.run(*cells)
+
+
+def attach(job: JobRow) -> str:
+    return (
+        "from cloudbutton_magic.attach_cell import attach_cell\n"
+        "from cloudbutton_backend.journal import JournalReader\n"
+        f"attach_cell(JournalReader().job({job.id!r}), {{}})"
+    )
+
+
+def test_finished_items_are_taken_over_and_the_rest_runs(kernels: Kernels) -> None:
+    kernels.kill_when(lambda: has_keys(kernels, 10), kernels.settings(stop_at=20), ABOVE, CELL)
+    ran = len(kernels.ran)
+    assert 10 <= ran < 40
+    said = attached(kernels)
+    assert [each["error"] for each in said] == [None] * 4, said
+    assert sorted(set(kernels.ran)) == list(range(40))
+    assert len(kernels.ran) <= 40 + 4  # those that had not been reported in time
+    assert "taken over, not run again" in said[2]["out"]
+    shown = [line for line in said[2]["out"].splitlines() if line.startswith("item ")]
+    assert shown == [f"item {n}" for n in range(40)]
+    assert not list(kernels.home.glob(f"jobs/{kernels.jobs()[0].id}.keys"))
+
+
+def test_code_that_is_another_one_now_runs_anew_and_that_is_said(kernels: Kernels) -> None:
+    kernels.kill_when(lambda: has_keys(kernels, 10), kernels.settings(stop_at=20), ABOVE, CELL)
+    before = len(kernels.ran)
+    said = attached(kernels, before=[ABOVE.replace("Point(x", "Point(0 + x")])
+    assert [each["error"] for each in said] == [None] * 4, said
+    assert len(kernels.ran) - before == 40
+    assert "its code, or a value that it uses, is another one now" in said[2]["out"]
+
+
+def test_a_name_from_the_cells_above_that_is_missing_is_asked_for(kernels: Kernels) -> None:
+    kernels.kill_when(lambda: has_keys(kernels, 10), kernels.settings(stop_at=20), ABOVE, CELL)
+    kernels.gate.write_text("")
+    job = kernels.jobs()[0]
+    said = kernels.run(
+        "log = gate = 'x'", attach(job), kernels.settings(), ABOVE, attach(job), CHECK
+    )
+    assert "uses `work`, which is not defined" in said[1]["error"]
+    assert "Run the cells above it first" in said[1]["error"]
+    assert said[-1]["error"] is None, said
+
+
+TWO_LOOPS = """%%cloud --force
+first = []
+for x in range(24):
+    first.append(work(x))
+second = []
+for y in range(100, 124):
+    second.append(work(y).x + len(first))
+"""
+
+
+def test_loops_that_had_ended_are_taken_over_as_a_whole_again_and_again(kernels: Kernels) -> None:
+    slow = ABOVE.replace("def work(x):", "def work(x):\n    time.sleep(0.15)")
+    assert slow != ABOVE
+    check = (
+        "assert [p.x for p in first] == [3 * n for n in range(24)]\n"
+        "assert second == [3 * n + 24 for n in range(100, 124)]"
+    )
+    kernels.kill_when(
+        lambda: has_keys(kernels, 30, count=2), kernels.settings(stop_at=112), slow, TWO_LOOPS
+    )
+    job = kernels.jobs()[0]
+    ran = len(kernels.ran)
+    assert job.name.startswith("for y in range(100") and 30 <= ran < 48
+    # The second kernel dies, too: the third one takes over from both.
+    kernels.kill_when(
+        lambda: (
+            len(kernels.jobs()) == 4 and len(kernels.ran) >= ran + 2 and kernels.jobs()[0].done >= 8
+        ),
+        kernels.settings(stop_at=116),
+        slow,
+        attach(job),
+    )
+    last = kernels.jobs()[0]
+    assert last.id != job.id
+    kernels.gate.write_text("")
+    said = kernels.run(kernels.settings(), slow, attach(last), check)
+    assert [each["error"] for each in said] == [None] * 4, said
+    assert sorted(set(kernels.ran)) == [*range(24), *range(100, 124)]
+    assert len(kernels.ran) <= 48 + 12
+
+
+def test_a_cell_of_this_kernel_or_of_one_that_is_there_is_not_attached_to(kernels: Kernels) -> None:
+    kernels.gate.write_text("")
+    said = kernels.run(
+        kernels.settings(),
+        ABOVE,
+        CELL,
+        "from cloudbutton_backend import session\n"
+        "from cloudbutton_magic.attach_cell import attach_cell\n"
+        "from cloudbutton_backend.journal import JournalReader\n"
+        "session.current().journal.flush()\n"
+        "attach_cell(JournalReader().jobs()[0], {})",
+    )
+    assert "run the cell again" in said[-1]["error"], said
