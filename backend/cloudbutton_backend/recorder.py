@@ -57,15 +57,16 @@ class Recorder:
 
     @property
     def warnings(self) -> list[str]:
-        """Lines for the user, the one about the disk as it is now."""
-        notice = self._file.notice
-        return [*self._warnings, notice] if notice else list(self._warnings)
+        """Lines for the user, those about the disk and the journal as they are now."""
+        now = (self._file.notice, self._journal.trouble)
+        return [*self._warnings, *(line for line in now if line)]
 
     def _tell_warnings(self) -> None:
         self._journal.update_job(self._job_id, warnings=self.warnings)
 
     def accept(self, results: Results, skip: frozenset[int], cost: float = 0.0) -> Entry:
         """Put results on disk, with what the call that brought them cost; return where they are."""
+        self._ask_journal()
         meta = results.meta
         entry = Entry(
             results.first,
@@ -89,6 +90,11 @@ class Recorder:
         if meta.get("changed"):
             self._note_changed(meta["changed"])
         return entry
+
+    def _ask_journal(self) -> None:
+        """Take over what went wrong with the journal, to be shown by one job: this one, now."""
+        for line in self._journal.take_notices():
+            self.warn(line)
 
     def _note_outputs(self, entry: Entry) -> None:
         """Remember the latest lines, and drop printed output beyond what memory is meant for."""
@@ -188,4 +194,5 @@ class Recorder:
 
     def close(self) -> None:
         """Nothing more comes for now; safe to repeat, and to go on after."""
+        self._ask_journal()
         self._file.close()

@@ -37,11 +37,13 @@ class Scribe:
         home: Path,
         *,
         warn: Callable[[str], None],
+        trouble: Callable[[str | None], None] = lambda line: None,
         callbacks: Sequence[Callable[[Command], None]] = (),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._warn = warn
+        self._trouble = trouble
         self._callbacks = callbacks
         self._clock = clock
         self._wall_clock = wall_clock
@@ -125,13 +127,13 @@ class Scribe:
         try:
             action()
         except JournalError as error:
-            self._warn(f"{error} Until then jobs run, but are not recorded.")
+            self._trouble(f"{error} Until then jobs run, but are not recorded.")
             self._retry_at = math.inf
         except (sqlite3.Error, OSError) as error:
             if is_corruption(error):
                 self._retry_at = 0.0
                 return  # kept aside by the store, which also says so
-            self._warn(
+            self._trouble(
                 f"{self._store.path} cannot be written ({error}). Jobs go on and lose nothing, "
                 f"but they are not listed until it can."
             )
@@ -139,6 +141,7 @@ class Scribe:
             self._delay = min(2 * self._delay, LAST_RETRY)
         else:
             self._delay, self._retry_at = FIRST_RETRY, 0.0
+            self._trouble(None)
         if len(self._backlog) > MAX_BACKLOG:
             self._backlog = shrink(self._backlog, MAX_BACKLOG // 4, self._wall_clock())
 

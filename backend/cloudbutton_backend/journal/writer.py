@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 EXIT_PATIENCE: Final = 2.0
 #: Seconds that a flush waits for what has to happen before jobs are listed.
 PORCH_PATIENCE: Final = 10.0
+#: Lines about what went wrong that one process shows: more would say the same.
+_MOST_NOTICES: Final = 5
 
 
 class Journal:
@@ -54,8 +56,10 @@ class Journal:
 
     def __init__(self, home: Path) -> None:
         self.home: Final = home
-        self.warning: str | None = None
-        """One line for the user about what could not be written; None while all is well."""
+        self.trouble: str | None = None
+        """A line for the user about why nothing can be written now; None while all is well."""
+        self._notices: list[str] = []
+        self._untold: list[str] = []
         self._queue: deque[Any] = deque()
         self._append: Callable[[Any], None] = self._enqueue
         self._signalled = False
@@ -78,7 +82,7 @@ class Journal:
         """
         journal = cls(default_home() if home is None else home)
         if home is None:
-            journal.warning = home_warning()
+            journal._warn(home_warning())
         _OPEN.add(journal)
         journal._thread.start()
         return journal
@@ -87,6 +91,16 @@ class Journal:
         condition = "closed" if self._append is _ignore else "open"
         trouble = f", {self.warning}" if self.warning else ""
         return f"<Journal {self.home} {condition}, {len(self._queue)} waiting{trouble}>"
+
+    @property
+    def warning(self) -> str | None:
+        """One line for the user about what is or was wrong; None if nothing is and was."""
+        return self.trouble or next(iter(self._notices), None)
+
+    def take_notices(self) -> list[str]:
+        """Return lines about what went wrong once, each a single time: for a job to show."""
+        untold, self._untold = self._untold, []
+        return untold
 
     def add_job(self, job: JobRecord, first: First | None = None) -> None:
         """Record a job that begins now, in this process unless the record says otherwise.
@@ -191,7 +205,9 @@ class Journal:
         # drops the last reference to the connection; closing it in the child would end
         # transactions and remove log files that are the parent's.
         self._writing = True
-        scribe = Scribe(self.home, warn=self._warn, callbacks=self._callbacks)
+        scribe = Scribe(
+            self.home, warn=self._warn, trouble=self._be_in_trouble, callbacks=self._callbacks
+        )
         while not self._closing:
             if self._wake.wait(scribe.rest()):
                 self._hurry.wait(GATHER)
@@ -221,9 +237,13 @@ class Journal:
             barrier.written = written
             barrier.passed.set()
 
-    def _warn(self, line: str) -> None:
-        if self.warning is None:
-            self.warning = line
+    def _warn(self, line: str | None) -> None:
+        if line is not None and line not in self._notices and len(self._notices) < _MOST_NOTICES:
+            self._notices.append(line)
+            self._untold.append(line)
+
+    def _be_in_trouble(self, line: str | None) -> None:
+        self.trouble = line
 
     def _disarm(self) -> None:
         """Make this a journal that does nothing: we are a forked child, and it is the parent's."""
