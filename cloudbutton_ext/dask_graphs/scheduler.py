@@ -111,7 +111,7 @@ class _Sender:
         self._elsewhere = {key: Elsewhere(name) for key, name in names.items()}
         self._calls = Calls(
             session,
-            replace(options, name=options.name or f"dask: {len(graph)} tasks"),
+            replace(options, name=options.name or _name_of(graph)),
             functools.partial(run_tasks, **values),
             sample=graphs.sample(graph),
         )
@@ -160,6 +160,11 @@ class _Sender:
         else:
             self._calls.end()
             self._calls.join()  # ends: with its thread, at which it looks every second
+
+
+def _name_of(graph: graphs.Graph) -> str:
+    sent = sum(not graphs.gathers(node) for node in graph.values())
+    return f"dask: {sent} task{'s' * (sent != 1)}"
 
 
 def _size(result: list[Any]) -> int:

@@ -275,6 +275,8 @@ def test_options_may_be_given_where_something_is_computed(
     delayed(abs)(1).compute(scheduler=local, name="absolute", num_workers=1)
     job = session.jobs()[0]
     assert (job.name, job.options.workers) == ("absolute", 1)
+    delayed(sum)([delayed(abs)(n) for n in range(4)]).compute(scheduler=local)
+    assert session.jobs()[0].name == "dask: 5 tasks"
 
 
 @pytest.mark.parametrize(

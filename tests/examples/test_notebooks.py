@@ -101,6 +101,25 @@ def test_the_lambda_notebook_has_right_prices_and_the_bill_of_the_platform(
     assert float(books) <= float(bill) < 1.1 * float(books), "storage is on the bill, too"
 
 
+@pytest.mark.timeout(SECONDS)
+def test_other_peoples_interfaces_give_what_they_give_without_us(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notebook = run("04-dask-and-scikit-learn.ipynb", monkeypatch, tmp_path)
+
+    text = "\n".join(
+        text_of(output) for cell in notebook.cells for output in cell.get("outputs", ())
+    )
+    claims = re.findall(r"identical: (\w+)", text)
+    assert len(claims) >= 7 and set(claims) == {"True"}
+    assert "joblib: _fit_and_score  done   64/64" in told(notebook, "%cloud jobs")
+    assert re.search(r"✓ 12 items in .* on \d+ dask workers", told(notebook, "%%cloud map gamma"))
+    assert "on dask, identical: True" in told(
+        notebook, 'with joblib.parallel_config("cloudbutton"):'
+    )
+    assert "100% Completed" in told(notebook, "from dask import delayed")
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_a_saved_notebook_was_run_in_order_and_names_no_folder_of_its_machine(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
