@@ -162,6 +162,18 @@ def test_a_job_that_runs_again_is_alive_again(home: Path, clock: Any, a_job: Mak
     assert (row.state, row.ended, row.heartbeat) == (JobState.RUNNING, None, NOON + 5)
 
 
+def test_whatever_is_recorded_of_a_job_is_a_sign_of_its_life(
+    home: Path, clock: Any, a_job: MakeJob
+) -> None:
+    store = a_store(home, clock)
+    store.write([a_job("aaaaaaaa"), a_job("bbbbbbbb")])
+    clock.now += 1.5
+    store.write([Update("aaaaaaaa", {"done": 3})])
+    store.close()
+    jobs = [JournalReader(home, clock=clock).job(job_id) for job_id in ("aaaaaaaa", "bbbbbbbb")]
+    assert [job.heartbeat for job in jobs] == [NOON + 1.5, NOON]
+
+
 def test_live_jobs_are_written_again_where_the_file_was_removed(
     home: Path, clock: Any, a_job: MakeJob
 ) -> None:

@@ -151,6 +151,10 @@ class Store:
             _upsert(connection, changed[job_id])
         for job_id, update in changes.updated.items():
             columns = rows.plain(update)
+            if job_id in self._live:
+                columns["heartbeat"] = (
+                    now  # until when a job ran is known from it, if its process dies
+                )
             assignments = ", ".join(f"{name} = :{name}" for name in columns)
             connection.execute(
                 f"UPDATE jobs SET {assignments} WHERE id = :id", columns | {"id": job_id}
