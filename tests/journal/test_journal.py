@@ -202,6 +202,18 @@ def test_a_disk_that_refuses_costs_nothing_and_gets_all_once_it_can(
     assert JournalReader(home).job("aaaaaaaa").done == 2
 
 
+def test_what_went_wrong_is_told_by_one_job(home: Path, a_job: Callable[..., JobRecord]) -> None:
+    (home / "journal.db").write_bytes(b"no database at all" * 300)
+    journal = Journal.open(home)
+    journal.add_job(a_job())
+    assert journal.flush(10)
+    (line,) = journal.take_notices()
+    assert "was kept as journal.db.corrupt-" in line
+    assert journal.take_notices() == []
+    assert journal.trouble is None
+    journal.close()
+
+
 def test_the_disk_is_tried_again_without_being_asked(
     home: Path, a_job: MakeJob, monkeypatch: pytest.MonkeyPatch, clock: Any
 ) -> None:
