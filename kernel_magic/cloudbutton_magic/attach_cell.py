@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ def attach_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
     row
         The job of one of the cell's loops, of a kernel that is gone.
     changes
-        Settings that are to be others this time.
+        Settings that are to be others this time; `budget` as text, for all that the cell spends.
 
     Raises
     ------
@@ -56,11 +57,12 @@ def attach_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
         )
     shell: Any = get_ipython()
     options = parse_options(parse_header(line).options)
-    options = replace(options, given={**options.given, **changes})
-    here = session.current()
-    earlier = EarlierLoops(
-        here.journal.home, _loops_of_the_cell(row), is_good=_is_good, spoils=_spoils
-    )
+    loops = _loops_of_the_cell(row)
+    given = {**options.given, **changes}
+    given["budget"] = what_is_left(options.resolve().budget, changes.get("budget"), loops)
+    options = replace(options, given=given)
+    home = session.current().journal.home
+    earlier = EarlierLoops(home, loops, is_good=_is_good, spoils=_spoils)
     place = place_of(shell, line, cell, quiet=options.quiet)
     source = "\n" + shell.transform_cell(cell)  # the empty line stands for the first one
     try:
@@ -107,6 +109,32 @@ def _loops_of_the_cell(row: JobRow) -> list[JobRow]:
             except (UnknownName, UsageError):
                 break  # it was cleaned away
     return list(found.values())
+
+
+def what_is_left(own: float | None, wish: str | None, loops: Sequence[JobRow]) -> float | None:
+    """Return what the cell may cost from now on.
+
+    Parameters
+    ----------
+    own
+        Its budget in all, as it was.
+    wish
+        What the budget in all is to be; with a `+`, by how much it is to be higher.
+    """
+    spent = sum(loop.spend + loop.committed for loop in loops)
+    total = own
+    if wish is not None:
+        try:
+            amount = float(wish)
+        except ValueError:
+            amount = math.nan
+        if not 0 <= amount < math.inf:
+            raise UsageError(
+                f"`--budget` must be US dollars like 2.00, or +1.00 for so many more, not {wish!r}."
+            )
+        more = wish.strip().startswith("+")
+        total = amount + ((spent if own is None else own) if more else 0.0)
+    return None if total is None else max(0.0, total - spent)
 
 
 def _are_of_one_run(one: JobRow, other: JobRow) -> bool:

@@ -16,6 +16,7 @@ import pytest
 
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
+from cloudbutton_magic.attach_cell import what_is_left
 
 KERNEL = Path(__file__).with_name("kernel.py")
 PATIENCE = 60.0
@@ -149,11 +150,7 @@ def attached(kernels: Kernels, *names: str, before: Sequence[str] = ()) -> list[
 
 
 def attach(job: JobRow) -> str:
-    return (
-        "from cloudbutton_magic.attach_cell import attach_cell\n"
-        "from cloudbutton_backend.journal import JournalReader\n"
-        f"attach_cell(JournalReader().job({job.id!r}), {{}})"
-    )
+    return f"%cloud attach {job.id}"
 
 
 def test_finished_items_are_taken_over_and_the_rest_runs(kernels: Kernels) -> None:
@@ -238,10 +235,34 @@ def test_a_cell_of_this_kernel_or_of_one_that_is_there_is_not_attached_to(kernel
         kernels.settings(),
         ABOVE,
         CELL,
-        "from cloudbutton_backend import session\n"
-        "from cloudbutton_magic.attach_cell import attach_cell\n"
-        "from cloudbutton_backend.journal import JournalReader\n"
-        "session.current().journal.flush()\n"
-        "attach_cell(JournalReader().jobs()[0], {})",
+        "from cloudbutton_backend import session",
+        "session.current().journal.flush()",
+        "get_ipython().run_line_magic('cloud', 'attach ' + session.current().jobs()[0].id)",
     )
     assert "run the cell again" in said[-1]["error"], said
+
+
+@pytest.mark.parametrize(
+    ("own", "wish", "left"),
+    [
+        (None, None, None),
+        (1.0, None, 0.7),
+        (0.2, None, 0.0),
+        (1.0, "+1.00", 1.7),
+        (None, "+1", 1.0),
+        (None, "2.00", 1.7),
+        (5.0, "0.5", 0.2),
+    ],
+)
+def test_a_budget_is_for_all_that_the_cell_spends(
+    own: float | None, wish: str | None, left: float | None
+) -> None:
+    now = time.time()
+    rows = [
+        JobRow(
+            id=f"job{n}", name="", kind="button", backend="lambda", n_items=1, created=now, pid=1,
+            host="", state=JobState.LOST, spend=0.1, committed=0.05,
+        )
+        for n in range(2)
+    ]  # fmt: skip
+    assert what_is_left(own, wish, rows) == pytest.approx(left)
