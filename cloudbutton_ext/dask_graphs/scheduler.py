@@ -26,40 +26,9 @@ _OF_DASK: Final = frozenset({"cache", "callbacks", "raise_exception", "rerun_exc
 """What Dask's own schedulers take, and ours hands on."""
 
 
-def dask_scheduler(backend: str | None = None, **options: Any) -> Scheduler:
-    """Return a scheduler for Dask that runs tasks on a backend of ours.
-
-    It goes where Dask takes a scheduler: ``x.compute(scheduler=…)``, `dask.compute`, `dask.persist`, or
-    ``dask.config.set(scheduler=…)``.
-
-    Parameters
-    ----------
-    backend
-        ``"local"``, ``"lambda"``, …; None for the one in use when something is computed.
-    **options
-        As for `cloud.map`, but for `errors`: `workers`, `memory`, `timeout` (seconds per task),
-        `retries`, `budget` (for each `compute`), `name`, …
-
-    Raises
-    ------
-    UsageError
-        If an option makes no sense.
-
-    Examples
-    --------
-    >>> import dask
-    >>> total = dask.delayed(sum)([dask.delayed(abs)(-1), dask.delayed(abs)(-2)])
-    >>> total.compute(scheduler=dask_scheduler())
-    3
-    """
-    scheduler = Scheduler(backend, options)
-    scheduler.chosen({})  # to be told now what is wrong
-    return scheduler
-
-
 @dataclass(frozen=True)
 class Scheduler:
-    """Computes Dask's graphs on a backend; Dask calls it. `dask_scheduler` makes one."""
+    """Computes Dask's graphs on a backend. Dask calls it; `dask_scheduler` makes one."""
 
     backend: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

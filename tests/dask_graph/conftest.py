@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +12,20 @@ from cloudbutton_backend import session as session_module
 from cloudbutton_backend import settings
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.session import Session
-from cloudbutton_ext.dask_graphs import Scheduler
+from cloudbutton_ext.dask_graphs.scheduler import Scheduler
 from tests.ext.conftest import gate, python
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 
 __all__ = ["gate", "python"]
+
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):  # unpacking what data frames need takes half a minute
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.fixture(scope="package", autouse=True)

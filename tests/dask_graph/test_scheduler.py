@@ -26,7 +26,7 @@ from cloudbutton_backend.errors import (
     WorkerLost,
 )
 from cloudbutton_backend.session import Session
-from cloudbutton_ext.dask_graphs import Scheduler
+from cloudbutton_ext.dask_graphs.scheduler import Scheduler
 from tests.ext.conftest import Gate, Script
 
 PATIENCE = 30.0
@@ -267,6 +267,20 @@ def test_a_scheduler_travels_and_tells_what_it_is() -> None:
 
 
 # -- options and refusals
+
+
+def test_without_dask_an_error_says_what_to_install(python: Script) -> None:
+    process = python(
+        "-c",
+        "import sys; sys.modules['dask'] = None\n"
+        "from cloudbutton_ext import *\n"
+        "try:\n"
+        "    dask_scheduler()\n"
+        "except CloudError as error:\n"
+        "    print(error)",
+    )
+    out, err = process.communicate(timeout=PATIENCE)
+    assert 'pip install "cloudbutton[dask]"' in out, err
 
 
 def test_options_may_be_given_where_something_is_computed(
