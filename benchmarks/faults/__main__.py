@@ -37,7 +37,14 @@ def main() -> int:
             continue
         began = time.perf_counter()
         seeds = range(options.first, options.first + (options.seeds or scenario.seeds))
-        tally = together(tallies(scenario.name, options.folder, seeds, options.at_once))
+        each = []
+        for seed, tally in zip(
+            seeds, tallies(scenario.name, options.folder, seeds, options.at_once)
+        ):
+            each.append(tally)
+            if not tally.is_clean:
+                print(f"{scenario.name}, seed {seed}: {tally}", file=sys.stderr, flush=True)
+        tally = together(each)
         is_clean = is_clean and tally.is_clean
         rows.append(row(scenario.name, tally))
         texts.append(remarks(scenario, tally) + f"\n  took {time.perf_counter() - began:,.0f} s")

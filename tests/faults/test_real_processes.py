@@ -47,6 +47,13 @@ def test_a_job_outlives_kernels_killed_at_random(tmp_path: Path, seed: int) -> N
     assert kept(tally)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_of_two_that_attach_at_once_one_goes_on_and_the_other_takes_over(
+    tmp_path: Path, seed: int
+) -> None:
+    assert kept(kernels.contended(seed, tmp_path, n_items=150))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path: Path, seed: int) -> None:
     tally = disks.full(seed, tmp_path, n_items=120)

@@ -114,6 +114,10 @@ class Attacher:
             return self._go_on(row, wish)
         except CannotContinue as error:
             return self._read(row, error)
+        except IsTaken:  # just now, by somebody who attached, too
+            if wish:
+                raise
+            return self.follow(self._reader().job(row.id))
 
     def _reader(self) -> JournalReader:
         return JournalReader(self._files().journal.home)

@@ -39,6 +39,7 @@ ALL = (
     Scenario("worker-killed", workers.killed, 100),
     Scenario("worker-stopped", workers.stopped, 10),
     Scenario("kernel-killed", kernels.killed, 200),
+    Scenario("two-attach", kernels.contended, 20),
     Scenario("disk-full", disks.full, 20),
     Scenario("disk-slow", disks.slow, 5),
     Scenario("clock-jumps", clocks.jumping, 20),

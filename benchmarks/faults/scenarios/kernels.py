@@ -39,6 +39,25 @@ def killed(seed: int, folder: Path, n_items: int = 400, most_kills: int = 3) -> 
     return story.end(said, kills)
 
 
+def contended(seed: int, folder: Path, n_items: int = 400) -> Tally:
+    """SIGKILL the kernel, attach from two new processes at once, and SIGKILL one of these."""
+    chance = random.Random(seed)
+    moments = sorted(chance.randrange(n_items + 1) for _ in range(2))
+    story = _Story(folder, chance, n_items)
+    seconds = chance.choice([0.002, 0.01])
+    with kernel("run", story.home, folder=str(folder), n_items=n_items, seconds=seconds) as life:
+        job_id = life.hear()["id"]
+        story.kill(life, moments[0])
+    how = {"id": job_id, "folder": str(folder), "n_items": n_items}
+    with kernel("attach", story.home, **how) as one, kernel("attach", story.home, **how) as other:
+        found = [life.hear() for life in (one, other)]
+        first, last = chance.sample([one, other], 2)
+        if not any("cannot" in said for said in found):
+            story.kill(first, moments[1])
+        said = found[-1] if "cannot" in found[-1] else last.hear()
+    return story.end(said, kills=2)
+
+
 class _Story:
     """What is seen of a job from outside, over the lives of the processes that run it."""
 
@@ -56,13 +75,13 @@ class _Story:
         self._ledger.wait_for(moment, unless=lambda: life.process.poll() is not None)
         time.sleep(self._chance.choice([0.0, self._chance.uniform(0.0, 0.05)]))
         life.kill()
-
-    def take_stock(self, life: Kernel) -> dict[str, Any]:
-        """Hear what one who attaches finds; all that was announced must be there."""
         announced, begun = self._announced.counts(), self._ledger.counts()
         self._had.update({index: begun[index] for index in announced if index not in self._had})
+
+    def take_stock(self, life: Kernel) -> dict[str, Any]:
+        """Hear what one who attaches finds; all that was announced before must be there."""
         said = life.hear()
-        self._gone |= announced.keys() - set(said["at_once"])
+        self._gone |= self._had.keys() - set(said["at_once"])
         return said
 
     def end(self, said: dict[str, Any], kills: int) -> Tally:
