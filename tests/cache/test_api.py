@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cloudbutton_ext as cloud
+from cloudbutton_backend import seals
+from cloudbutton_backend.durable.items import StoredItems
+from cloudbutton_backend.durable.places import items_file
 from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.jobs import JobOptions
@@ -281,6 +285,36 @@ def test_a_missing_or_damaged_file_is_a_miss_and_forgotten(
                 file.write_bytes(data)
     job, results, ran = mapped(lambda x: np.full(40_000, x), [0, 1, 2])
     assert ran == damaged and "1" in ran and [value[-1] for value in results] == [0, 1, 2]
+
+
+def test_a_job_can_be_continued_though_some_of_its_results_are_another_jobs(
+    session: Session, home: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+
+    def total(item: Any) -> float:
+        import time
+
+        until = time.monotonic() + 30
+        while item[0] == 5 and not gate.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        return float(item.sum())
+
+    items = [np.full(20_000, n) for n in range(6)]
+    options = JobOptions(cache=True)
+    session.map(total, items[:5], options=options).results()
+    job = session.map(total, items, options=options)
+    try:
+        path = items_file(home, job.id)
+        deadline = time.monotonic() + 30
+        while not path.exists() or StoredItems(path, seals.key(home)).total is None:
+            assert time.monotonic() < deadline and not job.state.is_final
+            time.sleep(0.02)
+        assert job.progress.cached == 5
+        assert StoredItems(path, seals.key(home)).missing([(0, 6)]) == []
+    finally:
+        gate.write_text("")
+    assert job.results() == [20_000.0 * n for n in range(6)]
 
 
 def test_a_cache_that_is_damaged_is_said_to_be_and_the_job_runs(mapped: Mapper, home: Path) -> None:

@@ -26,7 +26,7 @@ from cloudbutton_backend.durable.items import ItemsWriter
 from cloudbutton_backend.durable.stored import StoredJob
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.jobs import JobState
-from cloudbutton_backend.runs import only_done, ranges_of
+from cloudbutton_backend.runs import Run, only_done, ranges_of
 from cloudbutton_backend.worker.frames import Buffer
 
 _YOUNG: Final = 0.1
@@ -275,11 +275,17 @@ class Deposit:
         return True
 
     def _done_up_to(self, first: int) -> int:
-        """Return the end of the stretch of items with results that begins at `first`."""
-        for begin, end in ranges_of(only_done(self._course.harvest.so_far())):
+        """Return the end of the stretch of items with results in the job's files that begins at `first`."""
+        runs = [run for run in only_done(self._course.harvest.so_far()) if self._has_it(run)]
+        for begin, end in ranges_of(runs):
             if begin <= first < end:
                 return end
         return first
+
+    def _has_it(self, run: Run) -> bool:
+        """Whether a run lies in the job's own files. What the cache gave does not, and may go any time."""
+        path = None if run.entry is None else run.entry.path
+        return path is not None and Path(path).name.startswith(f"{self._course.record.id}.")
 
     def _fitting(self) -> int:
         """Return how many items the next chunk may have."""
