@@ -213,7 +213,9 @@ class Launcher:
         """Return what the job is to leave on the disk to be continued."""
         reporter, captured, job = start.reporter, start.captured, start.job
         spec, options = reporter.spec, job.options
-        used = self._drivers.used
+        used = self._drivers.used.get(options.backend, {})
+        # A live object among them (a client, keys) means nothing to another process.
+        lasting = getattr(start.driver.backend, "lasting_settings", dict)
 
         def stored() -> StoredJob:
             return StoredJob(
@@ -228,7 +230,7 @@ class Launcher:
                 path=spec.path,
                 before=before,
                 python=python_version(),
-                settings=used.get(options.backend, {}),
+                settings=lasting(used),
             )
 
         return Deposit(
