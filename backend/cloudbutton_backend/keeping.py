@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from cloudbutton_backend.results import Entry
+from cloudbutton_backend.spare_memory import spare_memory
 from cloudbutton_backend.worker.segments import SegmentWriter
 
 _IN_MEMORY: Final = 4 << 20
@@ -27,6 +28,10 @@ _LAST_RETRY: Final = 5.0
 """Seconds before the first and, doubling, the later new tries while results arrive."""
 _AT_ONCE: Final = 32 << 20
 """Bytes of held results written in one go: the thread that drives the job has other things to do."""
+_MUCH: Final = 64 << 20
+"""Bytes held from which on memory is looked at, and between two looks."""
+_LEAST_SPARE: Final = 200 << 20
+"""Bytes of memory that must be left; and a quarter of what is held, as readers take copies."""
 _LATER: Final = 30.0
 """Seconds between two tries when the job has ended."""
 
@@ -50,7 +55,11 @@ class ResultFile:
         opened: Callable[[Path], None],
         changed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        spare: Callable[[], int | None] = spare_memory,
     ) -> None:
+        self._spare = spare
+        self._held_bytes = 0
+        self._look_at = _MUCH
         self._path = path
         self._opened = opened
         self._changed = changed
@@ -72,16 +81,33 @@ class ResultFile:
         if self._reason is None:
             return None
         with self._lock:
-            held = [entry for _, entry in self._held]
+            held = [entry.count for _, entry in self._held]
         if not held:
             return f"The disk refused results for a while ({self._reason}); all are on it by now."
-        items = sum(entry.count for entry in held)
+        items = sum(held)
         which = f"{items:,} {'item' if items == 1 else 'items'}"
-        size = _megabytes(sum(entry.length for entry in held))
+        size = _megabytes(self._held_bytes)
         return (
             f"Results cannot be written to disk ({self._reason}). In memory only: those of {which}"
             f" ({size}); on disk: all others. Nothing is lost while this process lives. Make room, with"
             " `cloudbutton gc` for example, and they are written without further ado."
+        )
+
+    def memory_is_short(self) -> str | None:
+        """Return why no more can be held, in words, if that is so.
+
+        Whoever goes on nevertheless is killed by the system, and all that is held is lost.
+        """
+        held = self._held_bytes
+        if held < self._look_at:
+            return None
+        self._look_at = held + _MUCH
+        spare = self._spare()
+        if spare is None or spare >= max(_LEAST_SPARE, held // 4):
+            return None
+        return (
+            f"The disk refuses results ({self._reason}), {_megabytes(held)} of them are held in memory, and"
+            f" {_megabytes(spare)} of it are left"
         )
 
     def keep(self, batch: int, entry: Entry) -> None:
@@ -90,11 +116,11 @@ class ResultFile:
             return
         with self._lock:
             if self._held and self._clock() < self._retry_at:
-                self._held.append((batch, entry))
+                self._hold(batch, entry)
             elif self._has_written(batch, entry):
                 self._write_held(_AT_ONCE)
             else:
-                self._held.append((batch, entry))
+                self._hold(batch, entry)
 
     def close(self) -> None:
         """Nothing more comes for now; what is held is tried once more, and later. Safe to repeat."""
@@ -119,12 +145,17 @@ class ResultFile:
         """Write what is held, up to `room` bytes of it, the oldest first."""
         while self._held and (room is None or room > 0):
             batch, entry = self._held.popleft()
+            self._held_bytes -= entry.length
             if not self._has_written(batch, entry):
                 # Behind the others: a smaller one may fit where this one does not.
-                self._held.append((batch, entry))
+                self._hold(batch, entry)
                 return
             if room is not None:
                 room -= entry.length
+
+    def _hold(self, batch: int, entry: Entry) -> None:
+        self._held.append((batch, entry))
+        self._held_bytes += entry.length
 
     def _has_written(self, batch: int, entry: Entry) -> bool:
         try:

@@ -91,6 +91,10 @@ class Recorder:
             self._note_changed(meta["changed"])
         return entry
 
+    def memory_is_short(self) -> str | None:
+        """Return why no more results can be held, in words, if that is so."""
+        return self._file.memory_is_short()
+
     def _ask_journal(self) -> None:
         """Take over what went wrong with the journal, to be shown by one job: this one, now."""
         for line in self._journal.take_notices():

@@ -75,6 +75,8 @@ class Reporter:
         self.lacking: JobFailed | None = None
         """What is to be said at the end if items of it cannot be had any more."""
         self.retried_before = 0
+        self.stop: Callable[[], None] = lambda: None
+        """Stops the job; given by whoever runs it."""
         self._course = course
         self._recorder = recorder
         self._bill = bill
@@ -136,6 +138,13 @@ class Reporter:
         course.harvest.ring()
         if self.cache is not None:
             self.cache.accept(results, entry, runs)
+        if course.broken is None and (why := self._recorder.memory_is_short()):
+            course.broken = JobFailed(
+                f"{why}: job {self.spec.id} was stopped before they are lost with this process. They are in"
+                " `job.partial()`. Make room on the disk, with `cloudbutton gc` for example; then"
+                " `job.retry_failed()` goes on."
+            )
+            self.stop()
 
     def _name_items(self, first: int, errors: dict[int, dict[str, Any]]) -> None:
         """Say which items failed where the worker could not: it has them only while they run."""
@@ -259,6 +268,7 @@ class Driven:
     def __init__(self, driver: Driver, reporter: Reporter) -> None:
         self.driver = driver
         self.reporter = reporter
+        reporter.stop = functools.partial(driver.cancel, reporter.spec.id)
 
     @property
     def ends_with_us(self) -> bool:
