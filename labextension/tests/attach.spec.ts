@@ -68,7 +68,7 @@ describe('the facts of a job', () => {
     Object.fromEntries(
       factsOf(job('a', part), 10, trans)
         .filter(fact => fact !== null)
-        .map(({ name, value }) => [name, value])
+        .map(({ name, value, more }) => [name, more ? [value, more] : value])
     );
 
   it('have what is set aside beside what is spent while it runs', () => {
@@ -89,7 +89,7 @@ describe('the facts of a job', () => {
     const estimate_seconds = { expected: 8, low: 6, high: 11 };
     expect(shown({ estimate_seconds })).toMatchObject({
       Took: '10 s',
-      Expected: '8 s (6 s to 11 s)'
+      Expected: ['8 s', '6 s to 11 s']
     });
     expect(shown({ estimate: { expected: 0, low: 0, high: 0 } })).not.toHaveProperty(
       'Estimated'

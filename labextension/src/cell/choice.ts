@@ -84,6 +84,9 @@ export function headerOf(choice: Choice): string {
   return `%%cloud${words.join('')}`;
 }
 
+/** What a field takes that `parseBudget` reads. */
+export const BUDGET = '\\s*\\$?\\s*(\\d*[.,]?\\d+)?\\s*';
+
 /** Dollars as a user writes them ("0.5", "$0.50", "1,50"): null for none, undefined for no number. */
 export function parseBudget(text: string): number | null | undefined {
   const plain = text

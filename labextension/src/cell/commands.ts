@@ -20,6 +20,7 @@ import type { IBackend } from '../api/types';
 import { cloudIcon } from '../icons';
 import { paragraphs } from './asking';
 import {
+  BUDGET,
   type Choice,
   choiceOf,
   KEY,
@@ -243,7 +244,7 @@ class Actions {
       text: typeof budget === 'number' ? `${budget}` : '',
       placeholder: '0.50',
       prefix: '$',
-      pattern: '\\s*\\$?\\s*(\\d*[.,]?\\d+)?\\s*'
+      pattern: BUDGET
     });
     if (!answer.button.accept) {
       return;

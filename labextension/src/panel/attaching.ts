@@ -12,6 +12,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Client } from '../api/client';
 import { type IJob, isActive } from '../api/types';
 import { paragraphs } from '../cell/asking';
+import { BUDGET, parseBudget } from '../cell/choice';
 import { money } from '../format';
 import { effect, lacking, missing } from './job/attach';
 
@@ -52,17 +53,7 @@ export class Attaching {
       return '';
     }
     if (job.budget !== null && job.spend > 0) {
-      const { value } = await InputDialog.getNumber({
-        title: this._title(job),
-        label: this._trans.__(
-          '%1 of its budget of %2 is spent. Add to the budget, in US dollars:',
-          money(job.spend),
-          money(job.budget)
-        ),
-        value: lacking(job),
-        okLabel: this._trans.__('Go On')
-      });
-      return value === null ? null : value > 0 ? ` --budget +${value}` : '';
+      return this._askForMore(job, job.budget);
     }
     if (!this._confirms() || !(await this._costs(job))) {
       return '';
@@ -82,6 +73,33 @@ export class Attaching {
       defaultButton: 0 // Enter must not spend
     });
     return button.accept ? '' : null;
+  }
+
+  private async _askForMore(job: IJob, budget: number): Promise<string | null> {
+    const { value } = await InputDialog.getText({
+      title: this._title(job),
+      label: this._trans.__(
+        '%1 of its budget of %2 is spent. Add to the budget, in US dollars; empty for nothing',
+        money(job.spend),
+        money(budget)
+      ),
+      text: lacking(job) > 0 ? `${lacking(job)}` : '',
+      placeholder: '0.50',
+      prefix: '$',
+      pattern: BUDGET,
+      okLabel: this._trans.__('Go On')
+    });
+    if (value === null) {
+      return null;
+    }
+    const more = parseBudget(value);
+    if (more === undefined) {
+      Notification.warning(
+        this._trans.__('“%1” is not a number of dollars above 0.', value)
+      );
+      return null;
+    }
+    return more === null ? '' : ` --budget +${more}`;
   }
 
   private _title(job: IJob): string {

@@ -55,19 +55,14 @@ export function StateDot({ state }: { state: JobState }): JSX.Element {
   return <span className="cb-StateDot" data-state={state} aria-hidden="true" />;
 }
 
-/** Marks a job that goes on without the kernel that started it; nothing for others. */
-export function DetachedTag({ job, trans }: IProgressProps): JSX.Element | null {
+/** What it means that a job is detached; null for one that is not, or has ended. */
+export function detachedMeans(job: IJob, trans: TranslationBundle): string | null {
   if (!job.detached || !(isActive(job) || job.state === 'lost')) {
     return null;
   }
-  const title = isActive(job)
+  return isActive(job)
     ? trans.__('It goes on without the kernel that started it')
     : trans.__('What it had sent off goes on; attach to it for the results');
-  return (
-    <span className="cb-Tag" title={title}>
-      {trans.__('detached')}
-    </span>
-  );
 }
 
 interface IProgressProps {
@@ -186,7 +181,10 @@ export function Facts({ facts }: { facts: readonly (Fact | null)[] }): JSX.Eleme
           fact !== null && (
             <div key={fact.name} title={fact.title}>
               <dt>{fact.name}</dt>
-              <dd data-tone={fact.tone}>{fact.value}</dd>
+              <dd data-tone={fact.tone}>
+                {fact.value}
+                {fact.more && <small>{fact.more}</small>}
+              </dd>
             </div>
           )
       )}
@@ -197,6 +195,8 @@ export function Facts({ facts }: { facts: readonly (Fact | null)[] }): JSX.Eleme
 export interface Fact {
   readonly name: string;
   readonly value: React.ReactNode;
+  /** A smaller line below the value. */
+  readonly more?: string | undefined;
   readonly title?: string | undefined;
   readonly tone?: 'bad' | undefined;
 }

@@ -18,7 +18,7 @@ import * as format from '../../format';
 import type { IActions } from '../actions';
 import {
   Action,
-  DetachedTag,
+  detachedMeans,
   Facts,
   Problem,
   ProgressBar,
@@ -69,6 +69,7 @@ export function Job(props: IJobProps): JSX.Element {
 function JobBody(props: IJobProps & { job: IJob }): JSX.Element {
   const { model, job, trans } = props;
   const elapsed = useElapsed(job);
+  const detached = detachedMeans(job, trans);
   return (
     <>
       <header className="cb-Job-head">
@@ -76,7 +77,11 @@ function JobBody(props: IJobProps & { job: IJob }): JSX.Element {
         <span className="cb-Job-state" data-state={job.state}>
           <StateDot state={job.state} />
           {stateName(job.state, trans)}
-          <DetachedTag job={job} trans={trans} />
+          {detached !== null && (
+            <span className="cb-Tag" title={detached}>
+              {trans.__('detached')}
+            </span>
+          )}
         </span>
       </header>
       <ProgressBar job={job} trans={trans} />

@@ -50,7 +50,8 @@ export function factsOf(
     job.estimate_seconds !== null
       ? {
           name: trans.__('Expected'),
-          value: between(job.estimate_seconds, seconds, trans),
+          value: seconds(job.estimate_seconds.expected),
+          more: between(job.estimate_seconds, seconds, trans),
           title: basis
         }
       : null,
@@ -80,7 +81,8 @@ export function factsOf(
     job.estimate !== null && job.estimate.expected > 0
       ? {
           name: trans.__('Estimated'),
-          value: between(job.estimate, format.money, trans),
+          value: format.money(job.estimate.expected),
+          more: between(job.estimate, format.money, trans),
           title: basis
         }
       : null,
@@ -97,12 +99,13 @@ export function factsOf(
   ];
 }
 
+/** The bounds of an interval, in a few words; nothing where they read the same. */
 function between(
-  { expected, low, high }: IInterval,
+  { low, high }: IInterval,
   show: (value: number) => string,
   trans: TranslationBundle
-): string {
+): string | undefined {
   return show(low) === show(high)
-    ? show(expected)
-    : trans.__('%1 (%2 to %3)', show(expected), show(low), show(high));
+    ? undefined
+    : trans.__('%1 to %2', show(low), show(high));
 }

@@ -6,7 +6,7 @@ import * as React from 'react';
 
 import { type IJob, isActive } from '../../api/types';
 import * as format from '../../format';
-import { DetachedTag, ProgressBar, StateDot, stateName, useElapsed } from '../parts';
+import { detachedMeans, ProgressBar, StateDot, stateName, useElapsed } from '../parts';
 import { costOf } from './cost';
 
 interface IJobRowProps {
@@ -21,6 +21,7 @@ function JobRow({ job, trans, ...on }: IJobRowProps): JSX.Element {
   const now = Date.now() / 1000;
   const elapsed = useElapsed(job);
   const state = stateName(job.state, trans);
+  const detached = detachedMeans(job, trans);
   return (
     <li className="cb-JobRow" data-state={job.state}>
       <div className="cb-JobRow-head">
@@ -54,7 +55,7 @@ function JobRow({ job, trans, ...on }: IJobRowProps): JSX.Element {
       {job.state !== 'done' && <ProgressBar job={job} trans={trans} />}
       <div className="cb-Dots">
         <span className="cb-JobRow-state">{state}</span>
-        <DetachedTag job={job} trans={trans} />
+        {detached !== null && <span title={detached}>{trans.__('detached')}</span>}
         {progressOf(job, trans).map(part => (
           <span key={part}>{part}</span>
         ))}
