@@ -173,10 +173,9 @@ class JobCache:
             failed = frozenset(run.failed())
             for index in range(run.first, run.stop):
                 key = self._keys[index] if index < len(self._keys) else None
-                item = self._items.pop(index, None)
                 if key is None or index in failed:
                     continue
-                if key.can_change and not _is_still(keyer, item, key):
+                if key.can_change and not _is_still(keyer, self._items.pop(index, None), key):
                     continue  # what was sent may have been another item than that of the key
                 kept = keyer.kept_under(key, index, drew=index in drew)
                 if kept is not None:
