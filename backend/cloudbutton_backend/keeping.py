@@ -55,9 +55,9 @@ class ResultFile:
         opened: Callable[[Path], None],
         changed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
-        spare: Callable[[], int | None] = spare_memory,
+        spare: Callable[[], int | None] | None = None,
     ) -> None:
-        self._spare = spare
+        self._spare = spare or spare_memory
         self._held_bytes = 0
         self._look_at = _MUCH
         self._path = path
@@ -131,7 +131,7 @@ class ResultFile:
                 _try_later(self)
 
     def try_again(self) -> bool:
-        """Write what is held, after the job has ended; return whether nothing is left."""
+        """Write what is held, while no results come; return whether nothing is left."""
         with self._lock:
             before = len(self._held)
             self._write_held(None)
@@ -152,6 +152,8 @@ class ResultFile:
                 return
             if room is not None:
                 room -= entry.length
+        if not self._held:
+            self._look_at = _MUCH
 
     def _hold(self, batch: int, entry: Entry) -> None:
         self._held.append((batch, entry))

@@ -146,7 +146,8 @@ class Recorder:
             self._first_error = (index, line or f"{kind}: {message.splitlines()[0]}")
 
     def forget_errors(self) -> None:
-        """The failed items are tried again."""
+        """The failed items are tried again: perhaps there is room by now for what is held, too."""
+        self._file.try_again()
         self._first_error = None
         self._journal.clear_errors(self._job_id)
 
