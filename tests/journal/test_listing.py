@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.jobs import BatchRecord, Expectation, JobRecord, JobState
 from cloudbutton_backend.journal import JournalReader, LogRecord, listing
 from cloudbutton_backend.journal.listing import Wanted
 from cloudbutton_backend.journal.records import Update
@@ -202,3 +202,32 @@ def test_only_runs_of_a_cell_s_latest_text_tell_its_cost(
 def test_a_snapshot_without_a_journal_is_none(home: Path) -> None:
     with JournalReader(home).snapshot() as connection:
         assert connection is None
+
+
+def test_estimates_are_judged_by_what_was_done_in_one_go(store: Store, home: Path) -> None:
+    estimated = {
+        "estimate": 0.5, "estimate_low": 0.4, "estimate_high": 0.6, "spend": 0.45,
+        "estimate_seconds": 10.0, "estimate_seconds_low": 8.0, "estimate_seconds_high": 12.0,
+        "started": NOON + 10, "ended": NOON + 19,
+    }  # fmt: skip
+    done = {**estimated, "state": JobState.DONE}
+    store.write(
+        [
+            Update("aaaa2222", done),
+            Update("cccc2222", {**done, "estimate": None}),
+            Update("dddd2222", {**estimated, "state": JobState.FAILED}),
+            Update("eeee2222", done),
+        ]
+    )
+    JournalReader(home).send("eeee2222", "retry")
+    with JournalReader(home).snapshot() as connection:
+        assert connection is not None
+        assert listing.judged(connection, NOON) == listing.Judged(
+            money=[(Expectation(0.5, 0.4, 0.6), 0.45)],
+            seconds=[(Expectation(10.0, 8.0, 12.0), 9.0)] * 2,
+        )
+        assert listing.judged(connection, NOON + 4) == listing.Judged(
+            money=[(Expectation(0.5, 0.4, 0.6), 0.45)],
+            seconds=[(Expectation(10.0, 8.0, 12.0), 9.0)],
+        )
+        assert listing.judged(connection, NOON + DAY) == listing.Judged([], [])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.jobs import Expectation, JobState
 from cloudbutton_backend.journal import rows
 from cloudbutton_backend.journal.numbering import Position
 from cloudbutton_backend.journal.process import Lookout
@@ -62,6 +62,14 @@ class Spending(NamedTuple):
     jobs: int
     spend: float
     estimate: float
+
+
+class Judged(NamedTuple):
+    """What jobs were expected to cost and to take, each with what it did."""
+
+    money: list[tuple[Expectation, float]]
+    """US dollars."""
+    seconds: list[tuple[Expectation, float]]
 
 
 def page(
@@ -150,6 +158,31 @@ def spending(connection: sqlite3.Connection, since: float) -> list[Spending]:
         (since,),
     )
     return [Spending(*row) for row in found]
+
+
+def judged(connection: sqlite3.Connection, since: float, *, limit: int = 1_000) -> Judged:
+    """Return by what the estimates since then can be judged: the latest jobs that were done in one go.
+
+    A job that was tried again or attached to has cost and taken more than what was estimated.
+    """
+    found = connection.execute(
+        "SELECT estimate, estimate_low, estimate_high, spend, estimate_seconds, "
+        "estimate_seconds_low, estimate_seconds_high, ended - ifnull(started, created) AS seconds "
+        "FROM jobs WHERE state = 'done' AND created >= ? AND ended IS NOT NULL "
+        "AND id NOT IN (SELECT job_id FROM commands WHERE verb IN ('attach', 'retry')) "
+        "ORDER BY created DESC LIMIT ?",
+        (since, limit),
+    )
+    values = [tuple(row) for row in found]
+    return Judged(_foretold(row[:4] for row in values), _foretold(row[4:] for row in values))
+
+
+def _foretold(found: Iterable[Sequence[float | None]]) -> list[tuple[Expectation, float]]:
+    return [
+        (Expectation(expected, low, high), came)
+        for expected, low, high, came in found
+        if expected is not None and low is not None and high is not None and came is not None
+    ]
 
 
 def earlier_spends(
