@@ -294,6 +294,27 @@ class Job:
         runs = self._harvest.so_far()
         return dict(error for run in runs for error in run.errors())
 
+    def futures(self) -> list[Any]:
+        """Return Dask's futures of the items, in their order, once it has ended; failed ones raise.
+
+        Raises
+        ------
+        UsageError
+            It did not run on Dask.
+        """
+        backend = getattr(getattr(self._runner, "driver", None), "backend", None)
+        make = getattr(backend, "futures_of", None)
+        if make is None:
+            raise UsageError(
+                f"Job {self.id} ran on the {self.record.backend} backend, which has no futures of "
+                f'Dask\'s: `--backend dask` (`backend="dask"`) has. Its values are in `job.results()`.'
+            )
+        self.wait()
+        found: list[Any] = make(
+            self.id, ((each.index, each.value, each.error) for each in self.outcomes())
+        )
+        return found
+
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self._wait_async().__await__()
 

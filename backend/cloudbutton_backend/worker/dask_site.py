@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -26,7 +27,8 @@ from typing import Any, Final
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker.children import Child, Ends, exceed
 from cloudbutton_backend.worker.dask_shelf import Shelf
-from cloudbutton_backend.worker.lambda_records import sealed_record
+from cloudbutton_backend.worker.frames import split
+from cloudbutton_backend.worker.lambda_records import open_records, sealed_record
 from cloudbutton_backend.worker.shift import TICK, Shift
 
 _BOOT: Final = (
@@ -232,6 +234,22 @@ class Site:
         }
         pieces += sealed_record(task.batch, task.first, 0, meta, [], 0, task.key)
         return b"".join(pieces)
+
+    @staticmethod
+    def value_of(answer: bytes, key: bytes, index: int) -> Any:
+        """Return an item's value out of what `run` returned."""
+        for record, payload in open_records(answer, key, "a call's answer"):
+            at = index - record.first
+            if not 0 <= at < record.count:
+                continue
+            stream, *buffers = split(memoryview(bytearray(payload)))
+            ends = record.meta.get("index")
+            if ends is None:  # plain values, in one list
+                return pickle.loads(stream, buffers=buffers)[at]
+            start, n_buffers = ends[at - 1] if at else (0, 0)
+            stop, stop_buffers = ends[at]
+            return pickle.loads(stream[start:stop], buffers=buffers[n_buffers:stop_buffers])
+        raise LookupError(f"item {index} is not in this answer")
 
     def stop(self, names: Sequence[str]) -> None:
         """Have calls stop that run here, or would."""

@@ -19,7 +19,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend import seals
@@ -72,6 +72,8 @@ class DaskBackend:
         US dollars that a worker costs in an hour.
     variables
         Names of environment variables that tasks may see, with commas in between.
+    keep_results
+        Whether results stay on the workers, too, for `job.futures()`.
     tls_ca, tls_cert, tls_key
         Paths of PEM files.
     client
@@ -92,6 +94,7 @@ class DaskBackend:
         workers: int | None = None,
         worker_hour: float | None = None,
         variables: str = "",
+        keep_results: bool = False,
         tls_ca: str | None = None,
         tls_cert: str | None = None,
         tls_key: str | None = None,
@@ -106,6 +109,7 @@ class DaskBackend:
             workers=workers,
             worker_hour=worker_hour,
             variables=names_of_variables(variables),
+            keep_results=keep_results,
             tls_ca=tls_ca,
             tls_cert=tls_cert,
             tls_key=tls_key,
@@ -215,7 +219,10 @@ class DaskBackend:
             self.settings, self._given, self._security, within or cluster.CONNECT_WITHIN
         )
         try:
-            return link.Link(made, self._tell, self._clock, self.settings.worker_hour)
+            settings = self.settings
+            return link.Link(
+                made, self._tell, self._clock, settings.worker_hour, settings.keep_results
+            )
         except BaseException:
             made.close()
             raise
@@ -448,6 +455,24 @@ class DaskBackend:
     def settings_schema() -> dict[str, Any]:
         """Return the settings as a JSON schema, for a form."""
         return schema()
+
+    def futures_of(
+        self, job_id: str, outcomes: Iterable[tuple[int, Any, BaseException | None]]
+    ) -> list[Any]:
+        """Return a future of Dask's for each item of a job that has ended, in their order."""
+        from cloudbutton_backend.backends.dask.futures import futures_of
+
+        link = self._linked()
+        return futures_of(link, outcomes, link.calls.kept.get(job_id, ()))
+
+    def lasting_settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `use` was given as another process can have it, who continues a job of this one."""
+        lasting = {
+            name: value for name, value in chosen.items() if name not in ("client", "security")
+        }
+        if self._given is not None and self._given.scheduler is not None:
+            lasting["address"] = self._given.scheduler.address
+        return lasting
 
     def health(self) -> Iterator[tuple[str, bool, str]]:
         """Yield (name, whether it is well, in words) of all that jobs need; asks the cluster."""

@@ -12,7 +12,7 @@ import concurrent.futures
 import contextlib
 import logging
 import uuid
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -49,6 +49,7 @@ INLINE: Final = 1 << 20
 _CANCELLED: Final = (asyncio.CancelledError, concurrent.futures.CancelledError)
 _IN_SILENCE: Final = 3
 """How often a call may come back for no fault of its own before that costs its items an attempt."""
+_KEEP_JOBS: Final = 8
 _HOUR: Final = 3600.0
 Ready = concurrent.futures.Future[JobData]
 
@@ -76,6 +77,17 @@ class Flight:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A call's answer that stays on the cluster."""
+
+    first: int
+    count: int
+    future: Any
+    key: bytes
+    """With which it is sealed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Landed:
     """What came of a call: its answer, or the error it ended with."""
 
@@ -93,6 +105,8 @@ class Calls:
         Takes what came of a call; called on Dask's thread.
     worker_hour
         US dollars that a worker costs in an hour; None if that is nobody's business.
+    keep
+        Whether answers stay on the cluster, beside what is collected.
     """
 
     def __init__(
@@ -101,9 +115,12 @@ class Calls:
         land: Callable[[Landed], None],
         clock: Callable[[], float],
         worker_hour: float | None = None,
+        keep: bool = False,
     ) -> None:
         self._cluster, self._land, self._clock = cluster, land, clock
-        self._worker_hour = worker_hour
+        self._worker_hour, self._keep = worker_hour, keep
+        self.kept: OrderedDict[str, list[Kept]] = OrderedDict()
+        """Answers, by job; those of the last few."""
         self._token = uuid.uuid4().hex[:8]
         """Another process may number calls of the same job alike."""
         self._slots: dict[str, deque[Flight]] = {}
@@ -305,11 +322,21 @@ class Calls:
                 flight, [BatchEnded(call.worker, call.batch, 0), BackendDown(cause)]
             )
         ends = events_of_end(call, ending)
+        if self._keep and results:
+            self._keep_answer(flight)
         if self._worker_hour is None:
             return [*results, *ends]
         price = self._worker_hour / _HOUR / max(1, ending["threads"])
         charge = Charged(call.job_id, call.batch, price * ending["seconds"], ending["seconds"])
         return [*results[:-1], charge, *results[-1:], *ends]
+
+    def _keep_answer(self, flight: Flight) -> None:
+        call = flight.call
+        kept = self.kept.setdefault(call.job_id, [])
+        kept.append(Kept(call.first, call.count, flight.future, flight.ready.result(0).key))
+        flight.future = None
+        if len(self.kept) > _KEEP_JOBS:
+            self.kept.popitem(last=False)
 
     def _cancelled(self, flight: Flight) -> list[Event]:
         """A call's task is gone: what it needs was lost with a worker, or somebody cancelled it."""

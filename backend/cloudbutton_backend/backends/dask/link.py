@@ -35,11 +35,12 @@ class Link:
         tell: Callable[[Any], None],
         clock: Callable[[], float],
         worker_hour: float | None,
+        keep: bool,
     ) -> None:
         self.cluster = cluster
         self.data = Data(cluster)
         self.versions = VersionCheck(cluster)
-        self.calls = Calls(cluster, tell, clock, worker_hour)
+        self.calls = Calls(cluster, tell, clock, worker_hour, keep)
         self.address = cluster.address
         self.workers: tuple[WorkerInfo, ...] = cluster.workers()
         self.lost: str | None = None

@@ -13,6 +13,7 @@ _TEXT: Final = (str, "text, in quotes")
 _KINDS: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
     "address": _TEXT, "variables": _TEXT, "tls_ca": _TEXT, "tls_cert": _TEXT, "tls_key": _TEXT,
     "workers": (int, "a whole number"),
+    "keep_results": (bool, "true or false, without quotes"),
     "worker_hour": ((int, float), "a number, of US dollars"),
 }  # fmt: skip
 
@@ -29,6 +30,8 @@ class Settings:
     """US dollars that a worker costs in an hour."""
     variables: tuple[str, ...] = ()
     """Environment variables that tasks may see, beside those that the workers have."""
+    keep_results: bool = False
+    """Whether results stay on the workers, too, for `job.futures()`."""
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
@@ -38,7 +41,7 @@ class Settings:
             value = getattr(self, name)
             if name == "variables" or value is None:
                 continue
-            if not isinstance(value, kind) or isinstance(value, bool):
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 raise UsageError(f"`{name}` is {value!r}; it must be {expected}.")
         if self.address is not None and "://" not in self.address:
             raise UsageError(
@@ -104,6 +107,12 @@ def schema() -> dict[str, Any]:
                 "type": "string",
                 "title": "Environment variables",
                 "description": "Names of those that tasks may see, with commas in between.",
+            },
+            "keep_results": {
+                "type": "boolean",
+                "title": "Keep results on the workers",
+                "description": "For job.futures(): to go on with Dask where they are.",
+                "default": False,
             },
             "tls_ca": {
                 "type": "string",

@@ -88,6 +88,10 @@ class Crews(WorkerPlugin):
         answer: bytes = self._site.run(call, pickle.loads(job), blobs, is_released)
         return answer
 
+    def value_of(self, answer: bytes, key: bytes, index: int) -> Any:
+        """Return an item's value out of a call's answer."""
+        return self._site.value_of(answer, key, index)
+
     def stop(self, names: list[str]) -> None:
         """Have calls stop that run here, or would."""
         self._site.stop(names)
@@ -206,6 +210,19 @@ def run_call(
     return found
 
 
+def value_of(plugin: str, answer: bytes, key: bytes, index: int) -> Any:
+    """Return an item's value out of a call's answer, on a worker."""
+    from distributed import get_worker
+
+    crews: Any = get_worker().plugins[plugin]
+    return crews.value_of(answer, key, index)
+
+
+def raise_error(error: BaseException) -> Any:
+    """Raise what an item raised."""
+    raise error
+
+
 def stop_calls(plugin: str, names: list[str], dask_worker: Any = None) -> None:
     """Have calls stop; run on every worker."""
     found = dask_worker.plugins.get(plugin)
@@ -234,5 +251,5 @@ def _travelling(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-for _each in (run_call, stop_calls, installed_versions):
+for _each in (run_call, stop_calls, installed_versions, value_of, raise_error):
     _travelling(_each)
