@@ -87,6 +87,19 @@ class OverBudget:
     budget: float
     at_least: float
     """What the next call would need."""
+    of_day: bool = False
+    """Whether it is the budget of the day that is used up, of which `budget` is what the job was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskForMoney:
+    """A job wants to be given some of the day's budget; `Machine.give` answers."""
+
+    job_id: str
+    at_least: float
+    """Dollars without which it cannot go on."""
+    wanted: float
+    """Dollars with which it would not have to ask again soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,4 +110,15 @@ class Finish:
     step: str
 
 
-Action = Submit | Revoke | Interrupt | Kill | Accept | FailItem | BatchLost | OverBudget | Finish
+Action = (
+    Submit
+    | Revoke
+    | Interrupt
+    | Kill
+    | Accept
+    | FailItem
+    | BatchLost
+    | OverBudget
+    | AskForMoney
+    | Finish
+)

@@ -8,6 +8,9 @@
 
 So long as a call's charge is no more than was set aside, spending cannot pass the budget, whatever is
 late, lost or slow.
+
+Where all jobs of a day together have a budget, a job spends only what it has been given of it. It asks for
+more as it goes on, waits for the answer, and ends as at a budget of its own when it gets none.
 """
 
 from __future__ import annotations
@@ -42,14 +45,20 @@ class Purse:
         Seconds that a call may run on this platform; None for no limit.
     spent
         Dollars that were spent before.
+    by_day
+        Whether it may spend only what it is given of a day's budget.
     """
 
     __slots__ = (
         "_aside",
+        "asks",
         "budget",
         "committed",
+        "given",
         "is_blocked",
         "is_empty",
+        "is_refused",
+        "is_waiting",
         "longest",
         "rate",
         "spent",
@@ -57,7 +66,13 @@ class Purse:
     )
 
     def __init__(
-        self, rate: Rate, budget: float | None, longest: float | None, spent: float = 0.0
+        self,
+        rate: Rate,
+        budget: float | None,
+        longest: float | None,
+        spent: float = 0.0,
+        *,
+        by_day: bool = False,
     ) -> None:
         self.rate = rate
         self.budget = budget
@@ -71,6 +86,13 @@ class Purse:
         """Whether the next call cannot be afforded, and nothing in flight will change that."""
         self.wanted = 0.0
         """Dollars that it would need at least, then."""
+        self.given = spent if by_day else None
+        """Dollars of the day's budget that it has been given, what is spent included; None without one."""
+        self.asks: tuple[float, float] | None = None
+        """Dollars that it wants to be given: at least, and with which it would go on without asking soon."""
+        self.is_waiting = False
+        """Whether it has asked and not been answered."""
+        self.is_refused = False
 
     def __repr__(self) -> str:
         of = "" if self.budget is None else f" of ${self.budget:.4f}"
@@ -79,18 +101,46 @@ class Purse:
     @property
     def left(self) -> float:
         """Dollars that are neither spent nor set aside."""
-        return math.inf if self.budget is None else self.budget - self.spent - self.committed
+        limit = self.limit
+        return math.inf if limit is None else limit - self.spent - self.committed
+
+    @property
+    def limit(self) -> float | None:
+        """Dollars that it may spend as things are: its budget, or what it has been given of the day's."""
+        if self.given is None:
+            return self.budget
+        return self.given if self.budget is None else min(self.budget, self.given)
+
+    @property
+    def is_short_of_the_day(self) -> bool:
+        """Whether it is the day's budget that is in its way, and not its own."""
+        return self.given is not None and (self.budget is None or self.given < self.budget)
 
     def top_up(self, budget: float | None) -> None:
         """Set another budget for all that the job spends, before and after."""
         self.budget = budget
-        self.is_empty = self.is_blocked = False
+        self.is_empty = self.is_blocked = self.is_refused = False
+
+    def give(self, dollars: float) -> None:
+        """It gets so much of the day's budget; nothing, if that cannot be."""
+        if self.given is None or not self.is_waiting:
+            return
+        self.is_waiting = self.is_blocked = False
+        self.given += dollars
+        self.is_refused = dollars <= 0
+
+    def give_back(self) -> None:
+        """It has ended: what it has not spent is no longer its own."""
+        if self.given is not None:
+            self.given = self.spent
+        self.asks, self.is_waiting = None, False
 
     def fair(self, share: int) -> float:
         """Return the lease that each of so many workers can count on, half of what is left kept back."""
-        if self.budget is None:
+        limit = self.limit
+        if limit is None:
             return math.inf
-        return self.rate.lease_for((self.budget - self.spent) / (2 * max(1, share)))
+        return self.rate.lease_for((limit - self.spent) / (2 * max(1, share)))
 
     def offer(self, need: float, least: float, share: int) -> float | None:
         """Return how long the next call may run, None if there is no money for it now.
@@ -107,7 +157,7 @@ class Purse:
         share
             Workers that the job may use.
         """
-        if self.budget is None:
+        if self.limit is None:
             return self.longest
         need = min(need, self.longest)
         lease = min(self.longest, max(need, self.fair(share)))
@@ -115,6 +165,11 @@ class Purse:
             return lease
         if self._affords(need):
             return need
+        if self.is_short_of_the_day and not self.is_refused:
+            if not self.is_waiting and self.asks is None:
+                self._ask(need, min(least, need), share)
+            self.is_blocked = True
+            return None
         if self._aside:
             # What is in flight will hardly cost all that was set aside for it.
             self.is_blocked = True
@@ -126,9 +181,21 @@ class Purse:
         self.is_empty, self.wanted = True, self.rate.at_most(least)
         return None
 
+    def _ask(self, need: float, least: float, share: int) -> None:
+        """Want to be given more of the day's budget: what the next call needs at least, or should have."""
+        longest = self.longest if math.isfinite(self.longest) else CANARY_SECONDS
+        short = self.rate.at_most(least) - self.left
+        # More than nothing in any case, so that asking comes to an end.
+        at_least = short if short > _DUST else self.rate.at_most(need) - self.left
+        wanted = max(at_least, 2 * share * self.rate.at_most(longest) - self.left)
+        if self.budget is not None:
+            room = self.budget - (self.given or 0.0)
+            at_least, wanted = min(at_least, room), min(wanted, room)
+        self.asks = at_least, wanted
+
     def affords_copy(self, lease: float) -> bool:
         """Whether a second copy of a call with this lease can be paid for."""
-        return self.budget is None or self._affords(lease)
+        return self.limit is None or self._affords(lease)
 
     def _affords(self, lease: float) -> bool:
         return self.rate.at_most(lease) <= self.left + _DUST

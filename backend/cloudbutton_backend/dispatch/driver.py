@@ -26,6 +26,7 @@ from cloudbutton_backend.capture import dump_items
 from cloudbutton_backend.dispatch.actions import (
     Accept,
     Action,
+    AskForMoney,
     BatchLost,
     FailItem,
     Finish,
@@ -71,6 +72,11 @@ class Listener(Protocol):
 
     def on_over_budget(self, over: OverBudget) -> None:
         """The job ends because its next call cannot be paid for."""
+
+    def on_asks(self, asks: AskForMoney, answer: Callable[[float], None]) -> None:
+        """The job wants some of the day's budget. `answer` is to be called once, from any thread, with
+        the dollars that it gets.
+        """
 
     def warn(self, line: str) -> None:
         """The user should know this."""
@@ -185,6 +191,10 @@ class Driver:
 
         self.call(act)
 
+    def give(self, job_id: str, dollars: float) -> None:
+        """A job gets so much of the day's budget."""
+        self.call(lambda: self._machine.give(job_id, dollars, self._clock()))
+
     def forget(self, job_id: str) -> None:
         """Drop what is kept of an ended job for retrying it."""
         self.call(lambda: self._machine.forget(job_id))
@@ -297,6 +307,9 @@ class Driver:
             self._jobs[action.job_id].on_batch_lost(action)
         elif isinstance(action, OverBudget):
             self._jobs[action.job_id].on_over_budget(action)
+        elif isinstance(action, AskForMoney):
+            job_id = action.job_id
+            self._jobs[job_id].on_asks(action, lambda dollars: self.give(job_id, dollars))
         elif isinstance(action, Finish):
             touched.discard(action.job_id)
             self._show(action.job_id)

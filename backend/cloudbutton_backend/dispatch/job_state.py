@@ -33,6 +33,8 @@ class Plan:
     at_once: float | None = None
     """For a job that shall go on without us: all of it is sent as soon as it is known how long items
     take, in batches of at most so many seconds of work."""
+    by_day: bool = False
+    """Whether it may spend only what it is given of a day's budget, and so has to ask."""
     spent: float = 0.0
     """Dollars of that which it had spent before, in another process."""
     done: tuple[tuple[int, int], ...] = ()

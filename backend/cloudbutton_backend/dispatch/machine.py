@@ -42,6 +42,7 @@ from cloudbutton_backend.backends.protocol import (
 from cloudbutton_backend.dispatch.actions import (
     Accept,
     Action,
+    AskForMoney,
     BatchLost,
     Finish,
     Kill,
@@ -81,7 +82,9 @@ class Machine:
         limits = self.limits
         purse = None
         if limits.rate is not None:
-            purse = Purse(limits.rate, plan.budget, limits.longest_call, plan.spent)
+            purse = Purse(
+                limits.rate, plan.budget, limits.longest_call, plan.spent, by_day=plan.by_day
+            )
         job = JobProgress(plan, limits.batch_seconds, purse, limits.first_wave)
         self.jobs[plan.job_id] = job
         self._sharing.admit(job, plan.batches_after)
@@ -125,6 +128,13 @@ class Machine:
             job.purse.top_up(job.purse.budget if budget is None else budget)
         self._sharing.admit(job)
         self._settle(now)
+
+    def give(self, job_id: str, dollars: float, now: float) -> None:
+        """A job gets so much of the day's budget; nothing, if that cannot be."""
+        job = self.jobs.get(job_id)
+        if job is not None and job.purse is not None and not job.state.is_final:
+            job.purse.give(dollars)
+            self._settle(now)
 
     def forget(self, job_id: str) -> None:
         """Drop a job that has ended."""
@@ -352,15 +362,29 @@ class Machine:
                 self._end(job, step)
             elif job.purse is not None and job.purse.is_empty and not job.flights:
                 self._stop_for_budget(job, job.purse)
+            elif job.purse is not None and job.purse.asks is not None:
+                self._ask_for_money(job, job.purse)
 
     def _stop_for_budget(self, job: JobProgress, purse: Purse) -> None:
         """End a job whose next call cannot be paid for; those it had running have ended."""
-        assert purse.budget is not None
+        limit = purse.limit
+        assert limit is not None
         job.drop_waiting()
         job.state = LIFE_CYCLE[job.state, "fail"]
-        self._actions.append(OverBudget(job.plan.job_id, purse.spent, purse.budget, purse.wanted))
+        self._actions.append(
+            OverBudget(job.plan.job_id, purse.spent, limit, purse.wanted, purse.is_short_of_the_day)
+        )
         self._end(job, "fail")
 
+    def _ask_for_money(self, job: JobProgress, purse: Purse) -> None:
+        """Pass on what a job wants of the day's budget."""
+        assert purse.asks is not None
+        at_least, wanted = purse.asks
+        purse.asks, purse.is_waiting = None, True
+        self._actions.append(AskForMoney(job.plan.job_id, at_least, wanted))
+
     def _end(self, job: JobProgress, step: str) -> None:
+        if job.purse is not None:
+            job.purse.give_back()
         self._actions.append(Finish(job.plan.job_id, step))
         self._sharing.dismiss(job)

@@ -15,7 +15,7 @@ from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.protocol import Charged, JobSpec, Results
 from cloudbutton_backend.capture import capture
 from cloudbutton_backend.cost.measured import Measured
-from cloudbutton_backend.dispatch.actions import BatchLost, OverBudget
+from cloudbutton_backend.dispatch.actions import AskForMoney, BatchLost, OverBudget
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
 from cloudbutton_backend.dispatch.source import SequenceSource, Source
@@ -186,6 +186,9 @@ class _Listener:
 
     def on_over_budget(self, over: OverBudget) -> None:
         """There is no budget."""
+
+    def on_asks(self, asks: AskForMoney, answer: Callable[[float], None]) -> None:
+        answer(0.0)  # nothing is spent here
 
     def warn(self, line: str) -> None:
         """What concerns the job itself is said when it runs."""

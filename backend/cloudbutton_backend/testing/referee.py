@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -95,8 +96,9 @@ class Referee:
         From `see` and `hear`, with what was promised and what happened.
     """
 
-    def __init__(self, works: tuple[Work, ...], limits: Limits) -> None:
+    def __init__(self, works: tuple[Work, ...], limits: Limits, per_day: float = math.inf) -> None:
         self._limits = limits
+        self._per_day = per_day
         self.accounts = {work.id: Account(work, bytearray(len(work.seconds))) for work in works}
         self._held: dict[str, dict[int, str]] = {}
         self._seen: set[str] = set()
@@ -141,7 +143,8 @@ class Referee:
             self._require(action.worker in self._seen, "only workers are told", action)
         elif isinstance(action, OverBudget):
             account = self.accounts[action.job_id]
-            self._require(account.budget is not None, "there was a budget", action)
+            has_limit = account.budget is not None or action.of_day
+            self._require(has_limit, "there was a budget", action)
             account.over_budget = True
         elif isinstance(action, BatchLost):
             self._require(action.count > 0, "a batch without items is not lost", action)
@@ -185,6 +188,10 @@ class Referee:
             self._require(lease is not None, "with a budget, calls have leases", action)
             kept = account.at_most <= account.budget + _DUST
             self._require(kept, f"at most ${account.budget} are spent", action)
+        if account.work.by_day:
+            jobs = (each for each in self.accounts.values() if each.work.by_day)
+            kept = sum(each.at_most for each in jobs) <= self._per_day + _DUST
+            self._require(kept, f"all jobs of a day spend at most ${self._per_day}", action)
 
     def _see_accept(self, action: Accept) -> None:
         account = self.accounts[action.job_id]

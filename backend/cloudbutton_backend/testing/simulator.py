@@ -18,6 +18,7 @@ from typing import Any, Final
 from cloudbutton_backend.backends.protocol import Event, Limits
 from cloudbutton_backend.dispatch.actions import (
     Accept,
+    AskForMoney,
     Finish,
     Interrupt,
     Kill,
@@ -26,6 +27,7 @@ from cloudbutton_backend.dispatch.actions import (
     Submit,
 )
 from cloudbutton_backend.dispatch.machine import Machine
+from cloudbutton_backend.testing.cashier import Cashier
 from cloudbutton_backend.testing.faults import Fault
 from cloudbutton_backend.testing.imaginary import Pool
 from cloudbutton_backend.testing.referee import BrokenPromise, Referee
@@ -103,6 +105,7 @@ def simulate(
     turn: float = 0.0,
     seed: int = 0,
     max_steps: int | None = None,
+    per_day: float = math.inf,
 ) -> Trace:
     """Run jobs to their ends.
 
@@ -115,6 +118,8 @@ def simulate(
         when so many workers report that it is never idle.
     max_steps
         Calls of the dispatcher after which the run counts as endless.
+    per_day
+        Dollars that all jobs may spend together which are limited `by_day`.
 
     Raises
     ------
@@ -122,7 +127,7 @@ def simulate(
         If the dispatcher does what it must not, or does not come to an end.
     """
     limits = limits or Limits(workers=workers, can_revoke=True)
-    run = _Run(tuple(works), workers, tuple(faults), limits, startup, latency, turn, seed)
+    run = _Run(tuple(works), workers, tuple(faults), limits, startup, latency, turn, seed, per_day)
     return run.run(max_steps)
 
 
@@ -137,7 +142,9 @@ class _Run:
         latency: float,
         turn: float,
         seed: int,
+        per_day: float,
     ) -> None:
+        self._cashier = Cashier(per_day, seed)
         self.now = 0.0
         self._turn = turn
         self._turn_ends = math.inf
@@ -146,7 +153,7 @@ class _Run:
         self._numbers = 0
         self._events: list[Event] = []
         self._machine = Machine(limits, seed=seed)
-        self._referee = Referee(works, limits)
+        self._referee = Referee(works, limits, per_day)
         self._n_workers = workers
         self._startup = startup or Startup()
         self._pool = Pool(
@@ -244,6 +251,8 @@ class _Run:
                 pool.interrupt(action.worker, action.job_id)
             elif isinstance(action, Kill):
                 pool.kill(action.worker, action.reason)
+            elif isinstance(action, AskForMoney):
+                self.at(self.now + self._cashier.takes(), self._give, action)
             elif isinstance(action, Finish):
                 self._finish(action)
 
@@ -271,8 +280,13 @@ class _Run:
             account.cancelled = True
         self._decide(lambda: self._machine.cancel(job_id, self.now))
 
+    def _give(self, asks: AskForMoney) -> None:
+        dollars = self._cashier.give(asks)
+        self._decide(lambda: self._machine.give(asks.job_id, dollars, self.now))
+
     def _finish(self, action: Finish) -> None:
         self._ended = self.now
+        self._cashier.settle(action.job_id, self._referee.accounts[action.job_id].at_most)
         (work,) = [work for work in self._works if work.id == action.job_id]
         retry = work.retry is not None and action.step != "finish"
         if retry and work.id not in self._retried:

@@ -36,6 +36,8 @@ class Work:
     """Dollars that it may spend."""
     more: float | None = None
     """Dollars that it may spend in all, once it is retried; None for as many as before."""
+    by_day: bool = False
+    """Whether it may spend only what it is given of the day's budget."""
     done: tuple[tuple[int, int], ...] = ()
     """Ranges of items that have results before it is started."""
     spent: float = 0.0
@@ -51,6 +53,7 @@ class Work:
             stop_on_error=self.stop_on_error,
             backup=self.backup,
             budget=self.budget,
+            by_day=self.by_day,
             done=self.done,
             spent=self.spent,
         )
