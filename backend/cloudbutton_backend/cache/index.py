@@ -112,17 +112,17 @@ class Index:
         if not self.path.exists() or not keys:
             return {}
         found: dict[bytes, Hit] = {}
+        places: dict[int, Place] = {}
         with self._noting_trouble(), self._open() as connection:
+            connection.execute("BEGIN")  # all as of one moment
             for start in range(0, len(keys), _AT_ONCE):
                 some = keys[start : start + _AT_ONCE]
-                rows = connection.execute(
-                    "SELECT key, records.id, file, offset, length, hash, classes, position FROM entries"
-                    f" JOIN records ON records.id = record WHERE key IN ({','.join('?' * len(some))})",
-                    some,
-                )
-                for key, record, file, offset, length, seen, classes, position in rows:
-                    place = Place(file, offset, length, seen, json.loads(classes))
-                    found[key] = Hit(record, place, position)
+                marks = ",".join("?" * len(some))
+                query = f"SELECT key, record, position FROM entries WHERE key IN ({marks})"
+                for key, record, position in connection.execute(query, some).fetchall():
+                    if record not in places:
+                        places[record] = _place(connection, record)
+                    found[key] = Hit(record, places[record], position)
         return found
 
     def forget(self, records: Iterable[int]) -> None:
@@ -255,6 +255,12 @@ def tidy(home: Path) -> int:
         return removed
     finally:
         connection.close()
+
+
+def _place(connection: sqlite3.Connection, record: int) -> Place:
+    query = "SELECT file, offset, length, hash, classes FROM records WHERE id = ?"
+    file, offset, length, seen, classes = connection.execute(query, (record,)).fetchone()
+    return Place(file, offset, length, seen, json.loads(classes))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -89,9 +89,9 @@ class JobCache:
                     wanted.setdefault(possible, []).append(index)
         places = self._index.find(list(wanted))
         found: dict[int, Hit] = {}
-        for possible, indices in wanted.items():
-            if possible in places:
-                found.update((index, places[possible]) for index in indices if index not in found)
+        for possible, hit in places.items():
+            for index in wanted[possible]:
+                found.setdefault(index, hit)
         live = LiveClasses(ingredients.classes | keyer.classes)
         retrieval = Retrieval(self._results, live)
         runs = retrieval.runs(found)
