@@ -1,0 +1,185 @@
+"""What a call's answer means, where calls may run, and which versions differ: decisions without a cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from cloudbutton_backend.backends.dask.answers import events_of_end, read_answer, returned
+from cloudbutton_backend.backends.dask.cluster import WorkerInfo
+from cloudbutton_backend.backends.dask.placing import placement
+from cloudbutton_backend.backends.dask.settings import Settings, names_of_variables
+from cloudbutton_backend.backends.dask.versions import explain, mismatches
+from cloudbutton_backend.backends.protocol import BatchEnded, Call, Overdue, Revoked, WorkerDown
+from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.worker.frames import layout
+from cloudbutton_backend.worker.lambda_records import BrokenSeal, sealed_record
+from cloudbutton_backend.worker.segments import TornRecord
+from cloudbutton_backend.worker.shift import Ending
+
+KEY = bytes(32)
+CALL = Call(7, "job", "dask-1", 10, 3, [], 2.0)
+GiB = 1 << 30
+
+
+def answer(*records: tuple[int, int, dict[str, Any]], batch: int = 7, key: bytes = KEY) -> bytes:
+    pieces: list[Any] = []
+    for first, count, meta in records:
+        body, length = layout([b"values"])
+        body, length = ([], 0) if "end" in meta else (body, length)
+        pieces += sealed_record(batch, first, count, meta, body, length, key)
+    return b"".join(bytes(piece) for piece in pieces)
+
+
+def end(**changes: Any) -> dict[str, Any]:
+    ending = dataclasses.replace(Ending(ran=3), **changes).as_meta()
+    return {"end": ending, "seconds": 0.5, "threads": 4, "memory": 2048}
+
+
+def test_an_answer_holds_results_and_how_the_call_ended() -> None:
+    results, ending = read_answer(CALL, answer((10, 3, {"dt": 0.1}), (10, 0, end())), KEY)
+    assert [(each.worker, each.first, each.count) for each in results] == [("dask-1", 10, 3)]
+    assert (ending["why"], ending["seconds"], ending["threads"]) == ("done", 0.5, 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (answer((10, 0, end()), key=b"other" * 7), BrokenSeal),
+        (answer((10, 0, end()), batch=8), TornRecord),
+        (answer((10, 3, {"dt": 0.1})), TornRecord),
+        (answer((10, 0, end()))[:-40], TornRecord),
+    ],
+    ids=["sealed by others", "of another call", "without an end", "cut"],
+)
+def test_an_answer_that_is_not_this_calls_is_refused(data: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        read_answer(CALL, data, KEY)
+
+
+def culprit(item: int | None, reason: str) -> list[dict[str, Any]]:
+    return [{"item": item, "reason": reason, "code": -9, "peak": 3 * GiB, "words": ""}]
+
+
+@pytest.mark.parametrize(
+    ("ending", "kinds"),
+    [
+        (end(), [BatchEnded]),
+        (end(why="failed", culprits=culprit(11, "died")), [WorkerDown]),
+        (end(why="failed", culprits=culprit(11, "timeout")), [Overdue, WorkerDown]),
+        (end(why="lease", too_long=[10]), [WorkerDown]),
+    ],
+)
+def test_how_a_call_ended_is_told_to_the_dispatcher(
+    ending: dict[str, Any], kinds: list[type]
+) -> None:
+    events = events_of_end(CALL, {**ending, **ending["end"]})
+    assert [type(event) for event in events] == kinds
+
+
+def test_an_item_that_ran_out_of_memory_is_told_how_much_there_was() -> None:
+    ending = end(why="failed", culprits=culprit(11, "memory"))
+    (down,) = events_of_end(CALL, {**ending, **ending["end"]})
+    assert isinstance(down, WorkerDown)
+    assert (down.item, down.reason) == (11, "memory") and "2,048 MiB" in down.cause
+
+
+def test_what_its_lease_cut_off_costs_no_attempt() -> None:
+    ending = end(why="lease", ran=1)
+    assert events_of_end(CALL, {**ending, **ending["end"]}) == [
+        BatchEnded("dask-1", 7, 1, False, True)
+    ]
+
+
+def test_a_call_that_is_given_back_has_begun_nothing() -> None:
+    assert returned(CALL) == [Revoked("dask-1", 7, 10, 13), BatchEnded("dask-1", 7, 0)]
+
+
+def worker(name: str, gib: float, threads: int = 1, **resources: float) -> WorkerInfo:
+    return WorkerInfo(name, threads, int(gib * GiB), resources)
+
+
+@pytest.mark.parametrize(
+    ("memory", "workers", "said"),
+    [
+        (None, [worker("a", 1)], {}),
+        (4096, [], {}),
+        (1024, [worker("a", 2), worker("b", 4)], {}),
+        (3072, [worker("a", 2), worker("b", 4)], {"workers": ["b"]}),
+        (3072, [worker("a", 8, threads=4), worker("b", 8, threads=2)], {"workers": ["b"]}),
+        (3072, [worker("a", 2), worker("b", 0)], {"workers": ["b"]}),
+        (
+            1024,
+            [worker("a", 8, MEMORY=8.0 * GiB), worker("b", 8)],
+            {"resources": {"MEMORY": GiB}},
+        ),
+    ],
+    ids=[
+        "no wish",
+        "no workers yet",
+        "all fit",
+        "one fits",
+        "threads share",
+        "no limit",
+        "resource",
+    ],
+)
+def test_calls_run_where_there_is_memory_for_them(
+    memory: int | None, workers: list[WorkerInfo], said: dict[str, Any]
+) -> None:
+    assert placement(memory, workers) == said
+
+
+@pytest.mark.parametrize("workers", [[worker("a", 2)], [worker("a", 64, MEMORY=2.0 * GiB)]])
+def test_more_memory_than_any_worker_has_is_refused(workers: list[WorkerInfo]) -> None:
+    with pytest.raises(UsageError, match=r"No Dask worker has 4,096 MiB: the largest has 2,048"):
+        placement(4096, workers)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "lines"),
+    [
+        ({"Python": "3.11.7"}, {"a": {"Python": "3.11.9"}}, []),
+        ({"Python": "3.11.7"}, {"a": {"Python": "3.12.7"}}, ["Python: 3.11.7 here, 3.12.7 on a"]),
+        ({"numpy": "2.0"}, {"a": {"numpy": "2.0"}, "b": {"numpy": "2.0"}}, []),
+        (
+            {"numpy": "2.0"},
+            {"a": {"numpy": "1.9"}, "b": {"numpy": "1.9"}, "c": {}},
+            ["numpy: 2.0 here, 1.9 on a and 1 more", "numpy: 2.0 here, not installed on c"],
+        ),
+    ],
+)
+def test_versions_that_differ_are_listed_with_both_sides(
+    ours: dict[str, str], theirs: dict[str, dict[str, str]], lines: list[str]
+) -> None:
+    assert mismatches(ours, theirs) == lines
+
+
+def test_a_long_list_of_versions_is_cut() -> None:
+    said = explain([f"package{n}: 1 here, 2 on a" for n in range(20)])
+    assert "package7" in said and "package8" not in said and "and 12 more" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"address": "10.0.0.5:8786"}, r"`address` is '10\.0\.0\.5:8786'.*tcp://"),
+        ({"address": 8786}, "it must be text"),
+        ({"workers": 0}, "between 1 and 10,000, not 0"),
+        ({"workers": True}, "a whole number"),
+        ({"worker_hour": -1.0}, "0 US dollars or more"),
+        ({"keep_results": "yes"}, "true or false"),
+        ({"tls_ca": "ca.pem"}, "needs `tls_ca`, `tls_cert` and `tls_key`"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Settings(**settings)
+
+
+def test_variables_are_names_with_commas_in_between() -> None:
+    assert names_of_variables("HOME, LANG ,") == ("HOME", "LANG")
+    with pytest.raises(UsageError, match="names with commas"):
+        names_of_variables(3)
