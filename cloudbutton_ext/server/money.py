@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from cloudbutton_backend.jobs import EMULATED
+from cloudbutton_backend.cost.accuracy import accuracy
+from cloudbutton_backend.jobs import EMULATED, Expectation
 from cloudbutton_backend.journal import listing
-from cloudbutton_backend.journal.listing import Spending
+from cloudbutton_backend.journal.listing import Judged, Spending
 from cloudbutton_ext.server import arguments
 from cloudbutton_ext.server.handler import Handler, endpoint
 from cloudbutton_magic import units
@@ -27,13 +29,16 @@ class Spend(Handler):
         days = arguments.whole("days", self.argument("days"), 31, low=1, high=MOST_DAYS)
         today = datetime.fromtimestamp(self.house.clock()).date()
         first = min(today.replace(day=1), today - timedelta(days=days - 1))
-        found = await self.off_loop(self._since, first)
-        return spend_report(found, today=today, days=days)
+        found, judged = await self.off_loop(self._since, first)
+        estimates = {"money": judgement(judged.money), "seconds": judgement(judged.seconds)}
+        return spend_report(found, today=today, days=days) | {"estimates": estimates}
 
-    def _since(self, first: date) -> list[Spending]:
+    def _since(self, first: date) -> tuple[list[Spending], Judged]:
         midnight = datetime(first.year, first.month, first.day).timestamp()
         with self.house.reader().snapshot() as connection:
-            return listing.spending(connection, midnight) if connection else []
+            if connection is None:
+                return [], Judged([], [])
+            return listing.spending(connection, midnight), listing.judged(connection, midnight)
 
 
 class Estimate(Handler):
@@ -78,6 +83,12 @@ def spend_report(found: Sequence[Spending], *, today: date, days: int) -> dict[s
             sums["spend"] for name, sums in month.items() if not name.endswith(EMULATED)
         ),
     }
+
+
+def judgement(found: Sequence[tuple[Expectation, float]]) -> dict[str, Any] | None:
+    """Return how good estimates were, by each with what came; None where nothing tells."""
+    how_good = accuracy(found)
+    return None if how_good is None else asdict(how_good)
 
 
 def estimate(spends: Mapping[str, Sequence[float]], backend: str) -> dict[str, Any]:

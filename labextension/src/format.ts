@@ -57,6 +57,13 @@ export function money(dollars: number): string {
   })}`;
 }
 
+/** "7%", "0.4%"; "100%" only where nothing is missing. */
+export function percent(share: number): string {
+  const value = 100 * share;
+  const rounded = value > 99 && value < 100 ? 99 : value;
+  return `${rounded > 0 && rounded < 0.95 ? significant(rounded, 1) : Math.round(rounded)}%`;
+}
+
 /** "1,234,567". */
 export function count(value: number): string {
   return value.toLocaleString('en');

@@ -22,6 +22,18 @@ it.each([
 });
 
 it.each([
+  [0, '0%'],
+  [0.004, '0.4%'],
+  [0.072, '7%'],
+  [0.9, '90%'],
+  [0.998, '99%'],
+  [1, '100%'],
+  [1.5, '150%']
+])('a share of %s is %s', (share, text) => {
+  expect(format.percent(share)).toBe(text);
+});
+
+it.each([
   [12.5, 2.5, '12.5 s'],
   [100.05, 0.05, '100.05 s'],
   [40, 20, '40 s'],
@@ -59,17 +71,23 @@ it.each([
 });
 
 it('spending is shown for each of the last days, those without a job too', () => {
-  const day = (date: string, spend: number) => ({
+  const day = (date: string, spend: number, backend = 'lambda') => ({
     date,
-    backend: 'lambda',
+    backend,
     jobs: 1,
     spend,
     estimate: null
   });
   const spend = {
-    days: [day('2026-11-02', 1), day('2026-11-02', 2), day('2026-10-31', 4)],
+    days: [
+      day('2026-11-02', 1),
+      day('2026-11-02', 2),
+      day('2026-11-02', 9, 'lambda (emulated)'), // nobody pays that
+      day('2026-10-31', 4)
+    ],
     month: {},
-    total: 3
+    total: 3,
+    estimates: { money: null, seconds: null }
   };
   const days = daily(spend, new Date(2026, 10, 3, 0, 5));
   expect(days).toHaveLength(DAYS);

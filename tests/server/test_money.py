@@ -56,6 +56,26 @@ def test_spending_over_http(ask: Ask, journal: Journal) -> None:
     ] == [("lambda", 1, 0.25, 0.2)]
     assert body["month"] == {"lambda": {"spend": 0.25, "estimate": 0.2, "jobs": 1}}
     assert body["total"] == 0.25
+    assert body["estimates"] == {"money": None, "seconds": None}
+
+
+def test_estimates_are_judged_over_http(ask: Ask, journal: Journal) -> None:
+    started = time.time() - 60
+    for job_id, spend, seconds in (("aaaa2222", 0.25, 8.0), ("bbbb2222", 0.5, 20.0)):
+        job = a_job(
+            job_id, backend="lambda", created=started, estimate=0.3, estimate_low=0.2,
+            estimate_high=0.4, estimate_seconds=10.0, estimate_seconds_low=9.0,
+            estimate_seconds_high=25.0,
+        )  # fmt: skip
+        journal.add_job(job)
+        journal.update_job(
+            job_id, state=JobState.DONE, spend=spend, started=started, ended=started + seconds
+        )
+    assert journal.flush(10)
+    assert ask("spend").body["estimates"] == {
+        "money": {"jobs": 2, "median_error": pytest.approx(0.3), "within": 0.5},
+        "seconds": {"jobs": 2, "median_error": pytest.approx(0.375), "within": 0.5},
+    }
 
 
 SPENDS = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)

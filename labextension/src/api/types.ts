@@ -209,6 +209,20 @@ export interface ISpend {
     >
   >;
   readonly total: number;
+  /** How good the estimates of costs and of times were; null where nothing tells. */
+  readonly estimates: {
+    readonly money: IAccuracy | null;
+    readonly seconds: IAccuracy | null;
+  };
+}
+
+/** How good estimates were. */
+export interface IAccuracy {
+  readonly jobs: number;
+  /** Half of them were wrong by less than this part: 0.07 is 7 %. */
+  readonly median_error: number;
+  /** The share of them whose interval held what came. */
+  readonly within: number;
 }
 
 /** What running a cell will probably cost. */

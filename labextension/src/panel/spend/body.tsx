@@ -3,8 +3,9 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { UseSignal } from '@jupyterlab/ui-components';
 
+import type { ISpend } from '../../api/types';
 import * as format from '../../format';
-import { Problem } from '../parts';
+import { Problem, Section } from '../parts';
 import { daily, type SpendModel } from './model';
 
 interface ISpendProps {
@@ -61,12 +62,63 @@ function SpendBody({ model, trans }: ISpendProps): JSX.Element {
       ) : (
         <p className="cb-Hint">{trans.__('No job has run this month.')}</p>
       )}
+      <Estimates spend={spend} trans={trans} />
       <p className="cb-Hint">
         {trans.__(
-          'Computed from what the backends report and their published prices; their bill may also name taxes, discounts and storage.'
+          'Costs are computed from what the backends report and their published prices; their bill may also name taxes, discounts and storage.'
         )}
       </p>
     </div>
+  );
+}
+
+/** How good the estimates were that were made before jobs, or at their beginning. */
+function Estimates({
+  spend,
+  trans
+}: {
+  spend: ISpend;
+  trans: TranslationBundle;
+}): JSX.Element | null {
+  const { money, seconds } = spend.estimates;
+  const rows = [
+    { name: trans.__('Cost'), found: money },
+    { name: trans.__('Time'), found: seconds }
+  ];
+  if (money === null && seconds === null) {
+    return null;
+  }
+  return (
+    <Section title={trans.__('How good estimates were')} open>
+      <table className="cb-Table">
+        <thead>
+          <tr>
+            <td />
+            <th scope="col">{trans.__('Jobs')}</th>
+            <th scope="col">{trans.__('Off by')}</th>
+            <th scope="col">{trans.__('Held')}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(
+            ({ name, found }) =>
+              found !== null && (
+                <tr key={name}>
+                  <th scope="row">{name}</th>
+                  <td>{format.count(found.jobs)}</td>
+                  <td>{format.percent(found.median_error)}</td>
+                  <td>{format.percent(found.within)}</td>
+                </tr>
+              )
+          )}
+        </tbody>
+      </table>
+      <p className="cb-Hint">
+        {trans.__(
+          'Off by: half of them were closer to what came. Held: the share whose interval had it; nine of ten is what it is meant for.'
+        )}
+      </p>
+    </Section>
   );
 }
 

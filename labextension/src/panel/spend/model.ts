@@ -6,6 +6,9 @@ import { type ISignal, Signal } from '@lumino/signaling';
 import type { Client } from '../../api/client';
 import type { ISpend } from '../../api/types';
 
+/** What follows the name of a backend that only stands in for another. */
+const EMULATED = ' (emulated)';
+
 /** Days of the bar chart. */
 export const DAYS = 31;
 
@@ -57,10 +60,13 @@ export class SpendModel implements IDisposable {
   private _spend: ISpend | null = null;
 }
 
-/** Each of the last days until `today`, those without a job too. */
+/** Each of the last days until `today`, those without a job too; without bills that nobody pays. */
 export function daily(spend: ISpend, today: Date): readonly IDay[] {
   const sums = new Map<string, { spend: number; jobs: number }>();
-  for (const { date, jobs, spend: dollars } of spend.days) {
+  for (const { date, backend, jobs, spend: dollars } of spend.days) {
+    if (backend.endsWith(EMULATED)) {
+      continue;
+    }
     const sum = sums.get(date) ?? { spend: 0, jobs: 0 };
     sums.set(date, { spend: sum.spend + dollars, jobs: sum.jobs + jobs });
   }
