@@ -14,7 +14,7 @@ SCRIPT = ROOT / "tools" / "waits.py"
 PACKAGES = ("cloudbutton_ext", "kernel_magic/cloudbutton_magic", "backend/cloudbutton_backend")
 
 #: Waits without a time-out that say in a comment what ends them; each new one is to be thought about.
-MOST_WITH_A_REASON = 45
+MOST_WITH_A_REASON = 50
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,7 @@ ENDLESS = {
     "asyncio tasks": "async def f():\n    await asyncio.gather(*tasks)",
     "asyncio tasks, waited for": "async def f():\n    await asyncio.wait(tasks)",
     "an asyncio limit that is none": "async def f():\n    await asyncio.wait_for(bell.wait(), None)",
+    "a Dask cluster": "self.client.run(function, on_error='ignore')",
     "a loop that never looks": "while not os.path.exists(gate):\n    time.sleep(0.1)",
     "a lock held meanwhile": "with self._lock:\n    thread.join(5)",
     "another object's method": "class A:\n    def wait(self): pass\n    def f(self, other): other.wait()",
@@ -131,6 +132,8 @@ ENDING = {
     "an asyncio event": "async def f():\n    await asyncio.wait_for(bell.wait(), 2)",
     "asyncio tasks": "async def f():\n    await asyncio.wait(tasks, timeout=2)",
     "a coroutine of ours": "async def f():\n    await look()",
+    "a Dask cluster": "self.client.run(function, callback_timeout=20)",
+    "another client's method": "self._program.run(function)",
     "a loop with a deadline": "while time.monotonic() < deadline:\n    time.sleep(0.1)",
     "a loop that looks for life": "while thread.is_alive():\n    thread.join(1)",
     "a method of the same class": "class A:\n    def wait(self): pass\n    def f(self): self.wait()",

@@ -39,6 +39,7 @@ _SIGNS_OF_AN_END: Final = re.compile(
 _RECEIVING: Final = {"recv", "recv_bytes", "recv_into", "recvfrom", "recvmsg", "sendall"}
 _SUBPROCESS: Final = {"run", "call", "check_call", "check_output"}
 _HTTP: Final = {"urlopen", "HTTPConnection", "HTTPSConnection"}
+_OF_DASK: Final = {"gather", "get_versions", "run", "scatter", "sync", "wait_for_workers"}
 _PIPES: Final = {"stdin", "stdout", "stderr"}
 _SIGNALS: Final = {"signal.pause", "signal.sigwait", "signal.sigwaitinfo", "os.wait", "os.wait3"}
 
@@ -122,6 +123,8 @@ class _Module:
         name = _last(call.func)
         if self._is_looked_at_elsewhere(call):
             return False
+        if name in _OF_DASK and _is_clients(call):
+            return not (_has_time_out(call) or _keyword(call, "callback_timeout"))
         check = _CHECKS.get(name)
         if check is not None:
             return check(self, call)
@@ -314,6 +317,11 @@ def _asyncio_futures(node: ast.AST) -> set[str]:
         for each in arguments
         if each.annotation is not None and _shown(each.annotation).startswith("asyncio.")
     }
+
+
+def _is_clients(call: ast.Call) -> bool:
+    """Whether it is a method of a Dask client, which a frozen worker can hold up."""
+    return isinstance(call.func, ast.Attribute) and _last(call.func.value) == "client"
 
 
 def _has_time_out(call: ast.Call, at: int | None = None) -> bool:

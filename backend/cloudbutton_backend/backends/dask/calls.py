@@ -25,7 +25,7 @@ from cloudbutton_backend.backends.dask.answers import (
     read_answer,
     returned,
 )
-from cloudbutton_backend.backends.dask.cluster import Cluster
+from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, Cluster
 from cloudbutton_backend.backends.dask.data import JobData
 from cloudbutton_backend.backends.dask.shipped import plugin_name, run_call, stop_calls
 from cloudbutton_backend.backends.protocol import (
@@ -193,6 +193,7 @@ class Calls:
         try:
             data = await asyncio.wrap_future(flight.ready)
             future = await self._submitted(flight, data)
+            # ends: with the call's lease or its cancelling at the latest, or with the scheduler
             answer = await self._cluster.client.gather(future)
             del future
         except BaseException as error:  # cancellation is one of the answers
@@ -205,6 +206,7 @@ class Calls:
         pieces, length = layout(call.parts)
         items: Any = b"".join(pieces)
         if length > INLINE:
+            # ends: Dask drops a worker that it has not heard of for some minutes
             (items,) = await client.scatter([items], hash=False)
         order = {
             "name": flight.name,
@@ -248,7 +250,13 @@ class Calls:
         with contextlib.suppress(
             Exception
         ):  # who cannot be told is waited for no longer in the end
-            await self._cluster.client.run(stop_calls, plugin_name(), names, on_error="ignore")
+            await self._cluster.client.run(
+                stop_calls,
+                plugin_name(),
+                names,
+                on_error="ignore",
+                callback_timeout=ANSWER_WITHIN,
+            )
 
     def _release(self, flight: Flight) -> None:
         """Have Dask forget a call: what runs it hears of that, and stops."""

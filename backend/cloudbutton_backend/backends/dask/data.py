@@ -57,6 +57,7 @@ class Data:
             pieces, length = layout(blob.parts)
             # Another name each time: Dask may be about to forget what had this one.
             name = f"cloudbutton-value-{blob.digest}-{uuid.uuid4().hex[:8]}"
+            # ends: Dask drops a worker that it has not heard of for some minutes
             scattered = self._cluster.client.scatter(
                 {name: b"".join(pieces)},
                 # Two workers have it at least: one of them may be lost.

@@ -40,5 +40,6 @@ def futures_of(
                 client.submit(value_of, plugin_name(), each.future, each.key, index, pure=False)
             )
         else:
+            # ends: Dask drops a worker that it has not heard of for some minutes
             found += client.scatter([value], hash=False)
     return found

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import cloudpickle
 
-from cloudbutton_backend.backends.dask.cluster import Cluster
+from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, Cluster
 from cloudbutton_backend.backends.dask.shipped import installed_versions
 from cloudbutton_backend.capture.packages import distributions, third_party
-from cloudbutton_backend.errors import PackagesDoNotFit
+from cloudbutton_backend.errors import BackendError, PackagesDoNotFit
 
 PYTHON: Final = "Python"
 _SHOWN: Final = 8
@@ -83,6 +84,7 @@ class VersionCheck:
         return mismatches(ours, self._known)
 
     def _basic_versions(self) -> dict[str, dict[str, str | None]]:
+        # ends: Dask drops a worker that it has not heard of for some minutes
         found = self._cluster.client.get_versions(check=False)
         asked: dict[str, Any] = {"the scheduler": found["scheduler"], **found["workers"]}
         return {
@@ -104,9 +106,19 @@ class VersionCheck:
         ]
         if not unknown:
             return
-        answers = self._cluster.client.run(
-            installed_versions, names, workers=unknown, on_error="ignore"
-        )
+        try:
+            answers = self._cluster.client.run(
+                installed_versions,
+                names,
+                workers=unknown,
+                on_error="ignore",
+                callback_timeout=ANSWER_WITHIN,
+            )
+        except (TimeoutError, asyncio.TimeoutError):
+            raise BackendError(
+                f"The Dask workers did not say within {ANSWER_WITHIN:g} s which packages they have."
+                " Is one of them suspended? Nothing was run."
+            ) from None
         for address, versions in answers.items():
             self._known.setdefault(address, {}).update(versions)
 
