@@ -268,6 +268,9 @@ def test_a_missing_or_damaged_file_is_a_miss_and_forgotten(
 ) -> None:
     job, _, _ = mapped(lambda x: x - 1, [1, 2, 3])
     (file,) = (home / "results").glob(f"{job.id}*.seg")
+    os.utime(file, (1, 1))
+    assert mapped(lambda x: x - 1, [1, 2, 3])[2] == []
+    assert file.stat().st_mtime > 1  # whoever cleans up sees that it was used
     file.unlink()
     job, results, ran = mapped(lambda x: x - 1, [1, 2, 3])
     assert results == [0, 1, 2] and len(ran) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 from collections import defaultdict
@@ -60,6 +61,9 @@ class Retrieval:
                 wanted = left.pop(record.offset)
                 runs += self._of_record(record, wanted)
             self.lost.update(hit.record for wanted in left.values() for _, hit in wanted)
+            if len(left) < len(places):
+                with contextlib.suppress(OSError):
+                    os.utime(self._results / file)  # what is used again is not old (see cleaning)
         return sorted(runs, key=lambda run: run.first)
 
     def _records(self, file: str, wanted: Mapping[int, object]) -> Iterator[Record]:
