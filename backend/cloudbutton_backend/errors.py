@@ -168,6 +168,44 @@ class CannotContinue(JobFailed):
     """A job's missing items cannot be run; what had finished can be read."""
 
 
+class DayBudgetReached(JobFailed):
+    """A job's next call could cost more than is left of the day's budget; what had finished is kept.
+
+    Parameters
+    ----------
+    spent
+        Dollars that the job has cost.
+    per_day
+        Dollars that all jobs of the day may cost.
+    at_least
+        Dollars that the next call would need.
+    """
+
+    def __init__(
+        self,
+        job_id: str,
+        spent: float,
+        per_day: float,
+        at_least: float,
+        done: int,
+        total: int | None,
+    ) -> None:
+        super().__init__(job_id, spent, per_day, at_least, done, total)
+        self.job_id, self.spent, self.per_day = job_id, spent, per_day
+        self.at_least, self.done, self.total = at_least, done, total
+
+    def __str__(self) -> str:
+        of = "" if self.total is None else f" of {self.total}"
+        return (
+            f"Today's budget of {_dollars(self.per_day)} for all jobs (setting `budget_per_day`) does not pay"
+            f" for the next call of job {self.job_id}, which could cost {_dollars(self.at_least)}."
+            f" It has spent {_dollars(self.spent)}; {self.done}{of} items are done: `job.partial()` has"
+            " the results.\n"
+            f"Go on tomorrow, when other jobs have ended, or with a higher `budget_per_day`:"
+            f" `job.retry_failed()` or `%cloud retry {self.job_id}`. `%cloud cost` shows what was spent."
+        )
+
+
 class BudgetReached(JobFailed):
     """The job's next call could cost more than is left of its budget; what had finished is kept.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cloudbutton_backend import settings
+from cloudbutton_backend.allowances import allowance_of
 from cloudbutton_backend.backends.protocol import JobSpec, Limits
 from cloudbutton_backend.bill import Bill, estimate_columns
 from cloudbutton_backend.capture import Captured, CaptureReport, capture, imports_of_items
@@ -351,11 +352,15 @@ class Launcher:
         outlook = None
         if bill is None:
             outlook = Outlook(record.id, files.journal, limits.batch_seconds)
-        reporter = Reporter(course, recorder, bill, files.journal, spec, captured.classes, outlook)
+        allowance = None if JOURNAL_OFF else allowance_of(files.journal.home, record.id, limits)
+        reporter = Reporter(
+            course, recorder, bill, files.journal, spec, captured.classes, outlook, allowance
+        )
         job = Job(course, Driven(driver, reporter), lambda: _report(captured, reporter))
         if limits.rate is not None and limits.rate.note:
             reporter.warn(limits.rate.note)
-        return Start(job, driver, reporter, plan_of(record.id, options, limits), captured)
+        plan = replace(plan_of(record.id, options, limits), by_day=allowance is not None)
+        return Start(job, driver, reporter, plan, captured)
 
     def environment(self) -> dict[str, str]:
         """Return this process's environment; the same object as long as it has not changed."""

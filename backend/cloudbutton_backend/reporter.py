@@ -9,21 +9,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from cloudbutton_backend.allowances import Allowance
 from cloudbutton_backend.backends.protocol import Charged, JobSpec, Results
 from cloudbutton_backend.bill import Bill
 from cloudbutton_backend.cost.budgets import enough_for
 from cloudbutton_backend.course import Course
-from cloudbutton_backend.dispatch.actions import BatchLost, OverBudget
+from cloudbutton_backend.dispatch.actions import AskForMoney, BatchLost, OverBudget
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.source import Source
 from cloudbutton_backend.errors import (
     BackendError,
     BudgetReached,
+    DayBudgetReached,
     JobFailed,
     TaskTimeout,
     WorkerLost,
 )
-from cloudbutton_backend.jobs import LIFE_CYCLE, JobRecord, JobState
+from cloudbutton_backend.jobs import LIFE_CYCLE, JobRecord, JobState, Progress
 from cloudbutton_backend.journal import Journal
 from cloudbutton_backend.outlook import Outlook
 from cloudbutton_backend.recorder import Recorder
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
     from cloudbutton_backend.cache import JobCache
 
 _LOG: Final = logging.getLogger(__name__)
-_TELL_EVERY: Final = 0.05
-"""Seconds between snapshots for the journal."""
+
+
+_JUDGE_EVERY: Final = 0.05
+"""Seconds between two looks at what the job will take."""
 
 
 class OnDisk(Protocol):
@@ -65,6 +69,7 @@ class Reporter:
         spec: JobSpec,
         known_classes: frozenset[str],
         outlook: Outlook | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self.source: Source
         self.known_classes = known_classes
@@ -81,9 +86,10 @@ class Reporter:
         self._recorder = recorder
         self._bill = bill
         self._outlook = outlook
+        self._allowance = allowance
         self._journal = journal
-        self._begun = False
-        self._told = time.monotonic()
+        self._is_telling = False
+        self._judged = time.monotonic()
 
     def give(self, source: Source) -> None:
         """Say where the items come from; before the job is launched."""
@@ -183,6 +189,13 @@ class Reporter:
             self._bill.spend = dollars
             self._bill.judge(self.source.n_items, time.monotonic() - self._course.started)
 
+    def on_asks(self, asks: AskForMoney, answer: Callable[[float], None]) -> None:
+        """It wants some of the day's budget."""
+        if self._allowance is None:
+            answer(0.0)
+        else:
+            self._allowance.ask(asks.at_least, asks.wanted, answer)
+
     def warn(self, line: str) -> None:
         """Have a line shown with this job, once."""
         self._recorder.warn(line)
@@ -190,6 +203,16 @@ class Reporter:
     def on_over_budget(self, over: OverBudget) -> None:
         """It ends because its next call cannot be paid for."""
         course, total = self._course, self.source.n_items
+        if over.of_day and self._allowance is not None:
+            course.broken = DayBudgetReached(
+                course.record.id,
+                over.spent,
+                self._allowance.per_day,
+                over.at_least,
+                course.done,
+                total,
+            )
+            return
         expected = None if self._bill is None else self._bill.expected(total, course.done)
         course.broken = BudgetReached(
             course.record.id,
@@ -207,16 +230,19 @@ class Reporter:
         course.running, course.mean = items, mean
         course.retried = self.retried_before + retried
         course.workers = max(workers, course.workers)
+        if not self._is_telling:
+            self._is_telling = True
+            self._journal.update_latest(self.spec.id, self._tell)
         now = time.monotonic()
-        begins = items > 0 and not self._begun  # there may be no other news for a long time
-        if begins or now - self._told >= _TELL_EVERY:
-            self._begun = self._begun or begins
-            self._told = now
-            self._journal.update_progress(course.progress)
-            if self._outlook is not None:
-                finished = course.done + course.failed
-                elapsed = now - course.started
-                self._outlook.judge(self.source.n_items, finished, course.workers, elapsed)
+        if self._outlook is not None and now - self._judged >= _JUDGE_EVERY:
+            self._judged = now
+            finished, elapsed = course.done + course.failed, now - course.started
+            self._outlook.judge(self.source.n_items, finished, course.workers, elapsed)
+
+    def _tell(self) -> Progress:
+        """Return how far it is, for the journal, on whose thread this is called."""
+        self._is_telling = False  # first: what comes from here on is told once more
+        return self._course.progress
 
     def on_broken(self, error: BaseException) -> None:
         """The job cannot go on, or its items ended in an error."""
@@ -243,6 +269,8 @@ class Reporter:
         if state is JobState.DONE:  # it will not be run again: let go of what that would need
             self.source.forget()
             self.spec = replace(self.spec, payload=b"", blobs=())
+        if self._allowance is not None:
+            self._allowance.settle(course.cost)
         callbacks = course.end(state, functools.partial(self._record_end, state))
         if self.left_on_disk is not None:
             self.left_on_disk.ended(state)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cloudbutton_backend import seals
+from cloudbutton_backend.allowances import allowance_of
 from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.bill import Bill
 from cloudbutton_backend.course import Course
@@ -265,8 +266,8 @@ class Attacher:
         budget = budget_of(wish.budget, row)
         options = replace(
             kept.options,
-            backend=wish.backend or kept.options.backend,
-            workers=wish.workers or kept.options.workers,
+            backend=kept.options.backend if wish.backend is None else wish.backend,
+            workers=kept.options.workers if wish.workers is None else wish.workers,
             budget=budget,
         )
         if options.workers is not None and options.workers < 1:
@@ -350,7 +351,10 @@ class Attacher:
         else:
             course = into._course
             course.continue_as(record, options, recorder, bill, alive)
-        reporter = Reporter(course, recorder, bill, files.journal, spec, frozenset())
+        allowance = allowance_of(home, row.id, limits, spent=spent)
+        reporter = Reporter(
+            course, recorder, bill, files.journal, spec, frozenset(), allowance=allowance
+        )
         reporter.give(StoredSource(items, count, kept.before))
         reporter.left_on_disk = Kept(home, row.id)
         reporter.retried_before = course.retried = row.retried
@@ -365,6 +369,7 @@ class Attacher:
         plan = replace(
             plan_of(row.id, options, limits),
             n_items=count,
+            by_day=allowance is not None,
             spent=spent,
             done=(*done, *gone),
             batches_after=generation * _NUMBERS,

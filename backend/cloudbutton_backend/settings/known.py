@@ -58,6 +58,9 @@ class Settings:
     budget: float | None = _setting(
         None, "US dollars one job may cost", parse.dollars, optional=True
     )
+    budget_per_day: float | None = _setting(
+        None, "US dollars all jobs of a day may cost together", parse.dollars, optional=True
+    )
     backup: bool = _setting(True, "run stragglers twice on idle workers", parse.flag, _show_flag)
     guard: Literal["off", "warn"] = _setting(
         "warn", "when a task changed a captured value", _one_of("off", "warn")
