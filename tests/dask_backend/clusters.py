@@ -25,19 +25,23 @@ def until(happened: Callable[[], object], what: str, seconds: float = PATIENCE) 
 
 
 class Commands:
-    """A scheduler and workers; nothing of ours is installed where they run."""
+    """A scheduler and workers; where they run, something else has our backend's name."""
 
-    def __init__(self, workers: int = 2, *options: str) -> None:
+    def __init__(self, workers: int = 2, *options: str, protocol: str = "tcp") -> None:
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.folder = Path(self._folder.name)
         self._files = 0
+        package = self.folder / "other" / "cloudbutton_backend"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("VERSION = 'another'\n")
+        self._protocol, self._options = protocol, options
         self.scheduler = self.start_scheduler()
         self.workers: list[subprocess.Popen[bytes]] = []
         for _ in range(workers):
-            self.start_worker(*options)
+            self.start_worker()
 
     def _run(self, module: str, *options: str) -> subprocess.Popen[bytes]:
-        environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
+        environment = {**os.environ, "PYTHONPATH": str(self.folder / "other")}
         self._files += 1
         with open(self.folder / f"{self._files}.log", "wb") as log:
             return subprocess.Popen(
@@ -53,6 +57,7 @@ class Commands:
         file = self.folder / "scheduler.json"
         file.unlink(missing_ok=True)
         options = ["--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+        options += ["--protocol", self._protocol, *self._options]
         options += ["--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)]
         scheduler = self._run("dask_scheduler", *options)
         until(lambda: file.exists() and file.read_text().endswith("}"), "a scheduler's start")
@@ -62,7 +67,7 @@ class Commands:
     def start_worker(self, *options: str) -> subprocess.Popen[bytes]:
         scratch = self.folder / f"worker-{len(self.workers)}"
         usual = ["--nthreads", "1", "--no-dashboard", "--local-directory", str(scratch)]
-        worker = self._run("dask_worker", self.address, *usual, *options)
+        worker = self._run("dask_worker", self.address, *usual, *self._options, *options)
         self.workers.append(worker)
         return worker
 
