@@ -150,7 +150,7 @@ class Calls:
         if self._collector is not None:
             self._job.cancel()
 
-    def join(self) -> None:
+    def await_all(self) -> None:
         """Wait until every call has ended."""
         collector = self._collector
         if collector is None or collector is threading.current_thread():
@@ -244,7 +244,7 @@ def _finish() -> None:
     for calls in list(_open):
         calls.leave()
     for calls in list(_open):
-        calls.join()  # ends: with its thread, at which it looks every second
+        calls.await_all()
 
 
 def prepared(

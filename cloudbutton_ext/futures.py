@@ -106,7 +106,7 @@ class Executor(_Executor):
         """Take no more calls; wait for those under way. Safe to repeat."""
         self._calls.end(cancel=cancel_futures)
         if wait:
-            self._calls.join()  # ends: with its thread, at which it looks every second
+            self._calls.await_all()
 
 
 def _results(ahead: deque[Future[T]], more: Iterator[Future[T]], end: float | None) -> Iterator[T]:

@@ -237,7 +237,7 @@ class Pool:
         """
         if self._state == "running":
             raise ValueError("Pool is still running")
-        self._calls.join()  # ends: with its thread, at which it looks every second
+        self._calls.await_all()
         for thread in self._threads:
             while thread.is_alive() and thread is not threading.current_thread():
                 thread.join(1.0)  # in steps, so that Ctrl-C gets through on every system

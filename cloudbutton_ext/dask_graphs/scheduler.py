@@ -128,7 +128,7 @@ class _Sender:
             self._calls.stop()
         else:
             self._calls.end()
-            self._calls.join()  # ends: with its thread, at which it looks every second
+            self._calls.await_all()
 
 
 def _name_of(graph: graphs.Graph) -> str:
