@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState, Progress
 from cloudbutton_backend.journal import rows
-from cloudbutton_backend.journal.records import ClearErrors, ErrorRecord, LogRecord, Update
+from cloudbutton_backend.journal.records import ClearErrors, ErrorRecord, Latest, LogRecord, Update
 
 #: Errors kept for one job: a person reads a few, and counts come from the job's row.
 MAX_ERRORS = 100
@@ -15,7 +15,7 @@ MAX_ERRORS = 100
 MAX_LOG_CHARS = 64 * 1024
 
 
-Entry = JobRecord | Update | Progress | BatchRecord | ErrorRecord | ClearErrors | LogRecord
+Entry = JobRecord | Update | Progress | Latest | BatchRecord | ErrorRecord | ClearErrors | LogRecord
 
 
 @dataclass
@@ -48,6 +48,8 @@ def fold(entries: Iterable[Entry], now: float) -> Changes:
                 changes.batches.append(entry)
             case Progress():
                 _update(changes, entry.job_id, rows.progress_columns(entry), now)
+            case Latest():
+                _update(changes, entry.job_id, rows.progress_columns(entry.take()), now)
             case Update():
                 _update(changes, entry.job_id, entry.columns, now)
             case LogRecord():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from cloudbutton_backend.jobs import JobRecord, JobState
+from cloudbutton_backend.jobs import JobRecord, JobState, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,13 @@ class Update(NamedTuple):
 
     job_id: str
     columns: dict[str, Any]
+
+
+class Latest(NamedTuple):
+    """How far a job is when this is written, which is later than when it was recorded."""
+
+    job_id: str
+    take: Callable[[], Progress]
 
 
 class ClearErrors(NamedTuple):

@@ -29,6 +29,7 @@ from cloudbutton_backend.journal.records import (
     ClearErrors,
     Command,
     ErrorRecord,
+    Latest,
     LogRecord,
     Update,
 )
@@ -122,6 +123,10 @@ class Journal:
     def update_progress(self, progress: Progress) -> None:
         """Record a snapshot of a job; of those within one transaction the last one counts."""
         self._append(progress)
+
+    def update_latest(self, job_id: str, take: Callable[[], Progress]) -> None:
+        """Record how far a job is by the time this is written; `take` is called then."""
+        self._append(Latest(job_id, take))
 
     def add_batch(self, batch: BatchRecord) -> None:
         """Record a batch that has ended."""
