@@ -77,7 +77,7 @@ class Course:
     broken
         Why it cannot go on.
     cached
-        Of the items with results, those that came from the cache.
+        Of the items with results, those that other jobs had run.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class Course:
         self.cached = 0
         self.mean: float | None = None
         self.task_seconds = self.waited = 0.0
+        self.committed = 0.0
         self.broken: BaseException | None = None
         self.started = time.monotonic()
         self.ended: float | None = None
@@ -205,10 +206,12 @@ class Course:
             task_seconds=self.task_seconds,
             waited=self.waited,
             spend=self.cost,
+            committed=0.0 if self.state.is_final else self.committed,
             expected_spend=self._expected_cost(total),
             budget=self.options.budget,
             estimate=self.estimate,
             cached=self.cached,
+            continues=self.options.continues is not None,
             retried=self.retried,
             lost_workers=self.notes.lost_workers,
             last_lines=tuple(self.notes.last_lines),

@@ -141,6 +141,8 @@ class Launcher:
                 "With `cache` the items must be at hand, as their results are looked for before the job"
                 f" begins: `list(items)` instead of {_kind(items)}."
             )
+        if options.cache and origin.kind != "button":  # whose items watch by themselves
+            options = replace(options, guard="warn")
         iterator = iter(items if known is None else known)
         n_items = _length(items if known is None else known)
         sample = () if known is None else known[:_SAMPLE]
@@ -156,6 +158,7 @@ class Launcher:
             if found is not None:
                 runs = found(job.id, captured, known)
                 job.prefill(runs)
+                job._course.cached = sum(run.stop - run.first for run in runs)
                 plan = replace(plan, done=ranges_of(runs))
         else:
             stream = StreamSource(
@@ -199,9 +202,7 @@ class Launcher:
 
         def find(job_id: str, captured: Captured, items: Sequence[Any]) -> Sequence[Run]:
             others = () if found is None else found(job_id, captured, items)
-            runs = cache.find(items, besides=others)
-            job._course.cached = cache.hits
-            return [*others, *runs]
+            return [*others, *cache.find(items, besides=others)]
 
         return find
 

@@ -189,16 +189,19 @@ def test_draws_of_code_that_does_not_show_it_are_noticed(mapped: Mapper) -> None
 # -- what is not to be trusted
 
 
-def test_results_of_code_that_changes_what_it_captured_are_not_kept(mapped: Mapper) -> None:
+@pytest.mark.parametrize("guard", ["warn", "off"])
+def test_results_of_code_that_changes_what_it_captured_are_not_kept(
+    mapped: Mapper, guard: str
+) -> None:
     counter = [0]
 
     def count(x: int) -> int:
         counter[0] += 1
         return counter[0]
 
-    job, _, _ = mapped(count, [1, 2, 3])
+    job, _, _ = mapped(count, [1, 2, 3], guard=guard)
     assert any("are not kept" in line for line in job.progress.warnings)
-    assert len(mapped(count, [1, 2, 3])[2]) == 3
+    assert len(mapped(count, [1, 2, 3], guard=guard)[2]) == 3
 
 
 def test_an_item_that_changed_before_it_was_sent_is_not_found_under_its_old_content(

@@ -44,6 +44,8 @@ class Progress:
     """What it was expected to cost when it began."""
     cached: int = 0
     """Items whose results were there before it began."""
+    continues: bool = False
+    """Whether they come from a cell's run that was interrupted, and not from the cache."""
     retried: int = 0
     lost_workers: int = 0
     last_lines: tuple[str, ...] = ()

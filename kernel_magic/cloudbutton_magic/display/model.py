@@ -188,7 +188,7 @@ def _from_the_cache(progress: Progress) -> list[str]:
     if not progress.cached:
         return []
     number = "all" if progress.cached == progress.total else f"{progress.cached:,}"
-    return [f"{number} from the cache"]
+    return [f"{number} {'done before' if progress.continues else 'from the cache'}"]
 
 
 def _so_far(progress: Progress) -> str:
