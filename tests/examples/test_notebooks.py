@@ -111,7 +111,7 @@ def test_other_peoples_interfaces_give_what_they_give_without_us(
         text_of(output) for cell in notebook.cells for output in cell.get("outputs", ())
     )
     claims = re.findall(r"identical: (\w+)", text)
-    assert len(claims) >= 7 and set(claims) == {"True"}
+    assert len(claims) >= 8 and set(claims) == {"True"}
     assert "joblib: _fit_and_score  done   64/64" in told(notebook, "%cloud jobs")
     assert re.search(r"✓ 12 items in .* on \d+ dask workers", told(notebook, "%%cloud map gamma"))
     assert "on dask, identical: True" in told(
