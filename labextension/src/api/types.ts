@@ -258,6 +258,9 @@ export type IChange =
       readonly message: string;
     };
 
+/** What follows a backend's name where something else stood in for it, and nobody was billed. */
+export const EMULATED = ' (emulated)';
+
 /** Whether a job can still change by itself. */
 export function isActive(job: IJob): boolean {
   return job.state === 'running' || job.state === 'cancelling';

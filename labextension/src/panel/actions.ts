@@ -65,8 +65,12 @@ export class Actions implements IActions {
     Notification.success(this._trans.__('Copied %1', text), { autoClose: 1500 });
   }
 
-  attach(job: IJob, line: string): Promise<void> {
-    return this._attaching.attach(job, line);
+  async attach(job: IJob, line: string): Promise<void> {
+    try {
+      await this._attaching.attach(job, line);
+    } catch (error) {
+      Notification.error(error instanceof Error ? error.message : String(error));
+    }
   }
 
   save(name: string, file: Blob): void {

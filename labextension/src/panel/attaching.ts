@@ -10,7 +10,7 @@ import type { Kernel } from '@jupyterlab/services';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { Client } from '../api/client';
-import { type IJob, isActive } from '../api/types';
+import { EMULATED, type IJob, isActive } from '../api/types';
 import { paragraphs } from '../cell/asking';
 import { BUDGET, parseBudget } from '../cell/choice';
 import { money } from '../format';
@@ -33,7 +33,7 @@ export class Attaching {
   async attach(job: IJob, line: string): Promise<void> {
     const panel = this._notebooks.currentWidget;
     const kernel = panel?.sessionContext.session?.kernel;
-    if (!panel || !kernel || (await kernel.info).language_info.name !== 'python') {
+    if (!panel || !kernel || !(await runsPython(kernel))) {
       Notification.warning(
         this._trans.__('Open a notebook with a Python kernel: the results come there.')
       );
@@ -111,8 +111,14 @@ export class Attaching {
       return true;
     }
     const known = await this._client.backends();
-    return known.some(({ name, costs }) => name === job.backend && costs);
+    // Where one stands in for a backend, another kernel may have the backend itself.
+    const backend = job.backend.replace(EMULATED, '');
+    return known.some(({ name, costs }) => name === backend && costs);
   }
+}
+
+async function runsPython(kernel: Kernel.IKernelConnection): Promise<boolean> {
+  return kernel.status !== 'dead' && (await kernel.info).language_info.name === 'python';
 }
 
 /** Whether a kernel knows `%cloud attach`; one that is busy probably runs a job of ours. */

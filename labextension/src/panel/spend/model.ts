@@ -4,10 +4,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
 import type { Client } from '../../api/client';
-import type { ISpend } from '../../api/types';
-
-/** What follows the name of a backend that only stands in for another. */
-const EMULATED = ' (emulated)';
+import { EMULATED, type ISpend } from '../../api/types';
 
 /** Days of the bar chart. */
 export const DAYS = 31;
