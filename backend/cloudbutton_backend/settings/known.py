@@ -75,7 +75,7 @@ class Settings:
         65_536, "larger captured values are sent once and shared", parse.size, parse.show_size
     )
     results_max_bytes: int = _setting(
-        5_000_000_000, "results kept on disk, all jobs together", parse.size, parse.show_size
+        5_000_000_000, "kept on disk of all jobs together", parse.size, parse.show_size
     )
     attach_max_bytes: int = _setting(
         2_000_000_000,
