@@ -67,8 +67,10 @@ class Listener(Protocol):
     def on_charged(self, charged: Charged) -> None:
         """A call has its price. Before the results that came with it."""
 
-    def on_spent(self, dollars: float) -> None:
-        """The job has spent so much by now; calls without a charge count for the most they can cost."""
+    def on_spent(self, dollars: float, committed: float) -> None:
+        """The job has spent so much by now; calls without a charge count for the most they can cost.
+        Those in flight can cost so much more.
+        """
 
     def on_over_budget(self, over: OverBudget) -> None:
         """The job ends because its next call cannot be paid for."""
@@ -130,7 +132,7 @@ class Driver:
     @property
     def usual_workers(self) -> int:
         """How many workers a job has that asks for no number."""
-        return self._machine.limits.workers
+        return self.backend.limits.workers
 
     @property
     def workers_up(self) -> int:
@@ -381,8 +383,8 @@ class Driver:
         if job is None or listener is None:
             return
         if job.purse is not None:
-            listener.on_spent(job.purse.spent)
-        workers = self._machine.workers_of(job_id)
+            listener.on_spent(job.purse.spent, job.purse.committed)
+        workers = -(-self._machine.workers_of(job_id) // self._machine.limits.slots)
         listener.on_running(job.n_running, workers, job.retried, job.sizer.mean)
         if not job.ended:
             most = job.plan.workers or self._machine.n_workers

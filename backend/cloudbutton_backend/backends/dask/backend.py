@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend import seals
@@ -143,9 +144,11 @@ class DaskBackend:
 
     @property
     def limits(self) -> Limits:
+        """What it can honour; how many workers there are, once that is known and not chosen."""
         if self._limits is None:
             self._limits = Limits(
                 workers=self._most,
+                slots=IN_FLIGHT,
                 batch_seconds=BATCH_SECONDS,
                 queue_depth=1,
                 can_duplicate=True,
@@ -153,7 +156,10 @@ class DaskBackend:
                 retry_delay=RETRY_DELAY,
                 rate=self._rate(),
             )
-        return self._limits
+        link = self._link
+        if link is None or (self.settings.workers and not self.is_local):
+            return self._limits
+        return replace(self._limits, workers=max(1, link.threads))
 
     @property
     def _most(self) -> int:
