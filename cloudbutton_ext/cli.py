@@ -82,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     gc.set_defaults(run=_gc)
 
+    cost = commands.add_parser("cost", help="what was spent, and how good the estimates were")
+    cost.add_argument("--days", type=int, default=31, metavar="N", help="of so many days")
+    cost.add_argument("--json", action="store_true", help="as JSON, for programs")
+    cost.set_defaults(run=_cost)
+
     config = commands.add_parser("config", help="every setting, its value and where it comes from")
     config.set_defaults(run=_config)
 
@@ -204,6 +209,16 @@ def _gc(arguments: argparse.Namespace) -> int:
         home(), settings.results_max_bytes, settings.results_max_age, dry_run=arguments.dry_run
     )
     print(cli_text.tidied(gone, dry_run=arguments.dry_run))
+    return DONE
+
+
+def _cost(arguments: argparse.Namespace) -> int:
+    from cloudbutton_magic.costs import costs
+
+    if arguments.days < 1:
+        raise UsageError(f"`--days` must be 1 or more, not {arguments.days}.")
+    found = costs(arguments.days)
+    print(json.dumps(found.to_dict(), indent=2) if arguments.json else repr(found))
     return DONE
 
 

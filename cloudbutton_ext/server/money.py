@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from cloudbutton_backend.cost.accuracy import accuracy
+from cloudbutton_backend.cost.estimate import Run, from_history
 from cloudbutton_backend.jobs import EMULATED, Expectation
 from cloudbutton_backend.journal import listing
 from cloudbutton_backend.journal.listing import Judged, Spending
@@ -17,8 +18,6 @@ from cloudbutton_ext.server.handler import Handler, endpoint
 from cloudbutton_magic import units
 
 MOST_DAYS: Final = 366
-#: Of a hundred runs like the earlier ones, ninety cost between these shares' quantiles.
-LOW, HIGH = 0.05, 0.95
 
 
 class Spend(Handler):
@@ -101,9 +100,11 @@ def estimate(spends: Mapping[str, Sequence[float]], backend: str) -> dict[str, A
             "jobs": 0,
             "message": f"This cell has not run to its end on {backend} before: nothing tells its cost.",
         }
+    # A run may have cost nothing: a loop of a free backend, or one that was over before it was sent.
+    found = [from_history([Run(1, spend) for spend in of_loop], 1) for of_loop in spends.values()]
+    known = [each for each in found if each is not None]
     expected, low, high = (
-        math.fsum(quantile(of_loop, share) for of_loop in spends.values())
-        for share in (0.5, LOW, HIGH)
+        math.fsum(getattr(each, name) for each in known) for name in ("expected", "low", "high")
     )
     runs = max(len(of_loop) for of_loop in spends.values())
     between = (
@@ -118,12 +119,3 @@ def estimate(spends: Mapping[str, Sequence[float]], backend: str) -> dict[str, A
         "jobs": runs,
         "message": f"{units.count(runs, 'earlier run')} of this cell on {backend} cost {between}.",
     }
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    """Return the value below which this share of `values` lies, interpolated between neighbours."""
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

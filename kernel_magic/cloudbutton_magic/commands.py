@@ -32,6 +32,7 @@ from cloudbutton_magic.map_cell import deliver
 LATEST: Final = 20
 """Jobs that `%cloud jobs` lists."""
 
+_MOST_DAYS: Final = 366
 #: What may be a job's id, or the beginning of one.
 _JOB_ID: Final = re.compile(r"[a-z0-9]{1,8}")
 
@@ -301,6 +302,15 @@ def _report(text: str, around: Surroundings) -> Any:
     return Listing(f"The report of job {job.id} is in `{shown}`.")
 
 
+def _cost(text: str, around: Surroundings) -> Any:
+    from cloudbutton_magic.costs import DAYS, costs
+
+    if text and not (text.isdecimal() and 0 < int(text) <= _MOST_DAYS):
+        raise UsageError(f"`%cloud cost` takes a number of days up to {_MOST_DAYS}, not `{text}`.")
+    session.current().journal.flush(1.0)
+    return costs(int(text) if text else DAYS)
+
+
 def _config(text: str, around: Surroundings) -> Any:
     rows = [
         (row.name, row.value, row.source, row.description)
@@ -383,6 +393,12 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "%cloud report ID [-o FILE]",
         "Write an HTML file about a job, to share: timeline, durations, memory, errors, cost.",
         _report,
+    ),
+    Command(
+        "cost",
+        "%cloud cost [DAYS]",
+        "Show what was spent by day, backend and notebook, and how good the estimates were.",
+        _cost,
     ),
     Command("config", "%cloud config", "Show the settings, and where each comes from.", _config),
     Command("doctor", "%cloud doctor", "Check that everything is there that jobs need.", _doctor),

@@ -101,7 +101,7 @@ def test_the_same_code_is_estimated_by_its_earlier_runs_at_once(place: Place) ->
     again.results()
     assert estimate is not None
     assert estimate.basis == "1 earlier run"
-    assert estimate.expected == pytest.approx(2 * first.cost)
+    assert estimate.low <= 2 * first.cost <= estimate.high
     assert again.estimate is estimate
 
 

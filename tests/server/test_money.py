@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudbutton_backend.cost.estimate import Run, from_history
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.journal import Journal
 from cloudbutton_backend.journal.listing import Spending
-from cloudbutton_ext.server.money import estimate, quantile, spend_report
+from cloudbutton_ext.server.money import estimate, spend_report
 
 from .conftest import Ask, a_job
 
@@ -78,31 +79,22 @@ def test_estimates_are_judged_over_http(ask: Ask, journal: Journal) -> None:
     }
 
 
-SPENDS = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
+SPENDS = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=50)
 
 
 @given(SPENDS)
-def test_an_estimate_lies_between_its_bounds_and_these_among_the_earlier_runs(
-    spends: list[float],
-) -> None:
+def test_an_estimate_lies_between_its_bounds(spends: list[float]) -> None:
     found = estimate({"line 2": spends}, "lambda")
-    slack = 1e-9 * max(spends)
-    assert min(spends) - slack <= found["low"] <= found["expected"] + slack
-    assert found["expected"] <= found["high"] + slack <= max(spends) + 2 * slack
+    assert 0 <= found["low"] <= found["expected"] <= found["high"]
+    assert min(spends) * 0.999 <= found["expected"] <= max(spends) * 1.001
     assert found["jobs"] == len(spends)
 
 
-@pytest.mark.parametrize(
-    ("values", "share", "expected"),
-    [
-        ([3.0], 0.05, 3.0),
-        ([1.0, 2.0], 0.5, 1.5),
-        ([4.0, 1.0, 2.0], 0.5, 2.0),
-        ([0.0, 10.0], 0.95, 9.5),
-    ],
-)
-def test_a_quantile_is_interpolated(values: list[float], share: float, expected: float) -> None:
-    assert quantile(values, share) == pytest.approx(expected)
+def test_it_is_the_estimate_that_the_job_itself_makes() -> None:
+    own = from_history([Run(1, 0.2), Run(1, 0.3)], 1)
+    assert own is not None
+    found = estimate({"line 2": [0.2, 0.3]}, "lambda")
+    assert (found["expected"], found["low"], found["high"]) == (own.expected, own.low, own.high)
 
 
 def test_an_estimate_says_on_what_it_rests() -> None:
@@ -112,14 +104,15 @@ def test_an_estimate_says_on_what_it_rests() -> None:
     )
     assert (
         estimate({"line 2": [0.25]}, "lambda")["message"]
-        == "1 earlier run of this cell on lambda cost $0.25."
+        == "1 earlier run of this cell on lambda cost $0.17 to $0.33, mostly about $0.25."
     )
     assert estimate({"line 2": [0.0, 1.0, 2.0], "line 5": [1.0]}, "lambda")["jobs"] == 3
 
 
 def test_a_cell_costs_what_its_loops_do_together() -> None:
     found = estimate({"line 2": [0.1, 0.1], "line 5": [0.5]}, "lambda")
-    assert (found["expected"], found["low"], found["high"]) == pytest.approx((0.6, 0.6, 0.6))
+    assert found["expected"] == pytest.approx(0.6)
+    assert found["low"] < 0.6 < found["high"]
 
 
 def test_an_estimate_over_http_rests_on_the_runs_of_the_cell(
