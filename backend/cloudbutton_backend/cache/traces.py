@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from cloudbutton_backend import seals
+from cloudbutton_backend.home import private_directory
 from cloudbutton_backend.capture.content import Content, Unkeyable, content_of
 from cloudbutton_backend.errors import CloudError
 
@@ -140,7 +141,7 @@ def write_trace(path: Path, trace: Trace, home: Path) -> None:
     """Write a trace, whole or not at all."""
     header = {"code": trace.code, "versions": trace.versions, "classes": trace.classes}
     text = json.dumps(header).encode()
-    path.parent.mkdir(mode=0o700, exist_ok=True)
+    private_directory(path.parent.name, home)
     pieces = [_LENGTH.pack(len(text)), text, b"".join(trace.items)]
     seals.write_sealed(path, pieces, purpose=_PURPOSE, base=home)
 

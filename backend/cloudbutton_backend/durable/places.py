@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
-_PRIVATE: Final = 0o700
+from cloudbutton_backend.home import private_directory
 
 
 def job_file(home: Path, job_id: str) -> Path:
@@ -31,7 +30,7 @@ def blob_file(home: Path, digest: str) -> Path:
 def make(home: Path) -> None:
     """Make the directories."""
     for name in ("jobs", "blobs"):
-        (home / name).mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        private_directory(name, home)
 
 
 def forget(home: Path, job_id: str) -> None:
