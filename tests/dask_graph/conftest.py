@@ -40,16 +40,18 @@ def session() -> Iterator[Session]:
         settings.forget_used()
 
 
+@pytest.fixture(scope="package")
+def emulated(session: Session) -> None:
+    """Make ``"lambda"`` the emulated one."""
+    session._drivers.keep("lambda", Driver(new_backend(shared_emulator())))
+
+
 @pytest.fixture(params=["local", "lambda"])
-def ours(request: pytest.FixtureRequest, session: Session) -> Scheduler:
+def ours(request: pytest.FixtureRequest) -> Scheduler:
     """A scheduler on this machine's workers, and one on Lambda's."""
-    if request.param == "lambda" and "lambda" not in _opened:
-        session._drivers.keep("lambda", Driver(new_backend(shared_emulator())))
-        _opened.add("lambda")
+    if request.param == "lambda":
+        request.getfixturevalue("emulated")
     return cloud.dask_scheduler(request.param)
-
-
-_opened: set[str] = set()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from dask.diagnostics import ProgressBar
 
 import cloudbutton_ext as cloud
 from cloudbutton_backend.errors import (
+    BudgetReached,
     CaptureError,
     JobCancelled,
     UnknownName,
@@ -99,6 +100,13 @@ def test_a_result_that_cannot_come_back_is_an_error(local: Scheduler) -> None:
 
 
 # -- ending it
+
+
+@pytest.mark.usefixtures("emulated")
+def test_a_budget_that_is_reached_ends_the_computation_with_that_reason() -> None:
+    parts = [delayed(abs)(n) for n in range(20)]
+    with pytest.raises(BudgetReached):
+        dask.compute(parts, scheduler=cloud.dask_scheduler("lambda", budget=1e-9))
 
 
 def test_ctrl_c_ends_the_tasks_that_run(local: Scheduler, gate: Gate, session: Session) -> None:
