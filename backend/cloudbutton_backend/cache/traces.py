@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from cloudbutton_backend import seals
-from cloudbutton_backend.home import private_directory
 from cloudbutton_backend.capture.content import Content, Unkeyable, content_of
 from cloudbutton_backend.errors import CloudError
+from cloudbutton_backend.home import private_directory
 
 from .classes import digest_of
 from .ingredients import Ingredients, ingredients_of
