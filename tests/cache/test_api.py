@@ -306,7 +306,7 @@ def test_a_job_can_be_continued_though_some_of_its_results_are_another_jobs(
             time.sleep(0.01)
         return float(item.sum())
 
-    items = [np.full(20_000, n) for n in range(6)]
+    items = np.repeat(np.arange(6.0), 20_000).reshape(6, -1)  # its rows
     options = JobOptions(cache=True)
     session.map(total, items[:5], options=options).results()
     job = session.map(total, items, options=options)

@@ -252,7 +252,7 @@ class Deposit:
     def _write_chunk(self) -> bool:
         """Write the next few items, those with results left out; return whether there were any."""
         first, items = self._source.held(self._next, self._fitting())
-        if not items or self._items is None:
+        if not len(items) or self._items is None:  # it may be an array
             return False
         stop = first + len(items)
         if self._per_item >= _LARGE and (done := self._done_up_to(first)) > first:
