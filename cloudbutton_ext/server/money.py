@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
+from cloudbutton_backend import settings
 from cloudbutton_backend.cost.accuracy import accuracy
 from cloudbutton_backend.cost.estimate import Run, from_history
 from cloudbutton_backend.jobs import EMULATED, Expectation
@@ -28,16 +29,22 @@ class Spend(Handler):
         days = arguments.whole("days", self.argument("days"), 31, low=1, high=MOST_DAYS)
         today = datetime.fromtimestamp(self.house.clock()).date()
         first = min(today.replace(day=1), today - timedelta(days=days - 1))
-        found, judged = await self.off_loop(self._since, first)
+        found, judged, per_day = await self.off_loop(self._since, first)
         estimates = {"money": judgement(judged.money), "seconds": judgement(judged.seconds)}
-        return spend_report(found, today=today, days=days) | {"estimates": estimates}
+        report = spend_report(found, today=today, days=days, per_day=per_day)
+        return report | {"estimates": estimates}
 
-    def _since(self, first: date) -> tuple[list[Spending], Judged]:
+    def _since(self, first: date) -> tuple[list[Spending], Judged, float | None]:
+        per_day = settings.resolve(self.house.surroundings()).budget_per_day
         midnight = datetime(first.year, first.month, first.day).timestamp()
         with self.house.reader().snapshot() as connection:
             if connection is None:
-                return [], Judged([], [])
-            return listing.spending(connection, midnight), listing.judged(connection, midnight)
+                return [], Judged([], []), per_day
+            return (
+                listing.spending(connection, midnight),
+                listing.judged(connection, midnight),
+                per_day,
+            )
 
 
 class Estimate(Handler):
@@ -63,8 +70,16 @@ class Estimate(Handler):
             )
 
 
-def spend_report(found: Sequence[Spending], *, today: date, days: int) -> dict[str, Any]:
-    """Return spending by day and backend, and this month's by backend and in all."""
+def spend_report(
+    found: Sequence[Spending], *, today: date, days: int, per_day: float | None = None
+) -> dict[str, Any]:
+    """Return spending by day and backend, this month's by backend and in all, and today's.
+
+    Parameters
+    ----------
+    per_day
+        What all jobs of a day may spend together.
+    """
     first_of_month = today.replace(day=1).isoformat()
     first = (today - timedelta(days=days - 1)).isoformat()
     month: dict[str, dict[str, float]] = {}
@@ -81,6 +96,14 @@ def spend_report(found: Sequence[Spending], *, today: date, days: int) -> dict[s
         "total": math.fsum(
             sums["spend"] for name, sums in month.items() if not name.endswith(EMULATED)
         ),
+        "today": {
+            "spend": math.fsum(
+                each.spend
+                for each in found
+                if each.date == today.isoformat() and not each.backend.endswith(EMULATED)
+            ),
+            "budget": per_day,
+        },
     }
 
 

@@ -87,6 +87,7 @@ it('spending is shown for each of the last days, those without a job too', () =>
     ],
     month: {},
     total: 3,
+    today: { spend: 0, budget: null },
     estimates: { money: null, seconds: null }
   };
   const days = daily(spend, new Date(2026, 10, 3, 0, 5));

@@ -37,6 +37,7 @@ def test_spending_is_reported_by_day_and_this_month_s_by_backend() -> None:
     assert report["month"]["local"] == {"spend": 0.0, "estimate": 0.0, "jobs": 3}
     assert report["month"]["lambda (emulated)"]["spend"] == 4.0
     assert report["total"] == 0.75  # what nobody has to pay is left out
+    assert report["today"] == {"spend": 0.5, "budget": None}
 
 
 def test_a_report_over_months_counts_only_this_one_for_the_month() -> None:
@@ -58,6 +59,17 @@ def test_spending_over_http(ask: Ask, journal: Journal) -> None:
     assert body["month"] == {"lambda": {"spend": 0.25, "estimate": 0.2, "jobs": 1}}
     assert body["total"] == 0.25
     assert body["estimates"] == {"money": None, "seconds": None}
+
+
+def test_today_s_spending_is_told_against_the_day_s_budget(
+    ask: Ask, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask("spend").body["today"] == {"spend": 0.0, "budget": None}
+    monkeypatch.setenv("CLOUDBUTTON_BUDGET_PER_DAY", "5")
+    journal.add_job(a_job(backend="lambda"))
+    journal.update_job("abcd2345", spend=1.25)
+    assert journal.flush(10)
+    assert ask("spend").body["today"] == {"spend": 1.25, "budget": 5.0}
 
 
 def test_estimates_are_judged_over_http(ask: Ask, journal: Journal) -> None:

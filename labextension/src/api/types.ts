@@ -209,6 +209,11 @@ export interface ISpend {
     >
   >;
   readonly total: number;
+  readonly today: {
+    readonly spend: number;
+    /** What all jobs of a day may spend together. */
+    readonly budget: number | null;
+  };
   /** How good the estimates of costs and of times were; null where nothing tells. */
   readonly estimates: {
     readonly money: IAccuracy | null;

@@ -13,6 +13,11 @@ interface ISpendProps {
   trans: TranslationBundle;
 }
 
+interface ISpendPartProps {
+  spend: ISpend;
+  trans: TranslationBundle;
+}
+
 export function Spend({ model, trans }: ISpendProps): JSX.Element {
   return (
     <UseSignal signal={model.changed}>
@@ -35,6 +40,7 @@ function SpendBody({ model, trans }: ISpendProps): JSX.Element {
       <p className="cb-Total">
         <strong>{format.money(spend.total)}</strong> {trans.__('this month')}
       </p>
+      <Today spend={spend} trans={trans} />
       <Days model={model} trans={trans} />
       {backends.length > 0 ? (
         <table className="cb-Table">
@@ -72,14 +78,39 @@ function SpendBody({ model, trans }: ISpendProps): JSX.Element {
   );
 }
 
+/** What today's jobs have spent of what they may; nothing where they may spend anything. */
+function Today({ spend, trans }: ISpendPartProps): JSX.Element | null {
+  const { budget, spend: spent } = spend.today;
+  if (budget === null) {
+    return null;
+  }
+  const text = trans.__(
+    '%1 of at most %2 today',
+    format.money(spent),
+    format.money(budget)
+  );
+  return (
+    <div className="cb-Today">
+      <div
+        className="cb-Progress"
+        role="meter"
+        aria-label={text}
+        aria-valuemin={0}
+        aria-valuemax={budget}
+        aria-valuenow={spent}
+      >
+        <span
+          className={spent < budget ? 'cb-Progress-done' : 'cb-Progress-failed'}
+          style={{ width: `${spent < budget ? (100 * spent) / budget : 100}%` }}
+        />
+      </div>
+      {text}
+    </div>
+  );
+}
+
 /** How good the estimates were that were made before jobs, or at their beginning. */
-function Estimates({
-  spend,
-  trans
-}: {
-  spend: ISpend;
-  trans: TranslationBundle;
-}): JSX.Element | null {
+function Estimates({ spend, trans }: ISpendPartProps): JSX.Element | null {
   const { money, seconds } = spend.estimates;
   const rows = [
     { name: trans.__('Cost'), found: money },
