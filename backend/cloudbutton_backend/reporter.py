@@ -183,8 +183,9 @@ class Reporter:
         if self._bill is not None:
             self._bill.charge(charged)
 
-    def on_spent(self, dollars: float) -> None:
-        """It has spent so much by now."""
+    def on_spent(self, dollars: float, committed: float) -> None:
+        """It has spent so much by now, and its calls in flight can cost so much more."""
+        self._course.committed = committed
         if self._bill is not None:
             self._bill.spend = dollars
             self._bill.judge(self.source.n_items, time.monotonic() - self._course.started)

@@ -18,13 +18,14 @@ from cloudbutton_backend.backends import registry, written
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.source import PushSource
 from cloudbutton_backend.drivers import Drivers
-from cloudbutton_backend.durable.attaching import Attacher, Wish, budget_of
+from cloudbutton_backend.durable.attaching import Attacher
+from cloudbutton_backend.durable.continuing import Wish, budget_of
 from cloudbutton_backend.durable.deposit import Deposit
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.home import results_dir
-from cloudbutton_backend.jobs import JobOptions, JobState
 from cloudbutton_backend.housekeeping import tidy
+from cloudbutton_backend.jobs import JobOptions, JobState
 from cloudbutton_backend.journal import Command, Journal, JournalReader
 from cloudbutton_backend.launching import JOURNAL_OFF, Files, Found, Kind, Launcher, Origin
 from cloudbutton_backend.reporter import Driven
@@ -333,11 +334,8 @@ class Session:
         self._over.set()
         with self._lock:
             self._closed = True
-            jobs = [
-                job
-                for job in self._jobs.values()
-                if not job.state.is_final and job._runner.ends_with_us
-            ]
+            running = [job for job in self._jobs.values() if not job.state.is_final]
+        jobs = [job for job in running if job.ends_with_us]
         for job in jobs:
             job.cancel()
         for job in jobs:
@@ -346,6 +344,8 @@ class Session:
             except Exception:  # its driver is gone already
                 continue
         self._attacher.close()
+        if self._journal is not None and len(jobs) < len(running):
+            self._journal.close()  # first: those that go on elsewhere have not failed
         self._drivers.close()
         self._launcher.close()
         if self._journal is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.durable.attaching import uncovered
+from cloudbutton_backend.durable.gaps import uncovered
 from cloudbutton_backend.durable.salvage import Takings, prefix_of, salvage
 from cloudbutton_backend.jobs import BatchRecord
 from cloudbutton_backend.runs import Run, ranges_of

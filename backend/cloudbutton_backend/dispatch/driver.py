@@ -220,7 +220,9 @@ class Driver:
         with self._start_lock:
             thread, self._stopping = self._thread, True
         self.backend.wake()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is None:  # nobody used it, but for its limits
+            self.backend.close()
+        elif thread is not threading.current_thread():
             thread.join(timeout)
 
     # -- the thread

@@ -181,7 +181,7 @@ class _Listener:
     def on_charged(self, charged: Charged) -> None:
         """Nothing is charged here."""
 
-    def on_spent(self, dollars: float) -> None:
+    def on_spent(self, dollars: float, committed: float) -> None:
         """Nothing is spent here."""
 
     def on_over_budget(self, over: OverBudget) -> None:

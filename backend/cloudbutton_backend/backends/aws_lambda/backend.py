@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from cloudbutton_backend.backends.aws_lambda import terms
 from cloudbutton_backend.backends.aws_lambda.clients import Clients
 from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect, equip, region_of
+from cloudbutton_backend.backends.aws_lambda.detached import collect
 from cloudbutton_backend.backends.aws_lambda.names import MEMORY, PREFIX, Arch
 from cloudbutton_backend.backends.aws_lambda.operations import Operations
 from cloudbutton_backend.backends.aws_lambda.reckoning import LONGEST_CALL
@@ -31,7 +32,7 @@ from cloudbutton_backend.backends.aws_lambda.settings import (
     schema,
 )
 from cloudbutton_backend.backends.local.cpus import usable_cpus
-from cloudbutton_backend.backends.protocol import Call, Event, JobSpec, Limits
+from cloudbutton_backend.backends.protocol import Call, Event, JobSpec, Limits, Results
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.measured import Measured
 from cloudbutton_backend.cost.model import Terms
@@ -219,6 +220,14 @@ class LambdaBackend:
                 f"AWS was not ready for this job within {seconds / 60:,.0f} minutes; nothing was "
                 f"started. What was made by then is used when you try again."
             ) from None
+
+    def recover(self, job_id: str) -> Iterable[Results]:
+        """Yield what calls of a detached job have left in storage, the first to come first."""
+        connection = self._connector(self.settings)
+        found = sorted(
+            collect(connection.clients, connection.home, job_id), key=lambda each: each[1]
+        )
+        yield from (results for results, _put_at in found)
 
     def open_job(self, spec: JobSpec) -> None:
         self._later(self._operations.open_job, spec)
