@@ -70,6 +70,28 @@ def run(source: str, mapper: Any, *, force: bool = True, **names: Any) -> dict[s
     return namespace
 
 
+@pytest.mark.parametrize(
+    ("method", "sent"),
+    [
+        ("def __init__(self, x): self.x = x", 5),  # an attribute called like the loop's variable
+        ("def value(self): return x", 0),
+        ("def value(self): return [x for _ in 'ab']", 0),
+        ("def value(self):\n        global x\n        x = 1", 0),
+    ],
+)
+def test_methods_of_captured_objects_may_not_read_what_the_loop_writes(
+    method: str, sent: int
+) -> None:
+    mapper = Here()
+    source = (
+        f"class Point:\n    {method}\n"
+        "point = Point.__new__(Point)\nfirst = [point]\nout = []\n"
+        "for x in range(5):\n    out.append(len(first) + x)\n"
+    )
+    assert run(source, mapper)["out"] == [1, 2, 3, 4, 5]
+    assert mapper.yielded == sent
+
+
 def test_short_work_stays_and_never_meets_the_engine() -> None:
     mapper = Here()
     reports: list[LoopReport] = []

@@ -12,6 +12,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cloudbutton_backend.capture.names import names_of
+
 from ..analysis import UNKNOWN, Parallel
 from ..rewriting import graph
 from ..rewriting.graph import Graph
@@ -121,7 +123,7 @@ def _hidden_reads(
         if not isinstance(value, types.FunctionType) or value is body:
             continue
         if value.__globals__ is namespace:
-            for name, _ in graph.function_globals(value):
+            for name in names_of(value.__code__).globals:  # not its attributes
                 if name in written:
                     yield f"`{value.__name__}` reads `{name}`, which the loop writes"
 
