@@ -39,17 +39,16 @@ def job(number: int) -> tuple[Prediction, float, float]:
         workers=workers,
         batch_seconds=1.5,
         queue_depth=1,
-        first_wave=8,
         rate=RATE,
         longest_call=900.0,
     )
-    startup = Startup(seconds=0.3, billed=START)
+    startup = Startup(seconds=START, billed=START)
     trace = simulate(
         [Work(seconds=seconds)], workers=workers, limits=limits, startup=startup, seed=number
     )
     terms = Terms(
-        backend="there", workers=workers, rate=RATE, batch_seconds=1.5, first_wave=8,
-        start=Uncertain(START, 0.3), warm=Uncertain(0.001, 0.5), wait=Uncertain(0.3),
+        backend="there", workers=workers, rate=RATE, batch_seconds=1.5,
+        start=Uncertain(START, 0.3), warm=Uncertain(0.001, 0.5),
     )  # fmt: skip
     found = predict(ways_of([seconds[index] for index in spread(items)]), items, terms)
     return found, trace.makespan, trace.jobs["job"].spent
