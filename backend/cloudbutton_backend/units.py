@@ -66,11 +66,17 @@ def _two_digits(value: float) -> str:
 
 
 def seconds_between(time: Expectation) -> str:
-    """Return `11.2 s (9.0–14.1 s)` or `6 min 02 s (5 min 10 s–8 min 00 s)`."""
+    """Return `11.2 s (9.0–14.1 s)` or `6 min 02 s (5.2–8.0 min)`."""
+    if time.low >= 60:
+        return f"{seconds(time.expected)} ({_minutes(time.low)}–{_minutes(time.high)} min)"
     low, high = seconds(time.low), seconds(time.high)
     if low.partition(" ")[2] == high.partition(" ")[2]:  # both `s`, or both `ms`
         low = low.partition(" ")[0]
     return f"{seconds(time.expected)} ({low}–{high})"
+
+
+def _minutes(value: float) -> str:
+    return f"{value / 60:.1f}" if value < 600 else f"{value / 60:,.0f}"
 
 
 def times(factor: float) -> str:

@@ -74,7 +74,7 @@ class Estimates:
         """One sentence, or nothing."""
         if self.recommended is None:
             return f"None recommended: {self.reason}." if self.reason else ""
-        return f"{_RECOMMENDED} {where(self.recommended)}: {self.reason}."
+        return f"Recommended: {where(self.recommended)}; {self.reason}."
 
     def lines(self) -> list[tuple[str, ...]]:
         """Return the cells of each row."""
@@ -111,7 +111,9 @@ class Estimates:
         """Return the table and what belongs to it, without a frame."""
         parts = [f'<div class="cb-head">{escape(self.headline)}</div>']
         if self.rows:
-            parts.append(table(_HEADER, self.lines()))
+            # A figure and its interval stay on one line.
+            whole = ([cell.replace(" ", "\u00a0") for cell in line] for line in self.lines())
+            parts.append(table(_HEADER, whole))
         parts += [f"<div>{marked(text)}</div>" for text in filter(None, [self.advice])]
         parts += [f'<div class="cb-muted">{marked(text)}</div>' for text in self.notes()]
         return "\n".join(parts)

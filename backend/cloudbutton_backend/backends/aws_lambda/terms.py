@@ -128,9 +128,9 @@ def _notes(settings: Settings, memory: int, measured: Measured) -> tuple[str, ..
     notes = []
     if not fits(memory, measured.memory_peak):
         needed = memory_needed(measured.memory_peak, lanes_of(memory))
-        notes.append(f"too small: it should be {needed:,} MiB, by the most that items took here")
+        notes.append(f"too small: needs {needed:,} MiB")
     if not settings.emulate and memory != settings.memory:
-        notes.append(f"`cloudbutton deploy lambda --memory {memory}` makes this size")
+        notes.append("if deployed")
     return tuple(notes)
 
 
