@@ -131,3 +131,21 @@ def test_a_saved_notebook_was_run_in_order_and_names_no_folder_of_its_machine(pa
         assert failed == ("raises-exception" in cell.metadata.get("tags", []))
     assert not re.search(r"/(home|root|tmp|usr|work|Users)/", path.read_text(encoding="utf-8"))
     assert path.stat().st_size < 1_000_000
+
+
+@pytest.mark.timeout(SECONDS)
+def test_a_job_goes_on_where_its_killed_kernel_had_come_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notebook = run("05-it-survives.ipynb", monkeypatch, tmp_path)
+
+    died = told(notebook, "from cloudbutton_backend.journal")
+    assert re.search(r"\d+ of 120 items were done; the job is lost", died)
+    attached = told(notebook, 'get_ipython().run_line_magic("cloud", f"attach {job.id}')
+    assert "✓ 120 items" in attached
+    assert re.findall(r"^strip (\d+) by", attached, re.MULTILINE) == [str(n) for n in range(120)]
+    assert "results: 120; strips that ran more than once: 0" in told(notebook, "batches = ")
+    assert told(notebook, "exec(newton_source)") == "identical: True\n"
+    assert told(notebook, 'get_ipython().run_line_magic("cloud", f"attach {squares').endswith(
+        "True\n"
+    )
