@@ -53,7 +53,9 @@ def revoke(words: memoryview, low: int, high: int) -> int:
         Where the forbidden range begins now.
     """
     current = words[CURRENT]
-    if current == NEVER or words[HIGH] > current + 1:
+    # At the last forbidden ordinal the worker may be between 1. and its look at the range, which must
+    # be there still: it was told to others as taken back.
+    if current == NEVER or words[HIGH] > current:
         low = min(low, words[LOW]) if words[HIGH] else low
     words[LOW] = low
     words[HIGH] = high

@@ -23,6 +23,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from cloudbutton_backend.backends.local.cpus import thread_limits, usable_cpus
@@ -67,6 +68,19 @@ _CHECK: Final = 0.05
 """Seconds between looks at time-outs and memory, while something is running."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Revocation:
+    """Ordinals ``[low, high)`` that a worker was told not to start."""
+
+    due: float
+    """When it is sure to have seen that."""
+    worker: WorkerProcess
+    low: int
+    high: int
+    job_id: str | None
+    """The job that is interrupted, if one is."""
+
+
 class LocalBackend:
     """Worker processes on this machine.
 
@@ -102,7 +116,7 @@ class LocalBackend:
         self._environment_size = 0
         self._worker_environment: dict[str, str] = {}
         self._events: list[Event] = []
-        self._settling: list[tuple[float, WorkerProcess, int, str | None]] = []
+        self._settling: list[_Revocation] = []
         self._failed_starts = 0
         self._next_check = 0.0
         self._forget_at: float | None = None
@@ -167,7 +181,7 @@ class LocalBackend:
         if worker.pidfd >= 0:
             self._selector.unregister(worker.pidfd)
         del self._workers[worker.name]
-        self._settling = [entry for entry in self._settling if entry[1] is not worker]
+        self._settling = [each for each in self._settling if each.worker is not worker]
         code = worker.popen.returncode
         cause = explain_death(code, worker.rusage_peak, worker.last_words())
         where = worker.current() if worker.words[status.BUSY] else None
@@ -294,22 +308,29 @@ class LocalBackend:
         self._forbid(process, begun + keep)
 
     def _forbid(self, worker: WorkerProcess, low: int, job_id: str | None = None) -> None:
-        low = status.revoke(worker.words, low, worker.next_ordinal)
-        self._settling.append((self._clock() + SETTLE, worker, low, job_id))
+        high = worker.next_ordinal
+        low = status.revoke(worker.words, low, high)
+        self._settling.append(_Revocation(self._clock() + SETTLE, worker, low, high, job_id))
 
-    def _settle(self, worker: WorkerProcess, low: int, job_id: str | None) -> None:
+    def _settle(self, revocation: _Revocation) -> None:
         """Report what a revocation, now surely seen, took back.
 
-        An item that began in between was not seen running when its job was interrupted.
+        An item that began in between was not seen running when its job was interrupted. What was sent
+        in between, by ordinals from `high` on, was not taken back.
         """
-        if job_id is not None and self._interrupt_item(worker, job_id):
-            worker.interrupt()
+        worker, low, job_id = revocation.worker, revocation.low, revocation.job_id
         ordinal = worker.words[status.CURRENT]
+        if (
+            job_id is not None
+            and ordinal < revocation.high
+            and self._interrupt_item(worker, job_id)
+        ):
+            worker.interrupt()
         if ordinal != status.NEVER:
             low = max(low, ordinal + 1)
         for held in worker.held.values():
-            start = max(low, held.base)
-            if start < held.base + held.count:
+            start, stop = max(low, held.base), min(held.base + held.count, revocation.high)
+            if start < stop:
                 first = held.first + start - held.base
                 self._events.append(
                     Revoked(worker.name, held.batch, first, held.first + held.count)
@@ -362,11 +383,11 @@ class LocalBackend:
                     if mask & selectors.EVENT_READ:
                         self._read(worker)
         now = self._clock()
-        if self._settling and self._settling[0][0] <= now:
-            due = [entry for entry in self._settling if entry[0] <= now]
-            self._settling = [entry for entry in self._settling if entry[0] > now]
-            for _, worker, low, job_id in due:
-                self._settle(worker, low, job_id)
+        if self._settling and self._settling[0].due <= now:
+            due = [each for each in self._settling if each.due <= now]
+            self._settling = [each for each in self._settling if each.due > now]
+            for revocation in due:
+                self._settle(revocation)
         if self._forget_at is not None and self._forget_at <= now:
             self._forget_at = None
             for process in self._workers.values():
@@ -382,7 +403,7 @@ class LocalBackend:
         now = self._clock()
         if self._forget_at is not None:
             waits.append(self._forget_at - now)
-        waits += [entry[0] - now for entry in self._settling]
+        waits += [each.due - now for each in self._settling]
         for worker in self._workers.values():
             if worker.force_at is not None:
                 waits.append(worker.force_at - now)
