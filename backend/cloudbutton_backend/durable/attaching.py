@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from cloudbutton_backend.drivers import Drivers
@@ -166,8 +166,15 @@ class Attacher:
             if gaps:
                 error = JobFailed(
                     f"The results of {named(gaps)} of job {row.id} cannot be read any more, though it was"
-                    f" done. {' '.join(found.trouble)} The others are in `job.partial()`."
+                    f" done. {_why(row, found.trouble)} The others are in `job.partial()`."
                 )
         job = past_job(row, batches, found, error, found.trouble)
         self._remember(job)
         return job
+
+
+def _why(row: JobRow, trouble: Sequence[str]) -> str:
+    """Say why results of a job that was done may be missing."""
+    if row.cached and not trouble:
+        return "They were another job's, from the cache: run the cell again with `--cache`."
+    return f"{'. '.join(trouble) or 'Their files were removed'}."
