@@ -139,9 +139,7 @@ class Cluster:
         OSError, TimeoutError
             The scheduler does not answer.
         """
-        found = self.client.sync(
-            self.client.scheduler.identity, n_workers=-1, callback_timeout=ANSWER_WITHIN
-        )
+        found = self.client.sync(self.client.scheduler.identity, callback_timeout=ANSWER_WITHIN)
         return tuple(
             WorkerInfo(
                 address,

@@ -26,4 +26,8 @@ def health(link: Link) -> Iterator[tuple[str, bool, str]]:
     size = f", {memory / _GiB:,.1f} GiB" if memory else ""
     yield "workers", True, f"{len(workers):,} with {link.threads:,} threads{size}"
     lines = [] if link.cluster.is_local else link.versions.find_mismatches(())
-    yield "versions", not lines, "; ".join(lines) or "Python and cloudpickle are the same there"
+    yield (
+        "versions",
+        not lines,
+        "; ".join(lines) or "Python, cloudpickle and Dask are the same there",
+    )

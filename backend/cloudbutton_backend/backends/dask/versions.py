@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Iterable, Mapping
+from importlib import metadata
 from typing import Any, Final
 
 import cloudpickle
@@ -17,13 +18,18 @@ from cloudbutton_backend.errors import BackendError, PackagesDoNotFit
 PYTHON: Final = "Python"
 _SHOWN: Final = 8
 """Mismatches that a message lists."""
+_BASIC: Final = ("cloudpickle", "dask", "distributed")
+"""What schedulers and workers say of themselves."""
 Versions = Mapping[str, str | None]
 
 
 def here(imports: Iterable[str]) -> dict[str, str]:
     """Return the versions in this process of Python, cloudpickle and what code imports."""
     found = {each.name: each.version for each in distributions(third_party(imports))}
-    return {PYTHON: platform.python_version(), "cloudpickle": cloudpickle.__version__, **found}
+    # Dask's own parts talk to each other in ways that change with its releases.
+    own = {name: metadata.version(name) for name in ("dask", "distributed")}
+    basic = {PYTHON: platform.python_version(), "cloudpickle": cloudpickle.__version__}
+    return {**basic, **own, **found}
 
 
 def mismatches(ours: Versions, theirs: Mapping[str, Versions]) -> list[str]:
@@ -90,7 +96,7 @@ class VersionCheck:
         return {
             who: {
                 PYTHON: str(said["host"]["python"]).split(".final")[0],
-                "cloudpickle": said["packages"].get("cloudpickle"),
+                **{name: said["packages"].get(name) for name in _BASIC},
             }
             for who, said in asked.items()
             if said
@@ -129,6 +135,6 @@ def explain(lines: list[str]) -> str:
     more = f"\n  and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
     return (
         f"This notebook and the Dask workers do not have the same versions:\n{shown}{more}\n"
-        f"Nothing was run. Install the same on both sides; Dask can do it for the workers: "
+        f"Nothing was run. Install the same on both sides. For packages, Dask can do it on the workers: "
         f"`client.register_plugin(distributed.PipInstall(packages=[…]))`."
     )
