@@ -13,12 +13,14 @@ from cloudbutton_backend import session
 from cloudbutton_backend.capture import explain
 from cloudbutton_backend.cost.estimate import Run, from_history
 from cloudbutton_backend.errors import CaptureError
+from cloudbutton_backend.forecast import forecast_again
 from cloudbutton_backend.jobs import Estimate, JobOptions, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_magic import units
 from cloudbutton_magic.analysis import Parallel
 from cloudbutton_magic.button import plan
 from cloudbutton_magic.display.html import card
+from cloudbutton_magic.estimates import Estimates
 from cloudbutton_magic.place import Place
 
 _LOOKED_AT = 200
@@ -35,9 +37,14 @@ class ButtonPlan:
     captures: tuple[str, ...]
     """For each loop that would be sent, a table of what its items use."""
     estimate: str
+    estimates: Estimates | None = None
+    """By earlier runs of its loops, wherever they could run."""
 
     def __repr__(self) -> str:
-        return "\n\n".join([self.headline, self.source.rstrip(), *self.captures, self.estimate])
+        table = [] if self.estimates is None else [repr(self.estimates)]
+        return "\n\n".join(
+            [self.headline, self.source.rstrip(), *self.captures, self.estimate, *table]
+        )
 
     def _repr_html_(self) -> str:
         blocks = "".join(
@@ -45,7 +52,8 @@ class ButtonPlan:
         )
         return card(
             f'<div class="cb-head">{escape(self.headline)}</div>{blocks}'
-            f'<div class="cb-muted">{escape(self.estimate)}</div>',
+            f'<div class="cb-muted">{escape(self.estimate)}</div>'
+            + ("" if self.estimates is None else self.estimates.to_html()),
             tone="running",
             label="Dry run",
         )
@@ -67,11 +75,13 @@ def plan_button(tree: ast.Module, place: Place, options: JobOptions) -> ButtonPl
             f"Dry run, nothing was run: {units.count(len(parallel), 'loop')} could run in parallel"
             f" on {options.backend}, {here} here."
         )
+    earlier = _earlier_runs(place) if parallel else []
     return ButtonPlan(
         headline,
         cell.source(),
         tuple(_capture_of(verdict, local, place.namespace) for verdict, local in parallel),
-        _estimate(place, options) if parallel else "It would take as long as the plain cell.",
+        _estimate(earlier, options) if parallel else "It would take as long as the plain cell.",
+        _estimates(earlier, options),
     )
 
 
@@ -94,9 +104,17 @@ def _capture_of(verdict: Parallel, local: Set[str], namespace: Mapping[str, Any]
     return report
 
 
-def _estimate(place: Place, options: JobOptions) -> str:
+def _estimates(earlier: Sequence[JobRow], options: JobOptions) -> Estimates | None:
+    """Return what the same loops would take and cost wherever they could run."""
+    loops = [(job.code_digest, job.done) for job in earlier if job.code_digest]
+    if not loops or len(loops) < len(earlier):
+        return None
+    found = forecast_again(session.current(), loops, options)
+    return None if found is None else Estimates(found)
+
+
+def _estimate(earlier: Sequence[JobRow], options: JobOptions) -> str:
     """Return what earlier runs of the same cell tell, one line."""
-    earlier = _earlier_runs(place)
     cost = _cost(earlier, options)
     if not earlier:
         return (

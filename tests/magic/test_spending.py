@@ -75,9 +75,8 @@ def test_a_dry_run_tells_what_earlier_runs_cost(run: Run) -> None:
     session.current().journal.flush(10.0)
     planned = run("%%cloud map x in " + cell.format(" --dry-run")).value
     asked = planned.estimates.forecast.asked
-    assert asked.dollars.expected == pytest.approx(job.cost)
+    assert asked.dollars.holds(job.cost)
     assert "What 40 items would take, from 1 earlier run; nothing was spent." in repr(planned)
-    assert f"${job.cost:.2f} (" in repr(planned)
     assert "from 1 earlier run" in planned._repr_html_()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from cloudbutton_backend.jobs import EMULATED, Estimate, Expectation, JobOptions
 from cloudbutton_backend.session import Session
 
 _MOST_SAMPLES: Final = 200
+_BOUNDS: Final = ("expected", "low", "high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,66 @@ def forecast(
         note = f"No item ended within {within:g} s here, so nothing tells what they take."
         return Forecast(n_items=total, notes=(note,))
     return _compare(session, digest, jobs, measured, total, options, backends)
+
+
+def forecast_again(
+    session: Session, loops: Sequence[tuple[str, int]], options: JobOptions
+) -> Forecast | None:
+    """Return what jobs that ran before would take and cost if they ran again, one after the other.
+
+    Parameters
+    ----------
+    loops
+        Of each job, the digest of its code and how many items it has.
+    """
+    session.journal.flush(1.0)
+    found = []
+    for digest, total in loops:
+        jobs = _earlier(session.journal.home, digest)
+        measured = _from_history(session.journal.home, jobs)
+        if measured is None:
+            return None
+        found.append(_compare(session, digest, jobs, measured, total, options, None))
+    return found[0] if len(found) == 1 else together(found, options.budget)
+
+
+def together(found: Sequence[Forecast], budget: float | None) -> Forecast | None:
+    """Return what several jobs take and cost together, wherever all of them could run."""
+    if not found:
+        return None
+    places: dict[tuple[str, int | None], list[Offer]] = {}
+    for each in found:
+        seen = set()
+        for row in each.rows:
+            if (row.backend, row.memory) not in seen:  # the first is the one with most workers
+                seen.add((row.backend, row.memory))
+                places.setdefault((row.backend, row.memory), []).append(row)
+    rows = tuple(_sum(offers) for offers in places.values() if len(offers) == len(found))
+    peaks = [each.memory_needed for each in found if each.memory_needed is not None]
+    return Forecast(
+        n_items=sum(each.n_items or 0 for each in found),
+        rows=rows,
+        advice=advise(rows, budget),
+        basis=found[0].basis,
+        memory_needed=max(peaks, default=None),
+        notes=tuple(dict.fromkeys(note for each in found for note in each.notes)),
+    )
+
+
+def _sum(offers: Sequence[Offer]) -> Offer:
+    """Return one offer for several jobs at a place, one after the other."""
+    seconds, dollars = (
+        Expectation(*(sum(getattr(getattr(o, what), bound) for o in offers) for bound in _BOUNDS))
+        for what in ("seconds", "dollars")
+    )
+    return replace(
+        offers[0],
+        workers=max(offer.workers for offer in offers),
+        seconds=seconds,
+        dollars=dollars,
+        is_asked=all(offer.is_asked for offer in offers),
+        is_roomy=all(offer.is_roomy for offer in offers),
+    )
 
 
 def _compare(

@@ -34,6 +34,8 @@ _SPEED_SPREAD: Final = 0.25
 """Of a vCPU, half a core of a server, compared with a CPU here: assumed."""
 _DRIFT: Final = 0.08
 """Of what items take there over what they took here, though they use no CPU."""
+_LANES_SPREAD: Final = 0.3
+"""The same where a call runs several at a time: how well they fill it depends on their order."""
 _START: Final = Uncertain(0.4, 0.5)
 _EMULATED_START: Final = Uncertain(0.2, 0.5)
 _WARM: Final = Uncertain(0.008, 0.6)
@@ -103,7 +105,8 @@ def terms_of(
         first_wave=first_wave,
         lanes=lanes,
         pace=Uncertain(
-            measured.pace(power, speed, waiting), math.hypot(unsure * measured.cpu_share, _DRIFT)
+            measured.pace(power, speed, waiting),
+            math.hypot(unsure * measured.cpu_share, _DRIFT, _LANES_SPREAD if lanes > 1 else 0.0),
         ),
         start=start,
         may_be_warm=overhead.may_be_warm,
