@@ -7,6 +7,7 @@ was spent of it. That of a process that died counts in full for a day, as its ca
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import time
@@ -67,6 +68,11 @@ class Allowance:
         self._before = spent
         self._key = ""
         self._executor: Executor | None = None
+
+    def renew(self) -> None:
+        """The job is run again: what the settings say now holds."""
+        per_day = settings.resolve().budget_per_day
+        self.per_day = math.inf if per_day is None else per_day
 
     def ask(self, at_least: float, wanted: float, answer: Callable[[float], None]) -> None:
         """Have `answer` called with the dollars that the job gets; with 0 where there are too few."""

@@ -104,6 +104,8 @@ class Reporter:
             course.reopen()
             course.broken = self._never_produced()
         self._recorder.forget_errors()
+        if self._allowance is not None:
+            self._allowance.renew()
         self._journal.update_job(course.record.id, state=JobState.RUNNING.value, failed=0)
         if budget is not None:
             course.options = replace(course.options, budget=budget)

@@ -132,6 +132,7 @@ def test_jobs_stop_at_the_day_s_budget_and_go_on_with_a_higher_one(_per_day: Non
         assert 0 < sum(job.cost for job in jobs) <= 0.004
         assert all(job.partial() for job in jobs)
         settings.use(budget_per_day=5.0)
+        assert jobs[0].retry_failed().results() == [0.05] * 60
     finally:
         place.session.close()
 
