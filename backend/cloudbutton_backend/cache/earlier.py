@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudbutton_backend.capture import Captured
-from cloudbutton_backend.capture.content import Unkeyable, content_of
+from cloudbutton_backend.capture.content import Content, Unkeyable, content_of
 from cloudbutton_backend.durable.salvage import salvage
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.journal import JobRow, JournalReader
@@ -15,10 +15,9 @@ from cloudbutton_backend.results import Entry
 from cloudbutton_backend.runs import Run
 
 from .classes import LiveClasses, ids_in
-from .ingredients import Ingredients, ingredients_of
 from .keys import KEY_BYTES
 from .retrieval import Retrieval, read_payload
-from .traces import Trace, read_trace, versions_in
+from .traces import Trace, content_of_body, read_trace, versions_behind
 
 Found = Callable[[str, Captured, Sequence[Any]], Sequence[Run]]
 
@@ -76,27 +75,21 @@ class EarlierLoops:
         """Return what gives the results of a loop with the body `function`."""
 
         def find(_job_id: str, captured: Captured, items: Sequence[Any]) -> Sequence[Run]:
-            try:
-                ingredients = ingredients_of(function, None)
-            except Unkeyable:
-                return ()
-            return self._find(captured, ingredients, items)
+            return self._find(captured, content_of_body(function, captured.report), items)
 
         return find
 
-    def _find(
-        self, captured: Captured, ingredients: Ingredients, items: Sequence[Any]
-    ) -> list[Run]:
+    def _find(self, captured: Captured, body: Content | None, items: Sequence[Any]) -> list[Run]:
         left: dict[bytes, list[int]] | None = None
         live: LiveClasses | None = None
         runs: list[Run] = []
         for row in self._rows:
             trace = self._trace_of(row)
-            if trace is None or not self._is_same(row, trace, captured, ingredients):
+            if trace is None or not self._is_same(row, trace, captured, body):
                 continue
             if left is None or live is None:
                 left, classes = _looked_at(items)
-                live = LiveClasses(ingredients.classes | classes)
+                live = LiveClasses(captured.classes | classes | (body.classes if body else set()))
             try:
                 found = self._take(row, trace, left, live)
             except CloudError as error:
@@ -118,13 +111,12 @@ class EarlierLoops:
                 self.refused[row.id] = str(error)
         return self._traces[row.id]
 
-    def _is_same(
-        self, row: JobRow, trace: Trace, captured: Captured, ingredients: Ingredients
-    ) -> bool:
-        if trace.code != ingredients.code and row.code_digest != captured.digest:
+    def _is_same(self, row: JobRow, trace: Trace, captured: Captured, body: Content | None) -> bool:
+        is_same = body is not None and trace.code == body.digest.hex()
+        if not is_same and row.code_digest != captured.digest:
             self.refused.setdefault(row.id, "its code, or a value that it uses, is another one now")
             return False
-        if trace.versions != versions_in(ingredients):
+        if trace.versions != versions_behind(captured.report):
             self.refused[row.id] = "packages or Python have other versions now"
             return False
         return True

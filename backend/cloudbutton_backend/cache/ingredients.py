@@ -92,13 +92,20 @@ def ingredients_of(function: Callable[..., Any], seed: int | None) -> Ingredient
     if content_of(function).digest != content.digest:
         raise Unkeyable("it is pickled differently each time")
     packages = versions_of(content.packages)
+    python, machine = platform_here()
     return Ingredients(
         code=content.digest.hex(),
-        python=f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}",
-        machine=platform.machine(),
+        python=python,
+        machine=machine,
         packages=packages,
         beneath=needed_by(packages),
         draws=content.draws,
         seed=seed,
         classes=content.classes,
     )
+
+
+def platform_here() -> tuple[str, str]:
+    """Return the kind and minor version of this Python, and the kind of machine."""
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return f"{platform.python_implementation()} {version}", platform.machine()

@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from cloudbutton_backend import seals
+from cloudbutton_backend.capture import CaptureReport
+from cloudbutton_backend.capture.blobs import rough_size
 from cloudbutton_backend.capture.content import Content, Unkeyable, content_of
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.home import private_directory
 
 from .classes import digest_of
-from .ingredients import Ingredients, ingredients_of
+from .ingredients import platform_here
 from .keys import KEY_BYTES
+from .versions import needed_by, versions_of
 
 _PURPOSE: Final = "the items of a loop"
 _LENGTH: Final = struct.Struct("<I")
@@ -35,6 +38,8 @@ _AFTER: Final = 1.0
 _SLICE: Final = 0.02
 _SHARE: Final = 0.2
 """Of the time that the loop runs, for this."""
+_LARGE: Final = 32 << 20
+"""Bytes; to look at so many of Python's objects may take seconds."""
 _MOST: Final = 200_000
 """Items; those of a longer loop that come after are run again."""
 
@@ -44,9 +49,9 @@ class Trace:
     """What a loop was."""
 
     code: str
-    """The digest of its body and of the values that it uses."""
+    """The digest of its body and of the values that it uses; empty where these are too large."""
     versions: str
-    """Of Python and of the packages."""
+    """What stands for the versions of Python and of the packages."""
     classes: dict[str, str]
     """The notebook's classes that it used: the ids that they had, and their digests."""
     items: tuple[bytes, ...]
@@ -57,6 +62,8 @@ class Running(Protocol):
 
     @property
     def id(self) -> str: ...
+
+    def explain(self) -> CaptureReport: ...
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None: ...
 
@@ -69,13 +76,15 @@ class Tracer:
     ) -> None:
         self._home = home
         self._path = keys_file(home, job.id)
-        self._function = function
-        self._items = items
         self._over = threading.Event()
         self._lock = threading.Lock()  # writing the file, and removing it for good
         self._is_unwanted = False
         job.add_done_callback(lambda _: self._over.set())
-        threading.Thread(target=self._run, name="cloudbutton-keys", daemon=True).start()
+        # What it looks at is let go of with the thread; a cell may have many loops.
+        looked_at = (job, function, items)
+        threading.Thread(
+            target=self._run, args=looked_at, name="cloudbutton-keys", daemon=True
+        ).start()
 
     def forget(self) -> None:
         """The cell has ended: nobody will ask."""
@@ -85,43 +94,50 @@ class Tracer:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
-    def _run(self) -> None:
+    def _run(self, job: Running, function: Callable[..., Any], items: Sequence[Any]) -> None:
         if self._over.wait(_AFTER):
             return
         with contextlib.suppress(CloudError, OSError, Unkeyable):  # it runs again, then
-            trace = self._look()
+            trace = self._look(job, function, items)
             if trace is None:
                 return
             with self._lock:
                 if not self._is_unwanted:
                     write_trace(self._path, trace, self._home)
 
-    def _look(self) -> Trace | None:
+    def _look(
+        self, job: Running, function: Callable[..., Any], items: Sequence[Any]
+    ) -> Trace | None:
         """Return what the loop is; None if the job ended meanwhile, as values may be others by now."""
-        ingredients = ingredients_of(self._function, None)
+        report = job.explain()
+        body = content_of_body(function, report)
         if self._over.is_set():
             return None
-        ids, digests = set(ingredients.classes), list[bytes]()
+        ids, digests = set(body.classes if body else ()), list[bytes]()
         until = time.monotonic() + _SLICE
-        for item in self._items[:_MOST]:
-            content = _content(item)
+        for item in items[:_MOST]:
+            content = None if rough_size(item) > _LARGE else _content(item)
             digests.append(_NONE if content is None else content.digest[:KEY_BYTES])
             ids |= content.classes if content is not None else set()
             if time.monotonic() > until:
                 self._over.wait(_SLICE * (1 / _SHARE - 1))
                 until = time.monotonic() + _SLICE
         classes = {each: digest for each in ids if (digest := digest_of(each)) is not None}
-        return Trace(ingredients.code, versions_in(ingredients), classes, tuple(digests))
+        code = "" if body is None else body.digest.hex()
+        return Trace(code, versions_behind(report), classes, tuple(digests))
 
 
-def versions_in(ingredients: Ingredients) -> str:
-    """Return what stands for the versions of Python and of the packages."""
-    versions = [
-        ingredients.python,
-        ingredients.machine,
-        *ingredients.packages,
-        *ingredients.beneath,
-    ]
+def content_of_body(body: Callable[..., Any], report: CaptureReport) -> Content | None:
+    """Return what a loop's body is; None where that would take long, or cannot be told."""
+    if report.payload_nbytes + report.blobs_nbytes > _LARGE:
+        return None
+    return _content(body)
+
+
+def versions_behind(report: CaptureReport) -> str:
+    """Return what stands for the versions of Python and of the packages that a loop uses."""
+    packages = versions_of(report.packages)
+    versions = [*platform_here(), *packages, *needed_by(packages)]
     return hashlib.sha256(repr(versions).encode()).hexdigest()
 
 
