@@ -17,8 +17,8 @@ from cloudbutton_backend.cost.model import NOTHING, Terms, Uncertain, predict
 from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.jobs import Estimate, Expectation
 
-MODEL_ERROR: Final = 0.1
-"""Part of an estimate by which even a job that ran often may differ from it."""
+MODEL_ERROR: Final = 0.12
+"""Part of an estimate by which even a job that ran often, or is half done, may differ from it."""
 ONE_RUN: Final = 0.3
 """The same where all that is known is the bill of one earlier run."""
 WARM_SECONDS: Final = 0.02
@@ -185,8 +185,11 @@ def from_calls(
         elapsed=elapsed,
     )
     basis = "the first item" if measured == 1 else f"the first {measured} items"
-    money = found.dollars
-    return Estimate(money.expected, money.low, money.high, basis, found.seconds)
+    money, off = found.dollars, MODEL_ERROR * found.dollars.expected
+    # Second copies of stragglers, calls made again: what no first call tells of.
+    low = max(spent, paid, money.expected - math.hypot(money.expected - money.low, off))
+    high = money.expected + math.hypot(money.high - money.expected, off)
+    return Estimate(money.expected, min(low, money.expected), high, basis, found.seconds)
 
 
 def _besides(calls: Sequence[Call], lanes: int) -> tuple[float, float]:
