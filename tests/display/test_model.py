@@ -228,3 +228,10 @@ def test_dollars(value: float, text: str) -> None:
 )
 def test_sizes(value: float, text: str) -> None:
     assert units.size(value) == text
+
+
+def test_what_calls_under_way_may_cost_is_said_beside_the_budget(progress: Make) -> None:
+    running = progress(spend=0.1, expected_spend=0.3, budget=0.5, committed=0.2)
+    assert "$0.10 spent of about $0.30 ($0.20 set aside, budget $0.50)" in view_of(running).details
+    free = progress(spend=0.1, expected_spend=0.3, committed=26.0)
+    assert "$0.10 spent of about $0.30" in view_of(free).details

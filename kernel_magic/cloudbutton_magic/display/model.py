@@ -142,7 +142,9 @@ def _spending(progress: Progress) -> list[str]:
     if progress.expected_spend:
         text += f" of about {units.dollars(progress.expected_spend)}"
     if progress.budget is not None:
-        text += f" (budget {units.dollars(progress.budget)})"
+        # Without one, calls may take as long as the platform lets them, and what is set aside says nothing.
+        aside = f"{units.dollars(progress.committed)} set aside, " if progress.committed else ""
+        text += f" ({aside}budget {units.dollars(progress.budget)})"
     return [text]
 
 
