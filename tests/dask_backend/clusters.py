@@ -41,7 +41,11 @@ class Commands:
             self.start_worker()
 
     def _run(self, module: str, *options: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONPATH": str(self.folder / "other")}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self.folder / "other"),
+            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+        }
         self._files += 1
         with open(self.folder / f"{self._files}.log", "wb") as log:
             return subprocess.Popen(

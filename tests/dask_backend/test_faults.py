@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.backends.dask import cluster
+from cloudbutton_backend.backends.dask import backend, cluster
 from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.errors import BackendError, WorkerLost
 from cloudbutton_backend.handle import Job
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 
 @contextmanager
-def at(backend: DaskBackend) -> Iterator[Place]:
-    place = Place(backend)
+def at(dask: DaskBackend) -> Iterator[Place]:
+    place = Place(dask)
     try:
         yield place
     finally:
@@ -63,8 +63,9 @@ def test_a_dask_worker_that_dies_costs_nothing_but_time(commands: Commands, tmp_
 
 
 def test_a_scheduler_that_dies_fails_the_job_soon_and_keeps_what_has_finished(
-    commands: Commands, tmp_path: Path
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(backend, "RECONNECT_WITHIN", 1.0)
     gate, begun = tmp_path / "gate", tmp_path / "begun"
     with at(DaskBackend(commands.address)) as place:
         job = place.start(waiting_for(gate, begun), range(40))
@@ -100,7 +101,7 @@ def test_an_item_that_kills_dask_workers_fails_alone_and_says_so(commands: Comma
         assert job.wait(90)
         values = job.results()
     assert (values[0], type(values[1]), values[2]) == (0, WorkerLost, 2)
-    assert "Dask workers died" in str(values[1])
+    assert "2 Dask workers died" in str(values[1])
 
 
 def test_a_network_that_is_slow_delays_and_breaks_nothing(commands: Commands) -> None:

@@ -95,13 +95,15 @@ def returned(call: Call) -> list[Event]:
     ]
 
 
-def killed(call: Call, error: Any) -> list[Event]:
+def killed(call: Call, error: Any, proven: bool) -> list[Event]:
     """Return the events of a call whose Dask workers died, as often as the scheduler allows.
 
     Parameters
     ----------
     error
         A `KilledWorker`.
+    proven
+        Whether it was this call's doing: Dask also counts the deaths of workers where it only waited.
     """
     attempts = getattr(error, "allowed_failures", 0) + 1
     last = getattr(getattr(error, "last_worker", None), "address", "")
@@ -109,8 +111,9 @@ def killed(call: Call, error: Any) -> list[Event]:
         f", the last one at {last}" if last else ""
     )
     cause += "; their logs may tell why (memory, often)"
-    if call.count > 1:  # one of them does harm: they are tried again in smaller parts
-        return [WorkerDown(call.worker, cause, call.batch, None)]
+    if call.count > 1 or not proven:  # tried again in smaller parts, and the parts one by one
+        item = call.first if call.count == 1 else None
+        return [WorkerDown(call.worker, cause, call.batch, item)]
     # Dask has tried often enough: each attempt costs others a worker.
     packed = failures.describe(WorkerLost(f"item {call.first}", cause, attempts), None, __file__)
     packed["item"] = f"item {call.first}"

@@ -69,6 +69,8 @@ class Flight:
     """Whether nobody waits for it any more."""
     give_up_at: float | None = None
     """When to wait no longer, if it was told to stop."""
+    alone: bool = False
+    """Whether no other suspect was under way with it."""
 
     @property
     def key(self) -> str:
@@ -125,6 +127,11 @@ class Calls:
         """Another process may number calls of the same job alike."""
         self._slots: dict[str, deque[Flight]] = {}
         self._made = 0
+        self._suspects: set[tuple[str, int]] = set()
+        """Items, by job, whose Dask workers died. Those of calls that only waited there are among them, so
+        they are tried again one by one: who loses its workers then has done it."""
+        self._on_trial: Flight | None = None
+        self._awaiting_trial: deque[Flight] = deque()
         self._came_back: Counter[tuple[str, int]] = Counter()
         """By job and first item."""
 
@@ -185,6 +192,12 @@ class Calls:
             self._send(slot[0])
 
     def _send(self, flight: Flight) -> None:
+        call = flight.call
+        if call.count == 1 and (call.job_id, call.first) in self._suspects:
+            if self._on_trial is not None:
+                self._awaiting_trial.append(flight)
+                return
+            self._on_trial, flight.alone = flight, True
         flight.sent_at = self._clock()
         self._cluster.client.loop.add_callback(self._fly, flight)
 
@@ -240,6 +253,7 @@ class Calls:
         for flight in [flight for flight in slot if flight.call.job_id == job_id]:
             if flight.sent_at is None:
                 slot.remove(flight)
+                flight.released = True
                 events += self._charged(flight, [BatchEnded(worker, flight.call.batch, 0)])
             elif flight.give_up_at is None:
                 flight.give_up_at = self._clock() + ABANDON_AFTER
@@ -261,6 +275,12 @@ class Calls:
     def _release(self, flight: Flight) -> None:
         """Have Dask forget a call: what runs it hears of that, and stops."""
         flight.released = True
+        if flight is self._on_trial:
+            self._on_trial = None
+            while self._awaiting_trial and self._on_trial is None:
+                waiting = self._awaiting_trial.popleft()
+                if not waiting.released:
+                    self._send(waiting)
         future, flight.future = flight.future, None
         if future is not None:
             with contextlib.suppress(Exception):  # the client is closed
@@ -359,7 +379,9 @@ class Calls:
         """Return the events of a call that Dask ended."""
         call = flight.call
         if isinstance(error, KilledWorker):
-            return self._charged(flight, killed(call, error))
+            if call.count == 1 and not flight.alone:
+                self._suspects.add((call.job_id, call.first))
+            return self._charged(flight, killed(call, error, flight.alone))
         cause = f"its task on the cluster failed: {type(error).__name__}: {error}"
         item = call.first if call.count == 1 else None
         return self._charged(flight, [WorkerDown(call.worker, cause, call.batch, item)])
