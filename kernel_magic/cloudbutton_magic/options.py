@@ -114,7 +114,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
         flag="--cache",
         help="Take results of earlier runs of the same code on the same items; keep those of this one.",
     ),
-    Option(flag="--dry-run", help="Run nothing; show what would run and what would travel."),
+    Option(
+        flag="--dry-run",
+        help="Start nothing; show what would travel, and what it would take and cost wherever it could "
+        "run, by earlier runs or by a few items run here.",
+    ),
     Option(flag="--name", parse=str, help="A name for the job, shown by `%%cloud jobs`."),
     Option(flag="--quiet", help="Show no view, only what the tasks print."),
     Option(flag="--no-backup", help="Never run a slow item a second time on an idle worker."),
