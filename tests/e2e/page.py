@@ -117,6 +117,7 @@ class Notebook:
             theme = f"JupyterLab {shade}"
             self.command("apputils:change-theme", theme=theme)
             self.page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+            self.page.locator("#jupyterlab-splash").wait_for(state="detached")
             self.picture(f"{name}-{shade.lower()}")
 
     # -- seeing
