@@ -80,7 +80,7 @@ def test_what_draws_is_found_for_the_same_seed_and_place_only(
 def test_packages_count_with_those_that_they_need_and_not_with_their_tests() -> None:
     (pandas,) = versions_of(["pandas", "json", "cloudbutton_backend"])
     names = {name for name, _ in needed_by([pandas])}
-    assert pandas.name == "pandas" and {"numpy", "python-dateutil", "six"} <= names
+    assert pandas.name == "pandas" and {"numpy", "python-dateutil"} <= names
     assert not {"pandas", "hypothesis", "pytest"} & names
 
 
