@@ -24,6 +24,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend import seals
+from cloudbutton_backend.backends.dask.connecting import Connector
 from cloudbutton_backend.backends.dask.settings import (
     MOST_WORKERS,
     Settings,
@@ -41,7 +42,7 @@ from cloudbutton_backend.backends.protocol import (
 )
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.rates import Rate
-from cloudbutton_backend.errors import BackendError, CloudError
+from cloudbutton_backend.errors import CloudError
 
 if TYPE_CHECKING:
     from cloudbutton_backend.backends.dask.calls import Landed, Ready
@@ -55,8 +56,6 @@ IN_FLIGHT: Final = 2
 RETRY_DELAY: Final = 0.2
 RECONNECT_WITHIN: Final = 5.0
 """Seconds for which a scheduler that was lost is looked for, before jobs fail."""
-_LINK_WITHIN: Final = 120.0
-"""Seconds within which a connection is there, or has failed."""
 _HOUR: Final = 3600.0
 
 
@@ -116,10 +115,9 @@ class DaskBackend:
             tls_key=tls_key,
         )
         self.costs = bool(worker_hour)
-        self._given, self._security = client, security
+        self._given = client
         self._patience, self._clock = patience, clock
-        self._lock = threading.Lock()
-        self._attempt: concurrent.futures.Future[Link] | None = None
+        self._connector = Connector(self.settings, client, security, self._tell, clock)
         self._limits: Limits | None = None
         # The rest is the driver thread's.
         self._link: Link | None = None
@@ -177,82 +175,17 @@ class DaskBackend:
         threads = 1
         if not self.is_local:
             try:
-                link = self._linked()
+                link = self._connector.link()
             except CloudError:
                 pass  # who starts a job is told
             else:
                 threads = min((worker.threads for worker in link.workers), default=1)
         return Rate(per_second=price / _HOUR / threads)
 
-    # -- connecting
-
-    def _connect(self, within: float | None = None) -> concurrent.futures.Future[Link]:
-        """Return the connection, or the attempt at one, which is made on a thread of its own."""
-        with self._lock:
-            attempt = self._attempt
-            if attempt is None or (attempt.done() and attempt.exception() is not None):
-                attempt = self._attempt = concurrent.futures.Future()
-                threading.Thread(
-                    target=self._make_link,
-                    args=(attempt, within),
-                    name="cloudbutton-dask-connects",
-                    daemon=True,
-                ).start()
-            return attempt
-
-    def _make_link(self, attempt: concurrent.futures.Future[Link], within: float | None) -> None:
-        try:
-            link = self._new_link(within)
-        except BaseException as error:
-            attempt.set_exception(error)
-            self._tell(error)
-            return
-        attempt.set_result(link)
-        if self._closed:
-            link.close()
-        self._tell(link)
-
-    def _new_link(self, within: float | None) -> Link:
-        if self._closed:
-            raise BackendError("The Dask backend was closed.")
-        try:
-            from cloudbutton_backend.backends.dask import cluster, link
-        except ImportError as error:
-            raise BackendError(
-                f'Dask is not installed ({error}): `pip install "cloudbutton[dask]"`.'
-            ) from error
-        made = cluster.Cluster(
-            self.settings, self._given, self._security, within or cluster.CONNECT_WITHIN
-        )
-        try:
-            settings = self.settings
-            return link.Link(
-                made, self._tell, self._clock, settings.worker_hour, settings.keep_results
-            )
-        except BaseException:
-            made.close()
-            raise
-
-    def _linked(self) -> Link:
-        """Return the connection, waiting for it.
-
-        Raises
-        ------
-        BackendError
-            There is none.
-        """
-        attempt = self._connect()
-        try:
-            return attempt.result(_LINK_WITHIN)
-        except concurrent.futures.TimeoutError:
-            raise BackendError(
-                f"No connection with the Dask cluster came about within {_LINK_WITHIN:g} s."
-            ) from None
-
     # -- what is asked
 
     def start(self) -> None:
-        self._connect()
+        self._connector.begin()
 
     def scale(self, workers: int) -> None:
         """Have room for at least so many calls: what a cluster that grows on demand goes by."""
@@ -268,7 +201,7 @@ class DaskBackend:
         """
         from cloudbutton_backend.backends.dask.placing import placement
 
-        link = self._linked()
+        link = self._connector.link()
         packages = spec.extra.get("packages")
         link.versions.require(packages() if packages is not None else ())
         placement(spec.memory, link.workers)
@@ -283,11 +216,11 @@ class DaskBackend:
         return link.data.put_job(spec, key, variables)
 
     def put(self, blob: Blob) -> None:
-        self._linked().data.put(blob)
+        self._connector.link().data.put(blob)
 
     def open_job(self, spec: JobSpec) -> None:
         self._specs[spec.id] = spec
-        self._connect()  # again, if it was lost
+        self._connector.begin()  # again, if it was lost
 
     def submit(self, call: Call) -> None:
         from cloudbutton_backend.backends.dask.placing import placement
@@ -392,14 +325,13 @@ class DaskBackend:
             return []
         self._link = None
         self._ready.clear()
-        with self._lock:
-            self._attempt = None
+        self._connector.forget()
         events = link.calls.give_back()
         threading.Thread(target=link.close, name="cloudbutton-dask-closes", daemon=True).start()
         if self._specs:
             line = f"lost the Dask scheduler at {link.address}: {link.lost}; looking for it again"
             events += [Warned(job_id, line) for job_id in self._specs]
-            self._connect(RECONNECT_WITHIN)
+            self._connector.begin(RECONNECT_WITHIN)
         return events
 
     def _next_wake(self) -> float | None:
@@ -445,12 +377,9 @@ class DaskBackend:
     def close(self) -> None:
         if os.getpid() != self._pid:
             return  # a forked child of the kernel: the connection is not its own
-        with self._lock:
-            self._closed = True
-            attempt, self._attempt = self._attempt, None
-        link, self._link = self._link, None
-        if link is None and attempt is not None and attempt.done() and not attempt.exception():
-            link = attempt.result(0)
+        self._closed = True
+        made = self._connector.close()
+        link, self._link = self._link or made, None
         if link is not None:
             link.calls.give_back()
             link.close()
@@ -468,7 +397,7 @@ class DaskBackend:
         """Return a future of Dask's for each item of a job that has ended, in their order."""
         from cloudbutton_backend.backends.dask.futures import futures_of
 
-        link = self._linked()
+        link = self._connector.link()
         return futures_of(link, outcomes, link.calls.kept.get(job_id, ()))
 
     def lasting_settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -485,7 +414,7 @@ class DaskBackend:
         from cloudbutton_backend.backends.dask.health import health
 
         try:
-            link = self._linked()
+            link = self._connector.link()
         except CloudError as error:
             yield "scheduler", False, str(error)
             return
