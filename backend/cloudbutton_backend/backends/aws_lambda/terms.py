@@ -76,7 +76,7 @@ def terms_of(
     """
     lanes, waiting = lanes_of(memory), 0.0
     if settings.emulate:
-        waiting = measured.waiting
+        waiting = measured.waiting / 2  # who uses the CPUs now may be through by then, or not
         power, speed, unsure = min(1.0, cpus / max(1, workers)), 1.0, 0.25
         assumed, loading, wait = _EMULATED_START, 1.0 / power, _EMULATED_WAIT
     elif measured.here:
@@ -106,7 +106,12 @@ def terms_of(
         lanes=lanes,
         pace=Uncertain(
             measured.pace(power, speed, waiting),
-            math.hypot(unsure * measured.cpu_share, _DRIFT, _LANES_SPREAD if lanes > 1 else 0.0),
+            math.hypot(
+                unsure * measured.cpu_share,
+                _DRIFT,
+                _LANES_SPREAD if lanes > 1 else 0.0,
+                math.log1p(waiting),
+            ),
         ),
         start=start,
         may_be_warm=overhead.may_be_warm,
