@@ -48,8 +48,6 @@ class Allowance:
         Where the journal is.
     per_day
         Dollars that all jobs of a day may spend.
-    spent
-        Dollars that the job has spent before, which it was given then.
     clock
         Unix time.
     """
@@ -60,12 +58,10 @@ class Allowance:
         job_id: str,
         per_day: float,
         *,
-        spent: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.per_day = per_day
         self._home, self._job_id, self._clock = home, job_id, clock
-        self._before = spent
         self._key = ""
         self._executor: Executor | None = None
 
@@ -132,15 +128,19 @@ class Allowance:
         return dollars
 
     def close(self, spent: float) -> None:
-        """Give back what was not spent of it; portions of earlier days count first."""
+        """Give back what was not spent of it: of all that the job has been given, by a kernel that died, too.
+
+        Earlier portions count as spent first.
+        """
         if not self._key:
             return
-        left = max(0.0, spent - self._before)
+        prefix, left = f"{self._job_id}/", spent
         with closing(self._open()) as connection:
             connection.execute("BEGIN IMMEDIATE")
             portions = connection.execute(
-                "SELECT job_id, amount FROM allowances WHERE substr(job_id, 1, ?) = ? ORDER BY day",
-                (len(self._key), self._key),
+                "SELECT job_id, amount FROM allowances WHERE substr(job_id, 1, ?) = ? "
+                "ORDER BY day, settled DESC",
+                (len(prefix), prefix),
             ).fetchall()
             for key, amount in portions:
                 used = min(amount, left)
@@ -149,8 +149,7 @@ class Allowance:
                     "UPDATE allowances SET amount = ?, settled = 1 WHERE job_id = ?", (used, key)
                 )
             connection.execute("COMMIT")
-        # Should it be run again, it is given anew.
-        self._before, self._key = spent, ""
+        self._key = ""  # should it be run again, it is given anew
 
     def _open(self) -> sqlite3.Connection:
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -158,11 +157,9 @@ class Allowance:
         return connection
 
 
-def allowance_of(
-    home: Path, job_id: str, limits: Limits, *, spent: float = 0.0
-) -> Allowance | None:
+def allowance_of(home: Path, job_id: str, limits: Limits) -> Allowance | None:
     """Return what limits a job to the day's budget; None where none is set, or nobody pays for its calls."""
     if limits.rate is None or limits.emulated:
         return None
     per_day = settings.resolve().budget_per_day
-    return None if per_day is None else Allowance(home, job_id, per_day, spent=spent)
+    return None if per_day is None else Allowance(home, job_id, per_day)
