@@ -125,7 +125,7 @@ _steps = st.tuples(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(_steps, max_size=40))
 def test_what_was_taken_back_never_runs(steps: list[tuple[object, int]]) -> None:
     scene = Scene()
