@@ -36,8 +36,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def allowance(home: Path, job: str, per_day: float, clock: Clock, spent: float = 0.0) -> Allowance:
-    return Allowance(home, job, per_day, spent=spent, clock=clock)
+def allowance(home: Path, job: str, per_day: float, clock: Clock) -> Allowance:
+    return Allowance(home, job, per_day, clock=clock)
 
 
 def test_a_job_gets_what_it_wants_but_half_of_what_is_left_at_most(
@@ -102,10 +102,20 @@ def test_a_job_that_goes_on_elsewhere_is_not_counted_twice(tmp_path: Path, clock
     first = allowance(tmp_path, "aaaa2222", 10.0, clock)
     first.take(6.0, 6.0)
     first.close(6.0)
-    again = allowance(tmp_path, "aaaa2222", 10.0, clock, spent=6.0)
+    again = allowance(tmp_path, "aaaa2222", 10.0, clock)
     assert again.take(4.0, 4.0) == 4.0
     again.close(8.0)
     assert allowance(tmp_path, "bbbb2222", 10.0, clock).take(2.0, 2.0) == 2.0
+
+
+def test_who_goes_on_with_a_killed_kernel_s_job_settles_what_that_was_given(
+    tmp_path: Path, clock: Clock
+) -> None:
+    allowance(tmp_path, "aaaa2222", 10.0, clock).take(6.0, 6.0)
+    again = allowance(tmp_path, "aaaa2222", 10.0, clock)
+    again.take(1.0, 1.0)
+    again.close(2.0)
+    assert allowance(tmp_path, "bbbb2222", 10.0, clock).take(8.0, 8.0) == 8.0
 
 
 @pytest.fixture

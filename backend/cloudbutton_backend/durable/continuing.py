@@ -156,7 +156,7 @@ class Continuer:
         gone = items.missing(complement(done, count))
 
         spent = row.spend + row.committed
-        allowance = allowance_of(home, row.id, limits, spent=spent)
+        allowance = allowance_of(home, row.id, limits)
         reporter = Reporter(
             course, recorder, bill, files.journal, spec, frozenset(), allowance=allowance
         )
