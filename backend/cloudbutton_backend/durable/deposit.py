@@ -193,7 +193,7 @@ class Deposit:
         """Return how long the job may still take before writing begins."""
         first = self._source.held(0, _FIRST_CHUNK)[1]
         each = 0 if isinstance(first, range) else rough_size(list(first)) / max(1, len(first))
-        items = min(_FIRST_PORTION, int(each * (self._source.n_items or len(first))))
+        items = int(each * (self._source.n_items or len(first)))
         fresh = [
             blob.nbytes
             for blob in self._blobs
