@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
@@ -17,11 +18,13 @@ from cloudbutton_backend.course import Course
 from cloudbutton_backend.dispatch.actions import AskForMoney, BatchLost, OverBudget
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.source import Source
+from cloudbutton_backend.durable.claim import keep
 from cloudbutton_backend.errors import (
     BackendError,
     BudgetReached,
     DayBudgetReached,
     JobFailed,
+    JournalError,
     TaskTimeout,
     WorkerLost,
 )
@@ -100,6 +103,8 @@ class Reporter:
     def begin_again(self, budget: float | None) -> None:
         """What failed or was never run is to be run again, within another budget if one is given."""
         course = self._course
+        if course.state in (JobState.FAILED, JobState.CANCELLED):
+            self._keep()
         with course.lock:
             course.reopen()
             course.broken = self._never_produced()
@@ -111,6 +116,11 @@ class Reporter:
             course.options = replace(course.options, budget=budget)
             self._journal.update_job(course.record.id, budget=budget)
             self.spec.extra["budget"] = True
+
+    def _keep(self) -> None:
+        """See that nobody else has taken the job over, nor does so now."""
+        with contextlib.suppress(JournalError):  # the job matters more than its record
+            keep(self._journal.home, self.spec.id)
 
     def _never_produced(self) -> BaseException | None:
         """Return what is to be said at the end if the items' iterator did not come to its end."""

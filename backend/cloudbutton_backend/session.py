@@ -19,6 +19,7 @@ from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.source import PushSource
 from cloudbutton_backend.drivers import Drivers
 from cloudbutton_backend.durable.attaching import Attacher
+from cloudbutton_backend.durable.claim import TakenOver
 from cloudbutton_backend.durable.continuing import Wish, budget_of
 from cloudbutton_backend.durable.deposit import Deposit
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
@@ -267,7 +268,10 @@ class Session:
             asked = None
             if budget is not None:
                 asked = budget_of(budget, JournalReader(self.journal.home).job(held.id))
-            return held.retry_failed(budget=asked)
+            try:
+                return held.retry_failed(budget=asked)
+            except TakenOver:
+                return self._attacher.attach(held.id, wish)
         if wish:
             raise UsageError(
                 f"Job {held.id} is {held.state.value} in this process: cancel it first, then attach"

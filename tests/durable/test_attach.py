@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_a_job_that_was_attached_to_and_done_leaves_only_its_results(victim: Sta
     job = cloud.attach(job_id)
     job.wait()
     until(lambda: not places.job_file(home(), job_id).exists())
-    assert not places.items_file(home(), job_id).exists()
+    until(lambda: not places.items_file(home(), job_id).exists())
     other = Session()
     assert other.attach(job_id).results() == SQUARED
     other.close()
@@ -127,6 +128,28 @@ def test_attaching_to_a_failed_job_tries_again_what_failed(victim: Start) -> Non
     program.open()
     assert cloud.attach(program.job_id).results() == SQUARED
     assert (program.runs() - before)[0] == 0
+
+
+def test_a_job_that_another_kernel_continued_is_not_run_again_by_the_first(
+    victim: Start, session: Session, tmp_path: Path
+) -> None:
+    gate = tmp_path / "open"
+
+    def square(x: int) -> int:
+        if x == 7 and not gate.exists():
+            raise ValueError("not yet")
+        return x * x
+
+    job = session.map(square, list(range(20)))
+    with pytest.raises(ValueError, match="not yet"):
+        job.results()
+    until(lambda: (row := row_of(job.id)) and row.state is JobState.FAILED)
+    gate.touch()
+    other = victim(f"job = cloud.attach({job.id!r})")
+    other.await_row(lambda row: row.state is JobState.DONE)
+    with pytest.raises(UsageError, match="was continued by another process"):
+        job.retry_failed()
+    assert session.attach(job.id).results() == SQUARED
 
 
 def test_attaching_to_a_cancelled_job_continues_it(victim: Start) -> None:

@@ -76,3 +76,48 @@ def claim(home: Path, job_id: str, *, backend: str, budget: float | None) -> int
         ).fetchone()[0]
         connection.execute("COMMIT")
     return int(times)
+
+
+class TakenOver(UsageError):
+    """A job of this process was continued by another one meanwhile."""
+
+    def __init__(self, job_id: str, pid: int, host: str) -> None:
+        super().__init__(job_id, pid, host)
+        self.job_id, self.pid, self.host = job_id, pid, host
+
+    def __str__(self) -> str:
+        return (
+            f"Job {self.job_id} was continued by another process meanwhile (pid {self.pid} on {self.host}):"
+            f" `%cloud attach {self.job_id}` has what came of it."
+        )
+
+
+def keep(home: Path, job_id: str) -> None:
+    """Mark a job of this process as running again, lest another one takes it over at the same time.
+
+    Raises
+    ------
+    TakenOver
+        Another one has.
+    """
+    from cloudbutton_backend.journal import database
+    from cloudbutton_backend.journal.numbering import mark_changed
+    from cloudbutton_backend.journal.process import start_token
+
+    path = home / database.NAME
+    connection = database.open_for_reading(path)
+    if connection is None:
+        return  # nothing is recorded, so nobody else knows of it
+    with closing(connection), database.translated(path):
+        connection.execute("PRAGMA query_only = OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        pid = os.getpid()
+        if row is not None and (row["pid"], row["token"]) != (pid, start_token(pid)):
+            raise TakenOver(job_id, row["pid"], row["host"])
+        connection.execute(
+            "UPDATE jobs SET state = ?, ended = NULL, heartbeat = ? WHERE id = ?",
+            (JobState.RUNNING.value, time.time(), job_id),
+        )
+        mark_changed(connection, [job_id])
+        connection.execute("COMMIT")
