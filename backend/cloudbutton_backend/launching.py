@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import sys
@@ -15,14 +14,24 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.allowances import allowance_of
-from cloudbutton_backend.backends.protocol import JobSpec, Limits
+from cloudbutton_backend.asked import (
+    all_of,
+    check,
+    cwd,
+    drawn_seed,
+    extra_of,
+    kind_of,
+    length_of,
+    plain,
+    plan_of,
+)
+from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.bill import Bill, estimate_columns
 from cloudbutton_backend.capture import Captured, CaptureReport, capture, imports_of_items
 from cloudbutton_backend.course import Course
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.job_state import Plan
 from cloudbutton_backend.dispatch.source import (
-    MANY,
     PushSource,
     SequenceSource,
     StreamSource,
@@ -31,8 +40,8 @@ from cloudbutton_backend.dispatch.source import (
 from cloudbutton_backend.drivers import Drivers, in_task
 from cloudbutton_backend.durable.deposit import Deposit
 from cloudbutton_backend.durable.stored import StoredJob, python_version
-from cloudbutton_backend.errors import UnknownName, UsageError, WrongArgument
-from cloudbutton_backend.handle import Job, check_budget
+from cloudbutton_backend.errors import UsageError, WrongArgument
+from cloudbutton_backend.handle import Job
 from cloudbutton_backend.history import expected_bill
 from cloudbutton_backend.jobs import Estimate, JobOptions, JobRecord, new_job_id
 from cloudbutton_backend.journal import Journal
@@ -44,8 +53,6 @@ from cloudbutton_backend.runs import Run, ranges_of
 if TYPE_CHECKING:
     from cloudbutton_backend.cache import Index
 
-_AT_ONCE: Final = 3600.0
-"""Seconds of work in one batch of a detached job where a call may run for any time."""
 _SAMPLE: Final = 3
 """Items that are looked at for the packages they need."""
 JOURNAL_OFF: Final = os.environ.get("CLOUDBUTTON_INTERNAL_JOURNAL") == "off"
@@ -131,20 +138,20 @@ class Launcher:
         """Start running `function` over `items`; see `Session.map`."""
         if not hasattr(type(items), "__iter__") and not hasattr(type(items), "__getitem__"):
             raise WrongArgument(
-                f"The items must be a list, a range or another iterable, not {_kind(items)}."
+                f"The items must be a list, a range or another iterable, not {kind_of(items)}."
             )
         known = fixed(items)
         if known is None and options.detach:
-            known = _all_of(items)  # who has them to give may be gone soon
+            known = all_of(items)  # who has them to give may be gone soon
         if options.cache and known is None:
             raise UsageError(
                 "With `cache` the items must be at hand, as their results are looked for before the job"
-                f" begins: `list(items)` instead of {_kind(items)}."
+                f" begins: `list(items)` instead of {kind_of(items)}."
             )
         if options.cache and origin.kind != "button":  # whose items watch by themselves
             options = replace(options, guard="warn")
         iterator = iter(items if known is None else known)
-        n_items = _length(items if known is None else known)
+        n_items = length_of(items if known is None else known)
         sample = () if known is None else known[:_SAMPLE]
         captured, driver = self._capture(function, options)
         start = self._prepare(function, captured, driver, n_items, options, origin, sample)
@@ -275,9 +282,9 @@ class Launcher:
         """Capture the function while the workers come up."""
         if not callable(function):
             raise WrongArgument(
-                f"The first argument must be a function, not {_kind(function)}: `map(function, items)`."
+                f"The first argument must be a function, not {kind_of(function)}: `map(function, items)`."
             )
-        _check(options)
+        check(options)
         driver = self._drivers.of(options.backend)
         driver.start()
         if options.memory is not None and not driver.backend.limits.can_limit_memory:
@@ -312,8 +319,8 @@ class Launcher:
             cell_id=origin.cell_id,
             source=origin.source,
             code_digest=captured.digest,
-            seed=_drawn() if options.seed is None else options.seed,
-            options=_plain_options(options),
+            seed=drawn_seed() if options.seed is None else options.seed,
+            options=plain(options),
             worker_memory=options.memory or limits.memory,
         )
         bill = None
@@ -384,96 +391,9 @@ class Launcher:
         journal.update_job(job.id, capture=lambda: job.explain().to_dict())
 
 
-def plan_of(job_id: str, options: JobOptions, limits: Limits) -> Plan:
-    """Return what the dispatcher must know of a job, but for its items."""
-    return Plan(
-        job_id=job_id,
-        n_items=None,
-        workers=options.workers,
-        retries=options.retries,
-        stop_on_error=options.errors == "raise",
-        backup=options.backup,
-        budget=options.budget,
-        at_once=_at_once(options, limits),
-    )
-
-
 def _report(captured: Captured, reporter: Reporter) -> CaptureReport:
     """Return what travels, and what keys in the cache are made of."""
     made_of = None if reporter.cache is None else reporter.cache.ingredients
     if made_of is None:
         return captured.report
     return replace(captured.report, cache=tuple(made_of.lines()))
-
-
-def _at_once(options: JobOptions, limits: Limits) -> float | None:
-    """Return the work in one batch of a job that goes on when this process ends; None for others."""
-    if not (options.detach and limits.can_outlive):
-        return None
-    return _AT_ONCE if limits.longest_call is None else limits.longest_call / 2
-
-
-def extra_of(options: JobOptions) -> dict[str, Any]:
-    """Return what backends may want to know besides."""
-    return {
-        "stop_on_error": options.errors == "raise" and options.retries == 0,
-        "detach": options.detach,
-        "budget": options.budget is not None,
-    }
-
-
-def _drawn() -> int:
-    """Return a seed that nobody chose."""
-    return int.from_bytes(os.urandom(8), "little") >> 1
-
-
-def _all_of(items: Iterable[Any]) -> list[Any]:
-    """Return all that an iterable gives."""
-    given = list(itertools.islice(items, MANY + 1))
-    if len(given) > MANY:
-        raise UsageError(
-            f"A detached job's items are all written down before it starts; these are more than {MANY:,}."
-        )
-    return given
-
-
-def _length(items: Any) -> int | None:
-    """Return how many items there are, None where that is not known or not said."""
-    try:
-        return len(items)
-    except (TypeError, NotImplementedError, OverflowError):
-        return None
-
-
-def _kind(value: Any) -> str:
-    name = type(value).__name__
-    return f"an {name}" if name[:1] in "aeiou" else f"a {name}"
-
-
-def _check(options: JobOptions) -> None:
-    """Refuse options that make no sense, before anything is started."""
-    if options.workers is not None and options.workers < 1:
-        raise UsageError(f"`workers` must be at least 1, not {options.workers}.")
-    if options.timeout is not None and options.timeout <= 0:
-        raise UsageError(f"`timeout` must be above 0 seconds, not {options.timeout:g}.")
-    if options.retries < 0:
-        raise UsageError(f"`retries` must be 0 or more, not {options.retries}.")
-    if options.errors not in ("raise", "keep"):
-        raise UnknownName("error mode", str(options.errors), ("raise", "keep"))
-    check_budget(options.budget)
-    if options.seed is not None and options.seed < 0:
-        raise UsageError(f"`seed` must be 0 or more, not {options.seed}.")
-    if options.memory is not None and options.memory < 1:
-        raise UsageError(f"`memory` must be at least 1 MiB, not {options.memory}.")
-
-
-def _plain_options(options: JobOptions) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in options.__dataclass_fields__}
-
-
-def cwd() -> str:
-    """Return the working directory, the user's own where it was removed."""
-    try:
-        return os.getcwd()
-    except OSError:  # the directory was removed
-        return os.path.expanduser("~")

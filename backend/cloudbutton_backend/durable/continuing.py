@@ -14,6 +14,7 @@ from typing import Final
 
 from cloudbutton_backend import seals
 from cloudbutton_backend.allowances import allowance_of
+from cloudbutton_backend.asked import cwd, extra_of, plan_of
 from cloudbutton_backend.backends.protocol import Backend, JobSpec, Recovers
 from cloudbutton_backend.bill import Bill
 from cloudbutton_backend.capture import Blob
@@ -32,7 +33,7 @@ from cloudbutton_backend.handle import Job, check_budget
 from cloudbutton_backend.jobs import JobOptions, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.journal.process import start_token
-from cloudbutton_backend.launching import Files, cwd, extra_of, plan_of
+from cloudbutton_backend.launching import Files
 from cloudbutton_backend.recorder import Recorder
 from cloudbutton_backend.reporter import Driven, Reporter, check_alive
 from cloudbutton_backend.runs import Run, ranges_of, runs_of
