@@ -222,11 +222,11 @@ class Launcher:
         """Return what the job is to leave on the disk to be continued."""
         reporter, captured, job = start.reporter, start.captured, start.job
         spec, options = reporter.spec, job.options
-        used = self._drivers.used.get(options.backend, {})
-        # A live object among them (a client, keys) means nothing to another process.
-        lasting = getattr(start.driver.backend, "lasting_settings", dict)
 
         def stored() -> StoredJob:
+            used = self._drivers.used.get(options.backend, {})
+            # A live object among them (a client, keys) means nothing to another process.
+            lasting = getattr(start.driver.backend, "lasting_settings", dict)
             return StoredJob(
                 record=job.record,
                 options=options,
