@@ -12,6 +12,7 @@ from IPython import get_ipython
 
 from cloudbutton_backend import session
 from cloudbutton_backend.cache import EarlierLoops
+from cloudbutton_backend.durable.where import backend_of, require_same
 from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
@@ -42,7 +43,8 @@ def attach_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
     Raises
     ------
     UsageError
-        The kernel is there, or the cell was not kept, or a name from the cells above is missing.
+        The kernel is there, or the cell was not kept, or a name from the cells above is missing, or
+        the backend is another thing here than it was there.
     """
     line, cell = _cell_of(row)
     if row.pid == os.getpid() and row.token == start_token(row.pid):
@@ -58,7 +60,10 @@ def attach_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
     shell: Any = get_ipython()
     options = parse_options(parse_header(line).options)
     loops = _loops_of_the_cell(row)
-    given = {**options.given, **changes}
+    backend = changes.get("backend") or backend_of(row)
+    if "backend" not in changes:
+        require_same(row, session.current().driver(backend))
+    given = {**options.given, **changes, "backend": backend}
     given["budget"] = what_is_left(options.resolve().budget, changes.get("budget"), loops)
     options = replace(options, given=given)
     home = session.current().journal.home

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,6 +176,20 @@ def test_code_that_is_another_one_now_runs_anew_and_that_is_said(kernels: Kernel
     assert [each["error"] for each in said] == [None] * 4, said
     assert len(kernels.ran) - before == 40
     assert "its code, or a value that it uses, is another one now" in said[2]["out"]
+
+
+def test_a_cell_of_emulated_workers_runs_elsewhere_only_when_asked(kernels: Kernels) -> None:
+    kernels.kill_when(lambda: has_keys(kernels, 10), kernels.settings(stop_at=20), ABOVE, CELL)
+    (job,) = kernels.jobs()
+    with closing(sqlite3.connect(kernels.home / "journal.db")) as journal, journal:
+        journal.execute("UPDATE jobs SET backend = 'local (emulated)'")
+    ran = len(kernels.ran)
+    kernels.gate.write_text("")
+    said = kernels.run(kernels.settings(), ABOVE, attach(job))
+    assert "ran on local (emulated), and `local` is local" in said[2]["error"]
+    assert len(kernels.ran) == ran
+    said = kernels.run(kernels.settings(), ABOVE, attach(job) + " --backend local", CHECK)
+    assert [each["error"] for each in said] == [None] * 4, said
 
 
 def test_a_name_from_the_cells_above_that_is_missing_is_asked_for(kernels: Kernels) -> None:

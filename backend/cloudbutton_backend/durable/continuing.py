@@ -28,6 +28,7 @@ from cloudbutton_backend.durable.items import StoredItems, StoredSource
 from cloudbutton_backend.durable.past import money_of, seconds_of
 from cloudbutton_backend.durable.salvage import prefix_of, salvage
 from cloudbutton_backend.durable.stored import StoredJob, python_version
+from cloudbutton_backend.durable.where import backend_of, require_same
 from cloudbutton_backend.errors import CannotContinue, CloudError, Tampered, UsageError
 from cloudbutton_backend.handle import Job, check_budget
 from cloudbutton_backend.jobs import JobOptions, JobState
@@ -98,6 +99,8 @@ class Continuer:
         options = _options(kept, row, wish)
         blobs = _blobs(home, kept)
         driver = self._drivers.of(options.backend)
+        if wish.backend is None:
+            require_same(row, driver)
         driver.start()
         spec = self._spec(row, kept, options, blobs)
         driver.prepare(spec)
@@ -261,10 +264,15 @@ def _options(kept: StoredJob, row: JobRow, wish: Wish) -> JobOptions:
         raise UsageError(f"`workers` must be at least 1, not {wish.workers}.")
     return replace(
         kept.options,
-        backend=kept.options.backend if wish.backend is None else wish.backend,
+        backend=wish.backend or _where(kept, row),
         workers=kept.options.workers if wish.workers is None else wish.workers,
         budget=budget_of(wish.budget, row),
     )
+
+
+def _where(kept: StoredJob, row: JobRow) -> str:
+    """Return the backend on which a job ran last: somebody may have gone on with it elsewhere."""
+    return kept.options.backend if row.backend == kept.record.backend else backend_of(row)
 
 
 def _blobs(home: Path, kept: StoredJob) -> tuple[Blob, ...]:
