@@ -114,7 +114,7 @@ def described(name: str, resolved: Resolved) -> dict[str, Any]:
     return found | {
         "title": getattr(maker, "title", found["title"]),
         "description": schema.summary(maker),
-        "costs": bool(getattr(maker, "costs", False)),
+        "costs": costs(maker, resolved.backends.get(name, {})),
         "available": True,
         "schema": form,
         "settings": {
@@ -122,6 +122,15 @@ def described(name: str, resolved: Resolved) -> dict[str, Any]:
             for key, part in form.get("properties", {}).items()
         },
     }
+
+
+def costs(maker: Any, own: Mapping[str, Any]) -> bool:
+    """Tell whether work on a backend costs money, made with its `own` settings.
+
+    A backend says so by `costs`; where that depends on its settings, by `costs_with(settings)`.
+    """
+    depends = getattr(maker, "costs_with", None)
+    return bool(getattr(maker, "costs", False) if depends is None else depends(own))
 
 
 def findings(name: str, own: Mapping[str, Any]) -> Iterable[Finding]:

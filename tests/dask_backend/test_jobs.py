@@ -12,13 +12,16 @@ from typing import Any
 
 import distributed
 import numpy as np
+import psutil
 import pytest
 
 import cloudbutton_ext as cloud
 from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.errors import BackendError, PackagesDoNotFit, UsageError, WorkerLost
 from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.settings import Resolved
 from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_ext.server.backends import described
 from tests.dask_backend.clusters import Commands, until
 from tests.dask_backend.conftest import shared_cluster
 
@@ -76,6 +79,35 @@ def test_a_client_that_is_closed_is_told_before_the_job_begins() -> None:
     with pytest.raises(BackendError, match="not connected"):
         place.start(lambda x: x, [1])
     place.session.close()
+
+
+def test_a_look_at_its_health_starts_nothing_on_this_machine() -> None:
+    own = psutil.Process()
+    before = own.children(recursive=True)
+    dask = DaskBackend(workers=3)
+    lines = {name: (ok, words) for name, ok, words in dask.health()}
+    dask.close()
+    assert own.children(recursive=True) == before
+    assert lines["scheduler"] == (True, "made here, on this machine, when a job needs it")
+    assert lines["workers"][1].startswith("3 then")
+
+
+def test_a_look_at_a_clusters_health_asks_it() -> None:
+    dask = DaskBackend(shared_cluster().address)
+    lines = {name: (ok, words) for name, ok, words in dask.health()}
+    dask.close()
+    assert lines["scheduler"] == (True, shared_cluster().address)
+    assert lines["workers"][1].startswith("2 with 2 threads") and lines["versions"][0]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [({}, False), ({"worker_hour": 0}, False), ({"worker_hour": 0.5}, True)]
+)
+def test_it_costs_where_worker_hours_have_a_price(chosen: dict[str, Any], expected: bool) -> None:
+    assert described("dask", Resolved(backends={"dask": chosen}))["costs"] is expected
+    dask = DaskBackend(**chosen)
+    assert dask.costs is expected
+    dask.close()
 
 
 @pytest.mark.parametrize("keep", [True, False])

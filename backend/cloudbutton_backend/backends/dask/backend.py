@@ -391,6 +391,11 @@ class DaskBackend:
         """Return the settings as a JSON schema, for a form."""
         return schema()
 
+    @staticmethod
+    def costs_with(settings: Mapping[str, Any]) -> bool:
+        """Whether work costs money with such settings."""
+        return bool(settings.get("worker_hour"))
+
     def futures_of(
         self, job_id: str, outcomes: Iterable[tuple[int, Any, BaseException | None]]
     ) -> list[Any]:
@@ -410,12 +415,20 @@ class DaskBackend:
         return lasting
 
     def health(self) -> Iterator[tuple[str, bool, str]]:
-        """Yield (name, whether it is well, in words) of all that jobs need; asks the cluster."""
-        from cloudbutton_backend.backends.dask.health import health
+        """Yield (name, whether it is well, in words) of all that jobs need; asks the cluster.
 
+        One that would have to be made first is left alone: looking must not start processes.
+        """
+        if self.is_local and self._link is None:
+            from cloudbutton_backend.backends.dask.prospect import prospect
+
+            yield from prospect(self.settings.workers or usable_cpus())
+            return
         try:
+            from cloudbutton_backend.backends.dask.health import health
+
             link = self._connector.link()
-        except CloudError as error:
+        except (CloudError, ImportError) as error:
             yield "scheduler", False, str(error)
             return
         yield from health(link)
