@@ -20,6 +20,7 @@ from cloudbutton_backend.handle import Job
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.testing.conformance import Place
 from tests.dask_backend.clusters import Commands, until
+from tests.dask_backend.conftest import shared_cluster
 from tests.dask_backend.proxy import SlowWay
 
 # Dask's client leaves a socket to a scheduler that was lost for the garbage collector to close.
@@ -139,6 +140,23 @@ def test_nobody_at_the_address_is_told_before_the_job_begins(
     told = pytest.raises(BackendError, match=r"No Dask scheduler answers at tcp://127.0.0.1:9")
     with at(DaskBackend("tcp://127.0.0.1:9")) as place, told:
         place.start(lambda x: x, [1])
+
+
+def test_workers_that_are_suspended_do_not_hold_up_the_connection_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "EQUIP_WITHIN", 0.5)
+    monkeypatch.setattr(cluster, "plugin_name", lambda: "one that they do not have")
+    shared = shared_cluster()
+    for worker in shared.workers:
+        os.killpg(worker.pid, signal.SIGSTOP)
+    try:
+        told = pytest.raises(BackendError, match=r"within 0\.5 s. Is one of them suspended")
+        with at(DaskBackend(shared.address)) as place, told:
+            place.start(lambda x: x, [1])
+    finally:
+        for worker in shared.workers:
+            os.killpg(worker.pid, signal.SIGCONT)
 
 
 def test_a_cluster_without_workers_is_waited_for_and_not_for_ever(commands: Commands) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import threading
@@ -20,6 +21,9 @@ CONNECT_WITHIN: Final = 10.0
 """Seconds for which a scheduler is looked for."""
 ANSWER_WITHIN: Final = 20.0
 """Seconds that a scheduler has for a question."""
+EQUIP_WITHIN: Final = 60.0
+"""Seconds that all workers together have to take our code: one that is suspended must not hold up
+the connection for ever."""
 WORKERS_WITHIN: Final = 300.0
 """Seconds for which workers are waited for: machines may have to be started."""
 _MiB: Final = 1 << 20
@@ -69,7 +73,13 @@ class Cluster:
             _await_running(client, within)
         self.client = client or self._connect(settings, security, within)
         try:
-            self.client.register_plugin(Shipped(), name=plugin_name())
+            self.client.sync(self._equip, callback_timeout=EQUIP_WITHIN)
+        except (TimeoutError, asyncio.TimeoutError):
+            self.close()
+            raise BackendError(
+                f"The Dask workers did not take our code within {EQUIP_WITHIN:g} s. Is one of them"
+                " suspended?"
+            ) from None
         except Exception as error:
             self.close()
             raise BackendError(f"The Dask workers did not take our code: {error}") from error
@@ -90,6 +100,10 @@ class Cluster:
     def is_lost(self) -> bool:
         """Whether the connection to the scheduler is gone."""
         return bool(self.client.status != "running")
+
+    async def _equip(self) -> None:
+        """Have all workers get our code, those which come later, too."""
+        await self.client.register_plugin(Shipped(), name=plugin_name())
 
     def _connect(self, settings: Settings, security: Any, within: float) -> Any:
         target: Any = settings.address
