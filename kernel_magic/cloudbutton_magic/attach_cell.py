@@ -67,7 +67,7 @@ def attach_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
     given["budget"] = what_is_left(options.resolve().budget, changes.get("budget"), loops)
     options = replace(options, given=given)
     home = session.current().journal.home
-    earlier = EarlierLoops(home, loops, is_good=_is_good, spoils=_spoils)
+    earlier = EarlierLoops(home, loops, is_good=_is_good, spoils=_spoils, may_change=_may_change)
     place = place_of(shell, line, cell, quiet=options.quiet)
     source = "\n" + shell.transform_cell(cell)  # the empty line stands for the first one
     try:
@@ -155,6 +155,10 @@ def _is_good(value: Any) -> bool:
 
 def _spoils(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and value[0] == LATE
+
+
+def _may_change(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and value[0] == PACKED
 
 
 def _is_of_the_cell(error: NameError, filename: str) -> bool:

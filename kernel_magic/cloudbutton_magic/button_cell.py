@@ -96,7 +96,7 @@ def run_button(
         )
     finally:
         replay.finish()
-        mapper.forget()
+        mapper.end()
     took = time.perf_counter() - began
     notes = [line for line in report.lines() if not line.endswith("in parallel")]
     if not (report.loops or report.refused) and took >= WORTH_A_LINE:
@@ -118,10 +118,10 @@ class _Workers:
         self._jobs: list[Job] = []
         self._tracers: list[Tracer] = []
 
-    def forget(self) -> None:
-        """The cell has ended: nobody will have to take over from its loops."""
+    def end(self) -> None:
+        """The cell has ended."""
         for tracer in self._tracers:
-            tracer.forget()
+            tracer.end()
 
     def __call__(
         self,
@@ -153,19 +153,22 @@ class _Workers:
         self._jobs.append(job)
         from cloudbutton_backend.cache import Tracer  # 15 ms, while the workers have begun
 
-        self._tracers.append(Tracer(here.journal.home, job, body, items))
+        tracer = Tracer(here.journal.home, job, body, items)
+        self._tracers.append(tracer)
         # Made when it is written, on the journal's thread: the cell does not wait for it.
         here.journal.update_job(job.id, plan=plan)
-        return _watched(job, stream(job, self._place.screen))
+        return _watched(job, stream(job, self._place.screen), tracer)
 
 
-def _watched(job: Job, outcomes: Iterator[ItemOutcome]) -> Iterator[ItemOutcome]:
+def _watched(job: Job, outcomes: Iterator[ItemOutcome], tracer: Tracer) -> Iterator[ItemOutcome]:
     """Let results be found by later runs unless one of them shows that others may be wrong."""
     outcome = None
     try:
         for outcome in outcomes:
+            tracer.handed += 1
             yield outcome
     finally:
+        tracer.end()
         closing = getattr(outcomes, "close", None)
         if closing is not None:
             closing()

@@ -166,7 +166,38 @@ def test_finished_items_are_taken_over_and_the_rest_runs(kernels: Kernels) -> No
     assert "taken over, not run again" in said[2]["out"] and "done before" in said[2]["out"]
     shown = [line for line in said[2]["out"].splitlines() if line.startswith("item ")]
     assert shown == [f"item {n}" for n in range(40)]
-    assert not list(kernels.home.glob(f"jobs/{kernels.jobs()[0].id}.keys"))
+
+
+ITEMS_CHANGE = """%%cloud --force
+left = []
+for row in rows:
+    work(row[0])
+    row[0] += 1
+    left.append(row[0])
+"""
+
+
+def test_items_that_the_loop_changed_before_they_were_looked_at_run_again(kernels: Kernels) -> None:
+    above = ABOVE + "rows = [[n] for n in range(40)]\n"
+    kernels.kill_when(
+        lambda: has_keys(kernels, 20), kernels.settings(stop_at=20), above, ITEMS_CHANGE
+    )
+    kernels.gate.write_text("")
+    (job,) = kernels.jobs()
+    check = "assert left == list(range(1, 41)) and rows == [[n] for n in left], left"
+    said = kernels.run(kernels.settings(), above, attach(job), check)
+    assert [each["error"] for each in said] == [None] * 4, said
+
+
+def test_a_cell_that_had_ended_when_its_kernel_was_killed_is_taken_over(kernels: Kernels) -> None:
+    slow = ABOVE.replace("def work(x):", "def work(x):\n    time.sleep(0.12)")
+    over = f"open({str(kernels.folder / 'over')!r}, 'x').close(); time.sleep(60)"
+    kernels.kill_when((kernels.folder / "over").exists, kernels.settings(), slow, CELL, over)
+    assert len(kernels.ran) == 40
+    said = attached(kernels, before=[slow])
+    assert [each["error"] for each in said] == [None] * 4, said
+    assert "40 items of job" in said[2]["out"], said
+    assert len(kernels.ran) == 40
 
 
 def test_code_that_is_another_one_now_runs_anew_and_that_is_said(kernels: Kernels) -> None:

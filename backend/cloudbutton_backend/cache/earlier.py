@@ -33,6 +33,8 @@ class EarlierLoops:
         Whether a value may be used in place of running its item.
     spoils
         Whether a value shows that those of other items may be wrong.
+    may_change
+        Whether a value may have changed its item when the loop was given it.
 
     Attributes
     ----------
@@ -49,11 +51,13 @@ class EarlierLoops:
         *,
         is_good: Callable[[Any], bool],
         spoils: Callable[[Any], bool],
+        may_change: Callable[[Any], bool],
     ) -> None:
         self._home = home
         self._rows = rows
         self._is_good = is_good
         self._spoils = spoils
+        self._may_change = may_change
         self._traces: dict[str, Trace | None] = {}
         self.taken: dict[str, int] = {}
         self.refused: dict[str, str] = {}
@@ -106,7 +110,7 @@ class EarlierLoops:
             try:
                 self._traces[row.id] = read_trace(self._home, row.id)
                 if self._traces[row.id] is None:
-                    self.refused[row.id] = "what its items were had not been written down yet"
+                    self.refused[row.id] = "what its items were had not been written down"
             except CloudError as error:
                 self.refused[row.id] = str(error)
         return self._traces[row.id]
@@ -147,7 +151,10 @@ class EarlierLoops:
             for index in indices:
                 digest = trace.items[index] if index < len(trace.items) else b""
                 position = index - entry.first
-                if digest in left and digest not in used and self._is_good(values[position]):
+                value = values[position]
+                if index < trace.doubtful and self._may_change(value):
+                    continue  # the digest may be that of what it was changed to
+                if digest in left and digest not in used and self._is_good(value):
                     wanted += [(new, position) for new in left[digest]]
                     used.add(digest)
             if wanted:

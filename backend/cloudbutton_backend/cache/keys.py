@@ -68,8 +68,7 @@ class Keyer:
             self._stable[kind] = content_of(item).digest == content.digest
         if not self._stable[kind]:
             raise Unkeyable("it is pickled differently each time")
-        is_fixed = kind is tuple and all(type(part) in _ATOMS for part in item)
-        return ItemKey(self._plain(content), content.draws, not is_fixed)
+        return ItemKey(self._plain(content), content.draws, not is_fixed(item))
 
     def found_under(self, key: ItemKey, index: int) -> list[bytes]:
         """Return the keys under which the result of item `index` may be found, the likelier first."""
@@ -101,3 +100,9 @@ class Keyer:
     def _seeded(self, key: ItemKey, index: int) -> bytes:
         text = key.plain + f" seed {self._seed} item {index}".encode()
         return hashlib.sha256(text).digest()[:KEY_BYTES]
+
+
+def is_fixed(item: Any) -> bool:
+    """Whether nothing can make another item of it."""
+    kind = type(item)
+    return kind in _ATOMS or (kind is tuple and all(map(is_fixed, item)))

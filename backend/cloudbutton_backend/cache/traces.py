@@ -1,8 +1,9 @@
 """What a loop of a cell leaves so that, its kernel gone, its results can be told to be those of a rerun.
 
-``jobs/<id>.keys``, sealed: u32 length of a JSON header, the header (``code``, ``versions``, ``classes``),
-then 20 bytes for each item: the beginning of the digest of its content, or zeros where it has none. It is
-written by a thread of its own, once the loop has run for a second, and removed when its cell has ended.
+``jobs/<id>.keys``, sealed: u32 length of a JSON header, the header (``code``, ``versions``, ``classes``,
+``doubtful``), then 20 bytes for each item: the beginning of the digest of its content, or zeros where it has
+none. It is written by a thread of its own, once the loop has run for a second, and goes with its job: the
+kernel may also die when the cell has ended.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from cloudbutton_backend.home import private_directory
 
 from .classes import digest_of
 from .ingredients import platform_here
-from .keys import KEY_BYTES
+from .keys import KEY_BYTES, is_fixed
 from .versions import needed_by, versions_of
 
 _PURPOSE: Final = "the items of a loop"
@@ -55,6 +56,8 @@ class Trace:
     classes: dict[str, str]
     """The notebook's classes that it used: the ids that they had, and their digests."""
     items: tuple[bytes, ...]
+    doubtful: int = 0
+    """Items before this one may have been looked at when the loop had changed them."""
 
 
 class Running(Protocol):
@@ -69,7 +72,14 @@ class Running(Protocol):
 
 
 class Tracer:
-    """Writes down what a loop is while it runs."""
+    """Writes down what a loop is while it runs.
+
+    Attributes
+    ----------
+    handed
+        How many items' results the loop was given so far. It may have changed these items with them:
+        to be counted before it is given one.
+    """
 
     def __init__(
         self, home: Path, job: Running, function: Callable[..., Any], items: Sequence[Any]
@@ -77,8 +87,8 @@ class Tracer:
         self._home = home
         self._path = keys_file(home, job.id)
         self._over = threading.Event()
-        self._lock = threading.Lock()  # writing the file, and removing it for good
-        self._is_unwanted = False
+        self._has_loop_ended = False
+        self.handed = 0
         job.add_done_callback(lambda _: self._over.set())
         # What it looks at is let go of with the thread; a cell may have many loops.
         looked_at = (job, function, items)
@@ -86,24 +96,18 @@ class Tracer:
             target=self._run, args=looked_at, name="cloudbutton-keys", daemon=True
         ).start()
 
-    def forget(self) -> None:
-        """The cell has ended: nobody will ask."""
+    def end(self) -> None:
+        """The loop has ended: what its items are from now on need not be what they were."""
+        self._has_loop_ended = True
         self._over.set()
-        with self._lock:
-            self._is_unwanted = True
-            with contextlib.suppress(OSError):
-                self._path.unlink(missing_ok=True)
 
     def _run(self, job: Running, function: Callable[..., Any], items: Sequence[Any]) -> None:
         if self._over.wait(_AFTER):
             return
         with contextlib.suppress(CloudError, OSError, Unkeyable):  # it runs again, then
             trace = self._look(job, function, items)
-            if trace is None:
-                return
-            with self._lock:
-                if not self._is_unwanted:
-                    write_trace(self._path, trace, self._home)
+            if trace is not None:
+                write_trace(self._path, trace, self._home)
 
     def _look(
         self, job: Running, function: Callable[..., Any], items: Sequence[Any]
@@ -113,18 +117,22 @@ class Tracer:
         body = content_of_body(function, report)
         if self._over.is_set():
             return None
-        ids, digests = set(body.classes if body else ()), list[bytes]()
+        ids, digests, doubtful = set(body.classes if body else ()), list[bytes](), 0
         until = time.monotonic() + _SLICE
-        for item in items[:_MOST]:
+        for index, item in enumerate(items[:_MOST]):
             content = None if rough_size(item) > _LARGE else _content(item)
+            if self._has_loop_ended:
+                break
             digests.append(_NONE if content is None else content.digest[:KEY_BYTES])
             ids |= content.classes if content is not None else set()
+            if index < self.handed and not is_fixed(item):
+                doubtful = index + 1
             if time.monotonic() > until:
                 self._over.wait(_SLICE * (1 / _SHARE - 1))
                 until = time.monotonic() + _SLICE
         classes = {each: digest for each in ids if (digest := digest_of(each)) is not None}
         code = "" if body is None else body.digest.hex()
-        return Trace(code, versions_behind(report), classes, tuple(digests))
+        return Trace(code, versions_behind(report), classes, tuple(digests), doubtful)
 
 
 def content_of_body(body: Callable[..., Any], report: CaptureReport) -> Content | None:
@@ -155,7 +163,12 @@ def keys_file(home: Path, job_id: str) -> Path:
 
 def write_trace(path: Path, trace: Trace, home: Path) -> None:
     """Write a trace, whole or not at all."""
-    header = {"code": trace.code, "versions": trace.versions, "classes": trace.classes}
+    header = {
+        "code": trace.code,
+        "versions": trace.versions,
+        "classes": trace.classes,
+        "doubtful": trace.doubtful,
+    }
     text = json.dumps(header).encode()
     private_directory(path.parent.name, home)
     pieces = [_LENGTH.pack(len(text)), text, b"".join(trace.items)]
@@ -178,4 +191,5 @@ def read_trace(home: Path, job_id: str) -> Trace | None:
     start = _LENGTH.size + length
     header = json.loads(bytes(data[_LENGTH.size : start]))
     digests = (bytes(data[at : at + KEY_BYTES]) for at in range(start, len(data), KEY_BYTES))
-    return Trace(header["code"], header["versions"], header["classes"], tuple(digests))
+    known = header["code"], header["versions"], header["classes"]
+    return Trace(*known, tuple(digests), header["doubtful"])
