@@ -178,6 +178,7 @@ def _settings(words: Sequence[str], flags: Set[str]) -> dict[str, str]:
 def _jobs(text: str, around: Surroundings) -> Any:
     if text:
         raise UsageError(f"`%cloud jobs` takes nothing; `{_usage('show')}` shows one job.")
+    session.current().journal.flush(1.0)  # or a job that ended just now may be missing
     return listing_of(_own_news(JournalReader().jobs(LATEST)))
 
 
@@ -218,8 +219,10 @@ def _cancel(text: str, around: Surroundings) -> Any:
 
 def _retry(text: str, around: Surroundings) -> Any:
     what, arrow, names = text.partition("->")
-    targets = result_names(names, f"%cloud retry {text}") if arrow else ()
     id_, option, amount = what.partition("--budget")
+    if not option:
+        names, option, amount = names.partition("--budget")
+    targets = result_names(names, f"%cloud retry {text}") if arrow else ()
     budget = _value("budget", amount.lstrip(" =").rstrip(), {}) if option else None
     if option and budget is None:
         raise UsageError(f"`--budget` needs an amount in US dollars: `{_usage('retry')}`.")

@@ -265,7 +265,6 @@ def test_line_commands_answer_with_tables(run: Run, shell: InteractiveShell) -> 
 def test_jobs_of_the_journal_are_listed(run: Run) -> None:
     run("%%cloud map x in range(2) -> mine --name listed\nx")
     job = session.current().jobs()[0]
-    session.current().journal.flush()
     listing = repr(run("%cloud jobs").value)
     (line,) = [line for line in listing.splitlines() if job.id in line]
     assert line.split()[:4] == [job.id, "listed", "done", "2/2"]

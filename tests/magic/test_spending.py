@@ -37,7 +37,10 @@ def test_the_summary_says_what_was_billed(run: Run) -> None:
     assert "budget $2.00)" in out
 
 
-def test_a_job_at_its_budget_says_so_and_is_continued(run: Run, shell: InteractiveShell) -> None:
+@pytest.mark.parametrize("rest", ["--budget $5 -> zs", "-> zs --budget $5", "-> zs --budget=5"])
+def test_a_job_at_its_budget_says_so_and_is_continued(
+    run: Run, shell: InteractiveShell, rest: str
+) -> None:
     ran = run(f"%%cloud map x in range(60) -> zs --backend metered --budget 0.05\n{SLOW}")
     assert "BudgetReached" in ran.out
     assert "zs" not in shell.user_ns
@@ -46,7 +49,7 @@ def test_a_job_at_its_budget_says_so_and_is_continued(run: Run, shell: Interacti
     failure = job.failure
     assert isinstance(failure, BudgetReached)
     assert f"`%cloud retry {job.id} --budget {failure.enough:g} -> zs` runs what is" in ran.out
-    assert run(f"%cloud retry {job.id} --budget $5 -> zs").error is None
+    assert run(f"%cloud retry {job.id} {rest}").error is None
     assert shell.user_ns["zs"] == list(range(60))
 
 
