@@ -12,7 +12,7 @@ from IPython import get_ipython
 
 from cloudbutton_backend import session
 from cloudbutton_backend.cache import EarlierLoops
-from cloudbutton_backend.durable.where import backend_of, require_same
+from cloudbutton_backend.durable.where import backend_of, driver_of
 from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
@@ -62,7 +62,7 @@ def attach_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
     loops = _loops_of_the_cell(row)
     backend = changes.get("backend") or backend_of(row)
     if "backend" not in changes:
-        require_same(row, session.current().driver(backend))
+        driver_of(row, backend, session.current().driver)
     given = {**options.given, **changes, "backend": backend}
     given["budget"] = what_is_left(options.resolve().budget, changes.get("budget"), loops)
     options = replace(options, given=given)

@@ -7,8 +7,9 @@ from contextlib import closing
 
 import pytest
 
-from cloudbutton_backend.durable.where import backend_of, require_same
-from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.dispatch.driver import Driver
+from cloudbutton_backend.durable.where import backend_of, driver_of, require_same
+from cloudbutton_backend.errors import Unreachable, UsageError
 from cloudbutton_backend.home import home
 from cloudbutton_backend.session import Session
 
@@ -53,3 +54,18 @@ def test_a_job_that_went_on_elsewhere_stays_there_when_it_is_attached_to_again(
     assert row is not None and backend_of(row) == "lambda"
     with pytest.raises(UsageError, match="ran on lambda"):
         require_same(row, session.driver("local"))
+
+
+def test_a_job_of_an_emulator_says_so_where_the_cloud_itself_cannot_be_reached(
+    victim: Start, session: Session
+) -> None:
+    def no_region(name: str) -> Driver:
+        raise Unreachable(f"No region is chosen for {name}.")
+
+    program = victim()
+    job_id = program.killed_when(done=10)
+    recorded_as(job_id, "lambda (emulated)")
+    row = row_of(job_id)
+    assert row is not None
+    with pytest.raises(UsageError, match="`%cloud use lambda --emulate`, and attach then"):
+        driver_of(row, "lambda", no_region)

@@ -28,7 +28,7 @@ from cloudbutton_backend.durable.items import StoredItems, StoredSource
 from cloudbutton_backend.durable.past import money_of, seconds_of
 from cloudbutton_backend.durable.salvage import prefix_of, salvage
 from cloudbutton_backend.durable.stored import StoredJob, python_version
-from cloudbutton_backend.durable.where import backend_of, require_same
+from cloudbutton_backend.durable.where import backend_of, driver_of
 from cloudbutton_backend.errors import CannotContinue, CloudError, Tampered, UsageError
 from cloudbutton_backend.handle import Job, check_budget
 from cloudbutton_backend.jobs import JobOptions, JobState
@@ -98,9 +98,10 @@ class Continuer:
         kept = _stored(home, row)
         options = _options(kept, row, wish)
         blobs = _blobs(home, kept)
-        driver = self._drivers.of(options.backend)
         if wish.backend is None:
-            require_same(row, driver)
+            driver = driver_of(row, options.backend, self._drivers.of)
+        else:
+            driver = self._drivers.of(options.backend)
         driver.start()
         spec = self._spec(row, kept, options, blobs)
         driver.prepare(spec)

@@ -6,8 +6,10 @@ billed here, by the settings of each.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cloudbutton_backend.dispatch.driver import Driver
-from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.errors import CloudError, UsageError
 from cloudbutton_backend.jobs import EMULATED
 from cloudbutton_backend.journal import JobRow
 
@@ -15,6 +17,28 @@ from cloudbutton_backend.journal import JobRow
 def backend_of(row: JobRow) -> str:
     """Return the name of the backend on which a job ran last, without what its records add to it."""
     return row.backend.removesuffix(EMULATED)
+
+
+def driver_of(row: JobRow, name: str, drivers: Callable[[str], Driver]) -> Driver:
+    """Return the driver of the backend on which a job ran last, by its name.
+
+    Raises
+    ------
+    UsageError
+        The backend of that name is another thing in this kernel.
+    """
+    try:
+        driver = drivers(name)
+    except CloudError as error:
+        if not row.backend.endswith(EMULATED):
+            raise
+        raise UsageError(
+            f"Job {row.id} ran on {row.backend}, and `{name}` is not emulated in this kernel. Nothing was"
+            f" started. Say `%cloud use {name} --emulate`, and attach then; or go on elsewhere:"
+            f" `%cloud attach {row.id} --backend local`."
+        ) from error
+    require_same(row, driver)
+    return driver
 
 
 def require_same(row: JobRow, driver: Driver) -> None:
