@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import pickle
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudbutton_backend.capture import capture
 from cloudbutton_backend.capture.content import Unkeyable, content_of
 
 CELL = """
@@ -136,6 +138,62 @@ def test_modules_of_the_users_own_count_with_what_the_code_uses_of_them(
     assert digest(text) != digest(text.replace("x * BASE", "x / BASE"))
 
 
+@pytest.mark.parametrize(
+    ("init", "body"),
+    [
+        ("", "from lazy import part; return part.g(x)"),
+        ("def h(x):\n    from . import part\n    return part.g(x)", "return lazy.h(x)"),
+        ("def h(x):\n    from .part import g\n    return g(x)", "return lazy.h(x)"),
+    ],
+)
+def test_a_module_that_is_imported_only_when_the_code_runs_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: str, body: str
+) -> None:
+    def digest(version: int) -> bytes:
+        package = tmp_path / str(version) / "lazy"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(init)
+        (package / "part.py").write_text(f"def g(x): return x + {version}")
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(package.parent))
+            namespace: dict[str, Any] = {"__name__": "__main__"}
+            exec(f"import lazy\ndef f(x):\n    {body}", namespace)
+            found = content_of(namespace["f"]).digest
+        for name in ("lazy", "lazy.part"):
+            sys.modules.pop(name, None)
+        return found
+
+    assert digest(1) != digest(2)
+
+
+def test_what_is_pickled_as_a_name_of_the_users_own_module_cannot_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = types.ModuleType("own_marks")
+    text = "class Mark:\n    def __reduce__(self): return 'MISSING'\nMISSING = Mark()"
+    exec(text, vars(module))
+    monkeypatch.setitem(sys.modules, "own_marks", module)
+    with pytest.raises(Unkeyable, match=r"`own_marks\.MISSING` is pickled as a name"):
+        content_of([vars(module)["MISSING"]])
+
+
+@pytest.mark.parametrize(
+    ("source", "package"),
+    [
+        ("from numpy import sin as work", "numpy"),
+        ("from numpy.random import default_rng as work", "numpy"),
+        ("from scipy.special import gamma as work", "scipy"),
+    ],
+)
+def test_compiled_functions_count_with_the_version_of_their_package(
+    source: str, package: str
+) -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(f"{source}\ndef f(x): return work(x)", namespace)
+    assert package in content_of(namespace["f"]).packages
+    assert package in capture(namespace["f"]).imports
+
+
 PLAIN: Any = st.recursive(
     st.none()
     | st.booleans()
@@ -231,8 +289,15 @@ def test_code_that_names_the_tasks_generator_is_known_by_whichever_name() -> Non
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(threading.Lock(), "lock"), ((n for n in "ab"), "generator"), (sys._getframe(), "frame")],
+    [
+        (threading.Lock(), "lock"),
+        ((n for n in "ab"), "generator"),
+        (sys._getframe(), "frame"),
+        (lambda x: importlib.import_module("rates").of(x), "import any module"),
+    ],
 )
 def test_what_cannot_be_told_is_said_to_be_so(value: Any, words: str) -> None:
+    if isinstance(value, types.FunctionType):  # as if it were a notebook's
+        value = types.FunctionType(value.__code__, {"importlib": importlib})
     with pytest.raises(Unkeyable, match=words):
         content_of([value])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.capture.names import names_of
+from cloudbutton_backend.capture.names import Import, names_of
 
 MODULES = ["ast", "dataclasses", "enum", "inspect", "json.decoder", "typing", "pickletools"]
 GLOBAL = {
@@ -31,7 +31,12 @@ def test_agrees_with_the_disassembler(module: str) -> None:
         instructions = [i for c in nested(code) for i in dis.get_instructions(c)]
         names = names_of(code)
         assert set(names.globals) == {i.argval for i in instructions if i.opname in GLOBAL}
-        assert set(names.imports) == {i.argval for i in instructions if i.opname == "IMPORT_NAME"}
+        imports = {
+            (i.argval, level.argval, members.argval or ())
+            for level, members, i in zip(instructions, instructions[1:], instructions[2:])
+            if i.opname == "IMPORT_NAME"
+        }
+        assert set(names.imports) == imports
 
 
 def test_sees_names_past_the_first_256(notebook: Any) -> None:
@@ -39,4 +44,4 @@ def test_sees_names_past_the_first_256(notebook: Any) -> None:
     notebook(f"def f():\n{many}\n    import last")
     names = names_of(notebook["f"].__code__)
     assert names.globals[299] == "a299"
-    assert names.imports == ("last",)
+    assert names.imports == (Import("last"),)

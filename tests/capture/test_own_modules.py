@@ -78,6 +78,26 @@ CASES = [
         "from cb_h.one import g\nimport cb_h.two\ndef f(x): return g(x)",
     ),
     Case(
+        "modules inside a package that nobody has imported yet",
+        {
+            "cb_q__init": "def g(x):\n    from . import two\n    from .three import k\n"
+            "    return two.k + k * x",
+            "cb_q__one": "k = 1",
+            "cb_q__two": "k = 2",
+            "cb_q__three": "k = 3",
+        },
+        "def f(x):\n    from cb_q import g, one\n    return g(x) + one.k",
+    ),
+    Case(
+        "relative import of what has the name of a module elsewhere",
+        {
+            "cb_r__init": "def g(x):\n    from .cb_s import k\n    return k * x",
+            "cb_r__cb_s": "k = 7",
+            "cb_s": "k = 8",
+        },
+        "import cb_r, cb_s\ndef f(x): return cb_r.g(x) + cb_s.k",
+    ),
+    Case(
         "class of a module",
         {"cb_i": "import math\nclass A:\n    def g(self, x): return math.floor(x) + K\nK = 2"},
         "import cb_i\na = cb_i.A()\ndef f(x): return a.g(x), isinstance(a, cb_i.A)",

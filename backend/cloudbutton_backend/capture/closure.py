@@ -12,7 +12,7 @@ from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
 from .modules import by_value, is_installed, own_namespace, user_module
-from .names import names_of
+from .names import Import, names_of
 
 #: Types that hold nothing else and are never large.
 SCALARS: Final = frozenset({int, float, bool, complex, type(None), type(Ellipsis)})
@@ -40,7 +40,7 @@ class Closure:
 
     held: list[Held] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
-    imports: set[str] = field(default_factory=set)
+    imports: set[Import] = field(default_factory=set)
     modules: dict[int, ModuleType] = field(default_factory=dict)
     """The user's own modules that the code holds, by id: two may share a name."""
 

@@ -16,6 +16,7 @@ import hashlib
 import io
 import operator
 import pickle
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import CodeType, FunctionType
@@ -25,6 +26,8 @@ from cloudpickle import cloudpickle as _cloudpickle
 
 from cloudbutton_backend.worker.context import rng
 
+from .modules import by_value, top_level, user_module
+from .names import names_of
 from .pickling import PROTOCOL, Call, Contents, Handler, ValuePickler, fills
 from .refusals import RefusedObject
 
@@ -36,6 +39,7 @@ _AT_ONCE: Final = 32
 _NOTHING: Final[frozenset[str]] = frozenset()
 _ALWAYS: Final = frozenset({"builtins", "_operator"})
 _OURS: Final = frozenset({"cloudbutton_ext", "cloudbutton_backend"})
+_BY_NAME: Final = frozenset({"import_module", "__import__"})
 _OF_CLASSES: Final = ("__static_attributes__", "__firstlineno__")
 """Written into classes by the compiler: an order that varies, and a line number."""
 
@@ -73,6 +77,8 @@ def content_of(value: Any) -> Content:
     try:
         # In a list of its own, with what the user's modules hold: as `pickling.dumps` does it.
         pickler.dump(Call(operator.getitem, (value, fills()), 0))
+    except Unkeyable:
+        raise
     except RefusedObject as error:
         raise Unkeyable(f"it holds a {type(error.value).__name__}") from None
     except Exception as error:
@@ -106,6 +112,10 @@ class _Rules(ValuePickler):
     def _reduce_function(self, function: FunctionType) -> Any:
         if function is rng:  # `from cloudbutton_ext import rng` leaves its name to the user
             self.contents.names.add("rng")
+        if by_value(function) and top_level(function.__module__ or "") != "cloudbutton_magic":
+            used = names_of(function.__code__).all & _BY_NAME
+            if used:
+                raise Unkeyable(f"its code may import any module by `{min(used)}`")
         return super()._reduce_function(function)
 
     def _reduce_class(self, cls: type) -> Any:
@@ -148,6 +158,15 @@ class _Canonical(_Pickler):  # type: ignore[misc]
         # Whether equal strings are one object depends on where they came from, and means nothing.
         if type(obj) not in (str, bytes):
             super().memoize(obj)
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        """Note where something is from that is pickled as a name alone: what it is, is there."""
+        name = name or getattr(obj, "__qualname__", None) or obj.__name__
+        module = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
+        if module in sys.modules and user_module(sys.modules[module]):
+            raise Unkeyable(f"`{module}.{name}` is pickled as a name, whatever it is")
+        self.contents.packages.add(top_level(module))
+        super().save_global(obj, name)
 
     def save_picklebuffer(self, obj: pickle.PickleBuffer) -> None:
         with obj.raw() as view:

@@ -6,8 +6,18 @@ import dis
 import sys
 from dataclasses import dataclass
 from types import CodeType
-from typing import Final
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
+
+
+class Import(NamedTuple):
+    """One import statement, as written."""
+
+    name: str
+    level: int = 0
+    """How many dots stand before the name."""
+    members: tuple[str, ...] = ()
+    """What ``from name import …`` takes from it: attributes, or modules inside."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +28,8 @@ class Names:
     """Looked up in the global namespace, in order of first use."""
     all: frozenset[str]
     """Every name in it, attributes included: what it may read of a module it holds."""
-    imports: tuple[str, ...]
-    """Modules that it imports when it runs, as written."""
+    imports: tuple[Import, ...]
+    """What it imports when it runs."""
 
 
 def _opcodes(*names: str) -> frozenset[int]:
@@ -31,6 +41,8 @@ _GLOBAL: Final = _opcodes(
     "LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"
 )
 _IMPORT: Final = dis.opmap["IMPORT_NAME"]
+_CONSTANT: Final = dis.opmap["LOAD_CONST"]
+_SMALL_INT: Final = dis.opmap.get("LOAD_SMALL_INT", -1)  # since 3.14
 _EXTENDED: Final = dis.opmap["EXTENDED_ARG"]
 #: Since 3.11 the lowest bit of LOAD_GLOBAL's argument says "and push a NULL".
 _SHIFTED: Final = _opcodes("LOAD_GLOBAL") if sys.version_info >= (3, 11) else frozenset()
@@ -50,11 +62,13 @@ def _read(code: CodeType) -> Names:
     # Reads the bytes rather than `dis.get_instructions`, which takes ten times as long and
     # would be most of the cost of capturing a fresh cell.
     global_names: dict[str, None] = {}
-    imports: dict[str, None] = {}
+    imports: dict[Import, None] = {}
     table = code.co_names
     if table:
         raw = code.co_code
         extended = 0
+        before: Any = None  # the latest constants on the stack: before an import, level and members
+        last: Any = None
         for op, arg in zip(raw[::2], raw[1::2]):
             if op == _EXTENDED:
                 extended = (extended | arg) << 8
@@ -62,8 +76,12 @@ def _read(code: CodeType) -> Names:
             if op in _GLOBAL:
                 index = extended | arg
                 global_names[table[index >> 1 if op in _SHIFTED else index]] = None
+            elif op == _CONSTANT:
+                before, last = last, code.co_consts[extended | arg]
+            elif op == _SMALL_INT:
+                before, last = last, arg
             elif op == _IMPORT:
-                imports[table[extended | arg]] = None
+                imports[Import(table[extended | arg], before, last or ())] = None
             extended = 0
     names = set(table)
     for constant in code.co_consts:

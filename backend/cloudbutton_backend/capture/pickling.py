@@ -25,7 +25,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, WrapperDescriptorType
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -33,7 +33,7 @@ from cloudpickle import cloudpickle as _cloudpickle
 
 from .closure import LruCache, named_attributes
 from .modules import by_value, own_namespace, top_level, user_module
-from .names import Names, names_of
+from .names import Import, Names, names_of
 from .refusals import RefusedObject, refusal_of_type
 
 Handler = Callable[[Any], Any]
@@ -153,12 +153,15 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
 
             return refuse
         handler: Handler | None = _cloudpickle.Pickler._dispatch_table.get(kind)
-        if handler is None and kind.__module__ == "builtins":
-            return self._note_builtin if "__call__" in vars(kind) else None
+        if handler is None and type(vars(kind).get("__call__")) is WrapperDescriptorType:
+            return self._note_callable
         return handler
 
-    def _note_builtin(self, obj: Any) -> Any:
+    def _note_callable(self, obj: Any) -> Any:
+        """Note the package of a compiled function, whichever compiler made it: it is pickled as a name."""
         name = getattr(obj, "__module__", None)
+        if type(obj).__name__ == "ufunc":  # which says of each that it is NumPy's
+            name = pickle.whichmodule(obj, obj.__name__)  # type: ignore[attr-defined]
         if isinstance(name, str):
             self.contents.packages.add(top_level(name))
         return NotImplemented
@@ -241,10 +244,10 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
             state["__path__"] = list(state["__path__"])  # of a namespace package: a live object
         return ModuleType, (module.__name__,), state
 
-    def _note_imports(self, imports: tuple[str, ...], namespace: dict[str, Any]) -> None:
-        package = namespace.get("__package__") or ""
-        for name in imports:
-            found = own_modules_imported(name, package)
+    def _note_imports(self, imports: tuple[Import, ...], namespace: dict[str, Any]) -> None:
+        for each in imports:
+            name = _absolute(each, namespace)
+            found = own_modules_imported(name, each.members)
             self.contents.imports.update(found)
             if not found and name:
                 self.contents.packages.add(top_level(name))
@@ -352,21 +355,40 @@ class ModulesFound(Exception):
     """The pickle holds modules that have to be filled: try again with `has_modules`."""
 
 
-def own_modules_imported(name: str, package: str) -> dict[str, ModuleType]:
-    """Return the user's modules that ``import name`` in `package` loads, parents included."""
-    candidates = [name] if name else []
-    while package:  # `from ..name import x`: how many dots is not known here
-        candidates.append(f"{package}.{name}" if name else package)
-        package = package.rpartition(".")[0]
-    for candidate in candidates:
-        module = sys.modules.get(candidate)
-        if module is None and candidate == name:
-            module = _import_own(name)
-        if module is not None and user_module(module):
-            parts = candidate.split(".")
-            names = [".".join(parts[: i + 1]) for i in range(len(parts))]
-            return {n: sys.modules[n] for n in names if n in sys.modules}
-    return {}
+def _absolute(statement: Import, namespace: dict[str, Any]) -> str:
+    """Return the full name of the module that code in `namespace` imports; empty if there is none."""
+    if not statement.level:
+        return statement.name
+    package = namespace.get("__package__") or ""
+    try:
+        return importlib.util.resolve_name("." * statement.level + statement.name, package)
+    except ImportError:  # in a notebook, or above the topmost package: it fails when it runs
+        return ""
+
+
+def own_modules_imported(name: str, members: tuple[str, ...] = ()) -> dict[str, ModuleType]:
+    """Return the user's modules that importing `name` loads, parents included; `members` as in `Import`."""
+    module = _own_module(name) if name else None
+    if module is None:
+        return {}
+    names = [name]
+    if hasattr(module, "__path__"):
+        inner = [f"{name}.{member}" for member in members if member not in vars(module)]
+        names += [each for each in inner if _own_module(each) is not None]
+    found = {}
+    for each in names:
+        parts = each.split(".")
+        for i in range(len(parts)):
+            parent = ".".join(parts[: i + 1])
+            if parent in sys.modules:
+                found[parent] = sys.modules[parent]
+    return found
+
+
+def _own_module(name: str) -> ModuleType | None:
+    """Return a module if it is the user's own, imported now if need be."""
+    module = sys.modules.get(name) or _import_own(name)
+    return module if module is not None and user_module(module) else None
 
 
 def _import_own(name: str) -> ModuleType | None:
