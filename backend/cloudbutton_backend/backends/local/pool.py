@@ -130,7 +130,7 @@ class LocalBackend:
     @property
     def limits(self) -> Limits:
         return Limits(
-            workers=self._size,
+            workers=self._usual,
             batch_seconds=BATCH_SECONDS,
             can_revoke=True,
             can_limit_memory=sys.platform.startswith("linux"),
