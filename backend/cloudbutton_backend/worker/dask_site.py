@@ -39,7 +39,7 @@ _KEEP_JOBS: Final = 4
 """Functions that a process keeps loaded."""
 _KEEP_IDLE: Final = 300.0
 """Seconds for which a process waits for its next call."""
-_KEEP_NAMES: Final = 1000
+_KEEP_NAMES: Final = 10_000
 """Calls that must not begin, of those that may never come here."""
 _FULL: Final = 0.95
 """Of the Dask worker's memory that may be used."""
@@ -221,7 +221,7 @@ class Site:
             if is_unwanted():
                 shift.ending.why = "cancelled"
             else:
-                pieces += shift.run(call["items"])
+                pieces += shift.run(call["items"], call["skip"])
         finally:
             self.shelf.let_go(blobs)
             self._give_back(berth)

@@ -141,13 +141,19 @@ class Shift:
         self._nbytes = 0
         self.ending = Ending()
 
-    def run(self, items: bytes) -> list[Buffer]:
-        """Run the call's items; return the records of what they left behind, in their order."""
+    def run(self, items: bytes, skip: int = 0) -> list[Buffer]:
+        """Run the call's items; return the records of what they left behind, in their order.
+
+        Parameters
+        ----------
+        skip
+            How many of `items` come before the call's own.
+        """
         order = self._order
         children = self._crew.muster(order.count)
         count = order.count
         size = count if len(children) == 1 else -(-count // (SPANS * len(children)))
-        self._spans.extend((skip, min(size, count - skip)) for skip in range(0, count, size))
+        self._spans.extend((skip + at, min(size, count - at)) for at in range(0, count, size))
         self._body = [items]
         for child in children:
             self._next_span(child, alone=True)

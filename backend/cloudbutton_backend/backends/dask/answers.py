@@ -63,6 +63,12 @@ def read_answer(call: Call, data: Buffer, key: bytes) -> tuple[list[Results], di
     return results, ending
 
 
+def is_whole(call: Call, ending: Mapping[str, Any]) -> bool:
+    """Whether all of a call's items have run, and nothing went wrong but what they raised."""
+    events = events_of_end(call, ending)
+    return events == [BatchEnded(call.worker, call.batch, call.count)]
+
+
 def events_of_end(call: Call, ending: Mapping[str, Any]) -> list[Event]:
     """Return how a batch ended, from what its worker says of it."""
     worker, batch = call.worker, call.batch

@@ -38,6 +38,7 @@ from cloudbutton_backend.backends.protocol import (
     Event,
     JobSpec,
     Limits,
+    Results,
     Warned,
 )
 from cloudbutton_backend.capture import Blob
@@ -45,7 +46,7 @@ from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.errors import CloudError
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.backends.dask.calls import Landed, Ready
+    from cloudbutton_backend.backends.dask.flight import Landed, Ready
     from cloudbutton_backend.backends.dask.link import Link
 
 _LOG: Final = logging.getLogger(__name__)
@@ -124,6 +125,8 @@ class DaskBackend:
         self._specs: dict[str, JobSpec] = {}
         self._ready: dict[str, Ready] = {}
         self._wanted = 0
+        self._orphans: list[str] = []
+        """Names of calls that a cluster keeps from which the connection was lost."""
         self._empty_since: float | None = None
         self._change = threading.Condition()
         self._inbox: deque[Any] = deque()
@@ -153,11 +156,18 @@ class DaskBackend:
                 can_limit_memory=True,
                 retry_delay=RETRY_DELAY,
                 rate=self._rate(),
+                can_outlive=self._can_outlive,
             )
         link = self._link
         if link is None or (self.settings.workers and not self.is_local):
             return self._limits
         return replace(self._limits, workers=max(1, link.threads))
+
+    @property
+    def _can_outlive(self) -> bool:
+        """Whether the cluster stays when this process ends."""
+        given = self._given
+        return not self.is_local and (given is None or given.cluster is None)
 
     @property
     def _most(self) -> int:
@@ -210,13 +220,20 @@ class DaskBackend:
         self._ready[spec.id] = ready
 
     def _put_job(self, link: Link, spec: JobSpec) -> Any:
-        key = hmac.digest(seals.key(), b"cloudbutton job " + spec.id.encode(), "sha256")
         names = self.settings.variables
         variables = {name: os.environ[name] for name in names if name in os.environ}
-        return link.data.put_job(spec, key, variables)
+        return link.data.put_job(spec, _key_of(spec.id), variables)
 
     def put(self, blob: Blob) -> None:
         self._connector.link().data.put(blob)
+
+    def recover(self, job_id: str) -> Iterator[Results]:
+        """Yield what calls of a detached job brought on a cluster that others have started."""
+        if self.is_local:
+            return
+        from cloudbutton_backend.backends.dask.detached import recovered
+
+        yield from recovered(self._connector.link().cluster, job_id, _key_of(job_id))
 
     def open_job(self, spec: JobSpec) -> None:
         self._specs[spec.id] = spec
@@ -228,7 +245,9 @@ class DaskBackend:
         link, spec = self._link, self._specs[call.job_id]
         if link is None:  # it was lost since; what it held has been given back
             return
-        link.calls.submit(call, self._readied(link, spec), placement(spec.memory, link.workers))
+        lasting = bool(spec.extra.get("detach")) and self._can_outlive
+        ready, where = self._readied(link, spec), placement(spec.memory, link.workers)
+        link.calls.submit(call, ready, where, lasting)
 
     def _readied(self, link: Link, spec: JobSpec) -> Ready:
         """Return a job's data on the cluster, having them sent again if they were lost."""
@@ -260,6 +279,7 @@ class DaskBackend:
         self._ready.pop(job_id, None)
         self._specs.pop(job_id, None)
         if self._link is not None:
+            self._link.calls.forget(job_id)
             self._link.data.make_room(
                 {blob.digest for spec in self._specs.values() for blob in spec.blobs}
             )
@@ -280,6 +300,8 @@ class DaskBackend:
         if wake is not None:
             left = max(0.0, wake - self._clock())
             timeout = left if timeout is None else min(timeout, left)
+        if self._link is not None:
+            self._link.calls.have_forgotten()  # what `poll` returned last is written down by now
         with self._change:
             if not self._inbox and not self._woken:
                 self._change.wait(timeout)
@@ -292,7 +314,7 @@ class DaskBackend:
         return [*events, *self._look_after()]
 
     def _events_of(self, happened: Any) -> list[Event]:
-        from cloudbutton_backend.backends.dask.calls import Landed
+        from cloudbutton_backend.backends.dask.flight import Landed
         from cloudbutton_backend.backends.dask.link import Link
 
         if isinstance(happened, list):
@@ -306,6 +328,8 @@ class DaskBackend:
             return self._on_lost(happened)
         if self._link is None and not self._closed:
             self._link = happened
+            happened.calls.have_forgotten(self._orphans)
+            self._orphans.clear()
         return []
 
     def _on_landed(self, landed: Landed) -> list[Event]:
@@ -326,6 +350,7 @@ class DaskBackend:
         self._link = None
         self._ready.clear()
         self._connector.forget()
+        self._orphans += link.calls.published()  # they would go on, and are sent again
         events = link.calls.give_back()
         threading.Thread(target=link.close, name="cloudbutton-dask-closes", daemon=True).start()
         if self._specs:
@@ -432,6 +457,11 @@ class DaskBackend:
             yield "scheduler", False, str(error)
             return
         yield from health(link)
+
+
+def _key_of(job_id: str) -> bytes:
+    """Return the key with which a job's results are sealed: whoever has the user's key can open them."""
+    return hmac.digest(seals.key(), b"cloudbutton job " + job_id.encode(), "sha256")
 
 
 def _settle(future: concurrent.futures.Future[Any], act: Callable[[], Any]) -> None:

@@ -13,20 +13,22 @@ import contextlib
 import logging
 import uuid
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from distributed import KilledWorker
 
 from cloudbutton_backend.backends.dask.answers import (
     events_of_end,
+    is_whole,
     killed,
     read_answer,
     returned,
 )
 from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, Cluster
 from cloudbutton_backend.backends.dask.data import JobData
+from cloudbutton_backend.backends.dask.detached import parts_of, publish, unpublish
+from cloudbutton_backend.backends.dask.flight import Flight, Kept, Landed, Ready
 from cloudbutton_backend.backends.dask.shipped import plugin_name, run_call, stop_calls
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
@@ -51,51 +53,6 @@ _IN_SILENCE: Final = 3
 """How often a call may come back for no fault of its own before that costs its items an attempt."""
 _KEEP_JOBS: Final = 8
 _HOUR: Final = 3600.0
-Ready = concurrent.futures.Future[JobData]
-
-
-@dataclass(eq=False, slots=True)
-class Flight:
-    """A call, from its submission to its end."""
-
-    call: Call
-    name: str
-    ready: Ready
-    placement: Mapping[str, Any]
-    future: Any = None
-    """Dask's, once the task is there."""
-    sent_at: float | None = None
-    released: bool = False
-    """Whether nobody waits for it any more."""
-    give_up_at: float | None = None
-    """When to wait no longer, if it was told to stop."""
-    alone: bool = False
-    """Whether no other suspect was under way with it."""
-
-    @property
-    def key(self) -> str:
-        """Of its task. Dask groups by what comes before the first dash: tasks of a job take alike."""
-        return f"cloudbutton.{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A call's answer that stays on the cluster."""
-
-    first: int
-    count: int
-    future: Any
-    key: bytes
-    """With which it is sealed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """What came of a call: its answer, or the error it ended with."""
-
-    flight: Flight
-    answer: bytes | None
-    error: BaseException | None
 
 
 class Calls:
@@ -134,6 +91,11 @@ class Calls:
         self._awaiting_trial: deque[Flight] = deque()
         self._came_back: Counter[tuple[str, int]] = Counter()
         """By job and first item."""
+        self._pace: dict[str, float] = {}
+        """Seconds that an item takes, by job."""
+        self._collected: list[str] = []
+        """Names of calls that are over, which the cluster need not keep."""
+        self._tidying: concurrent.futures.Future[None] | None = None
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -163,7 +125,7 @@ class Calls:
         flights = self._slots.pop(name)
         charges = [self._charge(flight) for flight in flights]
         for flight in flights:
-            self._release(flight)
+            self._drop(flight)
         first = flights[0].call.batch if flights else None
         return [*filter(None, charges), WorkerDown(name, cause, first, None, reason)]
 
@@ -172,22 +134,54 @@ class Calls:
         events: list[Event] = []
         for name, flights in self._slots.items():
             for flight in flights:
-                events += self._charged(flight, returned(flight.call))
+                events += self._charged(flight, returned(flight.rest))
             events.append(WorkerDown(name, "the Dask cluster is gone", None, None, "killed"))
         for flights in self._slots.values():
             for flight in flights:
+                flight.left = True
                 self._release(flight)
         self._slots.clear()
         return events
 
+    # -- what the cluster keeps
+
+    def published(self) -> list[str]:
+        """Return the names of calls that the cluster keeps."""
+        flights = (flight for slot in self._slots.values() for flight in slot)
+        return [*self._collected, *(each.published for each in flights if each.published)]
+
+    def have_forgotten(self, names: Iterable[str] = ()) -> None:
+        """Have the cluster keep these no longer, and no call that is over."""
+        names = [*names, *self._collected]
+        self._collected.clear()
+        if names and not self._cluster.is_lost:
+            client = self._cluster.client
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                self._tidying = asyncio.run_coroutine_threadsafe(
+                    unpublish(client, names), client.loop.asyncio_loop
+                )
+
+    def close(self) -> None:
+        """Wait, not for long, until the cluster has heard what it need not keep."""
+        self.have_forgotten()
+        if self._tidying is not None and not self._cluster.is_lost:
+            concurrent.futures.wait([self._tidying], ANSWER_WITHIN)
+
+    def forget(self, job_id: str) -> None:
+        """A job is over."""
+        self._pace.pop(job_id, None)
+        self.have_forgotten()
+
     # -- out
 
-    def submit(self, call: Call, ready: Ready, placement: Mapping[str, Any]) -> None:
+    def submit(
+        self, call: Call, ready: Ready, placement: Mapping[str, Any], lasting: bool = False
+    ) -> None:
         slot = self._slots.get(call.worker)
         if slot is None:
             return
         name = f"{call.job_id}-{self._token}-{call.batch}"
-        slot.append(Flight(call, name, ready, placement))
+        slot.append(Flight(call, name, ready, placement, lasting))
         if len(slot) == 1:
             self._send(slot[0])
 
@@ -204,47 +198,66 @@ class Calls:
     async def _fly(self, flight: Flight) -> None:
         """Have Dask run a call, and wait for its answer; on Dask's thread."""
         try:
-            data = await asyncio.wrap_future(flight.ready)
-            future = await self._submitted(flight, data)
-            # ends: with the call's lease or its cancelling at the latest, or with the scheduler
-            answer = await self._cluster.client.gather(future)
-            del future
+            await self._submit(flight, await asyncio.wrap_future(flight.ready))
+            for number in range(len(flight.parts)):
+                if flight.released:
+                    return
+                # ends: with the call's lease or its cancelling at the latest, or with the scheduler
+                answer = await self._cluster.client.gather(flight.futures[number])
+                self._land(Landed(flight, answer, None))
         except BaseException as error:  # cancellation is one of the answers
             self._land(Landed(flight, None, error))
-        else:
-            self._land(Landed(flight, answer, None))
 
-    async def _submitted(self, flight: Flight, data: JobData) -> Any:
+    async def _submit(self, flight: Flight, data: JobData) -> None:
         call, client = flight.call, self._cluster.client
         pieces, length = layout(call.parts)
         items: Any = b"".join(pieces)
-        if length > INLINE:
+        flight.parts = [call]
+        if flight.lasting:
+            flight.parts = parts_of(call, length, self._pace.get(call.job_id))
+        if length > INLINE // len(flight.parts):
             # ends: Dask drops a worker that it has not heard of for some minutes
             (items,) = await client.scatter([items], hash=False)
-        order = {
-            "name": flight.name,
-            "key": flight.key,
-            "batch": call.batch,
-            "first": call.first,
-            "count": call.count,
-            "lease": call.lease,
-        }
-        if flight.released:
+        if flight.released or flight.give_up_at is not None:
             raise asyncio.CancelledError
-        flight.future = client.submit(
-            run_call,
-            plugin_name(),
-            order,
-            items,
-            data.job,
-            data.digests,
-            *data.blobs,
-            key=flight.key,
-            pure=False,
-            fifo_timeout=0,  # first come, first served
-            **flight.placement,
-        )
-        return flight.future
+        for part, name in zip(flight.parts, flight.names):
+            # Dask groups by what comes before the first dash: tasks of a job take alike.
+            key = f"cloudbutton.{name}"
+            order = {
+                "name": name,
+                "key": key,
+                "batch": call.batch,
+                "first": call.first,
+                "skip": part.first - call.first,
+                "count": part.count,
+                "lease": call.lease,
+            }
+            future = client.submit(
+                run_call,
+                plugin_name(),
+                order,
+                items,
+                data.job,
+                data.digests,
+                *data.blobs,
+                key=key,
+                pure=False,
+                fifo_timeout=0,  # first come, first served
+                **flight.placement,
+            )
+            flight.futures.append(future)
+        if flight.lasting:
+            await self._publish(flight)
+
+    async def _publish(self, flight: Flight) -> None:
+        """Have a call go on when this process ends."""
+        name = flight.published = f"cloudbutton-{flight.name}"  # see `prefix_of`
+        try:
+            await publish(self._cluster.client, name, flight.parts, flight.futures)
+        except Exception as error:  # it runs, and its answer is collected while we live
+            _LOG.warning("call %s will not outlive this process: %r", flight.name, error)
+        if flight.released and not flight.left:
+            await unpublish(self._cluster.client, [name])
 
     def interrupt(self, worker: str, job_id: str) -> list[Event]:
         """Have a slot's calls of a job stop; return the events of those that were not sent."""
@@ -257,20 +270,22 @@ class Calls:
                 events += self._charged(flight, [BatchEnded(worker, flight.call.batch, 0)])
             elif flight.give_up_at is None:
                 flight.give_up_at = self._clock() + ABANDON_AFTER
-                self._cluster.client.loop.add_callback(self._stop, [flight.name])
+                self._cluster.client.loop.add_callback(self._stop, flight)
         return events
 
-    async def _stop(self, names: list[str]) -> None:
-        with contextlib.suppress(
-            Exception
-        ):  # who cannot be told is waited for no longer in the end
-            await self._cluster.client.run(
+    async def _stop(self, flight: Flight) -> None:
+        try:
+            told = await self._cluster.client.run(
                 stop_calls,
                 plugin_name(),
-                names,
+                flight.names,
                 on_error="ignore",
                 callback_timeout=ANSWER_WITHIN,
             )
+        except Exception:  # who cannot be told is waited for no longer in the end
+            return
+        if not told:  # no worker is there that could run it
+            self._land(Landed(flight, None, asyncio.CancelledError()))
 
     def _release(self, flight: Flight) -> None:
         """Have Dask forget a call: what runs it hears of that, and stops."""
@@ -281,10 +296,16 @@ class Calls:
                 waiting = self._awaiting_trial.popleft()
                 if not waiting.released:
                     self._send(waiting)
-        future, flight.future = flight.future, None
-        if future is not None:
+        futures, flight.futures = flight.futures, []
+        for future in filter(None, futures):
             with contextlib.suppress(Exception):  # the client is closed
                 future.release()
+
+    def _drop(self, flight: Flight) -> None:
+        """A call is over, or given up: nobody will collect it."""
+        if flight.published is not None:
+            self._collected.append(flight.published)
+        self._release(flight)
 
     # -- in
 
@@ -303,7 +324,7 @@ class Calls:
             if slot and slot[0].give_up_at is not None and slot[0].give_up_at <= now:
                 flight = slot.popleft()
                 events += self._charged(flight, [BatchEnded(name, flight.call.batch, 0)])
-                self._release(flight)
+                self._drop(flight)
                 self._next(name)
         return events
 
@@ -321,7 +342,9 @@ class Calls:
             return [], None  # it was given up
         stale = None
         if landed.answer is not None:
-            events = self._answered(flight, landed.answer)
+            events, is_over = self._answered(flight, landed.answer)
+            if not is_over:
+                return events, None
         elif isinstance(landed.error, _CANCELLED):
             if self._cluster.is_lost:
                 return [], None  # `give_back` sees to all of them
@@ -329,46 +352,55 @@ class Calls:
         else:
             events = self._failed(flight, landed.error)
         slot.remove(flight)
-        self._release(flight)
+        self._drop(flight)
         if any(isinstance(event, WorkerDown) for event in events):
             for waiting in slot:
                 events[:0] = self._charged(waiting, [])
+                self._drop(waiting)
             del self._slots[name]
             events.append(self.add_slot())
         else:
             self._next(name)
         return events, stale
 
-    def _answered(self, flight: Flight, answer: bytes) -> list[Event]:
-        call = flight.call
-        self._came_back.pop((call.job_id, call.first), None)
+    def _answered(self, flight: Flight, answer: bytes) -> tuple[list[Event], bool]:
+        """Return the events of a task's answer, and whether its call is over."""
+        call, part = flight.call, flight.parts[flight.landed]
+        self._came_back.pop((call.job_id, part.first), None)
         try:
-            results, ending = read_answer(call, answer, flight.ready.result(0).key)
+            results, ending = read_answer(part, answer, flight.ready.result(0).key)
         except (BrokenSeal, TornRecord) as error:
             cause = f"results are damaged, and nothing of them was used: {error}"
-            return self._charged(
-                flight, [BatchEnded(call.worker, call.batch, 0), BackendDown(cause)]
-            )
-        ends = events_of_end(call, ending)
-        if self._keep and results:
-            self._keep_answer(flight)
+            damaged: list[Event] = [BatchEnded(call.worker, call.batch, 0), BackendDown(cause)]
+            return self._charged(flight, damaged), True
+        if results:
+            ran = sum(each.count for each in results)
+            self._pace[call.job_id] = sum(each.meta.get("dt", 0.0) for each in results) / ran
+            if self._keep:
+                self._keep_answer(call.job_id, part, flight)
+        flight.landed += 1
+        flight.seconds += ending["seconds"]
+        flight.cost += (
+            (self._worker_hour or 0) / _HOUR / max(1, ending["threads"]) * ending["seconds"]
+        )
+        if flight.landed < len(flight.parts) and is_whole(part, ending):
+            return [*results], False
+        ends = events_of_end(part, ending)
         if self._worker_hour is None:
-            return [*results, *ends]
-        price = self._worker_hour / _HOUR / max(1, ending["threads"])
-        charge = Charged(call.job_id, call.batch, price * ending["seconds"], ending["seconds"])
-        return [*results[:-1], charge, *results[-1:], *ends]
+            return [*results, *ends], True
+        charge = Charged(call.job_id, call.batch, flight.cost, flight.seconds)
+        return [*results[:-1], charge, *results[-1:], *ends], True
 
-    def _keep_answer(self, flight: Flight) -> None:
-        call = flight.call
-        kept = self.kept.setdefault(call.job_id, [])
-        kept.append(Kept(call.first, call.count, flight.future, flight.ready.result(0).key))
-        flight.future = None
+    def _keep_answer(self, job_id: str, part: Call, flight: Flight) -> None:
+        kept = self.kept.setdefault(job_id, [])
+        future, flight.futures[flight.landed] = flight.futures[flight.landed], None
+        kept.append(Kept(part.first, part.count, future, flight.ready.result(0).key))
         if len(self.kept) > _KEEP_JOBS:
             self.kept.popitem(last=False)
 
     def _cancelled(self, flight: Flight) -> list[Event]:
         """A call's task is gone: what it needs was lost with a worker, or somebody cancelled it."""
-        call = flight.call
+        call = flight.rest
         self._came_back[call.job_id, call.first] += 1
         if self._came_back[call.job_id, call.first] < _IN_SILENCE:
             return self._charged(flight, returned(call))
@@ -377,7 +409,7 @@ class Calls:
 
     def _failed(self, flight: Flight, error: BaseException | None) -> list[Event]:
         """Return the events of a call that Dask ended."""
-        call = flight.call
+        call = flight.rest
         if isinstance(error, KilledWorker):
             if call.count == 1 and not flight.alone:
                 self._suspects.add((call.job_id, call.first))
@@ -395,6 +427,7 @@ class Calls:
         call = flight.call
         seconds = 0.0 if flight.sent_at is None else self._clock() - flight.sent_at
         seconds = seconds if call.lease is None else min(seconds, call.lease)
+        seconds = max(seconds, flight.seconds)  # its tasks may have run side by side
         return Charged(call.job_id, call.batch, seconds * self._worker_hour / _HOUR, seconds)
 
     def _charged(self, flight: Flight, events: list[Event]) -> list[Event]:

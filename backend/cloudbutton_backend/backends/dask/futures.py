@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cloudbutton_backend.backends.dask.shipped import plugin_name, raise_error, value_of
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.backends.dask.calls import Kept
+    from cloudbutton_backend.backends.dask.flight import Kept
     from cloudbutton_backend.backends.dask.link import Link
 
 

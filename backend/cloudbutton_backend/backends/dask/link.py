@@ -85,5 +85,6 @@ class Link:
     def close(self) -> None:
         """Let go of everything. Safe to repeat."""
         self._closing.set()
+        self.calls.close()
         self.data.close()
         self.cluster.close()
