@@ -238,6 +238,11 @@ job = cloud.map(square, give())
     found = job.partial()
     assert len(found) > 10
     assert found == {x: x * x for x in range(len(found))}
+    assert program.await_row(lambda row: row.state is JobState.FAILED).n_items is None
+    other = Session()  # whoever comes later is not told either that this was all
+    with pytest.raises(CannotContinue, match="the iterator that gave the items died"):
+        other.attach(program.job_id).results()
+    other.close()
 
 
 def test_errors_and_printed_lines_of_attached_items_are_those_of_any_others(victim: Start) -> None:

@@ -153,7 +153,7 @@ class Continuer:
         recorder.lost_workers = row.lost_workers
         for line in (*row.warnings, *found.trouble):
             recorder.warn(line)
-        course, bill = self._course(taken, count, recorder, into)
+        course, bill = self._course(taken, total, recorder, into)
         course.prefill(uncovered(found.runs, course.harvest.so_far()))
         if row.options.get("detach"):
             _recover(driver.backend, course, recorder)
@@ -165,7 +165,7 @@ class Continuer:
         reporter = Reporter(
             course, recorder, bill, files.journal, spec, frozenset(), allowance=allowance
         )
-        reporter.give(StoredSource(items, count, kept.before))
+        reporter.give(StoredSource(items, total, kept.before))
         reporter.left_on_disk = Kept(home, row.id)
         reporter.retried_before = course.retried = row.retried
         course.broken = reporter.lacking = _lacking(row.id, gone, total is None, items.damage)
@@ -182,13 +182,13 @@ class Continuer:
         )
         self._remember(job)
         files.journal.clear_errors(row.id)
-        files.journal.update_job(row.id, state=JobState.RUNNING.value, failed=0, n_items=count)
+        files.journal.update_job(row.id, state=JobState.RUNNING.value, failed=0, n_items=total)
         files.journal.update_progress(course.progress)
         driver.open(spec, plan, reporter)
         return job
 
     def _course(
-        self, taken: _Taken, count: int, recorder: Recorder, into: Job | None
+        self, taken: _Taken, total: int | None, recorder: Recorder, into: Job | None
     ) -> tuple[Course, Bill | None]:
         """Return the course that the job goes on with, and who reckons what it costs."""
         row, kept, driver = taken.row, taken.kept, taken.driver
@@ -199,7 +199,7 @@ class Continuer:
             journal = self._files().journal
             bill = Bill(row.id, journal, limits, taken.options.workers, estimate, row.worker_memory)
             bill.spend = row.spend + row.committed
-        record = replace(kept.record, backend=driver.recorded_as, pid=os.getpid(), n_items=count)
+        record = replace(kept.record, backend=driver.recorded_as, pid=os.getpid(), n_items=total)
         alive = partial(check_alive, driver, record)
         if into is not None:
             into._course.continue_as(record, taken.options, recorder, bill, alive)

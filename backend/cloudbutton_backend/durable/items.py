@@ -223,18 +223,18 @@ class StoredSource:
     Parameters
     ----------
     count
-        How many there are, as far as is known.
+        How many there are; None if that had not become known.
     before
         How many items of the same loop ran before these; messages count them.
     """
 
-    def __init__(self, stored: StoredItems, count: int, before: int) -> None:
+    def __init__(self, stored: StoredItems, count: int | None, before: int) -> None:
         self._stored = stored
         self._count = count
         self._before = before
 
     @property
-    def n_items(self) -> int:
+    def n_items(self) -> int | None:
         return self._count
 
     def items(self, first: int, count: int) -> Sequence[Any]:
