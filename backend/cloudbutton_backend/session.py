@@ -52,6 +52,7 @@ class Session:
     def __init__(self, home: Path | None = None) -> None:
         self._home = home
         self._lock = threading.RLock()
+        self._attaching = threading.Lock()  # or two threads would both go on with a job
         self._drivers = Drivers()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._journal: Journal | None = None
@@ -259,15 +260,17 @@ class Session:
             no sense.
         """
         self._require_open()
-        wish = Wish(backend=backend, budget=budget, workers=workers)
-        with self._lock:
-            held = self._held(id_or_prefix)
+        with self._attaching:
+            return self._attach(id_or_prefix, Wish(backend=backend, budget=budget, workers=workers))
+
+    def _attach(self, id_or_prefix: str, wish: Wish) -> Job:
+        held = self._held(id_or_prefix)
         if held is None or (held.state.is_final and (wish.backend or wish.workers)):
             return self._attacher.attach(id_or_prefix if held is None else held.id, wish)
         if held.state.is_final and held.state is not JobState.DONE:
             asked = None
-            if budget is not None:
-                asked = budget_of(budget, JournalReader(self.journal.home).job(held.id))
+            if wish.budget is not None:
+                asked = budget_of(wish.budget, JournalReader(self.journal.home).job(held.id))
             try:
                 return held.retry_failed(budget=asked)
             except TakenOver:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +15,12 @@ import cloudbutton_ext as cloud
 from cloudbutton_backend.durable import places, stored
 from cloudbutton_backend.durable.claim import IsTaken, claim
 from cloudbutton_backend.errors import CannotContinue, UnknownName, UsageError
+from cloudbutton_backend.handle import Job
 from cloudbutton_backend.home import home
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.session import Session
 
-from .conftest import Start, row_of, until
+from .conftest import PATIENCE, Start, row_of, until
 
 SQUARED = [x * x for x in range(20)]
 
@@ -97,6 +100,22 @@ except Exception as error:
     assert stranger.job_id == "IsTaken"
     program.open()
     assert job.results() == SQUARED
+
+
+def test_threads_that_attach_at_once_have_the_same_job(victim: Start, session: Session) -> None:
+    program = victim()
+    job_id = program.killed_when(done=10)
+    program.open()
+    together = threading.Barrier(4)
+
+    def attach(_: int) -> Job:
+        together.wait(PATIENCE)
+        return session.attach(job_id)
+
+    with ThreadPoolExecutor(4) as threads:
+        jobs = list(threads.map(attach, range(4)))
+    assert len(set(map(id, jobs))) == 1
+    assert jobs[0].results() == SQUARED
 
 
 def test_a_claim_is_counted_and_moves_the_job_here(victim: Start) -> None:
