@@ -116,11 +116,15 @@ def threads_limited(threads: int) -> Iterator[None]:
     """Limit the threads of numerical libraries: those already loaded, and those that will be."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    known, modules = _loaded(), len(sys.modules)
     try:
-        with _loaded_limited(threads):
+        with _limited(known, threads):
             yield
     finally:
         _restore(before)
+        usual = before["OMP_NUM_THREADS"] or ""
+        if len(sys.modules) > modules and usual.isdecimal():
+            _limit_new(known, int(usual))
 
 
 def _restore(environment: Mapping[str, str | None]) -> None:
@@ -131,12 +135,28 @@ def _restore(environment: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def _loaded_limited(threads: int) -> contextlib.AbstractContextManager[Any]:
+def _loaded() -> Any:
+    """Return a controller of the numerical libraries that are loaded; None where nobody has it."""
     if "numpy" not in sys.modules:
-        return contextlib.nullcontext()
+        return None
     try:
-        from threadpoolctl import threadpool_limits  # comes with scikit-learn
+        from threadpoolctl import ThreadpoolController  # comes with scikit-learn
     except ImportError:
+        return None
+    return ThreadpoolController()
+
+
+def _limited(loaded: Any, threads: int) -> contextlib.AbstractContextManager[Any]:
+    if loaded is None:
         return contextlib.nullcontext()
-    limits: contextlib.AbstractContextManager[Any] = threadpool_limits(limits=threads)
+    limits: contextlib.AbstractContextManager[Any] = loaded.limit(limits=threads)
     return limits
+
+
+def _limit_new(known: Any, threads: int) -> None:
+    """Give libraries that were loaded meanwhile the threads that they would have taken outside."""
+    old = () if known is None else {library.filepath for library in known.lib_controllers}
+    now = _loaded()
+    for library in () if now is None else now.lib_controllers:
+        if library.filepath not in old:
+            library.set_num_threads(threads)
