@@ -51,6 +51,11 @@ def waiting_for(gate: Path, begun: Path) -> Callable[[int], int]:
     return task
 
 
+def ran(begun: Path) -> list[int]:
+    """Return the items that were begun."""
+    return [int(line.split()[0]) for line in begun.read_text().splitlines()]
+
+
 def test_a_dask_worker_that_dies_costs_nothing_but_time(commands: Commands, tmp_path: Path) -> None:
     gate, begun = tmp_path / "gate", tmp_path / "begun"
     with at(DaskBackend(commands.address)) as place:
@@ -69,6 +74,8 @@ def test_a_scheduler_that_dies_fails_the_job_soon_and_keeps_what_has_finished(
     monkeypatch.setattr(backend, "RECONNECT_WITHIN", 1.0)
     gate, begun = tmp_path / "gate", tmp_path / "begun"
     with at(DaskBackend(commands.address)) as place:
+        other = place.start(waiting_for(gate, tmp_path / "other"), range(10), workers=1)
+        until(lambda: other.progress.done, "the first result of the other job")
         job = place.start(waiting_for(gate, begun), range(40))
         until(lambda: job.progress.done, "the first result")
         died = time.monotonic()
@@ -87,8 +94,18 @@ def test_a_scheduler_that_dies_fails_the_job_soon_and_keeps_what_has_finished(
         again = job.retry_failed()
         assert again.wait(60)
         assert again.results() == [-x for x in range(40)]
-        rerun = [int(line.split()[0]) for line in begun.read_text().splitlines()]
-        assert rerun.count(0) == 1
+        assert ran(begun).count(0) == 1
+
+    # The other job goes on at another address.
+    way = SlowWay(commands.port, delay=0.0)
+    try:
+        with at(DaskBackend(way.address)) as place:
+            found = place.session.attach(other.id)
+            assert found.wait(60)
+            assert found.results() == [-x for x in range(10)]
+            assert ran(tmp_path / "other").count(0) == 1
+    finally:
+        way.close()
 
 
 def test_an_item_that_kills_dask_workers_fails_alone_and_says_so(commands: Commands) -> None:
@@ -148,6 +165,7 @@ def test_workers_that_are_suspended_do_not_hold_up_the_connection_for_ever(
     monkeypatch.setattr(cluster, "EQUIP_WITHIN", 0.5)
     monkeypatch.setattr(cluster, "plugin_name", lambda: "one that they do not have")
     shared = shared_cluster()
+    until(lambda: shared.log().count("Registered to") >= 2, "the workers' start")
     for worker in shared.workers:
         os.killpg(worker.pid, signal.SIGSTOP)
     try:

@@ -182,6 +182,34 @@ def test_no_worker_has_as_much_memory_as_is_asked_for(place: Place) -> None:
         place.start(lambda x: x, [1], memory=99_000_000)
 
 
+def test_a_cluster_that_adapts_grows_for_a_job_shrinks_after_it_and_shares_out_its_memory(
+    tmp_path: Path,
+) -> None:
+    folder = str(tmp_path)
+
+    def task(x: int) -> int:
+        begun = os.path.join(folder, f"begun-{x}")
+        open(begun, "w").close()
+        threading.Event().wait(0.05)
+        at_once = len(os.listdir(folder))
+        os.remove(begun)
+        return at_once
+
+    made = distributed.LocalCluster(
+        n_workers=0,
+        threads_per_worker=4,
+        processes=True,
+        dashboard_address=None,
+        resources={"MEMORY": 1000 * 2**20},
+    )
+    with made, distributed.Client(made, set_as_default=False) as client:
+        made.adapt(minimum=0, maximum=1, interval="50ms", wait_count=2)
+        place = Place(DaskBackend(client=client))
+        assert max(place.map(task, range(16), memory=400)) <= 2
+        until(lambda: not client.scheduler_info()["workers"], "the shrinking of the cluster")
+        place.session.close()
+
+
 def test_work_has_the_price_of_worker_hours() -> None:
     place = Place(DaskBackend(shared_cluster().address, worker_hour=3600.0))
     job = place.start(lambda x: threading.Event().wait(0.02) or x, range(50))

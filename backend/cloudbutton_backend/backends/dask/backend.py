@@ -124,6 +124,8 @@ class DaskBackend:
         self._link: Link | None = None
         self._specs: dict[str, JobSpec] = {}
         self._ready: dict[str, Ready] = {}
+        self._taken: dict[str, dict[str, Any]] = {}
+        """By job, what each of its calls takes of the workers' resources."""
         self._wanted = 0
         self._orphans: list[str] = []
         """Names of calls that a cluster keeps from which the connection was lost."""
@@ -214,7 +216,9 @@ class DaskBackend:
         link = self._connector.link()
         packages = spec.extra.get("packages")
         link.versions.require(packages() if packages is not None else ())
-        placement(spec.memory, link.workers)
+        if spec.memory is not None:
+            link.await_worker()  # who has so much memory, and how they say so
+            placement(spec.memory, link.workers)
         ready: Ready = concurrent.futures.Future()
         ready.set_result(self._put_job(link, spec))
         self._ready[spec.id] = ready
@@ -240,14 +244,22 @@ class DaskBackend:
         self._connector.begin()  # again, if it was lost
 
     def submit(self, call: Call) -> None:
-        from cloudbutton_backend.backends.dask.placing import placement
-
         link, spec = self._link, self._specs[call.job_id]
         if link is None:  # it was lost since; what it held has been given back
             return
         lasting = bool(spec.extra.get("detach")) and self._can_outlive
-        ready, where = self._readied(link, spec), placement(spec.memory, link.workers)
-        link.calls.submit(call, ready, where, lasting)
+        link.calls.submit(call, self._readied(link, spec), self._where(link, spec), lasting)
+
+    def _where(self, link: Link, spec: JobSpec) -> dict[str, Any]:
+        """Return what Dask is told about where a call may run."""
+        from cloudbutton_backend.backends.dask.placing import placement
+
+        if not link.workers:  # those that come will be of the same kind
+            return self._taken.get(spec.id, {})
+        found = placement(spec.memory, link.workers)
+        if "resources" in found:
+            self._taken[spec.id] = found
+        return found
 
     def _readied(self, link: Link, spec: JobSpec) -> Ready:
         """Return a job's data on the cluster, having them sent again if they were lost."""
@@ -277,6 +289,7 @@ class DaskBackend:
 
     def close_job(self, job_id: str) -> None:
         self._ready.pop(job_id, None)
+        self._taken.pop(job_id, None)
         self._specs.pop(job_id, None)
         if self._link is not None:
             self._link.calls.forget(job_id)

@@ -56,6 +56,18 @@ class Link:
     def threads(self) -> int:
         return sum(worker.threads for worker in self.workers)
 
+    def await_worker(self) -> None:
+        """Wait until there is a worker, and know it.
+
+        Raises
+        ------
+        BackendError
+            None came.
+        """
+        if not self.workers:
+            self.cluster.await_worker()
+            self.workers = self.cluster.workers()
+
     def _watch(self) -> None:
         """Look after the workers, until the link is closed or lost."""
         heard = time.monotonic()
