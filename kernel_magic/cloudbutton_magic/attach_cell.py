@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -16,7 +15,6 @@ from cloudbutton_backend.durable.where import backend_of, driver_of
 from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
-from cloudbutton_backend.journal.process import start_token
 from cloudbutton_magic.button_cell import run_button
 from cloudbutton_magic.header import parse_header
 from cloudbutton_magic.options import parse_options
@@ -36,25 +34,20 @@ def attach_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
     Parameters
     ----------
     row
-        The job of one of the cell's loops, of a kernel that is gone.
+        The job of one of the cell's loops, of a kernel that is gone or of this one.
     changes
         Settings that are to be others this time; `budget` as text, for all that the cell spends.
 
     Raises
     ------
     UsageError
-        The kernel is there, or the cell was not kept, or a name from the cells above is missing, or
+        The cell is running, or it was not kept, or a name from the cells above is missing, or
         the backend is another thing here than it was there.
     """
     line, cell = _cell_of(row)
-    if row.pid == os.getpid() and row.token == start_token(row.pid):
-        raise UsageError(
-            f"Job {row.id} belongs to a cell that ran in this kernel: run the cell again."
-            " (With `--cache` its loops find what is done.)"
-        )
     if row.state in (JobState.RUNNING, JobState.CANCELLING):
         raise UsageError(
-            f"The cell of job {row.id} is still running in another kernel (process {row.pid}):"
+            f"The cell of job {row.id} is still running, in process {row.pid}:"
             f" wait for it, or `%cloud cancel {row.id}` first."
         )
     shell: Any = get_ipython()

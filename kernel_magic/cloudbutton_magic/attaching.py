@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -92,9 +92,7 @@ def attach(text: str, namespace: dict[str, Any], screen: Screen) -> Any:
     request = parse_request(text)
     row = _row_of(request.job_id)
     if row is not None and row.kind == "button":
-        from cloudbutton_magic.attach_cell import attach_cell
-
-        return attach_cell(row, request.changes)
+        return run_cell_again(row, request.changes, request.names)
     job = session.current().attach(
         request.job_id, backend=request.backend, budget=request.budget, workers=request.workers
     )
@@ -104,7 +102,26 @@ def attach(text: str, namespace: dict[str, Any], screen: Screen) -> Any:
     return deliver(job.results(), request.names, namespace)
 
 
+def run_cell_again(row: JobRow, changes: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Run the cell of a button job again, without what its loops had finished.
+
+    Raises
+    ------
+    UsageError
+        There are names for results, or the cell cannot be run again (see `attach_cell`).
+    """
+    if names:
+        raise UsageError(
+            f"Job {row.id} is a loop of a cell, which sets names of its own: `%cloud attach {row.id}`"
+            f" without `-> {', '.join(names)}`."
+        )
+    from cloudbutton_magic.attach_cell import attach_cell
+
+    attach_cell(row, changes)
+
+
 def _row_of(id_or_prefix: str) -> JobRow | None:
+    session.current().journal.flush(1.0)  # it may have ended just now, in this kernel
     try:
         return JournalReader().job(id_or_prefix)
     except UnknownName:

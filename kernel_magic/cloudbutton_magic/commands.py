@@ -21,7 +21,7 @@ from cloudbutton_backend.settings import resolve
 from cloudbutton_backend.settings import use as use_settings
 from cloudbutton_backend.settings.known import FIELDS, read_value
 from cloudbutton_magic.attaching import USAGE as ATTACH_USAGE
-from cloudbutton_magic.attaching import attach
+from cloudbutton_magic.attaching import attach, run_cell_again
 from cloudbutton_magic.display.listing import Listing
 from cloudbutton_magic.display.live import follow
 from cloudbutton_magic.display.screens import Screen
@@ -231,6 +231,10 @@ def _retry(text: str, around: Surroundings) -> Any:
         raise UsageError(
             f"Job {job.id} belongs to another kernel: `%cloud attach {job.id}` goes on with it here."
         )
+    if job.record.kind == "button":  # its results are the button's own records
+        session.current().journal.flush(1.0)
+        changes = {} if budget is None else {"budget": str(budget)}
+        return run_cell_again(JournalReader().job(job.id), changes, targets)
     again = job.retry_failed(budget=budget)
     follow(again, around.screen)
     return deliver(again.results(), targets, around.namespace)

@@ -276,17 +276,31 @@ def test_loops_that_had_ended_are_taken_over_as_a_whole_again_and_again(kernels:
     assert len(kernels.ran) <= 48 + 12
 
 
-def test_a_cell_of_this_kernel_or_of_one_that_is_there_is_not_attached_to(kernels: Kernels) -> None:
+@pytest.mark.parametrize("command", ["attach", "retry"])
+def test_a_cell_that_failed_goes_on_in_the_same_kernel(kernels: Kernels, command: str) -> None:
     kernels.gate.write_text("")
+    fails = "time.sleep(0.12)\n    assert x != 30 or os.path.exists(log + '.ok')"
+    say = f"get_ipython().run_line_magic('cloud', '{command} ' + session.current().jobs()[0].id)"
     said = kernels.run(
         kernels.settings(),
-        ABOVE,
+        ABOVE.replace("def work(x):", f"def work(x):\n    {fails}"),
         CELL,
+        "assert len(points) == 30; open(log + '.ok', 'x').close()",
         "from cloudbutton_backend import session",
-        "session.current().journal.flush()",
-        "get_ipython().run_line_magic('cloud', 'attach ' + session.current().jobs()[0].id)",
+        say,
+        CHECK,
     )
-    assert "run the cell again" in said[-1]["error"], said
+    assert [each["error"] for each in said] == [None, None, "AssertionError()", *[None] * 4], said
+    assert "taken over, not run again" in said[5]["out"]
+    assert sorted(set(kernels.ran)) == list(range(40))
+    assert len(kernels.ran) <= 40 + 4
+
+
+def test_a_cell_has_names_of_its_own(kernels: Kernels) -> None:
+    kernels.kill_when(lambda: has_keys(kernels, 10), kernels.settings(stop_at=20), ABOVE, CELL)
+    (job,) = kernels.jobs()
+    (said,) = kernels.run(attach(job) + " -> mine")
+    assert "sets names of its own" in said["error"] and "without `-> mine`" in said["error"]
 
 
 @pytest.mark.parametrize(

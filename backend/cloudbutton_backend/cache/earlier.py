@@ -118,7 +118,11 @@ class EarlierLoops:
     def _is_same(self, row: JobRow, trace: Trace, captured: Captured, body: Content | None) -> bool:
         is_same = body is not None and trace.code == body.digest.hex()
         if not is_same and row.code_digest != captured.digest:
-            self.refused.setdefault(row.id, "its code, or a value that it uses, is another one now")
+            self.refused.setdefault(
+                row.id,
+                "its code, or a value that it uses, is another one now, or a setting (folder, filters of"
+                " warnings, options of packages)",
+            )
             return False
         if trace.versions != versions_behind(captured.report):
             self.refused[row.id] = "packages or Python have other versions now"
