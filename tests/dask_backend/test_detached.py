@@ -36,14 +36,17 @@ from cloudbutton_backend.backends.dask import detached
 address, folder, n, free = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 detached.PART_SECONDS = 0.01
 cloud.use("dask", address=address)
-def work(x):
+table = bytes(2_000_000)  # lies on the cluster beside the calls that use it, as large items do
+def work(item):
+    x, load = item
+    assert not any((table[x], *load[:9]))
     with open(os.path.join(folder, "runs"), "a") as file:
         file.write(f"{x}\\n")
     while x >= free and not os.path.exists(os.path.join(folder, "gate")):
         time.sleep(0.005)
     time.sleep(0.01)
     return x * x
-job = cloud.map(work, range(n), detach=True)
+job = cloud.map(work, [(x, bytes(40_000)) for x in range(n)], detach=True)
 print(job.id, flush=True)
 time.sleep(600)
 """
