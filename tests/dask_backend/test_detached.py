@@ -18,6 +18,7 @@ from cloudbutton_backend.backends.dask import detached
 from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.backends.dask.detached import MOST_PARTS, PART_SECONDS, parts_of, prefix_of
 from cloudbutton_backend.backends.protocol import Call
+from cloudbutton_backend.errors import WorkerLost
 from cloudbutton_backend.home import home
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.journal import JournalReader
@@ -149,6 +150,30 @@ def test_nothing_of_a_detached_job_stays_on_the_cluster_once_it_is_collected(cli
     assert not published(client, job.id)
     row = JournalReader(home()).job(job.id)
     assert row.pid == os.getpid()  # no keeper was needed
+
+
+def test_what_goes_wrong_in_one_task_of_a_call_costs_the_others_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(detached, "PART_SECONDS", 0.02)
+
+    def task(x: int) -> int:
+        threading.Event().wait(0.001)
+        if x == 100:
+            raise LookupError("a hundred")
+        if x == 200:
+            os._exit(3)
+        return -x
+
+    place = Place(DaskBackend(shared_cluster().address))
+    values = place.map(task, range(400), detach=True, errors="keep")
+    assert (type(values[100]), type(values[200])) == (LookupError, WorkerLost)
+    assert [x for x in range(400) if values[x] != -x] == [100, 200]
+    job = place.start(task, range(400), detach=True)
+    with pytest.raises(LookupError, match="a hundred"):
+        job.results()
+    assert set(range(100)) <= set(job.partial())
+    place.session.close()
 
 
 def test_a_cluster_that_ends_with_this_process_leaves_detached_jobs_to_a_keeper() -> None:
