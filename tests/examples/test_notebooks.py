@@ -112,7 +112,8 @@ def test_other_peoples_interfaces_give_what_they_give_without_us(
     )
     claims = re.findall(r"identical: (\w+)", text)
     assert len(claims) >= 8 and set(claims) == {"True"}
-    assert "joblib: _fit_and_score  done   64/64" in told(notebook, "%cloud jobs")
+    # How many fits joblib puts into a call depends on how long they take.
+    assert "joblib: _fit_and_score  done" in told(notebook, "%cloud jobs")
     assert re.search(r"✓ 12 items in .* on \d+ dask workers", told(notebook, "%%cloud map gamma"))
     assert "on dask, identical: True" in told(
         notebook, 'with joblib.parallel_config("cloudbutton"):'
