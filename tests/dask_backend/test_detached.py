@@ -189,6 +189,16 @@ def test_a_cluster_that_ends_with_this_process_leaves_detached_jobs_to_a_keeper(
         assert not can_outlive(DaskBackend(client=client))
 
 
+def test_who_attaches_with_a_cluster_of_ones_own_is_told_where_the_calls_went() -> None:
+    there, local = DaskBackend("tcp://10.0.0.1:8786"), DaskBackend(workers=1)
+    kept = there.lasting_settings({"workers": 3})
+    assert kept == {"workers": 3, "address": "tcp://10.0.0.1:8786"}
+    assert not there.differs_from(kept) and not local.differs_from(local.lasting_settings({}))
+    assert "`%cloud use dask --address tcp://10.0.0.1:8786`" in local.differs_from(kept)
+    there.close()
+    local.close()
+
+
 def call(count: int, lease: float | None = None) -> Call:
     return Call(3, "job", "dask-1", 100, count, [], lease)
 

@@ -156,6 +156,9 @@ class Continuer:
         course, bill = self._course(taken, total, recorder, into)
         course.prefill(uncovered(found.runs, course.harvest.so_far()))
         if row.options.get("detach"):
+            differs = getattr(driver.backend, "differs_from", lambda settings: "")
+            if line := differs(kept.settings):
+                recorder.warn(line)
             _recover(driver.backend, course, recorder)
         done = ranges_of(course.harvest.so_far())
         gone = items.missing(complement(done, count))

@@ -450,7 +450,23 @@ class DaskBackend:
         }
         if self._given is not None and self._given.scheduler is not None:
             lasting["address"] = self._given.scheduler.address
+        elif self.settings.address is not None:  # of a file, perhaps, which others may not have
+            lasting["address"] = self.settings.address
         return lasting
+
+    def differs_from(self, lasting: Mapping[str, Any]) -> str:
+        """Return what is to be said where a detached job with such settings goes on here; mostly nothing.
+
+        Another address may be another way to the same scheduler; a cluster made here never is.
+        """
+        there = lasting.get("address")
+        if there is None or not self.is_local:
+            return ""
+        return (
+            f"its calls went to the Dask scheduler at {there}, and `dask` is a cluster on this machine"
+            f" here: what they bring is not collected, and those items run again. To have it, cancel the"
+            f" job, say `%cloud use dask --address {there}`, and attach again"
+        )
 
     def health(self) -> Iterator[tuple[str, bool, str]]:
         """Yield (name, whether it is well, in words) of all that jobs need; asks the cluster.
