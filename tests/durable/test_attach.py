@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from cloudbutton_backend.durable.claim import IsTaken, claim
 from cloudbutton_backend.errors import CannotContinue, UnknownName, UsageError
 from cloudbutton_backend.handle import Job
 from cloudbutton_backend.home import home
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.jobs import JobOptions, JobState
 from cloudbutton_backend.session import Session
 
 from .conftest import PATIENCE, Start, row_of, until
@@ -433,3 +434,27 @@ def test_a_job_of_this_process_is_that_job(session: Session) -> None:
     assert session.attach(job.id[:7]) is job
     job.wait()
     assert session.attach(job.id).results() == [1, 2]
+
+
+class Exits:
+    def __reduce__(self) -> Any:
+        raise SystemExit(3)
+
+
+def test_an_item_that_cannot_be_written_down_is_told_and_stops_nothing(
+    session: Session, tmp_path: Path
+) -> None:
+    gate = tmp_path / "open"
+
+    def kept_waiting(item: object) -> bool:
+        until(gate.exists)
+        return True
+
+    job = session.map(kept_waiting, [1, Exits(), 2], options=JobOptions(errors="keep"))
+    until(lambda: any("could not all be continued" in each for each in job.progress.warnings))
+    gate.touch()
+    assert [value if value is True else type(value).__name__ for value in job.results()] == [
+        True,
+        "SystemExit",
+        True,
+    ]

@@ -171,7 +171,7 @@ class Deposit:
             finally:
                 ready()
             self._write_rest()
-        except Exception as error:
+        except BaseException as error:  # an item may raise anything when it is pickled, SystemExit too
             self._refuse(error)
         self._clean_up(wait=True)
 
@@ -307,7 +307,7 @@ class Deposit:
             self._items.close()
             self._items = None
 
-    def _refuse(self, error: Exception) -> None:
+    def _refuse(self, error: BaseException) -> None:
         """Say that the job, or the rest of it, could not be continued; it goes on itself."""
         self._close()
         if self._over.is_set():
