@@ -49,6 +49,18 @@ def test_a_job_that_the_day_cannot_pay_ends_with_what_it_has() -> None:
     assert 0.1 < job.spent <= 0.2
 
 
+@pytest.mark.parametrize("per_day", [0.0015, 0.0036, 0.02])
+def test_a_job_that_was_refused_what_a_call_should_have_goes_on_with_what_one_needs(
+    per_day: float,
+) -> None:
+    rate = Rate(per_second=1e-3)
+    limits = Limits(workers=2, batch_seconds=0.1, queue_depth=2, rate=rate)
+    work = Work(seconds=uniform(400, 0.2), by_day=True)
+    job = simulate([work], workers=2, limits=limits, per_day=per_day).jobs["job"]
+    assert job.over_budget
+    assert per_day - rate.at_most(1.0) - 1e-9 <= job.spent <= per_day, "no call can be had for less"
+
+
 def test_the_last_dollar_is_spent_once() -> None:
     works = [
         Work(id=name, seconds=uniform(200, 0.5), by_day=True, opens=opens)

@@ -51,6 +51,7 @@ class Purse:
 
     __slots__ = (
         "_aside",
+        "_asked",
         "asks",
         "budget",
         "committed",
@@ -93,6 +94,8 @@ class Purse:
         self.is_waiting = False
         """Whether it has asked and not been answered."""
         self.is_refused = False
+        """Whether it was given nothing when it last asked, for `_asked` dollars at least."""
+        self._asked = 0.0
 
     def __repr__(self) -> str:
         of = "" if self.budget is None else f" of ${self.budget:.4f}"
@@ -178,6 +181,11 @@ class Purse:
         lease = min(self.longest, self.rate.lease_for(self.left))
         if lease >= least:
             return lease
+        if self.is_short_of_the_day and self.rate.at_most(least) - self.left < self._asked - _DUST:
+            # It was refused more than that: what a call should have, or before others were charged.
+            self._ask(least, least, share)
+            self.is_blocked = True
+            return None
         self.is_empty, self.wanted = True, self.rate.at_most(least)
         return None
 
@@ -191,7 +199,7 @@ class Purse:
         if self.budget is not None:
             room = self.budget - (self.given or 0.0)
             at_least, wanted = min(at_least, room), min(wanted, room)
-        self.asks = at_least, wanted
+        self.asks, self._asked = (at_least, wanted), at_least
 
     def affords_copy(self, lease: float) -> bool:
         """Whether a second copy of a call with this lease can be paid for."""
