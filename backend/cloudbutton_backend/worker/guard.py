@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import functools
+import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import cloudpickle
@@ -15,43 +17,95 @@ _IMMUTABLE: Final = (
 )  # fmt: skip
 _MAX_BYTES: Final = 64 * 1024
 """A value whose pickle is larger is compared by its length alone, to keep the guard cheap."""
-
+_LRU_CACHE: Final = type(functools.lru_cache(lambda: None))
 
 Place = Callable[[], Any]
 """Looks up what a name refers to now."""
 
 
-def _named_values(
-    function: Any, prefix: str = "", depth: int = 3
-) -> Iterator[tuple[str, Any, Place | None]]:
-    """Yield the captured values of a function by name, with where they are, through functions it uses."""
-    function = getattr(function, "__wrapped__", function)
-    if isinstance(function, types.MethodType):
-        yield prefix + "self", function.__self__, None
-        function = function.__func__
-    if not isinstance(function, types.FunctionType):
-        if not isinstance(function, types.BuiltinFunctionType):
-            yield prefix + getattr(function, "__name__", type(function).__name__), function, None
-        return
-    values: dict[str, tuple[Any, Place]] = {}
-    namespace = function.__globals__
-    for name in _names(function.__code__):
-        if name in namespace:
-            values[name] = namespace[name], functools.partial(namespace.get, name)
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
-        try:
-            values[name] = (
-                cell.cell_contents,
-                functools.partial(getattr, cell, "cell_contents", None),
-            )
-        except ValueError:  # an empty cell
-            continue
-    for name, (value, place) in values.items():
-        yield prefix + name, value, place
-        if isinstance(value, types.FunctionType) and depth and value is not function:
-            yield from _named_values(value, f"{prefix}{name}.", depth - 1)
-    for default in function.__defaults__ or ():
-        yield "a default of " + prefix + function.__name__, default, None
+_Found = Iterator[tuple[str, Any, Place | None]]
+_Namespace = Mapping[str, Any]
+
+
+class _Walk:
+    """Finds the captured values of a function by name, with where they are, through code that it uses."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._names: set[str] = set()
+        """Of all code so far: what it may set on a class or a module."""
+
+    def of_function(self, function: Any, prefix: str = "", depth: int = 4) -> _Found:
+        function = getattr(function, "__wrapped__", function)
+        if isinstance(function, types.MethodType):
+            yield prefix + "self", function.__self__, None
+            yield from self._of_class(type(function.__self__), prefix, depth)
+            function = function.__func__
+        if not isinstance(function, types.FunctionType):
+            if not isinstance(function, types.BuiltinFunctionType):
+                name = prefix + getattr(function, "__name__", type(function).__name__)
+                yield name, function, None
+                yield from self._behind(name, function, depth)
+            return
+        if not self._is_new(function):
+            return
+        names = _names(function.__code__)
+        self._names |= names
+        yield from self._in(function.__globals__, names, prefix, depth)
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+            try:
+                value = cell.cell_contents
+            except ValueError:  # an empty cell
+                continue
+            yield prefix + name, value, functools.partial(getattr, cell, "cell_contents", None)
+            yield from self._behind(prefix + name, value, depth)
+        yield from self._in(function.__dict__, self._names, f"{prefix}{function.__name__}.", depth)
+        for default in function.__defaults__ or ():
+            yield "a default of " + prefix + function.__name__, default, None
+
+    def _in(self, namespace: _Namespace, names: Iterable[str], prefix: str, depth: int) -> _Found:
+        """Yield what is under `names`, or will be: code may set one that is not there yet."""
+        for name in names:
+            value = namespace.get(name)
+            yield prefix + name, value, functools.partial(namespace.get, name)
+            yield from self._behind(prefix + name, value, depth)
+
+    def _behind(self, name: str, value: Any, depth: int) -> _Found:
+        """Yield what is behind a value, as far as it is the user's code."""
+        if not depth:
+            return
+        if isinstance(value, types.FunctionType) or type(value) is _LRU_CACHE:
+            yield from self.of_function(value, f"{name}.", depth - 1)
+        elif isinstance(value, type):
+            yield from self._of_class(value, f"{name}.", depth - 1)
+        elif isinstance(value, types.ModuleType):
+            if value.__spec__ is None and self._is_new(value):  # rebuilt here: the user's own
+                found = [each for each in vars(value) if not each.startswith("__")]
+                yield from self._in(vars(value), {*found, *self._names}, f"{name}.", depth - 1)
+        elif value is not None:
+            yield from self._of_class(type(value), f"{type(value).__name__}.", depth - 1)
+
+    def _of_class(self, cls: type, prefix: str, depth: int) -> _Found:
+        """Yield what a class of the user's holds, its methods' values included."""
+        module = sys.modules.get(cls.__module__)
+        is_users = module is None or module.__spec__ is None or module.__name__ == "__main__"
+        if not is_users or issubclass(cls, enum.Enum) or not self._is_new(cls):
+            return
+        held = vars(cls)
+        for name, value in list(held.items()):
+            if isinstance(value, types.FunctionType):
+                yield from self.of_function(value, f"{prefix}{name}.", depth)
+        data = [
+            name
+            for name, value in held.items()
+            if not (name.startswith("__") or hasattr(type(value), "__get__") or type(value) is cls)
+        ]
+        yield from self._in(held, {*data, *(self._names - held.keys())}, prefix, depth)
+
+    def _is_new(self, value: Any) -> bool:
+        is_new = id(value) not in self._seen
+        self._seen.add(id(value))
+        return is_new
 
 
 def _names(code: types.CodeType) -> set[str]:
@@ -72,7 +126,7 @@ class Guard:
     """Compares the captured values of one function with what they were."""
 
     def __init__(self, function: Any) -> None:
-        found = list(_named_values(function))
+        found = list(_Walk().of_function(function))
         self._bindings = [(name, value, place) for name, value, place in found if place is not None]
         self._values = [
             (name, value)
@@ -100,7 +154,8 @@ class Guard:
         names = []
         for at, (name, value, place) in enumerate(self._bindings):
             now = place()
-            if now is not value:  # `global n; n += 1`
+            # `global n; n += 1`; a module that is loaded only now is no change
+            if now is not value and not (value is None and isinstance(now, types.ModuleType)):
                 self._bindings[at] = (name, now, place)
                 names.append(name)
         for name, value in self._values:
