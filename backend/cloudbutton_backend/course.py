@@ -150,7 +150,9 @@ class Course:
         self.harvest.reopen()
         self.state = JobState.RUNNING
         self.failed = 0
-        self.started, self.ended = time.monotonic(), None
+        now = time.monotonic()
+        # It has run for as long as before, as its work is that of before, too; the pause does not count.
+        self.started, self.ended = now - ((self.ended or now) - self.started), None
 
     def end(
         self, state: JobState, record: Callable[[], None] = lambda: None

@@ -240,9 +240,11 @@ def test_a_cancelled_job_says_so_and_keeps_what_had_finished(gate: Gate) -> None
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
 def test_what_failed_or_never_ran_can_be_run_again(state: JobState, gate: Gate) -> None:
     job = ended_as(state, gate)
+    before = job.progress
     gate.open()
     again = job.retry_failed()
     assert again is job and job.wait(10)
+    assert job.progress.elapsed > before.elapsed, "it is compared with the work of both times"
     if state is JobState.CANCELLED:
         assert job.results() == list(range(6))
     else:
