@@ -189,6 +189,10 @@ def test_a_backend_that_costs_money_asks_once_and_no_means_no(lab: Lab, opened: 
     notebook.wait_until_run(2)
     assert notebook.error(1) is None
     assert notebook.result(1) == f"({sum(x * x for x in range(60))}, 59)"
+    notebook.activate(1)
+    # Until the news of its end is there, the button would cancel the job.
+    label = "() => window.jupyterapp.commands.label('cloudbutton:press')"
+    notebook.wait_for(f"() => ({label})() === 'Turn Cloud Button Off'")
     notebook.press(1)  # off
     notebook.press(1)  # on, and run: not asked again
     notebook.wait_until_run(1)

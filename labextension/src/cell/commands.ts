@@ -15,7 +15,7 @@ import {
 import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
 
-import type { Client } from '../api/client';
+import { ApiError, type Client } from '../api/client';
 import type { IBackend } from '../api/types';
 import { cloudIcon } from '../icons';
 import { paragraphs } from './asking';
@@ -281,6 +281,9 @@ class Actions {
     try {
       await this._options.client.cancel(job.id);
     } catch (error) {
+      if (error instanceof ApiError && error.status === 409) {
+        return; // it ended before we heard of it: nothing is left to cancel
+      }
       await this._tell(
         this._trans.__('The job could not be cancelled'),
         `${(error as Error).message}`
