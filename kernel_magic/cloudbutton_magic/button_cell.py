@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ from cloudbutton_magic.nothing_to_send import nothing_to_send
 from cloudbutton_magic.options import CellOptions
 from cloudbutton_magic.outputs import Replay
 from cloudbutton_magic.place import Place
-from cloudbutton_magic.rewriting.remote import LATE
+from cloudbutton_magic.rewriting.habits import telling
+from cloudbutton_magic.rewriting.remote import LATE, Task
 
 if TYPE_CHECKING:
     from cloudbutton_backend.cache import EarlierLoops, Tracer
@@ -148,16 +150,25 @@ class _Workers:
             cell_id=self._place.cell_id,
             options=options,
             before=before,
-            found=None if self._earlier is None else self._earlier.of(body),
+            found=None if self._earlier is None else self._earlier.of(_compared(body)),
         )
         self._jobs.append(job)
         from cloudbutton_backend.cache import Tracer  # 15 ms, while the workers have begun
 
-        tracer = Tracer(here.journal.home, job, body, items)
+        tracer = Tracer(here.journal.home, job, _compared(body), items)
         self._tracers.append(tracer)
         # Made when it is written, on the journal's thread: the cell does not wait for it.
         here.journal.update_job(job.id, plan=plan)
         return _watched(job, stream(job, self._place.screen), tracer)
+
+
+def _compared(body: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a loop's body as it is told from others: without what cannot decide its results."""
+    if not isinstance(body, Task) or body.habits is None:
+        return body
+    twin = copy(body)
+    twin.habits = telling(body.habits)
+    return twin
 
 
 def _watched(job: Job, outcomes: Iterator[ItemOutcome], tracer: Tracer) -> Iterator[ItemOutcome]:

@@ -209,6 +209,24 @@ def test_code_that_is_another_one_now_runs_anew_and_that_is_said(kernels: Kernel
     assert "its code, or a value that it uses, is another one now" in said[2]["out"]
 
 
+@pytest.mark.parametrize(
+    ("habit", "is_taken_over"),
+    [
+        ("warnings.filterwarnings('ignore', category=ImportWarning, module='nothing')", True),
+        ("decimal.Decimal(1) / 3", True),
+        ("warnings.filterwarnings('error', category=ImportWarning, module='nothing')", False),
+        ("decimal.getcontext().prec = 5", False),
+    ],
+)
+def test_what_other_imports_leave_behind_makes_no_difference_and_what_decides_results_does(
+    kernels: Kernels, habit: str, is_taken_over: bool
+) -> None:
+    kernels.kill_when(lambda: has_keys(kernels, 10), kernels.settings(stop_at=20), ABOVE, CELL)
+    said = attached(kernels, before=[f"{ABOVE}\nimport decimal, warnings\n{habit}"])
+    assert [each["error"] for each in said] == [None] * 4, said
+    assert ("taken over, not run again" in said[2]["out"]) is is_taken_over, said
+
+
 def test_a_cell_of_emulated_workers_runs_elsewhere_only_when_asked(kernels: Kernels) -> None:
     kernels.kill_when(lambda: has_keys(kernels, 10), kernels.settings(stop_at=20), ABOVE, CELL)
     (job,) = kernels.jobs()

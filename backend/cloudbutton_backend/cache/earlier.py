@@ -120,8 +120,8 @@ class EarlierLoops:
         if not is_same and row.code_digest != captured.digest:
             self.refused.setdefault(
                 row.id,
-                "its code, or a value that it uses, is another one now, or a setting (folder, filters of"
-                " warnings, options of packages)",
+                "its code, or a value that it uses, is another one now, or a setting (folder, warnings"
+                " that are errors, options of packages)",
             )
             return False
         if trace.versions != versions_behind(captured.report):

@@ -43,6 +43,30 @@ def current() -> dict[str, Any]:
     return habits
 
 
+def telling(habits: dict[str, Any]) -> dict[str, Any]:
+    """Return what of habits can decide a result: the same where only other packages were imported.
+
+    Those set filters of warnings, which decide what is shown, unless one makes errors of them.
+    """
+    filters, context = habits["filters"], habits["decimal"]
+    terms = (
+        context.prec,
+        context.rounding,
+        context.Emin,
+        context.Emax,
+        context.capitals,
+        context.clamp,
+    )
+    return {
+        **{name: value for name, value in habits.items() if value},
+        "filters": filters if any(action == "error" for action, *_ in filters) else [],
+        "decimal": (
+            *terms,
+            sorted(trap.__name__ for trap, is_set in context.traps.items() if is_set),
+        ),
+    }
+
+
 def adopt(habits: dict[str, Any]) -> None:
     """Make this process behave as the one that `habits` were taken from."""
     warnings.resetwarnings()  # also tells the warnings machinery that filters changed
