@@ -171,7 +171,7 @@ class Deposit:
             finally:
                 ready()
             self._write_rest()
-        except BaseException as error:  # an item may raise anything when it is pickled, SystemExit too
+        except BaseException as error:  # items may raise anything while they are pickled
             self._refuse(error)
         self._clean_up(wait=True)
 
