@@ -18,6 +18,7 @@ from cloudbutton_backend.handle import Job
 from cloudbutton_backend.jobs import ItemOutcome, JobOptions, Output
 from cloudbutton_magic.analysis import suspends
 from cloudbutton_magic.button import WORTH_A_LINE, Button, LoopReport, run_plainly
+from cloudbutton_magic.button.loop import HiddenChange
 from cloudbutton_magic.button_plan import plan_button
 from cloudbutton_magic.display.listing import Listing
 from cloudbutton_magic.display.live import stream
@@ -87,18 +88,24 @@ def run_button(
     reports: list[LoopReport] = []
     began = time.perf_counter()
     try:
-        report = button.run(
-            source,
-            place.namespace,
-            filename=place.filename,
-            flags=place.flags,
-            force=options.force,
-            tree=tree,
-            reports=reports,
-        )
-    finally:
-        replay.finish()
-        mapper.end()
+        try:
+            report = button.run(
+                source,
+                place.namespace,
+                filename=place.filename,
+                flags=place.flags,
+                force=options.force,
+                tree=tree,
+                reports=reports,
+            )
+        finally:
+            replay.finish()
+            mapper.end()
+    except BaseException as error:
+        advice = None if isinstance(error, HiddenChange) else mapper.how_to_go_on()
+        if advice and not options.quiet:
+            display(Listing("☁ " + advice))
+        raise
     took = time.perf_counter() - began
     notes = [line for line in report.lines() if not line.endswith("in parallel")]
     if not (report.loops or report.refused) and took >= WORTH_A_LINE:
@@ -124,6 +131,16 @@ class _Workers:
         """The cell has ended."""
         for tracer in self._tracers:
             tracer.end()
+
+    def how_to_go_on(self) -> str | None:
+        """Say what runs the cell again without what is done; None where nothing is."""
+        done = [job.id for job in self._jobs if job.progress.done]
+        if not done:
+            return None
+        return (
+            f"`%cloud retry {done[-1]}` runs the cell again without what its loops have finished;"
+            f" in another kernel, `%cloud attach {done[-1]}` does."
+        )
 
     def __call__(
         self,

@@ -193,6 +193,27 @@ def test_each_loop_of_a_cell_keeps_its_summary(
     assert "✓ 3 items" in first and "✓ 5 items" in second
 
 
+@pytest.mark.parametrize("trouble", ["raise KeyboardInterrupt", "1 / 0"])
+def test_a_cell_that_did_not_end_says_what_goes_on_with_what_is_done(
+    run: Run, shell: InteractiveShell, trouble: str
+) -> None:
+    cell = f"%%cloud --force{{}}\nxs = [i for i in range(6)]\nif again is False:\n    {trouble}"
+    run("again = False")
+    out = run(cell.format("")).out
+    job = session.current().jobs()[0]
+    assert f"`%cloud retry {job.id}` runs the cell again" in out
+    assert f"`%cloud attach {job.id}`" in out
+    run("again, xs = True, None")
+    assert run(f"%cloud retry {job.id}").error is None
+    assert shell.user_ns["xs"] == list(range(6))
+    run("again = False")
+    assert "%cloud retry" not in run(cell.format(" --quiet")).out
+
+
+def test_a_cell_of_which_nothing_is_done_does_not_speak_of_going_on(run: Run) -> None:
+    assert "%cloud retry" not in run("%%cloud --force\n1 / 0\nxs = [i for i in range(6)]").out
+
+
 def test_output_left_out_is_told_by_its_size(run: Run) -> None:
     out = run("%%cloud --force\nfor i in range(4):\n    print('x' * 300_000)").out
     assert " kB of output left out" in out
