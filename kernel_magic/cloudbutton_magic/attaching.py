@@ -18,6 +18,7 @@ from cloudbutton_magic.display.model import Tone, View
 from cloudbutton_magic.display.screens import Screen
 from cloudbutton_magic.header import result_names
 from cloudbutton_magic.map_cell import deliver
+from cloudbutton_magic.place import know_lines_of
 
 USAGE: Final = "%cloud attach ID [-> NAME] [--backend B] [--budget +DOLLARS] [--workers N]"
 _OPTIONS: Final = ("--backend", "--budget", "--workers")
@@ -97,9 +98,14 @@ def attach(text: str, namespace: dict[str, Any], screen: Screen) -> Any:
         request.job_id, backend=request.backend, budget=request.budget, workers=request.workers
     )
     follow(_Watched(job), screen, wording=Wording(hints=_hints(job, request.names)))
-    if job.record.kind == "run":
-        return _deliver_variables(job, request.names, namespace)
-    return deliver(job.results(), request.names, namespace)
+    try:
+        if job.record.kind == "run":
+            return _deliver_variables(job, request.names, namespace)
+        return deliver(job.results(), request.names, namespace)
+    except Exception as error:
+        if row is not None:
+            know_lines_of(error, row.source or "")
+        raise
 
 
 def run_cell_again(row: JobRow, changes: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -14,6 +16,9 @@ from IPython.core.compilerop import code_name
 
 from cloudbutton_backend.settings import resolve
 from cloudbutton_magic.display.screens import Screen, screen_for
+
+_CELL: Final = re.compile(r"<ipython-input-(\d+)-\w+>")
+"""What IPython calls a cell: its number, and a digest of its text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +80,34 @@ def _register(shell: Any, text: str) -> str:
     number = _number_of_running_cell(shell)
     name = code_name(text, number)
     shell.compile._filename_map[name] = number
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    _keep_lines(name, text)
     return name
+
+
+def know_lines_of(error: BaseException, text: str) -> None:
+    """Have the traceback of what a cell of another kernel raised show the cell's lines.
+
+    Parameters
+    ----------
+    text
+        The cell, as it was recorded.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            name = frame.f_code.co_filename
+            numbered = _CELL.fullmatch(name)
+            if (
+                numbered
+                and name not in linecache.cache
+                and name == code_name(text, int(numbered[1]))
+            ):
+                _keep_lines(name, text)
+        link = link.__cause__ or link.__context__
+
+
+def _keep_lines(name: str, text: str) -> None:
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
 
 
 def _number_of_running_cell(shell: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import pickle
 import signal
@@ -243,6 +244,21 @@ def test_ctrl_c_cancels_and_the_next_cell_works(
     assert job.state is JobState.CANCELLED
     run("%%cloud map x in range(2) -> ys\nx")
     assert shell.user_ns["ys"] == [0, 1]
+
+
+@pytest.mark.parametrize("magic", ["map x in range(4) -> ys", "run"])
+def test_a_failed_job_of_another_kernel_shows_the_lines_of_its_cell(
+    run: Run, monkeypatch: pytest.MonkeyPatch, magic: str
+) -> None:
+    run(f"%%cloud {magic}\nwrong = {{}}\nwrong['key']")
+    job = session.current().jobs()[0]
+    for name, entry in list(linecache.cache.items()):
+        if name.startswith("<ipython-input") and "wrong['key']" in "".join(entry[2]):  # type: ignore[misc]
+            monkeypatch.delitem(linecache.cache, name)  # another kernel does not have it
+    ran = run(f"%cloud attach {job.id}")
+    assert type(ran.error) is KeyError
+    assert "----> 3 wrong['key']" in ran.out
+    assert "Could not get source" not in ran.out
 
 
 def test_line_commands_answer_with_tables(run: Run, shell: InteractiveShell) -> None:
