@@ -43,6 +43,14 @@ def dollars(value: float) -> str:
     return f"${value:,.2f}"
 
 
+def limit(value: float) -> str:
+    """Return a budget as it was set, such as `$0.012` or `$5.00`."""
+    if value < 0.01:
+        return dollars(value)
+    whole, _, rest = f"{value:,.4f}".partition(".")
+    return f"${whole}.{rest.rstrip('0').ljust(2, '0')}"
+
+
 def price(estimate: Estimate) -> str:
     """Return `about $0.29 ($0.25 to $0.35)`."""
     interval = f"{dollars(estimate.low)} to {dollars(estimate.high)}"

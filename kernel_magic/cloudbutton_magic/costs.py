@@ -89,7 +89,7 @@ class Costs:
         return shown
 
     def _days(self) -> Listing:
-        of = "" if self.per_day is None else f" of {units.dollars(self.per_day)}"
+        of = "" if self.per_day is None else f" of {units.limit(self.per_day)}"
         head = f"{units.dollars(self.total)} spent in {units.count(self.days, 'day')}, "
         rows = [
             (

@@ -52,6 +52,10 @@ HEADLINES = [
         {**ENDED, "backend": "lambda", "workers": 1, "spend": 0.31, "estimate": ESTIMATE},
         "✓ 200 items in 12.4 s on 1 lambda worker · $0.31 billed (estimate $0.29)",
     ),
+    (
+        {**ENDED, "backend": "lambda", "workers": 200, "spend": 0.0115, "budget": 0.012},
+        "✓ 200 items in 12.4 s on 200 lambda workers · $0.01 billed (budget $0.012)",
+    ),
     ({**ENDED, "budget": 0.5}, "✓ 200 items in 12.4 s on 2 local workers"),
     ({"state": JobState.DONE, "total": 0}, "✓ nothing to do: 0 items"),
     (
@@ -220,6 +224,14 @@ def test_seconds(value: float, text: str) -> None:
 )
 def test_dollars(value: float, text: str) -> None:
     assert units.dollars(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "$0.00"), (0.0042, "$0.0042"), (0.012, "$0.012"), (0.5, "$0.50"), (1234.5, "$1,234.50")],
+)
+def test_a_limit_is_written_as_it_was_set(value: float, text: str) -> None:
+    assert units.limit(value) == text
 
 
 @pytest.mark.parametrize(

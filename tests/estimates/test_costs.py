@@ -73,6 +73,14 @@ def test_the_magic_shows_it(home: Path) -> None:
         run_command("cost much", around=None)  # type: ignore[arg-type]
 
 
+def test_the_budget_of_a_day_is_shown_as_it_was_set(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDBUTTON_BUDGET_PER_DAY", "0.012")
+    shown = costs(reader=JournalReader(home), now=NOW)
+    assert "$0.88 of $0.012 today" in repr(shown)
+
+
 def test_the_command_prints_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cost"]) == 0
     assert "$0.88 spent in 31 days" in capsys.readouterr().out

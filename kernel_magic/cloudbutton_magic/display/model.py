@@ -144,7 +144,7 @@ def _spending(progress: Progress) -> list[str]:
     if progress.budget is not None:
         # Without one, calls may take as long as the platform lets them, and what is set aside says nothing.
         aside = f"{units.dollars(progress.committed)} set aside, " if progress.committed else ""
-        text += f" ({aside}budget {units.dollars(progress.budget)})"
+        text += f" ({aside}budget {units.limit(progress.budget)})"
     return [text]
 
 
@@ -156,7 +156,7 @@ def _billed(progress: Progress) -> list[str]:
     if progress.estimate is not None:
         besides.append(f"estimate {units.dollars(progress.estimate.expected)}")
     if progress.budget is not None:
-        besides.append(f"budget {units.dollars(progress.budget)}")
+        besides.append(f"budget {units.limit(progress.budget)}")
     beside = f" ({', '.join(besides)})" if besides else ""
     return [f"{units.dollars(progress.spend)} billed{beside}"]
 
