@@ -420,6 +420,7 @@ def test_explain_shows_what_results_are_found_by(mapped: Mapper) -> None:
         f"numpy {np.__version__}",
         "seed: 3",
         "not looked at",
+        "generators without a seed, whose numbers come back as they were",
     ):
         assert words in text
     assert "found in the cache" in text

@@ -64,7 +64,10 @@ class Ingredients:
             lines.append("seed: a new one each time, so nothing is found; choose one with `seed=`")
         elif self.draws:
             lines.append(f"seed: {self.seed}, and the item's place in the list (the code uses rng)")
-        lines.append("not looked at: files, the network, the clock, environment variables")
+        lines.append(
+            "not looked at: files, the network, the clock, environment variables;"
+            " nor generators without a seed, whose numbers come back as they were"
+        )
         return lines
 
     def to_dict(self) -> dict[str, Any]:
