@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cloudbutton_backend import session as session_module
 from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.jobs import Expectation, JobRecord, JobState
 from cloudbutton_backend.journal import Journal, JournalReader
@@ -28,8 +30,10 @@ def a_job(job_id: str, backend: str, **columns: Any) -> JobRecord:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("CLOUDBUTTON_HOME", str(tmp_path))
+    own = session_module.Session()  # or this process's would keep its journal here from now on
+    monkeypatch.setattr(session_module, "_current", own)
     journal = Journal.open(tmp_path)
     for job_id, backend, spend, notebook in [
         ("aaaa2222", "lambda", 0.25, "/home/a/big.ipynb"),
@@ -43,7 +47,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         journal.update_job(job_id, state=JobState.DONE, spend=spend, done=10, ended=NOW + 1)
     assert journal.flush(10)
     journal.close()
-    return tmp_path
+    yield tmp_path
+    own.close()
 
 
 def test_it_is_added_up_by_day_backend_and_notebook(home: Path) -> None:
