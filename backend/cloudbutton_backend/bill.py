@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -64,6 +65,8 @@ class Bill:
     ----------
     spend : float
         Dollars so far; a call whose charge never came counts for the most it can have cost.
+    before : float
+        Dollars that were charged before this process took the job over.
     estimate : Estimate or None
         Made once: from earlier runs before the job began, or else from its first calls.
     """
@@ -78,7 +81,7 @@ class Bill:
         memory: int | None = None,
     ) -> None:
         assert limits.rate is not None
-        self.spend = 0.0
+        self.spend = self.before = 0.0
         self.estimate = estimate
         self._job_id = job_id
         self._journal = journal
@@ -96,6 +99,12 @@ class Bill:
         self._sample: dict[int, _Sample] = {}
         """The first calls, until the estimate is made."""
         self._workers_seen: set[str] = set()
+
+    @property
+    def at_most(self) -> bool:
+        """Whether calls are counted for the most they can have cost, as their charge never came."""
+        heard = self.before + self._charged
+        return self.spend > heard and not math.isclose(self.spend, heard, abs_tol=1e-9)
 
     def charge(self, charged: Charged) -> None:
         """A call has its price."""

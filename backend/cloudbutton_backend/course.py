@@ -55,6 +55,9 @@ class Money(Protocol):
     def spend(self) -> float: ...
 
     @property
+    def at_most(self) -> bool: ...
+
+    @property
     def estimate(self) -> Estimate | None: ...
 
     def expected(self, total: int | None, done: int) -> float | None: ...
@@ -208,6 +211,7 @@ class Course:
             task_seconds=self.task_seconds,
             waited=self.waited,
             spend=self.cost,
+            at_most=self.money is not None and self.money.at_most,
             committed=0.0 if self.state.is_final else self.committed,
             expected_spend=self._expected_cost(total),
             budget=self.options.budget,

@@ -11,7 +11,8 @@ import pytest
 
 from cloudbutton_backend import session as session_module
 from cloudbutton_backend.backends.local import LocalBackend
-from cloudbutton_backend.backends.protocol import Backend
+from cloudbutton_backend.backends.protocol import Backend, Charged
+from cloudbutton_backend.bill import Bill
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.errors import BudgetReached, UsageError
 from cloudbutton_backend.jobs import Estimate, JobState
@@ -70,6 +71,20 @@ def test_a_job_knows_what_it_has_cost(place: Place, backend: Metered) -> None:
     assert job.cost == pytest.approx(charged)
     assert job.progress.spend == pytest.approx(charged)
     assert job.progress.expected_spend == pytest.approx(charged)
+    assert not job.progress.at_most
+
+
+@pytest.mark.parametrize("before", [0.0, 0.5])
+def test_a_call_whose_price_never_came_makes_the_bill_a_most(
+    place: Place, backend: Metered, before: float
+) -> None:
+    bill = Bill("k7m2abcd", place.session.journal, backend.limits, 2, Estimate(1.0, 0.8, 1.3, ""))
+    bill.before = before
+    bill.charge(Charged("k7m2abcd", 0, 0.1, 3.0))
+    bill.spend = before + 0.1
+    assert not bill.at_most
+    bill.spend += 0.2  # the second call's, of which nothing was heard
+    assert bill.at_most
 
 
 def test_each_batch_has_its_price(place: Place) -> None:

@@ -137,6 +137,12 @@ def test_the_estimate_stands_beside_the_bill(progress: Make) -> None:
     assert "$0.31 billed (estimate $0.29)" in failed.details
 
 
+def test_a_bill_with_calls_of_unknown_price_is_said_to_be_at_most_that(progress: Make) -> None:
+    view = view_of(progress(**ENDED, spend=0.31, at_most=True, estimate=ESTIMATE))
+    assert "at most $0.31 (estimate $0.29)" in view.headline
+    assert "billed" not in view.headline
+
+
 def test_details_afterwards(progress: Make) -> None:
     view = view_of(
         progress(

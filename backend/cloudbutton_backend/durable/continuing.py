@@ -201,7 +201,7 @@ class Continuer:
             estimate = None if money is None else money.estimate
             journal = self._files().journal
             bill = Bill(row.id, journal, limits, taken.options.workers, estimate, row.worker_memory)
-            bill.spend = row.spend + row.committed
+            bill.before, bill.spend = row.spend, row.spend + row.committed
         record = replace(kept.record, backend=driver.recorded_as, pid=os.getpid(), n_items=total)
         alive = partial(check_alive, driver, record)
         if into is not None:

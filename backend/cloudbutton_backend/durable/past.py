@@ -32,6 +32,8 @@ class PastMoney:
 
     spend: float
     estimate: Estimate | None
+    at_most: bool = False
+    """Whether it may have been less; the journal does not say."""
 
     def expected(self, total: int | None, done: int) -> float | None:
         """Return what it will have cost: what it has."""

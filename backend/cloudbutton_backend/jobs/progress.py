@@ -35,6 +35,8 @@ class Progress:
     """Sum of the time that items waited for a CPU, which is no part of `task_seconds`."""
     spend: float = 0.0
     """Billed so far; 0 where work is free."""
+    at_most: bool = False
+    """Whether calls are among it whose price was never heard of, for the most they can have cost."""
     expected_spend: float | None = None
     """What it will have cost in the end, as far as can be told now."""
     committed: float = 0.0

@@ -158,7 +158,8 @@ def _billed(progress: Progress) -> list[str]:
     if progress.budget is not None:
         besides.append(f"budget {units.limit(progress.budget)}")
     beside = f" ({', '.join(besides)})" if besides else ""
-    return [f"{units.dollars(progress.spend)} billed{beside}"]
+    spend = units.dollars(progress.spend)
+    return [f"at most {spend}{beside}" if progress.at_most else f"{spend} billed{beside}"]
 
 
 def _interval(progress: Progress) -> list[str]:
