@@ -179,9 +179,12 @@ class Launcher:
         if not (JOURNAL_OFF or in_task()):
             deposit = self._deposit(start, source, origin.before)
             start.reporter.left_on_disk = deposit
-            start = replace(start, deposit=deposit)
             if options.detach and not driver.backend.limits.can_outlive:
                 return self._hand_over(job.id, deposit)
+            if options.detach:
+                deposit.write_all()
+            else:
+                start = replace(start, deposit=deposit)
         self._launch(replace(start, plan=plan))
         return job
 

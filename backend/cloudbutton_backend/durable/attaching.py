@@ -138,8 +138,8 @@ class Attacher:
             The keeper did not start.
         """
         home = self._files().journal.home
+        deposit.write_all()
         try:
-            deposit.write_all()
             start_keeper(home, job_id)
         except BaseException:
             places.forget(home, job_id)

@@ -156,11 +156,16 @@ class Deposit:
         OSError
             The disk refuses.
         """
-        self._write_job()
-        while self._write_chunk():
-            pass
-        assert self._items is not None
-        self._finish_items()
+        try:
+            self._write_job()
+            while self._write_chunk():
+                pass
+            assert self._items is not None
+            self._finish_items()
+        except BaseException:
+            self._close()
+            places.forget(self._home, self._course.record.id)
+            raise
 
     # -- writing
 
