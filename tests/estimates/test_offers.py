@@ -136,7 +136,8 @@ def test_lambda_says_which_sizes_are_too_small(memory: int) -> None:
 def test_what_earlier_calls_took_on_top_is_learned() -> None:
     found = overhead_of([0.4, 0.5, 0.5, 3.0, 3.2, 3.1, 0.45, 2.9], [0.01] * 9 + [5.0])
     assert found.start is not None
-    assert 0.4 < found.start.median < 1.0  # without what some of them imported
+    assert 0.4 < found.start.median < 3.2
+    assert found.start.spread > 0.5  # some of them have imported much, others nothing
     assert found.warm is not None
     assert found.warm.median == pytest.approx(0.01)
     assert overhead_of([0.4], []) == Overhead()

@@ -22,7 +22,8 @@ class Overhead:
     """Seconds that calls took on top; None where not enough of them are known."""
 
     start: Uncertain | None = None
-    """Of a call that began an environment, without what its code imports."""
+    """Of the first call of a worker: it may have begun an environment, or found one, and its code may have
+    imported much or little, so this is known within wide bounds only."""
     warm: Uncertain | None = None
     """Of any other."""
     may_be_warm: bool = False
@@ -33,21 +34,31 @@ def overhead_of(
     starts: Sequence[float], warm: Sequence[float], *, may_be_warm: bool = False
 ) -> Overhead:
     """Return what is usual, given what was billed beyond items for calls of either kind."""
-    # The code of some of them has imported much, so the quicker half tells what a start takes by itself.
-    # Some have brought results that were too large for an answer; that is counted apart.
-    return Overhead(
-        _usual(sorted(starts)[: -(-len(starts) // 2)]),
-        _usual(sorted(warm)[: -(-len(warm) * 3 // 4)]),
-        may_be_warm,
-    )
+    return Overhead(_of_starts(sorted(starts)), _of_warm(sorted(warm)), may_be_warm)
 
 
-def _usual(ordered: Sequence[float]) -> Uncertain | None:
+def _of_starts(ordered: Sequence[float]) -> Uncertain | None:
     if len(ordered) < _LEAST:
         return None
-    low = max(_LEAST_SECONDS, quantile(ordered, 0.16))
-    high = max(low, quantile(ordered, 0.84))
+    # All environments of a job start alike, cold or warm: their mean is no surer than one of them.
+    return Uncertain(max(_LEAST_SECONDS, quantile(ordered, 0.5)), _bounded(_spread(ordered)))
+
+
+def _of_warm(ordered: Sequence[float]) -> Uncertain | None:
+    if len(ordered) < _LEAST:
+        return None
+    # Some have brought results that were too large for an answer; that is counted apart.
+    usual = ordered[: -(-len(ordered) * 3 // 4)]
     # Calls differ more than the mean of many does, which is what goes into a bill.
-    spread = math.log(high / low) / 4
-    mean = max(_LEAST_SECONDS, sum(ordered) / len(ordered))
-    return Uncertain(mean, min(max(spread, _NARROWEST), _WIDEST))
+    mean = max(_LEAST_SECONDS, sum(usual) / len(usual))
+    return Uncertain(mean, _bounded(_spread(usual) / 2))
+
+
+def _spread(ordered: Sequence[float]) -> float:
+    """Return the spread of the logarithms, by the middle two thirds."""
+    low = max(_LEAST_SECONDS, quantile(ordered, 0.16))
+    return math.log(max(low, quantile(ordered, 0.84)) / low) / 2
+
+
+def _bounded(spread: float) -> float:
+    return min(max(spread, _NARROWEST), _WIDEST)

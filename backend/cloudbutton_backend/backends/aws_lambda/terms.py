@@ -45,7 +45,7 @@ _LOADING: Final = 1.5
 _BATCH_BYTES: Final = 4 << 20
 """As `dispatch.batching` bounds what moves in one go."""
 _LOAD_SPREAD: Final = 0.6
-_STORED_PER_SECOND, _STORED_SPREAD = 20e6, 0.6
+_STORED_PER_SECOND, _STORED_SPREAD = 25e6, 0.9
 """Bytes of results that go into storage, where they do not fit into an answer: assumed."""
 _WAIT, _EMULATED_WAIT = Uncertain(1.0, 0.6), Uncertain(0.3, 0.8)
 """Until a call begins: the function is looked up, values are sent."""
@@ -114,7 +114,8 @@ def terms_of(
             ),
         ),
         start=start,
-        may_be_warm=overhead.may_be_warm,
+        # Where starts are known, warm ones are among them; but for what this code imports.
+        may_be_warm=overhead.may_be_warm and (overhead.start is None or load > 0),
         warm=warm,
         wait=wait,
         burst=None if settings.emulate else _BURST,
