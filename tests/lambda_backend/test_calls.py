@@ -206,7 +206,8 @@ def test_a_call_leaves_of_its_lease_what_sending_its_results_takes(desk: Desk) -
         return bytes(10_000_000)
 
     events = desk.run(desk.open(large), range(100), lease=3.0)
-    assert the(BatchEnded, events).expired and 1 <= the(BatchEnded, events).ran <= 6
+    end = the(BatchEnded, events)
+    assert end.expired and len(values_of(events)) == end.ran >= 1
     assert charge_of(events).seconds <= 3.0
 
 

@@ -133,6 +133,12 @@ class Child:
         """Whether it runs the user's code now."""
         return bool(self.words[status.BUSY])
 
+    @property
+    def packed(self) -> tuple[int, int]:
+        """How many items' results it has packed so far, and their bytes."""
+        nbytes = self.words[status.PACKED_BYTES]  # read first, as it is stored last: never too many
+        return self.words[status.PACKED], nbytes
+
     def memory(self) -> int:
         """Return the bytes of memory it has resident now."""
         return resident(self.pid)

@@ -75,6 +75,8 @@ class FunctionWorker(Worker):
         send = self._channel.hold if parcel.is_last else self._channel.send
         pieces, length = layout(parcel.parts)
         parcel.meta["rss"] = peak_memory()
+        self._words[status.PACKED] += parcel.count
+        self._words[status.PACKED_BYTES] += length
         send(
             m.RESULTS, (self._batch, parcel.first, parcel.count, parcel.meta, None, length), pieces
         )

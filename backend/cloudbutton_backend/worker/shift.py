@@ -41,6 +41,10 @@ class Held:
     """Whether its first item has the whole call for itself."""
     through: int
     """First item without a result yet."""
+    packed: tuple[int, int]
+    """What the process had packed before it: items, bytes."""
+    nbytes: int = 0
+    """Of the results that have arrived."""
     struck: int | None = None
     """The item that was running when it was told to stop."""
 
@@ -117,6 +121,8 @@ class Shift:
         Asked now and then: whether the call was cancelled.
     ask_every
         Seconds between two times.
+    clock
+        What `until` is a time of.
     """
 
     def __init__(
@@ -127,9 +133,10 @@ class Shift:
         why: str,
         is_unwanted: Callable[[], bool],
         ask_every: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._crew, self._order, self._until, self._why = crew, order, until, why
-        self._is_unwanted, self._ask_every = is_unwanted, ask_every
+        self._is_unwanted, self._ask_every, self._clock = is_unwanted, ask_every, clock
         self._held: dict[Child, Held] = {}
         self._spans: deque[tuple[int, int]] = deque()
         """(items before it, items)"""
@@ -157,17 +164,16 @@ class Shift:
         self._body = [items]
         for child in children:
             self._next_span(child, alone=True)
-        begin = time.monotonic()
-        next_ask = begin + self._ask_every
+        next_ask = self._clock() + self._ask_every
         while self._held:
-            now = time.monotonic()
+            now = self._clock()
             wait = min(TICK, (self._force_at or self._until) - now)
             for child in wait_for(list(self._held), wait):
                 self._listen(child)
             self._look_after()
-            now = time.monotonic()
+            now = self._clock()
             if self._force_at is None:
-                if now >= self._until - self._nbytes / _SENT_PER_SECOND:
+                if now >= self._until - self._expected_bytes() / _SENT_PER_SECOND:
                     self._stop(self._why, now)
                 elif now >= next_ask:
                     next_ask = now + self._ask_every
@@ -190,7 +196,7 @@ class Shift:
         skip, count = self._spans.popleft()
         first = order.first + skip
         self._crew.introduce(child, order)
-        held = Held(child.next_ordinal, first, count, alone, first)
+        held = Held(child.next_ordinal, first, count, alone, first, child.packed)
         child.next_ordinal += count
         self._held[child] = held
         meta = (order.batch, order.job_id, held.base, first, count, skip)
@@ -211,6 +217,7 @@ class Shift:
         record = sealed_record(batch, first, count, info, [body], length, self._order.key)
         self._records.append((first, record))
         self._nbytes += length
+        held.nbytes += length
         held.through = first + count
         self.ending.ran += count
         if self._order.stop_on_error and info.get("errors") and self.ending.why == "done":
@@ -238,6 +245,27 @@ class Shift:
         dropped = held.struck is not None and held.struck >= held.through
         if dropped and held.alone and held.struck == held.first and self.ending.why == self._why:
             self.ending.too_long.append(held.first)
+
+    def _expected_bytes(self) -> float:
+        """Estimate how many bytes of results the call has if it ends now.
+
+        On a busy machine a process may be far ahead of what has arrived of its results. It notes on its
+        page what it has packed; what it has finished besides counts as being as large.
+        """
+        packed = done = self.ending.ran
+        nbytes = self._nbytes
+        for child, held in self._held.items():
+            arrived = held.through - held.first
+            items, size = child.packed
+            packed += items - held.packed[0] - arrived
+            nbytes += size - held.packed[1] - held.nbytes
+            done += max(0, self._finished(child, held) - arrived)
+        return nbytes / packed * max(packed, done) if packed else 0.0
+
+    def _finished(self, child: Child, held: Held) -> int:
+        """Return how many items of its span a process has finished, but for the last."""
+        ordinal = child.words[status.CURRENT]
+        return ordinal - held.base if held.base <= ordinal < held.base + held.count else 0
 
     # -- what goes wrong
 

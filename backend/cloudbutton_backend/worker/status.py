@@ -26,6 +26,10 @@ BUSY: Final = 3
 """1 while the user's code runs."""
 SINCE: Final = 4
 """`time.monotonic_ns()` when the current item started, for jobs with a time-out."""
+PACKED: Final = 5
+"""Items whose results are packed, over the worker's life: sent, or on their way."""
+PACKED_BYTES: Final = 6
+"""Their bytes. Kept by workers that send all results through their socket."""
 NEVER: Final = (1 << 64) - 1
 """In CURRENT: nothing has run yet."""
 
@@ -42,6 +46,8 @@ def reset(words: memoryview) -> None:
     words[HIGH] = 0
     words[BUSY] = 0
     words[SINCE] = 0
+    words[PACKED] = 0
+    words[PACKED_BYTES] = 0
 
 
 def revoke(words: memoryview, low: int, high: int) -> int:
