@@ -7,12 +7,15 @@
 #   make bench   speed, with other pools beside ours
 #   make clean   remove .venv, node_modules and all caches
 #
+#   make constraints   refresh constraints.txt: the versions of packages that all of these install
+#
 # demo and bench need Python only; the others build the JupyterLab extension, with Node.js 20.19 or newer.
 # PYTHON chooses the interpreter (3.10 or newer): make demo PYTHON=python3.13
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+UV     := $(VENV)-uv
 FIRST  := examples/01-first-cloud-cell.ipynb
 
 # JupyterLab refuses to run as root unless told; in a container there is nobody else.
@@ -20,13 +23,13 @@ LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo lab test lint format bench notebooks clean
+.PHONY: help demo lab test lint format bench notebooks constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-# One stamp for each set of extras; a changed pyproject.toml installs again.
-$(VENV)/.ready-%: pyproject.toml tools/setup
+# One stamp for each set of extras; changed requirements or versions install again.
+$(VENV)/.ready-%: pyproject.toml constraints.txt tools/setup
 	@tools/setup "$(PYTHON)" "$(VENV)" $*
 	@touch $@
 
@@ -68,7 +71,16 @@ bench: $(VENV)/.ready-bench
 notebooks: $(VENV)/.ready-test
 	@$(BIN)/python tools/run_notebook.py --save --temporary-home examples/*.ipynb
 
+# uv resolves for every Python and platform at once. It is a tool in an environment of its own.
+$(UV)/.ready: constraints.txt
+	@tools/environment "$(PYTHON)" $(UV)
+	@$(UV)/bin/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt uv
+	@touch $@
+
+constraints: $(UV)/.ready
+	@$(UV)/bin/python tools/constraints.py $(ARGS)
+
 clean:
-	rm -rf $(VENV) node_modules labextension/lib cloudbutton_ext/labextension
+	rm -rf $(VENV) $(VENV)-* node_modules labextension/lib cloudbutton_ext/labextension
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,26 +1,34 @@
 """Fetches AWS's Lambda Runtime Interface Emulator, which tests compare ours with.
 
 It is a program inside the wheel of aws-sam-cli, whose many dependencies are not needed: the wheel is
-fetched alone, from wherever pip gets packages, and the program goes to `share/cloudbutton` of this
-environment. Run it with the environment's Python: `.venv/bin/python tools/fetch_rie.py`.
+fetched alone, from wherever pip gets packages, in the version that constraints.txt names, and the program
+goes to `share/cloudbutton` of this environment. Run it with the environment's Python:
+`.venv/bin/python tools/fetch_rie.py`.
 """
 
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
+CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
 WHERE = Path(sys.prefix) / "share" / "cloudbutton" / "aws-lambda-rie"
+VERSION = WHERE.with_suffix(".version")
+"""The release of aws-sam-cli that the program there is of."""
 MACHINES = {"x86_64": "x86_64", "aarch64": "arm64"}
 
 
 def main() -> int:
     """Fetch it, unless it is there."""
-    if WHERE.exists():
+    (version,) = re.findall(
+        r"^aws-sam-cli==(\S+)$", CONSTRAINTS.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    if WHERE.exists() and VERSION.exists() and VERSION.read_text(encoding="utf-8") == version:
         return 0
     machine = MACHINES.get(platform.machine())
     if machine is None or not sys.platform.startswith("linux"):
@@ -29,7 +37,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps"]
         command += ["--only-binary=:all:", "--disable-pip-version-check", "-d", folder]
-        if subprocess.call([*command, "aws-sam-cli>=1.140"]) != 0:
+        if subprocess.call([*command, f"aws-sam-cli=={version}"]) != 0:
             return 1
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as opened:
@@ -39,6 +47,7 @@ def main() -> int:
     new.write_bytes(program)
     new.chmod(0o755)
     new.replace(WHERE)  # never half of it
+    VERSION.write_text(version, encoding="utf-8")
     return 0
 
 
