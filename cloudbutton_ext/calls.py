@@ -116,7 +116,7 @@ class Calls:
 
     def _open(self) -> None:
         """Open the job that the calls belong to, when the first one comes."""
-        run = reaching_managers(self._run, self._options.backend)
+        run = reaching_managers(self._run, self._session, self._options.backend)
         self._job, self._source = self._session.open_stream(
             run, self._take, self._options, self._sample
         )
@@ -262,12 +262,16 @@ def prepared(
     return Initialised(function, initializer, tuple(initargs)), {"guard": "off", **options}
 
 
-def reaching_managers(function: Callable[[Any], Any], backend: str) -> Callable[[Any], Any]:
+def reaching_managers(
+    function: Callable[[Any], Any], session: _session.Session, backend: str
+) -> Callable[[Any], Any]:
     """Return `function` so that its items may hold queues and the like of a `multiprocessing.Manager`.
 
     Children of this process know its key; workers must be told. It stays on this machine.
     """
-    if backend != "local" or "multiprocessing.managers" not in sys.modules:
+    if "multiprocessing.managers" not in sys.modules:
+        return function
+    if not session.driver(backend).backend.limits.is_this_machine:
         return function
     import multiprocessing
 

@@ -264,7 +264,7 @@ class Pool:
         name = getattr(func, "__name__", type(func).__name__)
         run, options = self._prepared(func)
         chosen = options_from(options)
-        run = reaching_managers(run, chosen.backend)
+        run = reaching_managers(run, self._session, chosen.backend)
         job = self._session.map(run, items, options=chosen, name=name)
         self._jobs = [job for job in self._jobs if not job.state.is_final] + [job]
         return job

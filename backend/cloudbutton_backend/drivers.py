@@ -11,7 +11,6 @@ from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.backends.written import written
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_backend.worker.context import current as _here
 
 _Key = tuple[str, tuple[tuple[str, Any], ...]]
 
@@ -55,9 +54,6 @@ class Drivers:
     def of(self, name: str) -> Driver:
         """Return the driver of a backend."""
         chosen = {**written(name), **self._used.get(name, {})}
-        if name == "local" and in_task():
-            # A task that maps in its turn: all CPUs have a worker already, so one more is enough.
-            chosen["workers"] = 1
         key = _key(name, chosen)
         with self._lock:
             driver = self._drivers.get(key)
@@ -82,11 +78,6 @@ class Drivers:
             self._drivers.clear()
         for driver in drivers:
             driver.close()
-
-
-def in_task() -> bool:
-    """Whether this process is a worker, which has run a task at least."""
-    return bool(_here.job_id)
 
 
 def _key(name: str, chosen: Mapping[str, Any]) -> _Key:

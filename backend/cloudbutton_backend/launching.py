@@ -37,7 +37,7 @@ from cloudbutton_backend.dispatch.source import (
     StreamSource,
     fixed,
 )
-from cloudbutton_backend.drivers import Drivers, in_task
+from cloudbutton_backend.drivers import Drivers
 from cloudbutton_backend.durable.deposit import Deposit
 from cloudbutton_backend.durable.stored import StoredJob, python_version
 from cloudbutton_backend.errors import UsageError, WrongArgument
@@ -50,6 +50,7 @@ from cloudbutton_backend.recorder import Recorder
 from cloudbutton_backend.reporter import Driven, Reporter, check_alive
 from cloudbutton_backend.runs import Run, ranges_of
 
+from cloudbutton_backend.worker.context import in_task
 if TYPE_CHECKING:
     from cloudbutton_backend.cache import Index
 

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef
 
+from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.errors import UsageError
 
 _STORING: Final = frozenset({"load_store_chunk", "store_chunk"})
 
 
-def check(graph: Mapping[Any, Any], backend: str) -> None:
+def check(graph: Mapping[Any, Any], backend: Backend) -> None:
     """See that a graph means the same on a backend as in this process.
 
     Raises
@@ -24,13 +25,13 @@ def check(graph: Mapping[Any, Any], backend: str) -> None:
         place = getattr(task.func, "__module__", None) or type(task.func).__module__
         if place == "dask.array.core" and getattr(task.func, "__name__", "") in _STORING:
             _check_target(_value(task.args[1], known))
-        elif backend != "local" and (
+        elif (
             place.partition(".")[0] == "partd" or type(task.func).__name__ == "maybe_buffered_partd"
-        ):
+        ) and not backend.limits.shares_files:
             raise UsageError(
-                f"This graph shuffles through files, and the workers of {backend} have no disk in common."
-                ' Have it shuffle by tasks: `dask.config.set({"dataframe.shuffle.method": "tasks"})` for a'
-                ' data frame, `groupby(…, shuffle="tasks")` for a bag.'
+                f"This graph shuffles through files, and the workers of {backend.name} have no disk in"
+                ' common. Have it shuffle by tasks: `dask.config.set({"dataframe.shuffle.method": "tasks"})`'
+                ' for a data frame, `groupby(…, shuffle="tasks")` for a bag.'
             )
 
 

@@ -56,7 +56,7 @@ class Scheduler:
         options = self.chosen(ours)
         wanted = set(flatten([keys]))
         graph = graphs.prepared(dsk, wanted)
-        refusals.check(graph, options.backend)
+        refusals.check(graph, _session.current().driver(options.backend).backend)
         sender = _Sender(graph, wanted, options)
         is_whole = False
         try:

@@ -118,7 +118,8 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         self._n_jobs = self.effective_n_jobs(n_jobs)
         if self._n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
-        self._sharing = Sharing(max_nbytes, mmap_mode, self._options.backend == "local")
+        limits = self._session.driver(self._options.backend).backend.limits
+        self._sharing = Sharing(max_nbytes, mmap_mode, limits.shares_files)
         self._session.warm_up(self._options.backend)
         self._begin()
         return self._n_jobs

@@ -23,6 +23,11 @@ class Limits:
     """Work worth sending in one go."""
     queue_depth: int = 2
     """Batches that one worker may hold at a time."""
+    is_this_machine: bool = False
+    """Whether workers are processes of this machine that only this process can reach: items take there
+    what they take here, and what workers are told stays here."""
+    shares_files: bool = False
+    """Whether workers see the files of this machine, under the same paths."""
     can_revoke: bool = False
     """Whether items that were sent but not begun can be taken back."""
     can_duplicate: bool = False

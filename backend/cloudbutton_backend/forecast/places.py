@@ -61,7 +61,7 @@ def terms_at(
         first_wave=limits.first_wave,
         wait=_LOCAL_WAIT,
     )
-    if backend.name != "local":
+    if not limits.is_this_machine:
         return [replace(plain, pace=_ELSEWHERE)]
     power = min(1.0, usable_cpus() / there)
     return [replace(plain, pace=Uncertain(measured.pace(power, waiting=measured.waiting)))]

@@ -71,3 +71,8 @@ def rng() -> Any:
         current.key = key
         current.drew.append(current.index)
     return current.generator
+
+
+def in_task() -> bool:
+    """Return whether this process is a worker that has begun a task."""
+    return bool(current.job_id)

@@ -155,6 +155,7 @@ class DaskBackend:
                 batch_seconds=BATCH_SECONDS,
                 queue_depth=1,
                 can_duplicate=True,
+                shares_files=self.is_local,
                 can_limit_memory=True,
                 retry_delay=RETRY_DELAY,
                 rate=self._rate(),

@@ -47,6 +47,7 @@ from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status
+from cloudbutton_backend.worker.context import in_task
 from cloudbutton_backend.worker.frames import layout
 
 INLINE: Final = 64 * 1024
@@ -99,6 +100,8 @@ class LocalBackend:
     ) -> None:
         if workers is not None and not 1 <= workers <= MAX_WORKERS:
             raise UsageError(f"`workers` must be between 1 and {MAX_WORKERS}, not {workers}.")
+        if in_task():  # all CPUs have a worker already, so one more is enough
+            workers = 1
         self._size = self._usual = workers or usable_cpus()
         self._clock = clock
         self._workers: dict[str, WorkerProcess] = {}
@@ -132,6 +135,8 @@ class LocalBackend:
         return Limits(
             workers=self._usual,
             batch_seconds=BATCH_SECONDS,
+            is_this_machine=True,
+            shares_files=True,
             can_revoke=True,
             can_limit_memory=sys.platform.startswith("linux"),
         )
