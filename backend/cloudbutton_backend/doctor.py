@@ -78,14 +78,15 @@ def examine(*, workers: bool = True) -> Iterator[Finding]:
 
 
 def _backend_in_use() -> Iterator[Finding]:
-    """Ask the backend that jobs go to by default, where it is not this machine and has something to tell."""
+    """Ask the backend that jobs go to by default, where it can tell."""
     from cloudbutton_backend import session
+    from cloudbutton_backend.backends.capabilities import ChecksHealth
 
     name = resolve().backend
-    if name == "local":
+    backend = session.current().driver(name).backend
+    if not isinstance(backend, ChecksHealth):
         return
-    look = getattr(session.current().driver(name).backend, "health", None)
-    for what, is_well, detail in look() if look else ():
+    for what, is_well, detail in backend.health():
         yield Finding(f"{name}: {what}", "ok" if is_well else "problem", detail)
 
 

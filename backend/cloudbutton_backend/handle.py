@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from cloudbutton_backend.backends.capabilities import MakesDaskFutures
+from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.capture import CaptureReport
 from cloudbutton_backend.course import Course
 from cloudbutton_backend.errors import JobCancelled, UsageError
@@ -37,6 +39,10 @@ class Runner(Protocol):
     @property
     def ends_with_us(self) -> bool:
         """Whether the job cannot go on when this process ends."""
+
+    @property
+    def backend(self) -> Backend | None:
+        """Where it runs, None unless this process drives it."""
 
     def cancel(self) -> None:
         """Stop it; safe to repeat, and when it has ended."""
@@ -302,18 +308,15 @@ class Job:
         UsageError
             It did not run on Dask.
         """
-        backend = getattr(getattr(self._runner, "driver", None), "backend", None)
-        make = getattr(backend, "futures_of", None)
-        if make is None:
+        backend = self._runner.backend
+        if backend is None or not isinstance(backend, MakesDaskFutures):
             raise UsageError(
                 f"Job {self.id} ran on the {self.record.backend} backend, which has no futures of "
                 f'Dask\'s: `--backend dask` (`backend="dask"`) has. Its values are in `job.results()`.'
             )
         self.wait()
-        found: list[Any] = make(
-            self.id, ((each.index, each.value, each.error) for each in self.outcomes())
-        )
-        return found
+        outcomes = ((each.index, each.value, each.error) for each in self.outcomes())
+        return backend.futures_of(self.id, outcomes)
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self._wait_async().__await__()

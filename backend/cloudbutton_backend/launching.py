@@ -25,6 +25,7 @@ from cloudbutton_backend.asked import (
     plain,
     plan_of,
 )
+from cloudbutton_backend.backends.capabilities import HasPortableSettings
 from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.bill import Bill, estimate_columns
 from cloudbutton_backend.capture import Captured, CaptureReport, capture, imports_of_items
@@ -49,8 +50,8 @@ from cloudbutton_backend.outlook import Outlook
 from cloudbutton_backend.recorder import Recorder
 from cloudbutton_backend.reporter import Driven, Reporter, check_alive
 from cloudbutton_backend.runs import Run, ranges_of
-
 from cloudbutton_backend.worker.context import in_task
+
 if TYPE_CHECKING:
     from cloudbutton_backend.cache import Index
 
@@ -230,7 +231,9 @@ class Launcher:
         def stored() -> StoredJob:
             used = self._drivers.used.get(options.backend, {})
             # A live object among them (a client, keys) means nothing to another process.
-            lasting = getattr(start.driver.backend, "lasting_settings", dict)
+            backend = start.driver.backend
+            if isinstance(backend, HasPortableSettings):
+                used = backend.lasting_settings(used)
             return StoredJob(
                 record=job.record,
                 options=options,
@@ -243,7 +246,7 @@ class Launcher:
                 path=spec.path,
                 before=before,
                 python=python_version(),
-                settings=lasting(used),
+                settings=dict(used),
             )
 
         return Deposit(

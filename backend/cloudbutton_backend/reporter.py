@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cloudbutton_backend.allowances import Allowance
-from cloudbutton_backend.backends.protocol import Charged, JobSpec, Results
+from cloudbutton_backend.backends.protocol import Backend, Charged, JobSpec, Results
 from cloudbutton_backend.bill import Bill
 from cloudbutton_backend.cost.budgets import enough_for
 from cloudbutton_backend.course import Course
@@ -316,6 +316,11 @@ class Driven:
         """Whether the job cannot go on when this process ends."""
         detached = bool(self.reporter.spec.extra["detach"])
         return not (detached and self.driver.backend.limits.can_outlive)
+
+    @property
+    def backend(self) -> Backend:
+        """Where it runs."""
+        return self.driver.backend
 
     def cancel(self) -> None:
         """Stop the job; safe to repeat."""

@@ -15,6 +15,14 @@ from typing import Any, Final
 
 from cloudbutton_backend import doctor, settings
 from cloudbutton_backend.backends import registry
+from cloudbutton_backend.backends.capabilities import (
+    ChecksHealth,
+    CostsBySettings,
+    DeclaresCost,
+    HasTitle,
+    HealthLine,
+)
+from cloudbutton_backend.backends.registry import BackendMaker
 from cloudbutton_backend.doctor import Finding
 from cloudbutton_backend.errors import CloudError, UnknownName
 from cloudbutton_backend.settings import Resolved
@@ -112,7 +120,7 @@ def described(name: str, resolved: Resolved) -> dict[str, Any]:
         return found | {"problem": f"It cannot be loaded: {type(error).__name__}."}
     form = schema.settings_schema(maker)
     return found | {
-        "title": getattr(maker, "title", found["title"]),
+        "title": maker.title if isinstance(maker, HasTitle) else found["title"],
         "description": schema.summary(maker),
         "costs": costs(maker, resolved.backends.get(name, {})),
         "available": True,
@@ -124,31 +132,33 @@ def described(name: str, resolved: Resolved) -> dict[str, Any]:
     }
 
 
-def costs(maker: Any, own: Mapping[str, Any]) -> bool:
+def costs(maker: BackendMaker, own: Mapping[str, Any]) -> bool:
     """Tell whether work on a backend costs money, made with its `own` settings.
 
-    A backend says so by `costs`; where that depends on its settings, by `costs_with(settings)`.
+    See `capabilities.CostsBySettings` and `DeclaresCost`.
     """
-    depends = getattr(maker, "costs_with", None)
-    return bool(getattr(maker, "costs", False) if depends is None else depends(own))
+    if isinstance(maker, CostsBySettings):
+        return bool(maker.costs_with(own))
+    return isinstance(maker, DeclaresCost) and bool(maker.costs)
 
 
 def findings(name: str, own: Mapping[str, Any]) -> Iterable[Finding]:
     """Return what is found out about a backend's health, made with its `own` settings.
 
-    A backend tells it by a method `health()` that yields (name, whether it is well, in words).
+    See `capabilities.ChecksHealth`.
     """
-    if name == "local":
-        return doctor.examine(workers=False)
     try:
         with closing(registry.create(name, **own)) as backend:
-            look = getattr(backend, "health", None)
-            return [
-                Finding(what, "ok" if is_well else "problem", detail)
-                for what, is_well, detail in (look() if look else [("backend", True, "is there")])
-            ]
+            if isinstance(backend, ChecksHealth):
+                return [
+                    Finding(line.name, "ok" if line.is_well else "problem", line.detail)
+                    for line in map(HealthLine._make, backend.health())
+                ]
+            if not backend.limits.is_this_machine:
+                return [Finding("backend", "ok", "is there")]
     except (CloudError, ImportError, TypeError) as error:
         return [Finding("backend", "problem", str(error))]
+    return doctor.examine(workers=False)
 
 
 def try_in_a_process(command: list[str], *, patience: float) -> dict[str, Any]:

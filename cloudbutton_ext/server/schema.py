@@ -6,21 +6,22 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable
 from typing import Any, Final, Literal, Union
+
+from cloudbutton_backend.backends.capabilities import HasSettingsForm
+from cloudbutton_backend.backends.registry import BackendMaker
 
 _TYPES: Final = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
-def settings_schema(maker: Callable[..., Any]) -> dict[str, Any]:
+def settings_schema(maker: BackendMaker) -> dict[str, Any]:
     """Return the JSON schema of a backend's settings: its own `settings_schema()`, or a derived one.
 
     As for `registry.create`, parameters that may be given by position are settings; keyword-only
     ones (clocks and the like) are for tests.
     """
-    own = getattr(maker, "settings_schema", None)
-    if own is not None:
-        return dict(own())
+    if isinstance(maker, HasSettingsForm):
+        return dict(maker.settings_schema())
     described = _parameters(inspect.getdoc(maker) or "")
     hints = _hints(maker)
     properties = {}
@@ -37,13 +38,13 @@ def settings_schema(maker: Callable[..., Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def summary(maker: Callable[..., Any]) -> str:
+def summary(maker: BackendMaker) -> str:
     """Return the first paragraph of the docstring, as one line."""
     paragraph = (inspect.getdoc(maker) or "").split("\n\n")[0]
     return " ".join(paragraph.split())
 
 
-def _hints(maker: Callable[..., Any]) -> dict[str, Any]:
+def _hints(maker: BackendMaker) -> dict[str, Any]:
     function = maker.__init__ if isinstance(maker, type) else maker  # type: ignore[misc]
     try:
         return typing.get_type_hints(function)

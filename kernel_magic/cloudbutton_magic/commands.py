@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from cloudbutton_backend import session
 from cloudbutton_backend.backends import registry
+from cloudbutton_backend.backends.capabilities import DescribesPackages
 from cloudbutton_backend.capture import explain
 from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.jobs import LIFE_CYCLE
@@ -272,8 +273,9 @@ def _explain(text: str, around: Surroundings) -> Any:
 def _explained(report: Any) -> _Report:
     """Show what travels, and which packages the backend in use must bring along, if it does."""
     backend = session.current().driver(resolve().backend).backend
-    describe = getattr(backend, "describe_packages", None)
-    return _Report(report, describe(report.packages) if describe else "")
+    if not isinstance(backend, DescribesPackages):
+        return _Report(report)
+    return _Report(report, backend.describe_packages(report.packages))
 
 
 @dataclass(frozen=True, repr=False)

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from cloudbutton_backend import session
+from cloudbutton_backend.backends.capabilities import DeclaresCost
 from cloudbutton_backend.errors import CloudError, UsageError
 from cloudbutton_magic.place import session_of
 
@@ -49,8 +50,9 @@ def costs(backend: str) -> bool:
         If the backend cannot be used.
     """
     used = session.current().driver(backend).backend
-    says = getattr(used, "costs", None)
-    return used.limits.rate is not None if says is None else bool(says)
+    if isinstance(used, DeclaresCost):
+        return used.costs
+    return used.limits.rate is not None and not used.limits.emulated
 
 
 def agree(shell: Any, backends: Iterable[str]) -> None:

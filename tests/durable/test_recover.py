@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.protocol import Recovers
+from cloudbutton_backend.backends.capabilities import Recovers
 from cloudbutton_backend.home import home
 from cloudbutton_backend.jobs import JobState
 from cloudbutton_backend.testing.conformance import Place

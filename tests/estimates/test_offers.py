@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.aws_lambda import terms
 from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost.measured import (
     HEADROOM,
     Measured,
@@ -125,10 +126,9 @@ def test_less_power_makes_work_longer_and_waiting_no_longer() -> None:
 @pytest.mark.parametrize("memory", terms.SIZES)
 def test_lambda_says_which_sizes_are_too_small(memory: int) -> None:
     measured = Measured(seconds=(1.0,), basis="", memory_peak=600 << 20)
-    found = terms.terms_of(
-        Settings(), "us-east-1", "lambda", measured, 100, memory, Overhead(),
-        batch_seconds=1.5, first_wave=8, cpus=2,
-    )  # fmt: skip
+    limits = Limits(workers=100, batch_seconds=1.5, first_wave=8)
+    function = terms.PricedFunction(Settings(), "us-east-1", "lambda", limits, cpus=2)
+    found = terms.terms_of(function, measured, Overhead(), 100, memory)
     assert found.is_roomy == fits(memory, 600 << 20)
     assert found.is_roomy == (not any("too small" in note for note in found.notes))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.rates import Rate
@@ -266,18 +266,3 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """End all workers. Safe to repeat."""
-
-
-@runtime_checkable
-class Recovers(Protocol):
-    """A backend where the calls of a detached job go on when the process that made them has ended."""
-
-    def recover(self, job_id: str) -> Iterable[Results]:
-        """Yield what calls of a job have brought so far, in the order in which it came, checked and with
-        the payload in memory. Called from the user's thread, before the job is opened again.
-
-        Raises
-        ------
-        CloudError
-            It cannot be had.
-        """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.errors import UnknownName
@@ -14,25 +14,31 @@ if TYPE_CHECKING:
 GROUP = "cloudbutton.backends"
 
 
-def _local() -> Callable[..., Backend]:
+class BackendMaker(Protocol):
+    """What makes a backend, usually its class. Parameters that may be given by position are settings."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Backend: ...
+
+
+def _local() -> BackendMaker:
     from cloudbutton_backend.backends.local import LocalBackend
 
     return LocalBackend
 
 
-def _dask() -> Callable[..., Backend]:
+def _dask() -> BackendMaker:
     from cloudbutton_backend.backends.dask.backend import DaskBackend
 
     return DaskBackend
 
 
-def _lambda() -> Callable[..., Backend]:
+def _lambda() -> BackendMaker:
     from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 
     return LambdaBackend
 
 
-_BUILT_IN: dict[str, Callable[[], Callable[..., Backend]]] = {
+_BUILT_IN: dict[str, Callable[[], BackendMaker]] = {
     "dask": _dask,
     "lambda": _lambda,
     "local": _local,
@@ -76,7 +82,7 @@ def settings_of(name: str) -> dict[str, Any]:
     return _settings_of(maker(name))
 
 
-def _settings_of(make: Callable[..., Backend]) -> dict[str, Any]:
+def _settings_of(make: BackendMaker) -> dict[str, Any]:
     import inspect
 
     parameters = inspect.signature(make).parameters.values()
@@ -85,7 +91,7 @@ def _settings_of(make: Callable[..., Backend]) -> dict[str, Any]:
     }
 
 
-def _check(name: str, make: Callable[..., Backend], settings: dict[str, Any]) -> None:
+def _check(name: str, make: BackendMaker, settings: dict[str, Any]) -> None:
     """Refuse settings that a backend does not have."""
     known = list(_settings_of(make))
     for setting in settings:
@@ -93,7 +99,7 @@ def _check(name: str, make: Callable[..., Backend], settings: dict[str, Any]) ->
             raise UnknownName(f"setting of the {name} backend", setting, known)
 
 
-def maker(name: str) -> Callable[..., Backend]:
+def maker(name: str) -> BackendMaker:
     """Return what makes a backend, usually its class.
 
     Raises
@@ -105,6 +111,6 @@ def maker(name: str) -> Callable[..., Backend]:
         return _BUILT_IN[name]()
     for entry in _registered():
         if entry.name == name:
-            make: Callable[..., Backend] = entry.load()
+            make: BackendMaker = entry.load()
             return make
     raise UnknownName("backend", name, names())

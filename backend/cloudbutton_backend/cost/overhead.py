@@ -30,6 +30,9 @@ class Overhead:
     """Whether a job ran there so lately that its environments may still be there."""
 
 
+NO_OVERHEAD: Final = Overhead()
+
+
 def overhead_of(
     starts: Sequence[float], warm: Sequence[float], *, may_be_warm: bool = False
 ) -> Overhead:

@@ -15,7 +15,8 @@ from typing import Final
 from cloudbutton_backend import seals
 from cloudbutton_backend.allowances import allowance_of
 from cloudbutton_backend.asked import cwd, extra_of, plan_of
-from cloudbutton_backend.backends.protocol import Backend, JobSpec, Recovers
+from cloudbutton_backend.backends.capabilities import HasPortableSettings, Recovers
+from cloudbutton_backend.backends.protocol import Backend, JobSpec
 from cloudbutton_backend.bill import Bill
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.course import Course
@@ -155,11 +156,13 @@ class Continuer:
             recorder.warn(line)
         course, bill = self._course(taken, total, recorder, into)
         course.prefill(uncovered(found.runs, course.harvest.so_far()))
+        backend = driver.backend
         if row.options.get("detach"):
-            differs = getattr(driver.backend, "differs_from", lambda settings: "")
-            if line := differs(kept.settings):
+            if isinstance(backend, HasPortableSettings) and (
+                line := backend.differs_from(kept.settings)
+            ):
                 recorder.warn(line)
-            _recover(driver.backend, course, recorder)
+            _recover(backend, course, recorder)
         done = ranges_of(course.harvest.so_far())
         gone = items.missing(complement(done, count))
 

@@ -37,6 +37,7 @@ class Elsewhere:
     go_on: Callable[[float | None], None]
     """Runs the job here, once it has ended there."""
     ends_with_us: bool = False
+    backend: None = None
 
     def cancel(self) -> None:
         """Ask its process to stop it; safe to repeat."""

@@ -55,6 +55,7 @@ class Nobody:
     why_not: JobFailed | None
     """Why what is missing of it cannot be run."""
     ends_with_us: bool = False
+    backend: None = None
 
     def cancel(self) -> None:
         """Nothing is to be stopped."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from cloudbutton_backend import history
+from cloudbutton_backend.backends.capabilities import QuotesTerms, TermsRequest
 from cloudbutton_backend.backends.local.cpus import usable_cpus
 from cloudbutton_backend.cost.measured import Measured
 from cloudbutton_backend.cost.model import Terms, Uncertain
@@ -34,7 +35,7 @@ def set_up(session: Session, options: JobOptions) -> list[str]:
 
 def terms_at(
     driver: Driver, home: Path | None, measured: Measured, items: int, options: JobOptions
-) -> list[Terms]:
+) -> Sequence[Terms]:
     """Return how a backend would run a job; first, with what its options ask for.
 
     Raises
@@ -43,14 +44,13 @@ def terms_at(
         If the backend cannot be used.
     """
     backend, limits = driver.backend, driver.backend.limits
-    own: Callable[..., list[Terms]] | None = getattr(backend, "terms", None)
     is_asked = options.backend == backend.name
     workers = options.workers if is_asked else None
     memory = options.memory if is_asked else None
-    if own is not None:
-        draft = own(measured, Overhead(), items, workers, memory)
-        known = _overhead(home, driver.recorded_as, draft)
-        return own(measured, known, items, workers, memory)
+    if isinstance(backend, QuotesTerms):
+        request = TermsRequest(measured=measured, items=items, workers=workers, memory=memory)
+        known = _overhead(home, driver.recorded_as, backend.terms(request))
+        return backend.terms(replace(request, overhead=known))
     there = min(workers or limits.workers, max(1, items))
     plain = Terms(
         backend=driver.recorded_as,

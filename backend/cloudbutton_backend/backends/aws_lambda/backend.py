@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -31,12 +31,11 @@ from cloudbutton_backend.backends.aws_lambda.settings import (
     names_of_variables,
     schema,
 )
+from cloudbutton_backend.backends.capabilities import HealthLine, TermsRequest
 from cloudbutton_backend.backends.local.cpus import usable_cpus
 from cloudbutton_backend.backends.protocol import Call, Event, JobSpec, Limits, Results
 from cloudbutton_backend.capture import Blob
-from cloudbutton_backend.cost.measured import Measured
 from cloudbutton_backend.cost.model import Terms
-from cloudbutton_backend.cost.overhead import Overhead
 from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.jobs import EMULATED
 
@@ -289,43 +288,36 @@ class LambdaBackend:
     # -- for the panel and the doctor
 
     @staticmethod
+    def costs_with(settings: Mapping[str, Any]) -> bool:
+        """Whether work costs money with such settings."""
+        return not settings.get("emulate")
+
+    @staticmethod
     def settings_schema() -> dict[str, Any]:
         """Return the settings as a JSON schema, for a form."""
         return schema()
 
-    def terms(
-        self,
-        measured: Measured,
-        overhead: Overhead,
-        items: int,
-        workers: int | None,
-        memory: int | None,
-    ) -> list[Terms]:
-        """Return how it would run so many items, with memory sizes and workers to choose among.
+    def terms(self, request: TermsRequest) -> list[Terms]:
+        """Return how it would run a job, with memory sizes and workers to choose among.
 
         What was asked for comes first; asks nobody.
         """
         limits, settings = self.limits, self.settings
-        asked = min(workers or limits.workers, max(1, items))
-        name = self.name + (EMULATED if settings.emulate else "")
-        region = region_of(settings, self._clients)
-        choices = [(memory or settings.memory, asked)]
-        choices += [(size, asked) for size in terms.memories(settings, measured, memory)]
-        if workers is None and asked >= 2 * FEWER:
+        asked = min(request.workers or limits.workers, max(1, request.items))
+        choices = [(request.memory or settings.memory, asked)]
+        sizes = terms.memories(settings, request.measured, request.memory)
+        choices += [(size, asked) for size in sizes]
+        if request.workers is None and asked >= 2 * FEWER:
             choices.append((choices[0][0], asked // FEWER))
+        function = terms.PricedFunction(
+            settings,
+            region_of(settings, self._clients),
+            self.name + (EMULATED if settings.emulate else ""),
+            limits,
+            cpus=usable_cpus(),
+        )
         return [
-            terms.terms_of(
-                settings,
-                region,
-                name,
-                measured,
-                n,
-                size,
-                overhead,
-                batch_seconds=limits.batch_seconds,
-                first_wave=limits.first_wave,
-                cpus=usable_cpus(),
-            )
+            terms.terms_of(function, request.measured, request.overhead, n, size)
             for size, n in dict.fromkeys(choices)
         ]
 
@@ -340,15 +332,15 @@ class LambdaBackend:
             imports, Platform.on_lambda(notebook_python(), self.settings.arch)
         )
 
-    def health(self) -> Iterator[tuple[str, bool, str]]:
-        """Yield (name, whether it is well, in words) of all that jobs need; asks AWS."""
+    def health(self) -> Iterator[HealthLine]:
+        """Yield what jobs need and whether it is well; asks AWS."""
         from cloudbutton_backend.backends.aws_lambda.deploying.ready import health
 
         connection = self._connector(self.settings)
         if self.settings.emulate:
             equip(self.settings, connection, connection.home, ())
         for line in health(connection.clients, connection.home):
-            yield line.name, line.ok, line.detail
+            yield HealthLine(line.name, line.ok, line.detail)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -9,11 +9,12 @@ have run there: what stands here is assumed, with a spread, until the journal kn
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cloudbutton_backend.backends.aws_lambda.names import Arch
 from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import Rate, lambda_rate, storage_prices
 from cloudbutton_backend.cost.measured import (
     Measured,
@@ -52,18 +53,21 @@ _WAIT, _EMULATED_WAIT = Uncertain(1.0, 0.6), Uncertain(0.3, 0.8)
 _BURST, _PER_SECOND = 1000, 100.0
 
 
+@dataclass(frozen=True, slots=True)
+class PricedFunction:
+    """Where functions would run, and by which rules."""
+
+    settings: Settings
+    region: str
+    name: str
+    """As jobs there are recorded."""
+    limits: Limits
+    cpus: int
+    """Of this machine: what emulated functions share."""
+
+
 def terms_of(
-    settings: Settings,
-    region: str,
-    name: str,
-    measured: Measured,
-    workers: int,
-    memory: int,
-    overhead: Overhead,
-    *,
-    batch_seconds: float,
-    first_wave: int | None,
-    cpus: int,
+    function: PricedFunction, measured: Measured, overhead: Overhead, workers: int, memory: int
 ) -> Terms:
     """Return how functions of one memory size would run what was measured.
 
@@ -71,13 +75,12 @@ def terms_of(
     ----------
     overhead
         What calls took beside their items in earlier jobs, as far as known.
-    cpus
-        Of this machine: what emulated functions share.
     """
+    settings, batch_seconds = function.settings, function.limits.batch_seconds
     lanes, waiting = lanes_of(memory), 0.0
     if settings.emulate:
         waiting = measured.waiting / 2  # who uses the CPUs now may be through by then, or not
-        power, speed, unsure = min(1.0, cpus / max(1, workers)), 1.0, 0.25
+        power, speed, unsure = min(1.0, function.cpus / max(1, workers)), 1.0, 0.25
         assumed, loading, wait = _EMULATED_START, 1.0 / power, _EMULATED_WAIT
     elif measured.here:
         power, speed, unsure = power_of(memory), _SPEED, _SPEED_SPREAD
@@ -97,12 +100,12 @@ def terms_of(
     if answer > INLINE_ANSWER:
         warm = Uncertain(warm.median + answer / _STORED_PER_SECOND, _STORED_SPREAD)
     return Terms(
-        backend=name,
+        backend=function.name,
         workers=workers,
         memory=memory,
-        rate=_usual_rate(region, settings.arch, memory, is_stored=answer > INLINE_ANSWER),
+        rate=_usual_rate(function.region, settings.arch, memory, is_stored=answer > INLINE_ANSWER),
         batch_seconds=batch_seconds,
-        first_wave=first_wave,
+        first_wave=function.limits.first_wave,
         lanes=lanes,
         pace=Uncertain(
             measured.pace(power, speed, waiting),

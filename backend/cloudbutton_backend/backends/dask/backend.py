@@ -24,6 +24,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend import seals
+from cloudbutton_backend.backends.capabilities import HealthLine
 from cloudbutton_backend.backends.dask.connecting import Connector
 from cloudbutton_backend.backends.dask.settings import (
     MOST_WORKERS,
@@ -154,8 +155,8 @@ class DaskBackend:
                 slots=IN_FLIGHT,
                 batch_seconds=BATCH_SECONDS,
                 queue_depth=1,
-                can_duplicate=True,
                 shares_files=self.is_local,
+                can_duplicate=True,
                 can_limit_memory=True,
                 retry_delay=RETRY_DELAY,
                 rate=self._rate(),
@@ -469,8 +470,8 @@ class DaskBackend:
             f" job, say `%cloud use dask --address {there}`, and attach again"
         )
 
-    def health(self) -> Iterator[tuple[str, bool, str]]:
-        """Yield (name, whether it is well, in words) of all that jobs need; asks the cluster.
+    def health(self) -> Iterator[HealthLine]:
+        """Yield what jobs need and whether it is well; asks the cluster.
 
         One that would have to be made first is left alone: looking must not start processes.
         """
@@ -484,7 +485,7 @@ class DaskBackend:
 
             link = self._connector.link()
         except (CloudError, ImportError) as error:
-            yield "scheduler", False, str(error)
+            yield HealthLine("scheduler", False, str(error))
             return
         yield from health(link)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from cloudbutton_backend.backends.capabilities import HealthLine
 
-def prospect(workers: int) -> Iterator[tuple[str, bool, str]]:
-    """Yield (name, whether it is well, in words) of a cluster with so many workers on this machine."""
+
+def prospect(workers: int) -> Iterator[HealthLine]:
+    """Yield what can be said of a cluster with so many workers on this machine."""
     if find_spec("distributed") is None:
-        yield "scheduler", False, 'Dask is not installed: `pip install "cloudbutton[dask]"`.'
+        detail = 'Dask is not installed: `pip install "cloudbutton[dask]"`.'
+        yield HealthLine("scheduler", False, detail)
         return
-    yield "scheduler", True, "made here, on this machine, when a job needs it"
-    yield "workers", True, f"{workers:,} then, a process with one thread each"
+    yield HealthLine("scheduler", True, "made here, on this machine, when a job needs it")
+    yield HealthLine("workers", True, f"{workers:,} then, a process with one thread each")
