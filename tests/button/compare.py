@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import dis
 import io
 import itertools
 import linecache
 import pathlib
 import re
 import struct
-import traceback
+import sys
 import types
 from collections import deque
 from dataclasses import dataclass, field
@@ -111,12 +112,30 @@ def _visible(run: Run) -> set[str]:
 def _error(run: Run) -> tuple[Any, ...] | None:
     if run.error is None:
         return None
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(run.error.__traceback__)
-        if frame.filename.startswith("<cell-")
-    ]
+    lines = []
+    trace = run.error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename.startswith("<cell-"):
+            lines.append(_line(trace, run.error))
+        trace = trace.tb_next
     return type(run.error).__name__, str(run.error), lines[-1:]
+
+
+def _line(trace: types.TracebackType, error: BaseException) -> int | None:
+    """Return the line of the instruction that raised `error`.
+
+    Once code is warm, CPython 3.11 runs some pairs of instructions as one. If the second finds its
+    variable unbound, the traceback shows the line of the first: in ``best = x`` above ``prev = y``,
+    say. Whether code is warm depends on how many iterations ran here before.
+    """
+    if sys.version_info[:2] != (3, 11) or not isinstance(error, UnboundLocalError):
+        return trace.tb_lineno
+    line = None
+    for instruction in dis.get_instructions(trace.tb_frame.f_code):
+        line = instruction.starts_line or line
+        if instruction.offset >= trace.tb_lasti and f"'{instruction.argval}'" in str(error):
+            return line
+    return trace.tb_lineno
 
 
 class Comparison:
