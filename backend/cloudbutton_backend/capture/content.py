@@ -38,7 +38,6 @@ _AT_ONCE: Final = 32
 """Elements from which a list of numbers or strings is taken in one go."""
 _NOTHING: Final[frozenset[str]] = frozenset()
 _ALWAYS: Final = frozenset({"builtins", "_operator"})
-_OURS: Final = frozenset({"cloudbutton_ext", "cloudbutton_backend"})
 _BY_NAME: Final = frozenset({"import_module", "__import__"})
 _OF_CLASSES: Final = ("__static_attributes__", "__firstlineno__")
 """Written into classes by the compiler: an order that varies, and a line number."""
@@ -86,7 +85,7 @@ def content_of(value: Any) -> Content:
     finally:
         pickler.release()
     found = pickler.contents
-    draws = "rng" in found.names and not found.packages.isdisjoint(_OURS)
+    draws = "rng" in found.names and "cloudbutton_ext" in found.packages
     packages, classes = frozenset(found.packages - _ALWAYS), frozenset(found.classes)
     return Content(hasher.digest(), packages, draws, classes)
 
@@ -112,6 +111,7 @@ class _Rules(ValuePickler):
     def _reduce_function(self, function: FunctionType) -> Any:
         if function is rng:  # `from cloudbutton_ext import rng` leaves its name to the user
             self.contents.names.add("rng")
+            self.contents.packages.add("cloudbutton_ext")
         if by_value(function) and top_level(function.__module__ or "") != "cloudbutton_magic":
             used = names_of(function.__code__).all & _BY_NAME
             if used:

@@ -8,6 +8,7 @@ What it adds to cloudpickle:
   in the same pickle names. Code keeps turning up while pickling goes on, so modules start empty
   and are filled at the end of the stream by a lazy list of ``setattr`` calls (see `_fill`).
 * Functions of such a module share its namespace, as they do here.
+* Code keeps its file name, which some releases of cloudpickle drop, and tracebacks the user's lines.
 * Functions wrapped by `functools.lru_cache` work, which cloudpickle sends by name.
 * Objects that would lose their meaning (locks, files, …) stop it.
 """
@@ -25,11 +26,14 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from types import FunctionType, ModuleType, WrapperDescriptorType
+from types import CodeType, FunctionType, ModuleType, WrapperDescriptorType
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from cloudpickle import cloudpickle as _cloudpickle
+
+from cloudbutton_backend.worker.pickling import PROTOCOL as PROTOCOL
+from cloudbutton_backend.worker.pickling import REDUCERS, reduce_code
 
 from .closure import LruCache, named_attributes
 from .modules import by_value, own_namespace, top_level, user_module
@@ -41,7 +45,6 @@ BufferCallback = Callable[[pickle.PickleBuffer], object]
 Special = Callable[[type], "Handler | None"]
 """Returns how instances of a type are reduced; None if as usual."""
 
-PROTOCOL: Final = 5
 #: Attributes that relative imports, and code that looks for files beside it, need.
 _ANCHORS: Final = ("__package__", "__name__", "__path__", "__file__")
 
@@ -129,6 +132,10 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
             return lambda _: (list, (), None, self._fill())
         if kind is FunctionType:
             return self._reduce_function
+        if kind is CodeType:
+            return self._reduce_code
+        if kind in REDUCERS:
+            return REDUCERS[kind]
         if issubclass(kind, type):
             return self._reduce_class
         if issubclass(kind, ModuleType):
@@ -177,8 +184,6 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         self.contents.names |= names.all
         if names.imports:
             self._note_imports(names.imports, function.__globals__)
-        if "ipykernel" in code.co_filename or code.co_filename.startswith("<ipython-input-"):
-            self.contents.files.add(code.co_filename)
         closure = function.__closure__
         if closure is not None:
             # Empty at first: the values may refer to the function.
@@ -192,6 +197,12 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
             None,
             _cloudpickle._function_setstate,
         )
+
+    def _reduce_code(self, code: CodeType) -> Any:
+        file = code.co_filename
+        if "ipykernel" in file or file.startswith("<ipython-input-"):
+            self.contents.files.add(file)
+        return reduce_code(code)
 
     def _namespace(self, namespace: dict[str, Any]) -> Any:
         """Return what becomes the globals of all functions that share `namespace` here."""

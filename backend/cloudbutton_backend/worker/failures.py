@@ -9,7 +9,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-import cloudpickle
+from cloudbutton_backend.worker.pickling import dumps
 
 _shortener = reprlib.Repr()
 _shortener.maxstring = _shortener.maxother = 120
@@ -36,7 +36,7 @@ def _rebuild(
 
 def _travels(value: Any) -> bool:
     try:
-        pickle.loads(cloudpickle.dumps(value, 5))
+        pickle.loads(dumps(value))
     except Exception:
         return False
     return True
@@ -45,7 +45,7 @@ def _travels(value: Any) -> bool:
 def _pack(error: BaseException) -> bytes | None:
     """Return bytes from which an exception of the same type can surely be built, or None."""
     try:
-        packed: bytes = cloudpickle.dumps(error, 5)
+        packed = dumps(error)
         if type(pickle.loads(packed)).__name__ == type(error).__name__:
             return packed
     except Exception:  # an odd __init__, or something in it that cannot travel
@@ -53,7 +53,7 @@ def _pack(error: BaseException) -> bytes | None:
     args = tuple(a if _travels(a) else short_repr(a) for a in error.args)
     state = {name: value for name, value in vars(error).items() if _travels(value)}
     try:
-        packed = cloudpickle.dumps((_rebuild, (type(error), args, state)), 5)
+        packed = dumps((_rebuild, (type(error), args, state)))
         build, arguments = pickle.loads(packed)
         build(*arguments)
     except Exception:

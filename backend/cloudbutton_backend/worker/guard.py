@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-import cloudpickle
+from cloudbutton_backend.worker.pickling import dumps
 
 _IMMUTABLE: Final = (
     type(None), bool, int, float, complex, str, bytes, range, type, types.ModuleType,
@@ -140,7 +140,7 @@ class Guard:
         if name in self._large:
             return _length(value)
         try:
-            packed = cloudpickle.dumps(value, 5)
+            packed = dumps(value)
         except Exception:  # cannot be compared; it travelled by some other way
             self._large.add(name)
             return _length(value)

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from cloudpickle import Pickler
-
 from cloudbutton_backend.worker import failures, status
 from cloudbutton_backend.worker.context import current
 from cloudbutton_backend.worker.guard import Guard
 from cloudbutton_backend.worker.output import DescriptorTail, outputs
+from cloudbutton_backend.worker.pickling import Pickler
 
 FLUSH_SECONDS: Final = 0.05
 """Results that are ready are not kept from the kernel much longer than this."""

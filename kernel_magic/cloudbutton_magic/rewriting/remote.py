@@ -1,6 +1,6 @@
 """What runs around a loop body in the worker: watch, run, and answer with a record.
 
-Travels to the workers by value, with `graph`: standard library and cloudpickle only.
+Travels to the workers by value, with `graph`: the standard library and what every worker has of ours only.
 """
 
 from __future__ import annotations
@@ -209,9 +209,9 @@ def _travels(value: Any) -> bool:
     if isinstance(value, (list, tuple, set, frozenset)) and all_atoms(value):
         return True
     try:
-        import cloudpickle
+        from cloudbutton_backend.worker.pickling import dumps
 
-        cloudpickle.dumps(value, 5)
+        dumps(value)
     except Exception:
         return False
     return True
@@ -335,11 +335,11 @@ class Survey:
 
     def packed(self, record: Any) -> bytes:
         """Return the record as bytes, the kernel's objects as references."""
-        import cloudpickle
+        from cloudbutton_backend.worker import pickling
 
         survey = self
 
-        class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        class Pickler(pickling.Pickler):
             def persistent_id(self, value: Any) -> Any:
                 return survey.reference(value)
 

@@ -15,6 +15,8 @@ from typing import Any, Final
 import cloudpickle
 from distributed import WorkerPlugin
 
+from cloudbutton_backend.worker.pickling import dumps
+
 _PACKAGE: Final = "cloudbutton_backend"
 
 
@@ -188,10 +190,9 @@ def by_value(thing: Any) -> bytes:
     module = sys.modules[__name__]
     cloudpickle.register_pickle_by_value(module)
     try:
-        packed: bytes = cloudpickle.dumps(thing)
+        return dumps(thing)
     finally:
         cloudpickle.unregister_pickle_by_value(module)
-    return packed
 
 
 def run_call(
