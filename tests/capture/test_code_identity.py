@@ -6,10 +6,14 @@ Nothing here depends on a version of cloudpickle: to try one, put it before the 
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -400,3 +404,74 @@ def test_a_pickle_of_code_asks_for_nothing_of_ours(notebook: Notebook) -> None:
     for pickled in (capture(notebook["f"]).payload, pickling.dumps(notebook["f"])):
         Asking(io.BytesIO(pickled)).load()
     assert asked <= {"builtins", "types", "cloudpickle.cloudpickle"}
+
+
+# -- digests
+
+CELLS = {
+    "plain": "def f(x): return x + 1",
+    "nested": "def f(x):\n    def g(y): return [y for _ in range(x)]\n    return g(x)",
+    "class": "class C:\n    def m(self): self.a = self.b = self.c = 1\ndef f(x): return C().m()",
+    "set of strings": "def f(x): return x in {'alpha', 'beta', 'gamma', 'delta'}",
+    "set of tuples": "def f(x): return x in {('a', 1), ('b', 2), ('c', 3), None}",
+    "set, nested": "def f(x): return (lambda y: y in {'alpha', 'beta', b'gamma', None, 3})(x)",
+    "captured set": "S = {'alpha', 'beta', 'gamma', 'delta'}\ndef f(x): return x in S",
+    "captured, frozen": "S = frozenset('abcdef')\ndef f(x): return x in S and S or {'x', 'y', 'z'}",
+    "two of one set": "S = T = {'alpha', 'beta', 'gamma'}\ndef f(x): return S is T",
+    "set and array": "import numpy\na, S = numpy.zeros(90_000), {'a', 'b', 'c'}\ndef f(x): return a[x], S",
+}  # fmt: skip
+
+DIGESTS = """
+import sys
+from cloudbutton_backend.capture import capture
+from cloudbutton_backend.capture.content import content_of
+pid, cells = sys.argv[1], eval(sys.stdin.read())
+for name, cell in cells.items():
+    space = {"__name__": "__main__"}
+    exec(compile(cell, f"/tmp/ipykernel_{pid}/{name}.py", "exec"), space)
+    print(capture(space["f"]).digest, content_of(space["f"]).digest.hex(), name, sep="\\t")
+"""
+
+
+def _digests(pid: int, seed: int) -> list[str]:
+    """Return the digests of all cells in a kernel of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", DIGESTS, str(pid)],
+        input=repr(CELLS),
+        env={**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    return done.stdout.splitlines()
+
+
+def test_the_same_cell_has_the_same_digests_in_every_kernel() -> None:
+    first = _digests(pid=999, seed=1)
+    assert len({line.partition("\t")[0] for line in first}) == len(CELLS), "and each its own"
+    assert [_digests(pid=23456, seed=seed) for seed in (2, 3)] == [first, first]
+
+
+@pytest.mark.parametrize(
+    ("cell", "other"),
+    [
+        ("def f(x): return x in {'a', 'b'}", "def f(x): return x in {'a', 'c'}"),
+        ("S = {'a', 'b'}\ndef f(x): return S", "S = {'a', 'c'}\ndef f(x): return S"),
+        ("S = {'a', 'b'}\ndef f(x): return S", "S = frozenset('ab')\ndef f(x): return S"),
+        ("S = {'a', 'b'}\ndef f(x): return S", "S = ['a', 'b']\ndef f(x): return S"),
+        ("S = {'1', 'b'}\ndef f(x): return S", "S = {1, 'b'}\ndef f(x): return S"),
+    ],
+)
+def test_other_sets_have_other_digests(cell: str, other: str, notebook: Notebook) -> None:
+    digests = []
+    for text in (cell, other):
+        notebook(text)
+        digests.append(capture(notebook["f"]).digest)
+    assert digests[0] != digests[1]
+
+
+def test_a_set_elsewhere_has_the_order_of_here(notebook: Notebook, elsewhere: Elsewhere) -> None:
+    # 0 and 8 meet in the same place of the table: which is first depends on which came first.
+    notebook("def f(_): return list({8, 0, 16}), [v for v in {16, 8, 0}]")
+    assert elsewhere.call(notebook["f"], 0) == notebook["f"](0)

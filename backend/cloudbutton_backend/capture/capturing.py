@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 from typing import Any, Final, NamedTuple, NoReturn
@@ -17,6 +17,7 @@ from cloudbutton_backend.worker.loading import BLOB_TAG
 
 from .blobs import Blob, make_blob, parts_of, pickled_parts, rough_size, surely_large, total
 from .closure import SCALARS, Closure, Held, closure_of
+from .content import SETS, changeable_order
 from .diagnosis import Named, diagnose, roots_of
 from .modules import by_value, top_level, user_module
 from .mutability import is_mutable
@@ -50,7 +51,7 @@ class Captured:
     """The large values, each once."""
     digest: str
     """Identity of code and values; the same cell run again, here or in another kernel, has the
-    same one as long as no class of the notebook is inside a blob."""
+    same one as long as no class of the notebook is inside a blob, and no set of strings inside data."""
     classes: frozenset[str] = field(repr=False)
     """The classes that the payload brings by value; see `dump_items`."""
     _rows: tuple[_Row, ...] = field(repr=False, compare=False)
@@ -184,7 +185,7 @@ def _capture(function: Callable[..., Any], threshold: int, exact: bool) -> Captu
     return Captured(
         payload=payload,
         blobs=blobs,
-        digest=_identity(payload, blobs, contents),
+        digest=_identity(_ordered(function, closure, share, contents) or payload, blobs, contents),
         classes=frozenset(contents.classes),
         _rows=tuple([_row(held, share, exact) for held in closure.held if not held.is_hidden]),
         _contents=(contents, *share.contents),
@@ -233,7 +234,7 @@ def _payload(
         return True  # in band
 
     try:
-        payload, contents = _dumps(function, closure, share, watch)
+        payload, contents = _dumps(function, closure, share.pids, watch)
         if len(payload) <= share.threshold:
             return payload, contents
     except _TooLarge:
@@ -244,20 +245,42 @@ def _payload(
             found |= share.add(held.value, certain=False)
     if payload is not None and not found:  # many small values
         return payload, contents
-    return _dumps(function, closure, share, None)
+    return _dumps(function, closure, share.pids, None)
 
 
 def _dumps(
     function: Callable[..., Any],
     closure: Closure,
-    share: _Shared,
+    pids: Mapping[int, tuple[str, str]],
     watch: Callable[[pickle.PickleBuffer], bool] | None,
 ) -> tuple[bytes, Contents]:
     guess = bool(closure.modules)
     try:
-        return dumps(function, has_modules=guess, buffer_callback=watch, shared=share.pids)
+        return dumps(function, has_modules=guess, buffer_callback=watch, shared=pids)
     except ModulesFound:
-        return dumps(function, has_modules=True, buffer_callback=watch, shared=share.pids)
+        return dumps(function, has_modules=True, buffer_callback=watch, shared=pids)
+
+
+def _ordered(
+    function: Callable[..., Any], closure: Closure, share: _Shared, contents: Contents
+) -> bytes | None:
+    """Return the payload as it would be if sets of strings had an order; None if it has no such set.
+
+    It is for the digest alone: where the function runs, a set is what its elements in the order of
+    here make it.
+    """
+    held = [held.value for held in closure.held if type(held.value) in SETS]
+    orders = {
+        id(values): (_ORDER, type(values).__name__ + repr(order))
+        for values in (*contents.sets, *held)
+        if id(values) not in share.pids and (order := changeable_order(values)) is not None
+    }
+    if not orders:
+        return None
+    return _dumps(function, closure, {**share.pids, **orders}, None)[0]
+
+
+_ORDER: Final = "in order"
 
 
 def _identity(payload: bytes, blobs: tuple[Blob, ...], contents: Contents) -> str:

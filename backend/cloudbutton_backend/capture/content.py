@@ -17,7 +17,7 @@ import io
 import operator
 import pickle
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any, ClassVar, Final
@@ -32,8 +32,10 @@ from .pickling import PROTOCOL, Call, Contents, Handler, ValuePickler, fills
 from .refusals import RefusedObject
 
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
+_IN_FIXED_ORDER: Final = frozenset({int, float, complex, bool})
+"""Their hashes are the same everywhere; those of strings are salted, that of None may be an address."""
 _ATOMS: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
-_SETS: Final = frozenset({set, frozenset})
+SETS: Final = frozenset({set, frozenset})
 _AT_ONCE: Final = 32
 """Elements from which a list of numbers or strings is taken in one go."""
 _NOTHING: Final[frozenset[str]] = frozenset()
@@ -148,7 +150,7 @@ class _Canonical(_Pickler):  # type: ignore[misc]
         kind = type(obj)
         if kind in _ATOMS:
             return NotImplemented
-        if kind in _SETS:
+        if kind in SETS:
             return _in_order(obj)
         if (kind is list or kind is tuple) and len(obj) >= _AT_ONCE:
             return _in_one_go(obj)
@@ -199,7 +201,22 @@ def _in_order(values: Any) -> Any:
     """Sort a set of plain values; any other is taken in its own order."""
     if not all(map(_is_plain, values)):
         return NotImplemented
-    return type(values), (sorted(values, key=lambda v: (type(v).__name__, repr(v))),)
+    return type(values), (_sorted(values),)
+
+
+def changeable_order(values: Set[Any]) -> list[Any] | None:
+    """Return what a set of plain values holds, sorted, if its own order is another one in each process.
+
+    None for a set whose order is always the same, as of numbers; and for one of other values.
+    """
+    kinds = set(map(type, values))
+    if len(values) < 2 or kinds <= _IN_FIXED_ORDER or not all(map(_is_plain, values)):
+        return None
+    return _sorted(values)
+
+
+def _sorted(values: Set[Any]) -> list[Any]:
+    return sorted(values, key=lambda v: (type(v).__name__, repr(v)))
 
 
 def _is_plain(value: Any) -> bool:

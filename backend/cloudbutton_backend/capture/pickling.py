@@ -88,6 +88,8 @@ class Contents:
     """cloudpickle's tracker ids of the classes that travel by value: new in every kernel."""
     files: set[str] = field(default_factory=set)
     """Names that the kernel gave to cells, of which the code comes: new in every kernel."""
+    sets: list[frozenset[Any]] = field(default_factory=list)
+    """The sets among the constants of the code: if of strings, in another order in every kernel."""
 
 
 class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
@@ -202,6 +204,9 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         file = code.co_filename
         if "ipykernel" in file or file.startswith("<ipython-input-"):
             self.contents.files.add(file)
+        for constant in code.co_consts:
+            if type(constant) is frozenset:
+                self.contents.sets.append(constant)
         return reduce_code(code)
 
     def _namespace(self, namespace: dict[str, Any]) -> Any:
