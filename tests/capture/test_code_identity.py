@@ -190,8 +190,10 @@ class f:
     @staticmethod
     def b(): return 2
     @classmethod
-    def c(cls): return 3""",
-        4,
+    def c(cls): return 3
+    @functools.cached_property
+    def d(self): return 4""",
+        5,
     ),
     Kind(
         "data class",

@@ -74,6 +74,19 @@ CASES = [
         (30,),
     ),
     Case(
+        "cached property",
+        "import functools\n"
+        "class C:\n"
+        "    def __init__(self, x): self.x = x\n"
+        "    @functools.cached_property\n"
+        "    def double(self):\n"
+        "        'Twice.'\n"
+        "        return 2 * self.x\n"
+        "def f(x):\n"
+        "    c = C(x)\n"
+        "    return c.double, c.double, vars(c), C.double.__doc__",
+    ),
+    Case(
         "cached helper",
         (
             "from functools import cache\n@cache\ndef g(n): return n + 1\n"

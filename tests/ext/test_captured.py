@@ -54,6 +54,20 @@ def test_a_large_array_is_shared_and_says_what_to_do_where_it_is_written_to() ->
     assert not cloud.map(lambda _: big.flags.owndata or big.flags.writeable, [0]).results()[0]
 
 
+def test_an_object_with_a_cached_property_travels_both_ways() -> None:
+    class Circle:
+        def __init__(self, radius: int) -> None:
+            self.radius = radius
+
+        @functools.cached_property
+        def area(self) -> int:
+            return 3 * self.radius**2
+
+    (circle,) = cloud.map(lambda c: c if c.area == 12 else None, [Circle(2)]).results()
+    assert type(circle) is Circle and vars(circle) == {"radius": 2, "area": 12}
+    assert Circle(3).area == 27
+
+
 def test_changing_a_captured_value_is_pointed_out_once() -> None:
     def remembers(x: int) -> int:
         counts["calls"] += 1

@@ -4,10 +4,13 @@ Tracebacks show the user's lines by the file name and the line numbers of code o
 3.1.3 gives all code that it pickles the file name ``<dynamic-code>``; so code objects, nested ones
 included, are reduced here, to the arguments of their constructor. What loads such a pickle needs nothing
 of ours, and may have another cloudpickle.
+
+Cached properties hold a lock before Python 3.12, which nothing can pickle.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 from collections.abc import Callable, Mapping
@@ -44,10 +47,17 @@ else:
         )  # fmt: skip
 
 
+def reduce_cached_property(descriptor: Any) -> Any:
+    """Return what pickle needs to make a cached property again, with a lock of its own before Python 3.12."""
+    state = {name: value for name, value in vars(descriptor).items() if name != "lock"}
+    return functools.cached_property, (descriptor.func,), state
+
+
 REDUCERS: Final[Mapping[type, Callable[[Any], Any]]] = {
     CodeType: reduce_code,
+    functools.cached_property: reduce_cached_property,
 }
-"""How to reduce what cloudpickle reduces otherwise."""
+"""How to reduce what cloudpickle reduces otherwise, or not at all."""
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
