@@ -19,10 +19,10 @@ from cloudbutton_backend.home import home, home_warning
 from cloudbutton_backend.settings import resolve
 from cloudbutton_backend.settings.resolve import DEFAULT
 
-REQUIRED: Final = (
-    "boto3", "cloudpickle", "ipython", "ipywidgets", "packaging", "platformdirs", "xxhash",
+REQUIRED: Final = ("cloudpickle", "ipython", "platformdirs", "xxhash")
+OPTIONAL: Final = (
+    "ipykernel", "jupyterlab", "ipywidgets", "dask", "botocore", "numpy", "pandas", "joblib",
 )  # fmt: skip
-OPTIONAL: Final = ("ipykernel", "jupyterlab", "dask", "numpy", "pandas", "joblib")
 
 #: Bytes of free disk below which results may not fit.
 LITTLE_DISK: Final = 10**9

@@ -21,6 +21,7 @@
     │   ├── DeploymentRefused   something that is not ours has a name that we need
     │   ├── NotDeployed         what jobs need in the cloud is missing, or is of another version
     │   ├── PackagesDoNotFit    an installed package cannot run where the code is to run
+    │   ├── MissingExtra        packages of an optional part are not installed (an `ImportError`, too)
     │   └── CloudServiceError   the cloud provider refused a request, or could not be reached
     │       ├── NoCredentials   there are none, or they are not valid (any more)
     │       ├── NotPermitted    a permission is missing; it is named
@@ -277,6 +278,21 @@ class NotDeployed(BackendError):
 
 class PackagesDoNotFit(BackendError):
     """An installed package cannot run where the code is to run."""
+
+
+class MissingExtra(BackendError, ImportError):
+    """Packages that an optional part needs are not installed here."""
+
+    def __init__(self, part: str, extra: str, packages: Iterable[str]) -> None:
+        packages = tuple(packages)
+        super().__init__(part, extra, packages)
+        self.part, self.extra, self.packages = part, extra, packages
+
+    def __str__(self) -> str:
+        return (
+            f"{self.part} needs packages that this Python does not have ({', '.join(self.packages)}): "
+            f'`pip install "cloudbutton[{self.extra}]"`.'
+        )
 
 
 class CloudServiceError(BackendError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.backends.extras import require
 
 if TYPE_CHECKING:
     from cloudbutton_ext.dask_graphs.scheduler import Scheduler
@@ -29,7 +29,9 @@ def dask_scheduler(backend: str | None = None, **options: Any) -> Scheduler:
     Raises
     ------
     UsageError
-        If an option makes no sense, or Dask is not installed.
+        If an option makes no sense.
+    MissingExtra
+        If Dask is not installed.
 
     Examples
     --------
@@ -38,12 +40,9 @@ def dask_scheduler(backend: str | None = None, **options: Any) -> Scheduler:
     >>> total.compute(scheduler=dask_scheduler())
     3
     """
-    try:
-        from cloudbutton_ext.dask_graphs.scheduler import Scheduler
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f'Dask is not installed ({error}): `pip install "cloudbutton[dask]"`.'
-        ) from error
+    require("dask")
+    from cloudbutton_ext.dask_graphs.scheduler import Scheduler
+
     scheduler = Scheduler(backend, options)
     scheduler.chosen({})  # to be told now what is wrong
     return scheduler

@@ -24,7 +24,7 @@ from cloudbutton_backend.backends.capabilities import (
 )
 from cloudbutton_backend.backends.registry import BackendMaker
 from cloudbutton_backend.doctor import Finding
-from cloudbutton_backend.errors import CloudError, UnknownName
+from cloudbutton_backend.errors import CloudError, MissingExtra, UnknownName
 from cloudbutton_backend.settings import Resolved
 from cloudbutton_ext.server import schema
 from cloudbutton_ext.server.handler import Handler, Refused, endpoint
@@ -114,6 +114,8 @@ def described(name: str, resolved: Resolved) -> dict[str, Any]:
     }
     try:
         maker = registry.maker(name)
+    except MissingExtra as error:
+        return found | {"problem": str(error)}
     except ImportError as error:
         return found | {"problem": f"It needs a package that is not installed: {error}."}
     except Exception as error:  # somebody else's package, which must not break the list

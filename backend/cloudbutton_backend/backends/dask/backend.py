@@ -32,6 +32,7 @@ from cloudbutton_backend.backends.dask.settings import (
     names_of_variables,
     schema,
 )
+from cloudbutton_backend.backends.extras import require
 from cloudbutton_backend.backends.local.cpus import usable_cpus
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
@@ -106,6 +107,7 @@ class DaskBackend:
         patience: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        require("dask")
         self.settings = Settings(
             address=address,
             workers=workers,

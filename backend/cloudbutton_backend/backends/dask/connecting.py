@@ -111,12 +111,8 @@ class Connector:
     def _new_link(self, within: float | None) -> Link:
         if self._closed:
             raise BackendError("The Dask backend was closed.")
-        try:
-            from cloudbutton_backend.backends.dask import cluster, link
-        except ImportError as error:
-            raise BackendError(
-                f'Dask is not installed ({error}): `pip install "cloudbutton[dask]"`.'
-            ) from error
+        from cloudbutton_backend.backends.dask import cluster, link
+
         settings = self._settings
         made = cluster.Cluster(
             settings, self._given, self._security, within or cluster.CONNECT_WITHIN

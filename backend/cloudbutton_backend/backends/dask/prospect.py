@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 from cloudbutton_backend.backends.capabilities import HealthLine
 
 
 def prospect(workers: int) -> Iterator[HealthLine]:
     """Yield what can be said of a cluster with so many workers on this machine."""
-    if find_spec("distributed") is None:
-        detail = 'Dask is not installed: `pip install "cloudbutton[dask]"`.'
-        yield HealthLine("scheduler", False, detail)
-        return
     yield HealthLine("scheduler", True, "made here, on this machine, when a job needs it")
     yield HealthLine("workers", True, f"{workers:,} then, a process with one thread each")

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final
 
+from cloudbutton_backend.backends.extras import require
 from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.testing.lambda_emulator import boot, moto_process, variables
 from cloudbutton_backend.testing.lambda_emulator.actions import Call
@@ -93,6 +94,7 @@ class Emulator:
             raise BackendError(
                 f"The Lambda emulator runs on Linux only, as Lambda does; this is {sys.platform}."
             )
+        require("emulator")
         self._folder = Path(tempfile.mkdtemp(prefix="cloudbutton-emulator-"))
         config = {
             "folder": str(self._folder),

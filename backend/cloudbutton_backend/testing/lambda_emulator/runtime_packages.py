@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from cloudbutton_backend.errors import BackendError
+from cloudbutton_backend.errors import MissingExtra
 
 #: What AWS's images for Python contain: the runtime client, boto3, and what these two need.
 PACKAGES: Final = (
@@ -37,10 +37,7 @@ def gather(folder: Path) -> None:
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
-            raise BackendError(
-                f"The Lambda emulator needs the package of `{name}`, which is not installed here. "
-                f"Install it with: pip install 'cloudbutton[emulator]'"
-            )
+            raise MissingExtra("The Lambda emulator", "emulator", [name])
         origin = Path(spec.origin)
         source = origin.parent if origin.name == "__init__.py" else origin
         (folder / source.name).symlink_to(source)
