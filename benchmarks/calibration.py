@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cloudbutton_backend import history, session
+from cloudbutton_backend.accounting import history
 from cloudbutton_backend.forecast import forecast
-from cloudbutton_backend.jobs import Estimate, Expectation, JobOptions
+from cloudbutton_backend.job_model import Estimate, Expectation, JobOptions
+from cloudbutton_backend.session import session
 from cloudbutton_backend.units import dollars_between
 
 WORKERS = 4

@@ -16,8 +16,8 @@ import zipfile
 import aiohttp
 import boto3
 
-from cloudbutton_backend.testing.lambda_emulator import Emulator, Limits
-from cloudbutton_backend.testing.lambda_emulator.runtime_packages import runtime_name
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Limits
+from cloudbutton_backend.backends.aws_lambda.emulator.runtime_packages import runtime_name
 
 _SOURCE = "import time\ndef handler(event, context): time.sleep(event)\n"
 _TOGETHER = 0.5

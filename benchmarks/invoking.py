@@ -24,19 +24,19 @@ import boto3
 from botocore.config import Config
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect, equip
-from cloudbutton_backend.backends.aws_lambda.invoking import Answer, Invoker
-from cloudbutton_backend.backends.aws_lambda.package import function_zip
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect, equip
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator
+from cloudbutton_backend.backends.aws_lambda.emulator import Limits as Quotas
+from cloudbutton_backend.backends.aws_lambda.function_archive import function_zip
+from cloudbutton_backend.backends.aws_lambda.http import Web
+from cloudbutton_backend.backends.aws_lambda.invoke import Answer, Invoker
 from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
 from cloudbutton_backend.backends.aws_lambda.settings import Settings
-from cloudbutton_backend.backends.aws_lambda.web import Web
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.dispatch.driver import Driver
-from cloudbutton_backend.jobs import JobOptions
-from cloudbutton_backend.session import Session
-from cloudbutton_backend.testing.lambda_emulator import Emulator
-from cloudbutton_backend.testing.lambda_emulator import Limits as Quotas
+from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.session.session import Session
 
 PING = b'{"ping": 1}'
 SETTINGS = Settings(emulate=True)

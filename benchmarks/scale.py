@@ -10,10 +10,10 @@ import argparse
 
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import lambda_rate
-from cloudbutton_backend.testing.faults import Crashes, Fault, LostResults
-from cloudbutton_backend.testing.simulator import Trace, simulate
-from cloudbutton_backend.testing.startup import LAMBDA
-from cloudbutton_backend.testing.workload import Work, log_normal
+from tests.support.scripted_faults import Crashes, Fault, LostResults
+from tests.support.simulator import Trace, simulate
+from tests.support.worker_startup import LAMBDA
+from tests.support.workload import Work, log_normal
 
 RATE = lambda_rate("us-east-1", "x86_64", 1769, start_seconds=1.0)
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cloudbutton_ext import joblib_backend as _joblib_backend
+from cloudbutton_ext.integrations import joblib as _joblib_backend
 
 if TYPE_CHECKING:
     from cloudbutton_backend.errors import CloudError
-    from cloudbutton_backend.handle import Job
+    from cloudbutton_backend.job.job import Job
     from cloudbutton_backend.worker.context import rng
     from cloudbutton_ext.api import (
         attach,
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         use,
         warm_up,
     )
-    from cloudbutton_ext.dask_graphs import dask_scheduler
     from cloudbutton_ext.estimating import estimate
-    from cloudbutton_ext.futures import Executor
+    from cloudbutton_ext.integrations.dask_graphs import dask_scheduler
+    from cloudbutton_ext.integrations.executor import Executor
 
 __version__ = "0.1.0"
 
@@ -55,9 +55,9 @@ __all__ = [
 
 _WHERE = {
     "CloudError": "cloudbutton_backend.errors",
-    "Executor": "cloudbutton_ext.futures",
-    "Job": "cloudbutton_backend.handle",
-    "dask_scheduler": "cloudbutton_ext.dask_graphs",
+    "Executor": "cloudbutton_ext.integrations.executor",
+    "Job": "cloudbutton_backend.job.job",
+    "dask_scheduler": "cloudbutton_ext.integrations.dask_graphs",
     "estimate": "cloudbutton_ext.estimating",
     "rng": "cloudbutton_backend.worker.context",
     **dict.fromkeys(

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from cloudbutton_backend import capture as _capture
-from cloudbutton_backend import session as _session
 from cloudbutton_backend import settings as _settings
 from cloudbutton_backend.errors import UnknownName, WrongArgument
-from cloudbutton_backend.handle import Job
-from cloudbutton_backend.jobs import JobOptions
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.session import session as _session
 from cloudbutton_backend.worker.calls import Spread
 from cloudbutton_backend.worker.failures import short_repr
 

@@ -8,7 +8,7 @@ from typing import Any
 from cloudbutton_backend.errors import UsageError, WrongArgument
 from cloudbutton_backend.worker.failures import short_repr
 from cloudbutton_ext.api import options_from
-from cloudbutton_magic.estimates import Estimates
+from cloudbutton_magic.cells.estimate_table import Estimates
 
 
 def estimate(

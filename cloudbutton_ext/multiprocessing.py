@@ -15,16 +15,16 @@ from concurrent.futures import CancelledError, Future
 from multiprocessing import TimeoutError as TimeoutError
 from typing import TYPE_CHECKING, Any
 
-from cloudbutton_backend import session as _session
 from cloudbutton_backend.errors import JobFailed, UsageError
-from cloudbutton_backend.handle import Job
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.session import session as _session
 from cloudbutton_backend.worker.calls import Call, Spread, run_call
 from cloudbutton_ext.api import options_from
-from cloudbutton_ext.calls import Calls, prepared, reaching_managers
-from cloudbutton_ext.pool_results import AsyncResult, IMapIterator, feed, settle_with
+from cloudbutton_ext.integrations.pool_results import AsyncResult, IMapIterator, feed, settle_with
+from cloudbutton_ext.integrations.pushed_calls import Calls, prepared, reaching_managers
 
 if TYPE_CHECKING:
-    from cloudbutton_magic.outputs import Replay
+    from cloudbutton_magic.display.task_outputs import Replay
 
 __all__ = ["AsyncResult", "IMapIterator", "Pool", "TimeoutError"]
 
@@ -278,6 +278,6 @@ class Pool:
     def _replay(self) -> Replay | None:
         if self._options.get("quiet"):
             return None
-        from cloudbutton_magic.outputs import Replay
+        from cloudbutton_magic.display.task_outputs import Replay
 
         return Replay(job_has_it=False)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from cloudbutton_backend import doctor
 from cloudbutton_backend.backends.extras import EXTRAS
+from cloudbutton_backend.session import doctor
 
 if sys.version_info >= (3, 11):
     import tomllib

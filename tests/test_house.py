@@ -52,7 +52,7 @@ ALLOWED = {
     "cloudbutton_backend/testing/lambda_emulator/": {"aiohttp", "awslambdaric", "boto3", "moto"},
     "cloudbutton_backend/worker/pictures.py": {"matplotlib"},  # loaded by matplotlib itself
     "cloudbutton_ext/dask_graphs/": {"dask"},  # loaded when Dask is used
-    "cloudbutton_ext/joblib_backend/backend.py": {"joblib"},  # loaded by joblib
+    "cloudbutton_ext/integrations/joblib/backend.py": {"joblib"},  # loaded by joblib
     "cloudbutton_ext/server/": {"jupyter_server", "tornado"},  # loaded by the Jupyter server
 }
 

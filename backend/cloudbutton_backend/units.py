@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cloudbutton_backend.jobs import Estimate, Expectation
+from cloudbutton_backend.job_model import Estimate, Expectation
 
 
 def count(number: int, noun: str = "") -> str:

@@ -17,9 +17,9 @@ import cloudbutton_ext as cloud
 from benchmarks.faults.judge import judge
 from benchmarks.faults.tally import Tally
 from benchmarks.faults.tasks import Ledger, noted, sized, value
-from cloudbutton_backend import session
 from cloudbutton_backend.errors import CannotContinue, UnknownName
-from cloudbutton_backend.handle import Job
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.session import session
 
 
 def say(**facts: Any) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from typing import Any, Final
 
-from cloudbutton_backend import doctor, settings
+from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.capabilities import (
     ChecksHealth,
@@ -23,10 +23,11 @@ from cloudbutton_backend.backends.capabilities import (
     HealthLine,
 )
 from cloudbutton_backend.backends.registry import BackendMaker
-from cloudbutton_backend.doctor import Finding
 from cloudbutton_backend.errors import CloudError, MissingExtra, UnknownName
+from cloudbutton_backend.session import doctor
+from cloudbutton_backend.session.doctor import Finding
 from cloudbutton_backend.settings import Resolved
-from cloudbutton_ext.server import schema
+from cloudbutton_ext.server import settings_schema
 from cloudbutton_ext.server.handler import Handler, Refused, endpoint
 
 #: Seconds that looking at a backend's health, and trying it, may take.
@@ -96,7 +97,7 @@ class Trial(Handler):
         return answer | {"message": self.house.places.hide(answer["message"])}
 
 
-TRIAL: Final = "cloudbutton_ext.server.trial"
+TRIAL: Final = "cloudbutton_ext.server.selftest"
 
 
 def described(name: str, resolved: Resolved) -> dict[str, Any]:
@@ -120,10 +121,10 @@ def described(name: str, resolved: Resolved) -> dict[str, Any]:
         return found | {"problem": f"It needs a package that is not installed: {error}."}
     except Exception as error:  # somebody else's package, which must not break the list
         return found | {"problem": f"It cannot be loaded: {type(error).__name__}."}
-    form = schema.settings_schema(maker)
+    form = settings_schema.settings_schema(maker)
     return found | {
         "title": maker.title if isinstance(maker, HasTitle) else found["title"],
-        "description": schema.summary(maker),
+        "description": settings_schema.summary(maker),
         "costs": costs(maker, resolved.backends.get(name, {})),
         "available": True,
         "schema": form,

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from jupyter_server.utils import url_path_join
 
-from cloudbutton_ext.server import backends, jobs, money
-from cloudbutton_ext.server.changes import Changes
+from cloudbutton_ext.server import backends, jobs, spend
+from cloudbutton_ext.server.context import House
 from cloudbutton_ext.server.handler import NotFound
-from cloudbutton_ext.server.house import House
-from cloudbutton_ext.server.places import Places
+from cloudbutton_ext.server.public_paths import Places
 from cloudbutton_ext.server.settings import SettingsHandler
+from cloudbutton_ext.server.websocket import Changes
 
 _ID: Final = r"([a-z0-9]{1,32})"
 _NAME: Final = r"([A-Za-z0-9_.-]{1,64})"
@@ -31,8 +31,8 @@ ENDPOINTS: Final[tuple[tuple[str, type], ...]] = (
     (rf"backends/{_NAME}/health", backends.Health),
     (rf"backends/{_NAME}/test", backends.Trial),
     (r"settings", SettingsHandler),
-    (r"spend", money.Spend),
-    (r"estimate", money.Estimate),
+    (r"spend", spend.Spend),
+    (r"estimate", spend.Estimate),
     (r"changes", Changes),
     (r".*", NotFound),
 )

@@ -19,8 +19,8 @@ from cloudbutton_backend.errors import (
     UnknownName,
     UsageError,
 )
-from cloudbutton_ext.server import shaping
-from cloudbutton_ext.server.house import House
+from cloudbutton_ext.server import serializers
+from cloudbutton_ext.server.context import House
 
 Value = TypeVar("Value")
 
@@ -85,7 +85,7 @@ class Handler(APIHandler):
         """Answer with JSON; text is JSON already."""
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
-        text = answer if isinstance(answer, str) else shaping.to_json(answer)
+        text = answer if isinstance(answer, str) else serializers.to_json(answer)
         self.finish(text)
 
     def send_document(self, document: Document) -> None:

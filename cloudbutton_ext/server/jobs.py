@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from cloudbutton_backend.jobs import JobState
-from cloudbutton_backend.journal import JobRow, listing
+from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.journal import JobRow, queries
 from cloudbutton_backend.report import text_of_id
-from cloudbutton_ext.server import arguments, attaching, shaping
+from cloudbutton_ext.server import arguments, attach_source, serializers
 from cloudbutton_ext.server.handler import Document, Handler, Refused, endpoint
 
 Value = TypeVar("Value")
@@ -31,7 +31,7 @@ class Jobs(Handler):
         offset = arguments.whole("offset", self.argument("offset"), 0)
         state = arguments.choice("state", self.argument("state"), [each.value for each in JobState])
         notebook = arguments.text("notebook", self.argument("notebook"))
-        wanted = listing.Wanted(
+        wanted = queries.Wanted(
             state=JobState(state) if state else None,
             notebooks=self.house.places.spellings(notebook) if notebook else None,
             search=arguments.text("search", self.argument("search")),
@@ -39,14 +39,14 @@ class Jobs(Handler):
         )
         return await self.off_loop(self._page, wanted, limit, offset)
 
-    def _page(self, wanted: listing.Wanted, limit: int, offset: int) -> dict[str, Any]:
+    def _page(self, wanted: queries.Wanted, limit: int, offset: int) -> dict[str, Any]:
         with self.house.reader().snapshot() as connection:
             if connection is None:
                 return {"jobs": [], "total": 0, "cursor": None}
-            found = listing.page(
+            found = queries.page(
                 connection, wanted, limit=limit, offset=offset, clock=self.house.clock
             )
-            cursor = listing.cursor(connection)
+            cursor = queries.cursor(connection)
         return {"jobs": self.house.shape(found.jobs), "total": found.total, "cursor": cursor}
 
 
@@ -65,15 +65,15 @@ class OneJob(Handler):
 
     def _of_job(self, job_id: str, ask: Callable[[Any, JobRow], Value]) -> Value:
         with self.house.reader().snapshot() as connection:
-            found = connection and listing.job(connection, job_id, clock=self.house.clock)
+            found = connection and queries.job(connection, job_id, clock=self.house.clock)
             if not found:
                 raise Refused(f"There is no job `{job_id}`; it may have been removed.", status=404)
             return ask(connection, found)
 
     def shaped(self, row: JobRow) -> dict[str, Any]:
         """Return all of a job."""
-        more = {"attach": attaching.line_for(row)}
-        return self.house.shape([row])[0] | shaping.details(row) | more
+        more = {"attach": attach_source.line_for(row)}
+        return self.house.shape([row])[0] | serializers.details(row) | more
 
     @endpoint
     async def get(self, job_id: str) -> Any:
@@ -91,8 +91,8 @@ class JobBatches(OneJob):
         )
 
         def ask(connection: Any, row: JobRow) -> str:
-            found = listing.batches(connection, row.id, after=after, limit=limit)
-            return shaping.batches(found, after)
+            found = queries.batches(connection, row.id, after=after, limit=limit)
+            return serializers.batches(found, after)
 
         return await self.of_job(job_id, ask)
 
@@ -104,7 +104,9 @@ class JobErrors(OneJob):
     async def get(self, job_id: str) -> Any:
         return await self.of_job(
             job_id,
-            lambda connection, row: shaping.errors(listing.errors(connection, row.id), row.failed),
+            lambda connection, row: serializers.errors(
+                queries.errors(connection, row.id), row.failed
+            ),
         )
 
 
@@ -116,8 +118,8 @@ class JobLog(OneJob):
         after = arguments.whole("after", self.argument("after"), 0)
         return await self.of_job(
             job_id,
-            lambda connection, row: shaping.log(
-                listing.log(connection, row.id, after=after), after
+            lambda connection, row: serializers.log(
+                queries.log(connection, row.id, after=after), after
             ),
         )
 

@@ -2,36 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
+from cloudbutton_magic.kernel.extension import load_ipython_extension, unload_ipython_extension
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
-
-_HOOKS = "_cloudbutton_hooks"
-
-
-def load_ipython_extension(shell: Any) -> None:
-    """Register the magics, their completion, and what happens between cells."""
-    from cloudbutton_magic import completion
-    from cloudbutton_magic.cells import PressedCells
-    from cloudbutton_magic.interrupts import Interrupts
-    from cloudbutton_magic.magics import CloudMagics
-    from cloudbutton_magic.warming import Warmer
-
-    shell.register_magics(CloudMagics)
-    completion.install(shell)
-    if not hasattr(shell, _HOOKS):
-        hooks = (Warmer(shell), Interrupts(shell), PressedCells(shell))
-        setattr(shell, _HOOKS, hooks)
-        for hook in hooks:
-            hook.start()
-
-
-def unload_ipython_extension(shell: Any) -> None:
-    """Take back what `load_ipython_extension` registered; jobs go on."""
-    from cloudbutton_magic import completion
-
-    completion.uninstall(shell)
-    for hook in shell.__dict__.pop(_HOOKS, ()):
-        hook.stop()
-    for kind in ("cell", "line"):
-        shell.magics_manager.magics[kind].pop("cloud", None)

@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from cloudbutton_magic.analysis import Namespace, called_once, find_loops
-from cloudbutton_magic.rewriting.cell import instrument
+from cloudbutton_magic.rewriting.cell_rewrite import instrument
 
 LOOP = " for x in xs: out.append(x)\n return out\n"
 

@@ -6,8 +6,8 @@ import ast
 
 import pytest
 
-from cloudbutton_magic.analysis.flow import Definite
-from cloudbutton_magic.analysis.names import uses
+from cloudbutton_magic.analysis.data_flow import Definite
+from cloudbutton_magic.analysis.scopes import uses
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ import pandas as pd
 
 from cloudbutton_magic.button import Button, Overhead, Report, run_plainly
 from cloudbutton_magic.button.engine import Mapper
-from cloudbutton_magic.button.loop import LoopReport
+from cloudbutton_magic.button.loop_run import LoopReport
 
 _numbers = itertools.count()
 ATOMS = (

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cloudbutton_backend.jobs import JobOptions
-from cloudbutton_backend.jobs.outcome import ItemOutcome
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.job_model.outcome import ItemOutcome
+from cloudbutton_backend.session.session import Session
 
 
 class Pool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import cloudpickle
 
-from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
+from cloudbutton_backend.job_model.outcome import ItemOutcome, Output
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.errors import CaptureError, TaskTimeout, WorkerLost
-from cloudbutton_backend.jobs.outcome import ItemOutcome, Output
+from cloudbutton_backend.job_model.outcome import ItemOutcome, Output
 from cloudbutton_magic.analysis import find_loops
 from cloudbutton_magic.button import Button, LoopReport, Overhead, decide, plan
-from cloudbutton_magic.button.loop import LoopRun, Setting
+from cloudbutton_magic.button.loop_run import LoopRun, Setting
 
 
 class Here:

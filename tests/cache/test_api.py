@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cloudbutton_ext as cloud
-from cloudbutton_backend import seals
-from cloudbutton_backend.durable.items import StoredItems
-from cloudbutton_backend.durable.places import items_file
+from cloudbutton_backend.durable.item_file import StoredItems
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_backend.handle import Job
-from cloudbutton_backend.jobs import JobOptions
-from cloudbutton_backend.session import Session
-from cloudbutton_backend.worker.segments import read_records
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.storage import sealed_files
+from cloudbutton_backend.storage.job_paths import items_file
+from cloudbutton_backend.worker.result_file import read_records
 
 Mapped = tuple[Job, list[Any], list[str]]
 """A job, its results, and the items that ran."""
@@ -313,11 +313,11 @@ def test_a_job_can_be_continued_though_some_of_its_results_are_another_jobs(
     try:
         path = items_file(home, job.id)
         deadline = time.monotonic() + 30
-        while not path.exists() or StoredItems(path, seals.key(home)).total is None:
+        while not path.exists() or StoredItems(path, sealed_files.key(home)).total is None:
             assert time.monotonic() < deadline and not job.state.is_final
             time.sleep(0.02)
         assert job.progress.cached == 5
-        assert StoredItems(path, seals.key(home)).missing([(0, 6)]) == []
+        assert StoredItems(path, sealed_files.key(home)).missing([(0, 6)]) == []
     finally:
         gate.write_text("")
     assert job.results() == [20_000.0 * n for n in range(6)]
@@ -337,7 +337,7 @@ def test_a_cache_that_is_damaged_is_said_to_be_and_the_job_runs(mapped: Mapper, 
 
 
 def test_tidying_forgets_what_is_gone(mapped: Mapper, home: Path) -> None:
-    from cloudbutton_backend.cache import tidy
+    from cloudbutton_backend.result_cache import tidy
 
     job, _, _ = mapped(lambda x: x / 2, [1, 2, 3])
     assert mapped(lambda x: x / 2, [1, 2, 3])[2] == []
@@ -355,8 +355,8 @@ def test_tidying_forgets_what_is_gone(mapped: Mapper, home: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from cloudbutton_backend.jobs import JobOptions
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.session.session import Session
 
 class Point:
     def __init__(self, x):

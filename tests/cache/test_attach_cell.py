@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
-from cloudbutton_magic.attach_cell import what_is_left
+from cloudbutton_magic.commands.attach_button_cell import what_is_left
 
 KERNEL = Path(__file__).with_name("kernel.py")
 PATIENCE = 60.0
@@ -304,7 +304,7 @@ def test_a_cell_that_failed_goes_on_in_the_same_kernel(kernels: Kernels, command
         ABOVE.replace("def work(x):", f"def work(x):\n    {fails}"),
         CELL,
         "assert len(points) == 30; open(log + '.ok', 'x').close()",
-        "from cloudbutton_backend import session",
+        "from cloudbutton_backend.session import session",
         say,
         CHECK,
     )

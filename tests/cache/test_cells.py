@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cloudbutton_backend.jobs import JobState, Progress
-from cloudbutton_magic.display.model import view_of
+from cloudbutton_backend.job_model import JobState, Progress
+from cloudbutton_magic.display.view_model import view_of
 from tests.cache.test_attach_cell import ABOVE, Kernels
 from tests.cache.test_attach_cell import kernels as kernels
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudbutton_backend.capture import capture
-from cloudbutton_backend.capture.content import Unkeyable, content_of
+from cloudbutton_backend.capture.content_digest import Unkeyable, content_of
 
 CELL = """
 import dataclasses, enum, functools

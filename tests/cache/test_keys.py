@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudbutton_backend.cache import Ingredients, Keyer
-from cloudbutton_backend.cache.traces import Trace, keys_file, read_trace, write_trace
-from cloudbutton_backend.cache.versions import needed_by, versions_of
-from cloudbutton_backend.capture.packages import Distribution
+from cloudbutton_backend.capture.distributions import Distribution
 from cloudbutton_backend.errors import Tampered
-from cloudbutton_backend.jobs import JobOptions
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.result_cache import Ingredients, Keyer
+from cloudbutton_backend.result_cache.code_versions import needed_by, versions_of
+from cloudbutton_backend.result_cache.loop_traces import Trace, keys_file, read_trace, write_trace
+from cloudbutton_backend.session.session import Session
 
 WORDS = st.text("abc.019", min_size=1, max_size=4)
 DISTRIBUTIONS = st.lists(st.builds(Distribution, WORDS, WORDS), max_size=3).map(tuple)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudbutton_backend import seals
 from cloudbutton_backend.errors import SettingsError, Tampered
+from cloudbutton_backend.storage import sealed_files
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def base(tmp_path: Path) -> Path:
 
 def sealed(base: Path, data: bytes = b"some data", purpose: str = "test") -> Path:
     path = base / "thing.job"
-    seals.write_sealed(path, data, purpose=purpose, base=base)
+    sealed_files.write_sealed(path, data, purpose=purpose, base=base)
     return path
 
 
@@ -36,8 +36,8 @@ def test_data_come_back_as_they_were_in_however_many_pieces(
     base: Path, pieces: list[bytes]
 ) -> None:
     path = base / "thing"
-    seals.write_sealed(path, pieces, purpose="p", base=base)
-    assert bytes(seals.read_sealed(path, "p", base=base)) == b"".join(pieces)
+    sealed_files.write_sealed(path, pieces, purpose="p", base=base)
+    assert bytes(sealed_files.read_sealed(path, "p", base=base)) == b"".join(pieces)
     assert sorted(os.listdir(base)) == ["key", "thing"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -63,16 +63,16 @@ def test_any_changed_bit_and_any_lost_or_added_byte_is_found(
         whole.clear()
     path.write_bytes(whole)
     with pytest.raises(Tampered, match=r"thing\.job"):
-        seals.read_sealed(path, "test", base=base)
+        sealed_files.read_sealed(path, "test", base=base)
 
 
 def test_a_file_cannot_stand_in_for_another_nor_serve_another_purpose(base: Path) -> None:
     path = sealed(base)
     with pytest.raises(Tampered, match="sealed as another file"):
-        seals.read_sealed(path, "another purpose", base=base)
+        sealed_files.read_sealed(path, "another purpose", base=base)
     other = path.rename(base / "other.job")
     with pytest.raises(Tampered, match=r"other\.job"):
-        seals.read_sealed(other, "test", base=base)
+        sealed_files.read_sealed(other, "test", base=base)
 
 
 def test_another_users_seal_is_worth_nothing_here(base: Path, tmp_path: Path) -> None:
@@ -80,11 +80,11 @@ def test_another_users_seal_is_worth_nothing_here(base: Path, tmp_path: Path) ->
     theirs.mkdir(mode=0o700)
     path = sealed(theirs).rename(base / "thing.job")
     with pytest.raises(Tampered, match="its seal does not fit"):
-        seals.read_sealed(path, "test", base=base)
+        sealed_files.read_sealed(path, "test", base=base)
 
 
 def test_what_was_read_may_be_written_to(base: Path) -> None:
-    view = seals.read_sealed(sealed(base), "test", base=base)
+    view = sealed_files.read_sealed(sealed(base), "test", base=base)
     view[0] = 0
     assert not view.readonly
 
@@ -96,17 +96,17 @@ def test_a_failed_write_leaves_the_older_file_and_nothing_else(base: Path) -> No
         """Passes for a buffer until it is looked at closely."""
 
     with pytest.raises(TypeError):
-        seals.write_sealed(path, [b"new", Failing()], purpose="test", base=base)  # type: ignore[list-item]
+        sealed_files.write_sealed(path, [b"new", Failing()], purpose="test", base=base)  # type: ignore[list-item]
     limit = base / "missing" / "thing.job"
     with pytest.raises(FileNotFoundError):
-        seals.write_sealed(limit, b"new", purpose="test", base=base)
-    assert bytes(seals.read_sealed(path, "test", base=base)) == b"old"
+        sealed_files.write_sealed(limit, b"new", purpose="test", base=base)
+    assert bytes(sealed_files.read_sealed(path, "test", base=base)) == b"old"
     assert sorted(os.listdir(base)) == ["key", "thing.job"]
 
 
 def test_the_users_key_is_made_once_and_is_nobody_elses(base: Path) -> None:
-    key = seals.key(base)
-    assert len(key) == 32 and seals.key(base) == key
+    key = sealed_files.key(base)
+    assert len(key) == 32 and sealed_files.key(base) == key
     assert stat.S_IMODE((base / "key").stat().st_mode) == 0o600
     assert os.listdir(base) == ["key"]
 
@@ -116,7 +116,7 @@ def test_all_who_need_the_first_key_at_once_get_the_same(base: Path) -> None:
 
     def ask() -> None:
         start.wait(10)
-        found.append(seals.key(base))
+        found.append(sealed_files.key(base))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -138,19 +138,19 @@ def test_a_key_that_others_can_read_or_that_is_none_is_refused(
     path.write_bytes(content)
     path.chmod(mode)
     with pytest.raises(SettingsError, match=words):
-        seals.key(base)
+        sealed_files.key(base)
 
 
 def test_a_key_in_a_directory_that_others_may_write_to_is_refused(base: Path) -> None:
-    seals.key(base)
+    sealed_files.key(base)
     base.chmod(0o770)
     with pytest.raises(SettingsError, match=r"could replace the key.*chmod 700"):
-        seals.key(base)
+        sealed_files.key(base)
 
 
 def test_a_key_of_another_user_is_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seals.key(base)
+    sealed_files.key(base)
     owner = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
     with pytest.raises(SettingsError, match=f"belongs to user id {owner}"):
-        seals.key(base)
+        sealed_files.key(base)

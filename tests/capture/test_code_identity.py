@@ -426,7 +426,7 @@ CELLS = {
 DIGESTS = """
 import sys
 from cloudbutton_backend.capture import capture
-from cloudbutton_backend.capture.content import content_of
+from cloudbutton_backend.capture.content_digest import content_of
 pid, cells = sys.argv[1], eval(sys.stdin.read())
 for name, cell in cells.items():
     space = {"__name__": "__main__"}

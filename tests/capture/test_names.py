@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.capture.names import Import, names_of
+from cloudbutton_backend.capture.code_names import Import, names_of
 
 MODULES = ["ast", "dataclasses", "enum", "inspect", "json.decoder", "typing", "pickletools"]
 GLOBAL = {

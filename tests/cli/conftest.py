@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.jobs import JobRecord
+from cloudbutton_backend.job_model import JobRecord
 from cloudbutton_backend.journal import Journal
-from cloudbutton_ext import cli
+from cloudbutton_ext.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +57,7 @@ class Answer:
 def cloudbutton(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
     def run(*arguments: str) -> Answer:
         try:
-            code = cli.main(arguments)
+            code = main.main(arguments)
         except SystemExit as end:  # argparse ends the process itself
             code = int(end.code or 0)
         captured = capsys.readouterr()
@@ -91,7 +91,7 @@ def a_kernel(home: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
 KERNEL = """
 import os, socket, sys, time
-from cloudbutton_backend.jobs import JobRecord
+from cloudbutton_backend.job_model import JobRecord
 from cloudbutton_backend.journal import Journal
 
 journal = Journal.open()

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend import doctor
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import ErrorRecord, Journal, JournalReader, LogRecord
-from cloudbutton_ext import cli, cli_text
+from cloudbutton_backend.session import doctor
+from cloudbutton_ext.cli import main, text
 
 Command = Callable[..., Any]
 MakeJob = Callable[[str, float], JobRecord]
@@ -67,13 +67,13 @@ def test_no_more_jobs_than_fit_are_shown_unless_asked(
     cloudbutton: Command, journal: Journal, a_job: MakeJob
 ) -> None:
     assert cloudbutton("jobs").out == "No jobs.\n"
-    for n in range(cli.SHOWN + 1):
+    for n in range(main.SHOWN + 1):
         journal.add_job(a_job(f"job{n:05}", float(n)))
     assert journal.flush(SOON)
     lines = cloudbutton("jobs").out.splitlines()
-    assert len(lines) == cli.SHOWN + 2
+    assert len(lines) == main.SHOWN + 2
     assert "--all" in lines[-1]
-    assert len(cloudbutton("jobs", "--all").out.splitlines()) == cli.SHOWN + 2
+    assert len(cloudbutton("jobs", "--all").out.splitlines()) == main.SHOWN + 2
 
 
 @pytest.mark.usefixtures("two_jobs")
@@ -102,7 +102,7 @@ def test_cancel_reaches_a_busy_kernel_within_a_second(
 def test_cancel_says_so_when_the_job_is_still_stopping(
     cloudbutton: Command, a_kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "PATIENCE", 0.6)
+    monkeypatch.setattr(main, "PATIENCE", 0.6)
     a_kernel("journal.on_command(lambda command: None); ready()")
     answer = cloudbutton("cancel", "kernel22")
     assert (answer.code, answer.out) == (
@@ -114,7 +114,7 @@ def test_cancel_says_so_when_the_job_is_still_stopping(
 def test_a_request_that_nobody_takes_is_taken_back(
     cloudbutton: Command, a_kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "PATIENCE", 0.2)
+    monkeypatch.setattr(main, "PATIENCE", 0.2)
     kernel = a_kernel("ready()")
     answer = cloudbutton("cancel", "kernel22")
     assert answer.code == 1
@@ -209,7 +209,7 @@ def test_doctor_names_a_package_that_is_missing_and_looks_on(
     cloudbutton: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "REQUIRED", ("cloudpickle", "a-package-that-is-not"))
-    monkeypatch.setitem(sys.modules, "cloudbutton_backend.backends.local.cpus", None)
+    monkeypatch.setitem(sys.modules, "cloudbutton_backend.backends.local.cpu_count", None)
     answer = cloudbutton("doctor")
     assert answer.code == 1
     assert "pip install a-package-that-is-not" in answer.out
@@ -274,7 +274,7 @@ def test_the_command_starts_without_what_only_kernels_need(home: Path) -> None:
     heavy = ("cloudpickle", "IPython", "ipywidgets", "boto3", "numpy")
     path = os.pathsep.join(str(ROOT / part) for part in (".", "kernel_magic", "backend"))
     script = (
-        "import sys\nfrom cloudbutton_ext import cli\ncli.main(['jobs'])\n"
+        "import sys\nfrom cloudbutton_ext.cli import main as cli\ncli.main(['jobs'])\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -287,7 +287,7 @@ def test_the_command_starts_without_what_only_kernels_need(home: Path) -> None:
 def test_a_reader_that_stops_early_is_no_error(home: Path) -> None:
     path = os.pathsep.join(str(ROOT / part) for part in (".", "kernel_magic", "backend"))
     with subprocess.Popen(
-        [sys.executable, "-m", "cloudbutton_ext.cli", "config"],
+        [sys.executable, "-m", "cloudbutton_ext.cli.main", "config"],
         env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None and process.stderr is not None
@@ -304,4 +304,4 @@ def test_a_reader_that_stops_early_is_no_error(home: Path) -> None:
     ],
 )  # fmt: skip
 def test_ages_are_said_as_people_say_them(age: float, said: str) -> None:
-    assert cli_text.ago(age) == said
+    assert text.ago(age) == said

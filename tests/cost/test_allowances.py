@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from cloudbutton_backend import settings
-from cloudbutton_backend.allowances import Allowance, allowance_of
+from cloudbutton_backend.accounting.daily_budget import Allowance, allowance_of
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.errors import DayBudgetReached
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.testing.conformance import Place
-from cloudbutton_backend.testing.metered import Metered
+from tests.support.metered_backend import Metered
 
 NOON = time.mktime((2026, 11, 21, 12, 0, 0, 0, 0, -1))
 

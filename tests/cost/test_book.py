@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.cost import book, lambda_prices, lambda_rate, storage_prices
-from cloudbutton_backend.cost.book import Architecture, regions, source
+from cloudbutton_backend.cost import lambda_prices, lambda_rate, price_list, storage_prices
+from cloudbutton_backend.cost.price_list import Architecture, regions, source
 
 _architectures = st.sampled_from(["x86_64", "arm64"])
 _regions = st.sampled_from([*regions(), "xx-nowhere-1"])
@@ -131,4 +131,4 @@ def test_prices_say_where_and_when_they_were_read(service: Any) -> None:
 
 
 def test_the_book_lies_in_the_package() -> None:
-    assert Path(book.__file__).with_name("prices.toml").is_file()
+    assert Path(price_list.__file__).with_name("prices.toml").is_file()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.cost.durations import Ways, expectation, quantile, ways_of
+from cloudbutton_backend.cost.duration_samples import Ways, expectation, quantile, ways_of
 
 Kind = Callable[[random.Random], float]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.cost.budgets import enough_for, round_up
-from cloudbutton_backend.cost.estimate import (
+from cloudbutton_backend.cost.job_estimate import (
     Call,
     Run,
     from_calls,

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend import session as session_module
+from cloudbutton_backend.accounting.job_cost import Bill
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.backends.protocol import Backend, Charged
-from cloudbutton_backend.bill import Bill
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.errors import BudgetReached, UsageError
-from cloudbutton_backend.jobs import Estimate, JobState
+from cloudbutton_backend.job_model import Estimate, JobState
 from cloudbutton_backend.journal import JournalReader
+from cloudbutton_backend.session import session as session_module
 from cloudbutton_backend.testing.conformance import JobConformance, Place
-from cloudbutton_backend.testing.metered import Metered
-from cloudbutton_backend.testing.priced import PricedConformance
-from cloudbutton_ext.futures import Executor
+from cloudbutton_backend.testing.priced_suite import PricedConformance
+from cloudbutton_ext.integrations.executor import Executor
+from tests.support.metered_backend import Metered
 
 RATE = Rate(per_second=0.001, per_call=0.0001)
 

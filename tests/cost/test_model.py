@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import Rate
-from cloudbutton_backend.cost.durations import ways_of
-from cloudbutton_backend.cost.model import Prediction, Terms, Uncertain, n_calls, predict
-from cloudbutton_backend.testing.simulator import simulate
-from cloudbutton_backend.testing.workload import Work, uniform
+from cloudbutton_backend.cost.duration_samples import ways_of
+from cloudbutton_backend.cost.run_model import Prediction, Terms, Uncertain, n_calls, predict
+from tests.support.simulator import simulate
+from tests.support.workload import Work, uniform
 
 A_CENT = Rate(per_second=0.01, per_call=0.001)
 SECONDS = [1.0] * 8

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.dask.answers import events_of_end, read_answer, returned
+from cloudbutton_backend.backends.dask.call_results import events_of_end, read_answer, returned
 from cloudbutton_backend.backends.dask.cluster import WorkerInfo
-from cloudbutton_backend.backends.dask.placing import placement
+from cloudbutton_backend.backends.dask.placement import placement
 from cloudbutton_backend.backends.dask.settings import Settings, names_of_variables
-from cloudbutton_backend.backends.dask.versions import explain, mismatches
+from cloudbutton_backend.backends.dask.version_check import explain, mismatches
 from cloudbutton_backend.backends.protocol import BatchEnded, Call, Overdue, Revoked, WorkerDown
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_backend.worker.frames import layout
-from cloudbutton_backend.worker.lambda_records import BrokenSeal, sealed_record
-from cloudbutton_backend.worker.segments import TornRecord
-from cloudbutton_backend.worker.shift import Ending
+from cloudbutton_backend.worker.call_runner import Ending
+from cloudbutton_backend.worker.result_file import TornRecord
+from cloudbutton_backend.worker.sealed_records import BrokenSeal, sealed_record
+from cloudbutton_backend.worker.wire import layout
 
 KEY = bytes(32)
 CALL = Call(7, "job", "dask-1", 10, 3, [], 2.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.testing.conformance import SharedFilesConformance
-from cloudbutton_backend.testing.protocol import ProtocolConformance
+from cloudbutton_backend.testing.protocol_suite import ProtocolConformance
 from tests.dask_backend.conftest import shared_cluster
 
 

@@ -19,9 +19,9 @@ from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.backends.dask.detached import MOST_PARTS, PART_SECONDS, parts_of, prefix_of
 from cloudbutton_backend.backends.protocol import Call
 from cloudbutton_backend.errors import WorkerLost
-from cloudbutton_backend.home import home
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JournalReader
+from cloudbutton_backend.storage.home import home
 from cloudbutton_backend.testing.conformance import Place
 from tests.dask_backend.clusters import until
 from tests.dask_backend.conftest import shared_cluster

@@ -16,8 +16,8 @@ import pytest
 from cloudbutton_backend.backends.dask import backend, cluster
 from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.errors import BackendError, WorkerLost
-from cloudbutton_backend.handle import Job
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.testing.conformance import Place
 from tests.dask_backend.clusters import Commands, until
 from tests.dask_backend.conftest import shared_cluster

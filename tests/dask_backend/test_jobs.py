@@ -18,7 +18,7 @@ import pytest
 import cloudbutton_ext as cloud
 from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.errors import BackendError, PackagesDoNotFit, UsageError, WorkerLost
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.settings import Resolved
 from cloudbutton_backend.testing.conformance import Place
 from cloudbutton_ext.server.backends import described
@@ -140,16 +140,16 @@ def test_a_package_that_the_workers_lack_is_told_before_the_run(
     (folder / "oddity-3.1.dist-info" / "top_level.txt").write_text("oddity\n")
     (folder / "oddity.py").write_text("ODD = 7\n")
     monkeypatch.syspath_prepend(str(folder))
-    from cloudbutton_backend.capture import packages
+    from cloudbutton_backend.capture import distributions
 
-    packages._provided_by.cache_clear()
+    distributions._provided_by.cache_clear()
     import oddity  # type: ignore[import-not-found]
 
     try:
         with pytest.raises(PackagesDoNotFit, match=r"oddity: 3\.1 here, not installed on tcp://"):
             place.start(lambda x: oddity.ODD + x, [1])
     finally:
-        packages._provided_by.cache_clear()
+        distributions._provided_by.cache_clear()
         del sys.modules["oddity"]
 
 

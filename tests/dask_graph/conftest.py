@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import cloudbutton_ext as cloud
-from cloudbutton_backend import session as session_module
 from cloudbutton_backend import settings
 from cloudbutton_backend.dispatch.driver import Driver
-from cloudbutton_backend.session import Session
-from cloudbutton_ext.dask_graphs.scheduler import Scheduler
+from cloudbutton_backend.session import session as session_module
+from cloudbutton_backend.session.session import Session
+from cloudbutton_ext.integrations.dask_graphs.scheduler import Scheduler
 from tests.ext.conftest import gate, python
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 

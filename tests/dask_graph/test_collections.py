@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from dask import delayed
 
-from cloudbutton_ext.dask_graphs.scheduler import Scheduler
+from cloudbutton_ext.integrations.dask_graphs.scheduler import Scheduler
 
 FRAME = pd.DataFrame(
     {

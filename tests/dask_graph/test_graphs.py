@@ -12,7 +12,7 @@ from dask.local import get_sync
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudbutton_ext.dask_graphs import graphs
+from cloudbutton_ext.integrations.dask_graphs import graphs
 
 LARGE = np.arange(float(graphs.LEAST_SHARED))
 

@@ -26,8 +26,8 @@ from cloudbutton_backend.errors import (
     UsageError,
     WorkerLost,
 )
-from cloudbutton_backend.session import Session
-from cloudbutton_ext.dask_graphs.scheduler import Scheduler
+from cloudbutton_backend.session.session import Session
+from cloudbutton_ext.integrations.dask_graphs.scheduler import Scheduler
 from tests.ext.conftest import Gate, Script
 
 PATIENCE = 30.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloudbutton_ext.dask_graphs.window import Window, tasks_ahead
+from cloudbutton_ext.integrations.dask_graphs.send_ahead import Window, tasks_ahead
 
 
 @pytest.mark.parametrize(

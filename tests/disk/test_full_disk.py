@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.journal import JournalReader
-from cloudbutton_backend.worker.segments import read_records
+from cloudbutton_backend.worker.result_file import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,7 @@ SCRIPT = """
 import json, os, resource, sys, time
 import psutil
 import cloudbutton_ext as cloud
-from cloudbutton_backend.session import current
+from cloudbutton_backend.session.session import current
 
 HARD = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 

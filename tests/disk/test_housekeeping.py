@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloudbutton_backend.durable import stored
+from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.errors import JournalError
-from cloudbutton_backend.housekeeping import tidy
-from cloudbutton_backend.jobs import JobOptions, JobState
+from cloudbutton_backend.job_model import JobOptions, JobState
 from cloudbutton_backend.journal import JournalReader
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.session.cleanup import tidy
+from cloudbutton_backend.session.session import Session
 
 DAY = 86_400.0
 PLENTY = 10**12
@@ -80,7 +80,7 @@ def test_a_running_job_keeps_what_it_needs_however_old_and_large(
     for path in [*blobs(home), *(home / "jobs").iterdir()]:
         age(path, 99 * DAY)
     assert tidy(home, 0, 1.0).blobs == 0
-    assert stored.load_blob(home, stored.load(home, job.id).blobs[0])
+    assert job_file.load_blob(home, job_file.load(home, job.id).blobs[0])
     (tmp_path / "gate").touch()
     job.wait(30)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.jobs import JobState
-from cloudbutton_backend.keeping import ResultFile
-from cloudbutton_backend.results import Entry
-from cloudbutton_backend.session import Session
-from cloudbutton_backend.worker.frames import layout
-from cloudbutton_backend.worker.segments import read_records
+from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.results.result_file import ResultFile
+from cloudbutton_backend.results.result_record import Entry
+from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.worker.result_file import read_records
+from cloudbutton_backend.worker.wire import layout
 
 
 class Clock:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend import keeping
 from cloudbutton_backend.errors import JobFailed
-from cloudbutton_backend.jobs import JobState
-from cloudbutton_backend.keeping import ResultFile
-from cloudbutton_backend.results import Entry
-from cloudbutton_backend.session import Session
-from cloudbutton_backend.spare_memory import spare_memory
+from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.results import result_file
+from cloudbutton_backend.results.result_file import ResultFile
+from cloudbutton_backend.results.result_record import Entry
+from cloudbutton_backend.results.spare_memory import spare_memory
+from cloudbutton_backend.session.session import Session
 
 MB = 1 << 20
 
@@ -89,7 +89,7 @@ def test_memory_is_short_when_little_is_left_for_what_is_held(
 
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    monkeypatch.setattr(keeping, "spare_memory", lambda: 100 * MB)
+    monkeypatch.setattr(result_file, "spare_memory", lambda: 100 * MB)
     session = Session(tmp_path / "home")
     session.use("local", workers=1)
     yield session

@@ -18,7 +18,7 @@ from cloudbutton_backend.backends.protocol import (
 )
 from cloudbutton_backend.dispatch.actions import Action, Submit
 from cloudbutton_backend.dispatch.job_state import Plan
-from cloudbutton_backend.dispatch.machine import Machine
+from cloudbutton_backend.dispatch.scheduler import Machine
 
 
 class Stage:

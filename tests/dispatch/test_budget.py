@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cloudbutton_backend.backends.protocol import BatchEnded, Charged, Limits, WorkerDown
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.dispatch.actions import Action, FailItem, Finish, OverBudget, Submit
-from cloudbutton_backend.testing.faults import (
+from tests.support.scripted_faults import (
     Crash,
     Crashes,
     DearCalls,
@@ -28,9 +28,9 @@ from cloudbutton_backend.testing.faults import (
     Stubborn,
     Unreadable,
 )
-from cloudbutton_backend.testing.simulator import simulate
-from cloudbutton_backend.testing.startup import Startup
-from cloudbutton_backend.testing.workload import Work, heavy_tail, log_normal, uniform
+from tests.support.simulator import simulate
+from tests.support.worker_startup import Startup
+from tests.support.workload import Work, heavy_tail, log_normal, uniform
 
 from .conftest import Stage, result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.testing.conformance import SharedFilesConformance
-from cloudbutton_backend.testing.protocol import RevokingConformance
+from cloudbutton_backend.testing.protocol_suite import RevokingConformance
 
 
 class TestLocalJobs(SharedFilesConformance):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.cost.daily import portion
-from cloudbutton_backend.dispatch.budget import Purse
-from cloudbutton_backend.testing.faults import (
+from cloudbutton_backend.dispatch.job_budget import Purse
+from tests.support.scripted_faults import (
     Crash,
     Crashes,
     DearCalls,
@@ -24,9 +24,9 @@ from cloudbutton_backend.testing.faults import (
     LostResults,
     Raises,
 )
-from cloudbutton_backend.testing.simulator import simulate
-from cloudbutton_backend.testing.startup import Startup
-from cloudbutton_backend.testing.workload import Work, uniform
+from tests.support.simulator import simulate
+from tests.support.worker_startup import Startup
+from tests.support.workload import Work, uniform
 
 RATE = Rate(per_second=1e-3, per_call=1e-3)
 LIMITS = Limits(workers=4, batch_seconds=1.0, queue_depth=1, rate=RATE, longest_call=60.0)

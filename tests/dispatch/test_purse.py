@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.cost import Rate
-from cloudbutton_backend.dispatch.budget import (
-    CANARY_SECONDS,
-    GROWTH,
-    Purse,
-    fitting,
-    needed,
-)
+from cloudbutton_backend.dispatch.job_budget import CANARY_SECONDS, GROWTH, Purse, fitting, needed
 
 CENT_A_SECOND = Rate(per_second=0.01)
 

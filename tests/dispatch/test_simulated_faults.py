@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.protocol import Limits, Results
 from cloudbutton_backend.dispatch.actions import Accept, FailItem, Finish, Submit
-from cloudbutton_backend.testing.faults import (
+from tests.support.invariants import BrokenPromise, Referee
+from tests.support.scripted_faults import (
     Crash,
     Crashes,
     DoubledResults,
@@ -29,10 +30,9 @@ from cloudbutton_backend.testing.faults import (
     Throttled,
     Unreadable,
 )
-from cloudbutton_backend.testing.referee import BrokenPromise, Referee
-from cloudbutton_backend.testing.simulator import Trace, simulate
-from cloudbutton_backend.testing.startup import Startup
-from cloudbutton_backend.testing.workload import Work, heavy_tail, log_normal, uniform
+from tests.support.simulator import Trace, simulate
+from tests.support.worker_startup import Startup
+from tests.support.workload import Work, heavy_tail, log_normal, uniform
 
 # -- one fault at a time
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.jobs import BatchRecord, ItemOutcome, JobState, Output, Progress
-from cloudbutton_magic.display.model import View
+from cloudbutton_backend.job_model import BatchRecord, ItemOutcome, JobState, Output, Progress
 from cloudbutton_magic.display.timeline import Timeline
+from cloudbutton_magic.display.view_model import View
 
 
 def _progress(**changes: Any) -> Progress:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.jobs import JobState, Progress
-from cloudbutton_magic.display.cancel import cancel_button, kernel_id
+from cloudbutton_backend.job_model import JobState, Progress
+from cloudbutton_magic.display.cancel_button import cancel_button, kernel_id
 from cloudbutton_magic.display.html import html_of
-from cloudbutton_magic.display.model import view_of
+from cloudbutton_magic.display.view_model import view_of
 
 RUNNING = Progress(
     job_id="abc", name="ys", backend="local", state=JobState.RUNNING, total=4, done=1, failed=0,

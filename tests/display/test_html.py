@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from cloudbutton_backend.jobs import BatchRecord, JobState, Progress
+from cloudbutton_backend.job_model import BatchRecord, JobState, Progress
 from cloudbutton_magic.display.html import html_of
-from cloudbutton_magic.display.listing import Listing
-from cloudbutton_magic.display.model import FailureGroup, view_of
+from cloudbutton_magic.display.table import Listing
 from cloudbutton_magic.display.timeline import timeline_of
+from cloudbutton_magic.display.view_model import FailureGroup, view_of
 
 Make = Callable[..., Progress]
 VOID = {"rect"}

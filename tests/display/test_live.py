@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.errors import WorkerLost
-from cloudbutton_backend.jobs import ItemOutcome, JobState, Output
-from cloudbutton_magic.display.live import Wording, follow, stream
-from cloudbutton_magic.display.model import Tone
+from cloudbutton_backend.job_model import ItemOutcome, JobState, Output
+from cloudbutton_magic.display.live_view import Wording, follow, stream
 from cloudbutton_magic.display.screens import LogScreen, QuietScreen, TerminalScreen, screen_for
-from cloudbutton_magic.outputs import Replay
+from cloudbutton_magic.display.task_outputs import Replay
+from cloudbutton_magic.display.view_model import Tone
 
 
 def interrupt(job: Any) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.jobs import Estimate, JobState, Progress
+from cloudbutton_backend.job_model import Estimate, JobState, Progress
 from cloudbutton_magic import units
-from cloudbutton_magic.display.model import FailureGroup, Tone, view_of
 from cloudbutton_magic.display.text import terminal_line, text_of
+from cloudbutton_magic.display.view_model import FailureGroup, Tone, view_of
 
 Make = Callable[..., Progress]
 

@@ -8,7 +8,7 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.jobs import BatchRecord
+from cloudbutton_backend.job_model import BatchRecord
 from cloudbutton_magic.display.timeline import Span, timeline_of, timeline_svg
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend import session as session_module
 from cloudbutton_backend import settings
 from cloudbutton_backend.errors import UnknownName
-from cloudbutton_backend.home import home
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.session import session as session_module
+from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.storage.home import home
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 import cloudbutton_ext as cloud
-from cloudbutton_backend.durable import places, stored
-from cloudbutton_backend.durable.claim import IsTaken, claim
+from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.errors import CannotContinue, UnknownName, UsageError
-from cloudbutton_backend.handle import Job
-from cloudbutton_backend.home import home
-from cloudbutton_backend.jobs import JobOptions, JobState
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job_model import JobOptions, JobState
+from cloudbutton_backend.journal.ownership import IsTaken, claim
+from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.storage import job_paths
+from cloudbutton_backend.storage.home import home
 
 from .conftest import PATIENCE, Start, row_of, until
 
@@ -54,8 +55,8 @@ def test_a_job_that_was_attached_to_and_done_leaves_only_its_results(victim: Sta
     program.open()
     job = cloud.attach(job_id)
     job.wait()
-    until(lambda: not places.job_file(home(), job_id).exists())
-    until(lambda: not places.items_file(home(), job_id).exists())
+    until(lambda: not job_paths.job_file(home(), job_id).exists())
+    until(lambda: not job_paths.items_file(home(), job_id).exists())
     other = Session()
     assert other.attach(job_id).results() == SQUARED
     other.close()
@@ -86,8 +87,8 @@ def test_of_two_that_attach_one_runs_the_job_and_the_other_is_told(
     assert row is not None
     stranger = victim(
         f"""
-from cloudbutton_backend.durable.claim import claim
-from cloudbutton_backend.home import home
+from cloudbutton_backend.journal.ownership import claim
+from cloudbutton_backend.storage.home import home
 class job:
     id = ""
     def wait(): pass
@@ -248,7 +249,7 @@ job = cloud.map(square, give())
 """
     )
     program.await_row(lambda row: row.done >= 10)
-    path = places.items_file(home(), program.job_id)
+    path = job_paths.items_file(home(), program.job_id)
     until(lambda: path.stat().st_size > 200)
     program.kill()
     program.open()
@@ -298,7 +299,7 @@ def test_where_the_rest_cannot_run_finished_results_can_still_be_read(
 ) -> None:
     program = victim()
     job_id = program.killed_when(done=10)
-    stored.save(home(), replace(stored.load(home(), job_id), **change))  # type: ignore[arg-type]
+    job_file.save(home(), replace(job_file.load(home(), job_id), **change))  # type: ignore[arg-type]
     job = cloud.attach(job_id)
     assert job.partial() == dict(enumerate(SQUARED[:10]))
     for ask in (job.results, job.retry_failed):
@@ -312,7 +313,7 @@ def test_where_the_rest_cannot_run_finished_results_can_still_be_read(
 def test_of_a_job_whose_file_is_damaged_the_results_can_be_read(victim: Start, damage: str) -> None:
     program = victim()
     job_id = program.killed_when(done=10)
-    path = places.job_file(home(), job_id)
+    path = job_paths.job_file(home(), job_id)
     data = path.read_bytes()
     if damage == "gone":
         path.unlink()
@@ -334,7 +335,7 @@ job = cloud.map(size, [f"{x:03d}" + "." * 10_000 for x in range(300)])
 """
     )
     job_id = program.killed_when(done=10)
-    path = places.items_file(home(), job_id)
+    path = job_paths.items_file(home(), job_id)
     data = bytearray(path.read_bytes())
     data[-5000] ^= 1  # in the last chunk
     path.write_bytes(data)
@@ -387,9 +388,9 @@ job = cloud.map(pick, list(range(20)))
 """
     programs = [victim(code, hold=5) for _ in range(2)]
     ids = [program.killed_when(done=5) for program in programs]
-    digests = {digest for job_id in ids for digest in stored.load(home(), job_id).blobs}
+    digests = {digest for job_id in ids for digest in job_file.load(home(), job_id).blobs}
     assert len(digests) == 1
-    path = places.blob_file(home(), digests.pop())
+    path = job_paths.blob_file(home(), digests.pop())
     assert 200_000_000 < path.stat().st_size < 200_010_000
     for program in programs:
         program.open()

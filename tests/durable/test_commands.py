@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.errors import CloudError, UnknownName
-from cloudbutton_backend.session import Session
-from cloudbutton_magic.attaching import Request, attach, parse_request
-from cloudbutton_magic.completion import Known, suggestions
-from cloudbutton_magic.display.model import View
+from cloudbutton_backend.session.session import Session
+from cloudbutton_magic.commands.attach import Request, attach, parse_request
 from cloudbutton_magic.display.timeline import Timeline
+from cloudbutton_magic.display.view_model import View
+from cloudbutton_magic.kernel.completion import Known, suggestions
 
 from .conftest import ROOT, Start
 
@@ -105,7 +105,7 @@ def test_ids_of_all_kernels_jobs_are_suggested() -> None:
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(str(ROOT / part) for part in (".", "kernel_magic", "backend"))
     return subprocess.run(
-        [sys.executable, "-m", "cloudbutton_ext.cli", *arguments],
+        [sys.executable, "-m", "cloudbutton_ext.cli.main", *arguments],
         env=os.environ | {"PYTHONPATH": path, "CLOUDBUTTON_WORKERS": "2"},
         capture_output=True,
         check=False,

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import cloudbutton_ext as cloud
-from cloudbutton_backend.durable import places
 from cloudbutton_backend.errors import BackendError, JobCancelled, UsageError
-from cloudbutton_backend.home import home
-from cloudbutton_backend.jobs import JobState
-from cloudbutton_backend.journal.process import start_token
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.journal.liveness import start_token
+from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.storage import job_paths
+from cloudbutton_backend.storage.home import home
 
 from .conftest import Start, row_of, until
 
@@ -45,8 +45,8 @@ def test_a_keeper_outlives_its_kernel_and_ends_itself_with_the_job(victim: Start
     assert job.results() == SQUARED
     assert max(program.runs().values()) == 1
     until(lambda: is_gone(row.pid))
-    assert not places.job_file(home(), job.id).exists()
-    assert not places.log_file(home(), job.id).exists()
+    assert not job_paths.job_file(home(), job.id).exists()
+    assert not job_paths.log_file(home(), job.id).exists()
     shown = [output.data for outcome in job.shown() for output in outcome.outputs]
     assert shown == [f"square of {x}\n" for x in range(20)]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.capture import Captured
-from cloudbutton_backend.jobs import JobState
-from cloudbutton_backend.runs import Run, ranges_of
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.results.result_ranges import Run, ranges_of
+from cloudbutton_backend.session.session import Session
 
 
 def pid_of(item: int) -> tuple[int, int]:

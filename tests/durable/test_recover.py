@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.backends.capabilities import Recovers
-from cloudbutton_backend.home import home
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.storage.home import home
 from cloudbutton_backend.testing.conformance import Place
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 

@@ -9,12 +9,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.durable.gaps import uncovered
+from cloudbutton_backend.durable.missing_ranges import uncovered
 from cloudbutton_backend.durable.salvage import Takings, prefix_of, salvage
-from cloudbutton_backend.jobs import BatchRecord
-from cloudbutton_backend.runs import Run, ranges_of
-from cloudbutton_backend.worker.frames import layout
-from cloudbutton_backend.worker.segments import Record, SegmentWriter
+from cloudbutton_backend.job_model import BatchRecord
+from cloudbutton_backend.results.result_ranges import Run, ranges_of
+from cloudbutton_backend.worker.result_file import Record, SegmentWriter
+from cloudbutton_backend.worker.wire import layout
 
 
 def write(path: Path, *records: tuple[int, int, list[Any]], **meta: Any) -> None:

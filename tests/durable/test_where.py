@@ -8,10 +8,10 @@ from contextlib import closing
 import pytest
 
 from cloudbutton_backend.dispatch.driver import Driver
-from cloudbutton_backend.durable.where import backend_of, driver_of, require_same
 from cloudbutton_backend.errors import Unreachable, UsageError
-from cloudbutton_backend.home import home
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.session.resume_backend import backend_of, driver_of, require_same
+from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.storage.home import home
 
 from .conftest import Start, row_of
 

@@ -9,9 +9,9 @@ import socket
 import time
 from collections.abc import Callable
 
-from cloudbutton_backend.jobs import JobRecord, JobState
+from cloudbutton_backend.job_model import JobRecord, JobState
 from cloudbutton_backend.journal.records import Update
-from cloudbutton_backend.journal.store import Store
+from cloudbutton_backend.journal.tables import Store
 
 from .lab import Lab
 from .page import Notebook

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from cloudbutton_backend.jobs import BatchRecord, Estimate, JobState
+from cloudbutton_backend.job_model import BatchRecord, Estimate, JobState
 from cloudbutton_backend.journal import ErrorRecord
 from cloudbutton_backend.report import Facts, page
 

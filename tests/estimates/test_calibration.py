@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import lambda_rate
-from cloudbutton_backend.cost.durations import ways_of
-from cloudbutton_backend.cost.model import Prediction, Terms, Uncertain, predict
+from cloudbutton_backend.cost.duration_samples import ways_of
+from cloudbutton_backend.cost.run_model import Prediction, Terms, Uncertain, predict
 from cloudbutton_backend.forecast.sampling import spread
-from cloudbutton_backend.testing.simulator import simulate
-from cloudbutton_backend.testing.startup import Startup
-from cloudbutton_backend.testing.workload import Work
+from tests.support.simulator import simulate
+from tests.support.worker_startup import Startup
+from tests.support.workload import Work
 
 RATE = lambda_rate("us-east-1", "x86_64", 1769, start_seconds=0.5)
 KINDS: tuple[Callable[[random.Random], float], ...] = (

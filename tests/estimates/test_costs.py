@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend import session as session_module
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_backend.jobs import Expectation, JobRecord, JobState
+from cloudbutton_backend.job_model import Expectation, JobRecord, JobState
 from cloudbutton_backend.journal import Journal, JournalReader
+from cloudbutton_backend.session import session as session_module
 from cloudbutton_backend.units import dollars_between, seconds_between
-from cloudbutton_ext.cli import main
-from cloudbutton_magic.commands import run_command
-from cloudbutton_magic.costs import costs
+from cloudbutton_ext.cli.main import main
+from cloudbutton_magic.commands.cost_report import costs
+from cloudbutton_magic.commands.line_magic import run_command
 
 NOW = time.time()
 

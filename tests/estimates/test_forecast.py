@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 import cloudbutton_ext as cloud
-from cloudbutton_backend import session as session_module
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.journal import JournalReader
-from cloudbutton_backend.testing.metered import Metered
-from cloudbutton_magic.costs import costs
+from cloudbutton_backend.session import session as session_module
+from cloudbutton_magic.commands.cost_report import costs
+from tests.support.metered_backend import Metered
 
 
 def nap(seconds: float) -> float:

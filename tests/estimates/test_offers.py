@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.backends.aws_lambda import terms
+from cloudbutton_backend.backends.aws_lambda import cost_model
 from cloudbutton_backend.backends.aws_lambda.settings import Settings
 from cloudbutton_backend.backends.protocol import Limits
-from cloudbutton_backend.cost.measured import (
+from cloudbutton_backend.cost.measurements import (
     HEADROOM,
     Measured,
     fits,
@@ -20,9 +20,9 @@ from cloudbutton_backend.cost.measured import (
     power_of,
     sizes_for,
 )
-from cloudbutton_backend.cost.offers import Offer, advise
 from cloudbutton_backend.cost.overhead import Overhead, overhead_of
-from cloudbutton_backend.jobs import Expectation
+from cloudbutton_backend.cost.quotes import Offer, advise
+from cloudbutton_backend.job_model import Expectation
 
 
 def around(value: float) -> Expectation:
@@ -105,11 +105,11 @@ def test_a_vcpu_comes_with_1769_mib_and_less_with_less() -> None:
     assert [lanes_of(size) for size in (512, 1769, 3538, 10_240)] == [1, 1, 2, 5]
 
 
-@given(st.integers(0, 20 << 30), st.sampled_from(terms.SIZES))
+@given(st.integers(0, 20 << 30), st.sampled_from(cost_model.SIZES))
 def test_what_fits_has_room_for_the_peak_and_headroom(peak: int, size: int) -> None:
     if fits(size, peak):
         assert lanes_of(size) * HEADROOM * peak <= size << 20
-    for each in sizes_for(peak, terms.SIZES, 1769):
+    for each in sizes_for(peak, cost_model.SIZES, 1769):
         assert fits(each, peak)
         assert memory_needed(peak, lanes_of(each)) <= each
 
@@ -123,12 +123,12 @@ def test_less_power_makes_work_longer_and_waiting_no_longer() -> None:
     assert wait.pace(0.5) == 1.0
 
 
-@pytest.mark.parametrize("memory", terms.SIZES)
+@pytest.mark.parametrize("memory", cost_model.SIZES)
 def test_lambda_says_which_sizes_are_too_small(memory: int) -> None:
     measured = Measured(seconds=(1.0,), basis="", memory_peak=600 << 20)
     limits = Limits(workers=100, batch_seconds=1.5, first_wave=8)
-    function = terms.PricedFunction(Settings(), "us-east-1", "lambda", limits, cpus=2)
-    found = terms.terms_of(function, measured, Overhead(), 100, memory)
+    function = cost_model.PricedFunction(Settings(), "us-east-1", "lambda", limits, cpus=2)
+    found = cost_model.terms_of(function, measured, Overhead(), 100, memory)
     assert found.is_roomy == fits(memory, 600 << 20)
     assert found.is_roomy == (not any("too small" in note for note in found.notes))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.errors import CaptureError
 from cloudbutton_backend.forecast.sampling import sample, spread
-from cloudbutton_backend.jobs import JobOptions
+from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.journal import JournalReader
 
 OPTIONS = JobOptions()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend import session as session_module
 from cloudbutton_backend import settings
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.session import session as session_module
+from cloudbutton_backend.session.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloudbutton_backend.errors import UnknownName, UsageError
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.session.session import Session
 from cloudbutton_backend.settings import forget_used
 
 

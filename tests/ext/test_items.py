@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 import cloudbutton_ext as cloud
 from cloudbutton_backend.errors import JobCancelled, JobFailed
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
 from tests.ext.conftest import Gate
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import cloudbutton_ext as cloud
 from cloudbutton_backend.errors import JobCancelled, TaskTimeout, UsageError
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
 from tests.ext.conftest import Gate
 
 

@@ -125,7 +125,7 @@ def test_another_process_cancels_the_job_of_a_busy_one(python: Script) -> None:
         "-c",
         textwrap.dedent("""
             import cloudbutton_ext as cloud
-            from cloudbutton_backend import session
+            from cloudbutton_backend.session import session
             cloud.warm_up()
             job = cloud.map(lambda x: [0 for _ in iter(int, 1)], range(8))
             session.current().journal.flush(5)  # others have to know the job before they cancel it
@@ -138,7 +138,7 @@ def test_another_process_cancels_the_job_of_a_busy_one(python: Script) -> None:
     )
     assert process.stdout is not None
     job_id = process.stdout.readline().strip()
-    command = "from cloudbutton_ext.cli import main; raise SystemExit(main(['cancel', '{}']))"
+    command = "from cloudbutton_ext.cli.main import main; raise SystemExit(main(['cancel', '{}']))"
     start = time.monotonic()
     canceller = python("-c", command.format(job_id))
     assert process.stdout.readline() == "JobCancelled\n"
@@ -149,7 +149,9 @@ def test_another_process_cancels_the_job_of_a_busy_one(python: Script) -> None:
 def test_processes_share_one_journal(python: Script) -> None:
     both = [python("-c", SQUARES.replace("range(5)", f"range({n})")) for n in (3, 4)]
     assert [finish(process) for process in both] == ["[0, 1, 4]\n", "[0, 1, 4, 9]\n"]
-    listing = "from cloudbutton_ext.cli import main; raise SystemExit(main(['jobs', '--json']))"
+    listing = (
+        "from cloudbutton_ext.cli.main import main; raise SystemExit(main(['jobs', '--json']))"
+    )
     jobs: list[dict[str, Any]] = json.loads(finish(python("-c", listing)))
     assert sorted(job["n_items"] for job in jobs) == [3, 4]
     assert {job["state"] for job in jobs} == {"done"}

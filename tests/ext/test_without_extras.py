@@ -97,7 +97,7 @@ def test_a_command_that_needs_an_extra_says_what_to_type(
     ran = _run(
         tmp_path,
         f"sys.argv[1:] = {command.split()!r}\n"
-        "from cloudbutton_ext.cli import main\n"
+        "from cloudbutton_ext.cli.main import main\n"
         "sys.exit(main())\n",
     )
     assert ran.returncode == 1
@@ -111,7 +111,7 @@ def test_the_other_commands_need_no_extra(tmp_path: Path, command: str) -> None:
     ran = _run(
         tmp_path,
         f"sys.argv[1:] = {command.split()!r}\n"
-        "from cloudbutton_ext.cli import main\n"
+        "from cloudbutton_ext.cli.main import main\n"
         "sys.exit(main())\n",
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -120,7 +120,7 @@ def test_the_other_commands_need_no_extra(tmp_path: Path, command: str) -> None:
 def test_the_doctor_says_what_the_backend_in_use_lacks(tmp_path: Path) -> None:
     ran = _run(
         tmp_path,
-        "sys.argv[1:] = ['doctor']\nfrom cloudbutton_ext.cli import main\nsys.exit(main())\n",
+        "sys.argv[1:] = ['doctor']\nfrom cloudbutton_ext.cli.main import main\nsys.exit(main())\n",
         CLOUDBUTTON_BACKEND="lambda",
     )
     assert ran.returncode == 1

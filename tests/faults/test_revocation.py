@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.backends.protocol import BatchEnded, Revoked
-from cloudbutton_backend.testing.protocol import Hand
-from cloudbutton_backend.worker import status
+from cloudbutton_backend.testing.protocol_suite import Hand
+from cloudbutton_backend.worker import status_page
 
 
 class Scene:
     """A worker and its kernel at one page, moved step by step, each as the real one acts there."""
 
     def __init__(self) -> None:
-        self.words = status.view(mmap.mmap(-1, status.SIZE))
-        status.reset(self.words)
+        self.words = status_page.view(mmap.mmap(-1, status_page.SIZE))
+        status_page.reset(self.words)
         self.sent = 0
         """Ordinals below this one were sent."""
         self.held: dict[int, int] = {}
@@ -39,11 +39,11 @@ class Scene:
             while at == len(self._batches):
                 yield
             for ordinal in self._batches[at]:
-                words[status.CURRENT] = ordinal
+                words[status_page.CURRENT] = ordinal
                 yield
-                high = words[status.HIGH]
+                high = words[status_page.HIGH]
                 yield
-                if ordinal < high and ordinal >= words[status.LOW]:
+                if ordinal < high and ordinal >= words[status_page.LOW]:
                     break
                 yield
                 self.ran.add(ordinal)
@@ -67,17 +67,17 @@ class Scene:
     def revoke(self, keep: int) -> None:
         if not self.held:
             return
-        current, oldest = self.words[status.CURRENT], min(self.held)
-        begun = current + 1 if current != status.NEVER and current >= oldest else oldest
-        low = status.revoke(self.words, begun + keep, self.sent)
+        current, oldest = self.words[status_page.CURRENT], min(self.held)
+        begun = current + 1 if current != status_page.NEVER and current >= oldest else oldest
+        low = status_page.revoke(self.words, begun + keep, self.sent)
         self.settling.append((low, self.sent))
 
     def settle(self, revocations: int) -> None:
         """Let so many revocations be surely seen; what they took back is run by somebody else."""
         for _ in range(min(revocations, len(self.settling))):
             low, high = self.settling.popleft()
-            current = self.words[status.CURRENT]
-            if current != status.NEVER:
+            current = self.words[status_page.CURRENT]
+            if current != status_page.NEVER:
                 low = max(low, current + 1)
             for base, count in self.held.items():
                 start, stop = max(low, base), min(base + count, high)
@@ -93,7 +93,7 @@ def test_a_second_revocation_does_not_free_what_the_first_took_back() -> None:
     scene.revoke(0)
     scene.settle(1)  # item 1 has not begun: it goes elsewhere
     scene.work(1)
-    assert scene.words[status.CURRENT] == 1  # and is held up just before its look at the range
+    assert scene.words[status_page.CURRENT] == 1  # and is held up just before its look at the range
     scene.revoke(0)
     scene.work(4)
     assert (scene.ran, scene.taken_back) == ({0}, {1})

@@ -13,7 +13,7 @@ from joblib import Parallel, delayed, parallel_config
 
 import cloudbutton_ext as cloud
 from cloudbutton_backend.capture import CannotTravel
-from cloudbutton_ext.joblib_backend.packing import Packer, Sharing
+from cloudbutton_ext.integrations.joblib.array_sharing import Packer, Sharing
 
 pytestmark = pytest.mark.usefixtures("on_ours")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.jobs import JobRecord
+from cloudbutton_backend.job_model import JobRecord
 from cloudbutton_backend.journal import Journal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +86,7 @@ def start_python(home: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]
 PRELUDE = """
 import os, socket, sys, time
 from pathlib import Path
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import ErrorRecord, Journal, JournalReader, LogRecord
 
 home = Path({home!r})

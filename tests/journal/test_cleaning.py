@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import JournalReader, database, gc
-from cloudbutton_backend.journal.cleaning import Stored, choose
 from cloudbutton_backend.journal.records import Update
-from cloudbutton_backend.journal.store import Store
+from cloudbutton_backend.journal.retention import Stored, choose
+from cloudbutton_backend.journal.tables import Store
 
 MakeJob = Callable[..., JobRecord]
 NOW, DAY = 1_700_000_000.0, 86_400.0

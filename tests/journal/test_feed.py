@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from cloudbutton_backend.errors import JournalError
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
-from cloudbutton_backend.journal import database, gc, numbering, schema
+from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.journal import database, gc, schema, sequence
 from cloudbutton_backend.journal import feed as feed_module
 from cloudbutton_backend.journal.feed import LOOK_OUT, NEWEST, Feed, News
 from cloudbutton_backend.journal.records import Update
-from cloudbutton_backend.journal.store import Store
+from cloudbutton_backend.journal.tables import Store
 
 from .conftest import NOON, Clock
 
@@ -195,12 +195,12 @@ def test_who_has_missed_too_much_begins_anew(
 def test_who_has_missed_removals_that_are_forgotten_begins_anew(
     feed: Feed, store: Store, home: Path, a_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(numbering, "MAX_REMOVED", 1)
+    monkeypatch.setattr(sequence, "MAX_REMOVED", 1)
     store.write([a_job("aaaa2222")])
     cursor = feed.look().cursor
     with closing(sqlite3.connect(home / "journal.db", isolation_level=None)) as connection:
         for job_id in ("xxxx2222", "yyyy2222"):
-            numbering.mark_removed(connection, [job_id])
+            sequence.mark_removed(connection, [job_id])
     assert feed.look().is_reset
     assert feed.since(cursor).is_reset
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend import home as home_module
 from cloudbutton_backend.errors import SettingsError
-from cloudbutton_backend.home import home, home_warning, private_directory, results_dir
+from cloudbutton_backend.storage import home as home_module
+from cloudbutton_backend.storage.home import home, home_warning, private_directory, results_dir
 
 
 @pytest.fixture

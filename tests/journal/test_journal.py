@@ -17,8 +17,17 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.errors import JournalError
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
-from cloudbutton_backend.journal import Command, Journal, JournalReader, schema, scribe, sync
+from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.journal import (
+    Command,
+    Journal,
+    JournalReader,
+    schema,
+    write_loop,
+)
+from cloudbutton_backend.journal import (
+    fsync as sync,
+)
 
 MakeJob = Callable[..., JobRecord]
 StartPython = Callable[[str], "subprocess.Popen[str]"]
@@ -218,14 +227,14 @@ def test_the_disk_is_tried_again_without_being_asked(
     home: Path, a_job: MakeJob, monkeypatch: pytest.MonkeyPatch, clock: Any
 ) -> None:
     warnings: list[str] = []
-    writer = scribe.Scribe(home, warn=warnings.append, clock=clock, wall_clock=clock)
+    writer = write_loop.Scribe(home, warn=warnings.append, clock=clock, wall_clock=clock)
     in_the_way = home / "journal.db"
     in_the_way.mkdir()
     assert not writer.turn([a_job("aaaaaaaa")])
     in_the_way.rmdir()
     assert not writer.turn([])  # too early
-    assert (writer.rest() or 0.0) <= scribe.FIRST_RETRY
-    clock.now += scribe.FIRST_RETRY
+    assert (writer.rest() or 0.0) <= write_loop.FIRST_RETRY
+    clock.now += write_loop.FIRST_RETRY
     assert writer.turn([])
     writer.close()
     assert JournalReader(home, clock=clock).job("aaaaaaaa").name == "scores"

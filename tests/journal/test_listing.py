@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.jobs import BatchRecord, Expectation, JobRecord, JobState
-from cloudbutton_backend.journal import JournalReader, LogRecord, listing
-from cloudbutton_backend.journal.listing import Wanted
+from cloudbutton_backend.job_model import BatchRecord, Expectation, JobRecord, JobState
+from cloudbutton_backend.journal import JournalReader, LogRecord, queries
+from cloudbutton_backend.journal.queries import Wanted
 from cloudbutton_backend.journal.records import Update
-from cloudbutton_backend.journal.store import Store
+from cloudbutton_backend.journal.tables import Store
 
 from .conftest import NOON, Clock
 
@@ -75,9 +75,9 @@ def test_a_page_holds_the_jobs_that_are_wanted_the_latest_first(
     clock.now += 11  # and nothing was heard from elsewhere
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
-        found = listing.page(connection, wanted, limit=50, clock=clock)
-        first = listing.page(connection, wanted, limit=1, clock=clock)
-        rest = listing.page(connection, wanted, limit=50, offset=1, clock=clock)
+        found = queries.page(connection, wanted, limit=50, clock=clock)
+        first = queries.page(connection, wanted, limit=1, clock=clock)
+        rest = queries.page(connection, wanted, limit=50, offset=1, clock=clock)
     assert "".join(job.id[0] for job in found.jobs) == expected
     assert found.total == first.total == rest.total == len(expected)
     assert first.jobs + rest.jobs == found.jobs
@@ -97,7 +97,7 @@ def test_the_first_page_costs_the_same_with_5000_jobs_as_with_50(
         with JournalReader(home).snapshot() as connection:
             assert connection is not None
             connection.set_progress_handler(tick, 1)
-            assert len(listing.page(connection, Wanted(), limit=50, clock=clock).jobs) == 50
+            assert len(queries.page(connection, Wanted(), limit=50, clock=clock).jobs) == 50
         return count
 
     with closing(Store(home, clock=clock)) as store:
@@ -118,12 +118,12 @@ def test_batches_come_by_column_and_page_by_page(store: Store, home: Path) -> No
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
         while more:
-            columns, more = listing.batches(connection, "aaaa2222", after=after, limit=2)
+            columns, more = queries.batches(connection, "aaaa2222", after=after, limit=2)
             seen += columns["batch"]
             after = columns["row"][-1]
         assert seen == [0, 1, 2, 3, 4, 5]
         assert columns["status"] == ["done", "error"]
-        nothing = listing.batches(connection, "aaaa2222", after=after, limit=2)
+        nothing = queries.batches(connection, "aaaa2222", after=after, limit=2)
     assert nothing == ({name: [] for name in columns}, False)
 
 
@@ -131,8 +131,8 @@ def test_printed_lines_come_after_the_last_one_seen(store: Store, home: Path) ->
     store.write([LogRecord("aaaa2222", "one", item=1), LogRecord("aaaa2222", "two", item=2)])
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
-        (first, _), (_, second) = listing.log(connection, "aaaa2222", after=0)
-        assert listing.log(connection, "aaaa2222", after=first) == [(first + 1, second)]
+        (first, _), (_, second) = queries.log(connection, "aaaa2222", after=0)
+        assert queries.log(connection, "aaaa2222", after=first) == [(first + 1, second)]
     assert second.text == "two"
 
 
@@ -153,7 +153,7 @@ def test_spending_is_summed_by_local_day_and_backend(
         store.write([Update(each * 4 + "2222", {"spend": 0.25}) for each in "abde"])
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
-        assert listing.spending(connection, noon - 2 * DAY) == [
+        assert queries.spending(connection, noon - 2 * DAY) == [
             ("2026-11-20", "lambda", 2, 0.5, 0.5),
             ("2026-11-20", "local", 1, 0.0, 0.0),
             ("2026-11-19", "lambda", 1, 0.25, 0.0),
@@ -179,7 +179,7 @@ def test_what_a_cell_cost_counts_its_own_finished_runs_on_that_backend(
         )
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
-        found = listing.earlier_spends(connection, backend="lambda", notebooks=[A], cell_id="c1")
+        found = queries.earlier_spends(connection, backend="lambda", notebooks=[A], cell_id="c1")
     assert {name: sorted(spends) for name, spends in found.items()} == {"scores": [0.1, 0.2]}
 
 
@@ -195,7 +195,7 @@ def test_only_runs_of_a_cell_s_latest_text_tell_its_cost(
             store.write([Update(f"job{i}", {"spend": float(i), "state": JobState.DONE})])
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
-        found = listing.earlier_spends(connection, backend="lambda", notebooks=[A], cell_id="c1")
+        found = queries.earlier_spends(connection, backend="lambda", notebooks=[A], cell_id="c1")
     assert found == {"line 2": [2.0], "line 1": [1.0]}
 
 
@@ -222,12 +222,12 @@ def test_estimates_are_judged_by_what_was_done_in_one_go(store: Store, home: Pat
     JournalReader(home).send("eeee2222", "retry")
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
-        assert listing.judged(connection, NOON) == listing.Judged(
+        assert queries.judged(connection, NOON) == queries.Judged(
             money=[(Expectation(0.5, 0.4, 0.6), 0.45)],
             seconds=[(Expectation(10.0, 8.0, 12.0), 9.0)] * 2,
         )
-        assert listing.judged(connection, NOON + 4) == listing.Judged(
+        assert queries.judged(connection, NOON + 4) == queries.Judged(
             money=[(Expectation(0.5, 0.4, 0.6), 0.45)],
             seconds=[(Expectation(10.0, 8.0, 12.0), 9.0)],
         )
-        assert listing.judged(connection, NOON + DAY) == listing.Judged([], [])
+        assert queries.judged(connection, NOON + DAY) == queries.Judged([], [])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
-from cloudbutton_backend.journal import ErrorRecord, JournalReader, LogRecord, gc, numbering
-from cloudbutton_backend.journal.changes import Entry
+from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.journal import ErrorRecord, JournalReader, LogRecord, gc, sequence
 from cloudbutton_backend.journal.records import ClearErrors, Update
-from cloudbutton_backend.journal.store import Store
+from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.write_batch import Entry
 
 MakeJob = Callable[..., JobRecord]
 NOON = 1_700_000_000.0
@@ -90,10 +90,10 @@ def test_a_removed_job_is_remembered_by_number(store: Store, home: Path) -> None
 def test_removed_jobs_beyond_the_bound_are_forgotten_and_the_reader_can_tell(
     store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(numbering, "MAX_REMOVED", 2)
+    monkeypatch.setattr(sequence, "MAX_REMOVED", 2)
     with closing(sqlite3.connect(home / "journal.db", isolation_level=None)) as connection:
         for job_id in "abcd":
-            numbering.mark_removed(connection, [job_id])
+            sequence.mark_removed(connection, [job_id])
         kept = connection.execute("SELECT changed, job_id FROM removed").fetchall()
         latest, forgotten = connection.execute("SELECT latest, forgotten FROM changes").fetchone()
     assert kept == [(latest - 1, "c"), (latest, "d")]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.journal.process import is_alive, start_token
+from cloudbutton_backend.journal.liveness import is_alive, start_token
 
 HERE = "boot-1 pid:[1] "
 ELSEWHERE = "boot-1 pid:[2] "

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.errors import JournalError, UnknownName, UsageError
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.journal.records import Update
-from cloudbutton_backend.journal.store import Store
+from cloudbutton_backend.journal.tables import Store
 
 MakeJob = Callable[..., JobRecord]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.jobs import BatchRecord, JobRecord
+from cloudbutton_backend.job_model import BatchRecord, JobRecord
 from cloudbutton_backend.journal import ErrorRecord, JournalReader, LogRecord, database
 from cloudbutton_backend.journal.records import Update
-from cloudbutton_backend.journal.salvage import salvage
-from cloudbutton_backend.journal.store import Store
+from cloudbutton_backend.journal.repair import salvage
+from cloudbutton_backend.journal.tables import Store
 
 MakeJob = Callable[..., JobRecord]
 JOBS = [f"job{number:05d}" for number in range(300)]

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState, Progress
+from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState, Progress
 from cloudbutton_backend.journal import ErrorRecord, JournalReader, LogRecord
-from cloudbutton_backend.journal.changes import MAX_ERRORS, MAX_LOG_CHARS, shrink
 from cloudbutton_backend.journal.records import ClearErrors, Update
-from cloudbutton_backend.journal.store import Store
+from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.write_batch import MAX_ERRORS, MAX_LOG_CHARS, shrink
 
 MakeJob = Callable[..., JobRecord]
 NOON = 1_700_000_000.0

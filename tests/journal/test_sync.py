@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.journal import sync
-from cloudbutton_backend.journal.sync import INTERVAL, DirtyFiles, FileSync
+from cloudbutton_backend.journal import fsync
+from cloudbutton_backend.journal.fsync import INTERVAL, DirtyFiles, FileSync
 
 A, B = Path("a"), Path("b")
 
@@ -48,8 +48,8 @@ def test_flush_returns_when_the_files_are_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[Path] = []
-    real = sync.fsync
-    monkeypatch.setattr(sync, "fsync", lambda path: (real(path), done.append(path)))
+    real = fsync.fsync
+    monkeypatch.setattr(fsync, "fsync", lambda path: (real(path), done.append(path)))
     files = [tmp_path / name for name in ("one.seg", "two.seg")]
     complaints: list[str] = []
     syncer = FileSync(complaints.append)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Faults, Limits
 from cloudbutton_backend.backends.aws_lambda.settings import Settings
-from cloudbutton_backend.testing.lambda_emulator import Emulator, Faults, Limits
 
 
 @cache

@@ -22,8 +22,8 @@ from cloudbutton_backend.backends.protocol import (
     WorkerDown,
 )
 from cloudbutton_backend.capture import capture, dump_items
-from cloudbutton_backend.jobs import new_job_id
-from cloudbutton_backend.results import Entry
+from cloudbutton_backend.job_model import new_job_id
+from cloudbutton_backend.results.result_record import Entry
 
 PATIENCE = 30.0
 E = TypeVar("E")

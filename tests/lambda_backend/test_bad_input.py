@@ -13,7 +13,7 @@ from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.aws_lambda import backend as backend_module
 from cloudbutton_backend.backends.aws_lambda import bucket
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect
+from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect
 from cloudbutton_backend.backends.aws_lambda.settings import Settings
 from cloudbutton_backend.backends.protocol import BackendDown
 from cloudbutton_backend.errors import (
@@ -125,7 +125,7 @@ def test_a_function_that_is_none_of_ours_is_recognised_by_its_answer() -> None:
 
 
 def _another_zip() -> bytes:
-    from cloudbutton_backend.backends.aws_lambda.archives import deterministic_zip
+    from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
 
     code = b"def handler(event, context):\n    return {'hello': 1}\n"
     return deterministic_zip(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cloudbutton_backend.capture import capture, dump_items
-from cloudbutton_backend.worker import status
-from cloudbutton_backend.worker.children import Child
-from cloudbutton_backend.worker.dask_site import Berth, Site, Task
-from cloudbutton_backend.worker.frames import layout
-from cloudbutton_backend.worker.shift import Shift
+from cloudbutton_backend.worker import status_page
+from cloudbutton_backend.worker.call_runner import Shift
+from cloudbutton_backend.worker.child_process import Child
+from cloudbutton_backend.worker.dask.process_host import Berth, Site, Task
+from cloudbutton_backend.worker.wire import layout
 
 LARGE = 1_000_000
 SENDING = LARGE / 20e6
@@ -36,11 +36,11 @@ class Ahead(Berth):
 
     def is_full(self, children: Sequence[Child]) -> bool:
         (child,) = children
-        if not child.words[status.HIGH]:  # it has not been told to stop
+        if not child.words[status_page.HIGH]:  # it has not been told to stop
             os.write(self._gate, b"!")
             self.ended += 1
             deadline = time.monotonic() + 60
-            while child.words[status.CURRENT] != self.ended or not child.packed[0]:
+            while child.words[status_page.CURRENT] != self.ended or not child.packed[0]:
                 assert time.monotonic() < deadline
                 time.sleep(0.001)
         return False

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.archives import deterministic_zip
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect
-from cloudbutton_backend.backends.aws_lambda.deploying import Packages, Wish, deploy
-from cloudbutton_backend.backends.aws_lambda.encoding import INLINE_CALL
+from cloudbutton_backend.backends.aws_lambda.call_encoding import INLINE_CALL
+from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect
+from cloudbutton_backend.backends.aws_lambda.deployment import Packages, Wish, deploy
 from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
 from cloudbutton_backend.backends.protocol import (
     BatchEnded,
     Charged,
@@ -30,7 +30,7 @@ from cloudbutton_backend.backends.protocol import (
     WorkerDown,
 )
 from cloudbutton_backend.cost import lambda_rate, storage_prices
-from cloudbutton_backend.worker.lambda_wire import INLINE_ANSWER
+from cloudbutton_backend.worker.aws_lambda.call_wire import INLINE_ANSWER
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
 from tests.lambda_backend.desk import Desk, charge_of, kinds, spec_of, the, values_of
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend import session, settings
+from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.functions import Functions
+from cloudbutton_backend.backends.aws_lambda.deployed_functions import Functions
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import UnknownName
-from cloudbutton_magic.commands import Surroundings, run_command
+from cloudbutton_backend.session import session
+from cloudbutton_magic.commands.line_magic import Surroundings, run_command
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.testing.conformance import Place, SharedFilesConformance
-from cloudbutton_backend.testing.protocol import ProtocolConformance
+from cloudbutton_backend.testing.protocol_suite import ProtocolConformance
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 
 

@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cloudbutton_backend.backends.aws_lambda import bucket as bucket_module
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
+from cloudbutton_backend.backends.aws_lambda.http import NotSent, Web
 from cloudbutton_backend.backends.aws_lambda.signing import Endpoint
-from cloudbutton_backend.backends.aws_lambda.web import NotSent, Web
 from cloudbutton_backend.errors import Unreachable
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -193,7 +193,7 @@ def test_calls_leave_the_process_enough_descriptors(
 ) -> None:
     program = (
         "import resource\n"
-        "from cloudbutton_backend.backends.aws_lambda.descriptors import room_for\n"
+        "from cloudbutton_backend.backends.aws_lambda.connection_limit import room_for\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
         f"print(room_for({calls}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
     )

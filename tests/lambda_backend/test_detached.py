@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.connecting import connect
+from cloudbutton_backend.backends.aws_lambda.connection import connect
 from cloudbutton_backend.backends.aws_lambda.detached import collect
+from cloudbutton_backend.backends.aws_lambda.emulator import Faults
 from cloudbutton_backend.backends.protocol import BatchEnded, Results
-from cloudbutton_backend.results import Entry
+from cloudbutton_backend.results.result_record import Entry
 from cloudbutton_backend.testing.conformance import Place
-from cloudbutton_backend.testing.lambda_emulator import Faults
-from cloudbutton_backend.worker.lambda_records import BrokenSeal
+from cloudbutton_backend.worker.sealed_records import BrokenSeal
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
 from tests.lambda_backend.desk import Desk, charge_of, the, values_of
 

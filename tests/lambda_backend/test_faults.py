@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Faults, Limits
 from cloudbutton_backend.backends.protocol import BatchEnded, Revoked, WorkerDown
 from cloudbutton_backend.errors import BackendError, WorkerLost
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.testing.conformance import Place
-from cloudbutton_backend.testing.lambda_emulator import Emulator, Faults, Limits
 from tests.lambda_backend.conftest import connector_of, new_backend
 from tests.lambda_backend.desk import Desk, charge_of, the
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.encoding import (
+from cloudbutton_backend.backends.aws_lambda.call_encoding import (
     call_json,
     events_of_end,
     job_json,
@@ -21,9 +21,11 @@ from cloudbutton_backend.backends.aws_lambda.encoding import (
     records_in,
 )
 from cloudbutton_backend.backends.protocol import BatchEnded, Call
-from cloudbutton_backend.worker import lambda_main, lambda_storage
-from cloudbutton_backend.worker.lambda_main import handler
-from cloudbutton_backend.worker.lambda_storage import (
+from cloudbutton_backend.worker.aws_lambda import handler as lambda_main
+from cloudbutton_backend.worker.aws_lambda import storage
+from cloudbutton_backend.worker.aws_lambda.call_wire import Part, part, stored_part
+from cloudbutton_backend.worker.aws_lambda.handler import handler
+from cloudbutton_backend.worker.aws_lambda.storage import (
     NotAsNamed,
     OutOfTime,
     Shelf,
@@ -31,7 +33,6 @@ from cloudbutton_backend.worker.lambda_storage import (
     fetch,
     put,
 )
-from cloudbutton_backend.worker.lambda_wire import Part, part, stored_part
 from tests.lambda_backend.desk import spec_of
 
 
@@ -185,7 +186,7 @@ def test_an_object_goes_into_memory_where_others_have_filled_the_disk(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf, wanted = Shelf(10_000), store.holds("object", b"x" * 1000)
-    monkeypatch.setattr(lambda_storage, "_free", lambda: 999)
+    monkeypatch.setattr(storage, "_free", lambda: 999)
     fd, nbytes = shelf.get(wanted)
     assert os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:")
     assert os.pread(fd, nbytes, 0) == b"x" * 1000

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.invoking import (
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.http import Web
+from cloudbutton_backend.backends.aws_lambda.invocation_outcome import Failure
+from cloudbutton_backend.backends.aws_lambda.invoke import (
     Answer,
     Invoker,
     Lost,
     NothingGoes,
     time_for,
 )
-from cloudbutton_backend.backends.aws_lambda.outcomes import Failure
 from cloudbutton_backend.backends.aws_lambda.signing import Endpoint
-from cloudbutton_backend.backends.aws_lambda.web import Web
 from cloudbutton_backend.errors import (
     CloudServiceError,
     NoCredentials,

@@ -9,7 +9,7 @@ import pytest
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.errors import UnknownName, UsageError
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.session.session import Session
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "text for true or false": ({"emulate": "no"}, "`emulate` is 'no'; it must be true or false"),

@@ -12,7 +12,7 @@ import pytest
 from cloudbutton_backend.backends.protocol import WorkerDown
 from cloudbutton_backend.errors import WorkerLost
 from cloudbutton_backend.testing.conformance import Place
-from cloudbutton_backend.worker.children import exceed, resident
+from cloudbutton_backend.worker.child_process import exceed, resident
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 from tests.lambda_backend.desk import Desk, charge_of, the, values_of
 

@@ -7,8 +7,12 @@ import random
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.outcomes import explain, failure_of, read_report
-from cloudbutton_backend.backends.aws_lambda.pressure import Drought, Window, delay
+from cloudbutton_backend.backends.aws_lambda.invocation_outcome import (
+    explain,
+    failure_of,
+    read_report,
+)
+from cloudbutton_backend.backends.aws_lambda.rate_limit import Drought, Window, delay
 
 KILLED = "Runtime exited with error: signal: killed"
 

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.connecting import connect
-from cloudbutton_backend.backends.aws_lambda.deploying.evaluating import allows
-from cloudbutton_backend.backends.aws_lambda.deploying.policies import policy
+from cloudbutton_backend.backends.aws_lambda.connection import connect
+from cloudbutton_backend.backends.aws_lambda.deployment.policies import policy
 from cloudbutton_backend.testing.conformance import Place
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
 from tests.lambda_backend.test_detached import collected
+from tests.support.iam_evaluation import allows
 
 
 def test_every_request_of_a_full_run_is_one_that_the_policy_allows(tmp_path: Path) -> None:

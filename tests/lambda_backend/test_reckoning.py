@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.deploying.found import FoundFunction
-from cloudbutton_backend.backends.aws_lambda.names import Target
-from cloudbutton_backend.backends.aws_lambda.outcomes import Failure, Report
-from cloudbutton_backend.backends.aws_lambda.reckoning import Attempt, Reckoner, at_most, lease_for
+from cloudbutton_backend.backends.aws_lambda.call_results import (
+    Attempt,
+    Reckoner,
+    at_most,
+    lease_for,
+)
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import FoundFunction
+from cloudbutton_backend.backends.aws_lambda.invocation_outcome import Failure, Report
 from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, bare_rate, rate_of
+from cloudbutton_backend.backends.aws_lambda.resource_names import Target
 from cloudbutton_backend.backends.protocol import Call, Charged
 from cloudbutton_backend.cost import lambda_prices
 from tests.lambda_backend.desk import spec_of

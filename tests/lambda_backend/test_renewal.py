@@ -10,13 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from botocore.credentials import ReadOnlyCredentials
 
-from cloudbutton_backend.backends.aws_lambda import web as web_module
+from cloudbutton_backend.backends.aws_lambda import http as web_module
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.names import Target
+from cloudbutton_backend.backends.aws_lambda.http import Web
 from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, Uploads
+from cloudbutton_backend.backends.aws_lambda.resource_names import Target
 from cloudbutton_backend.backends.aws_lambda.signing import Credentials, Endpoint
-from cloudbutton_backend.backends.aws_lambda.web import Web
 from tests.lambda_backend.desk import spec_of
 
 HOME = Target(account="123456789012", region="eu-west-1", python="3.12")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.backends.aws_lambda import encoding
+from cloudbutton_backend.backends.aws_lambda import call_encoding
 from cloudbutton_backend.backends.protocol import BackendDown, Results
-from cloudbutton_backend.worker.lambda_records import BrokenSeal, open_records, sealed_record
-from cloudbutton_backend.worker.segments import SegmentWriter, TornRecord, read_records
+from cloudbutton_backend.worker.result_file import SegmentWriter, TornRecord, read_records
+from cloudbutton_backend.worker.sealed_records import BrokenSeal, open_records, sealed_record
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
 from tests.lambda_backend.desk import Desk, the
 
@@ -74,7 +74,7 @@ def test_sealed_records_can_be_read_as_a_result_file(tmp_path: Path) -> None:
 
 
 def test_jobs_have_keys_of_their_own_that_do_not_tell_the_users() -> None:
-    one, other = encoding.job_key(KEY, "job1"), encoding.job_key(KEY, "job2")
+    one, other = call_encoding.job_key(KEY, "job1"), call_encoding.job_key(KEY, "job2")
     assert one != other and KEY not in (one, other)
 
 

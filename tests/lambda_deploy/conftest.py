@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.deploying import Wish
-from cloudbutton_backend.backends.aws_lambda.names import Target
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.deployment import Wish
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Faults, Limits
+from cloudbutton_backend.backends.aws_lambda.resource_names import Target
 from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
-from cloudbutton_backend.testing.lambda_emulator import Emulator, Faults, Limits
 
 _numbers = itertools.count(1)
 

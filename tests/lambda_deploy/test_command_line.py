@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.clients import Clients, configured_endpoints
-from cloudbutton_backend.backends.aws_lambda.deploying import look_around
-from cloudbutton_backend.backends.aws_lambda.names import Target
-from cloudbutton_backend.testing.lambda_emulator import Emulator
-from cloudbutton_ext import cli
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients, configured_endpoints
+from cloudbutton_backend.backends.aws_lambda.deployment import look_around
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator
+from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_ext.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +45,7 @@ def cloudbutton(
 
     def run(*arguments: str) -> Answer:
         try:
-            code = cli.main([*arguments, "--prefix", home.prefix])
+            code = main.main([*arguments, "--prefix", home.prefix])
         except SystemExit as end:  # argparse ends the process itself
             code = int(end.code or 0)
         captured = capsys.readouterr()
@@ -121,18 +121,18 @@ def test_options_that_are_left_out_are_as_the_file_says(
         f'[lambda]\nregion = "{emulator.region}"\nprefix = "{home.prefix}"\n'
         'memory = 3008\narch = "arm64"\n'
     )
-    assert cli.main(["deploy", "lambda", "--plan"]) == 0
+    assert main.main(["deploy", "lambda", "--plan"]) == 0
     wanted = home.with_(arch="arm64", memory=3008)
     assert f"function {wanted.function}" in capsys.readouterr().out
-    assert cli.main(["deploy", "lambda", "--plan", "--memory", "512", "--arch", "x86_64"]) == 0
+    assert main.main(["deploy", "lambda", "--plan", "--memory", "512", "--arch", "x86_64"]) == 0
     wanted = home.with_(arch="x86_64", memory=512)
     shown = capsys.readouterr().out
     assert f"function {wanted.function}" in shown and "3008" not in shown
-    assert cli.main(["policy", "lambda"]) == 0
+    assert main.main(["policy", "lambda"]) == 0
     assert f"region {emulator.region}" in capsys.readouterr().out
-    cli.main(["status", "lambda"])
+    main.main(["status", "lambda"])
     assert "Nothing is deployed" in capsys.readouterr().out
-    assert cli.main(["undeploy", "lambda", "--yes"]) == 0
+    assert main.main(["undeploy", "lambda", "--yes"]) == 0
     assert f"under `{home.prefix}`" in capsys.readouterr().out
     assert look_around(clients, home).is_nothing
 
@@ -162,15 +162,15 @@ def test_without_credentials_it_says_how_to_print_a_policy_without_any(
     settings_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["policy", "lambda", "--for", "deploy"]
-    assert cli.main([*asked, "--region", "eu-west-1"]) == 1
+    assert main.main([*asked, "--region", "eu-west-1"]) == 1
     told = capsys.readouterr().err
     assert "No AWS credentials were found" in told
     assert f"`cloudbutton {' '.join(asked)} --account 123456789012 --region eu-west-1`" in told
-    assert cli.main([*asked, "--account", "999999999999"]) == 1
+    assert main.main([*asked, "--account", "999999999999"]) == 1
     told = capsys.readouterr().err
     assert "No AWS region is chosen" in told
     assert "--account 999999999999 --region eu-central-1`" in told
-    assert cli.main([*asked, "--account", "123456789012", "--region", "eu-west-1"]) == 0
+    assert main.main([*asked, "--account", "123456789012", "--region", "eu-west-1"]) == 0
     assert "account 123456789012, region eu-west-1" in capsys.readouterr().out
 
 
@@ -181,9 +181,9 @@ def test_packages_are_built_deployed_and_listed(
     assert answer.code == 0
     assert "as a layer" in answer.out and "create  layer" in answer.out
     name = answer.out.split()[1].rstrip(",")
-    assert cli.main(["env", "list"]) == 0
+    assert main.main(["env", "list"]) == 0
     assert name in capsys.readouterr().out
-    assert cli.main(["env", "build", name, "--lock"]) == 0
+    assert main.main(["env", "build", name, "--lock"]) == 0
     assert json.loads(capsys.readouterr().out)["pins"][0]["name"] == "xxhash"
 
 
@@ -199,7 +199,7 @@ def test_consent_is_asked_for_at_a_terminal_and_no_is_no(
     manager, terminal = pty.openpty()
     paths = os.pathsep.join(str(ROOT / part) for part in (".", "kernel_magic", "backend"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "cloudbutton_ext.cli", "deploy", "lambda", "--prefix", home.prefix],
+        [sys.executable, "-m", "cloudbutton_ext.cli.main", "deploy", "lambda", "--prefix", home.prefix],
         env={**os.environ, **emulator.environment, "PYTHONPATH": paths},
         stdin=terminal, stdout=terminal, stderr=terminal,
     )  # fmt: skip

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.deploying import (
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.deployment import (
     Wish,
     deploy,
     describe,
@@ -23,8 +23,9 @@ from cloudbutton_backend.backends.aws_lambda.deploying import (
     require_deployed,
     undeploy,
 )
-from cloudbutton_backend.backends.aws_lambda.deploying.wish import as_json
-from cloudbutton_backend.backends.aws_lambda.names import TAG, Target
+from cloudbutton_backend.backends.aws_lambda.deployment.desired import as_json
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Faults
+from cloudbutton_backend.backends.aws_lambda.resource_names import TAG, Target
 from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
 from cloudbutton_backend.errors import (
     CloudServiceError,
@@ -32,7 +33,6 @@ from cloudbutton_backend.errors import (
     NotDeployed,
     NotPermitted,
 )
-from cloudbutton_backend.testing.lambda_emulator import Emulator, Faults
 
 
 class Interrupted(Exception):
@@ -191,7 +191,7 @@ def _less_time(clients: Clients, home: Target) -> None:
 
 
 def _other_code(clients: Clients, home: Target) -> None:
-    from cloudbutton_backend.backends.aws_lambda.archives import deterministic_zip
+    from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
 
     archive = deterministic_zip({"handler.py": b""})
     clients.call("lambda", "UpdateFunctionCode", FunctionName=home.function, ZipFile=archive)

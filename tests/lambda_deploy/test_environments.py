@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.deploying import (
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.deployment import (
     Wish,
     deploy,
     look_around,
@@ -21,18 +21,18 @@ from cloudbutton_backend.backends.aws_lambda.deploying import (
 from cloudbutton_backend.backends.aws_lambda.environments import (
     Lock,
     build,
-    building,
     by_hash,
     describe_environment,
     ensure_environment,
     find_built,
     known,
+    layer_build,
     lock_distributions,
     prune,
 )
 from cloudbutton_backend.backends.aws_lambda.environments.wheels import Answer
-from cloudbutton_backend.backends.aws_lambda.names import Target
-from cloudbutton_backend.backends.aws_lambda.package import function_zip
+from cloudbutton_backend.backends.aws_lambda.function_archive import function_zip
+from cloudbutton_backend.backends.aws_lambda.resource_names import Target
 from cloudbutton_backend.backends.aws_lambda.runtimes import Platform
 from cloudbutton_backend.errors import NotDeployed, NotPermitted
 
@@ -156,7 +156,7 @@ def test_packages_beyond_a_layer_are_fetched_by_functions_with_room_for_them(
 ) -> None:
     from cloudbutton_backend.backends.aws_lambda.environments import deploy_environment
 
-    monkeypatch.setattr(building, "LAYER_LIMIT", 1000)
+    monkeypatch.setattr(layer_build, "LAYER_LIMIT", 1000)
     deploy_environment(clients, [home], lock)
     target = home.with_(environment=lock.hash)
     found = require_deployed(clients, target)
@@ -171,7 +171,7 @@ def test_packages_beyond_a_layer_are_fetched_by_functions_with_room_for_them(
 def test_functions_fetch_the_archive_that_is_there_whoever_has_packed_it(
     clients: Clients, home: Target, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building, "LAYER_LIMIT", 1000)
+    monkeypatch.setattr(layer_build, "LAYER_LIMIT", 1000)
     theirs = build(lock).packages
     mine = replace(theirs, sha256="packed by another zlib")
     target = home.with_(environment=lock.hash)

@@ -8,7 +8,11 @@ import sys
 import zipfile
 from pathlib import Path
 
-from cloudbutton_backend.backends.aws_lambda.package import HANDLER, code_sha256, function_zip
+from cloudbutton_backend.backends.aws_lambda.function_archive import (
+    HANDLER,
+    code_sha256,
+    function_zip,
+)
 
 
 def test_the_archive_is_the_same_each_time_it_is_made() -> None:

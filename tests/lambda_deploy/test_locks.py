@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from cloudbutton_backend.backends.aws_lambda.environments import (
     Lock,
     Pin,
-    building,
+    layer_build,
     lock_distributions,
     lock_for,
 )
-from cloudbutton_backend.backends.aws_lambda.environments.locking import (
+from cloudbutton_backend.backends.aws_lambda.environments.package_lock import (
     closure,
     glibc_of,
     markers_of,
@@ -92,9 +92,9 @@ def test_ones_own_project_travels_by_value_and_what_it_requires_is_locked() -> N
 def test_what_is_required_only_there_must_be_installed_here_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from cloudbutton_backend.backends.aws_lambda.environments import locking
+    from cloudbutton_backend.backends.aws_lambda.environments import package_lock
 
-    monkeypatch.setattr(locking, "_HERE", markers_of(replace(ON_LAMBDA, arch="x86_64")))
+    monkeypatch.setattr(package_lock, "_HERE", markers_of(replace(ON_LAMBDA, arch="x86_64")))
     with pytest.raises(PackagesDoNotFit, match="linux-only requires absent on Linux"):
         _closure(INSTALLED, "linux-only")
 
@@ -281,10 +281,10 @@ def test_a_mention_of_tests_is_resolved_as_an_import_would_be() -> None:
     ],
 )
 def test_a_wheels_file_goes_where_pip_would_put_it(name: str, installed: str | None) -> None:
-    assert building._installed_as(name) == installed
+    assert layer_build._installed_as(name) == installed
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "/etc/passwd", "p/../../evil.py", "p\\..\\evil"])
 def test_a_wheel_cannot_write_outside_its_folder(name: str) -> None:
     with pytest.raises(PackagesDoNotFit, match="leads out of it"):
-        building._installed_as(name)
+        layer_build._installed_as(name)

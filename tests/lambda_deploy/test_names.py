@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.backends.aws_lambda import names
-from cloudbutton_backend.backends.aws_lambda.names import ARCHS, Target
+from cloudbutton_backend.backends.aws_lambda import resource_names
+from cloudbutton_backend.backends.aws_lambda.resource_names import ARCHS, Target
 from cloudbutton_backend.errors import UsageError
 
 TARGETS = st.builds(
@@ -41,7 +41,9 @@ def test_a_bucket_is_named_by_account_and_region() -> None:
 
 @given(TARGETS)
 def test_a_target_is_found_again_in_its_functions_name(target: Target) -> None:
-    found = names.parse_function(target.function, account=target.account, region=target.region)
+    found = resource_names.parse_function(
+        target.function, account=target.account, region=target.region
+    )
     assert found == target
 
 
@@ -65,7 +67,7 @@ def test_every_name_is_one_that_aws_accepts(target: Target) -> None:
     ],
 )
 def test_a_name_of_another_form_is_nobodys_of_ours(name: str) -> None:
-    assert names.parse_function(name, account="1", region="r") is None
+    assert resource_names.parse_function(name, account="1", region="r") is None
 
 
 @pytest.mark.parametrize(

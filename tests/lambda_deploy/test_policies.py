@@ -13,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend import settings
-from cloudbutton_backend.backends.aws_lambda.archives import deterministic_zip
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.deploying import health
-from cloudbutton_backend.backends.aws_lambda.deploying.evaluating import actions, allows
-from cloudbutton_backend.backends.aws_lambda.deploying.policies import policy
-from cloudbutton_backend.backends.aws_lambda.deploying.wish import as_json
-from cloudbutton_backend.backends.aws_lambda.names import Target
-from cloudbutton_backend.backends.aws_lambda.refusals import Purpose
+from cloudbutton_backend.backends.aws_lambda.aws_errors import Purpose
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.deployment import health
+from cloudbutton_backend.backends.aws_lambda.deployment.desired import as_json
+from cloudbutton_backend.backends.aws_lambda.deployment.policies import policy
+from cloudbutton_backend.backends.aws_lambda.emulator import Call, Emulator
+from cloudbutton_backend.backends.aws_lambda.resource_names import Target
 from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
-from cloudbutton_backend.jobs import JobOptions
-from cloudbutton_backend.session import Session
-from cloudbutton_backend.testing.lambda_emulator import Call, Emulator
-from cloudbutton_ext import cli
+from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
+from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.session.session import Session
+from cloudbutton_ext.cli import main
+from tests.support.iam_evaluation import actions, allows
 
 HOME = Target(account="123456789012", region="us-east-1", python="3.11")
 
@@ -125,19 +125,19 @@ def calls_of_a_life(
         for name, value in the_emulator.environment.items():
             patch.setenv(name, value)
         before = len(the_emulator.calls)
-        assert cli.main(["deploy", "lambda", "--yes"]) == 0
-        assert cli.main(["env", "build", "xxhash", "--deploy", "--yes"]) == 0
+        assert main.main(["deploy", "lambda", "--yes"]) == 0
+        assert main.main(["env", "build", "xxhash", "--deploy", "--yes"]) == 0
         _damage()
-        assert cli.main(["status", "lambda"]) == 1
-        assert cli.main(["deploy", "lambda", "--yes"]) == 0
-        assert cli.main(["status", "lambda"]) == 0
+        assert main.main(["status", "lambda"]) == 1
+        assert main.main(["deploy", "lambda", "--yes"]) == 0
+        assert main.main(["status", "lambda"]) == 0
         part("deploy")
         _run_jobs(tmp_path_factory.mktemp("home"))
         assert [
             line for line in health(Clients(), HOME.with_(python=notebook_python())) if not line.ok
         ] == []
         part("run")
-        assert cli.main(["undeploy", "lambda", "--yes"]) == 0
+        assert main.main(["undeploy", "lambda", "--yes"]) == 0
         part("undeploy")
     yield calls
 

@@ -7,8 +7,8 @@ import pickle
 import pytest
 from botocore import exceptions as aws
 
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.refusals import Asked, from_code, from_exception
+from cloudbutton_backend.backends.aws_lambda.aws_errors import Asked, from_code, from_exception
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
 from cloudbutton_backend.errors import (
     AlreadyThere,
     CloudServiceError,

@@ -17,8 +17,8 @@ import aiohttp
 import boto3
 from botocore.config import Config
 
-from cloudbutton_backend.testing.lambda_emulator import Emulator
-from cloudbutton_backend.testing.lambda_emulator.runtime_packages import runtime_name
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator
+from cloudbutton_backend.backends.aws_lambda.emulator.runtime_packages import runtime_name
 
 _numbers = itertools.count(1)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.testing.lambda_emulator import Emulator, Limits
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Limits
 
 from .account import Account
 

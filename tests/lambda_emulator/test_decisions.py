@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.testing.lambda_emulator import Limits, Report
-from cloudbutton_backend.testing.lambda_emulator.actions import Request, calls_of
-from cloudbutton_backend.testing.lambda_emulator.admission import (
+from cloudbutton_backend.backends.aws_lambda.emulator import Limits, Report
+from cloudbutton_backend.backends.aws_lambda.emulator.admission import (
     Allowance,
     Load,
     refusal,
     reservation_refusal,
 )
+from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import Request, calls_of
 
 IDLE: dict[str, Any] = {
     "running": 0,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.testing.lambda_emulator import Faults
+from cloudbutton_backend.backends.aws_lambda.emulator import Faults
 
 from .account import Account, eventually
 

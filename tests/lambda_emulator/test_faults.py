@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.testing.lambda_emulator import Faults
-from cloudbutton_backend.testing.lambda_emulator.faults import fault_of
+from cloudbutton_backend.backends.aws_lambda.emulator import Faults
+from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import fault_of
 
 from .account import Account
 

@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda import encoding
-from cloudbutton_backend.backends.aws_lambda.package import HANDLER, function_zip
+from cloudbutton_backend.backends.aws_lambda import call_encoding
+from cloudbutton_backend.backends.aws_lambda.function_archive import HANDLER, function_zip
 from cloudbutton_backend.backends.protocol import Call
 from cloudbutton_backend.capture import dump_items
-from cloudbutton_backend.worker.frames import layout, split
-from cloudbutton_backend.worker.lambda_wire import part
+from cloudbutton_backend.worker.aws_lambda.call_wire import part
+from cloudbutton_backend.worker.wire import layout, split
 from tests.lambda_backend.desk import spec_of
 
 from .account import Account, eventually
@@ -136,9 +136,9 @@ def _call(key: bytes, items: list[Any]) -> Any:
     spec = spec_of(_divide)
     pieces, _ = layout(dump_items(items))
     call = Call(1, spec.id, "lambda-0", 0, len(items), [], None)
-    job = encoding.job_json(spec, key, part(bytes(spec.payload)), {}, "", [])
+    job = call_encoding.job_json(spec, key, part(bytes(spec.payload)), {}, "", [])
     return spec.id, json.loads(
-        encoding.call_json(job, call, part(b"".join(pieces)), "", detached=False)
+        call_encoding.call_json(job, call, part(b"".join(pieces)), "", detached=False)
     )
 
 
@@ -155,7 +155,9 @@ def test_the_deployed_package_gives_the_same_results_under_both(
     ours = account.invoke(account.package(archive, HANDLER), event).body
     seen = []
     for answer in (ours, theirs):
-        results, ending = encoding.read_records(encoding.records_in(answer), key, job, "w")
+        results, ending = call_encoding.read_records(
+            call_encoding.records_in(answer), key, job, "w"
+        )
         assert ending is not None
         seen.append(
             [

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.session.session import Session
 
 
 @pytest.fixture(scope="package")

@@ -12,7 +12,7 @@ from IPython.core.formatters import DisplayFormatter
 from IPython.display import HTML, Latex, Markdown
 
 from cloudbutton_backend.worker import output
-from cloudbutton_backend.worker.bundles import bundle_of
+from cloudbutton_backend.worker.mime import bundle_of
 
 
 class Nothing:

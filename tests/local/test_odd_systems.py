@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.local import process
+from cloudbutton_backend.backends.local import worker_process
 from cloudbutton_backend.errors import BackendError
-from cloudbutton_backend.session import Session
-from cloudbutton_backend.worker.frames import Decoder, encode
+from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.worker.wire import Decoder, encode
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_workers_are_watched_where_the_system_has_no_process_descriptors(
 
 def test_what_a_worker_sent_before_it_died_counts(fresh: Session) -> None:
     """Its end may be noticed before its last words are read."""
-    worker = process.WorkerProcess.__new__(process.WorkerProcess)
+    worker = worker_process.WorkerProcess.__new__(worker_process.WorkerProcess)
     worker.socket, theirs = socket.socketpair()
     worker.socket.setblocking(False)
     worker._decoder = Decoder()
@@ -120,7 +120,7 @@ def test_closing_a_session_ends_every_way_of_waiting_for_its_jobs(fresh: Session
 def test_a_process_forked_off_the_kernel_does_not_keep_workers_alive(tmp_path: Path) -> None:
     code = (
         "import os, time\n"
-        "from cloudbutton_backend import session\n"
+        "from cloudbutton_backend.session import session\n"
         "s = session.current()\n"
         "assert s.warm_up('local', timeout=30)\n"
         "child = os.fork()\n"

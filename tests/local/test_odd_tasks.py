@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloudbutton_backend.handle import Job
-from cloudbutton_backend.jobs import JobOptions
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.session.session import Session
 
 KEEP = JobOptions(errors="keep")
 
@@ -130,7 +130,7 @@ def test_what_a_task_leaves_behind_does_not_reach_the_next_job(
     session.map(task, range(8)).results()
     monkeypatch.setenv("CB_NEW", "1")
     job = session.map(state, range(4))
-    inline = "module://cloudbutton_backend.worker.pictures"
+    inline = "module://cloudbutton_backend.worker.mpl_backend"
     assert job.results() == [(False, True, "1", inline)] * 4
     assert texts(job) == ["heard\n"] * 4
     assert job.progress.lost_workers == 0

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 from cloudbutton_backend.errors import JobFailed, ResultNotSendable
-from cloudbutton_backend.jobs import JobOptions
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.session.session import Session
 
 
 @dataclasses.dataclass

@@ -24,11 +24,11 @@ from cloudbutton_backend.errors import (
     UsageError,
     WorkerLost,
 )
-from cloudbutton_backend.handle import Job
-from cloudbutton_backend.jobs import JobOptions, JobState
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job_model import JobOptions, JobState
 from cloudbutton_backend.journal import JournalReader
-from cloudbutton_backend.session import Session
-from cloudbutton_magic.display.failures import failure_groups
+from cloudbutton_backend.session.session import Session
+from cloudbutton_magic.display.failure_groups import failure_groups
 
 KEEP = JobOptions(errors="keep")
 
@@ -373,7 +373,7 @@ def test_a_dead_kernel_leaves_no_worker_behind(tmp_path: Any) -> None:
 
     code = (
         "import time, os, sys\n"
-        "from cloudbutton_backend import session\n"
+        "from cloudbutton_backend.session import session\n"
         "s = session.current()\n"
         "assert s.warm_up('local', timeout=30)\n"
         "job = s.map(lambda x: [0 for _ in iter(int, 1)], range(4))\n"

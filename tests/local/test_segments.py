@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudbutton_backend.session import Session
-from cloudbutton_backend.worker.frames import layout
-from cloudbutton_backend.worker.segments import SegmentWriter, TornRecord, read_records
+from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.worker.result_file import SegmentWriter, TornRecord, read_records
+from cloudbutton_backend.worker.wire import layout
 
 
 def write(path: Path, payloads: list[bytes]) -> list[int]:

@@ -11,7 +11,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from cloudbutton_backend import session
+from cloudbutton_backend.session import session
 from cloudbutton_magic import load_ipython_extension, unload_ipython_extension
 
 

@@ -137,7 +137,7 @@ class Kernel:
     def ask(self, function: str, answer: Answer | None = None, **request: Any) -> dict[str, Any]:
         """Call a function of `front_end` as the extension does."""
         literal = json.dumps(json.dumps(request))
-        module = f"__import__('cloudbutton_magic.front_end', fromlist=['{function}'])"
+        module = f"__import__('cloudbutton_magic.kernel.front_end_api', fromlist=['{function}'])"
         told = self.run(
             "",
             silent=True,

@@ -9,8 +9,13 @@ import cloudpickle
 import pytest
 
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_magic.body import function_of_body, function_of_cell, parse_body, the_function_of
-from cloudbutton_magic.early_reads import assigned_names, read_before_assigned
+from cloudbutton_magic.cells.body_function import (
+    function_of_body,
+    function_of_cell,
+    parse_body,
+    the_function_of,
+)
+from cloudbutton_magic.cells.use_before_def import assigned_names, read_before_assigned
 
 
 @pytest.mark.parametrize(

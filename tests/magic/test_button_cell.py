@@ -11,9 +11,9 @@ import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 
-from cloudbutton_backend import session
 from cloudbutton_backend.errors import TaskTimeout, UsageError, WorkerLost
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.session import session
 
 Run = Callable[[str], Any]
 

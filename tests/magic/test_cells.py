@@ -40,7 +40,7 @@ def _jobs(kernel: Kernel) -> list[dict[str, Any]]:
     return list(
         kernel.value(
             "[dict(cell=j.record.cell_id, source=j.record.source, items=j.n_items, kind=j.record.kind)"
-            " for j in __import__('cloudbutton_backend.session', fromlist=['x']).current().jobs()]"
+            " for j in __import__('cloudbutton_backend.session.session', fromlist=['x']).current().jobs()]"
         )
     )
 
@@ -272,7 +272,7 @@ def test_a_cell_without_a_plan_says_why(kernel: Kernel, text: str, words: str) -
 def test_the_journal_keeps_the_plan_of_a_pressed_cell(kernel: Kernel) -> None:
     assert kernel.run(LOOP, cell_id="n", choice=ON).is_ok
     kernel.run(
-        "import cloudbutton_backend.session as s, cloudbutton_backend.journal as j\n"
+        "import cloudbutton_backend.session.session as s, cloudbutton_backend.journal as j\n"
         "s.current().journal.flush(10)"
     )
     plan = kernel.value("j.JournalReader().jobs(limit=1)[0].plan")
@@ -286,7 +286,7 @@ def test_a_job_is_of_the_notebook_that_the_front_end_names(kernel: Kernel, tmp_p
 
     def notebook() -> str:
         assert kernel.run(LOOP, cell_id="r", choice=ON).is_ok
-        session = "__import__('cloudbutton_backend.session', fromlist=['x']).current()"
+        session = "__import__('cloudbutton_backend.session.session', fromlist=['x']).current()"
         return str(kernel.value(f"{session}.jobs()[0].record.notebook"))
 
     kernel.ask("prepare", choice=ON, cell_id="r")
@@ -304,7 +304,7 @@ def test_the_journal_keeps_the_users_own_lines_of_an_error(kernel: Kernel) -> No
     kernel.run("import time\ndef check(i):\n    time.sleep(0.05)\n    assert i < 20, 'too much'")
     assert not kernel.run("for i in range(40):\n    check(i)", cell_id="e", choice=ON).is_ok
     kernel.run(
-        "import cloudbutton_backend.session as s, cloudbutton_backend.journal as j\n"
+        "import cloudbutton_backend.session.session as s, cloudbutton_backend.journal as j\n"
         "s.current().journal.flush(10)"
     )
     kept = kernel.value(
@@ -331,7 +331,9 @@ def test_a_mistake_in_the_settings_is_said_by_the_cell_and_can_be_mended(tmp_pat
 class TestABackendThatCostsMoney:
     @pytest.fixture(autouse=True)
     def _costs(self, kernel: Kernel) -> Iterator[None]:
-        kernel.run("import cloudbutton_magic.consent as c; _costs = c.costs", store_history=False)
+        kernel.run(
+            "import cloudbutton_magic.kernel.consent as c; _costs = c.costs", store_history=False
+        )
         kernel.run("c.costs = lambda backend: True; c._agreed.clear()", store_history=False)
         yield
         kernel.run("c.costs = _costs; del c, _costs", store_history=False)

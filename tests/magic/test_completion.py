@@ -6,7 +6,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
-from cloudbutton_magic.completion import Known, suggestions
+from cloudbutton_magic.kernel.completion import Known, suggestions
 
 KNOWN = Known(backends=lambda: ("local", "dask"), jobs=lambda: ["ab23", "ac45"])
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.errors import UnknownName, UsageError
-from cloudbutton_magic.header import (
+from cloudbutton_magic.cells.header import (
     ButtonHeader,
     HeaderError,
     MapHeader,

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_magic import items as items_module
-from cloudbutton_magic.header import MapHeader, parse_header
-from cloudbutton_magic.items import enumerate_items
+from cloudbutton_magic.cells import item_expression as items_module
+from cloudbutton_magic.cells.header import MapHeader, parse_header
+from cloudbutton_magic.cells.item_expression import enumerate_items
 
 
 def items_of(line: str, **namespace: Any) -> Any:

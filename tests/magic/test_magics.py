@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from cloudbutton_backend import session
 from cloudbutton_backend.errors import CloudError, UsageError
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.session import session
 
 Run = Callable[[str], Any]
 

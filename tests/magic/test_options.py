@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.errors import UnknownName, UsageError
-from cloudbutton_magic.options import OPTIONS, parse_options
+from cloudbutton_magic.cells.options import OPTIONS, parse_options
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_magic.shown_errors import shown_plainly, users_part, without_ours
+from cloudbutton_magic.kernel.error_display import shown_plainly, users_part, without_ours
 
 
 @dataclasses.dataclass(frozen=True)

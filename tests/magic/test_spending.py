@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from cloudbutton_backend import session, settings
+from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.errors import BudgetReached, UsageError
-from cloudbutton_backend.testing.metered import Metered
+from cloudbutton_backend.session import session
+from tests.support.metered_backend import Metered
 
 from .conftest import Run
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.jobs import BatchRecord, Estimate, JobState
+from cloudbutton_backend.job_model import BatchRecord, Estimate, JobState
 from cloudbutton_backend.journal import ErrorRecord
 from cloudbutton_backend.report import Facts
 

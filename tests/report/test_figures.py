@@ -7,8 +7,8 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudbutton_backend.jobs import BatchRecord
-from cloudbutton_backend.report.figures import STEPS, histogram, memory, timeline
+from cloudbutton_backend.job_model import BatchRecord
+from cloudbutton_backend.report.chart_data import STEPS, histogram, memory, timeline
 
 from .conftest import NOON, batch
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudbutton_backend.jobs import Estimate, JobState
+from cloudbutton_backend.job_model import Estimate, JobState
 from cloudbutton_backend.journal import ErrorRecord
 from cloudbutton_backend.report import Facts, page
-from cloudbutton_backend.report.hiding import without_places
+from cloudbutton_backend.report.redaction import without_places
 
 from .conftest import NOON, batch
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend import session as session_module
 from cloudbutton_backend.errors import UnknownName, UsageError
-from cloudbutton_backend.jobs import JobOptions
+from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.report import report_of_id, write
-from cloudbutton_backend.session import Session
-from cloudbutton_ext import cli
-from cloudbutton_magic.commands import Surroundings, run_command
+from cloudbutton_backend.session import session as session_module
+from cloudbutton_backend.session.session import Session
+from cloudbutton_ext.cli import main
+from cloudbutton_magic.commands.line_magic import Surroundings, run_command
 from cloudbutton_magic.display.screens import QuietScreen
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,13 +65,13 @@ def test_the_journal_gives_the_same_report_to_any_process(
     job = session.map(fail_at_three, range(8), options=JobOptions(errors="keep"), name="eight")
     job.wait(30)
     assert session.journal.flush(10)
-    assert cli.main(["report", job.id[:6], "-o", "elsewhere.html"]) == 0
+    assert main.main(["report", job.id[:6], "-o", "elsewhere.html"]) == 0
     assert str(tmp_path / "elsewhere.html") in capsys.readouterr().out
     text = (tmp_path / "elsewhere.html").read_text(encoding="utf-8")
     for part in ("eight", "7 of 8", "ValueError: no 3", "in fail_at_three"):
         assert part in text
     assert str(ROOT) not in text and str(tmp_path) not in text
-    assert cli.main(["report", job.id, "-o", "-"]) == 0
+    assert main.main(["report", job.id, "-o", "-"]) == 0
     assert "7 of 8" in capsys.readouterr().out
 
 
@@ -97,7 +97,7 @@ def test_a_job_that_is_running_has_a_report_as_well(session: Session, tmp_path: 
 KILLED = """
 import os, signal
 import cloudbutton_ext as cloud
-from cloudbutton_backend.session import current
+from cloudbutton_backend.session.session import current
 job = cloud.map(lambda n: n or __import__("time").sleep(60), range(1, -1, -1), name="cut off", workers=1)
 next(job.as_completed())
 assert current().journal.flush(10)

@@ -21,7 +21,7 @@ from pytest_jupyter.jupyter_server import *  # noqa: F403
 from tornado.httpclient import HTTPClientError
 from traitlets.config import Config
 
-from cloudbutton_backend.jobs import JobRecord
+from cloudbutton_backend.job_model import JobRecord
 from cloudbutton_backend.journal import Journal
 
 from . import processes

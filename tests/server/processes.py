@@ -27,7 +27,7 @@ def in_another_process(home: Path, body: str) -> subprocess.Popen[str]:
 PRELUDE = """
 import os, socket, time
 from pathlib import Path
-from cloudbutton_backend.jobs import JobRecord
+from cloudbutton_backend.job_model import JobRecord
 from cloudbutton_backend.journal import Journal
 
 journal = Journal.open(Path({home!r}))

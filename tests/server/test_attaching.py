@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JobRow, Journal
-from cloudbutton_ext.server import attaching
+from cloudbutton_ext.server import attach_source
 
 from .conftest import Ask, a_job
 
@@ -33,7 +33,9 @@ NAMES: dict[str, tuple[str, str | None, str]] = {
 @pytest.mark.parametrize("case", NAMES)
 def test_results_get_the_names_that_they_were_to_have_or_one_that_is_free(case: str) -> None:
     kind, source, names = NAMES[case]
-    assert attaching.line_for(a_row(kind=kind, source=source)) == f"%cloud attach abcd2345{names}"
+    assert (
+        attach_source.line_for(a_row(kind=kind, source=source)) == f"%cloud attach abcd2345{names}"
+    )
 
 
 BUTTON = {"kind": "button"}
@@ -56,11 +58,11 @@ CAN: dict[str, tuple[JobState, dict[str, Any], bool, bool]] = {
 @pytest.mark.parametrize("case", CAN)
 def test_one_attaches_to_what_no_kernel_waits_for(case: str) -> None:
     state, changes, is_gone, can = CAN[case]
-    assert attaching.can_attach(a_row(state, **changes), is_gone=is_gone) is can
+    assert attach_source.can_attach(a_row(state, **changes), is_gone=is_gone) is can
 
 
 def test_an_executor_s_job_has_no_line() -> None:
-    assert attaching.line_for(a_row(kind="executor")) is None
+    assert attach_source.line_for(a_row(kind="executor")) is None
 
 
 def test_a_lost_job_and_a_detached_one_are_told_apart(ask: Ask, journal: Journal) -> None:

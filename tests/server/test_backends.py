@@ -13,7 +13,8 @@ import pytest
 
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.settings import Resolved
-from cloudbutton_ext.server import backends, schema
+from cloudbutton_ext.server import backends
+from cloudbutton_ext.server import settings_schema as schema
 
 from .conftest import Ask
 from .processes import ROOT

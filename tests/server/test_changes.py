@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.jobs import BatchRecord, JobState
+from cloudbutton_backend.job_model import BatchRecord, JobState
 from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord, gc
-from cloudbutton_ext.server import looking
+from cloudbutton_ext.server import poller
 
 from .conftest import Ask, Panel, a_job
 from .processes import in_another_process
@@ -158,7 +158,7 @@ class TestWatching:
     def test_many_batches_come_in_portions(
         self, connect: Connect, journal: Journal, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(looking, "MOST_BATCHES", 10)
+        monkeypatch.setattr(poller, "MOST_BATCHES", 10)
         journal.add_job(a_job())
         for i in range(25):
             journal.add_batch(batch(i))

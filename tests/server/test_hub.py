@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.journal import Journal
-from cloudbutton_ext.server.house import House
-from cloudbutton_ext.server.hub import LONG_PERIOD, PERIOD, QUIET, Hub, Listener, pause
-from cloudbutton_ext.server.looking import Known
-from cloudbutton_ext.server.places import Places
+from cloudbutton_ext.server.broadcast import LONG_PERIOD, PERIOD, QUIET, Hub, Listener, pause
+from cloudbutton_ext.server.context import House
+from cloudbutton_ext.server.poller import Known
+from cloudbutton_ext.server.public_paths import Places
 
 from .conftest import PATIENCE, a_job
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.jobs import BatchRecord, JobState
+from cloudbutton_backend.job_model import BatchRecord, JobState
 from cloudbutton_backend.journal import Command, ErrorRecord, Journal, LogRecord
 from cloudbutton_ext.server import jobs as endpoints
 

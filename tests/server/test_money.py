@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.cost.estimate import Run, from_history
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.cost.job_estimate import Run, from_history
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import Journal
-from cloudbutton_backend.journal.listing import Spending
-from cloudbutton_ext.server.money import estimate, spend_report
+from cloudbutton_backend.journal.queries import Spending
+from cloudbutton_ext.server.spend import estimate, spend_report
 
 from .conftest import Ask, a_job
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cloudbutton_ext.server.places import Places
+from cloudbutton_ext.server.public_paths import Places
 
 PLACES = Places(Path("/home/ada/my notes"))
 

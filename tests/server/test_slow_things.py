@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_ext.server.house import House
-from cloudbutton_ext.server.places import Places
+from cloudbutton_ext.server.context import House
+from cloudbutton_ext.server.public_paths import Places
 
 PATIENCE = 20.0
 
@@ -49,8 +49,8 @@ def test_the_server_ends_while_a_backend_hangs() -> None:
     script = (
         "import asyncio, threading\n"
         "from pathlib import Path\n"
-        "from cloudbutton_ext.server.house import House\n"
-        "from cloudbutton_ext.server.places import Places\n"
+        "from cloudbutton_ext.server.context import House\n"
+        "from cloudbutton_ext.server.public_paths import Places\n"
         "begun = threading.Event()\n"
         "def hang():\n"
         "    begun.set()\n"

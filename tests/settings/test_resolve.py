@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.errors import SettingsError, UnknownName
-from cloudbutton_backend.jobs import JobOptions
+from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.settings import (
     Settings,
     Surroundings,

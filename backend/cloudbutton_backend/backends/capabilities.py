@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from cloudbutton_backend.backends.protocol import Results
-from cloudbutton_backend.cost.measured import Measured
-from cloudbutton_backend.cost.model import Terms
+from cloudbutton_backend.cost.measurements import Measured
 from cloudbutton_backend.cost.overhead import NO_OVERHEAD, Overhead
+from cloudbutton_backend.cost.run_model import Terms
 
 # -- of the class
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .blobs import Blob
-from .capturing import (
+from cloudbutton_backend.capture.blobs import Blob
+from cloudbutton_backend.capture.distributions import third_party
+from cloudbutton_backend.capture.payload import (
     THRESHOLD,
     Captured,
     capture,
@@ -11,11 +12,10 @@ from .capturing import (
     explain,
     imports_of_items,
 )
-from .modules import user_module
-from .packages import third_party
-from .refusals import CannotTravel, NotPicklable, TooDeep
-from .report import CapturedValue, CaptureReport
-from .restore import ResultUnpickler, load_result
+from cloudbutton_backend.capture.report import CapturedValue, CaptureReport
+from cloudbutton_backend.capture.unpicklable import CannotTravel, NotPicklable, TooDeep
+from cloudbutton_backend.capture.unpickling import ResultUnpickler, load_result
+from cloudbutton_backend.capture.user_modules import user_module
 
 __all__ = [
     "THRESHOLD",

@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import xxhash
 
-from cloudbutton_backend.worker.frames import Buffer
-
-from .modules import by_value
-from .pickling import Call, Contents, ModulesFound, dumps
+from cloudbutton_backend.capture.pickling import Call, Contents, ModulesFound, dumps
+from cloudbutton_backend.capture.user_modules import by_value
+from cloudbutton_backend.worker.wire import Buffer
 
 _CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict, deque})
 _PLAIN: Final = _CONTAINERS | {str, bytes, bytearray}

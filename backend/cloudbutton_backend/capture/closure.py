@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from .modules import by_value, is_installed, own_namespace, user_module
-from .names import Import, names_of
+from cloudbutton_backend.capture.code_names import Import, names_of
+from cloudbutton_backend.capture.user_modules import (
+    by_value,
+    is_installed,
+    own_namespace,
+    user_module,
+)
 
 #: Types that hold nothing else and are never large.
 SCALARS: Final = frozenset({int, float, bool, complex, type(None), type(Ellipsis)})

@@ -32,13 +32,12 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from cloudpickle import cloudpickle as _cloudpickle
 
+from cloudbutton_backend.capture.closure import LruCache, named_attributes
+from cloudbutton_backend.capture.code_names import Import, Names, names_of
+from cloudbutton_backend.capture.unpicklable import RefusedObject, refusal_of_type
+from cloudbutton_backend.capture.user_modules import by_value, own_namespace, top_level, user_module
 from cloudbutton_backend.worker.pickling import PROTOCOL as PROTOCOL
 from cloudbutton_backend.worker.pickling import REDUCERS, reduce_code
-
-from .closure import LruCache, named_attributes
-from .modules import by_value, own_namespace, top_level, user_module
-from .names import Import, Names, names_of
-from .refusals import RefusedObject, refusal_of_type
 
 Handler = Callable[[Any], Any]
 BufferCallback = Callable[[pickle.PickleBuffer], object]

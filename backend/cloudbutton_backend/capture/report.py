@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .packages import Distribution, distributions, quick_version
+from cloudbutton_backend.capture.distributions import Distribution, distributions, quick_version
 
 Travels = Literal["call", "blob", "code", "reference"]
 

@@ -1,6 +1,6 @@
 """What a run costs: prices, the most that a call can cost, what was billed, what to expect."""
 
-from cloudbutton_backend.cost.book import lambda_prices, lambda_rate, storage_prices
+from cloudbutton_backend.cost.price_list import lambda_prices, lambda_rate, storage_prices
 from cloudbutton_backend.cost.rates import Rate
 
 __all__ = ["Rate", "lambda_prices", "lambda_rate", "storage_prices"]

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cloudbutton_backend.jobs import Expectation
+from cloudbutton_backend.job_model import Expectation
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cloudbutton_backend.cost.durations import quantile
-from cloudbutton_backend.cost.model import Uncertain
+from cloudbutton_backend.cost.duration_samples import quantile
+from cloudbutton_backend.cost.run_model import Uncertain
 
 _LEAST: Final = 4
 """Calls without which nothing is concluded."""

@@ -36,13 +36,13 @@ from cloudbutton_backend.dispatch.actions import (
     Revoke,
     Submit,
 )
+from cloudbutton_backend.dispatch.item_source import Source
 from cloudbutton_backend.dispatch.job_state import Plan
-from cloudbutton_backend.dispatch.machine import Machine
-from cloudbutton_backend.dispatch.source import Source
+from cloudbutton_backend.dispatch.scheduler import Machine
 from cloudbutton_backend.errors import BackendError
-from cloudbutton_backend.jobs import EMULATED
+from cloudbutton_backend.job_model import EMULATED
 from cloudbutton_backend.worker import failures
-from cloudbutton_backend.worker.frames import raw
+from cloudbutton_backend.worker.wire import raw
 
 _LOG: Final = logging.getLogger(__name__)
 _LOOKAHEAD: Final = 4
@@ -404,7 +404,7 @@ class Driver:
 
 
 def _nothing() -> list[Any]:
-    from cloudbutton_backend.worker.frames import layout
+    from cloudbutton_backend.worker.wire import layout
 
     return layout([pickle.dumps([None], 5)])[0]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloudbutton_backend.dispatch.batching import Sizer
-from cloudbutton_backend.dispatch.budget import Purse
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.dispatch.job_budget import Purse
+from cloudbutton_backend.job_model import JobState
 
 PENDING: Final = 0
 DONE: Final = 1

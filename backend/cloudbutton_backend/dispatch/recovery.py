@@ -7,10 +7,10 @@ from typing import Final
 
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.dispatch.actions import Action, FailItem, Interrupt
-from cloudbutton_backend.dispatch.budget import GROWTH
-from cloudbutton_backend.dispatch.fleet import Fleet
+from cloudbutton_backend.dispatch.job_budget import GROWTH
 from cloudbutton_backend.dispatch.job_state import FAILED, PENDING, Flight, JobProgress
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.dispatch.worker_set import Fleet
+from cloudbutton_backend.job_model import JobState
 
 SEARCH_PARTS: Final = 8
 """A batch whose worker died of an unknown item is tried again in so many parts."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cloudbutton_backend.jobs import BatchRecord
-from cloudbutton_backend.results import Entry
-from cloudbutton_backend.runs import Run
-from cloudbutton_backend.worker.segments import Record, read_records
+from cloudbutton_backend.job_model import BatchRecord
+from cloudbutton_backend.results.result_ranges import Run
+from cloudbutton_backend.results.result_record import Entry
+from cloudbutton_backend.worker.result_file import Record, read_records
 
 _CHECKED: Final = 1 << 16
 """Bytes of a payload that its checksum covers: a file system may have kept the length of what follows

@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from cloudbutton_backend import history
+from cloudbutton_backend.accounting import history
+from cloudbutton_backend.accounting.history import Earlier, told
 from cloudbutton_backend.capture import capture
-from cloudbutton_backend.cost.durations import Ways, ways_of
-from cloudbutton_backend.cost.measured import Measured, memory_needed, power_of
-from cloudbutton_backend.cost.model import Terms, predict
-from cloudbutton_backend.cost.offers import NO_ADVICE, Advice, Offer, advise
-from cloudbutton_backend.dispatch.source import fixed
+from cloudbutton_backend.cost.duration_samples import Ways, ways_of
+from cloudbutton_backend.cost.measurements import Measured, memory_needed, power_of
+from cloudbutton_backend.cost.quotes import NO_ADVICE, Advice, Offer, advise
+from cloudbutton_backend.cost.run_model import Terms, predict
+from cloudbutton_backend.dispatch.item_source import fixed
 from cloudbutton_backend.errors import CloudError, JournalError
-from cloudbutton_backend.forecast.places import set_up, terms_at
+from cloudbutton_backend.forecast.candidates import set_up, terms_at
 from cloudbutton_backend.forecast.sampling import WITHIN, sample
-from cloudbutton_backend.history import Earlier, told
-from cloudbutton_backend.jobs import EMULATED, Estimate, Expectation, JobOptions
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.job_model import EMULATED, Estimate, Expectation, JobOptions
+from cloudbutton_backend.session.session import Session
 
 _MOST_SAMPLES: Final = 200
 _BOUNDS: Final = ("expected", "low", "high")

@@ -14,14 +14,14 @@ from typing import Any, Final
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.protocol import Charged, JobSpec, Results
 from cloudbutton_backend.capture import capture
-from cloudbutton_backend.cost.measured import Measured
+from cloudbutton_backend.cost.measurements import Measured
 from cloudbutton_backend.dispatch.actions import AskForMoney, BatchLost, OverBudget
 from cloudbutton_backend.dispatch.driver import Driver
+from cloudbutton_backend.dispatch.item_source import SequenceSource, Source
 from cloudbutton_backend.dispatch.job_state import Plan
-from cloudbutton_backend.dispatch.source import SequenceSource, Source
-from cloudbutton_backend.jobs import JobOptions, new_job_id
-from cloudbutton_backend.results import Entry
-from cloudbutton_backend.worker.timed import Timed, Timing
+from cloudbutton_backend.job_model import JobOptions, new_job_id
+from cloudbutton_backend.results.result_record import Entry
+from cloudbutton_backend.worker.timing import Timed, Timing
 
 MOST_ITEMS: Final = 16
 ENOUGH_ITEMS: Final = 8

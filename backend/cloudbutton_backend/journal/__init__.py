@@ -13,8 +13,8 @@ from cloudbutton_backend.journal.records import Command, ErrorRecord, JobRow, Lo
 from cloudbutton_backend.journal.writer import Journal
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.journal.cleaning import Freed, gc
     from cloudbutton_backend.journal.reader import JournalReader
+    from cloudbutton_backend.journal.retention import Freed, gc
 
 __all__ = [
     "Command",
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 #: What a kernel rarely needs is loaded when it is first named.
-_ELSEWHERE = {"Freed": "cleaning", "gc": "cleaning", "JournalReader": "reader"}
+_ELSEWHERE = {"Freed": "retention", "gc": "retention", "JournalReader": "reader"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.journal import schema
-from cloudbutton_backend.journal.salvage import SUFFIXES, salvage
+from cloudbutton_backend.journal.repair import SUFFIXES, salvage
 
 NAME = "journal.db"
 

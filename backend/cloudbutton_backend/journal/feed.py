@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import database, rows
-from cloudbutton_backend.journal.numbering import Position
-from cloudbutton_backend.journal.process import Lookout
+from cloudbutton_backend.journal.liveness import Lookout
 from cloudbutton_backend.journal.records import JobRow
+from cloudbutton_backend.journal.sequence import Position
 
 if TYPE_CHECKING:
     import sqlite3

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.errors import JournalError, UnknownName, UsageError
-from cloudbutton_backend.home import home as default_home
-from cloudbutton_backend.jobs import BatchRecord, JobState
-from cloudbutton_backend.journal.process import Lookout
+from cloudbutton_backend.job_model import BatchRecord, JobState
+from cloudbutton_backend.journal.liveness import Lookout
 from cloudbutton_backend.journal.records import Command, ErrorRecord, JobRow, LogRecord
+from cloudbutton_backend.storage.home import home as default_home
 
 if TYPE_CHECKING:
     import sqlite3

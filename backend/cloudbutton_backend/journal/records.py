@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from cloudbutton_backend.jobs import JobRecord, JobState, Progress
+from cloudbutton_backend.job_model import JobRecord, JobState, Progress
 
 
 @dataclass(frozen=True, slots=True)

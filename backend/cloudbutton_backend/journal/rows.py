@@ -7,13 +7,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, JobState, Progress
+from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState, Progress
 from cloudbutton_backend.journal.records import Command, ErrorRecord, JobRow, LogRecord
 
 if TYPE_CHECKING:
     from sqlite3 import Row
 
-    from cloudbutton_backend.journal.process import Lookout
+    from cloudbutton_backend.journal.liveness import Lookout
 
 Columns = dict[str, Any]
 

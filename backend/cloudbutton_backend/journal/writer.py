@@ -21,10 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from cloudbutton_backend.home import home as default_home
-from cloudbutton_backend.home import home_warning
-from cloudbutton_backend.jobs import BatchRecord, JobRecord, Progress
-from cloudbutton_backend.journal.porch import Announced, First, Porch
+from cloudbutton_backend.job_model import BatchRecord, JobRecord, Progress
+from cloudbutton_backend.journal.deferred_listing import Announced, First, Porch
 from cloudbutton_backend.journal.records import (
     ClearErrors,
     Command,
@@ -33,11 +31,13 @@ from cloudbutton_backend.journal.records import (
     LogRecord,
     Update,
 )
-from cloudbutton_backend.journal.rhythm import GATHER
+from cloudbutton_backend.journal.schedule import GATHER
 from cloudbutton_backend.journal.schema import MUTABLE
+from cloudbutton_backend.storage.home import home as default_home
+from cloudbutton_backend.storage.home import home_warning
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.journal.scribe import Scribe
+    from cloudbutton_backend.journal.write_loop import Scribe
 
 #: Seconds that the end of the process waits for the last transaction.
 EXIT_PATIENCE: Final = 2.0
@@ -204,7 +204,9 @@ class Journal:
         self._wake.wait()  # ends: with the first entry, or with close(); the thread is a daemon
         if self._closing and not self._queue:
             return
-        from cloudbutton_backend.journal.scribe import Scribe  # sqlite3: only where there are jobs
+        from cloudbutton_backend.journal.write_loop import (
+            Scribe,  # sqlite3: only where there are jobs
+        )
 
         # A local on purpose. After a fork the child has no such thread, so nothing there ever
         # drops the last reference to the connection; closing it in the child would end

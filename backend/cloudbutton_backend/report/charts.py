@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cloudbutton_backend import units
-from cloudbutton_backend.report.figures import STEPS, Histogram, Kind, Memory, Timeline
+from cloudbutton_backend.report.chart_data import STEPS, Histogram, Kind, Memory, Timeline
 from cloudbutton_backend.report.markup import Markup, element
 
 _LEFT: Final = 92

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cloudbutton_backend.report import sections
-from cloudbutton_backend.report.facts import Facts
+from cloudbutton_backend.report.job_facts import Facts
 from cloudbutton_backend.report.markup import Markup, element
-from cloudbutton_backend.report.style import STYLE
+from cloudbutton_backend.report.stylesheet import STYLE
 
 #: A browser shall fetch and run nothing, whatever a report holds.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from cloudbutton_backend import units
 from cloudbutton_backend.journal import ErrorRecord
-from cloudbutton_backend.report import charts, figures
-from cloudbutton_backend.report.facts import Facts
-from cloudbutton_backend.report.hiding import without_places, without_secrets
+from cloudbutton_backend.report import chart_data, charts
+from cloudbutton_backend.report.job_facts import Facts
 from cloudbutton_backend.report.markup import Markup, element, joined, prose
+from cloudbutton_backend.report.redaction import without_places, without_secrets
 
 _ERRORS: Final = 20
 """Kinds of errors that are told in full."""
@@ -100,7 +100,7 @@ def _expected_time(facts: Facts) -> str:
 
 def timeline(facts: Facts) -> Markup | None:
     """Return who ran when."""
-    shown = figures.timeline(facts.batches)
+    shown = chart_data.timeline(facts.batches)
     if shown is None:
         return None
     legend = element(
@@ -123,7 +123,7 @@ def timeline(facts: Facts) -> Markup | None:
 
 def durations(facts: Facts) -> Markup | None:
     """Return how long items took."""
-    shown = figures.histogram(facts.batches)
+    shown = chart_data.histogram(facts.batches)
     if shown is None:
         return None
     words = (
@@ -138,7 +138,7 @@ def durations(facts: Facts) -> Markup | None:
 
 def memory(facts: Facts) -> Markup | None:
     """Return what memory the workers needed."""
-    shown = figures.memory(facts.batches)
+    shown = chart_data.memory(facts.batches)
     if shown is None:
         return None
     limit = facts.options.get("memory") or facts.worker_memory

@@ -22,9 +22,9 @@ import pytest
 from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import JobCancelled, ResultNotSendable, TaskTimeout, WorkerLost
-from cloudbutton_backend.handle import Job
-from cloudbutton_backend.jobs import JobOptions, JobState
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job_model import JobOptions, JobState
+from cloudbutton_backend.session.session import Session
 
 PATIENCE: Final = 60.0
 """Seconds after which a test gives up; far more than any should need."""

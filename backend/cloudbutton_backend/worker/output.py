@@ -18,7 +18,7 @@ MAX_ITEM: Final = 256 * 1024
 """Characters of text kept of one item."""
 MAX_DISPLAYS: Final = 20
 """Displayed objects kept of one item."""
-MPL_BACKEND: Final = "module://cloudbutton_backend.worker.pictures"
+MPL_BACKEND: Final = "module://cloudbutton_backend.worker.mpl_backend"
 
 Entry = tuple[str, Any]
 
@@ -218,7 +218,7 @@ def _formatter() -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
     try:
         from IPython.core.formatters import DisplayFormatter
     except ImportError:  # a function in the cloud has only the packages that the code uses
-        from cloudbutton_backend.worker.bundles import bundle_of
+        from cloudbutton_backend.worker.mime import bundle_of
 
         return bundle_of
     bundle: Callable[..., tuple[dict[str, Any], dict[str, Any]]] = DisplayFormatter().format

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from cloudbutton_backend.worker import failures, status
+from cloudbutton_backend.worker import failures, status_page
 from cloudbutton_backend.worker.context import current
 from cloudbutton_backend.worker.guard import Guard
 from cloudbutton_backend.worker.output import DescriptorTail, outputs
@@ -222,11 +222,11 @@ class Runner:
         self._batch = batch
         self._busy.set()
         here.values = values
-        words[status.BUSY] = 1
+        words[status_page.BUSY] = 1
         try:
             for ordinal, item in enumerate(items, base):
                 if timed:  # stored first, lest the last item's start be taken for this one's
-                    words[status.SINCE] = time.monotonic_ns()
+                    words[status_page.SINCE] = time.monotonic_ns()
                 words[0] = ordinal  # status.CURRENT, HIGH and LOW: this loop's speed is the pool's
                 if ordinal < words[2] and ordinal >= words[1]:
                     stopped = True
@@ -249,7 +249,7 @@ class Runner:
             stopped = True
             self.is_spoilt = self.is_spoilt or was_importing(interrupt)
         finally:
-            words[status.BUSY] = 0
+            words[status_page.BUSY] = 0
             self._busy.clear()
         with self._sending:
             self._batch = None
@@ -304,7 +304,7 @@ class Runner:
             meta["delay"] = delay - batch.delay_mark
         batch.mark, batch.cpu_mark, batch.delay_mark, batch.sent = now, cpu, delay, stop
         if whole and "matplotlib.pyplot" in sys.modules:
-            from cloudbutton_backend.worker.pictures import flush_figures
+            from cloudbutton_backend.worker.mpl_backend import flush_figures
 
             try:
                 flush_figures()

@@ -15,9 +15,9 @@ from benchmarks.faults.scenarios.disks import journal_differs, tally_of
 from benchmarks.faults.scenarios.workers import session_in
 from benchmarks.faults.tally import Tally, together
 from benchmarks.faults.tasks import Ledger, value
-from cloudbutton_backend.handle import Job
+from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.journal import JournalReader, gc
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.session.session import Session
 
 
 def numbered(number: int) -> Callable[[int], tuple[int, Any]]:

@@ -18,7 +18,7 @@ from benchmarks.faults.kernels import kernel
 from benchmarks.faults.tally import Tally, together
 from benchmarks.faults.tasks import Ledger
 from benchmarks.faults.waiting import wait_until
-from cloudbutton_backend.jobs import JobState
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JournalReader
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmarks.faults.tally import Tally
 from cloudbutton_backend.backends.protocol import Limits
-from cloudbutton_backend.testing.faults import (
+from tests.support.invariants import BrokenPromise
+from tests.support.scripted_faults import (
     Crashes,
     DoubledResults,
     LateResults,
@@ -16,10 +17,9 @@ from cloudbutton_backend.testing.faults import (
     Stragglers,
     Throttled,
 )
-from cloudbutton_backend.testing.referee import BrokenPromise
-from cloudbutton_backend.testing.simulator import simulate
-from cloudbutton_backend.testing.startup import Startup
-from cloudbutton_backend.testing.workload import Work, log_normal
+from tests.support.simulator import simulate
+from tests.support.worker_startup import Startup
+from tests.support.workload import Work, log_normal
 
 TURN = 0.002
 """Seconds that the dispatcher takes for what has arrived; with so many workers it is never idle."""

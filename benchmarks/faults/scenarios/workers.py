@@ -15,8 +15,8 @@ from typing import Any
 from benchmarks.faults.judge import judge, recomputed
 from benchmarks.faults.tally import Tally, together
 from benchmarks.faults.tasks import Ledger, noted
-from cloudbutton_backend.handle import Job
-from cloudbutton_backend.session import Session
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.session.session import Session
 
 KILLS_APART = 20
 """Executions between two kills, so that they hit different items: three times the same one may fail."""

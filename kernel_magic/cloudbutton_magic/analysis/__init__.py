@@ -16,11 +16,11 @@ Pure: text and live values in, frozen verdicts out. One module per question:
 * `verdict`    the answers, with their sentences
 """
 
-from .called import Called, called_once
-from .judge import analyse
-from .live import UNKNOWN, Live, Namespace
-from .loops import Loop, find_loops, inner_loops, suspends
-from .verdict import Parallel, Reason, Refused, Site, Verdict
+from cloudbutton_magic.analysis.called_once import Called, called_once
+from cloudbutton_magic.analysis.independence import analyse
+from cloudbutton_magic.analysis.loops import Loop, find_loops, inner_loops, suspends
+from cloudbutton_magic.analysis.namespace import UNKNOWN, Live, Namespace
+from cloudbutton_magic.analysis.verdict import Parallel, Reason, Refused, Site, Verdict
 
 __all__ = [
     "UNKNOWN",

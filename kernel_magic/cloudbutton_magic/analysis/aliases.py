@@ -6,7 +6,7 @@ import sys
 import types
 from typing import Any
 
-from . import knowledge
+from cloudbutton_magic.analysis import type_facts
 
 
 def shares_memory(one: object, other: object) -> bool:
@@ -48,7 +48,7 @@ def reaches(start: object, wanted: object, limit: int = 20_000) -> bool:
         value = stack.pop()
         if value is wanted:
             return True
-        if id(value) in seen or isinstance(value, (*knowledge.ATOMS, type)):
+        if id(value) in seen or isinstance(value, (*type_facts.ATOMS, type)):
             continue
         seen.add(id(value))
         if isinstance(value, dict):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import ast
 import types
 
-from . import knowledge
-from .calls import CallJudge
-from .functions import is_own, source_tree
-from .knowledge import words
-from .live import UNKNOWN, Live, Namespace, lookup, root
-from .loops import Loop, inner_loops
-from .names import COMPREHENSIONS
-from .trees import walk
-from .verdict import Reason, Refusal, refuse
+from cloudbutton_magic.analysis import type_facts
+from cloudbutton_magic.analysis.call_rules import CallJudge
+from cloudbutton_magic.analysis.loops import Loop, inner_loops
+from cloudbutton_magic.analysis.namespace import UNKNOWN, Live, Namespace, lookup, root
+from cloudbutton_magic.analysis.scopes import COMPREHENSIONS
+from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.type_facts import words
+from cloudbutton_magic.analysis.user_functions import is_own, source_tree
+from cloudbutton_magic.analysis.verdict import Reason, Refusal, refuse
 
 _PASSING = words("enumerate zip reversed tqdm track items keys values iterrows itertuples")
 
@@ -58,7 +58,7 @@ def check_iterable(
     objects = {id(live.get(n)) for n in shared if live.get(n) is not UNKNOWN}
     if (
         value is not UNKNOWN
-        and not knowledge.is_atom(value)
+        and not type_facts.is_atom(value)
         and (id(value) in objects or any(id(live.get(n)) in objects for n in walked))
     ):
         text = ast.unparse(loop.iter)
@@ -80,7 +80,7 @@ def _is_told_later(loop: Loop, live: Live) -> bool:
         return False
     owner = live.get(root(method.value) or "")
     return owner is not UNKNOWN and not (
-        isinstance(owner, types.ModuleType) or knowledge.is_iterator(owner)
+        isinstance(owner, types.ModuleType) or type_facts.is_iterator(owner)
     )
 
 
@@ -99,10 +99,10 @@ def _check_expression(node: ast.expr, loop: Loop, live: Live, judge: CallJudge) 
         value = lookup(node, live, frozenset())
         if value is UNKNOWN or _is_container(value):
             return
-        if not knowledge.is_iterator(value):
+        if not type_facts.is_iterator(value):
             kind = type(value).__name__
             raise refuse(Reason.ITERABLE, node, detail=f"an object of type {kind}")
-        if loop.in_with and (knowledge.is_file(value) or type(value).__module__ == "_csv"):
+        if loop.in_with and (type_facts.is_file(value) or type(value).__module__ == "_csv"):
             return  # the `with` around the loop closes it: nobody sees how far it was read
         raise refuse(Reason.ITERABLE, node, detail=f"the iterator `{ast.unparse(node)}`")
     if isinstance(node, ast.Call):
@@ -131,11 +131,11 @@ def _check_call(node: ast.Call, loop: Loop, live: Live, judge: CallJudge) -> Non
     if isinstance(node.func, ast.Attribute):
         owner = live.get(root(node.func.value) or "")
         if owner is not UNKNOWN and not isinstance(owner, types.ModuleType):
-            if knowledge.is_iterator(owner) and not loop.in_with:
+            if type_facts.is_iterator(owner) and not loop.in_with:
                 raise refuse(Reason.ITERABLE, node, detail=f"the iterator `{ast.unparse(node)}`")
-            if knowledge.is_random(owner):
+            if type_facts.is_random(owner):
                 return  # drawn before the loop starts, in the order of the plain cell
-    if name in knowledge.WRAPPERS:
+    if name in type_facts.WRAPPERS:
         for argument in node.args:
             _check_expression(argument, loop, live, judge)
         return
@@ -149,7 +149,7 @@ def _check_call(node: ast.Call, loop: Loop, live: Live, judge: CallJudge) -> Non
 
 
 def _is_container(value: object) -> bool:
-    return any(name in knowledge.CONTAINERS for name in knowledge.type_names(value))
+    return any(name in type_facts.CONTAINERS for name in type_facts.type_names(value))
 
 
 def _check_quiet(nodes: list[ast.AST], live: Live, at: ast.AST, depth: int = 5) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .knowledge import words
-from .names import COMPREHENSIONS, Comprehension
-from .trees import walk
+from cloudbutton_magic.analysis.scopes import COMPREHENSIONS, Comprehension
+from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.type_facts import words
 
 Kind = Literal["for", "list", "set", "dict", "generator"]
 

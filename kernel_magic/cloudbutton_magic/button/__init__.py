@@ -1,10 +1,17 @@
 """The button: an ordinary cell, its independent loops run elsewhere, the rest here."""
 
-from .cell import WORTH_A_LINE, Button, Report, Runner, run_plainly, show_output
-from .decision import Overhead, decide
-from .engine import Mapper
-from .loop import LoopReport
-from .plan import CellPlan, LoopPlan, plan
+from cloudbutton_magic.button.cell_plan import CellPlan, LoopPlan, plan
+from cloudbutton_magic.button.cell_run import (
+    WORTH_A_LINE,
+    Button,
+    Report,
+    Runner,
+    run_plainly,
+    show_output,
+)
+from cloudbutton_magic.button.engine import Mapper
+from cloudbutton_magic.button.loop_run import LoopReport
+from cloudbutton_magic.button.worth_it import Overhead, decide
 
 __all__ = [
     "WORTH_A_LINE",

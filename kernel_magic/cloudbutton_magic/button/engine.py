@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from cloudbutton_backend.jobs.outcome import ItemOutcome
+from cloudbutton_backend.job_model.outcome import ItemOutcome
 
 
 class Mapper(Protocol):

@@ -8,9 +8,9 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from ..analysis import UNKNOWN, Loop
-from ..analysis.names import target_names
-from ..rewriting import graph, remote
+from cloudbutton_magic.analysis import UNKNOWN, Loop
+from cloudbutton_magic.analysis.scopes import target_names
+from cloudbutton_magic.rewriting import object_graph, worker_side
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class Merger:
         self._owed: dict[str, int] = {}
         self._changed: set[int] = set()
         self._owners: dict[int, int] | None = None
-        self._outer: graph.Graph | None = None
+        self._outer: object_graph.Graph | None = None
 
     def record(self, index: int, kind: str, content: list[Any]) -> Record:
         """Return the record of item `index`; raises if it cannot be expressed here."""
-        if kind == remote.DONE:
+        if kind == worker_side.DONE:
             ops, binds, owed, gone = content
             return Record(index, ops, binds, owed, gone, [])
         roots = {"outer": self.function, "inner": self.items[index]}
 
-        def find(side: str, path: graph.Path) -> Any:
-            return graph.follow(roots[side], path[1:])
+        def find(side: str, path: object_graph.Path) -> Any:
+            return object_graph.follow(roots[side], path[1:])
 
-        ops, binds, owed, gone, parts = remote.unpack(content[0], find)
+        ops, binds, owed, gone, parts = worker_side.unpack(content[0], find)
         changed = [(find("inner", path), new) for path, new in parts]
         for value, _ in changed:
             self._check_alone(index, value)
@@ -59,15 +59,15 @@ class Merger:
     def _check_alone(self, index: int, value: Any) -> None:
         """Make sure that only item `index` holds the object that it changed."""
         if self._outer is None or self._owners is None:
-            self._outer = graph.Graph({"": self.function})
+            self._outer = object_graph.Graph({"": self.function})
             self._owners = {}
             for number, item in enumerate(self.items):
-                for key in graph.Graph({"": item}, watch=False).ids:
+                for key in object_graph.Graph({"": item}, watch=False).ids:
                     self._owners[key] = number if key not in self._owners else -1
         if not self._outer.complete or id(value) in self._outer.ids:
-            raise remote.Stop("the loop changed its item, which it also uses by another name")
+            raise worker_side.Stop("the loop changed its item, which it also uses by another name")
         if self._owners.get(id(value)) != index:
-            raise remote.Stop("the loop changed its item, which is part of another item too")
+            raise worker_side.Stop("the loop changed its item, which is part of another item too")
 
     def take(self, record: Record) -> None:
         """Put changes of the item in place and remember what the iteration bound."""
@@ -177,7 +177,7 @@ def part_of(loop: Loop, item: Any, name: str) -> Any:
 def telling_part(loop: Loop, items: list[Any], name: str) -> Any:
     """Return a value that the target `name` will have: a set, if it is one for any item."""
     first = part_of(loop, items[0], name)
-    if isinstance(first, graph.ATOMS):
+    if isinstance(first, object_graph.ATOMS):
         return first
     for item in items[:10_000]:
         part = part_of(loop, item, name)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from cloudbutton_magic import units
-from cloudbutton_magic.display.model import View
-from cloudbutton_magic.display.theme import BARE, STYLE
+from cloudbutton_magic.display.css import BARE, STYLE
 from cloudbutton_magic.display.timeline import Timeline, timeline_svg
+from cloudbutton_magic.display.view_model import View
 
 _MARKS = "✓✗◼"
 

@@ -6,11 +6,11 @@ import shutil
 import sys
 from typing import Any, Protocol, TextIO
 
-from cloudbutton_magic.display.cancel import cancel_button, kernel_id
+from cloudbutton_magic.display.cancel_button import cancel_button, kernel_id
 from cloudbutton_magic.display.html import html_of
-from cloudbutton_magic.display.model import View
 from cloudbutton_magic.display.text import terminal_line, text_of
 from cloudbutton_magic.display.timeline import Timeline
+from cloudbutton_magic.display.view_model import View
 
 
 class Screen(Protocol):

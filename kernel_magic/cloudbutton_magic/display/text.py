@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cloudbutton_magic import units
-from cloudbutton_magic.display.model import View
+from cloudbutton_magic.display.view_model import View
 
 _BAR_WIDTH = 24
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from cloudbutton_backend.jobs import BatchRecord
+from cloudbutton_backend.job_model import BatchRecord
 
 MAX_SPANS: Final = 200
 MAX_LANES: Final = 12

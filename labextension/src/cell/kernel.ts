@@ -10,7 +10,7 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import type { Choice } from './choice';
 
-/** As in `cloudbutton_magic.front_end`. */
+/** As in `cloudbutton_magic.kernel.front_end_api`. */
 export const PROTOCOL = 1;
 
 const PACKAGE = 'cloudbutton_magic';

@@ -40,7 +40,7 @@ it.each<[string, Content | null, Answer]>([
   ],
   [
     'an older version',
-    failed('ModuleNotFoundError', "No module named 'cloudbutton_magic.front_end'"),
+    failed('ModuleNotFoundError', "No module named 'cloudbutton_magic.kernel.front_end_api'"),
     { kind: 'other version' }
   ],
   [

@@ -16,14 +16,14 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from cloudbutton_backend.backends.aws_lambda import terms
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.connecting import Connection, connect, equip, region_of
+from cloudbutton_backend.backends.aws_lambda import cost_model as terms
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.call_results import LONGEST_CALL
+from cloudbutton_backend.backends.aws_lambda.calls import Operations
+from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect, equip, region_of
 from cloudbutton_backend.backends.aws_lambda.detached import collect
-from cloudbutton_backend.backends.aws_lambda.names import MEMORY, PREFIX, Arch
-from cloudbutton_backend.backends.aws_lambda.operations import Operations
-from cloudbutton_backend.backends.aws_lambda.reckoning import LONGEST_CALL
 from cloudbutton_backend.backends.aws_lambda.remote_job import most_of
+from cloudbutton_backend.backends.aws_lambda.resource_names import MEMORY, PREFIX, Arch
 from cloudbutton_backend.backends.aws_lambda.settings import (
     MOST_WORKERS,
     USUAL_WORKERS,
@@ -32,12 +32,12 @@ from cloudbutton_backend.backends.aws_lambda.settings import (
     schema,
 )
 from cloudbutton_backend.backends.capabilities import HealthLine, TermsRequest
-from cloudbutton_backend.backends.local.cpus import usable_cpus
+from cloudbutton_backend.backends.local.cpu_count import usable_cpus
 from cloudbutton_backend.backends.protocol import Call, Event, JobSpec, Limits, Results
 from cloudbutton_backend.capture import Blob
-from cloudbutton_backend.cost.model import Terms
+from cloudbutton_backend.cost.run_model import Terms
 from cloudbutton_backend.errors import BackendError
-from cloudbutton_backend.jobs import EMULATED
+from cloudbutton_backend.job_model import EMULATED
 
 _LOG: Final = logging.getLogger(__name__)
 BATCH_SECONDS: Final = 1.5
@@ -334,7 +334,7 @@ class LambdaBackend:
 
     def health(self) -> Iterator[HealthLine]:
         """Yield what jobs need and whether it is well; asks AWS."""
-        from cloudbutton_backend.backends.aws_lambda.deploying.ready import health
+        from cloudbutton_backend.backends.aws_lambda.deployment.preflight import health
 
         connection = self._connector(self.settings)
         if self.settings.emulate:

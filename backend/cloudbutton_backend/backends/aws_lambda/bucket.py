@@ -12,12 +12,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from xml.etree import ElementTree
 
-from cloudbutton_backend.backends.aws_lambda.pressure import delay
-from cloudbutton_backend.backends.aws_lambda.refusals import Asked, from_code
+from cloudbutton_backend.backends.aws_lambda.aws_errors import Asked, from_code
+from cloudbutton_backend.backends.aws_lambda.http import NoAnswer, NotSent, Reply, Web
+from cloudbutton_backend.backends.aws_lambda.rate_limit import delay
 from cloudbutton_backend.backends.aws_lambda.signing import Credentials
-from cloudbutton_backend.backends.aws_lambda.web import NoAnswer, NotSent, Reply, Web
 from cloudbutton_backend.errors import CloudServiceError, Unreachable
-from cloudbutton_backend.worker.frames import Buffer
+from cloudbutton_backend.worker.wire import Buffer
 
 MOST: Final = 5 << 30
 """Bytes that S3 takes in one request."""

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any, Final
 
-from cloudbutton_backend import seals
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
-from cloudbutton_backend.backends.aws_lambda.clients import Clients
-from cloudbutton_backend.backends.aws_lambda.encoding import job_key, read_records
-from cloudbutton_backend.backends.aws_lambda.names import Target, job_prefix
+from cloudbutton_backend.backends.aws_lambda.call_encoding import job_key, read_records
+from cloudbutton_backend.backends.aws_lambda.resource_names import Target, job_prefix
 from cloudbutton_backend.backends.protocol import Results
+from cloudbutton_backend.storage import sealed_files
 
 _LOOK_FIRST, _LOOK_LAST = 0.2, 3.0
 """Seconds between looks: often at first, as short calls end soon."""
@@ -93,7 +93,7 @@ def collect(clients: Clients, home: Target, job_id: str) -> Iterator[tuple[Resul
     BrokenSeal, TornRecord
         An object was not written by the job's calls, or changed since.
     """
-    key = job_key(seals.key(), job_id)
+    key = job_key(sealed_files.key(), job_id)
     prefix = f"{job_prefix(job_id)}results/"
     owned: dict[str, Any] = {"Bucket": home.bucket, "ExpectedBucketOwner": home.account}
     for page in clients.pages("s3", "ListObjectsV2", Prefix=prefix, about=home.bucket, **owned):

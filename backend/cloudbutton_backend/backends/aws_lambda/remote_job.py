@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from cloudbutton_backend.backends.aws_lambda import encoding
+from cloudbutton_backend.backends.aws_lambda import call_encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
-from cloudbutton_backend.backends.aws_lambda.deploying.found import FoundFunction
-from cloudbutton_backend.backends.aws_lambda.deploying.wish import FREE_STORAGE
-from cloudbutton_backend.backends.aws_lambda.names import (
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import FoundFunction
+from cloudbutton_backend.backends.aws_lambda.deployment.desired import FREE_STORAGE
+from cloudbutton_backend.backends.aws_lambda.resource_names import (
     Arch,
     Target,
     blob_key,
@@ -22,13 +22,13 @@ from cloudbutton_backend.backends.aws_lambda.names import (
 from cloudbutton_backend.backends.aws_lambda.signing import Credentials
 from cloudbutton_backend.backends.protocol import Call, JobSpec
 from cloudbutton_backend.cost import Rate, lambda_rate, storage_prices
-from cloudbutton_backend.worker.frames import layout
-from cloudbutton_backend.worker.lambda_wire import (
+from cloudbutton_backend.worker.aws_lambda.call_wire import (
     ASK_EVERY,
     START_ALLOWANCE,
     part,
     stored_part,
 )
+from cloudbutton_backend.worker.wire import layout
 
 _RENEW: Final = 1800.0
 """Seconds for which URLs are used at most, while the credentials that signed them are in use."""
@@ -135,7 +135,7 @@ class RemoteJob:
             url = await bucket.url("GET", blob_key(sha256))
             blobs[blob.digest] = stored_part(sha256, nbytes, url)
         function: Mapping[str, Any] = part(spec.payload)
-        if len(spec.payload) > encoding.INLINE_FUNCTION:
+        if len(spec.payload) > call_encoding.INLINE_FUNCTION:
             pieces = Pieces([spec.payload])
             await uploads.put_pieces(pieces)
             url = await bucket.url("GET", blob_key(pieces.sha256))
@@ -146,7 +146,7 @@ class RemoteJob:
             key = environment_key(self.target.environment)
             size = await bucket.size(key)
             packages = stored_part(self.packages, size, await bucket.url("GET", key))
-        self._text = encoding.job_json(
+        self._text = call_encoding.job_json(
             spec, self.key, function, blobs, stop, self.variables, packages
         )
         self._made, self._signer = time.monotonic(), signer
@@ -162,7 +162,7 @@ class RemoteJob:
     async def encode(self, call: Call, bucket: Bucket, uploads: Uploads) -> Sent:
         """Return a call as the body of a request; items that are too large for it go into storage."""
         pieces, length = layout(call.parts)
-        limit = encoding.INLINE_EVENT if self.detached else encoding.INLINE_CALL
+        limit = call_encoding.INLINE_EVENT if self.detached else call_encoding.INLINE_CALL
         puts = 0
         if length <= limit:
             items = part(b"".join(pieces))
@@ -174,7 +174,9 @@ class RemoteJob:
             puts = 1
         head = await self.head(bucket, uploads)
         answer = await bucket.url("PUT", self.answer_key(call.batch))
-        return Sent(encoding.call_json(head, call, items, answer, detached=self.detached), puts)
+        return Sent(
+            call_encoding.call_json(head, call, items, answer, detached=self.detached), puts
+        )
 
 
 def rate_of(target: Target, storage: int = FREE_STORAGE) -> Rate:

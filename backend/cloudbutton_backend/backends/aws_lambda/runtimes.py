@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from cloudbutton_backend.backends.aws_lambda.names import Arch
+from cloudbutton_backend.backends.aws_lambda.resource_names import Arch
 from cloudbutton_backend.errors import UsageError
 
 

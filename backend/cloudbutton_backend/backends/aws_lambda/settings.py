@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from cloudbutton_backend.backends.aws_lambda.names import (
+from cloudbutton_backend.backends.aws_lambda.resource_names import (
     ARCHS,
     LEAST_MEMORY,
     MEMORY,

@@ -23,9 +23,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from cloudbutton_backend import seals
 from cloudbutton_backend.backends.capabilities import HealthLine
-from cloudbutton_backend.backends.dask.connecting import Connector
+from cloudbutton_backend.backends.dask.connector import Connector
 from cloudbutton_backend.backends.dask.settings import (
     MOST_WORKERS,
     Settings,
@@ -33,7 +32,7 @@ from cloudbutton_backend.backends.dask.settings import (
     schema,
 )
 from cloudbutton_backend.backends.extras import require
-from cloudbutton_backend.backends.local.cpus import usable_cpus
+from cloudbutton_backend.backends.local.cpu_count import usable_cpus
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
     Call,
@@ -46,10 +45,11 @@ from cloudbutton_backend.backends.protocol import (
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.errors import CloudError
+from cloudbutton_backend.storage import sealed_files
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.backends.dask.flight import Landed, Ready
-    from cloudbutton_backend.backends.dask.link import Link
+    from cloudbutton_backend.backends.dask.connection import Link
+    from cloudbutton_backend.backends.dask.in_flight import Landed, Ready
 
 _LOG: Final = logging.getLogger(__name__)
 BATCH_SECONDS: Final = 0.1
@@ -215,7 +215,7 @@ class DaskBackend:
         CloudError
             What prevents the job.
         """
-        from cloudbutton_backend.backends.dask.placing import placement
+        from cloudbutton_backend.backends.dask.placement import placement
 
         link = self._connector.link()
         packages = spec.extra.get("packages")
@@ -256,7 +256,7 @@ class DaskBackend:
 
     def _where(self, link: Link, spec: JobSpec) -> dict[str, Any]:
         """Return what Dask is told about where a call may run."""
-        from cloudbutton_backend.backends.dask.placing import placement
+        from cloudbutton_backend.backends.dask.placement import placement
 
         if not link.workers:  # those that come will be of the same kind
             return self._taken.get(spec.id, {})
@@ -331,8 +331,8 @@ class DaskBackend:
         return [*events, *self._look_after()]
 
     def _events_of(self, happened: Any) -> list[Event]:
-        from cloudbutton_backend.backends.dask.flight import Landed
-        from cloudbutton_backend.backends.dask.link import Link
+        from cloudbutton_backend.backends.dask.connection import Link
+        from cloudbutton_backend.backends.dask.in_flight import Landed
 
         if isinstance(happened, list):
             return happened
@@ -478,7 +478,7 @@ class DaskBackend:
         One that would have to be made first is left alone: looking must not start processes.
         """
         if self.is_local and self._link is None:
-            from cloudbutton_backend.backends.dask.prospect import prospect
+            from cloudbutton_backend.backends.dask.unstarted_health import prospect
 
             yield from prospect(self.settings.workers or usable_cpus())
             return
@@ -494,7 +494,7 @@ class DaskBackend:
 
 def _key_of(job_id: str) -> bytes:
     """Return the key with which a job's results are sealed: whoever has the user's key can open them."""
-    return hmac.digest(seals.key(), b"cloudbutton job " + job_id.encode(), "sha256")
+    return hmac.digest(sealed_files.key(), b"cloudbutton job " + job_id.encode(), "sha256")
 
 
 def _settle(future: concurrent.futures.Future[Any], act: Callable[[], Any]) -> None:

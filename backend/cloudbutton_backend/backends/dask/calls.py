@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from distributed import KilledWorker
 
-from cloudbutton_backend.backends.dask.answers import (
+from cloudbutton_backend.backends.dask.call_results import (
     events_of_end,
     is_whole,
     killed,
@@ -26,10 +26,10 @@ from cloudbutton_backend.backends.dask.answers import (
     returned,
 )
 from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, Cluster
-from cloudbutton_backend.backends.dask.data import JobData
 from cloudbutton_backend.backends.dask.detached import parts_of, publish, unpublish
-from cloudbutton_backend.backends.dask.flight import Flight, Kept, Landed, Ready
-from cloudbutton_backend.backends.dask.shipped import plugin_name, run_call, stop_calls
+from cloudbutton_backend.backends.dask.in_flight import Flight, Kept, Landed, Ready
+from cloudbutton_backend.backends.dask.scattered_data import JobData
+from cloudbutton_backend.backends.dask.shipped_code import plugin_name, run_call, stop_calls
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
     BatchEnded,
@@ -39,9 +39,9 @@ from cloudbutton_backend.backends.protocol import (
     WorkerDown,
     WorkerUp,
 )
-from cloudbutton_backend.worker.frames import layout
-from cloudbutton_backend.worker.lambda_records import BrokenSeal
-from cloudbutton_backend.worker.segments import TornRecord
+from cloudbutton_backend.worker.result_file import TornRecord
+from cloudbutton_backend.worker.sealed_records import BrokenSeal
+from cloudbutton_backend.worker.wire import layout
 
 _LOG: Final = logging.getLogger(__name__)
 ABANDON_AFTER: Final = 5.0

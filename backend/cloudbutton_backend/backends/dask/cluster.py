@@ -13,8 +13,8 @@ from typing import Any, Final
 import distributed
 
 from cloudbutton_backend.backends.dask.settings import Settings
-from cloudbutton_backend.backends.dask.shipped import Shipped, plugin_name
-from cloudbutton_backend.backends.local.cpus import usable_cpus
+from cloudbutton_backend.backends.dask.shipped_code import Shipped, plugin_name
+from cloudbutton_backend.backends.local.cpu_count import usable_cpus
 from cloudbutton_backend.errors import BackendError
 
 CONNECT_WITHIN: Final = 10.0

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from cloudbutton_backend.backends.dask.answers import read_answer
+from cloudbutton_backend.backends.dask.call_results import read_answer
 from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, Cluster
 from cloudbutton_backend.backends.protocol import Call, Results
 from cloudbutton_backend.errors import BackendError
-from cloudbutton_backend.worker.lambda_records import BrokenSeal
-from cloudbutton_backend.worker.segments import TornRecord
+from cloudbutton_backend.worker.result_file import TornRecord
+from cloudbutton_backend.worker.sealed_records import BrokenSeal
 
 PART_SECONDS: Final = 2.0
 """Work in one task of a call that has all that is left for its slot: what is lost with a Dask worker, and

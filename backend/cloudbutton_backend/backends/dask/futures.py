@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cloudbutton_backend.backends.dask.shipped import plugin_name, raise_error, value_of
+from cloudbutton_backend.backends.dask.shipped_code import plugin_name, raise_error, value_of
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.backends.dask.flight import Kept
-    from cloudbutton_backend.backends.dask.link import Link
+    from cloudbutton_backend.backends.dask.connection import Link
+    from cloudbutton_backend.backends.dask.in_flight import Kept
 
 
 def futures_of(

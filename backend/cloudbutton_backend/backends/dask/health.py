@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from cloudbutton_backend.backends.capabilities import HealthLine
-from cloudbutton_backend.backends.dask.link import Link
+from cloudbutton_backend.backends.dask.connection import Link
 
 _GiB: Final = 1 << 30
 

@@ -1,5 +1,5 @@
 """Worker processes on this machine."""
 
-from cloudbutton_backend.backends.local.pool import LocalBackend
+from cloudbutton_backend.backends.local.backend import LocalBackend
 
 __all__ = ["LocalBackend"]

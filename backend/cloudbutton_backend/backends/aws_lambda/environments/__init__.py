@@ -1,6 +1,14 @@
 """The packages that code imports, as environments for Lambda: locked, built once, deployed, described."""
 
-from cloudbutton_backend.backends.aws_lambda.environments.building import (
+from cloudbutton_backend.backends.aws_lambda.environments.description import (
+    describe_environment,
+    packages_table,
+)
+from cloudbutton_backend.backends.aws_lambda.environments.ensure import (
+    deploy_environment,
+    ensure_environment,
+)
+from cloudbutton_backend.backends.aws_lambda.environments.layer_build import (
     Built,
     build,
     by_hash,
@@ -8,15 +16,7 @@ from cloudbutton_backend.backends.aws_lambda.environments.building import (
     known,
     prune,
 )
-from cloudbutton_backend.backends.aws_lambda.environments.describing import (
-    describe_environment,
-    packages_table,
-)
-from cloudbutton_backend.backends.aws_lambda.environments.ensuring import (
-    deploy_environment,
-    ensure_environment,
-)
-from cloudbutton_backend.backends.aws_lambda.environments.locking import (
+from cloudbutton_backend.backends.aws_lambda.environments.package_lock import (
     Lock,
     Pin,
     lock_distributions,

@@ -14,8 +14,8 @@ from typing import Final
 
 from packaging.version import InvalidVersion, Version
 
-from cloudbutton_backend.backends.aws_lambda.environments.locking import Pin
-from cloudbutton_backend.backends.aws_lambda.names import ARCHS
+from cloudbutton_backend.backends.aws_lambda.environments.package_lock import Pin
+from cloudbutton_backend.backends.aws_lambda.resource_names import ARCHS
 from cloudbutton_backend.backends.aws_lambda.runtimes import RUNTIMES, Platform
 from cloudbutton_backend.errors import PackagesDoNotFit
 

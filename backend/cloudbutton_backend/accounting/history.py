@@ -1,0 +1,235 @@
+"""What earlier jobs of the same code tell of the next one: their bills, times, items and memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cloudbutton_backend.cost.job_estimate import Run, from_history
+from cloudbutton_backend.cost.overhead import Overhead, overhead_of
+from cloudbutton_backend.cost.rates import Rate
+from cloudbutton_backend.errors import JournalError
+from cloudbutton_backend.job_model import Estimate
+
+_RUNS: Final = 20
+"""The latest runs that are looked at: older ones tell of other data, machines and prices."""
+_BATCHES: Final = 200
+"""Their batches that are looked at."""
+_TELLING: Final = 3
+"""Calls without which it cannot be told what starts cost."""
+_WARM_FOR: Final = 300.0
+"""Seconds for which environments probably stay; Lambda does not say how long."""
+_CALLS: Final = (
+    'SELECT worker, sum(count) AS items, sum("end" - start) AS work, sum(cost) AS cost FROM batches '
+    "WHERE job_id = ? AND status = 'done' GROUP BY batch, attempt ORDER BY min(rowid) LIMIT ?"
+)
+_COLUMNS: Final = (
+    "id", "backend", "done", "cached", "spend", "created", "ended", "workers", "worker_memory",
+    "task_seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """A job that ended well."""
+
+    id: str
+    backend: str
+    done: int
+    """Items that it ran."""
+    spend: float
+    seconds: float
+    """From its beginning to its end."""
+    ended: float
+    """Unix time."""
+    starts: float
+    """Dollars of its spend that went into beginning environments, as far as known."""
+    workers: int
+    memory: int | None
+    """MiB that each worker had, where it is chosen."""
+    task_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Items that ran one after the other in a worker."""
+
+    items: int
+    seconds: float
+    cpu: float
+    memory_peak: int
+    """Bytes; 0 if unknown."""
+
+
+def earlier_jobs(home: Path | None, digest: str) -> list[Earlier]:
+    """Return the latest jobs of the same code that ended well, whatever backend they ran on.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read.
+    """
+    from cloudbutton_backend.journal import JournalReader
+
+    query = (
+        f"SELECT {', '.join(_COLUMNS)} FROM jobs WHERE code_digest = ? AND state = 'done' "
+        "ORDER BY created DESC LIMIT ?"
+    )
+    with JournalReader(home).snapshot() as connection:
+        rows = connection.execute(query, (digest, _RUNS)).fetchall() if connection else []
+        return [
+            _earlier(row, _starts(connection, row["id"]) if row["spend"] else 0.0)
+            for row in rows
+            if row["done"] > row["cached"]
+        ]
+
+
+def _starts(connection: Any, job_id: str) -> float:
+    """Return what the first calls of a job's workers cost beyond what its other calls did per item."""
+    seen: set[str] = set()
+    first: list[tuple[int, float]] = []
+    others: list[tuple[int, float]] = []
+    for call in connection.execute(_CALLS, (job_id, _BATCHES)):
+        (others if call["worker"] in seen else first).append((call["items"], call["cost"]))
+        seen.add(call["worker"])
+    if len(others) < _TELLING:
+        return 0.0
+    each = sum(cost for _, cost in others) / sum(items for items, _ in others)
+    return max(0.0, sum(cost - each * items for items, cost in first))
+
+
+def _earlier(row: Any, starts: float) -> Earlier:
+    return Earlier(
+        id=row["id"],
+        backend=row["backend"],
+        done=row["done"] - row["cached"],
+        spend=row["spend"],
+        seconds=max(0.0, (row["ended"] or row["created"]) - row["created"]),
+        ended=row["ended"] or row["created"],
+        starts=starts,
+        workers=row["workers"],
+        memory=row["worker_memory"],
+        task_seconds=row["task_seconds"],
+    )
+
+
+def stretches(home: Path | None, jobs: Sequence[Earlier]) -> list[Stretch]:
+    """Return what was measured of these jobs' items, of the first job first.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read.
+    """
+    from cloudbutton_backend.journal import JournalReader
+
+    query = (
+        'SELECT count, "end" - start AS seconds, cpu, memory_peak FROM batches '
+        "WHERE job_id = ? AND status = 'done' AND count > 0 ORDER BY rowid LIMIT ?"
+    )
+    found: list[Stretch] = []
+    with JournalReader(home).snapshot() as connection:
+        for job in jobs if connection else ():
+            assert connection is not None
+            rows = connection.execute(query, (job.id, _BATCHES - len(found))).fetchall()
+            found += [
+                Stretch(row["count"], max(0.0, row["seconds"]), row["cpu"], row["memory_peak"])
+                for row in rows
+            ]
+    return found
+
+
+def bill_of(
+    jobs: Sequence[Earlier], backend: str, memory: int | None, items: int, now: float
+) -> Estimate | None:
+    """Return what so many items cost on a backend by its earlier bills; None if there is none.
+
+    Parameters
+    ----------
+    memory
+        MiB that each worker has: another size has other prices.
+    now
+        Unix time.
+    """
+    same = [job for job in jobs if job.backend == backend and memory in (None, job.memory)]
+    is_warm = any(now - job.ended < _WARM_FOR for job in same)
+    runs = [Run(job.done, job.spend, job.seconds, job.starts) for job in same]
+    return from_history(runs, items, is_warm=is_warm)
+
+
+def overhead(home: Path | None, backend: str, rate: Callable[[int | None], Rate]) -> Overhead:
+    """Return what calls to a backend were billed beside their items in the latest jobs of any code.
+
+    Parameters
+    ----------
+    rate
+        Returns the usual price of a call to a worker of so many MiB.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read.
+    """
+    from cloudbutton_backend.journal import JournalReader
+
+    jobs = (
+        "SELECT id, worker_memory, ended FROM jobs WHERE backend = ? AND state = 'done' AND spend > 0 "
+        "ORDER BY created DESC LIMIT ?"
+    )
+    starts: list[float] = []
+    warm: list[float] = []
+    latest = 0.0
+    with JournalReader(home).snapshot() as connection:
+        for job in connection.execute(jobs, (backend, _RUNS)) if connection else ():
+            assert connection is not None
+            price, seen = rate(job["worker_memory"]), set()
+            latest = max(latest, job["ended"] or 0.0)
+            for call in connection.execute(_CALLS, (job["id"], _BATCHES)):
+                billed = (call["cost"] - price.per_call) / price.per_second
+                besides = max(0.0, billed - call["work"])
+                (warm if call["worker"] in seen else starts).append(besides)
+                seen.add(call["worker"])
+    return overhead_of(starts, warm, may_be_warm=time.time() - latest < _WARM_FOR)
+
+
+class Told:
+    """Estimates that were shown to the user before the job began: that is what it is compared with."""
+
+    def __init__(self) -> None:
+        self._estimates: dict[tuple[Any, ...], Estimate] = {}
+
+    def tell(
+        self, digest: str, backend: str, memory: int | None, items: int, said: Estimate
+    ) -> None:
+        """Somebody has been told what running this code will cost."""
+        self._estimates[digest, backend, memory, items] = said
+        while len(self._estimates) > _RUNS:
+            del self._estimates[next(iter(self._estimates))]
+
+    def forget(self) -> None:
+        """What was said no longer counts."""
+        self._estimates.clear()
+
+    def said(self, digest: str, backend: str, memory: int | None, items: int) -> Estimate | None:
+        """Return what was said, None if nothing was."""
+        return self._estimates.get((digest, backend, memory, items))
+
+
+told: Final = Told()
+"""In this process."""
+
+
+def expected_bill(
+    home: Path | None, digest: str, backend: str, memory: int | None, items: int
+) -> Estimate | None:
+    """Return what a job is expected to cost when it starts: what was said, or its earlier bills."""
+    said = told.said(digest, backend, memory, items)
+    if said is not None:
+        return said
+    try:
+        return bill_of(earlier_jobs(home, digest), backend, memory, items, time.time())
+    except JournalError:
+        return None  # the job matters more than what is said about it

@@ -1,0 +1,185 @@
+"""Calls as bytes, and answers as events: the client's side of `worker.lambda_wire`. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from cloudbutton_backend.backends.local.worker_process import explain_death
+from cloudbutton_backend.backends.protocol import (
+    BatchEnded,
+    Call,
+    Event,
+    JobSpec,
+    Overdue,
+    Results,
+    WorkerDown,
+)
+from cloudbutton_backend.worker.aws_lambda.call_wire import WIRE
+from cloudbutton_backend.worker.sealed_records import open_records
+from cloudbutton_backend.worker.wire import Buffer
+
+INLINE_CALL: Final = 1 << 20
+"""Bytes of items that a call carries itself; see `lambda_wire.INLINE_ANSWER`."""
+INLINE_EVENT: Final = 512 << 10
+"""The same for an asynchronous call, whose JSON may be 1 MB."""
+INLINE_FUNCTION: Final = 32 << 10
+"""A function's pickle above this goes through storage, once for each environment."""
+_SHIPPED: Final = ("TZ",)
+"""Environment variables that change what code computes, and give nothing away."""
+
+
+def job_key(user_key: bytes, job_id: str) -> bytes:
+    """Return the key with which a job's results are sealed: nobody learns the user's from it."""
+    return hmac.digest(user_key, b"cloudbutton job " + job_id.encode(), "sha256")
+
+
+def job_json(
+    spec: JobSpec,
+    key: bytes,
+    function: Mapping[str, Any],
+    blobs: Mapping[str, Mapping[str, Any]],
+    stop: str,
+    variables: Collection[str],
+    packages: Mapping[str, Any] | None = None,
+) -> str:
+    """Return what all calls of a job have in common."""
+    environment = spec.environment
+    return json.dumps(
+        {
+            "id": spec.id,
+            "key": b64encode(key).decode(),
+            "seed": spec.seed,
+            "guard": spec.guard,
+            "timeout": spec.timeout,
+            "stop_on_error": bool(spec.extra.get("stop_on_error")),
+            "displays": spec.displays,
+            "variables": {
+                name: environment[name] for name in (*_SHIPPED, *variables) if environment.get(name)
+            },
+            "function": function,
+            "blobs": blobs,
+            "stop": stop,
+            "packages": packages,
+        }
+    )
+
+
+def call_json(
+    job: str, call: Call, items: Mapping[str, Any], answer: str, *, detached: bool
+) -> bytes:
+    """Return a call. The job's part is text already: it is the same a thousand times."""
+    rest = json.dumps(
+        {
+            "wire": WIRE,
+            "batch": call.batch,
+            "first": call.first,
+            "count": call.count,
+            "lease": call.lease,
+            "items": items,
+            "answer": answer,
+            "detached": detached,
+        }
+    )
+    return f'{rest[:-1]}, "job": {job}}}'.encode()
+
+
+def stop_text(key: bytes, batches: Collection[int]) -> bytes:
+    """Return the object that tells calls to stop."""
+    text = json.dumps({"batches": sorted(batches)}).encode()
+    return hmac.new(key, text, hashlib.sha256).hexdigest().encode() + b"\n" + text
+
+
+def records_in(answer: Mapping[str, Any]) -> bytes:
+    """Return the sealed records that an answer carries."""
+    return b64decode(answer["records"])
+
+
+def read_records(
+    data: Buffer, key: bytes, name: str, worker: str
+) -> tuple[list[Results], dict[str, Any] | None]:
+    """Return the results in sealed records, and how the call ended; None if that is missing.
+
+    Raises
+    ------
+    BrokenSeal, TornRecord
+        The records are not those that the function made.
+    """
+    results: list[Results] = []
+    ending: dict[str, Any] | None = None
+    for record, payload in open_records(data, key, name):
+        if "end" in record.meta:
+            own = {"batch": record.batch, **{n: record.meta[n] for n in ("seconds", "gets")}}
+            ending = {**record.meta["end"], **own}
+            continue
+        results.append(
+            Results(
+                worker,
+                record.batch,
+                record.first,
+                record.count,
+                record.meta,
+                bytes(payload),
+                None,
+                0,
+                record.length,
+            )
+        )
+    return results, ending
+
+
+def events_of_end(
+    call: Call, ending: Mapping[str, Any], memory: int, longest: float
+) -> list[Event]:
+    """Return how a batch ended, from what the function says of it.
+
+    Parameters
+    ----------
+    memory
+        MiB that the function has.
+    longest
+        Seconds after which the platform ends a call.
+    """
+    worker, why, ran = call.worker, ending["why"], ending["ran"]
+    if ending["culprits"]:
+        culprit = ending["culprits"][0]
+        item, reason = culprit["item"], culprit["reason"]
+        cause = explain_death(culprit["code"], culprit["peak"], culprit["words"])
+        if reason == "memory":
+            cause = memory_cause(memory, culprit["peak"] / (1 << 20))
+        down = WorkerDown(worker, cause, call.batch, item, reason)
+        if reason == "timeout" and item is not None:
+            return [Overdue(worker, call.batch, item), down]
+        return [down]
+    if ending["too_long"]:
+        item = ending["too_long"][0]
+        if why == "lease":
+            return [
+                WorkerDown(
+                    worker,
+                    f"it ran for all of the {call.lease:g} s that the call was allowed",
+                    call.batch,
+                    item,
+                    "lease",
+                )
+            ]
+        cause = (
+            f"it did not end within the {longest:g} s that Lambda gives a call; make items smaller, "
+            f"or run it on another backend"
+        )
+        return [WorkerDown(worker, cause, call.batch, item, "died")]
+    expired = why in ("lease", "limit") and ran < call.count
+    return [BatchEnded(worker, call.batch, ran, ending["unreadable"], expired)]
+
+
+def memory_cause(limit: int, peak: float) -> str:
+    """Return what is said of an item that ran out of memory."""
+    more = min(10_240, 2 * limit)
+    return (
+        f"it used more memory than the function has: its peak was {peak:,.0f} MiB of {limit:,} MiB. "
+        f"Give it more: `memory={more}` (in a cell `--memory {more}`)"
+    )

@@ -1,0 +1,379 @@
+"""Calls under way: everything that happens on the backend's event loop.
+
+::
+
+    submit ─▶ slot ─▶ flight ─▶ RemoteJob.encode ─▶ Invoker ─▶ answer ─▶ events ─▶ emit
+                        │                              ▲
+    interrupt, kill ────┴─▶ stop object in the bucket  └─ Window: as many as AWS takes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cloudbutton_backend.backends.aws_lambda import call_encoding
+from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
+from cloudbutton_backend.backends.aws_lambda.call_results import (
+    LONGEST_CALL,
+    Attempt,
+    Reckoner,
+    at_most,
+    lease_for,
+)
+from cloudbutton_backend.backends.aws_lambda.cancellation import Stopper
+from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect
+from cloudbutton_backend.backends.aws_lambda.connection_limit import room_for
+from cloudbutton_backend.backends.aws_lambda.deployed_functions import Functions
+from cloudbutton_backend.backends.aws_lambda.detached import Arrivals
+from cloudbutton_backend.backends.aws_lambda.http import Web
+from cloudbutton_backend.backends.aws_lambda.invoke import Answer, Invoker, Lost
+from cloudbutton_backend.backends.aws_lambda.pickled_imports import imports_in
+from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, Uploads
+from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.protocol import (
+    BackendDown,
+    BatchEnded,
+    Call,
+    Charged,
+    Event,
+    JobSpec,
+    Warned,
+    WorkerDown,
+    WorkerUp,
+)
+from cloudbutton_backend.capture import Blob
+from cloudbutton_backend.errors import CloudError
+from cloudbutton_backend.storage import sealed_files
+from cloudbutton_backend.worker.result_file import TornRecord
+from cloudbutton_backend.worker.sealed_records import BrokenSeal
+
+_LOG: Final = logging.getLogger(__name__)
+ABANDON_AFTER: Final = 5.0
+"""Seconds that a call which was told to stop has for its answer."""
+STILL_BILLED: Final = (
+    "calls that were told to stop have not answered: they end with their lease, are billed until then, and "
+    "count here for the most that they can cost"
+)
+_REMEMBER: Final = 100
+"""Ended jobs that may be retried."""
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """A call, from its submission to its end."""
+
+    call: Call
+    slot: str
+    may_run: bool = False
+    """Whether something of it may be running, and be billed."""
+    task: asyncio.Task[None] | None = None
+    interrupted: bool = False
+
+
+class Operations:
+    """The calls of one backend.
+
+    Parameters
+    ----------
+    emit
+        Takes events, from the loop's thread.
+    connector
+        Makes the connection; may take its time.
+    patience
+        Seconds for which AWS may refuse everything.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        emit: Callable[[Sequence[Event]], None],
+        *,
+        connector: Callable[[Settings], Connection] = connect,
+        patience: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._emit = settings, emit
+        self._connector = connector
+        self._patience, self._clock = patience, clock
+        self._connecting: asyncio.Task[None] | None = None
+        self._connection: Connection
+        self._web: Web | None = None
+        self._invoker: Invoker
+        self._bucket: Bucket
+        self._uploads: Uploads
+        self._arrivals: Arrivals
+        self._functions: Functions
+        self._reckoner: Reckoner
+        self._stopper: Stopper
+        self._slots: dict[str, deque[Flight]] = {}
+        self._jobs: OrderedDict[str, RemoteJob] = OrderedDict()
+        self._specs: dict[str, JobSpec] = {}
+        self._closing = False
+
+    # -- getting ready
+
+    async def _connected(self) -> Connection:
+        if self._connecting is None or (
+            self._connecting.done() and self._connecting.exception() is not None
+        ):
+            self._connecting = asyncio.create_task(self._connect())
+        await asyncio.shield(self._connecting)
+        return self._connection
+
+    async def _connect(self) -> None:
+        connection = await asyncio.to_thread(self._connector, self._settings)
+        home = connection.home
+        self._connection = connection
+        self._web = Web(connection.clients, connection.endpoints)
+        self._bucket = Bucket(self._web, home.bucket, home.region, home.account, self._patience)
+        self._uploads = Uploads(self._bucket)
+        most = room_for(max(1, len(self._slots)))
+        self._invoker = Invoker(self._web, home.region, most, self._patience, self._clock)
+        self._arrivals = Arrivals(self._bucket)
+        self._functions = Functions(self._settings, connection)
+        self._reckoner = Reckoner(self._bucket, self._functions.larger)
+        self._stopper = Stopper(self._bucket)
+
+    async def prepare(self, spec: JobSpec) -> None:
+        """Do all that a job needs before its first call; raise what prevents it."""
+        self._specs[spec.id] = spec
+        await self._ready(spec.id)
+
+    async def put(self, blob: Blob) -> None:
+        """Put a captured value into the bucket."""
+        await self._connected()
+        await self._uploads.put(blob.digest, blob.parts)
+
+    async def _ready(self, job_id: str) -> RemoteJob:
+        if job_id not in self._jobs:
+            await self._connected()
+            job = self._make_job(self._specs[job_id])
+            self._jobs.setdefault(job_id, job)
+        job = self._jobs[job_id]
+        if job.ready is None or (job.ready.done() and job.ready.exception() is not None):
+            job.ready = asyncio.create_task(self._make_ready(job))
+        await asyncio.shield(job.ready)
+        return job
+
+    def _make_job(self, spec: JobSpec) -> RemoteJob:
+        home = self._connection.home
+        target = home.with_(memory=spec.memory) if spec.memory else home
+        return RemoteJob(
+            spec,
+            call_encoding.job_key(sealed_files.key(), spec.id),
+            home,
+            target,
+            self._settings.variables,
+            detached=bool(spec.extra.get("detach")),
+        )
+
+    async def _make_ready(self, job: RemoteJob) -> None:
+        packages = job.spec.extra.get("packages")
+        imports = frozenset(packages()) if packages is not None else frozenset()
+        job.move(await self._functions.equipped(job.target, imports), imports)
+        await job.head(self._bucket, self._uploads)
+
+    async def _bring(self, job: RemoteJob, call: Call) -> None:
+        """See that the function has the packages of a call's items: they may be functions themselves."""
+        needed = imports_in(call.parts[0])
+        while not needed <= job.imports:
+            imports = job.imports | needed
+            bare = job.usual.with_(memory=job.target.memory)
+            function = await self._functions.equipped(bare, imports)
+            if imports >= job.imports:  # else another call has brought something meanwhile
+                job.move(function, imports)
+
+    # -- what is asked
+
+    def add_slots(self, names: Sequence[str]) -> None:
+        """Take calls for more workers."""
+        self._slots.update((name, deque()) for name in names if name not in self._slots)
+        if self._web is not None:
+            self._invoker.window.widen(room_for(len(self._slots)))
+        self._emit([WorkerUp(name) for name in names])
+
+    def open_job(self, spec: JobSpec) -> None:
+        self._specs[spec.id] = spec
+
+    def close_job(self, job_id: str) -> None:
+        """A job has ended; it may be opened again."""
+        for old in list(self._specs)[: max(0, len(self._specs) - _REMEMBER)]:
+            if not any(
+                flight.call.job_id == old for each in self._slots.values() for flight in each
+            ):
+                del self._specs[old]
+                self._jobs.pop(old, None)
+
+    def submit(self, call: Call) -> None:
+        slot = self._slots.get(call.worker)
+        if slot is None:
+            return
+        slot.append(Flight(call, call.worker))
+        if len(slot) == 1:
+            self._begin(slot[0])
+
+    def interrupt(self, worker: str, job_id: str) -> None:
+        for flight in list(self._slots.get(worker, ())):
+            if flight.call.job_id != job_id or flight.interrupted:
+                continue
+            flight.interrupted = True
+            if flight.may_run:
+                self._stop(flight)
+                asyncio.get_running_loop().call_later(ABANDON_AFTER, self._abandon, flight)
+            else:
+                self._abandon(flight)
+
+    def kill(self, worker: str, reason: str) -> None:
+        slot = self._slots.get(worker)
+        if not slot:
+            return
+        first = slot[0]
+        if first.may_run:
+            self._stop(first)
+        charges: list[Event] = [self._bill(flight) for flight in slot]
+        if first.may_run:
+            charges.insert(0, Warned(first.call.job_id, STILL_BILLED))
+        for flight in list(slot):
+            self._cancel(flight)
+        cause = "it was ended by this machine; what it may still do is not waited for"
+        batch = first.call.batch
+        self._emit([*charges, WorkerDown(worker, cause, batch, None, reason), WorkerUp(worker)])
+
+    # -- flights
+
+    def _begin(self, flight: Flight) -> None:
+        flight.task = asyncio.create_task(self._fly(flight))
+
+    def _cancel(self, flight: Flight) -> bool:
+        """Forget a flight; return whether it was still under way."""
+        slot = self._slots[flight.slot]
+        if flight not in slot:
+            return False
+        slot.remove(flight)
+        if flight.task is not None:
+            flight.task.cancel()
+        return True
+
+    def _abandon(self, flight: Flight) -> None:
+        """Wait no longer for a call that was told to stop."""
+        was_first = next(iter(self._slots[flight.slot]), None) is flight
+        charge = self._bill(flight)
+        if self._cancel(flight):
+            events: list[Event] = [charge, BatchEnded(flight.slot, flight.call.batch, 0)]
+            if charge.seconds:
+                events.insert(0, Warned(flight.call.job_id, STILL_BILLED))
+            self._emit(events)
+            if was_first:
+                self._next(flight.slot)
+
+    def _next(self, name: str) -> None:
+        slot = self._slots[name]
+        if slot and slot[0].task is None and not self._closing:
+            self._begin(slot[0])
+
+    async def _fly(self, flight: Flight) -> None:
+        try:
+            events = await self._events_of(flight)
+        except CloudError as error:
+            events = self._ended_by(flight, str(error))
+        except (BrokenSeal, TornRecord) as error:
+            events = self._ended_by(flight, _tampered(error))
+        except Exception as error:
+            _LOG.exception("call %s failed", flight.call.batch)
+            own = f"an error of Cloud Button's own: {type(error).__name__}: {error}"
+            events = self._ended_by(flight, own)
+        slot = self._slots[flight.slot]
+        if flight not in slot:
+            return  # it was given up
+        slot.remove(flight)
+        if any(isinstance(event, WorkerDown) for event in events):
+            # What waited behind it is lost with the worker, as far as the dispatcher is concerned.
+            events[:0] = [self._bill(waiting) for waiting in slot]
+            slot.clear()
+        self._emit(events)
+        self._next(flight.slot)
+
+    def _ended_by(self, flight: Flight, cause: str) -> list[Event]:
+        """Return the events of a call that ended with something that will happen to all others, too."""
+        end = BatchEnded(flight.slot, flight.call.batch, 0)
+        return [self._bill(flight), end, BackendDown(cause)]
+
+    async def _events_of(self, flight: Flight) -> list[Event]:
+        """Make a call; return what came of it."""
+        job = await self._ready(flight.call.job_id)
+        lease = lease_for(flight.call, job)
+        if lease is not None and lease <= 0:
+            return self._too_dear(flight, job)
+        flight.call = call = replace(flight.call, lease=lease)
+        await self._bring(job, call)
+        target = job.target.with_(memory=job.memory_for(call))
+        sent = await job.encode(call, self._bucket, self._uploads)
+        attempt = Attempt(call, job, target, sent.puts)
+
+        def on_sent(may_run: bool) -> None:
+            flight.may_run = may_run
+
+        within = lease or LONGEST_CALL
+        ended = await self._invoker.invoke(
+            target.function, sent.body, within, on_sent, asynchronous=job.detached
+        )
+        if job.detached and isinstance(ended, Answer):
+            data = await self._arrivals.wait(job.answer_key(call.batch), within)
+            if data is not None:
+                return await self._reckoner.stored(attempt, data, None)
+            ended = Lost("its results did not arrive in storage")
+        return await self._reckoner.events_of(attempt, ended)
+
+    def _too_dear(self, flight: Flight, job: RemoteJob) -> list[Event]:
+        """What was set aside for a call does not pay for the memory that its items need."""
+        call = flight.call
+        cause = f"the budget is too small for a call with {job.memory_for(call):,} MiB"
+        down = WorkerDown(flight.slot, cause, call.batch, call.first, "lease")
+        return [self._bill(flight), down, WorkerUp(flight.slot)]
+
+    def _stop(self, flight: Flight) -> None:
+        """Tell a running call that it is not wanted any more."""
+        self._stopper.stop(self._jobs[flight.call.job_id], flight.call.batch)
+
+    def _bill(self, flight: Flight) -> Charged:
+        """Return the price of a call that was given up: nothing if it surely did not run."""
+        call = flight.call
+        job = self._jobs.get(call.job_id)
+        if not flight.may_run or job is None:
+            return Charged(call.job_id, call.batch, 0.0, 0.0)
+        return at_most(call, job)
+
+    async def close(self, seconds: float) -> None:
+        """Stop what runs, as far as that is possible in so many seconds, and let go of everything."""
+        self._closing = True
+        for slot in self._slots.values():
+            for flight in list(slot):
+                job = self._jobs.get(flight.call.job_id)
+                if flight.may_run and job is not None and not job.detached:
+                    self._stop(flight)
+                self._cancel(flight)
+        if self._web is not None:
+            await self._stopper.close(seconds)
+            await self._arrivals.close()
+            await self._web.close()
+        # What prepares jobs: nobody waits for it any more, and the loop ends.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=seconds)
+
+
+def _tampered(error: Exception) -> str:
+    if isinstance(error, TornRecord):
+        return f"results are damaged: {error}. Nothing of them was used"
+    return (
+        f"{error} does not carry the seal of this job: it was not written by the function that ran it, or "
+        f"was changed since. Nothing of it was used. Find out who may write there before you go on"
+    )

@@ -1,0 +1,151 @@
+"""From settings to AWS: whose account, which region, where each service is reached."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.deployment import Wish, deploy
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import FoundFunction
+from cloudbutton_backend.backends.aws_lambda.deployment.preflight import require_deployed
+from cloudbutton_backend.backends.aws_lambda.environments import Lock, ensure_environment, lock_for
+from cloudbutton_backend.backends.aws_lambda.function_archive import version
+from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.runtimes import Platform, notebook_python, runtime_for
+from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.signing import Endpoint
+
+_EMULATED_REGION: Final = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An account that can be asked."""
+
+    clients: Clients
+    home: Target
+    """The function that jobs use which ask for nothing in particular."""
+    endpoints: dict[str, Endpoint]
+
+
+def region_of(settings: Settings, clients: Clients | None) -> str:
+    """Return the region whose prices count, without asking anybody."""
+    if clients is not None:
+        return clients.region
+    if settings.emulate:
+        return settings.region or _EMULATED_REGION
+    return Clients(settings.region, profile=settings.profile).region
+
+
+def connect(settings: Settings, clients: Clients | None = None) -> Connection:
+    """Return a connection. Takes a second, as the client library reads its data, and asks AWS once.
+
+    Parameters
+    ----------
+    clients
+        Instead of those that the settings make.
+
+    Raises
+    ------
+    CloudServiceError
+        There are no credentials, or AWS does not accept them.
+    UsageError
+        Lambda does not run the notebook's Python.
+    """
+    if clients is None:
+        clients = _emulated(settings) if settings.emulate else _real(settings)
+    arch = Platform.here().arch if settings.emulate else settings.arch
+    home = Target(
+        prefix=settings.prefix,
+        account=clients.account,
+        region=clients.region,
+        arch=arch,
+        python=runtime_for(notebook_python()).python,
+        memory=settings.memory,
+    )
+    return Connection(clients, home, _endpoints(clients, home))
+
+
+def equip(
+    settings: Settings, connection: Connection, target: Target, imports: Iterable[str]
+) -> FoundFunction:
+    """Return the function with the packages that code imports; it is deployed when this returns.
+
+    Into the emulator the base function is deployed as well, which costs nobody anything.
+
+    Raises
+    ------
+    NotDeployed
+        It is not there, or was deployed by another version; the error says what helps.
+    PackagesDoNotFit
+        A package cannot be had for Lambda.
+    """
+    clients = connection.clients
+    if settings.emulate:
+        deploy(clients, Wish(targets=(target,), version=version()), pause=_soon)
+    lock = _lock(settings, target, sorted(imports))
+    if lock is not None:
+        pause = _soon if settings.emulate else time.sleep
+        say = _into_the_void if settings.emulate else _beside_the_cell
+        target = ensure_environment(clients, target, lock, say=say, pause=pause)
+    return require_deployed(clients, target)
+
+
+def _lock(settings: Settings, target: Target, imports: Sequence[str]) -> Lock | None:
+    if not imports:
+        return None
+    if not settings.emulate:
+        return lock_for(imports, Platform.on_lambda(target.python, target.arch))
+    lock = lock_for(imports, Platform.here())
+    if lock is None:
+        return None
+    # What is installed here fits the emulator: no wheel needs to be fetched.
+    pins = (replace(pin, origin="copied", digest=pin.digest or "here") for pin in lock.pins)
+    return replace(lock, pins=tuple(pins))
+
+
+def _beside_the_cell(line: str) -> None:
+    # What follows takes minutes at times, before there is a job that could show it.
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _into_the_void(line: str) -> None:
+    """In the emulator it takes a moment."""
+
+
+def _soon(seconds: float) -> None:
+    time.sleep(min(seconds, 0.1))
+
+
+def _real(settings: Settings) -> Clients:
+    return Clients(settings.region, profile=settings.profile)
+
+
+def _emulated(settings: Settings) -> Clients:
+    # By name: what stands in for AWS lies above us, as all that is for testing, and nothing here needs it.
+    module: Any = importlib.import_module("cloudbutton_backend.backends.aws_lambda.emulator")
+    emulator = module.Emulator.shared()
+    return Clients(
+        settings.region or _EMULATED_REGION, emulator.endpoints, environment=emulator.environment
+    )
+
+
+def _endpoints(clients: Clients, home: Target) -> dict[str, Endpoint]:
+    functions = urlsplit(clients.client("lambda").meta.endpoint_url)
+    storage = urlsplit(clients.client("s3").meta.endpoint_url)
+    if "s3" in clients.endpoints:
+        bucket = Endpoint("s3", home.region, storage.scheme, storage.netloc, f"/{home.bucket}")
+    else:
+        host = f"{home.bucket}.{storage.netloc}"
+        bucket = Endpoint("s3", home.region, storage.scheme, host)
+    return {
+        "lambda": Endpoint("lambda", home.region, functions.scheme, functions.netloc),
+        "s3": bucket,
+    }

@@ -1,0 +1,347 @@
+"""From what should be and what is there to the steps between them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cloudbutton_backend.backends.aws_lambda.deployment import desired as w
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import Found, FoundFunction
+from cloudbutton_backend.backends.aws_lambda.deployment.desired import Wish
+from cloudbutton_backend.backends.aws_lambda.deployment.steps import (
+    Content,
+    Later,
+    Plan,
+    Request,
+    Step,
+)
+from cloudbutton_backend.backends.aws_lambda.resource_names import TAG, Target
+from cloudbutton_backend.backends.aws_lambda.runtimes import runtime_identifier
+
+
+def plan_deployment(wish: Wish, found: Found) -> Plan:
+    """Return the steps that make what is `found` into what is wished for; none when it is."""
+    refusals = tuple(_refusals(wish, found))
+    if refusals:
+        return Plan(steps=(), refusals=refusals)
+    steps = [
+        *_role_steps(wish, found),
+        *_bucket_steps(wish, found),
+        *_log_steps(wish, found),
+        *_package_steps(wish, found),
+        *(step for target in wish.targets for step in _function_steps(wish, target, found)),
+    ]
+    changed = {step.what for step in steps}
+    return Plan(steps=tuple(steps), kept=tuple(sorted(_all(wish) - changed)))
+
+
+def drift(target: Target, packages: w.Packages | None, found: FoundFunction) -> dict[str, str]:
+    """Return what of a function is not as this version would deploy it: `now → then`, by name."""
+    wanted = w.function_settings(target, packages)
+    differs = {
+        name: f"{_short(found.settings[name])} → {_short(value)}"
+        for name, value in wanted.items()
+        # AWS states all of these. What is left out is not supported there, as by an emulator.
+        if name in found.settings and not _agrees(found.settings[name], value)
+    }
+    _, digest = w.function_code(target)
+    if found.settings.get("CodeSha256") != digest:
+        differs["code"] = f"that of another version ({found.version or 'unknown'})"
+    return differs
+
+
+def _refusals(wish: Wish, found: Found) -> Iterator[str]:
+    home = wish.home
+    advice = "Choose another prefix (`--prefix`), or have it renamed or removed."
+    if found.role is not None and TAG not in found.role.tags:
+        yield (
+            f"A role {home.role} exists in account {home.account} that Cloud Button has not made (it has no "
+            f"tag {TAG}). {advice}"
+        )
+    if found.bucket is not None and found.bucket.foreign:
+        yield (
+            f"A bucket {home.bucket} exists that may not be looked at: it belongs to another account, or "
+            f"you lack s3:ListBucket on it. {advice}"
+        )
+    elif found.bucket is not None and not found.bucket.is_ours:
+        yield (
+            f"A bucket {home.bucket} exists in your account that Cloud Button has not made (it has no tag "
+            f"{TAG}, and something is in it). {advice}"
+        )
+    if found.log_group is not None and found.log_group.tags and TAG not in found.log_group.tags:
+        yield f"A log group {home.log_group} exists that Cloud Button has not made. {advice}"
+    for name, function in found.functions.items():
+        if not function.is_ours:
+            yield (
+                f"A function {name} exists in {home.region} that Cloud Button has not made (it has no tag "
+                f"{TAG}). {advice}"
+            )
+
+
+def _role_steps(wish: Wish, found: Found) -> Iterator[Step]:
+    home, role = wish.home, found.role
+    named = {"RoleName": home.role}
+    trust, policy = w.trust_policy(), w.role_policy(home)
+    give_policy = Request(
+        service="iam",
+        operation="PutRolePolicy",
+        parameters={**named, "PolicyName": w.ROLE_POLICY, "PolicyDocument": w.as_json(policy)},
+    )
+    what = _role_name(home)
+    if role is None:
+        make = Request(
+            service="iam",
+            operation="CreateRole",
+            parameters={
+                **named,
+                "AssumeRolePolicyDocument": w.as_json(trust),
+                "Description": "What code run by Cloud Button on Lambda may do: write its log.",
+                "Tags": w.tag_list(wish.tags),
+            },
+        )
+        detail = "for the functions; may write their log and nothing else"
+        yield Step(kind="create", what=what, detail=detail, actions=(make, give_policy))
+        return
+    requests, details = [], []
+    if role.trust != trust:
+        parameters = {**named, "PolicyDocument": w.as_json(trust)}
+        requests.append(
+            Request(service="iam", operation="UpdateAssumeRolePolicy", parameters=parameters)
+        )
+        details.append("who may use it")
+    if role.policy != policy:
+        requests.append(give_policy)
+        details.append("what it may do")
+    if requests:
+        yield Step(kind="update", what=what, detail=", ".join(details), actions=tuple(requests))
+
+
+def _bucket_steps(wish: Wish, found: Found) -> Iterator[Step]:
+    home, bucket = wish.home, found.bucket
+    named = {"Bucket": home.bucket}
+    owned = {**named, "ExpectedBucketOwner": home.account}
+    # us-east-1 is where buckets are unless said otherwise, and must not be said.
+    place = {"CreateBucketConfiguration": {"LocationConstraint": home.region}}
+    if home.region == "us-east-1":
+        place = {}
+    missing: list[tuple[str, Request]] = []
+    if bucket is None:
+        missing.append(("", _s3("CreateBucket", {**named, **place})))
+    if bucket is None or bucket.block != w.public_access_block():
+        block = {"PublicAccessBlockConfiguration": w.public_access_block()}
+        missing.append(("private", _s3("PutPublicAccessBlock", {**owned, **block})))
+    if bucket is None or TAG not in bucket.tags:
+        tagging = {"Tagging": {"TagSet": w.tag_list(wish.tags)}}
+        missing.append(("tagged", _s3("PutBucketTagging", {**owned, **tagging})))
+    if bucket is None or bucket.encryption is None:  # a key of the user's own is as good
+        encryption = {"ServerSideEncryptionConfiguration": w.encryption()}
+        missing.append(("encrypted", _s3("PutBucketEncryption", {**owned, **encryption})))
+    if bucket is None or not _has_rules(bucket.rules):
+        others = [dict(each) for each in (bucket.rules if bucket else ()) if not _is_our_rule(each)]
+        rules = {"LifecycleConfiguration": {"Rules": [*others, *w.lifecycle_rules()]}}
+        words = f"job data expires after {w.JOB_DAYS} days, captured values after {w.BLOB_DAYS}"
+        missing.append((words, _s3("PutBucketLifecycleConfiguration", {**owned, **rules})))
+    if missing:
+        yield Step(
+            kind="create" if bucket is None else "update",
+            what=_bucket_name(home),
+            detail=", ".join(word for word, _ in missing if word),
+            actions=tuple(request for _, request in missing),
+        )
+
+
+def _log_steps(wish: Wish, found: Found) -> Iterator[Step]:
+    home, group = wish.home, found.log_group
+    named = {"logGroupName": home.log_group}
+    keep = Request(
+        service="logs",
+        operation="PutRetentionPolicy",
+        parameters={**named, "retentionInDays": w.LOG_DAYS},
+    )
+    detail = f"kept for {w.LOG_DAYS} days"
+    what = _log_name(home)
+    if group is None:
+        make = Request(
+            service="logs", operation="CreateLogGroup", parameters={**named, "tags": wish.tags}
+        )
+        yield Step(kind="create", what=what, detail=detail, actions=(make, keep))
+    elif group.days != w.LOG_DAYS:
+        yield Step(kind="update", what=what, detail=detail, actions=(keep,))
+
+
+def _package_steps(wish: Wish, found: Found) -> Iterator[Step]:
+    packages = wish.packages
+    if packages is None:
+        return
+    home, key = wish.home, w.archive_key(packages)
+    if packages.hash not in found.archives:
+        place = {"Bucket": home.bucket, "Key": key}
+        body = {"Body": Content(packages.archive), "Metadata": {w.DIGEST: packages.sha256}}
+        put = _s3("PutObject", {**place, **body})
+        detail = f"{packages.nbytes / 1e6:.1f} MB of packages"
+        yield Step(kind="create", what=_archive_name(home, packages), detail=detail, actions=(put,))
+    for layer, target in _layers(wish).items():
+        if layer not in found.layers:
+            yield _layer_step(layer, target, packages)
+
+
+def _layer_step(layer: str, target: Target, packages: w.Packages) -> Step:
+    publish = Request(
+        service="lambda",
+        operation="PublishLayerVersion",
+        parameters={
+            "LayerName": layer,
+            "Description": f"Packages of Cloud Button's environment {packages.hash}",
+            "Content": {"S3Bucket": target.bucket, "S3Key": w.archive_key(packages)},
+            "CompatibleRuntimes": [runtime_identifier(target.python)],
+            "CompatibleArchitectures": [target.arch],
+        },
+        gives=(layer, "LayerVersionArn"),
+    )
+    detail = f"{packages.unpacked / 1e6:.1f} MB unpacked"
+    return Step(kind="create", what=_layer_name(layer), detail=detail, actions=(publish,))
+
+
+def _function_steps(wish: Wish, target: Target, found: Found) -> Iterator[Step]:
+    function = found.functions.get(target.function)
+    layers = _layer_arns(wish, target, found)
+    settings = w.function_settings(target, wish.packages)
+    code, _ = w.function_code(target)
+    named = {"FunctionName": target.function}
+    tags = wish.tags_of(target, found.archives.get(target.environment or ""))
+    what = _function_name(target)
+    if function is None:
+        make = Request(
+            service="lambda",
+            operation="CreateFunction",
+            parameters={
+                **named,
+                **settings,
+                "Layers": layers,
+                "Architectures": [target.arch],
+                "Code": {"ZipFile": code},
+                "Description": "Runs what notebooks send with Cloud Button.",
+                "Tags": tags,
+            },
+            then_ready=target.function,
+        )
+        detail = f"Python {target.python}, {target.arch}, {target.memory:,} MiB"
+        yield Step(kind="create", what=what, detail=detail, actions=(make,))
+        return
+    differs = drift(target, wish.packages, function)
+    requests = []
+    if isinstance(layers[0] if layers else "", Later) or tuple(layers) != function.layers:
+        differs["layers"] = "the packages asked for"
+    if differs.keys() - {"code"}:
+        parameters = {**named, **settings, "Layers": layers}
+        requests.append(_update("UpdateFunctionConfiguration", target, parameters))
+    if "code" in differs:
+        parameters = {**named, "ZipFile": code, "Architectures": [target.arch]}
+        requests.append(_update("UpdateFunctionCode", target, parameters))
+    if requests or function.version != wish.version:
+        # Last, so that the tag tells the truth when this is interrupted.
+        tag = {"Resource": target.function_arn, "Tags": tags}
+        requests.append(Request(service="lambda", operation="TagResource", parameters=tag))
+        detail = ", ".join(f"{name}: {change}" for name, change in differs.items())
+        if function.version != wish.version:
+            detail = f"version {function.version} → {wish.version}" + (
+                f", {detail}" if detail else ""
+            )
+        yield Step(kind="update", what=what, detail=detail, actions=tuple(requests))
+
+
+def _update(operation: str, target: Target, parameters: Mapping[str, Any]) -> Request:
+    return Request(
+        service="lambda",
+        operation=operation,
+        parameters=parameters,
+        then_ready=target.function,
+    )
+
+
+def _layers(wish: Wish) -> dict[str, Target]:
+    """Return the layers that are to be there, each with a target that it is for."""
+    if wish.packages is None or not wish.packages.as_layer:
+        return {}
+    return {
+        target.layer: target
+        for target in wish.targets
+        if target.layer is not None and target.environment == wish.packages.hash
+    }
+
+
+def _layer_arns(wish: Wish, target: Target, found: Found) -> list[str | Later]:
+    """Return the layers that a function is to have."""
+    if target.layer is None or target.layer not in _layers(wish):
+        # Of an environment that was not asked for now, what the function has is right.
+        function = found.functions.get(target.function)
+        return list(function.layers) if function is not None and target.environment else []
+    versions = found.layers.get(target.layer)
+    return [versions[0] if versions else Later(target.layer)]
+
+
+def _all(wish: Wish) -> set[str]:
+    """Return what each thing is called that should be there."""
+    home, packages = wish.home, wish.packages
+    everything = {_role_name(home), _bucket_name(home), _log_name(home)}
+    everything |= {_function_name(target) for target in wish.targets}
+    everything |= {_layer_name(layer) for layer in _layers(wish)}
+    return everything | ({_archive_name(home, packages)} if packages is not None else set())
+
+
+def _role_name(home: Target) -> str:
+    return f"role {home.role}"
+
+
+def _bucket_name(home: Target) -> str:
+    return f"bucket {home.bucket}"
+
+
+def _log_name(home: Target) -> str:
+    return f"log group {home.log_group}"
+
+
+def _archive_name(home: Target, packages: w.Packages) -> str:
+    return f"object s3://{home.bucket}/{w.archive_key(packages)}"
+
+
+def _layer_name(layer: str) -> str:
+    return f"layer {layer}"
+
+
+def _function_name(target: Target) -> str:
+    return f"function {target.function}"
+
+
+def _s3(operation: str, parameters: Mapping[str, Any]) -> Request:
+    return Request(service="s3", operation=operation, parameters=parameters)
+
+
+def _is_our_rule(rule: Mapping[str, Any]) -> bool:
+    return rule.get("ID") in {each["ID"] for each in w.lifecycle_rules()}
+
+
+def _has_rules(rules: tuple[Mapping[str, Any], ...]) -> bool:
+    """Return whether our rules are among those of the bucket; the user may add others."""
+    by_id = {rule.get("ID"): rule for rule in rules}
+    return all(
+        each["ID"] in by_id and _agrees(by_id[each["ID"]], each) for each in w.lifecycle_rules()
+    )
+
+
+def _agrees(found: Any, wanted: Any) -> bool:
+    """Return whether `found` is what was wanted, and perhaps more.
+
+    AWS adds defaults to what it is given, and leaves out what is empty.
+    """
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(
+            _agrees(found.get(key), value) for key, value in wanted.items()
+        )
+    return bool(found == wanted) or (wanted == "" and found is None)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(str(each) for each in value.values())
+    return str(value).rpartition("/")[2] or str(value)

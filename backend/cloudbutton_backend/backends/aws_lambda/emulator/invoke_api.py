@@ -1,0 +1,153 @@
+"""Invoke: from the request of a client to the run of a function and the answer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import uuid
+from typing import Final
+
+from aiohttp import web
+
+from cloudbutton_backend.backends.aws_lambda.emulator import log_reports, runtime_packages
+from cloudbutton_backend.backends.aws_lambda.emulator.admission import Throttled
+from cloudbutton_backend.backends.aws_lambda.emulator.async_invocations import Events
+from cloudbutton_backend.backends.aws_lambda.emulator.clock import Clock
+from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import Faults, fault_of
+from cloudbutton_backend.backends.aws_lambda.emulator.environment_pool import Pool
+from cloudbutton_backend.backends.aws_lambda.emulator.execution_environment import Invocation
+from cloudbutton_backend.backends.aws_lambda.emulator.function_store import (
+    Function,
+    Library,
+    Reference,
+    Refused,
+)
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits
+
+_REQUEST: Final = "RequestResponse"
+_EVENT: Final = "Event"
+
+
+class Invoker:
+    """Answers Invoke."""
+
+    def __init__(
+        self, pool: Pool, events: Events, library: Library, limits: Limits, clock: Clock
+    ) -> None:
+        self._pool, self._events, self._library = pool, events, library
+        self._limits, self._clock = limits, clock
+        self._numbers = itertools.count(1)
+        self.faults = Faults()
+
+    async def invoke(
+        self, request: web.BaseRequest, region: str, name: str
+    ) -> web.StreamResponse | None:
+        """Return the answer to a request, None where the connection is to break instead."""
+        number = next(self._numbers)
+        kind = request.headers.get("X-Amz-Invocation-Type", _REQUEST)
+        limit = self._limits.event_bytes if kind == _EVENT else self._limits.request_bytes
+        payload = await _payload(request, kind, limit)
+        reference = Reference.parse(name, request.query.get("Qualifier"))
+        function = self._runnable(region, reference)
+        request_id = str(uuid.uuid4())
+        headers = _headers(request_id, function)
+        if kind == "DryRun":
+            return web.Response(status=204, headers=headers)
+        fault = fault_of(self.faults, number)
+        if fault == "server_error":
+            raise Refused(500, "ServiceException", "An internal error occurred (emulated fault).")
+        if fault == "throttle":
+            return _throttled(Throttled("ConcurrentInvocationLimitExceeded", 1.0), request_id)
+        invocation = Invocation(
+            request_id=request_id,
+            payload=payload,
+            arn=function.arn
+            if reference.version is None
+            else f"{function.arn}:{reference.version}",
+            trace=f"Root=1-{request_id[:8]}-{request_id.replace('-', '')[8:]};Sampled=0",
+            client_context=request.headers.get("X-Amz-Client-Context", ""),
+            fault=fault,
+            start_delay=self.faults.slow_start_seconds if fault == "slow_start" else 0.0,
+        )
+        if kind == _EVENT:
+            self._events.add(function, invocation, number, self.faults)
+            answer: web.StreamResponse = web.Response(status=202, headers=headers)
+        else:
+            wants_log = request.headers.get("X-Amz-Log-Type") == "Tail"
+            answer = await self._run(function, invocation, headers, wants_log=wants_log)
+        return None if fault == "lost_answer" else answer
+
+    def _runnable(self, region: str, reference: Reference) -> Function:
+        """Return the function that a request names, or refuse as long as it cannot be run."""
+        entry, function = self._library.find(region, reference)
+        if self._clock.now() < entry.ready_at and entry.is_new:
+            raise Refused(
+                409,
+                "ResourceConflictException",
+                "The operation cannot be performed at this time. "
+                "The function is currently in the following state: Pending",
+            )
+        if function.runtime != runtime_packages.runtime_name():
+            raise Refused(
+                502,
+                "InvalidRuntimeException",
+                f"The function wants {function.runtime}, and this emulator runs code with the "
+                f"Python it was started by: {runtime_packages.runtime_name()}",
+            )
+        return function
+
+    async def _run(
+        self,
+        function: Function,
+        invocation: Invocation,
+        headers: dict[str, str],
+        *,
+        wants_log: bool,
+    ) -> web.StreamResponse:
+        refused = self._pool.admit(function)
+        if refused is not None:
+            return _throttled(refused, invocation.request_id)
+        outcome, log = await self._pool.run(function, invocation)
+        if outcome.failed:
+            headers["X-Amz-Function-Error"] = "Unhandled"
+        if wants_log:
+            headers["X-Amz-Log-Result"] = log_reports.tail(log)
+        return web.Response(body=outcome.payload, headers=headers, content_type="application/json")
+
+
+async def _payload(request: web.BaseRequest, kind: str, limit: int) -> bytes:
+    """Read the payload, and refuse what is too large or not JSON."""
+    if kind not in (_REQUEST, _EVENT, "DryRun"):
+        raise Refused(400, "InvalidParameterValueException", f"Invalid invocation type: {kind}")
+    payload = await request.read()
+    if len(payload) > limit:
+        raise Refused(
+            413,
+            "RequestEntityTooLargeException",
+            f"{len(payload)} byte payload is too large for the {kind} invocation type "
+            f"(limit {limit} bytes)",
+        )
+    try:
+        json.loads(payload or b"{}")
+    except ValueError as error:
+        message = f"Could not parse request body into json: {error}"
+        raise Refused(400, "InvalidRequestContentException", message) from None
+    return payload or b"{}"
+
+
+def _headers(request_id: str, function: Function) -> dict[str, str]:
+    return {
+        "x-amzn-RequestId": request_id,
+        "X-Amz-Executed-Version": function.version,
+    }
+
+
+def _throttled(refused: Throttled, request_id: str) -> web.Response:
+    headers = {
+        "x-amzn-RequestId": request_id,
+        "x-amzn-ErrorType": "TooManyRequestsException",
+        "Retry-After": str(max(1, math.ceil(refused.retry_after))),
+    }
+    body = {"Reason": refused.reason, "Type": "User", "message": "Rate Exceeded."}
+    return web.json_response(body, status=429, headers=headers)

@@ -1,0 +1,278 @@
+"""Builds what a lock says: one archive with all packages, as Lambda's layers want it, kept on disk."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from cloudbutton_backend.backends.aws_lambda.deployment.desired import Packages
+from cloudbutton_backend.backends.aws_lambda.environments.package_lock import Lock, Pin, read_lock
+from cloudbutton_backend.backends.aws_lambda.environments.pruning import needed
+from cloudbutton_backend.backends.aws_lambda.environments.wheels import Pip, download, run_pip
+from cloudbutton_backend.backends.aws_lambda.function_archive import function_zip
+from cloudbutton_backend.backends.aws_lambda.zip_archive import entry
+from cloudbutton_backend.errors import PackagesDoNotFit, UnknownName
+from cloudbutton_backend.storage.home import home
+
+#: Bytes of a function and its layers together, unpacked; and MiB of /tmp.
+LAYER_LIMIT: Final = 262_144_000
+_TMP_LIMIT: Final = 10_240 - 512
+_LEVEL: Final = 4
+"""Of compression: half the time of the usual 6, for 4 % more bytes."""
+_IN_LAYER: Final = "python/"
+"""The folder of a layer that Python looks into."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """An environment that has been built here."""
+
+    lock: Lock
+    archive: Path
+    nbytes: int
+    unpacked: int
+    sha256: str
+    """Of the archive."""
+    made: float
+    """Unix time."""
+
+    @property
+    def as_layer(self) -> bool:
+        """Whether it fits into a function beside our code; else functions fetch it when they start."""
+        return fits_layer(self.unpacked, self.lock.platform.python)
+
+    @property
+    def packages(self) -> Packages:
+        """What deploying it needs to know."""
+        return Packages(
+            hash=self.lock.hash,
+            archive=self.archive,
+            nbytes=self.nbytes,
+            unpacked=self.unpacked,
+            sha256=self.sha256,
+            as_layer=self.as_layer,
+        )
+
+
+def fits_layer(unpacked: int, python: str) -> bool:
+    """Return whether packages of that size can be a layer."""
+    return unpacked + len(function_zip(python)) <= LAYER_LIMIT
+
+
+def folder_of_environments() -> Path:
+    """Return where they are kept, made if need be."""
+    path = home() / "environments"
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def remember(lock: Lock) -> Path:
+    """Keep a lock, so that `cloudbutton env build HASH` can build it; return the folder for it.
+
+    The lock's file is touched each time, so that `prune` leaves alone what is in use.
+    """
+    folder = folder_of_environments() / lock.hash
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / "lock.json"
+    if path.exists():
+        os.utime(path)
+    else:
+        _write(path, json.dumps(lock.to_dict(), indent=1).encode())
+    return folder
+
+
+def find_built(lock: Lock) -> Built | None:
+    """Return the environment if it was built here before."""
+    folder = folder_of_environments() / lock.hash
+    try:
+        facts = json.loads((folder / "built.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    archive = folder / "environment.zip"
+    if not archive.is_file() or archive.stat().st_size != facts["nbytes"]:
+        return None  # somebody has tidied up
+    return Built(lock=lock, archive=archive, **facts)
+
+
+def known() -> Iterator[tuple[Lock, Built | None]]:
+    """Yield all environments that are known here, whether built or not."""
+    for folder in sorted(folder_of_environments().iterdir()):
+        path = folder / "lock.json"
+        if path.is_file():
+            lock = read_lock(path)
+            yield lock, find_built(lock)
+
+
+def by_hash(beginning: str) -> Lock:
+    """Return the lock whose hash begins like that.
+
+    Raises
+    ------
+    UnknownName
+        There is none here, or more than one.
+    """
+    locks = {lock.hash: lock for lock, _ in known()}
+    found = [lock for name, lock in locks.items() if name.startswith(beginning)]
+    if len(found) == 1:
+        return found[0]
+    raise UnknownName("environment", beginning, [name[:12] for name in locks])
+
+
+def prune(*, keep_days: float, now: float | None = None) -> tuple[int, int]:
+    """Remove environments last used longer ago; return how many, and the bytes that are free now."""
+    removed = freed = 0
+    for lock, built in list(known()):
+        folder = folder_of_environments() / lock.hash
+        age = (time.time() if now is None else now) - (folder / "lock.json").stat().st_mtime
+        if age > keep_days * 86_400:
+            freed += built.nbytes if built is not None else 0
+            removed += 1
+            shutil.rmtree(folder)
+    return removed, freed
+
+
+def build(lock: Lock, pip: Pip = run_pip) -> Built:
+    """Return the environment of a lock, building it if it was not built here before.
+
+    Raises
+    ------
+    PackagesDoNotFit
+        A package has no wheel for the platform, or all of them together are too large for any function.
+    """
+    found = find_built(lock)
+    if found is not None:
+        return found
+    folder = remember(lock)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as place:
+        archive = Path(place, "environment.zip")
+        unpacked = _make(lock, archive, Path(place), pip)
+        _require_room(lock, unpacked)
+        facts: dict[str, Any] = {
+            "nbytes": archive.stat().st_size,
+            "unpacked": unpacked,
+            "sha256": _sha256(archive),
+            "made": time.time(),
+        }
+        os.replace(archive, folder / archive.name)
+    # Last: what has no facts was not finished.
+    _write(folder / "built.json", json.dumps(facts).encode())
+    return Built(lock=lock, archive=folder / archive.name, **facts)
+
+
+def _make(lock: Lock, archive: Path, place: Path, pip: Pip) -> int:
+    """Write the archive and return how large it is unpacked."""
+    wheels = place / "wheels"
+    wheels.mkdir()
+    paths = download(
+        [pin for pin in lock.pins if pin.origin == "wheel"], lock.platform, wheels, pip
+    )
+    unpacked = 0
+    with ExitStack() as opened:
+        sources = [_from_wheel(opened.enter_context(zipfile.ZipFile(path))) for path in paths]
+        sources += [_copied(pin) for pin in lock.pins if pin.origin == "copied"]
+        out = opened.enter_context(zipfile.ZipFile(archive, "w", compresslevel=_LEVEL))
+        for name, data in _merged(sources):
+            info = entry(_IN_LAYER + name, executable=".so" in PurePosixPath(name).suffixes)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            out.writestr(info, data)
+            unpacked += len(data)
+    return unpacked
+
+
+class _Files(Mapping[str, bytes]):
+    """Contents by path, each read when it is asked for: all together they may be gigabytes."""
+
+    def __init__(self, readers: Mapping[str, Callable[[], bytes]]) -> None:
+        self._readers = readers
+
+    def __getitem__(self, path: str) -> bytes:
+        return self._readers[path]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+
+def _merged(sources: Sequence[_Files]) -> Iterator[tuple[str, bytes]]:
+    """Yield all that is to be kept, in an order that depends on names alone."""
+    owner = {name: files for files in sources for name in needed(files)}
+    for name in sorted(owner):
+        yield name, owner[name][name]
+
+
+def _from_wheel(wheel: zipfile.ZipFile) -> _Files:
+    """Return what a wheel installs where Python looks."""
+    readers = {}
+    for info in wheel.infolist():
+        name = _installed_as(info.filename)
+        if name is not None and not info.is_dir():
+            readers[name] = functools.partial(wheel.read, info)
+    return _Files(readers)
+
+
+def _installed_as(name: str) -> str | None:
+    """Return where a file of a wheel is installed, None for scripts, headers and the like. Pure.
+
+    Raises
+    ------
+    PackagesDoNotFit
+        It would be outside the folder of packages.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise PackagesDoNotFit(f"A wheel holds a file with the path {name}, which leads out of it.")
+    if path.parts[0].endswith(".data"):
+        if len(path.parts) < 3 or path.parts[1] not in ("purelib", "platlib"):
+            return None
+        return str(PurePosixPath(*path.parts[2:]))
+    return str(path)
+
+
+def _copied(pin: Pin) -> _Files:
+    """Return the files of a distribution that is installed here."""
+    readers = {}
+    for file in metadata.distribution(pin.name).files or ():
+        path = PurePosixPath(file.as_posix())
+        place = Path(str(file.locate()))
+        # What leads out of the folder of packages are scripts and data of other programs.
+        if not path.is_absolute() and ".." not in path.parts and place.is_file():
+            readers[str(path)] = place.read_bytes
+    return _Files(readers)
+
+
+def _require_room(lock: Lock, unpacked: int) -> None:
+    if unpacked / 2**20 > _TMP_LIMIT:
+        raise PackagesDoNotFit(
+            f"The packages take {unpacked / 1e9:.1f} GB, and a function has room for {_TMP_LIMIT:,} MiB: "
+            f"{', '.join(map(str, lock.pins))}. Use lighter ones, such as a build for CPUs only."
+        )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that is whole or not there."""
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    os.replace(name, path)

@@ -1,0 +1,246 @@
+"""One invocation: refused ones repeated without anybody noticing, the others told apart by how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cloudbutton_backend.backends.aws_lambda.aws_errors import Asked, from_code
+from cloudbutton_backend.backends.aws_lambda.http import NoAnswer, NotSent, Reply, Web
+from cloudbutton_backend.backends.aws_lambda.invocation_outcome import (
+    Failure,
+    Report,
+    failure_of,
+    read_report,
+    read_tail,
+)
+from cloudbutton_backend.backends.aws_lambda.rate_limit import Drought, Window, delay
+from cloudbutton_backend.errors import BackendError
+
+_SLACK: Final = 30.0
+"""Seconds beyond the longest that a call may take in which its answer must come."""
+_SECONDS_PER_MB: Final = 1.0
+"""What a slow connection takes, which all calls under way share."""
+_AT_WORK: Final = 10.0
+"""A request that has been out for so long was not refused: something runs."""
+_BUSY: Final = frozenset({"ResourceConflictException", "ResourceNotReadyException"})
+"""The function is being made or changed; it passes."""
+
+_REASONS: Final = {
+    "ReservedFunctionConcurrentInvocationLimitExceeded": (
+        "the function's reserved concurrency is 0 or used up by others. Look in the console under "
+        "Lambda, {function}, Configuration, Concurrency"
+    ),
+    "ConcurrentInvocationLimitExceeded": (
+        "all concurrent executions that your account has in this region are in use by others. Wait, or ask "
+        "for more under Service Quotas, AWS Lambda, Concurrent executions"
+    ),
+    "FunctionInvocationRateLimitExceeded": "the function is called too often",
+    "CallerRateLimitExceeded": "you make more requests than AWS takes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An invocation that was answered by our handler, or accepted to be run later."""
+
+    body: Any
+    report: Report | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An invocation of which nothing is known: its connection ended after it was sent."""
+
+    cause: str
+
+
+Ended = Answer | Failure | Lost
+
+
+class NothingGoes(BackendError):
+    """Everything has been refused for so long that it makes no sense to go on."""
+
+
+class Invoker:
+    """Invokes functions, no more at a time than AWS takes.
+
+    Parameters
+    ----------
+    patience
+        Seconds for which everything may be refused.
+    clock
+        Seconds that only go forward.
+    """
+
+    def __init__(
+        self, web: Web, region: str, most: int, patience: float, clock: Callable[[], float]
+    ) -> None:
+        self.window = Window(most)
+        self.refusals = 0
+        self._web, self._region, self._clock = web, region, clock
+        self._drought = Drought(patience)
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._out: OrderedDict[object, float] = OrderedDict()
+        self._chance = random.Random()
+
+    async def invoke(
+        self,
+        function: str,
+        body: bytes,
+        within: float,
+        on_sent: Callable[[bool], None],
+        *,
+        asynchronous: bool = False,
+    ) -> Ended:
+        """Invoke `function` once; return how that ended.
+
+        Parameters
+        ----------
+        within
+            Seconds that it may take at most, once it runs.
+        on_sent
+            Told True when something may be running from now on, False when it surely is not.
+
+        Raises
+        ------
+        CloudServiceError
+            AWS refuses it, and would again.
+        NothingGoes
+            AWS refuses everything.
+        """
+        attempt = 0
+        while True:
+            await self._enter()
+            ticket = object()
+            reply: Reply | None
+            self._out[ticket] = self._clock()
+            on_sent(True)
+            try:
+                reply = await self._send(function, body, within, asynchronous)
+            except NotSent as error:
+                reply, trouble = None, f"no connection to {error}"
+            except NoAnswer as error:
+                self._grieve(function, f"connections break ({error})", ticket)
+                return Lost(str(error))
+            finally:
+                self._leave(ticket)
+            if reply is not None and reply.status < 300:
+                self._drought.ended()
+                self.window.answered()
+                return _ended(reply, asynchronous)
+            on_sent(False)
+            if reply is not None:
+                trouble = self._refusal(function, reply)
+            self.refusals += 1
+            self._grieve(function, trouble)
+            await asyncio.sleep(delay(attempt, self._chance))
+            attempt += 1
+
+    async def _send(self, function: str, body: bytes, within: float, asynchronous: bool) -> Reply:
+        kind = "Event" if asynchronous else "RequestResponse"
+        headers = {"x-amz-invocation-type": kind, "content-type": "application/json"}
+        if not asynchronous:
+            headers["x-amz-log-type"] = "Tail"
+        return await self._web.send(
+            "lambda",
+            "POST",
+            f"2015-03-31/functions/{function}/invocations",
+            headers=headers,
+            body=body,
+            timeout=time_for(within, len(body), self.window.under_way),
+        )
+
+    def _refusal(self, function: str, reply: Reply) -> str:
+        """Return why a request was refused, if repeating it may help; else raise it."""
+        code = reply.headers.get("x-amzn-ErrorType", "").partition(":")[0]
+        try:
+            said = json.loads(reply.body)
+        except ValueError:
+            said = {}
+        message = str(said.get("message") or said.get("Message") or "")
+        if reply.status == 429:
+            self.window.refused(self._clock())
+            reason = str(said.get("Reason", ""))
+            return _REASONS.get(reason, message or reason).format(function=function)
+        if reply.status >= 500 or code in _BUSY:
+            return f"Lambda answers {code or reply.status}: {message}"
+        asked = Asked(
+            service="lambda",
+            operation="Invoke",
+            region=self._region,
+            resource=f"function {function}",
+        )
+        raise from_code(code or str(reply.status), message, asked)
+
+    def _grieve(self, function: str, trouble: str, own: object = None) -> None:
+        """Take note that something was refused; give up if it has been all for a long time."""
+        now = self._clock()
+        oldest = next((at for ticket, at in self._out.items() if ticket is not own), now)
+        if now - oldest > _AT_WORK:
+            self._drought.ended()
+            return
+        if self._drought.failed(now, trouble):
+            self._drought.ended()  # a later job starts afresh
+            raise NothingGoes(
+                f"No call of {function} got through for {self._drought.patience:g} s: {trouble}."
+            )
+
+    # -- the window
+
+    async def _enter(self) -> None:
+        """Wait for room in the window, first come first served."""
+        if not self.window.is_open or self._waiting:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                # ends: calls under way have time-outs, and each that ends admits the next
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self.window.under_way -= 1
+                    self._admit()
+                raise
+            return
+        self.window.under_way += 1
+
+    def _leave(self, ticket: object) -> None:
+        self._out.pop(ticket, None)
+        self.window.under_way -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self.window.is_open:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.window.under_way += 1
+                turn.set_result(None)
+
+
+def time_for(within: float, nbytes: int, under_way: int) -> float:
+    """Return the seconds in which an answer must come.
+
+    Parameters
+    ----------
+    within
+        Seconds that the call may run.
+    nbytes
+        That have to be sent first.
+    under_way
+        Calls that use this machine's connection at the same time.
+    """
+    return within + _SLACK + max(1, under_way) * _SECONDS_PER_MB * nbytes / 1e6
+
+
+def _ended(reply: Reply, asynchronous: bool) -> Ended:
+    if asynchronous:
+        return Answer(None, None)
+    log = read_tail(reply.headers.get("x-amz-log-result"))
+    if "x-amz-function-error" in reply.headers:
+        return failure_of(reply.body, log)
+    return Answer(json.loads(reply.body), read_report(log))

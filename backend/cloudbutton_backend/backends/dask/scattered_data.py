@@ -1,0 +1,110 @@
+"""What jobs need on the cluster beside their items: functions and captured values, each there once.
+
+A large captured value is scattered under the name of its content, so that the next job that uses it finds
+it there. What Dask calls a future keeps it on the workers; letting go of that frees their memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cloudbutton_backend.backends.dask.cluster import Cluster
+from cloudbutton_backend.backends.protocol import JobSpec
+from cloudbutton_backend.capture import Blob
+from cloudbutton_backend.worker.wire import layout
+
+KEEP_BYTES: Final = 4 << 30
+"""Captured values that stay on the cluster for later jobs."""
+BROADCAST_BYTES: Final = 64 << 20
+"""Values up to this size go to every worker at once; of larger ones each worker fetches what it needs."""
+
+
+@dataclass(frozen=True)
+class JobData:
+    """A job's function and captured values, as Dask's futures."""
+
+    key: bytes
+    """With which its results are sealed."""
+    job: Any
+    digests: list[str]
+    blobs: list[Any]
+
+
+class Data:
+    """What is on one cluster. Safe from any thread."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._lock = threading.Lock()
+        self._blobs: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        """Future and length, by digest; those used last at the end."""
+
+    def put(self, blob: Blob) -> Any:
+        """Return the future of a captured value, sending the value unless it is there."""
+        with self._lock:
+            found = self._blobs.get(blob.digest)
+            if found is not None and found[0].status == "finished":
+                self._blobs.move_to_end(blob.digest)
+                return found[0]
+            self._cluster.await_worker()
+            pieces, length = layout(blob.parts)
+            # Another name each time: Dask may be about to forget what had this one.
+            name = f"cloudbutton-value-{blob.digest}-{uuid.uuid4().hex[:8]}"
+            # ends: Dask drops a worker that it has not heard of for some minutes
+            scattered = self._cluster.client.scatter(
+                {name: b"".join(pieces)},
+                # Two workers have it at least: one of them may be lost.
+                broadcast=True if length <= BROADCAST_BYTES else 2,
+            )
+            self._blobs[blob.digest] = scattered[name], length
+            return scattered[name]
+
+    def make_room(self, used: Set[str]) -> None:
+        """Let go of what was not used for longest, beyond the room there is, but of nothing in `used`."""
+        with self._lock:
+            total = sum(length for _, length in self._blobs.values())
+            for digest in [digest for digest in self._blobs if digest not in used]:
+                if total <= KEEP_BYTES:
+                    return
+                total -= self._blobs.pop(digest)[1]
+
+    def close(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._blobs.clear()
+
+    def put_job(self, spec: JobSpec, key: bytes, variables: Mapping[str, str]) -> JobData:
+        """Return what a job's calls need, sending what is not there."""
+        same_machine = self._cluster.is_local
+        digest = hashlib.sha256(spec.payload).hexdigest()[:16]
+        plain = {
+            # Who continues a job may have written its function anew.
+            "id": f"{spec.id}-{digest}",
+            "key": key,
+            "payload": spec.payload,
+            "seed": spec.seed,
+            "guard": spec.guard,
+            "timeout": spec.timeout,
+            "memory": spec.memory,
+            "stop_on_error": bool(spec.extra.get("stop_on_error")),
+            "displays": spec.displays,
+            "cwd": spec.cwd,
+            "environment": dict(spec.environment) if same_machine else None,
+            "variables": dict(variables),
+            "path": spec.path if same_machine else None,
+        }
+        # A task rather than scattered data: Dask makes it again where the worker that had it is lost.
+        job = self._cluster.client.submit(bytes, pickle.dumps(plain, 5), pure=False)
+        return JobData(
+            key,
+            job,
+            [blob.digest for blob in spec.blobs],
+            [self.put(blob) for blob in spec.blobs],
+        )

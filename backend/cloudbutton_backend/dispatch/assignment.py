@@ -1,0 +1,196 @@
+"""Who gets which items: batches for workers with room, and relief for those with too much."""
+
+from __future__ import annotations
+
+import math
+
+from cloudbutton_backend.backends.protocol import Limits
+from cloudbutton_backend.dispatch.actions import Action, Revoke, Submit
+from cloudbutton_backend.dispatch.job_budget import HEADROOM, fitting, needed
+from cloudbutton_backend.dispatch.job_state import Flight, JobProgress
+from cloudbutton_backend.dispatch.stealing import (
+    BACKUP_SECONDS,
+    Duplicate,
+    LookAgain,
+    Patience,
+    TakeBack,
+    Watchlist,
+    advise,
+)
+from cloudbutton_backend.dispatch.worker_set import Fleet, Worker
+from cloudbutton_backend.job_model import JobState
+
+
+class Sharing:
+    """The rules about handing out.
+
+    Parameters
+    ----------
+    actions
+        Where what is to be done is added.
+
+    Attributes
+    ----------
+    live
+        The jobs that have not ended.
+    look_again
+        When somebody may need relief, if nothing happens before.
+    """
+
+    def __init__(self, limits: Limits, fleet: Fleet, actions: list[Action]) -> None:
+        self._limits = limits
+        self._fleet = fleet
+        self._actions = actions
+        self._batches = 0
+        self._longest = math.inf if limits.longest_call is None else limits.longest_call
+        self.live: dict[str, JobProgress] = {}
+        self._watch: dict[str, Watchlist] = {}
+        """For each live job, its workers that may need help."""
+        self.patience = Patience()
+        self.look_again: float | None = None
+
+    def admit(self, job: JobProgress, batches_after: int = 0) -> None:
+        """A job begins, or begins again. No batch has a number up to `batches_after` from now on."""
+        self._batches = max(self._batches, batches_after)
+        self.live[job.plan.job_id] = job
+        self._watch[job.plan.job_id] = Watchlist()
+
+    def dismiss(self, job: JobProgress) -> None:
+        """A job has ended."""
+        del self.live[job.plan.job_id], self._watch[job.plan.job_id]
+
+    def assign(self, now: float) -> None:
+        """Give work to every worker that has room, one batch each in turn."""
+        working = [job for job in self.live.values() if job.has_work()]
+        # Who holds nothing works for no job yet, so all who are idle are alike: one after the other
+        # is asked for, lest each event has a look at ten thousand.
+        while working and self._fleet.n_idle() and not all(job.is_full() for job in working):
+            worker = self._fleet.any_idle()
+            job = _choose(working, worker)
+            assert job is not None
+            self._give(job, worker, working, now)
+        for load in range(1, self._limits.queue_depth):
+            working = [job for job in working if job.sizer.is_quick()]
+            for worker in self._fleet.with_room(working, load):
+                job = _choose(working, worker)
+                if job is not None:
+                    self._give(job, worker, working, now)
+                if not working:
+                    return
+
+    def _give(
+        self, job: JobProgress, worker: Worker, working: list[JobProgress], now: float
+    ) -> None:
+        """Give a worker a job's next batch, if it can be paid for; drop jobs without work."""
+        share = job.share(len(self._fleet))
+        first, stop = job.peek(share)
+        lease: float | None = self._longest
+        if job.purse is not None:
+            lease, stop = self._lease(job, first, stop, share)
+        if lease is not None:
+            job.take(first, stop)
+            self._fly(job, worker, first, stop, lease, now)
+        if not job.has_work():
+            working.remove(job)
+
+    def _lease(
+        self, job: JobProgress, first: int, stop: int, share: int
+    ) -> tuple[float | None, int]:
+        """Return for how long a call with the items ``[first, stop)`` can be paid, and where it
+        should end lest its lease ends it.
+        """
+        assert job.purse is not None
+        mean, slowest = job.sizer.mean, job.sizer.slowest
+        share = min(share, job.waiting() + job.n_running)
+        # Where money is short, short calls let more workers share it.
+        stop = first + fitting(stop - first, job.purse.fair(share), mean, HEADROOM)
+        need, least = needed(stop - first, mean, slowest, job.grown.get(first, 0.0))
+        lease = job.purse.offer(need, least, share)
+        if lease is not None:
+            stop = first + fitting(stop - first, lease, mean)
+        return lease, stop
+
+    def _fly(
+        self,
+        job: JobProgress,
+        worker: Worker,
+        first: int,
+        stop: int,
+        lease: float,
+        now: float,
+        twin: int = 0,
+    ) -> Flight:
+        self._batches += 1
+        job_id = job.plan.job_id
+        flight = Flight(self._batches, job_id, worker.name, first, stop, twin=twin, lease=lease)
+        self._fleet.hold(worker, flight, now)
+        job.hold(flight)
+        if job.purse is not None:
+            job.purse.commit(flight.id, lease)
+        shown = lease if math.isfinite(lease) else None
+        self._actions.append(Submit(worker.name, flight.id, job_id, first, stop - first, shown))
+        self.look_after(worker, now)
+        return flight
+
+    def look_after(self, worker: Worker, now: float) -> None:
+        """Something changed at a worker: have a look at it as soon as another is idle."""
+        if worker.flights and (self._limits.can_revoke or self._limits.can_duplicate):
+            watch = self._watch.get(worker.first().job_id)
+            if watch is not None:
+                watch.add(worker.name, now)
+
+    def relieve(self, now: float) -> None:
+        """Let idle workers take over from busy ones."""
+        self.look_again = None
+        for job_id, watch in self._watch.items():
+            job = self.live[job_id]
+            while self._n_spare() > 0 and job.state is JobState.RUNNING and not job.is_full():
+                name = watch.pop(now)
+                if name is None:
+                    self._look_at(watch.first())
+                    break
+                worker = self._fleet.get(name)
+                if worker is not None and worker.flights and worker.first().job_id == job_id:
+                    self._help(job, worker, now)
+
+    def _look_at(self, when: float | None) -> None:
+        if when is not None and (self.look_again is None or when < self.look_again):
+            self.look_again = when
+
+    def _n_spare(self) -> int:
+        """Idle workers that are not yet promised what somebody else has to hand back."""
+        return self._fleet.n_idle() - len(self._fleet.asked)
+
+    def _help(self, job: JobProgress, worker: Worker, now: float) -> None:
+        """Relieve a worker if that is worth it, or see when it may be."""
+        if worker.name in self._fleet.asked:
+            return
+        advice = advise(self._limits, self.patience.seconds, job, worker, now)
+        if isinstance(advice, TakeBack):
+            self._fleet.drain(worker)
+            self._fleet.asked.add(worker.name)
+            self._actions.append(Revoke(worker.name, advice.keep))
+        elif isinstance(advice, Duplicate):
+            flight = worker.first()
+            if job.purse is not None and not job.purse.affords_copy(flight.lease):
+                # What it would cost is needed for what nobody has begun, so far.
+                self._watch[job.plan.job_id].add(worker.name, now + BACKUP_SECONDS)
+                return
+            other = self._fleet.any_idle()
+            copy = self._fly(
+                job, other, flight.next, flight.stop, flight.lease, now, twin=flight.id
+            )
+            flight.twin = copy.id
+        elif isinstance(advice, LookAgain):
+            self._watch[job.plan.job_id].add(worker.name, advice.when)
+
+
+def _choose(working: list[JobProgress], worker: Worker) -> JobProgress | None:
+    """Return the job with the fewest workers that may have this one too."""
+    best: JobProgress | None = None
+    for job in working:
+        if job.is_full() and worker.name not in job.holders:
+            continue
+        if best is None or len(job.holders) < len(best.holders):
+            best = job
+    return best

@@ -1,0 +1,391 @@
+"""`Job`: what the user holds of a run, while it goes on and after."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from cloudbutton_backend.backends.capabilities import MakesDaskFutures
+from cloudbutton_backend.backends.protocol import Backend
+from cloudbutton_backend.capture import CaptureReport
+from cloudbutton_backend.errors import JobCancelled, UsageError
+from cloudbutton_backend.job.listener import tell
+from cloudbutton_backend.job.run_state import Course
+from cloudbutton_backend.job_model import (
+    BatchRecord,
+    Estimate,
+    ItemOutcome,
+    JobOptions,
+    JobRecord,
+    JobState,
+    Progress,
+)
+from cloudbutton_backend.results.result_ranges import Run
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.result_cache import JobCache
+
+_LOOK_EVERY: Final = 1.0
+"""Seconds between looks at whether the job is still driven, while it is awaited."""
+
+
+class Runner(Protocol):
+    """Who runs a job: a driver in this process, or somebody elsewhere."""
+
+    @property
+    def ends_with_us(self) -> bool:
+        """Whether the job cannot go on when this process ends."""
+
+    @property
+    def backend(self) -> Backend | None:
+        """Where it runs, None unless this process drives it."""
+
+    def cancel(self) -> None:
+        """Stop it; safe to repeat, and when it has ended."""
+
+    def retry(self, budget: float | None) -> None:
+        """Run again what failed or was never run, in a job that has ended."""
+
+    def forget(self) -> None:
+        """Drop what is kept for running it again."""
+
+
+class Job:
+    """A run of a function over items.
+
+    Results are available as they arrive; what has arrived is never lost to a failed item, a dead worker
+    or a cancellation.
+
+    Attributes
+    ----------
+    id, name : str
+    """
+
+    def __init__(self, course: Course, runner: Runner, report: Callable[[], CaptureReport]) -> None:
+        self._course = course
+        self._runner = runner
+        self._harvest = course.harvest
+        self._make_report: Callable[[], CaptureReport] | None = report
+        self._report: CaptureReport
+        self.cache: JobCache | None = None
+        """What it takes from the cache and gives to it, if that was asked for."""
+
+    def __repr__(self) -> str:
+        course = self._course
+        of = "" if self.n_items is None else f" of {self.n_items}"
+        failed = f", {course.failed} failed" if course.failed else ""
+        return f"<Job {self.id} {self.name!r}: {self.state.value}, {course.done}{of} done{failed}>"
+
+    def prefill(self, runs: Sequence[Run]) -> None:
+        """Count the items of `runs` as done: they have results from before the job is launched.
+
+        They must be disjoint and without failed items, are delivered first, and are not written to
+        result files again. The plan's `done` has to name the same items (see `ranges_of`).
+        """
+        self._course.prefill(runs)
+
+    # -- what it is
+
+    @property
+    def record(self) -> JobRecord:
+        """What was asked."""
+        return self._course.record
+
+    @property
+    def options(self) -> JobOptions:
+        """How it is to be run."""
+        return self._course.options
+
+    @property
+    def id(self) -> str:
+        """The job's id, as `%cloud show` takes it."""
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        """What the user or the cell calls it."""
+        return self.record.name
+
+    @property
+    def state(self) -> JobState:
+        """Where it is in its life."""
+        return self._course.state
+
+    @property
+    def n_items(self) -> int | None:
+        """How many items it has, None while that is not known."""
+        return self._course.items.n_items
+
+    @property
+    def cost(self) -> float:
+        """US dollars billed so far; 0 where work is free.
+
+        A call whose price is not known counts for the most that it can have cost.
+        """
+        return self._course.cost
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """What it was expected to cost when it began, with a 90 % interval.
+
+        None where work is free, and until its first calls have told: earlier runs of the same code
+        give it at once.
+        """
+        return self._course.estimate
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is, as a snapshot."""
+        return self._course.progress
+
+    @property
+    def ends_with_us(self) -> bool:
+        """Whether it ends when this process does: not if another one runs it, or a cloud does."""
+        return self._runner.ends_with_us
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it could not go on: its budget, its backend, its items; None if nothing is in its way."""
+        return self._course.broken
+
+    def timeline(self) -> tuple[BatchRecord, ...]:
+        """Return the batches so far: worker, items, start and end."""
+        return tuple(self._course.notes.batches)
+
+    def explain(self) -> CaptureReport:
+        """Return what was captured, how large it is and how it travelled."""
+        make = self._make_report
+        if make is not None:
+            self._report = make()
+            self._make_report = None  # it holds the user's large values; the report does not
+        return self._report
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write an HTML file about the job, to keep or to share; return where it is.
+
+        It says what ran, when and where, and what came of it: timeline, durations, memory, errors and
+        cost. It needs nothing else, and leaves out paths of this machine and what looks like a secret.
+
+        Parameters
+        ----------
+        path
+            A file or a directory; None for `cloudbutton-<id>.html` in the working directory.
+
+        Raises
+        ------
+        UsageError
+            It cannot be written there.
+        """
+        from cloudbutton_backend.report import report_of_job  # most jobs have none
+
+        return report_of_job(self, path)
+
+    # -- waiting for it
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended; return whether it has within `timeout` seconds."""
+        return self._harvest.wait(timeout)
+
+    def results(self) -> list[Any]:
+        """Wait for all items; return their results in the order of the items.
+
+        With ``errors="keep"`` a failed item's place holds its exception. Interrupting the wait
+        (Ctrl-C, ■) cancels the job, unless it is one that goes on without this process.
+
+        Raises
+        ------
+        Exception
+            With ``errors="raise"``, what the first failed item raised, with its original type.
+        JobCancelled, JobFailed
+            If it ended before all items had.
+        """
+        try:
+            self.wait()
+        except KeyboardInterrupt:
+            self._interrupted()
+            raise
+        self._raise_if_failed()
+        return self._harvest.values(keep_errors=self.options.errors == "keep")
+
+    def _interrupted(self) -> None:
+        """Nobody waits any more: a job of this process is stopped, one that others run goes on."""
+        if self._runner.ends_with_us:
+            self.cancel()
+
+    def _raise_if_failed(self) -> None:
+        failed = self.errors() if self.options.errors == "raise" and self._course.failed else {}
+        if self.state is JobState.FAILED and failed:
+            index, error = min(failed.items())
+            self._annotate(error, index)
+            raise error
+        if self.failure is not None:
+            raise self.failure
+        if self.state is JobState.CANCELLED:
+            raise JobCancelled(self.id, self._course.done, self.n_items)
+
+    def _annotate(self, error: BaseException, index: int) -> None:
+        """Say on the exception which item it was, how many failed alike and what is kept."""
+        same = self._course.failed - 1
+        item = getattr(error, "cloud_item", "")
+        text = f"item {index + self._course.before}" + (
+            f" ({item})" if item and not item.startswith("item") else ""
+        )
+        if same:
+            text += f"; {same} more failed: `job.errors()`"
+        text += f"; {self._course.done} finished are kept: job {self.id}, `job.partial()`"
+        if hasattr(error, "add_note") and text not in getattr(error, "__notes__", ()):
+            error.add_note(text)
+
+    def outcomes(self) -> Iterator[ItemOutcome]:
+        """Yield what each item left behind, in the order of the items, as they become available.
+
+        Ends with the job; items that never ran are left out.
+        """
+        for run in self._harvest.in_order():
+            yield from run.outcomes()
+
+    def shown(self) -> Iterator[ItemOutcome]:
+        """Yield what items printed or displayed, in the order of the items, without their values.
+
+        Costs nothing for items that showed nothing; ends with the job.
+        """
+        for run in self._harvest.in_order():
+            yield from run.outputs()
+
+    def as_completed(self) -> Iterator[tuple[int, Any]]:
+        """Yield ``(index, result)`` of each item as it finishes.
+
+        Raises
+        ------
+        Exception
+            With ``errors="raise"``, a failed item's exception, after the results before it; with
+            ``errors="keep"`` the exception takes the result's place.
+        """
+        for outcome in self.arrivals():
+            if outcome.error is None:
+                yield outcome.index, outcome.value
+            elif self.options.errors == "keep":
+                yield outcome.index, outcome.error
+        self._raise_if_failed()
+
+    def arrivals(self) -> Iterator[ItemOutcome]:
+        """Yield what each item left behind, failed ones included, in the order in which they end.
+
+        Interrupting the wait for the next one (Ctrl-C, ■) cancels the job, as with `results`.
+        """
+        seen = 0
+        while True:
+            try:
+                fresh = self._harvest.arrived_since(seen)
+            except KeyboardInterrupt:
+                self._interrupted()
+                raise
+            if not fresh:
+                return
+            seen += len(fresh)
+            for run in fresh:
+                yield from run.outcomes()
+
+    def partial(self) -> dict[int, Any]:
+        """Return the results so far by index, failed items left out."""
+        runs = self._harvest.so_far()
+        return {o.index: o.value for run in runs for o in run.outcomes() if o.error is None}
+
+    def errors(self) -> dict[int, BaseException]:
+        """Return the exceptions of failed items so far, by index."""
+        runs = self._harvest.so_far()
+        return dict(error for run in runs for error in run.errors())
+
+    def futures(self) -> list[Any]:
+        """Return Dask's futures of the items, in their order, once it has ended; failed ones raise.
+
+        Raises
+        ------
+        UsageError
+            It did not run on Dask.
+        """
+        backend = self._runner.backend
+        if backend is None or not isinstance(backend, MakesDaskFutures):
+            raise UsageError(
+                f"Job {self.id} ran on the {self.record.backend} backend, which has no futures of "
+                f'Dask\'s: `--backend dask` (`backend="dask"`) has. Its values are in `job.results()`.'
+            )
+        self.wait()
+        outcomes = ((each.index, each.value, each.error) for each in self.outcomes())
+        return backend.futures_of(self.id, outcomes)
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> list[Any]:
+        import asyncio  # 20 ms that most processes need not spend
+
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        def announce(_job: Job) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(wake)
+
+        self.add_done_callback(announce)
+        try:
+            while not future.done():
+                await asyncio.wait([future], timeout=_LOOK_EVERY)
+                self.wait(0)  # raises when nobody drives the job any more
+        except asyncio.CancelledError:
+            self._interrupted()
+            raise
+        return self.results()
+
+    def add_done_callback(self, callback: Callable[[Job], None]) -> None:
+        """Call `callback` with the job when it has ended, at once if it has."""
+        course = self._course
+        with course.lock:
+            if not course.state.is_final:
+                course.callbacks.append(lambda: callback(self))
+                return
+        tell([lambda: callback(self)], self.id)
+
+    # -- acting on it
+
+    def cancel(self) -> None:
+        """Stop it; what has finished is kept. Safe to repeat, and when it has ended."""
+        self._runner.cancel()
+
+    def retry_failed(self, *, budget: float | None = None) -> Job:
+        """Run again what failed or was never run; return this job.
+
+        Parameters
+        ----------
+        budget
+            US dollars that it may cost in all, what it has cost so far included; None to leave its
+            budget as it is.
+
+        Raises
+        ------
+        UsageError
+            While it is running, or if nothing of it can be run again, or for a budget below zero.
+        """
+        check_budget(budget)
+        self._runner.retry(budget)
+        return self
+
+
+def check_budget(budget: float | None) -> None:
+    """Refuse a budget that makes no sense.
+
+    Raises
+    ------
+    UsageError
+        If it is below zero, or no finite number.
+    """
+    if budget is not None and not 0 <= budget < math.inf:
+        raise UsageError(f"`budget` must be 0 US dollars or more, not {budget:g}.")

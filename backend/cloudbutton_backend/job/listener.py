@@ -1,0 +1,352 @@
+"""Takes in what the driver reports of a job: on disk first, then announced."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from cloudbutton_backend.accounting.daily_budget import Allowance
+from cloudbutton_backend.accounting.eta import Outlook
+from cloudbutton_backend.accounting.job_cost import Bill
+from cloudbutton_backend.backends.protocol import Backend, Charged, JobSpec, Results
+from cloudbutton_backend.cost.budgets import enough_for
+from cloudbutton_backend.dispatch.actions import AskForMoney, BatchLost, OverBudget
+from cloudbutton_backend.dispatch.driver import Driver
+from cloudbutton_backend.dispatch.item_source import Source
+from cloudbutton_backend.errors import (
+    BackendError,
+    BudgetReached,
+    DayBudgetReached,
+    JobFailed,
+    JournalError,
+    TaskTimeout,
+    WorkerLost,
+)
+from cloudbutton_backend.job.recorder import Recorder
+from cloudbutton_backend.job.run_state import Course
+from cloudbutton_backend.job_model import LIFE_CYCLE, JobRecord, JobState, Progress
+from cloudbutton_backend.journal import Journal
+from cloudbutton_backend.journal.ownership import keep
+from cloudbutton_backend.results.result_ranges import Run, runs_of
+from cloudbutton_backend.results.result_record import tag
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.result_cache import JobCache
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+_JUDGE_EVERY: Final = 0.05
+"""Seconds between two looks at what the job will take."""
+
+
+class OnDisk(Protocol):
+    """What a job leaves on the disk to be continued."""
+
+    def ended(self, state: JobState) -> None:
+        """The job has ended: what is not needed any more may go. On the driver's thread."""
+
+
+class Reporter:
+    """Listens to the driver of one job. All but the constructor is called on the driver's thread.
+
+    Attributes
+    ----------
+    source : Source
+        Where the items come from.
+    known_classes : frozenset of str
+        Classes of the notebook that travelled with the function; items refer to them.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        recorder: Recorder,
+        bill: Bill | None,
+        journal: Journal,
+        spec: JobSpec,
+        known_classes: frozenset[str],
+        outlook: Outlook | None = None,
+        allowance: Allowance | None = None,
+    ) -> None:
+        self.source: Source
+        self.known_classes = known_classes
+        self.spec = spec
+        self.left_on_disk: OnDisk | None = None
+        self.cache: JobCache | None = None
+        """Keeps its results to be found by later jobs, if that was asked for."""
+        self.lacking: JobFailed | None = None
+        """What is to be said at the end if items of it cannot be had any more."""
+        self.retried_before = 0
+        self.stop: Callable[[], None] = lambda: None
+        """Stops the job; given by whoever runs it."""
+        self._course = course
+        self._recorder = recorder
+        self._bill = bill
+        self._outlook = outlook
+        self._allowance = allowance
+        self._journal = journal
+        self._is_telling = False
+        self._judged = time.monotonic()
+
+    def give(self, source: Source) -> None:
+        """Say where the items come from; before the job is launched."""
+        self.source = self._course.items = source
+
+    # -- beginning anew
+
+    def begin_again(self, budget: float | None) -> None:
+        """What failed or was never run is to be run again, within another budget if one is given."""
+        course = self._course
+        if course.state in (JobState.FAILED, JobState.CANCELLED):
+            self._keep()
+        with course.lock:
+            course.reopen()
+            course.broken = self._never_produced()
+        self._recorder.forget_errors()
+        if self._allowance is not None:
+            self._allowance.renew()
+        self._journal.update_job(course.record.id, state=JobState.RUNNING.value, failed=0)
+        if budget is not None:
+            course.options = replace(course.options, budget=budget)
+            self._journal.update_job(course.record.id, budget=budget)
+            self.spec.extra["budget"] = True
+
+    def _keep(self) -> None:
+        """See that nobody else has taken the job over, nor does so now."""
+        with contextlib.suppress(JournalError):  # the job matters more than its record
+            keep(self._journal.home, self.spec.id)
+
+    def _never_produced(self) -> BaseException | None:
+        """Return what is to be said at the end if the items' iterator did not come to its end."""
+        if self.lacking is not None or self.source.n_items is not None:
+            return self.lacking
+        return JobFailed(
+            f"The iterator that gave the items of job {self.spec.id} was stopped when the job ended: what"
+            " it had given by then is in `job.partial()`, the rest was never asked for."
+        )
+
+    # -- what is reported
+
+    def on_accept(self, results: Results, skip: frozenset[int]) -> None:
+        """Record results on disk, then announce them."""
+        course, meta = self._course, results.meta
+        self._name_items(results.first, meta.get("errors") or {})
+        wall = meta.get("dt", 0.0)
+        seconds = max(0.0, wall - meta.get("delay", 0.0))
+        cost = 0.0
+        if self._bill is not None:
+            cost = self._bill.work(results)
+        elif self._outlook is not None:
+            self._outlook.work(results.count, wall)
+        entry = self._recorder.accept(results, skip, cost)
+        runs = runs_of(entry, skip)
+        failed = sum(len(run.failed()) for run in runs)
+        with course.lock:
+            course.failed += failed
+            course.done += results.count - len(skip) - failed
+            course.task_seconds += seconds
+            course.waited += meta.get("delay", 0.0)
+            course.harvest.add(runs)
+        course.harvest.ring()
+        if self.cache is not None:
+            self.cache.accept(results, entry, runs)
+        if course.broken is None and (why := self._recorder.memory_is_short()):
+            course.broken = JobFailed(
+                f"{why}: job {self.spec.id} was stopped before they are lost with this process. They are in"
+                " `job.partial()`. Make room on the disk, with `cloudbutton gc` for example; then"
+                " `job.retry_failed()` goes on."
+            )
+            self.stop()
+
+    def _name_items(self, first: int, errors: dict[int, dict[str, Any]]) -> None:
+        """Say which items failed where the worker could not: it has them only while they run."""
+        for offset, packed in errors.items():
+            if packed["kind"] in ("load", "item", "unsendable"):
+                errors[offset] = {**packed, "item": self.source.describe(first + offset)}
+
+    def on_fail_item(self, index: int, kind: str, cause: str, attempts: int) -> None:
+        """An item has failed for good without an exception of its own."""
+        course, item = self._course, self.source.describe(index)
+        error: BaseException
+        if kind == "timeout":
+            error = TaskTimeout(item[:1].upper() + item[1:], course.options.timeout or 0.0)
+        else:
+            error = WorkerLost(item, cause, attempts)
+        tag(error, index + course.before, item)
+        self._recorder.note_error(index, item, type(error).__name__, str(error))
+        with course.lock:
+            course.failed += 1
+            course.harvest.add([Run(index, index + 1, None, error)])
+        course.harvest.ring()
+
+    def on_batch_lost(self, lost: BatchLost) -> None:
+        """A worker went down with a batch."""
+        cost = self._bill.price_of_lost(lost.batch) if self._bill else 0.0
+        self._recorder.lose(lost, cost)
+
+    def on_charged(self, charged: Charged) -> None:
+        """A call has its price."""
+        if self._bill is not None:
+            self._bill.charge(charged)
+
+    def on_spent(self, dollars: float, committed: float) -> None:
+        """It has spent so much by now, and its calls in flight can cost so much more."""
+        self._course.committed = committed
+        if self._bill is not None:
+            self._bill.spend = dollars
+            self._bill.judge(self.source.n_items, time.monotonic() - self._course.started)
+
+    def on_asks(self, asks: AskForMoney, answer: Callable[[float], None]) -> None:
+        """It wants some of the day's budget."""
+        if self._allowance is None:
+            answer(0.0)
+        else:
+            self._allowance.ask(asks.at_least, asks.wanted, answer)
+
+    def warn(self, line: str) -> None:
+        """Have a line shown with this job, once."""
+        self._recorder.warn(line)
+
+    def on_over_budget(self, over: OverBudget) -> None:
+        """It ends because its next call cannot be paid for."""
+        course, total = self._course, self.source.n_items
+        if over.of_day and self._allowance is not None:
+            course.broken = DayBudgetReached(
+                course.record.id,
+                over.spent,
+                self._allowance.per_day,
+                over.at_least,
+                course.done,
+                total,
+            )
+            return
+        expected = None if self._bill is None else self._bill.expected(total, course.done)
+        course.broken = BudgetReached(
+            course.record.id,
+            over.spent,
+            over.budget,
+            over.at_least,
+            enough_for(over.spent, over.budget, over.at_least, expected),
+            course.done,
+            total,
+        )
+
+    def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None:
+        """The driver has sent or received something."""
+        course = self._course
+        course.running, course.mean = items, mean
+        course.retried = self.retried_before + retried
+        course.workers = max(workers, course.workers)
+        if not self._is_telling:
+            self._is_telling = True
+            self._journal.update_latest(self.spec.id, self._tell)
+        now = time.monotonic()
+        if self._outlook is not None and now - self._judged >= _JUDGE_EVERY:
+            self._judged = now
+            finished, elapsed = course.done + course.failed, now - course.started
+            self._outlook.judge(self.source.n_items, finished, course.workers, elapsed)
+
+    def _tell(self) -> Progress:
+        """Return how far it is, for the journal, on whose thread this is called."""
+        self._is_telling = False  # first: what comes from here on is told once more
+        return self._course.progress
+
+    def on_broken(self, error: BaseException) -> None:
+        """The job cannot go on, or its items ended in an error."""
+        if isinstance(error, BackendError):
+            self._course.broken = error
+        else:
+            failure = JobFailed(
+                f"The items of job {self.spec.id} could not all be produced: "
+                f"{type(error).__name__}: {error}\n"
+                "Those that came before are kept: `job.partial()`."
+            )
+            failure.__cause__ = error
+            self._course.broken = self.lacking = failure
+
+    def on_finish(self, step: str) -> None:
+        """It has ended."""
+        course = self._course
+        self._recorder.close()
+        state = LIFE_CYCLE.get((course.state, step), JobState.CANCELLED)
+        if course.broken is not None:
+            state = JobState.FAILED
+        elif course.state is JobState.RUNNING and step == "stopped":
+            state = JobState.CANCELLED
+        if state is JobState.DONE:  # it will not be run again: let go of what that would need
+            self.source.forget()
+            self.spec = replace(self.spec, payload=b"", blobs=())
+        if self._allowance is not None:
+            self._allowance.settle(course.cost)
+        callbacks = course.end(state, functools.partial(self._record_end, state))
+        if self.left_on_disk is not None:
+            self.left_on_disk.ended(state)
+        tell(callbacks, self.spec.id)
+
+    def _record_end(self, state: JobState) -> None:
+        self._journal.update_progress(self._course.progress)
+        self._journal.update_job(self.spec.id, state=state.value, n_items=self.source.n_items)
+
+
+def tell(callbacks: list[Callable[[], None]], job_id: str) -> None:
+    """Call callbacks; what one raises is logged, as by futures, and stops nobody."""
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:
+            _LOG.exception("a callback of job %s raised", job_id)
+
+
+class Driven:
+    """What runs a job in this process: a driver, and who listens to it."""
+
+    def __init__(self, driver: Driver, reporter: Reporter) -> None:
+        self.driver = driver
+        self.reporter = reporter
+        reporter.stop = functools.partial(driver.cancel, reporter.spec.id)
+
+    @property
+    def ends_with_us(self) -> bool:
+        """Whether the job cannot go on when this process ends."""
+        detached = bool(self.reporter.spec.extra["detach"])
+        return not (detached and self.driver.backend.limits.can_outlive)
+
+    @property
+    def backend(self) -> Backend:
+        """Where it runs."""
+        return self.driver.backend
+
+    def cancel(self) -> None:
+        """Stop the job; safe to repeat."""
+        self.driver.cancel(self.reporter.spec.id)
+
+    def retry(self, budget: float | None) -> None:
+        """Run again what failed or was never run.
+
+        Raises
+        ------
+        UsageError
+            While it runs, or if nothing of it can be run again.
+        """
+        self.reporter.begin_again(budget)
+        self.driver.retry(self.reporter.spec, self.reporter, budget)
+
+    def forget(self) -> None:
+        """Drop what is kept for running it again."""
+        self.driver.forget(self.reporter.spec.id)
+
+
+def check_alive(driver: Driver, record: JobRecord) -> None:
+    """Refuse to wait for a driver that is gone."""
+    if not driver.is_alive:
+        raise BackendError(
+            f"The thread that drives the {record.backend} backend is gone"
+            f" ({driver.broken or 'the session was closed'}); what job {record.id} had"
+            " finished is in `job.partial()`."
+        )

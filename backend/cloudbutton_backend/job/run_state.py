@@ -1,0 +1,239 @@
+"""The course of a job: how far it is, what came of its items, what stands in its way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from cloudbutton_backend.errors import BudgetReached, UsageError
+from cloudbutton_backend.job_model import (
+    LIFE_CYCLE,
+    BatchRecord,
+    Estimate,
+    JobOptions,
+    JobRecord,
+    JobState,
+    Progress,
+)
+from cloudbutton_backend.results.result_ranges import Run
+from cloudbutton_backend.results.result_store import Harvest
+
+
+class Counted(Protocol):
+    """Something with a number of items."""
+
+    @property
+    def n_items(self) -> int | None:
+        """How many there are in all; None while that is not known."""
+
+
+class Notes(Protocol):
+    """What is noted of a job besides its results."""
+
+    @property
+    def batches(self) -> Sequence[BatchRecord]: ...
+
+    @property
+    def lost_workers(self) -> int: ...
+
+    @property
+    def last_lines(self) -> Sequence[str]: ...
+
+    @property
+    def warnings(self) -> Sequence[str]: ...
+
+    @property
+    def first_error(self) -> str | None: ...
+
+
+class Money(Protocol):
+    """What a job costs, where calls have a price."""
+
+    @property
+    def spend(self) -> float: ...
+
+    @property
+    def at_most(self) -> bool: ...
+
+    @property
+    def estimate(self) -> Estimate | None: ...
+
+    def expected(self, total: int | None, done: int) -> float | None: ...
+
+
+class Course:
+    """Changed by whoever drives or follows the job, read by whoever holds it.
+
+    Parameters
+    ----------
+    check_alive
+        Raises if nothing will come any more though the job has not ended.
+    before
+        How many items of the same loop ran before the job's first; messages count them.
+
+    Attributes
+    ----------
+    lock
+        Held while what is counted and what is held change together.
+    broken
+        Why it cannot go on.
+    cached
+        Of the items with results, those that other jobs had run.
+    """
+
+    def __init__(
+        self,
+        record: JobRecord,
+        options: JobOptions,
+        notes: Notes,
+        money: Money | None,
+        check_alive: Callable[[], None],
+        before: int = 0,
+    ) -> None:
+        self.record = record
+        self.options = options
+        self.items: Counted
+        self.notes = notes
+        self.money = money
+        self.before = before
+        self.state = JobState.RUNNING
+        self.lock = threading.Lock()
+        self.harvest = Harvest(self.lock, check_alive)
+        self.done = self.failed = 0
+        self.running = self.workers = self.retried = 0
+        self.cached = 0
+        self.mean: float | None = None
+        self.task_seconds = self.waited = 0.0
+        self.committed = 0.0
+        self.broken: BaseException | None = None
+        self.started = time.monotonic()
+        self.ended: float | None = None
+        self.callbacks: list[Callable[[], None]] = []
+
+    def prefill(self, runs: Sequence[Run]) -> None:
+        """Count the items of `runs` as done; they are delivered first."""
+        with self.lock:
+            self.done += sum(run.stop - run.first for run in runs)
+            self.harvest.add(runs)
+        self.harvest.ring()
+
+    def continue_as(
+        self,
+        record: JobRecord,
+        options: JobOptions,
+        notes: Notes,
+        money: Money | None,
+        check_alive: Callable[[], None],
+    ) -> None:
+        """Another process than before runs it: what it has of its items stays."""
+        with self.lock:
+            if self.state.is_final:
+                self.reopen()
+            self.state = JobState.RUNNING
+            self.record, self.options, self.notes, self.money = record, options, notes, money
+            self.harvest.check_alive = check_alive
+
+    def reopen(self) -> None:
+        """What failed or is missing is run again. `lock` must be held.
+
+        Raises
+        ------
+        UsageError
+            While it runs, or if nothing of it can be run again.
+        """
+        job_id = self.record.id
+        if not self.state.is_final:
+            raise UsageError(f"Job {job_id} is still running; wait for it or cancel it first.")
+        if (self.state, "retry") not in LIFE_CYCLE:
+            raise UsageError(f"All {self.done} items of job {job_id} are done.")
+        if self.record.kind == "executor":
+            raise UsageError(f"Job {job_id} is an executor's: submit its calls anew.")
+        self.harvest.reopen()
+        self.state = JobState.RUNNING
+        self.failed = 0
+        now = time.monotonic()
+        # It has run for as long as before, as its work is that of before, too; the pause does not count.
+        self.started, self.ended = now - ((self.ended or now) - self.started), None
+
+    def end(
+        self, state: JobState, record: Callable[[], None] = lambda: None
+    ) -> list[Callable[[], None]]:
+        """It has ended in `state`; return those who want to be told.
+
+        `record` is called before anybody who waits goes on: what they then flush, or are killed
+        at, has the end of the job.
+        """
+        with self.lock:
+            self.state = state
+            self.running = 0
+            self.ended = time.monotonic()
+            record()
+            self.harvest.end()
+            callbacks, self.callbacks = self.callbacks, []
+        self.harvest.ring()
+        return callbacks
+
+    @property
+    def cost(self) -> float:
+        """US dollars so far."""
+        return 0.0 if self.money is None else self.money.spend
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """What it was expected to cost when it began."""
+        return None if self.money is None else self.money.estimate
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is, as a snapshot."""
+        total = self.items.n_items
+        finished = self.done + self.failed
+        elapsed = (self.ended or time.monotonic()) - self.started
+        eta = None
+        if self.state.is_final:
+            eta = 0.0
+        elif total is not None and self.mean is not None and self.workers:
+            eta = max(0, total - finished) * self.mean / self.workers
+        return Progress(
+            job_id=self.record.id,
+            name=self.record.name,
+            backend=self.record.backend,
+            state=self.state,
+            total=total,
+            done=self.done,
+            failed=self.failed,
+            running=self.running,
+            workers=self.workers,
+            elapsed=elapsed,
+            eta=eta,
+            task_seconds=self.task_seconds,
+            waited=self.waited,
+            spend=self.cost,
+            at_most=self.money is not None and self.money.at_most,
+            committed=0.0 if self.state.is_final else self.committed,
+            expected_spend=self._expected_cost(total),
+            budget=self.options.budget,
+            estimate=self.estimate,
+            cached=self.cached,
+            continues=self.options.continues is not None,
+            retried=self.retried,
+            lost_workers=self.notes.lost_workers,
+            last_lines=tuple(self.notes.last_lines),
+            first_error=self.notes.first_error or self._what_broke_it(),
+            warnings=tuple(self.notes.warnings),
+        )
+
+    def _expected_cost(self, total: int | None) -> float | None:
+        if self.money is None:
+            return None
+        return self.cost if self.state.is_final else self.money.expected(total, self.done)
+
+    def _what_broke_it(self) -> str | None:
+        """Return one line about why it could not go on."""
+        if self.broken is None:
+            return None
+        if isinstance(self.broken, BudgetReached):
+            return self.broken.summary
+        return f"{type(self.broken).__name__}: {str(self.broken).splitlines()[0]}"

@@ -1,0 +1,123 @@
+"""Taking a job over: one transaction, so that of two processes that want to only one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from contextlib import closing
+from pathlib import Path
+
+from cloudbutton_backend.errors import JournalError, UnknownName, UsageError
+from cloudbutton_backend.job_model import JobState
+
+#: The verb under which the journal keeps who took a job over.
+VERB = "attach"
+
+
+class IsTaken(UsageError):
+    """Another process runs the job."""
+
+    def __init__(self, job_id: str, pid: int, host: str) -> None:
+        super().__init__(job_id, pid, host)
+        self.job_id, self.pid, self.host = job_id, pid, host
+
+    def __str__(self) -> str:
+        return (
+            f"Job {self.job_id} is being run by another process (pid {self.pid} on {self.host})."
+            f" `%cloud attach {self.job_id}` without options follows it."
+        )
+
+
+def claim(home: Path, job_id: str, *, backend: str, budget: float | None) -> int:
+    """Make this process the one that runs a job; return how often it was taken over, this time included.
+
+    Raises
+    ------
+    IsTaken
+        Its process is there, and has not ended it.
+    UnknownName
+        It is not in the journal any more.
+    """
+    from cloudbutton_backend.journal import database
+    from cloudbutton_backend.journal.liveness import Lookout, start_token
+    from cloudbutton_backend.journal.sequence import mark_changed
+
+    path = home / database.NAME
+    connection = database.open_for_reading(path)
+    if connection is None:
+        raise JournalError(f"No job has been recorded in {home} yet.")
+    now, pid, host = time.time(), os.getpid(), socket.gethostname()
+    with closing(connection), database.translated(path):
+        connection.execute("PRAGMA query_only = OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            raise UnknownName("job", job_id, ())
+        alive = Lookout(now).is_alive(
+            pid=row["pid"], host=row["host"], token=row["token"], heartbeat=row["heartbeat"]
+        )
+        is_own = row["pid"] == pid and row["token"] == start_token(pid)
+        if not JobState(row["state"]).is_final and alive and not is_own:
+            raise IsTaken(job_id, row["pid"], row["host"])
+        connection.execute(
+            "UPDATE jobs SET pid = ?, host = ?, token = ?, heartbeat = ?, state = ?, ended = NULL,"
+            " backend = ?, budget = ?, running = 0 WHERE id = ?",
+            (pid, host, start_token(pid), now, JobState.RUNNING.value, backend, budget, job_id),
+        )
+        connection.execute(
+            "INSERT INTO commands (job_id, verb, args, created, taken) VALUES (?, ?, ?, ?, ?)",
+            (job_id, VERB, json.dumps({"pid": pid, "host": host}), now, now),
+        )
+        mark_changed(connection, [job_id])
+        times = connection.execute(
+            "SELECT count(*) FROM commands WHERE job_id = ? AND verb = ?", (job_id, VERB)
+        ).fetchone()[0]
+        connection.execute("COMMIT")
+    return int(times)
+
+
+class TakenOver(UsageError):
+    """A job of this process was continued by another one meanwhile."""
+
+    def __init__(self, job_id: str, pid: int, host: str) -> None:
+        super().__init__(job_id, pid, host)
+        self.job_id, self.pid, self.host = job_id, pid, host
+
+    def __str__(self) -> str:
+        return (
+            f"Job {self.job_id} was continued by another process meanwhile (pid {self.pid} on {self.host}):"
+            f" `%cloud attach {self.job_id}` has what came of it."
+        )
+
+
+def keep(home: Path, job_id: str) -> None:
+    """Mark a job of this process as running again, lest another one takes it over at the same time.
+
+    Raises
+    ------
+    TakenOver
+        Another one has.
+    """
+    from cloudbutton_backend.journal import database
+    from cloudbutton_backend.journal.liveness import start_token
+    from cloudbutton_backend.journal.sequence import mark_changed
+
+    path = home / database.NAME
+    connection = database.open_for_reading(path)
+    if connection is None:
+        return  # nothing is recorded, so nobody else knows of it
+    with closing(connection), database.translated(path):
+        connection.execute("PRAGMA query_only = OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        pid = os.getpid()
+        if row is not None and (row["pid"], row["token"]) != (pid, start_token(pid)):
+            raise TakenOver(job_id, row["pid"], row["host"])
+        connection.execute(
+            "UPDATE jobs SET state = ?, ended = NULL, heartbeat = ? WHERE id = ?",
+            (JobState.RUNNING.value, time.time(), job_id),
+        )
+        mark_changed(connection, [job_id])
+        connection.execute("COMMIT")

@@ -1,0 +1,156 @@
+"""What the journal's thread does in one turn: write, beat, listen. It keeps no time itself."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from cloudbutton_backend.errors import JournalError
+from cloudbutton_backend.journal.database import is_corruption
+from cloudbutton_backend.journal.fsync import FileSync
+from cloudbutton_backend.journal.records import Command
+from cloudbutton_backend.journal.schedule import Rhythm
+from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.write_batch import Entry, shrink
+
+#: Entries kept in memory while the disk refuses them.
+MAX_BACKLOG: Final = 20_000
+#: Seconds before the first and, doubling, the later new tries.
+FIRST_RETRY: Final = 0.5
+LAST_RETRY: Final = 30.0
+#: Seconds that a flush waits for the disk.
+SYNC_PATIENCE: Final = 10.0
+
+#: What an entry that does not fit raises; SQLite says IntegrityError or ProgrammingError.
+_BAD_ENTRY: Final = (sqlite3.Error, ValueError, TypeError, OverflowError)
+
+
+class Scribe:
+    """Owns the database connection and the sync thread; used by one thread only."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        warn: Callable[[str], None],
+        trouble: Callable[[str | None], None] = lambda line: None,
+        callbacks: Sequence[Callable[[Command], None]] = (),
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._warn = warn
+        self._trouble = trouble
+        self._callbacks = callbacks
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._store = Store(home, clock=wall_clock)
+        self._wal = self._store.path.with_name(self._store.path.name + "-wal")
+        self._sync = FileSync(warn)
+        self._rhythm = Rhythm()
+        self._backlog: list[Entry] = []
+        self._ended = False
+        self._retry_at = 0.0
+        self._delay = FIRST_RETRY
+
+    def turn(self, entries: Sequence[Entry | Path], *, urgent: bool = False) -> bool:
+        """Do what is due; return whether everything recorded so far is in the database."""
+        now = self._clock()
+        self._backlog += [entry for entry in entries if not isinstance(entry, Path)]
+        self._ended = False
+        if self._backlog and (urgent or now >= self._retry_at):
+            self._attempt(lambda: self._write(urgent))
+        for path in dict.fromkeys(entry for entry in entries if isinstance(entry, Path)):
+            self._sync.mark(path)
+        live = self._store.has_live_jobs
+        if self._ended and not live:
+            self._sync.hasten()  # the last job has ended: nothing more comes to wait for
+        if self._rhythm.beat_is_due(now, live=live) and now >= self._retry_at:
+            self._attempt(self._store.beat)
+        if self._callbacks and self._rhythm.poll_is_due(now, live=live):
+            self._listen()
+        if self._store.notice:
+            self._warn(self._store.notice)
+        return not self._backlog
+
+    def rest(self) -> float | None:
+        """Return the seconds for which nothing is due unless something is recorded."""
+        now = self._clock()
+        listening = bool(self._callbacks) and self._store.has_jobs
+        rest = self._rhythm.wait(now, live=self._store.has_live_jobs, listening=listening)
+        if self._backlog and self._retry_at < math.inf:
+            rest = min(rest or 0.0, max(0.0, self._retry_at - now))
+        return rest
+
+    def flush_files(self) -> bool:
+        """Wait until every dirty file is on the disk."""
+        return self._sync.flush(SYNC_PATIENCE)
+
+    def close(self) -> None:
+        """Leave the journal as it should be found."""
+        self._sync.close(SYNC_PATIENCE)
+        self._store.close()
+
+    def _write(self, urgent: bool) -> None:
+        try:
+            self._commit(self._backlog)
+        except _BAD_ENTRY as error:
+            if not is_corruption(error):
+                self._write_singly()
+            elif urgent:  # the broken file is out of the way: nothing stops a second try
+                self._commit(self._backlog)
+            else:
+                raise
+        self._backlog.clear()
+        # In WAL mode a commit is in this file, and safe once the file is.
+        self._sync.mark(self._wal)
+
+    def _write_singly(self) -> None:
+        """One entry cannot be written as it is; let it not take the others with it."""
+        for entry in self._backlog:
+            try:
+                self._commit([entry])
+            except _BAD_ENTRY as error:
+                self._warn(f"The journal could not keep {type(entry).__name__}: {error}")
+
+    def _commit(self, entries: Sequence[Entry]) -> None:
+        try:
+            self._ended |= bool(self._store.write(entries))
+        except sqlite3.OperationalError as error:
+            raise OSError(str(error)) from error  # the disk, or a lock: not an entry's fault
+
+    def _attempt(self, action: Callable[[], Any]) -> None:
+        """Do something with the database; after a failure plan when to try again."""
+        try:
+            action()
+        except JournalError as error:
+            self._trouble(f"{error} Until then jobs run, but are not recorded.")
+            self._retry_at = math.inf
+        except (sqlite3.Error, OSError) as error:
+            if is_corruption(error):
+                self._retry_at = 0.0
+                return  # kept aside by the store, which also says so
+            self._trouble(
+                f"{self._store.path} cannot be written ({error}). Jobs go on and lose nothing, "
+                f"but they are not listed until it can."
+            )
+            self._retry_at = self._clock() + self._delay
+            self._delay = min(2 * self._delay, LAST_RETRY)
+        else:
+            self._delay, self._retry_at = FIRST_RETRY, 0.0
+            self._trouble(None)
+        if len(self._backlog) > MAX_BACKLOG:
+            self._backlog = shrink(self._backlog, MAX_BACKLOG // 4, self._wall_clock())
+
+    def _listen(self) -> None:
+        commands: list[Command] = []
+        self._attempt(lambda: commands.extend(self._store.take_commands()))
+        for command in commands:
+            for callback in tuple(self._callbacks):
+                try:
+                    callback(command)
+                except Exception as error:
+                    self._warn(f"`{command.verb}` of job {command.job_id} failed: {error!r}")

@@ -1,0 +1,194 @@
+"""What a loop of a cell leaves so that, its kernel gone, its results can be told to be those of a rerun.
+
+``jobs/<id>.keys``, sealed: u32 length of a JSON header, the header (``code``, ``versions``, ``classes``,
+``doubtful``), then 20 bytes for each item: the beginning of the digest of its content, or zeros where it has
+none. It is written by a thread of its own, once the loop has run for a second, and goes with its job: the
+kernel may also die when the cell has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from cloudbutton_backend.capture import CaptureReport
+from cloudbutton_backend.capture.blobs import rough_size
+from cloudbutton_backend.capture.content_digest import Content, Unkeyable, content_of
+from cloudbutton_backend.errors import CloudError
+from cloudbutton_backend.result_cache.code_versions import needed_by, versions_of
+from cloudbutton_backend.result_cache.key_ingredients import platform_here
+from cloudbutton_backend.result_cache.keys import KEY_BYTES, is_fixed
+from cloudbutton_backend.result_cache.result_classes import digest_of
+from cloudbutton_backend.storage import sealed_files
+from cloudbutton_backend.storage.home import private_directory
+
+_PURPOSE: Final = "the items of a loop"
+_LENGTH: Final = struct.Struct("<I")
+_NONE: Final = bytes(KEY_BYTES)
+_AFTER: Final = 1.0
+"""Seconds; a loop that is over sooner is run again as soon."""
+_SLICE: Final = 0.02
+_SHARE: Final = 0.2
+"""Of the time that the loop runs, for this."""
+_LARGE: Final = 32 << 20
+"""Bytes; to look at so many of Python's objects may take seconds."""
+_MOST: Final = 200_000
+"""Items; those of a longer loop that come after are run again."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a loop was."""
+
+    code: str
+    """The digest of its body and of the values that it uses; empty where these are too large."""
+    versions: str
+    """What stands for the versions of Python and of the packages."""
+    classes: dict[str, str]
+    """The notebook's classes that it used: the ids that they had, and their digests."""
+    items: tuple[bytes, ...]
+    doubtful: int = 0
+    """Items before this one may have been looked at when the loop had changed them."""
+
+
+class Running(Protocol):
+    """A job, as far as it matters here."""
+
+    @property
+    def id(self) -> str: ...
+
+    def explain(self) -> CaptureReport: ...
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None: ...
+
+
+class Tracer:
+    """Writes down what a loop is while it runs.
+
+    Attributes
+    ----------
+    handed
+        How many items' results the loop was given so far. It may have changed these items with them:
+        to be counted before it is given one.
+    """
+
+    def __init__(
+        self, home: Path, job: Running, function: Callable[..., Any], items: Sequence[Any]
+    ) -> None:
+        self._home = home
+        self._path = keys_file(home, job.id)
+        self._over = threading.Event()
+        self._has_loop_ended = False
+        self.handed = 0
+        job.add_done_callback(lambda _: self._over.set())
+        # What it looks at is let go of with the thread; a cell may have many loops.
+        looked_at = (job, function, items)
+        threading.Thread(
+            target=self._run, args=looked_at, name="cloudbutton-keys", daemon=True
+        ).start()
+
+    def end(self) -> None:
+        """The loop has ended: what its items are from now on need not be what they were."""
+        self._has_loop_ended = True
+        self._over.set()
+
+    def _run(self, job: Running, function: Callable[..., Any], items: Sequence[Any]) -> None:
+        if self._over.wait(_AFTER):
+            return
+        with contextlib.suppress(CloudError, OSError, Unkeyable):  # it runs again, then
+            trace = self._look(job, function, items)
+            if trace is not None:
+                write_trace(self._path, trace, self._home)
+
+    def _look(
+        self, job: Running, function: Callable[..., Any], items: Sequence[Any]
+    ) -> Trace | None:
+        """Return what the loop is; None if the job ended meanwhile, as values may be others by now."""
+        report = job.explain()
+        body = content_of_body(function, report)
+        if self._over.is_set():
+            return None
+        ids, digests, doubtful = set(body.classes if body else ()), list[bytes](), 0
+        until = time.monotonic() + _SLICE
+        for index, item in enumerate(items[:_MOST]):
+            content = None if rough_size(item) > _LARGE else _content(item)
+            if self._has_loop_ended:
+                break
+            digests.append(_NONE if content is None else content.digest[:KEY_BYTES])
+            ids |= content.classes if content is not None else set()
+            if index < self.handed and not is_fixed(item):
+                doubtful = index + 1
+            if time.monotonic() > until:
+                self._over.wait(_SLICE * (1 / _SHARE - 1))
+                until = time.monotonic() + _SLICE
+        classes = {each: digest for each in ids if (digest := digest_of(each)) is not None}
+        code = "" if body is None else body.digest.hex()
+        return Trace(code, versions_behind(report), classes, tuple(digests), doubtful)
+
+
+def content_of_body(body: Callable[..., Any], report: CaptureReport) -> Content | None:
+    """Return what a loop's body is; None where that would take long, or cannot be told."""
+    if report.payload_nbytes + report.blobs_nbytes > _LARGE:
+        return None
+    return _content(body)
+
+
+def versions_behind(report: CaptureReport) -> str:
+    """Return what stands for the versions of Python and of the packages that a loop uses."""
+    packages = versions_of(report.packages)
+    versions = [*platform_here(), *packages, *needed_by(packages)]
+    return hashlib.sha256(repr(versions).encode()).hexdigest()
+
+
+def _content(item: Any) -> Content | None:
+    try:
+        return content_of(item)
+    except Unkeyable:
+        return None
+
+
+def keys_file(home: Path, job_id: str) -> Path:
+    """Return the file of what a job's items are."""
+    return home / "jobs" / f"{job_id}.keys"
+
+
+def write_trace(path: Path, trace: Trace, home: Path) -> None:
+    """Write a trace, whole or not at all."""
+    header = {
+        "code": trace.code,
+        "versions": trace.versions,
+        "classes": trace.classes,
+        "doubtful": trace.doubtful,
+    }
+    text = json.dumps(header).encode()
+    private_directory(path.parent.name, home)
+    pieces = [_LENGTH.pack(len(text)), text, b"".join(trace.items)]
+    sealed_files.write_sealed(path, pieces, purpose=_PURPOSE, base=home)
+
+
+def read_trace(home: Path, job_id: str) -> Trace | None:
+    """Return what was written of a job's loop, None if nothing was.
+
+    Raises
+    ------
+    Tampered
+        The file is damaged, or somebody else's.
+    """
+    try:
+        data = sealed_files.read_sealed(keys_file(home, job_id), _PURPOSE, base=home)
+    except FileNotFoundError:
+        return None
+    (length,) = _LENGTH.unpack_from(data)
+    start = _LENGTH.size + length
+    header = json.loads(bytes(data[_LENGTH.size : start]))
+    digests = (bytes(data[at : at + KEY_BYTES]) for at in range(start, len(data), KEY_BYTES))
+    known = header["code"], header["versions"], header["classes"]
+    return Trace(*known, tuple(digests), header["doubtful"])

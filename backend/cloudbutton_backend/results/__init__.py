@@ -1,0 +1,1 @@
+"""Results of items: decoded, kept in order, written to a file."""

@@ -1,0 +1,93 @@
+"""Stretches of consecutive items with results: what a job has of its items so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from cloudbutton_backend.job_model import ItemOutcome, Output
+from cloudbutton_backend.results.result_record import Entry, rebuild_error
+
+
+class Run:
+    """Consecutive items with results, found in one entry or failed by one error."""
+
+    __slots__ = ("entry", "error", "first", "stop")
+
+    def __init__(
+        self, first: int, stop: int, entry: Entry | None, error: BaseException | None = None
+    ) -> None:
+        self.first, self.stop, self.entry, self.error = first, stop, entry, error
+
+    def outcomes(self, start: int | None = None) -> Iterator[ItemOutcome]:
+        first = self.first if start is None else start
+        if self.entry is None:
+            yield ItemOutcome(first, None, self.error)
+        else:
+            yield from self.entry.outcomes(first, self.stop)
+
+    def outputs(self) -> Iterator[ItemOutcome]:
+        """Yield the items that printed or displayed something, without their values."""
+        outputs = (self.entry.meta.get("outputs") if self.entry is not None else None) or {}
+        for index in sorted(outputs):
+            if self.first <= index < self.stop:
+                caught = tuple(Output(kind, data) for kind, data in outputs[index])
+                yield ItemOutcome(index, outputs=caught)
+
+    def failed(self) -> list[int]:
+        """Return the items that have an error."""
+        if self.entry is None:
+            return [self.first]
+        errors = self.entry.meta.get("errors") or {}
+        indices = (self.entry.first + offset for offset in errors)
+        return sorted(index for index in indices if self.first <= index < self.stop)
+
+    def errors(self) -> Iterator[tuple[int, BaseException]]:
+        """Yield the failed items with their exceptions."""
+        if self.error is not None:
+            yield self.first, self.error
+        elif self.entry is not None:
+            packed: dict[int, Any] = self.entry.meta.get("errors") or {}
+            for index in self.failed():
+                yield (
+                    index,
+                    rebuild_error(packed[index - self.entry.first], index + self.entry.before),
+                )
+
+
+def runs_of(entry: Entry, skip: frozenset[int]) -> list[Run]:
+    """Return the stretches of an entry that count."""
+    stop = entry.first + entry.count
+    if not skip:
+        return [Run(entry.first, stop, entry)]
+    runs = []
+    start = entry.first
+    for index in range(entry.first, stop + 1):
+        if index == stop or index in skip:
+            if start < index:
+                runs.append(Run(start, index, entry))
+            start = index + 1
+    return runs
+
+
+def only_done(runs: Iterable[Run]) -> list[Run]:
+    """Return what remains of `runs` without the failed items."""
+    kept: list[Run] = []
+    for run in runs:
+        start = run.first
+        for index in [*run.failed(), run.stop]:
+            if start < index:
+                kept.append(Run(start, index, run.entry))
+            start = index + 1
+    return kept
+
+
+def ranges_of(runs: Iterable[Run]) -> tuple[tuple[int, int], ...]:
+    """Return the ranges ``[first, stop)`` of items that `runs` cover, joined where they touch."""
+    joined: list[tuple[int, int]] = []
+    for run in sorted(runs, key=lambda run: run.first):
+        if joined and joined[-1][1] == run.first:
+            joined[-1] = (joined[-1][0], run.stop)
+        else:
+            joined.append((run.first, run.stop))
+    return tuple(joined)

@@ -1,0 +1,1 @@
+"""One session per process: launching, resuming, attaching to and following jobs."""

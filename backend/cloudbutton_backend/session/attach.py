@@ -1,0 +1,181 @@
+"""Taking hold of a job by its id: what is there of it at once, the rest continued here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from cloudbutton_backend.durable import job_file
+from cloudbutton_backend.durable.missing_ranges import complement, named
+from cloudbutton_backend.durable.orphans import unrecorded
+from cloudbutton_backend.durable.salvage import salvage
+from cloudbutton_backend.errors import CannotContinue, JobFailed, Tampered, UnknownName, UsageError
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.journal import JobRow, JournalReader
+from cloudbutton_backend.journal.ownership import IsTaken
+from cloudbutton_backend.results.result_ranges import ranges_of
+from cloudbutton_backend.session.checkpoint import Deposit
+from cloudbutton_backend.session.drivers import Drivers
+from cloudbutton_backend.session.finished_jobs import past_job, report_of
+from cloudbutton_backend.session.follow import Elsewhere, Follower
+from cloudbutton_backend.session.keeper import KEEPER_STARTS_WITHIN, start_keeper
+from cloudbutton_backend.session.launcher import Files
+from cloudbutton_backend.session.resume import Continuer, Wish
+from cloudbutton_backend.storage import job_paths
+
+
+class Attacher:
+    """Attaches to jobs for one session.
+
+    Parameters
+    ----------
+    environment
+        Returns the variables that tasks are to see.
+    remember
+        Called with a job before it goes on.
+    """
+
+    def __init__(
+        self,
+        drivers: Drivers,
+        files: Callable[[], Files],
+        environment: Callable[[], dict[str, str]],
+        remember: Callable[[Job], None],
+    ) -> None:
+        self._files = files
+        self._remember = remember
+        self._continuer = Continuer(drivers, files, environment, remember)
+        self._followers: list[Follower] = []
+
+    def attach(self, job_id: str, wish: Wish) -> Job:
+        """Return the job with this id, with what is there of it; see `Session.attach`."""
+        row = self._row(job_id)
+        if row.kind == "executor":
+            raise UsageError(
+                f"Job {row.id} is an executor's: its calls came from a program, call by call. Submit them"
+                " anew."
+            )
+        if row.kind == "button":
+            raise UsageError(
+                f"Job {row.id} is a loop of a cell: `%cloud attach {row.id}` in a notebook runs the cell"
+                " again, and takes over what is done."
+            )
+        if row.state is JobState.DONE:
+            return self._read(row)
+        if row.state in (JobState.RUNNING, JobState.CANCELLING):
+            if wish:
+                raise IsTaken(row.id, row.pid, row.host)
+            return self.follow(row)
+        try:
+            return self._continuer.go_on(row, wish)
+        except CannotContinue as error:
+            return self._read(row, error)
+        except IsTaken:  # just now, by somebody who attached, too
+            if wish:
+                raise
+            return self.follow(self._reader().job(row.id))
+
+    def _reader(self) -> JournalReader:
+        return JournalReader(self._files().journal.home)
+
+    def _row(self, job_id: str) -> JobRow:
+        """Return what is known of a job.
+
+        Raises
+        ------
+        UnknownName
+            There is nothing of it.
+        """
+        try:
+            return self._reader().job(job_id)
+        except UnknownName as error:
+            files = self._files()
+            try:
+                return unrecorded(files.journal.home, files.results, job_id)
+            except UnknownName:
+                raise error from None  # which knows names that are near
+
+    # -- what another process runs
+
+    def follow(self, row: JobRow) -> Job:
+        """Return a job that another process runs."""
+        files = self._files()
+        home = files.journal.home
+        try:
+            kept = job_file.load(home, row.id)
+            before, report = kept.before, kept.report
+        except (OSError, Tampered):  # its results can be read all the same
+            before, report = 0, report_of(row)
+        held: list[Job] = []
+
+        def take_over(row: JobRow) -> None:
+            self._continuer.go_on(row, Wish(), held[0])
+
+        def go_on(budget: float | None) -> None:
+            row_now = self._reader().job(row.id)
+            self._continuer.go_on(row_now, Wish(budget=budget), held[0])
+
+        follower = Follower(home, files.results, row, before, take_over)
+        job = Job(follower.course, Elsewhere(home, row.id, go_on), lambda: report)
+        held.append(job)
+        self._followers.append(follower)
+        self._remember(job)
+        follower.start()
+        return job
+
+    def close(self) -> None:
+        """Follow nobody any more. Safe to repeat."""
+        for follower in self._followers:
+            follower.stop()
+
+    def hand_over(self, job_id: str, deposit: Deposit) -> Job:
+        """Have a keeper run a job that was not started yet, and follow it.
+
+        Raises
+        ------
+        BackendError
+            The keeper did not start.
+        """
+        home = self._files().journal.home
+        deposit.write_all()
+        try:
+            start_keeper(home, job_id)
+        except BaseException:
+            job_paths.forget(home, job_id)
+            raise
+        return self.follow(self._reader().job(job_id))
+
+    def adopt(self, job_id: str) -> Job:
+        """Run a job that was written down and not started: in a keeper, which has nothing else to do."""
+        journal = self._files().journal
+        kept = job_file.load(journal.home, job_id)
+        journal.add_job(replace(kept.record, pid=os.getpid()))
+        journal.flush(KEEPER_STARTS_WITHIN)
+        return self._continuer.go_on(self._reader().job(job_id), Wish())
+
+    # -- what can only be read
+
+    def _read(self, row: JobRow, error: JobFailed | None = None) -> Job:
+        """Return a job as something to read."""
+        files = self._files()
+        batches = self._reader().batches(row.id)
+        found = salvage(files.results, row.id, batches)
+        if error is None:
+            gaps = complement(ranges_of(found.runs), row.n_items or row.done)
+            if gaps:
+                error = JobFailed(
+                    f"The results of {named(gaps)} of job {row.id} cannot be read any more, though it was"
+                    f" done. {_why(row, found.trouble)} The others are in `job.partial()`."
+                )
+        job = past_job(row, batches, found, error, found.trouble)
+        self._remember(job)
+        return job
+
+
+def _why(row: JobRow, trouble: Sequence[str]) -> str:
+    """Say why results of a job that was done may be missing."""
+    if row.cached and not trouble:
+        return "They were another job's, from the cache: run the cell again with `--cache`."
+    return f"{'. '.join(trouble) or 'Their files were removed'}."

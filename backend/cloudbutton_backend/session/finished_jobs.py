@@ -1,0 +1,134 @@
+"""Jobs that nobody runs: what is left of them can be read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from cloudbutton_backend.capture import CaptureReport
+from cloudbutton_backend.durable.salvage import Salvage
+from cloudbutton_backend.errors import JobFailed, UsageError
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job.run_state import Course
+from cloudbutton_backend.job_model import BatchRecord, Estimate, JobOptions, JobState
+from cloudbutton_backend.journal import JobRow
+
+
+@dataclass(frozen=True)
+class PastNotes:
+    """What the journal has noted of a job."""
+
+    batches: Sequence[BatchRecord]
+    lost_workers: int
+    last_lines: Sequence[str]
+    warnings: Sequence[str]
+    first_error: str | None
+
+
+@dataclass(frozen=True)
+class PastMoney:
+    """What the journal says that a job has cost."""
+
+    spend: float
+    estimate: Estimate | None
+    at_most: bool = False
+    """Whether it may have been less; the journal does not say."""
+
+    def expected(self, total: int | None, done: int) -> float | None:
+        """Return what it will have cost: what it has."""
+        return self.spend
+
+
+@dataclass(frozen=True)
+class Count:
+    """The number of a job's items."""
+
+    n_items: int | None
+
+
+@dataclass(frozen=True)
+class Nobody:
+    """Runs a job that is not run any more."""
+
+    job_id: str
+    why_not: JobFailed | None
+    """Why what is missing of it cannot be run."""
+    ends_with_us: bool = False
+    backend: None = None
+
+    def cancel(self) -> None:
+        """Nothing is to be stopped."""
+
+    def retry(self, budget: float | None) -> None:
+        """Refuse."""
+        if self.why_not is not None:
+            raise self.why_not
+        raise UsageError(f"All items of job {self.job_id} are done.")
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
+def past_job(
+    row: JobRow,
+    batches: Sequence[BatchRecord],
+    found: Salvage,
+    error: JobFailed | None,
+    more_warnings: Sequence[str] = (),
+) -> Job:
+    """Return the job of a row as something to read: what has results, and why there is no more of it."""
+    notes = PastNotes(
+        batches, row.lost_workers, (), (*row.warnings, *more_warnings), None if error else row.error
+    )
+    course = Course(row, options_of(row), notes, money_of(row), _is_over, 0)
+    course.items = Count(row.n_items)
+    course.prefill(found.runs)
+    course.broken = error
+    course.workers, course.retried = row.workers, row.retried
+    course.task_seconds = row.task_seconds
+    course.end(JobState.DONE if error is None else JobState.FAILED)
+    course.ended = time.monotonic()
+    course.started = course.ended - seconds_of(row)
+    return Job(course, Nobody(row.id, error), lambda: report_of(row))
+
+
+def _is_over() -> None:
+    """Nobody waits for a job that has ended."""
+
+
+def seconds_of(row: JobRow) -> float:
+    """Return for how long a job has run so far."""
+    begun = row.created if row.started is None else row.started
+    last = row.heartbeat if row.ended is None else row.ended
+    return max(0.0, last - begun)
+
+
+def options_of(row: JobRow) -> JobOptions:
+    """Return a job's options as the journal has them."""
+    known = {each.name for each in fields(JobOptions)}
+    return JobOptions(**{name: value for name, value in row.options.items() if name in known})
+
+
+def money_of(row: JobRow) -> PastMoney | None:
+    """Return what the journal says of a job's cost; None where work is free."""
+    if row.estimate is None and not row.spend:
+        return None
+    estimate = None
+    if row.estimate is not None:
+        low, high = row.estimate_low or row.estimate, row.estimate_high or row.estimate
+        estimate = Estimate(row.estimate, low, high, "")
+    return PastMoney(row.spend, estimate)
+
+
+def report_of(row: JobRow) -> CaptureReport:
+    """Return what the journal knows of a capture report."""
+    kept = row.capture
+    return CaptureReport(
+        function=str(kept.get("function", row.name)),
+        values=(),
+        payload_nbytes=int(kept.get("payload_nbytes", 0)),
+        blobs_nbytes=int(kept.get("blobs_nbytes", 0)),
+        packages=tuple(kept.get("packages", ())),
+        user_modules=tuple(kept.get("user_modules", ())),
+    )

@@ -1,0 +1,387 @@
+"""Goes on with a job of an earlier process: what is there of it is taken over, what is missing runs here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Final
+
+from cloudbutton_backend.accounting.daily_budget import allowance_of
+from cloudbutton_backend.accounting.job_cost import Bill
+from cloudbutton_backend.backends.capabilities import HasPortableSettings, Recovers
+from cloudbutton_backend.backends.protocol import Backend, JobSpec
+from cloudbutton_backend.capture import Blob
+from cloudbutton_backend.dispatch.driver import Driver
+from cloudbutton_backend.durable import job_file
+from cloudbutton_backend.durable.item_file import StoredItems, StoredSource
+from cloudbutton_backend.durable.job_file import StoredJob, python_version
+from cloudbutton_backend.durable.missing_ranges import Range, complement, named, uncovered
+from cloudbutton_backend.durable.salvage import prefix_of, salvage
+from cloudbutton_backend.errors import CannotContinue, CloudError, Tampered, UsageError
+from cloudbutton_backend.job.job import Job, check_budget
+from cloudbutton_backend.job.listener import Driven, Reporter, check_alive
+from cloudbutton_backend.job.recorder import Recorder
+from cloudbutton_backend.job.run_state import Course
+from cloudbutton_backend.job_model import JobOptions, JobState
+from cloudbutton_backend.journal import JobRow, JournalReader
+from cloudbutton_backend.journal.liveness import start_token
+from cloudbutton_backend.journal.ownership import claim
+from cloudbutton_backend.results.result_ranges import Run, ranges_of, runs_of
+from cloudbutton_backend.session.drivers import Drivers
+from cloudbutton_backend.session.finished_jobs import money_of, seconds_of
+from cloudbutton_backend.session.job_plan import cwd, extra_of, plan_of
+from cloudbutton_backend.session.launcher import Files
+from cloudbutton_backend.session.resume_backend import backend_of, driver_of
+from cloudbutton_backend.storage import job_paths, sealed_files
+
+_NUMBERS: Final = 1 << 24
+"""Batches that each process may number which runs a job."""
+_MAY_BE_LOST: Final = 3.0
+"""Seconds before a machine went down of which large results may not have reached the disk."""
+_READABLE: Final = "What has results can be read: `job.partial()`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is to be different from now on; None for what is to stay."""
+
+    backend: str | None = None
+    budget: float | str | None = None
+    """US dollars for all that the job spends, before and after; as text `+1.00`, so many more."""
+    workers: int | None = None
+
+    def __bool__(self) -> bool:
+        return (self.backend, self.budget, self.workers) != (None, None, None)
+
+
+class Continuer:
+    """Goes on with jobs, for one session.
+
+    Parameters
+    ----------
+    environment
+        Returns the variables that tasks are to see.
+    remember
+        Called with a job before it goes on.
+    """
+
+    def __init__(
+        self,
+        drivers: Drivers,
+        files: Callable[[], Files],
+        environment: Callable[[], dict[str, str]],
+        remember: Callable[[Job], None],
+    ) -> None:
+        self._drivers = drivers
+        self._files = files
+        self._environment = environment
+        self._remember = remember
+
+    def go_on(self, row: JobRow, wish: Wish, into: Job | None = None) -> Job:
+        """Run here what is missing of a job, as the job that somebody holds already if there is one.
+
+        Raises
+        ------
+        CannotContinue
+            That is not possible, or not here.
+        IsTaken
+            Somebody else was faster.
+        UsageError
+            A wish makes no sense.
+        """
+        files, home = self._files(), self._files().journal.home
+        kept = _stored(home, row)
+        options = _options(kept, row, wish)
+        blobs = _blobs(home, kept)
+        if wish.backend is None:
+            driver = driver_of(row, options.backend, self._drivers.of)
+        else:
+            driver = self._drivers.of(options.backend)
+        driver.start()
+        spec = self._spec(row, kept, options, blobs)
+        driver.prepare(spec)
+        del spec.extra["packages"]
+        times = claim(home, row.id, backend=driver.recorded_as, budget=options.budget)
+        try:
+            return self._launch(_Taken(row, kept, options, spec, driver, times), into)
+        except BaseException:  # or it would count as running, by us
+            state = JobState.CANCELLED if row.state is JobState.LOST else row.state
+            files.journal.update_job(row.id, state=state.value)
+            raise
+
+    def _spec(
+        self, row: JobRow, kept: StoredJob, options: JobOptions, blobs: tuple[Blob, ...]
+    ) -> JobSpec:
+        return JobSpec(
+            id=row.id,
+            payload=kept.payload,
+            blobs=blobs,
+            seed=row.seed,
+            guard=options.guard,
+            timeout=options.timeout,
+            memory=options.memory,
+            results="",
+            cwd=kept.cwd if os.path.isdir(kept.cwd) else cwd(),
+            environment=self._environment(),
+            path=_path_of(kept),
+            displays=kept.displays,
+            extra={**extra_of(options), "packages": lambda: set(kept.imports)},
+        )
+
+    def _launch(self, taken: _Taken, into: Job | None) -> Job:
+        """Go on with a job that is ours now."""
+        files, row, kept, driver = self._files(), taken.row, taken.kept, taken.driver
+        home, limits = files.journal.home, driver.backend.limits
+        batches = JournalReader(home).batches(row.id)
+        found = salvage(
+            files.results, row.id, batches, before=kept.before, doubted_after=_doubted_after(row)
+        )
+        items = StoredItems(job_paths.items_file(home, row.id), sealed_files.key(home))
+        total = row.n_items if items.total is None else items.total
+        count = max(items.stop, found.stop) if total is None else total
+        generation = max(taken.times, found.generation + 1)
+        prefix = prefix_of(files.results, row.id, generation)
+        spec = replace(taken.spec, results=str(prefix))
+
+        recorder = Recorder(row.id, files.journal, prefix, kept.before)
+        recorder.batches.extend(batches)
+        recorder.lost_workers = row.lost_workers
+        for line in (*row.warnings, *found.trouble):
+            recorder.warn(line)
+        course, bill = self._course(taken, total, recorder, into)
+        course.prefill(uncovered(found.runs, course.harvest.so_far()))
+        backend = driver.backend
+        if row.options.get("detach"):
+            if isinstance(backend, HasPortableSettings) and (
+                line := backend.differs_from(kept.settings)
+            ):
+                recorder.warn(line)
+            _recover(backend, course, recorder)
+        done = ranges_of(course.harvest.so_far())
+        gone = items.missing(complement(done, count))
+
+        spent = row.spend + row.committed
+        allowance = allowance_of(home, row.id, limits)
+        reporter = Reporter(
+            course, recorder, bill, files.journal, spec, frozenset(), allowance=allowance
+        )
+        reporter.give(StoredSource(items, total, kept.before))
+        reporter.left_on_disk = Kept(home, row.id)
+        reporter.retried_before = course.retried = row.retried
+        course.broken = reporter.lacking = _lacking(row.id, gone, total is None, items.damage)
+        driven = Driven(driver, reporter)
+        job = into or Job(course, driven, lambda: kept.report)
+        job._runner = driven
+        plan = replace(
+            plan_of(row.id, taken.options, limits),
+            n_items=count,
+            by_day=allowance is not None,
+            spent=spent,
+            done=(*done, *gone),
+            batches_after=generation * _NUMBERS,
+        )
+        self._remember(job)
+        files.journal.clear_errors(row.id)
+        files.journal.update_job(row.id, state=JobState.RUNNING.value, failed=0, n_items=total)
+        files.journal.update_progress(course.progress)
+        driver.open(spec, plan, reporter)
+        return job
+
+    def _course(
+        self, taken: _Taken, total: int | None, recorder: Recorder, into: Job | None
+    ) -> tuple[Course, Bill | None]:
+        """Return the course that the job goes on with, and who reckons what it costs."""
+        row, kept, driver = taken.row, taken.kept, taken.driver
+        limits, bill = driver.backend.limits, None
+        if limits.rate is not None:
+            money = money_of(row)
+            estimate = None if money is None else money.estimate
+            journal = self._files().journal
+            bill = Bill(row.id, journal, limits, taken.options.workers, estimate, row.worker_memory)
+            bill.before, bill.spend = row.spend, row.spend + row.committed
+        record = replace(kept.record, backend=driver.recorded_as, pid=os.getpid(), n_items=total)
+        alive = partial(check_alive, driver, record)
+        if into is not None:
+            into._course.continue_as(record, taken.options, recorder, bill, alive)
+            return into._course, bill
+        course = Course(record, taken.options, recorder, bill, alive, kept.before)
+        course.task_seconds = row.task_seconds
+        course.started = time.monotonic() - seconds_of(row)
+        return course, bill
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A job that is ours now."""
+
+    row: JobRow
+    kept: StoredJob
+    options: JobOptions
+    spec: JobSpec
+    driver: Driver
+    times: int
+    """How often it was taken over."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is on the disk of a job that was attached to."""
+
+    home: Path
+    job_id: str
+
+    def ended(self, state: JobState) -> None:
+        """The job has ended: what is done needs no continuing."""
+        if state is JobState.DONE:
+            job_paths.forget(self.home, self.job_id)
+
+
+def budget_of(wish: float | str | None, row: JobRow) -> float | None:
+    """Return what a job may cost in all from now on.
+
+    Raises
+    ------
+    UsageError
+        It is no amount of dollars.
+    """
+    if wish is None:
+        return row.budget
+    try:
+        amount = float(wish)
+    except ValueError:
+        raise UsageError(
+            f"`budget` must be US dollars like 2.00, or +1.00 for so many more, not {wish!r}."
+        ) from None
+    check_budget(amount)
+    if not (isinstance(wish, str) and wish.strip().startswith("+")):
+        return amount
+    base = row.spend + row.committed if row.budget is None else row.budget
+    return base + amount
+
+
+def _options(kept: StoredJob, row: JobRow, wish: Wish) -> JobOptions:
+    """Return how a job is to be run from now on."""
+    if wish.workers is not None and wish.workers < 1:
+        raise UsageError(f"`workers` must be at least 1, not {wish.workers}.")
+    return replace(
+        kept.options,
+        backend=wish.backend or _where(kept, row),
+        workers=kept.options.workers if wish.workers is None else wish.workers,
+        budget=budget_of(wish.budget, row),
+    )
+
+
+def _where(kept: StoredJob, row: JobRow) -> str:
+    """Return the backend on which a job ran last: somebody may have gone on with it elsewhere."""
+    return kept.options.backend if row.backend == kept.record.backend else backend_of(row)
+
+
+def _blobs(home: Path, kept: StoredJob) -> tuple[Blob, ...]:
+    """Return the large values that a job uses."""
+    try:
+        return tuple(job_file.load_blob(home, digest) for digest in kept.blobs)
+    except (OSError, Tampered) as error:
+        raise CannotContinue(
+            f"Job {kept.record.id} cannot be continued: a large value that it uses is gone. {error}"
+            f" {_READABLE}"
+        ) from error
+
+
+def _stored(home: Path, row: JobRow) -> StoredJob:
+    """Return what is needed to go on with a job.
+
+    Raises
+    ------
+    CannotContinue
+        It cannot be continued, or not here.
+    """
+    try:
+        kept = job_file.load(home, row.id)
+    except FileNotFoundError:
+        raise CannotContinue(
+            f"Job {row.id} cannot be continued: its function was not written to disk"
+            f" (it ran for less than a tenth of a second, or the disk refused). {_READABLE}"
+        ) from None
+    except Tampered as error:
+        raise CannotContinue(f"Job {row.id} cannot be continued. {error} {_READABLE}") from error
+    if kept.python != python_version():
+        raise CannotContinue(
+            f"Job {row.id} was started with Python {kept.python}, and code does not travel to"
+            f" {python_version()}: attach to it from a kernel with {kept.python}. {_READABLE}"
+        )
+    missing = [name for name in kept.imports if not _is_there(name, _path_of(kept))]
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        raise CannotContinue(
+            f"Job {row.id} needs {names}, not installed here. Install what is missing, or attach from"
+            f" the environment that started it. {_READABLE}"
+        )
+    return kept
+
+
+def _is_there(name: str, path: Sequence[str]) -> bool:
+    if name in sys.modules or name in sys.builtin_module_names:
+        return True
+    return PathFinder.find_spec(name, list(path)) is not None
+
+
+def _path_of(kept: StoredJob) -> tuple[str, ...]:
+    """Return where modules are looked for: where the job had them, then where this process has them."""
+    return tuple(dict.fromkeys((*kept.path, *sys.path)))
+
+
+def _doubted_after(row: JobRow) -> float | None:
+    """Return since when large results may have been lost on their way to the disk."""
+    boot, own = row.token.partition(" ")[0], start_token(os.getpid()).partition(" ")[0]
+    if not boot or boot == own:
+        return None
+    return row.heartbeat - _MAY_BE_LOST
+
+
+def _recover(backend: Backend, course: Course, recorder: Recorder) -> None:
+    """Take in what calls brought after their process had ended, where a backend has that."""
+    if not isinstance(backend, Recovers):
+        return
+    try:
+        for results in backend.recover(course.record.id):
+            whole = [Run(results.first, results.first + results.count, None)]
+            fresh = {
+                index
+                for run in uncovered(whole, course.harvest.so_far())
+                for index in range(run.first, run.stop)
+                if index - results.first not in (results.meta.get("errors") or {})
+            }
+            if fresh:
+                skip = frozenset(range(whole[0].first, whole[0].stop)) - fresh
+                course.prefill(runs_of(recorder.accept(results, skip), skip))
+    except CloudError as error:
+        recorder.warn(
+            f"what its calls left cannot be had, so those items run again: {str(error).splitlines()[0]}"
+        )
+
+
+def _lacking(
+    job_id: str, gone: Sequence[Range], is_endless: bool, damage: str
+) -> CannotContinue | None:
+    """Return what is to be said at the end if items of the job are not to be had any more."""
+    parts = []
+    if gone:
+        why = damage or "they had not been written to disk, or cannot be read"
+        parts.append(f"{named(gone)} cannot be run: {why}")
+    if is_endless:
+        parts.append(
+            "the iterator that gave the items died with its kernel, and what it had not given by then is"
+            " not known"
+        )
+    if not parts:
+        return None
+    text = "; ".join(parts)
+    return CannotContinue(
+        f"Job {job_id} was continued as far as possible: {text}. What has results is in `job.partial()`."
+    )

@@ -1,0 +1,1 @@
+"""The user's data directory and the sealed files in it."""

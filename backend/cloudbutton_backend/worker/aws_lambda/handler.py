@@ -1,0 +1,142 @@
+"""The function: takes a call, has its items run, and answers with sealed records.
+
+It is deployed once and for all jobs: code and data come with each call. Its own process runs nothing
+of the user's and talks to nobody but the platform and, by presigned URLs, to storage::
+
+    event ──▶ handler ──▶ Crew ─fork─▶ child ⇄ items, results over a socket pair     one for each vCPU
+                 │          └─▶ Shelf: blobs that were fetched, kept for the next call
+                 └──▶ answer: records, or the word that they are in storage
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import platform
+import time
+from base64 import b64encode
+from contextlib import suppress
+from typing import Any, Final
+
+from cloudbutton_backend.worker.aws_lambda.call_wire import (
+    ASK_EVERY,
+    INLINE_ANSWER,
+    START_ALLOWANCE,
+    WIRE,
+    Order,
+    code_digest,
+    read_order,
+)
+from cloudbutton_backend.worker.aws_lambda.processes import Crew
+from cloudbutton_backend.worker.aws_lambda.storage import (
+    NotAsNamed,
+    OutOfTime,
+    StorageTrouble,
+    fetch,
+    made,
+    peek,
+    put,
+)
+from cloudbutton_backend.worker.call_runner import Ending, Shift
+from cloudbutton_backend.worker.sealed_records import sealed_record
+
+_LEAST_RESERVE: Final = 0.05
+_RESERVE_SHARE: Final = 0.1
+_MOST_RESERVE: Final = 1.0
+"""Seconds kept of a call's time for its answer: a share of it, within these bounds."""
+
+_crew: Crew | None = None
+
+
+def _age() -> float:
+    """Return how many seconds ago this process began."""
+    try:
+        with open("/proc/self/stat") as file:
+            begun = int(file.read().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - begun / os.sysconf("SC_CLK_TCK")
+
+
+_start = _age()
+"""Seconds that this environment took to start, until the first call has told them."""
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer one call; what the platform's runtime calls."""
+    global _start
+    began, before = time.monotonic(), made["GET"]
+    if "ping" in event or event.get("wire") != WIRE:
+        return about(context)
+    remaining = context.get_remaining_time_in_millis() / 1000
+    order = read_order(event)
+    leased = order.lease is not None and order.lease < remaining
+    late = max(0.0, _start - START_ALLOWANCE)
+    allowed = order.lease - late if leased and order.lease is not None else remaining
+    reserve = min(_MOST_RESERVE, _LEAST_RESERVE + _RESERVE_SHARE * allowed)
+    records, ending = _run(order, began + allowed - reserve, "lease" if leased else "limit")
+    meta = {
+        "end": ending.as_meta(),
+        "seconds": _start + time.monotonic() - began,
+        "gets": made["GET"] - before,
+        "request": getattr(context, "aws_request_id", ""),
+    }
+    _start = 0.0
+    records += sealed_record(order.batch, order.first, 0, meta, [], 0, order.key)
+    return _answer(order, records)
+
+
+def about(context: Any) -> dict[str, Any]:
+    """Return what this function is: whoever calls sees whether it fits."""
+    return {
+        "wire": WIRE,
+        "code": code_digest(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "memory": int(context.memory_limit_in_mb),
+        "remaining": context.get_remaining_time_in_millis() / 1000,
+    }
+
+
+def _run(order: Order, until: float, why: str) -> tuple[list[Any], Ending]:
+    global _crew
+    if _crew is None:
+        _crew = Crew(int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")))
+    if order.detached and _is_unwanted(order):  # it may have waited for hours
+        return [], Ending(why="cancelled")
+    try:
+        _crew.learn(order, until)
+        items = fetch(order.items, until)
+    except OutOfTime as error:
+        return [], Ending(why=why, message=str(error))
+    except StorageTrouble as error:
+        kind = "changed" if isinstance(error, NotAsNamed) else "storage"
+        return [], Ending(why=kind, message=str(error))
+    shift = Shift(_crew, order, until, why, lambda: _is_unwanted(order), ASK_EVERY)
+    records = shift.run(items)
+    return records, shift.ending
+
+
+def _is_unwanted(order: Order) -> bool:
+    """Whether storage says that this call must stop."""
+    data = peek(order.stop, timeout=1.0)
+    if data is None:
+        return False
+    seal, _, text = data.partition(b"\n")
+    wanted = hmac.new(order.key, text, hashlib.sha256).hexdigest().encode()
+    if not hmac.compare_digest(seal, wanted):
+        return False
+    with suppress(ValueError):
+        return order.batch in json.loads(text)["batches"]
+    return False
+
+
+def _answer(order: Order, records: list[Any]) -> dict[str, Any]:
+    """Return the answer: with the records, or having put them into storage."""
+    length = sum(len(piece) for piece in records)
+    if order.detached or length > INLINE_ANSWER:
+        put(order.answer, records, length, once=order.detached)
+        return {"wire": WIRE, "stored": length}
+    return {"wire": WIRE, "records": b64encode(b"".join(records)).decode("ascii")}

@@ -1,0 +1,224 @@
+"""Storage as a function sees it: objects named by presigned URLs, and what was fetched is kept.
+
+The function's role needs no permission for storage: each URL allows one request on one object. What
+is fetched must have the SHA-256 that the call names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import random
+import tempfile
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Set
+from typing import Any, Final
+
+from cloudbutton_backend.worker.aws_lambda.call_wire import Part
+from cloudbutton_backend.worker.wire import Buffer
+
+_ATTEMPTS: Final = 4
+_PIECE: Final = 1 << 20
+_WAIT: Final = 20.0
+"""Seconds without a byte after which a request is tried again."""
+
+
+made: Counter[str] = Counter()
+"""Requests made by this process, by method: each has a price."""
+
+
+class StorageTrouble(Exception):
+    """An object could not be fetched or put, after several attempts."""
+
+
+class NotAsNamed(StorageTrouble):
+    """An object's content is not what the call said: somebody changed it, or it is damaged."""
+
+
+class OutOfTime(StorageTrouble):
+    """Fetching took all the time that the call has."""
+
+
+def _request(method: str, url: str, body: Any, headers: dict[str, str], timeout: float) -> Any:
+    from urllib.request import Request, urlopen  # 20 ms that most calls can do without
+
+    made[method] += 1
+    return urlopen(Request(url, body, headers, method=method), timeout=timeout)
+
+
+def _again(what: str, act: Any, accept: Set[int] = frozenset()) -> Any:
+    """Return what `act` returns, trying a few times; None for an HTTP status in `accept`."""
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+
+    trouble: Exception | None = None
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(random.uniform(0.5, 1.5) * 0.1 * 3**attempt)  # not all environments at once
+        try:
+            return act()
+        except HTTPError as error:
+            error.close()
+            if error.code in accept:
+                return None
+            trouble = error
+            if error.code < 500 and error.code != 429:
+                break
+        except (NotAsNamed, OutOfTime):
+            raise
+        except (OSError, HTTPException) as error:  # the latter: it ended in the middle
+            trouble = error
+    raise StorageTrouble(f"{what} failed: {trouble}") from trouble
+
+
+def _download(wanted: Part, until: float) -> Iterator[bytes]:
+    """Yield what is at a part's URL, as long as there is time for it."""
+    left = until - time.monotonic()
+    try:
+        if left <= 0:
+            raise TimeoutError
+        with _request("GET", wanted.url, None, {}, min(_WAIT, left)) as response:
+            while piece := response.read(_PIECE):
+                yield piece
+                if time.monotonic() > until:
+                    raise TimeoutError
+    except OSError as error:
+        if time.monotonic() < until:
+            raise
+        text = f"fetching {wanted.nbytes:,} bytes takes longer than the call may"
+        raise OutOfTime(text) from error
+
+
+def fetch(wanted: Part, until: float = math.inf) -> bytes:
+    """Return the bytes of a part, wherever they are; `until` when they must be here."""
+    if wanted.data is not None:
+        return wanted.data
+
+    def act() -> bytes:
+        data = b"".join(_download(wanted, until))
+        _check(len(data), hashlib.sha256(data).hexdigest(), wanted)
+        return data
+
+    data: bytes = _again(f"fetching {wanted.sha256[:12]}…", act)
+    return data
+
+
+def put(url: str, pieces: Iterable[Buffer], length: int, *, once: bool = False) -> None:
+    """Put an object. With `once`, what is there already stays: another copy of the call put it."""
+    kept = list(pieces)
+    headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
+    if once:
+        headers["If-None-Match"] = "*"
+
+    def act() -> None:
+        _request("PUT", url, iter(kept), headers, 10 * _WAIT).close()
+
+    _again(f"storing {length:,} bytes of results", act, frozenset({412} if once else ()))
+
+
+def peek(url: str, timeout: float) -> bytes | None:
+    """Return a small object, or None: it does not exist, or cannot be had now."""
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+
+    try:
+        with _request("GET", url, None, {}, timeout) as response:
+            data: bytes = response.read(1 << 20)
+            return data
+    except HTTPError as error:
+        error.close()
+    except (OSError, HTTPException):
+        pass
+    return None
+
+
+def _check(nbytes: int, found: str, wanted: Part) -> None:
+    if nbytes < wanted.nbytes:
+        raise ConnectionError(f"the connection ended after {nbytes:,} of {wanted.nbytes:,} bytes")
+    if found != wanted.sha256:
+        raise NotAsNamed(
+            f"the object {wanted.sha256[:12]}… does not hold what it is named for, but {found[:12]}…"
+        )
+
+
+class Shelf:
+    """Fetched objects in files without a name, those used last at the end.
+
+    Parameters
+    ----------
+    room
+        Bytes it may take; None for most of what is free where temporary files go.
+    """
+
+    def __init__(self, room: int | None = None) -> None:
+        self._files: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """Descriptor and size, by SHA-256."""
+        self._room = _free() * 4 // 5 if room is None else room
+        self._taken = 0
+
+    def get(self, wanted: Part, until: float = math.inf) -> tuple[int, int]:
+        """Return the descriptor and size of an object, fetching it if it is not here."""
+        if wanted.sha256 not in self._files:
+            self._files[wanted.sha256] = self._fetch(wanted, until)
+            self._taken += wanted.nbytes
+        self._files.move_to_end(wanted.sha256)
+        return self._files[wanted.sha256]
+
+    def make_room(self, wanted: Iterable[Part]) -> list[str]:
+        """Drop objects until those wanted will fit; return the digests of the dropped."""
+        names = {part.sha256: part.nbytes for part in wanted}
+        missing = sum(size for name, size in names.items() if name not in self._files)
+        dropped = []
+        for name in list(self._files):
+            if self._taken + missing <= self._room:
+                break
+            if name not in names:
+                fd, size = self._files.pop(name)
+                os.close(fd)
+                self._taken -= size
+                dropped.append(name)
+        return dropped
+
+    def drop(self, wanted: Part) -> None:
+        """Let go of an object."""
+        fd, size = self._files.pop(wanted.sha256)
+        os.close(fd)
+        self._taken -= size
+
+    def _fetch(self, wanted: Part, until: float) -> tuple[int, int]:
+        # Packages and tasks take room there as well.
+        in_memory = self._taken + wanted.nbytes > self._room or wanted.nbytes > _free()
+
+        def act() -> int:
+            fd = _nameless(in_memory)
+            try:
+                state = hashlib.sha256()
+                for piece in _download(wanted, until):
+                    state.update(piece)
+                    with memoryview(piece) as view:
+                        while view:
+                            view = view[os.write(fd, view) :]
+                _check(os.lseek(fd, 0, os.SEEK_CUR), state.hexdigest(), wanted)
+            except BaseException:
+                os.close(fd)
+                raise
+            return fd
+
+        fd: int = _again(f"fetching {wanted.sha256[:12]}…", act)
+        return fd, wanted.nbytes
+
+
+def _nameless(in_memory: bool) -> int:
+    """Return a descriptor of a new file that has no name and so cannot be put there by others."""
+    if in_memory and hasattr(os, "memfd_create"):
+        return os.memfd_create("cloudbutton", os.MFD_CLOEXEC)
+    fd, path = tempfile.mkstemp(prefix="cloudbutton-")
+    os.unlink(path)
+    return fd
+
+
+def _free() -> int:
+    found = os.statvfs(tempfile.gettempdir())
+    return found.f_bavail * found.f_frsize

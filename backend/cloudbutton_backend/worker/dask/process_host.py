@@ -1,0 +1,324 @@
+"""What runs inside a Dask worker: each call in a process of its own, which Dask's thread waits for.
+
+::
+
+    Dask worker: a thread for each task                     a process for each task under way, kept between
+    ───────────────────────────────────                     ─────────────────────────────────────────────
+    Site.run ─▶ Shift: time-outs, memory, deaths ─socket──▶ the local worker's loop: prints, figures,
+             ◀─ records, and how the call ended ◀─────────  directory, environment, signals are its own
+    values: Dask's data ─▶ Shelf: files ───────────fd─────▶ mapped read-only, by all processes
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cloudbutton_backend.worker import messages as m
+from cloudbutton_backend.worker.call_runner import TICK, Shift
+from cloudbutton_backend.worker.child_process import Child, Ends, exceed
+from cloudbutton_backend.worker.dask.blob_cache import Shelf
+from cloudbutton_backend.worker.sealed_records import open_records, sealed_record
+from cloudbutton_backend.worker.wire import split
+
+_BOOT: Final = (
+    "import sys; sys.path[:] = {path!r}; from cloudbutton_backend.worker.dask.child import main; "
+    "main(sys.argv[1])"
+)
+_KEEP_JOBS: Final = 4
+"""Functions that a process keeps loaded."""
+_KEEP_IDLE: Final = 300.0
+"""Seconds for which a process waits for its next call."""
+_KEEP_NAMES: Final = 10_000
+"""Calls that must not begin, of those that may never come here."""
+_FULL: Final = 0.95
+"""Of the Dask worker's memory that may be used."""
+_MiB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One call, as `Shift` wants to know it, and the job it belongs to."""
+
+    job_id: str
+    key: bytes
+    batch: int
+    first: int
+    count: int
+    timeout: float | None
+    stop_on_error: bool
+    job: Mapping[str, Any]
+    blobs: Mapping[str, bytes]
+
+
+class Berth:
+    """The process for one call at a time."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.memory = 0
+        """MiB that it may have for the call under way; 0 for what the Dask worker has."""
+        self.child: Child | None = None
+        self.idle_since = 0.0
+
+    def muster(self, most: int) -> list[Child]:
+        """Return the process, alive."""
+        if self.child is not None and self.child.has_ended():
+            self.bury(self.child)
+        if self.child is None:
+            self.child = Child(self._site.start)
+        return [self.child]
+
+    def bury(self, child: Child) -> None:
+        """Forget a process that has ended."""
+        child.dispose()
+        self.child = None
+
+    def end(self) -> None:
+        """End the process, which runs nothing."""
+        if self.child is not None:
+            self.child.kill()
+            self.child.has_ended(wait=True)
+            self.bury(self.child)
+
+    def is_full(self, children: Sequence[Child]) -> bool:
+        """Whether the process has more memory than it may."""
+        (child,) = children
+        if self.memory and exceed([child.pid], self.memory * _MiB):
+            return True
+        return self._site.must_end(child)
+
+    def introduce(self, child: Child, task: Task) -> None:
+        """Tell the process of a job, unless it knows it."""
+        if task.job_id in child.jobs:
+            child.jobs.move_to_end(task.job_id)
+            return
+        for digest, data in task.blobs.items():
+            if digest not in child.blobs:
+                fd, nbytes = self._site.shelf.file(digest, data)
+                child.post(m.BLOB, (digest, nbytes, None), (), (fd,))
+                child.blobs.add(digest)
+        job = task.job
+        environment = job["environment"]
+        meta = (
+            task.job_id,
+            job["seed"],
+            job["guard"],
+            "",  # no result file: everything goes through the socket
+            task.timeout is not None,
+            job["cwd"],
+            {**os.environ, **job["variables"]} if environment is None else environment,
+            job["path"],
+            job["displays"],
+            task.stop_on_error,
+        )
+        child.post(m.JOB, meta, (job["payload"],))
+        child.jobs[task.job_id] = None
+        if len(child.jobs) > _KEEP_JOBS:
+            child.post(m.FORGET, ((child.jobs.popitem(last=False)[0],), (), ()))
+
+
+class Site:
+    """The processes beside one Dask worker. Safe from any thread.
+
+    Parameters
+    ----------
+    folder
+        Where our code lies, if it was brought here; None if it is installed.
+    scratch
+        A folder on disk, for captured values.
+    threads
+        Of the Dask worker.
+    memory
+        Bytes that it may use with all processes beside it; 0 for any number.
+    """
+
+    def __init__(self, folder: str | None, scratch: str, threads: int, memory: int) -> None:
+        self._folder, self._threads, self._memory = folder, threads, memory
+        self.shelf = Shelf(scratch)
+        self._lock = threading.Lock()
+        self._berths: set[Berth] = set()
+        self._idle: list[Berth] = []
+        self._unwanted: OrderedDict[str, None] = OrderedDict()
+        """Calls that must stop, or not begin."""
+        self._tidier: threading.Timer | None = None
+        self._closed = False
+
+    def start(self, _child: Child, ends: Ends) -> int:
+        """Start a process."""
+        path = [entry for entry in sys.path if entry != self._folder]
+        if self._folder is not None:
+            path.insert(0, self._folder)
+        config = {
+            "socket": ends.socket.fileno(),
+            "page": ends.page,
+            "lifeline": ends.lifeline,
+            "tail": ends.tail,
+            "alone": self._folder is not None,
+        }
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        process = subprocess.Popen(
+            [sys.executable, *flags, "-c", _BOOT.format(path=path), json.dumps(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=ends.tail,
+            stderr=ends.tail,
+            pass_fds=(ends.socket.fileno(), ends.page, ends.lifeline, ends.tail),
+            start_new_session=True,
+        )
+        process.returncode = 0  # `Child` waits for it; nobody else must
+        return process.pid
+
+    # -- calls
+
+    def run(
+        self,
+        call: Mapping[str, Any],
+        job: Mapping[str, Any],
+        blobs: Mapping[str, bytes],
+        is_released: Callable[[], bool],
+    ) -> bytes:
+        """Run a call's items; return sealed records, the last of which tells how it ended.
+
+        Parameters
+        ----------
+        is_released
+            Asked now and then: whether Dask wants the call no more.
+        """
+        begin = time.monotonic()
+        name = call["name"]
+        task = Task(
+            job_id=job["id"],
+            key=job["key"],
+            batch=call["batch"],
+            first=call["first"],
+            count=call["count"],
+            timeout=job["timeout"],
+            stop_on_error=job["stop_on_error"],
+            job=job,
+            blobs=blobs,
+        )
+        berth = self._take()
+        berth.memory = job["memory"] or 0
+        until = math.inf if call["lease"] is None else begin + call["lease"]
+
+        def is_unwanted() -> bool:
+            return name in self._unwanted or is_released()
+
+        shift = Shift(berth, task, until, "lease", is_unwanted, TICK)
+        pieces: list[Any] = []
+        self.shelf.hold(blobs)
+        try:
+            if is_unwanted():
+                shift.ending.why = "cancelled"
+            else:
+                pieces += shift.run(call["items"], call["skip"])
+        finally:
+            self.shelf.let_go(blobs)
+            self._give_back(berth)
+            self._unwanted.pop(name, None)
+        meta = {
+            "end": shift.ending.as_meta(),
+            "seconds": time.monotonic() - begin,
+            "threads": self._threads,
+            "memory": berth.memory or self._memory // _MiB,
+        }
+        pieces += sealed_record(task.batch, task.first, 0, meta, [], 0, task.key)
+        return b"".join(pieces)
+
+    @staticmethod
+    def value_of(answer: bytes, key: bytes, index: int) -> Any:
+        """Return an item's value out of what `run` returned."""
+        for record, payload in open_records(answer, key, "a call's answer"):
+            at = index - record.first
+            if not 0 <= at < record.count:
+                continue
+            stream, *buffers = split(memoryview(bytearray(payload)))
+            ends = record.meta.get("index")
+            if ends is None:  # plain values, in one list
+                return pickle.loads(stream, buffers=buffers)[at]
+            start, n_buffers = ends[at - 1] if at else (0, 0)
+            stop, stop_buffers = ends[at]
+            return pickle.loads(stream[start:stop], buffers=buffers[n_buffers:stop_buffers])
+        raise LookupError(f"item {index} is not in this answer")
+
+    def stop(self, names: Sequence[str]) -> None:
+        """Have calls stop that run here, or would."""
+        with self._lock:
+            self._unwanted.update(dict.fromkeys(names))
+            while len(self._unwanted) > _KEEP_NAMES:
+                self._unwanted.popitem(last=False)
+
+    def must_end(self, child: Child) -> bool:
+        """Whether all here have more memory than the Dask worker may, and this process has the most.
+
+        The system would end any of them, or Dask's nanny the Dask worker with all that it holds.
+        """
+        if not self._memory:
+            return False
+        with self._lock:
+            children = [berth.child for berth in self._berths if berth.child is not None]
+        if not exceed([os.getpid(), *(each.pid for each in children)], _FULL * self._memory):
+            return False
+        return child is max(children, key=Child.memory)
+
+    # -- processes
+
+    def _take(self) -> Berth:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("this Dask worker is closing")
+            berth = self._idle.pop() if self._idle else Berth(self)
+            self._berths.add(berth)
+            return berth
+
+    def _give_back(self, berth: Berth) -> None:
+        with self._lock:
+            berth.idle_since = time.monotonic()
+            if self._closed:
+                berth.end()
+                return
+            self._idle.append(berth)
+            if self._tidier is None:
+                self._tidy_later()
+
+    def _tidy_later(self) -> None:
+        self._tidier = threading.Timer(_KEEP_IDLE, self._tidy_up)
+        self._tidier.daemon = True
+        self._tidier.start()
+
+    def _tidy_up(self) -> None:
+        """End processes that nobody has needed for long: others use the cluster, too."""
+        until = time.monotonic() - _KEEP_IDLE
+        with self._lock:
+            for berth in [berth for berth in self._idle if berth.idle_since <= until]:
+                self._idle.remove(berth)
+                self._berths.discard(berth)
+                berth.end()
+            self._tidier = None
+            if self._idle and not self._closed:
+                self._tidy_later()
+
+    def close(self) -> None:
+        """End all processes. Safe to repeat."""
+        with self._lock:
+            self._closed = True
+            if self._tidier is not None:
+                self._tidier.cancel()
+            for berth in self._berths.difference(self._idle):
+                if berth.child is not None:
+                    berth.child.kill()  # who uses it will see
+            for berth in self._idle:
+                berth.end()
+            self._berths.clear()
+            self._idle.clear()
+        self.shelf.close()

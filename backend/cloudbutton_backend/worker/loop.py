@@ -1,0 +1,417 @@
+"""The loop of a local worker process: read a message, act on it, answer.
+
+Started as ``python -S -c "…"`` by the kernel, with one end of a socket pair, a shared status page, a
+pipe that closes when the kernel dies, and a file for what C code prints.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import json
+import mmap
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from cloudbutton_backend.worker import messages as m
+from cloudbutton_backend.worker import status_page
+from cloudbutton_backend.worker.wire import Buffer, Decoder, encode, layout, receive, split
+
+INLINE: Final = 64 * 1024
+"""Results larger than this go straight into the job's result file."""
+
+
+def _references_of_one_owner() -> int:
+    alone = object()
+    return sys.getrefcount(alone)
+
+
+_ONE_OWNER: Final = _references_of_one_owner()
+"""What `getrefcount` says of an object that one local variable refers to."""
+
+
+def watch_lifeline(lifeline: int) -> None:
+    """Wait for the kernel's death, then end this process and all that it started."""
+    while True:
+        try:
+            if not os.read(lifeline, 1):  # ends: with the kernel, which has the other end
+                break
+        except OSError:
+            break
+    if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+class Channel:
+    """The worker's end of the socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._decoder = Decoder()
+        self._inbox: deque[tuple[int, Any, bytes, list[int]]] = deque()
+        self._held: list[Buffer] = []
+        self._poll: Any = None
+        if hasattr(select, "poll"):  # `select` knows no descriptor above 1023; the kernel may
+            self._poll = select.poll()
+            self._poll.register(sock, select.POLLIN)
+
+    def pending(self) -> bool:
+        """Whether a message can be read without waiting."""
+        if self._inbox:
+            return True
+        if self._poll is not None:
+            return bool(self._poll.poll(0))
+        return bool(select.select([self.sock], [], [], 0)[0])
+
+    def next(self) -> tuple[int, Any, bytes, list[int]]:
+        """Wait for the next message.
+
+        The wait has no time-out: the lifeline's watcher ends the process when the kernel dies.
+        """
+        while not self._inbox:
+            data = receive(self.sock, self._decoder)
+            if not data:
+                os._exit(0)
+            self._inbox.extend(self._decoder.feed(data))
+        return self._inbox.popleft()
+
+    def send(self, kind: int, meta: Any, body: Any = ()) -> None:
+        """Send a message, behind those that were held for it."""
+        pieces, self._held = self._held + encode(kind, meta, body), []
+        if sum(map(len, pieces)) <= INLINE + 8192:  # one call wakes the kernel once
+            pieces = [b"".join(pieces)]
+        for piece in pieces:
+            self.sock.sendall(piece)  # ends: the lifeline ends this process with the kernel
+
+    def hold(self, kind: int, meta: Any, body: Any = ()) -> None:
+        """Keep a message, to be sent together with the next one, which follows at once."""
+        self._held += encode(kind, meta, body)
+
+
+def map_shared(fds: list[int], nbytes: int, tag: str | None, *, writable: bool) -> memoryview:
+    """Return shared memory named by a descriptor, or by a tag where there are no descriptors."""
+    access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+    if tag is not None:
+        return memoryview(mmap.mmap(-1, nbytes, tagname=tag, access=access))  # type: ignore[call-arg]
+    (fd,) = fds
+    try:
+        return memoryview(mmap.mmap(fd, nbytes, access=access))
+    finally:
+        os.close(fd)
+
+
+class Worker:
+    """What one worker process knows: jobs, blobs, shared segments."""
+
+    def __init__(self, channel: Channel, words: memoryview, tail_fd: int | None) -> None:
+        from cloudbutton_backend.worker import output
+        from cloudbutton_backend.worker.result_file import SegmentWriter
+        from cloudbutton_backend.worker.runner import Interrupted, Runner
+        from cloudbutton_backend.worker.unpickling import BlobTable
+
+        self._interrupted = Interrupted
+        self._writer = SegmentWriter
+        self._channel = channel
+        self._words = words
+        self._output = output
+        self._tail = output.install(tail_fd)
+        self._runner = Runner(words, self._tail)
+        self._blobs = BlobTable()
+        self._segments: dict[int, Any] = {}
+        self._window: Callable[[Any, int, int], Any]
+        self._jobs: dict[str, Any] = {}
+        self._writers: dict[str, Any] = {}
+        self._imports: deque[str] = deque()
+        self._environment = dict(_raw_environment())
+        self._path = list(sys.path)
+        self._struck = -1
+        """The item that was last interrupted; a second interrupt could hit us instead of it."""
+        self._batch = -1
+        self._job: Any = None
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        os.register_at_fork(after_in_child=self._after_fork) if hasattr(
+            os, "register_at_fork"
+        ) else None
+
+    def _on_interrupt(self, _signal: int, _frame: Any) -> None:
+        words = self._words
+        ordinal = words[status_page.CURRENT]
+        if not words[status_page.BUSY] or ordinal == self._struck:
+            return
+        if words[status_page.LOW] <= ordinal < words[status_page.HIGH]:
+            self._struck = ordinal
+            raise self._interrupted
+
+    def _after_fork(self) -> None:
+        """A task forked: the child must neither talk to the kernel nor go on with the batch."""
+        self._runner.forked.append(True)
+        self._output.outputs.forked = True
+        self._channel.sock.close()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def serve(self) -> None:
+        """Handle messages for ever."""
+        handlers: dict[int, Callable[[Any, bytes, list[int]], None]] = {
+            m.JOB: self._open_job,
+            m.BLOB: self._map_blob,
+            m.SEGMENT: self._map_segment,
+            m.BATCH: self._run_batch,
+            m.FORGET: self._forget,
+            m.IMPORTS: lambda meta, _body, _fds: self._imports.extend(meta[0]),
+        }
+        self._channel.send(m.READY, (os.getpid(),))
+        while True:
+            while self._imports and not self._channel.pending():
+                self._import(self._imports.popleft())
+            kind, meta, body, fds = self._channel.next()
+            handlers[kind](meta, body, fds)
+
+    def _import(self, name: str) -> None:
+        """Import a module ahead of its use; what fails here fails later, where it is used."""
+        try:
+            __import__(name)
+        except BaseException:
+            sys.modules.pop(name, None)
+
+    def _open_job(self, meta: Any, body: bytes, _fds: list[int]) -> None:
+        from cloudbutton_backend.worker import failures
+        from cloudbutton_backend.worker.runner import WorkerJob
+        from cloudbutton_backend.worker.unpickling import load_function
+
+        job_id, seed, guard, results, timed, cwd, env, path, displays, stop_on_error = meta
+        if env is not None:
+            os.environ.clear()
+            os.environ.update(env, MPLBACKEND=self._output.MPL_BACKEND)
+            self._environment = dict(_raw_environment())
+        if path is not None:
+            self._path = list(path)
+        sys.path[:] = self._path  # and drop what tasks of earlier jobs have added
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        self._enter(cwd, self._environment)
+        function = error = None
+        try:
+            if displays:
+                from cloudbutton_backend.worker.output import patch_ipython
+
+                patch_ipython()
+            function = load_function(body, self._blobs.loader())
+        except BaseException as caught:
+            error = failures.describe(caught, None, __file__)
+            error["kind"] = "load"
+        _draw_anew()
+        watch = _guard(function) if guard != "off" and error is None else None
+        self._jobs[job_id] = WorkerJob(
+            job_id,
+            seed,
+            function,
+            error,
+            watch,
+            results,
+            timed,
+            stop_on_error,
+            cwd,
+            self._environment,
+        )
+
+    def _enter(self, cwd: str, environment: dict[Any, Any]) -> None:
+        """Go to the directory and environment that the notebook had, whatever tasks did since."""
+        self._output.restore_streams()
+        with contextlib.suppress(OSError):  # it is gone; relative paths fail where they are used
+            os.chdir(cwd)
+        if _raw_environment() != environment:
+            os.environ.clear()
+            for name, value in environment.items():
+                os.environ[_text(name)] = _text(value)
+
+    def _map_blob(self, meta: Any, _body: bytes, fds: list[int]) -> None:
+        digest, nbytes, tag = meta
+        self._blobs.add(digest, split(map_shared(fds, nbytes, tag, writable=False)))
+
+    def _map_segment(self, meta: Any, _body: bytes, fds: list[int]) -> None:
+        segment, nbytes, tag = meta
+        self._segments[segment] = map_shared(fds, nbytes, tag, writable=True)
+        import ctypes  # only where large items come; NumPy has it anyway
+
+        self._window = lambda shared, start, length: (ctypes.c_ubyte * length).from_buffer(
+            shared, start
+        )
+
+    def _forget(self, meta: Any, _body: bytes, _fds: list[int]) -> None:
+        jobs, digests, segments = meta
+        for job_id in jobs:
+            self._jobs.pop(job_id, None)
+            self._drop_writer(job_id)
+            if self._job is not None and self._job.id == job_id:
+                self._job = None
+        for digest in digests:
+            self._blobs.drop(digest)
+        for segment in segments:
+            self._segments.pop(segment, None)
+
+    def _run_batch(self, meta: Any, body: bytes, _fds: list[int]) -> None:
+        batch, job_id, base, first, count, slot = meta
+        job = self._jobs[job_id]
+        if self._words[status_page.LOW] <= base and base + count <= self._words[status_page.HIGH]:
+            self._channel.send(m.ENDED, (batch, 0, True, False, False))
+            return
+        if job is not self._job:
+            self._job = job
+        self._enter(job.cwd, job.environment)
+        self._batch = batch
+        # Arrays among the items must be writable here, as they are in the notebook.
+        payload, window = memoryview(bytearray(body)), None
+        if slot is not None:
+            segment, offset, length = slot
+            window = self._window(self._segments[segment], offset, length)
+            payload = memoryview(window).cast("B")
+        buffers = split(payload)
+        if job.load_error is not None:
+            self._report_load_error(job, first, count)
+            self._channel.send(m.ENDED, (batch, count, False, False, False))
+            return
+        unreadable = False
+        ran, revoked = 0, False
+        try:
+            items = pickle.loads(buffers[0], buffers=buffers[1:])
+        except BaseException as caught:
+            if count == 1:
+                self._report_item_error(caught, job, first)
+                ran = 1
+            else:
+                unreadable = True
+        else:
+            ran, revoked = self._runner.run(job, base, first, items, self)
+            del items
+        del buffers, payload
+        # Whatever still uses the items' memory (an array that a task stored away) holds the window.
+        kept = window is not None and sys.getrefcount(window) > _ONE_OWNER
+        self._channel.send(m.ENDED, (batch, ran, revoked, kept, unreadable))
+        if self._runner.is_spoilt:  # another takes its place
+            os._exit(0)
+
+    def _report_load_error(self, job: Any, first: int, count: int) -> None:
+        self._send_failures(job, first, count, job.load_error)
+
+    def _report_item_error(self, caught: BaseException, job: Any, first: int) -> None:
+        from cloudbutton_backend.worker import failures
+
+        error = failures.describe(caught, None, __file__)
+        error["kind"] = "item"
+        error["item"] = f"item {first}"
+        self._send_failures(job, first, 1, error)
+
+    def _send_failures(self, job: Any, first: int, count: int, error: dict[str, Any]) -> None:
+        from cloudbutton_backend.worker.runner import Parcel
+
+        meta = {"t": 0.0, "dt": 0.0, "cpu": 0.0, "errors": dict.fromkeys(range(count), error)}
+        self._job = job
+        self.send(Parcel(first, count, meta, [pickle.dumps([None] * count, 5)]))
+
+    def send(self, parcel: Any) -> None:
+        """Send a parcel: in the message if small, through the job's result file if large."""
+        send = self._channel.hold if parcel.is_last else self._channel.send
+        pieces, length = layout(parcel.parts)
+        parcel.meta["rss"] = peak_memory()
+        if length > INLINE:
+            try:
+                writer = self._writer_of(self._job)
+                offset, _ = writer.append(
+                    self._batch, parcel.first, parcel.count, parcel.meta, pieces, length
+                )
+                place = (writer.path, offset)
+            except FileNotFoundError:  # it was removed; the kernel sees to its directory
+                self._drop_writer(self._job.id)
+            except OSError:  # the disk is full: the kernel holds it in memory until it is not
+                pass
+            else:
+                meta = (self._batch, parcel.first, parcel.count, parcel.meta, place, length)
+                send(m.RESULTS, meta)
+                return
+        send(
+            m.RESULTS, (self._batch, parcel.first, parcel.count, parcel.meta, None, length), pieces
+        )
+
+    def _writer_of(self, job: Any) -> Any:
+        if job.id not in self._writers:
+            self._writers[job.id] = self._writer(job.results)
+        return self._writers[job.id]
+
+    def _drop_writer(self, job_id: str) -> None:
+        writer = self._writers.pop(job_id, None)
+        if writer is not None:
+            writer.close()
+
+
+def _draw_anew() -> None:
+    """Seed the shared random generators from the system.
+
+    A task of an earlier job may have seeded them, in every worker alike: the workers would all
+    draw the same numbers from then on.
+    """
+    for name in ("random", "numpy.random"):
+        seed = getattr(sys.modules.get(name), "seed", None)
+        if seed is not None:
+            with contextlib.suppress(Exception):  # a module of the user's by that name
+                seed()
+
+
+def _guard(function: Any) -> Any:
+    """Return a guard of a function's values; None if looking at them is more than they bear."""
+    from cloudbutton_backend.worker.guard import Guard
+
+    try:
+        return Guard(function)
+    except Exception:
+        return None
+
+
+def _raw_environment() -> dict[Any, Any]:
+    """Return what `os.environ` holds, without decoding it: it is compared before every batch."""
+    return os.environ._data  # type: ignore[attr-defined,no-any-return]
+
+
+def _text(value: Any) -> str:
+    return os.fsdecode(value)
+
+
+def peak_memory() -> int:
+    """Return this process's resident peak in bytes, 0 where it cannot be told."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main(config: str) -> None:
+    """Run a worker. `config` is the JSON that the kernel wrote on the command line."""
+    settings = json.loads(config)
+    sys.prefix, sys.exec_prefix = settings["prefix"]
+    sys.argv = [""]
+    if settings.get("share"):  # Windows: the socket comes through standard input
+        # ends: the kernel writes it at once, or has died and left the pipe closed
+        sock = socket.fromshare(bytes.fromhex(sys.stdin.readline()))  # type: ignore[attr-defined]
+        page = mmap.mmap(-1, status_page.SIZE, tagname=settings["page"])  # type: ignore[call-arg]
+    else:
+        sock = socket.socket(fileno=settings["socket"])
+        page = mmap.mmap(settings["page"], status_page.SIZE)
+        os.close(settings["page"])
+        _thread.start_new_thread(watch_lifeline, (settings["lifeline"],))
+        sock.setblocking(True)
+        for fd in (settings["socket"], settings["lifeline"], settings["tail"]):
+            os.set_inheritable(fd, False)
+    sys.modules["__main__"].__dict__.pop("main", None)
+    worker = Worker(Channel(sock), status_page.view(page), settings.get("tail"))
+    import faulthandler
+
+    faulthandler.enable(2)
+    worker.serve()

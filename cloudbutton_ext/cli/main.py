@@ -1,0 +1,287 @@
+"""The command `cloudbutton`: jobs of all kernels, settings and health, from a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Final
+
+from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
+from cloudbutton_backend.job_model import JobState
+from cloudbutton_ext.cli import attach, aws_lambda, environments, report
+from cloudbutton_ext.cli import text as cli_text
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.journal import JobRow, JournalReader
+
+#: Seconds until a job that began just now is in the journal.
+WRITTEN_WITHIN: Final = 0.3
+#: Seconds to wait for a job's process to answer; a running one looks every 0.2 s.
+PATIENCE: Final = 2.0
+#: Jobs that `cloudbutton jobs` shows without `--all`.
+SHOWN: Final = 20
+
+#: Exit codes: it was done; it could not be done; it was not understood.
+DONE, FAILED, MISUSED = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except UsageError as error:
+        print(f"cloudbutton: {error}", file=sys.stderr)
+        return MISUSED
+    except CloudError as error:
+        print(f"cloudbutton: {error}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:  # `cloudbutton jobs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        return 128 + 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cloudbutton", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"cloudbutton {_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    jobs = commands.add_parser("jobs", help="list the jobs of all kernels, the latest first")
+    jobs.add_argument("--all", action="store_true", help=f"all, not just the last {SHOWN}")
+    jobs.add_argument("--state", metavar="STATE", help="only running, done, failed, lost, …")
+    jobs.add_argument("--json", action="store_true", help="as JSON, for programs")
+    jobs.set_defaults(run=_jobs)
+
+    show = commands.add_parser("show", help="one job: progress, cost, errors, printed lines")
+    _add_job(show)
+    show.add_argument("--json", action="store_true", help="as JSON, for programs")
+    show.set_defaults(run=_show)
+
+    cancel = commands.add_parser("cancel", help="stop a job; what has finished is kept")
+    _add_job(cancel)
+    cancel.set_defaults(run=_cancel)
+
+    retry = commands.add_parser("retry", help="run a job's failed items again, in its kernel")
+    _add_job(retry)
+    retry.add_argument(
+        "--budget", metavar="DOLLARS", help="for all that the job spends, before and after"
+    )
+    retry.set_defaults(run=_retry)
+
+    attach.add_command(commands)
+
+    gc = commands.add_parser("gc", help="remove old finished jobs and their results")
+    gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    gc.set_defaults(run=_gc)
+
+    cost = commands.add_parser("cost", help="what was spent, and how good the estimates were")
+    cost.add_argument("--days", type=int, default=31, metavar="N", help="of so many days")
+    cost.add_argument("--json", action="store_true", help="as JSON, for programs")
+    cost.set_defaults(run=_cost)
+
+    config = commands.add_parser("config", help="every setting, its value and where it comes from")
+    config.set_defaults(run=_config)
+
+    doctor = commands.add_parser("doctor", help="is everything there that jobs need?")
+    doctor.set_defaults(run=_doctor)
+
+    report.add_commands(commands)
+    aws_lambda.add_commands(commands)
+    environments.add_commands(commands)
+    return parser
+
+
+def _add_job(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="a job's id, or the beginning of it")
+
+
+def _jobs(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.journal import JournalReader
+
+    limit = -1 if arguments.all else SHOWN
+    # One more than shown, to know whether there are more.
+    found = JournalReader().jobs(limit if limit < 0 else limit + 1, state=arguments.state)
+    jobs = found if limit < 0 else found[:limit]
+    if arguments.json:
+        print(json.dumps([cli_text.as_json(job) for job in jobs], indent=2))
+    elif not jobs:
+        state = f"{arguments.state} " if arguments.state else ""
+        print(f"No {state}jobs.")
+    else:
+        print(cli_text.jobs_table(jobs, time.time()))
+        if len(found) > len(jobs):
+            print("Older ones: `cloudbutton jobs --all`.")
+    return DONE
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.journal import JournalReader
+
+    reader = JournalReader()
+    job = reader.job(arguments.id)
+    if arguments.json:
+        print(json.dumps(cli_text.as_json(job), indent=2))
+        return DONE
+    page = cli_text.job_page(
+        job,
+        batches=reader.batches(job.id),
+        errors=reader.errors(job.id),
+        log=reader.log(job.id),
+        now=time.time(),
+    )
+    print(page)
+    return DONE
+
+
+def _find(reader: JournalReader, name: str) -> JobRow:
+    """Return a job, also one that began just now and is about to be written."""
+    try:
+        return reader.job(name)
+    except UnknownName:
+        time.sleep(WRITTEN_WITHIN)
+        return reader.job(name)
+
+
+def _cancel(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.journal import JournalReader
+
+    reader = JournalReader()
+    job = _find(reader, arguments.id)
+    if job.state is JobState.LOST:
+        return _refuse(f"Job {job.id} does not run any more: its process (pid {job.pid}) is gone.")
+    if job.state.is_final:
+        return _refuse(f"Job {job.id} has already ended ({job.state.value}).")
+    deadline = time.monotonic() + PATIENCE
+    if not _taken(reader, job.id, "cancel", deadline):
+        return _refuse(
+            f"The process of job {job.id} (pid {job.pid} on {job.host}) did not answer within "
+            f"{PATIENCE:g} s, and the request was taken back. It may be suspended; "
+            f"interrupt its kernel instead."
+        )
+    _until(lambda: reader.job(job.id).state.is_final, deadline)
+    job = reader.job(job.id)
+    if job.state is JobState.CANCELLED:
+        print(f"Cancelled job {job.id} ({job.name}); {cli_text.items(job)} items are kept.")
+    elif job.state.is_final:
+        print(f"Job {job.id} ended ({job.state.value}) before it could be cancelled.")
+    else:
+        print(f"Job {job.id} ({job.name}) is being cancelled; its last items are stopping.")
+    return DONE
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.journal import JournalReader
+
+    asked = {} if arguments.budget is None else {"budget": _dollars(arguments.budget)}
+    reader = JournalReader()
+    job = _find(reader, arguments.id)
+    if job.state in (JobState.RUNNING, JobState.CANCELLING):
+        return _refuse(f"Job {job.id} is still {job.state.value}; retry when it has ended.")
+    if job.state is JobState.DONE:
+        return _refuse(f"Job {job.id} is done: it has no failed items.")
+    gone = f"Its process (pid {job.pid} on {job.host}) is gone or does not listen"
+    if job.state is JobState.LOST or not _taken(
+        reader, job.id, "retry", time.monotonic() + PATIENCE, **asked
+    ):
+        return _refuse(
+            f"{gone}: `cloudbutton attach {job.id}` goes on with it here, `%cloud attach {job.id}` in a"
+            " notebook."
+        )
+    print(f"Job {job.id} ({job.name}) runs its unfinished items again.")
+    return DONE
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.session.cleanup import tidy
+    from cloudbutton_backend.settings import resolve
+    from cloudbutton_backend.storage.home import home
+
+    settings = resolve()
+    gone = tidy(
+        home(), settings.results_max_bytes, settings.results_max_age, dry_run=arguments.dry_run
+    )
+    print(cli_text.tidied(gone, dry_run=arguments.dry_run))
+    return DONE
+
+
+def _cost(arguments: argparse.Namespace) -> int:
+    from cloudbutton_magic.commands.cost_report import costs
+
+    if arguments.days < 1:
+        raise UsageError(f"`--days` must be 1 or more, not {arguments.days}.")
+    found = costs(arguments.days)
+    print(json.dumps(found.to_dict(), indent=2) if arguments.json else repr(found))
+    return DONE
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.backends.settings_in_files import describe
+
+    print(cli_text.config_table(describe()))
+    return DONE
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.session.doctor import examine
+
+    worst = DONE
+    for finding in examine():
+        print(cli_text.finding_text(finding), flush=True)
+        if finding.status == "problem":
+            worst = FAILED
+    return worst
+
+
+def _dollars(text: str) -> float:
+    from cloudbutton_backend.settings.parse import dollars
+
+    try:
+        return dollars(text)
+    except ValueError as error:
+        raise UsageError(f"`--budget` is {text!r}; it must be {error}.") from None
+
+
+def _taken(reader: JournalReader, job_id: str, verb: str, deadline: float, **asked: Any) -> bool:
+    """Send a command and return whether the job's process took it; else nothing is left of it."""
+    command = reader.send(job_id, verb, **asked)
+
+    def is_taken() -> bool:
+        found = reader.command(command)
+        return found is not None and found.taken is not None
+
+    # When it cannot be taken back any more, it was taken at the last moment.
+    return _until(is_taken, deadline) or not reader.withdraw(command)
+
+
+def _until(condition: Callable[[], bool], deadline: float) -> bool:
+    """Look until `condition` holds or it is `deadline` on the monotonic clock."""
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _refuse(reason: str) -> int:
+    print(reason, file=sys.stderr)
+    return FAILED
+
+
+def _version() -> str:
+    try:
+        return metadata.version("cloudbutton")
+    except metadata.PackageNotFoundError:
+        return "(not installed: run from a checkout)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Other libraries' interfaces over our workers: futures, pools, joblib, Dask graphs."""

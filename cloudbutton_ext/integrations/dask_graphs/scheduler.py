@@ -1,0 +1,145 @@
+"""What Dask calls to have a graph computed: each graph is a job, each of its tasks a call in it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor, CancelledError, Future
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from dask.core import flatten
+from dask.local import get_async, synchronous_executor
+from dask.sizeof import sizeof
+
+from cloudbutton_backend.errors import CloudError, UsageError
+from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.session import session as _session
+from cloudbutton_backend.worker.graph_tasks import Elsewhere, Tasks, run_tasks
+from cloudbutton_ext.api import options_from
+from cloudbutton_ext.integrations.dask_graphs import graphs, unsafe_graphs
+from cloudbutton_ext.integrations.dask_graphs.send_ahead import Window
+from cloudbutton_ext.integrations.pushed_calls import Calls
+
+_OF_DASK: Final = frozenset({"cache", "callbacks", "raise_exception", "rerun_exceptions_locally"})
+"""What Dask's own schedulers take, and ours hands on."""
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """Computes Dask's graphs on a backend. Dask calls it; `dask_scheduler` makes one."""
+
+    backend: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def chosen(self, more: Mapping[str, Any]) -> JobOptions:
+        """Return the options of one computation."""
+        given = {"backend": self.backend, **self.options, **more}
+        if "errors" in given:
+            raise UsageError("Dask has no use for `errors`: it raises the first one, always.")
+        return options_from({**given, "errors": "keep", "guard": "off"})
+
+    def __call__(
+        self, dsk: Any, keys: Any, *, num_workers: int | None = None, **kwargs: Any
+    ) -> Any:
+        """Compute a graph; return the values of `keys`, nested as they are.
+
+        Dask's own options (`callbacks`, `cache`, …) mean what they mean to its schedulers; others are
+        options of the job.
+        """
+        own = {name: value for name, value in kwargs.items() if name in _OF_DASK}
+        ours = {name: value for name, value in kwargs.items() if name not in _OF_DASK}
+        ours.pop("chunksize", None)  # batches follow from measured durations
+        if num_workers is not None:
+            ours["workers"] = num_workers
+        options = self.chosen(ours)
+        wanted = set(flatten([keys]))
+        graph = graphs.prepared(dsk, wanted)
+        unsafe_graphs.check(graph, _session.current().driver(options.backend).backend)
+        sender = _Sender(graph, wanted, options)
+        is_whole = False
+        try:
+            result = get_async(
+                sender.submit, sender.window, graph, keys, get_id=os.getpid, chunksize=1, **own
+            )
+            is_whole = True
+        finally:
+            sender.end(cancel=not is_whole)
+        return result
+
+
+class _Sender:
+    """Sends the tasks of one graph."""
+
+    def __init__(self, graph: graphs.Graph, wanted: set[Any], options: JobOptions) -> None:
+        session = _session.current()
+        shared = graphs.shared_values(graph, wanted)
+        names = {key: f"value{number}" for number, key in enumerate(shared)}
+        values = {names[key]: value for key, value in shared.items()}
+        self._elsewhere = {key: Elsewhere(name) for key, name in names.items()}
+        self._calls = Calls(
+            session,
+            replace(options, name=options.name or _name_of(graph)),
+            functools.partial(run_tasks, **values),
+            sample=graphs.sample(graph),
+        )
+        workers = options.workers or session.driver(options.backend).usual_workers
+        self.window = Window(max(1, workers))
+
+    def submit(self, function: Callable[[list[Any]], Any], tasks: list[Any]) -> Future[Any]:
+        """Send a task, as an executor's `submit` does; `get_async` hands it over in a list."""
+        key, (task, values), *_ = tasks[0]
+        if graphs.gathers(task):
+            done: Future[Any] = synchronous_executor.submit(function, tasks)
+            return done
+        for used in self._elsewhere.keys() & values.keys():
+            values[used] = self._elsewhere[used]
+        answer: Future[Any] = Future()
+        try:
+            sent = self._calls.add(Tasks(function, tasks))
+        except BrokenExecutor as error:
+            raise self._told(error) from None
+        sent.add_done_callback(functools.partial(self._pass_on, answer, key))
+        return answer
+
+    def _pass_on(self, answer: Future[Any], key: Any, sent: Future[Any]) -> None:
+        """Hand a task's result on, or its error in the form in which Dask expects it."""
+        try:
+            result = sent.result(timeout=0)
+        except BaseException as error:
+            error = self._told(error)
+            answer.set_result([(key, (error, error.__traceback__), True)])
+        else:
+            self.window.learn(self._calls.mean_seconds, _size(result))
+            answer.set_result(result)
+
+    def _told(self, error: BaseException) -> BaseException:
+        """Return what a user should hear of an error: ours rather than an executor's."""
+        if isinstance(error, CancelledError):
+            return self._calls.cause or error
+        if isinstance(error, BrokenExecutor) and isinstance(error.__cause__, CloudError):
+            return error.__cause__
+        return error
+
+    def end(self, *, cancel: bool) -> None:
+        """Take no more tasks; end those that run, or wait until the job has ended."""
+        if cancel:
+            self._calls.stop()
+        else:
+            self._calls.end()
+            self._calls.await_all()
+
+
+def _name_of(graph: graphs.Graph) -> str:
+    sent = sum(not graphs.gathers(node) for node in graph.values())
+    return f"dask: {sent} task{'s' * (sent != 1)}"
+
+
+def _size(result: list[Any]) -> int:
+    """Return about how many bytes a task's result takes."""
+    ((_, (value, _), _),) = result
+    try:
+        return int(sizeof(value))
+    except Exception:  # of a type of the user's: nobody must wait for ever because of it
+        return 0

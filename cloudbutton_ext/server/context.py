@@ -1,0 +1,116 @@
+"""What all endpoints of one server share: the journal, places, threads, the feed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import threading
+import time
+from asyncio import Task
+from collections.abc import Callable, Coroutine, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from cloudbutton_backend.errors import CloudError
+from cloudbutton_backend.journal import JobRow, JournalReader
+from cloudbutton_backend.journal.liveness import Lookout
+from cloudbutton_backend.settings import Surroundings
+from cloudbutton_ext.server import serializers
+from cloudbutton_ext.server.broadcast import Hub
+from cloudbutton_ext.server.public_paths import Places
+
+Value = TypeVar("Value")
+
+
+class House:
+    """One per Jupyter server.
+
+    Parameters
+    ----------
+    places
+        Where the server's notebooks are.
+    clock
+        Unix time.
+    """
+
+    def __init__(self, places: Places, *, clock: Callable[[], float] = time.time) -> None:
+        self.places = places
+        self.clock = clock
+        self.hub = Hub(self)
+        self._under_way: dict[Hashable, Task[Any]] = {}
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="cloudbutton")
+
+    def __repr__(self) -> str:
+        return f"<House of {self.places.root.name}>"
+
+    def reader(self) -> JournalReader:
+        """Return the user's journal. Looked up each time: it may be made, moved or begun anew."""
+        return JournalReader(clock=self.clock)
+
+    async def off_loop(self, function: Callable[..., Value], *arguments: Any) -> Value:
+        """Call a function on one of our threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *arguments)
+
+    async def apart(self, function: Callable[..., Value], *arguments: Any) -> Value:
+        """Call a function that may take long, on a thread of its own.
+
+        Looking at jobs does not wait for it, nor does the end of the server.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Value] = loop.create_future()
+
+        def settle(outcome: Callable[[Any], None], value: Any) -> None:
+            if not answer.done():
+                outcome(value)
+
+        def call() -> None:
+            found: tuple[Callable[[Any], None], Any]
+            try:
+                found = answer.set_result, function(*arguments)
+            except (
+                BaseException
+            ) as error:  # `sys.exit` in somebody's backend is not the server's end
+                known = isinstance(error, Exception)
+                found = answer.set_exception, error if known else RuntimeError(repr(error))
+            with contextlib.suppress(RuntimeError):  # the server may have ended
+                loop.call_soon_threadsafe(settle, *found)
+
+        threading.Thread(target=call, name="cloudbutton-slow", daemon=True).start()
+        return await answer  # ends: a look is given up, and a trial's process ended
+
+    def surroundings(self, notebook: str = "") -> Surroundings:
+        """Return what settings are read from for a notebook, as the contents API calls it."""
+        directory = self.places.directory(notebook)
+        return dataclasses.replace(Surroundings.here(), directory=directory)
+
+    def take_back(self, command: int) -> None:
+        """Take back a command that nobody has taken."""
+        self._threads.submit(self._take_back, command)
+
+    def _take_back(self, command: int) -> None:
+        with contextlib.suppress(CloudError):  # no journal any more, so no command either
+            self.reader().withdraw(command)
+
+    def once(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, Value]]) -> Task[Value]:
+        """Return what is under way for `key`, which is started unless it is."""
+        if key not in self._under_way:
+            task = asyncio.get_running_loop().create_task(start())
+            task.add_done_callback(lambda _: self._under_way.pop(key))
+            self._under_way[key] = task
+        return self._under_way[key]
+
+    def shape(self, rows: list[JobRow] | tuple[JobRow, ...]) -> list[dict[str, Any]]:
+        """Return jobs as the panel is sent them."""
+        now = self.clock()
+        lookout = Lookout(now)
+        return [
+            serializers.job(
+                row,
+                now=now,
+                places=self.places,
+                is_gone=lookout.is_gone(pid=row.pid, host=row.host, token=row.token),
+            )
+            for row in rows
+        ]

@@ -1,0 +1,158 @@
+"""What is new in the journal, as messages for each of the open panels. For one thread at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from cloudbutton_backend.errors import CloudError
+from cloudbutton_backend.journal import queries
+from cloudbutton_backend.journal.feed import Feed, News
+from cloudbutton_ext.server import serializers
+from cloudbutton_ext.server.serializers import to_json
+
+if TYPE_CHECKING:
+    from cloudbutton_ext.server.context import House
+
+_LOG = logging.getLogger(__name__)
+
+#: Batches of a watched job in one message; the others follow in the next ones.
+MOST_BATCHES: Final = 5_000
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How much a panel has of the job that it shows."""
+
+    job_id: str
+    batch: int = 0
+    piece: int = 0
+    errors: int = -1
+    """The number of the errors' latest change; -1 before the first message."""
+    is_behind: bool = True
+    """Whether there is more to send without anything having happened."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a panel has been told."""
+
+    cursor: str | None
+    in_step: bool = False
+    """Whether that is all that the feed has seen."""
+    watch: Watch | None = None
+    trouble: str | None = None
+    """What it was told about a journal that cannot be used."""
+
+
+class Told(NamedTuple):
+    """Messages for a panel, and what it knows with them."""
+
+    messages: list[str]
+    known: Known
+
+
+@dataclass
+class Looking:
+    """Reads the journal for all panels at once."""
+
+    house: House
+    feed: Feed | None = field(default=None)
+
+    def look(self, panels: Sequence[Known]) -> tuple[bool, list[Told]]:
+        """Return whether there is news at all, and what is to be told to each of `panels`."""
+        try:
+            return self._look(panels)
+        except (CloudError, sqlite3.Error, OSError) as error:
+            return self._in_trouble(panels, str(error))
+        except Exception as error:  # a row that makes no sense must not silence all panels for good
+            _LOG.exception("the journal could not be shown")
+            return self._in_trouble(panels, f"The journal cannot be shown: {error!r}")
+
+    def close(self) -> None:
+        """Close the journal until somebody listens again."""
+        if self.feed is not None:
+            self.feed.close()
+            self.feed = None
+
+    def _look(self, panels: Sequence[Known]) -> tuple[bool, list[Told]]:
+        if self.feed is None:
+            self.feed = Feed(self.house.reader().home, clock=self.house.clock)
+        news = self.feed.look()
+        texts: dict[str | None, str] = {}
+        told = []
+        for panel in panels:
+            messages = []
+            if not panel.in_step:
+                if panel.cursor not in texts:
+                    texts[panel.cursor] = self._message(self.feed.since(panel.cursor))
+                messages.append(texts[panel.cursor])
+            elif news:
+                if "" not in texts:
+                    texts[""] = self._message(news)
+                messages.append(texts[""])
+            watch = panel.watch
+            if watch and (watch.is_behind or not panel.in_step or _concerns(news, watch)):
+                message, watch = self._of_job(self.feed, watch)
+                messages += [message] if message else []
+            told.append(Told(messages, Known(self.feed.cursor, in_step=True, watch=watch)))
+        return bool(news), told
+
+    def _message(self, news: News) -> str:
+        return to_json(
+            {
+                "type": "jobs",
+                "cursor": news.cursor,
+                "jobs": self.house.shape(news.jobs),
+                "removed": news.removed,
+                "reset": news.is_reset,
+            }
+        )
+
+    def _of_job(self, feed: Feed, watch: Watch) -> tuple[str | None, Watch]:
+        """Return a message about a watched job, None if there is nothing new to say of it."""
+        connection = feed.connection
+        found = connection and queries.batches(
+            connection, watch.job_id, after=watch.batch, limit=MOST_BATCHES
+        )
+        if connection is None or not found:
+            return None, replace(watch, is_behind=False)
+        pieces = queries.log(connection, watch.job_id, after=watch.piece)
+        errors = queries.errors_changed(connection, watch.job_id)
+        rows = found.columns["row"]
+        seen = Watch(
+            watch.job_id,
+            batch=rows[-1] if rows else watch.batch,
+            piece=pieces[-1][0] if pieces else watch.piece,
+            errors=errors,
+            is_behind=found.more,
+        )
+        errors_changed = errors != max(watch.errors, 0)
+        if not (rows or pieces or errors_changed or watch.errors < 0):
+            return None, seen
+        log = to_json(serializers.log(pieces, watch.piece))
+        return (
+            f'{{"type": "job", "id": "{watch.job_id}", "log": {log}, "errors_changed": '
+            f'{to_json(errors_changed)}, "batches": {serializers.batches(found, watch.batch)}}}'
+        ), seen
+
+    def _in_trouble(self, panels: Sequence[Known], message: str) -> tuple[bool, list[Told]]:
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+        text = to_json({"type": "error", "message": self.house.places.hide(message)})
+        # Once it is mended, each is told what it missed; of another journal, all.
+        return True, [
+            Told(
+                [text] if panel.trouble != message else [],
+                replace(panel, in_step=False, trouble=message),
+            )
+            for panel in panels
+        ]
+
+
+def _concerns(news: News, watch: Watch) -> bool:
+    return any(job.id == watch.job_id for job in news.jobs)

@@ -1,0 +1,177 @@
+"""From the journal's values to what the panel is sent. Pure: no file, no clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.journal.queries import Batches
+from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
+from cloudbutton_ext.server import attach_source
+from cloudbutton_ext.server.public_paths import Places
+
+
+def job(row: JobRow, *, now: float, places: Places, is_gone: bool) -> dict[str, Any]:
+    """Return a job as lists show it; `is_gone` says that the process that ran it is not there."""
+    notebook, notebook_name = places.notebook(row.notebook)
+    elapsed = row.elapsed(now)
+    return {
+        "id": row.id,
+        "name": row.name,
+        "kind": row.kind,
+        "backend": row.backend,
+        "notebook": notebook,
+        "notebook_name": notebook_name,
+        "cell_id": row.cell_id,
+        "state": row.state.value,
+        "total": row.n_items,
+        "done": row.done,
+        "cached": row.cached,
+        "failed": row.failed,
+        "running": row.running,
+        "workers": row.workers,
+        "created": row.created,
+        "started": row.started,
+        "ended": row.ended,
+        "elapsed": elapsed,
+        "rate": rate(row, elapsed),
+        "eta": eta(row),
+        "task_seconds": row.task_seconds,
+        "speed_up": speed_up(row, elapsed),
+        "spend": row.spend,
+        "expected_spend": row.expected_spend,
+        "committed": row.committed,
+        "estimate": interval(row.estimate, row.estimate_low, row.estimate_high),
+        "estimate_seconds": interval(
+            row.estimate_seconds, row.estimate_seconds_low, row.estimate_seconds_high
+        ),
+        "estimate_basis": row.estimate_basis,
+        "budget": row.budget,
+        "error": row.error,
+        "warnings": [places.hide(line) for line in row.warnings],
+        "retried": row.retried,
+        "lost_workers": row.lost_workers,
+        "can_cancel": row.state is JobState.RUNNING,
+        "can_retry": row.state in (JobState.FAILED, JobState.CANCELLED) and not is_gone,
+        "can_attach": attach_source.can_attach(row, is_gone=is_gone),
+        "detached": attach_source.is_detached(row),
+    }
+
+
+def details(row: JobRow) -> dict[str, Any]:
+    """Return what one job shows beyond a list."""
+    return {
+        "source": row.source,
+        "plan": row.plan,
+        "options": row.options,
+        "capture": row.capture,
+        "seed": str(row.seed),  # 64 bits: more than a number in JavaScript holds
+        "host": row.host,
+        "pid": row.pid,
+    }
+
+
+def rate(row: JobRow, elapsed: float) -> float | None:
+    """Return items per second over the job's life, None before the first item."""
+    return row.finished / elapsed if row.finished and elapsed > 0 else None
+
+
+def eta(row: JobRow) -> float | None:
+    """Return the seconds to go: what is left at the mean time of an item, shared by the workers.
+
+    As in the view under the cell, so that the two do not contradict each other.
+    """
+    if row.state is not JobState.RUNNING or row.n_items is None:
+        return None
+    if not row.finished or not row.workers or row.task_seconds <= 0:
+        return None
+    left = max(0, row.n_items - row.finished)
+    return left * (row.task_seconds / row.finished) / row.workers
+
+
+def speed_up(row: JobRow, elapsed: float) -> float | None:
+    """Return serial time over wall time, None when too little is known."""
+    return row.task_seconds / elapsed if elapsed > 0 and row.task_seconds > 0 else None
+
+
+def interval(
+    expected: float | None, low: float | None, high: float | None
+) -> dict[str, float | None] | None:
+    """Return what was expected when the job started, None where nothing was."""
+    return None if expected is None else {"expected": expected, "low": low, "high": high}
+
+
+def batches(found: Batches, after: int) -> str:
+    """Return batches as JSON: names once, numbers by column.
+
+    Text and not a dictionary, because the encoder holds the interpreter: column by column, it lets the
+    server's other work in between.
+    """
+    columns: dict[str, Sequence[Any]] = dict(found.columns)
+    columns["memory"] = columns.pop("memory_peak")
+    workers, columns["worker"] = _indexed(columns["worker"])
+    statuses, columns["status"] = _indexed(columns["status"])
+    written = ", ".join(f'"{name}": {to_json(column)}' for name, column in columns.items())
+    rows = columns["row"]
+    rest = {"next": rows[-1] if rows else after, "more": found.more}
+    return (
+        f'{{"workers": {to_json(workers)}, "statuses": {to_json(statuses)}, "columns": {{{written}}}, '
+        f"{to_json(rest)[1:]}"
+    )
+
+
+def _indexed(names: Iterable[str]) -> tuple[list[str], list[int]]:
+    """Return the names, each once, and for each place the index of its name."""
+    index: dict[str, int] = {}
+    places = [index.setdefault(name, len(index)) for name in names]
+    return list(index), places
+
+
+def errors(found: Sequence[ErrorRecord], total: int) -> dict[str, Any]:
+    """Return exceptions grouped by type and message, the most frequent first."""
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    for error in found:
+        group = groups.setdefault(
+            (error.type_name, error.message),
+            {
+                "type": error.type_name,
+                "message": error.message,
+                "count": 0,
+                "traceback": error.traceback,
+                "items": [],
+            },
+        )
+        group["count"] += 1
+        group["items"].append({"index": error.index, "item": error.item})
+    ordered = sorted(groups.values(), key=lambda group: -group["count"])
+    return {"groups": ordered, "total": max(total, len(found))}
+
+
+def log(found: Sequence[tuple[int, LogRecord]], after: int) -> dict[str, Any]:
+    """Return printed pieces with their numbers."""
+    pieces = [
+        {"id": number, "item": each.item, "stream": each.stream, "text": each.text}
+        for number, each in found
+    ]
+    return {"pieces": pieces, "next": found[-1][0] if found else after}
+
+
+def to_json(value: Any) -> str:
+    """Return JSON; what JSON does not know, such as NaN, becomes null."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(clean(value))
+
+
+def clean(value: Any) -> Any:
+    """Return JSON-able data without what JSON does not know: a NaN becomes None."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(key): clean(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(each) for each in value]
+    return value

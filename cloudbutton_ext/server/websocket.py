@@ -1,0 +1,112 @@
+"""The websocket on which a panel is told what changes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Final
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.auth.decorator import ws_authenticated
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.base.websocket import WebSocketMixin
+from tornado import web
+from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from cloudbutton_backend.errors import UsageError
+from cloudbutton_ext.server import arguments
+from cloudbutton_ext.server.broadcast import Listener
+from cloudbutton_ext.server.context import House
+from cloudbutton_ext.server.handler import RESOURCE
+from cloudbutton_ext.server.poller import Known, Watch
+
+#: Characters of a cursor, or of what a panel sends: both are short.
+LONGEST_CURSOR: Final = 100
+LONGEST_MESSAGE: Final = 1_000
+
+
+class Changes(WebSocketMixin, WebSocketHandler, JupyterHandler):
+    """`GET changes`, upgraded to a websocket."""
+
+    auth_resource = RESOURCE
+
+    def initialize(self, house: House) -> None:
+        self.house = house
+        self.listener: Listener | None = None
+        self._sending: asyncio.Future[None] | None = None
+
+    def set_default_headers(self) -> None:
+        """Leave out the headers of pages, which make no sense for websockets."""
+
+    def get_compression_options(self) -> Any:
+        return self.settings.get("websocket_compression_options", None)
+
+    @ws_authenticated
+    async def get(self) -> None:
+        allowed = self.authorizer.is_authorized(self, self.current_user, "read", RESOURCE)
+        if not await ensure_async(allowed):
+            raise web.HTTPError(403)
+        if len(self.get_query_argument("cursor", "")) > LONGEST_CURSOR:
+            raise web.HTTPError(400, "The cursor is none of ours.")
+        await super().get()
+
+    def open(self) -> None:
+        super().open()
+        self.listener = Listener(self, Known(self.get_query_argument("cursor", "") or None))
+        self.house.hub.join(self.listener)
+
+    def on_message(self, message: str | bytes) -> None:
+        if self.listener is None:
+            return
+        try:
+            self.house.hub.watch(self.listener, _read(message))
+        except UsageError as error:
+            self.send(json.dumps({"type": "error", "message": str(error)}))
+
+    def on_close(self) -> None:
+        if self.listener is not None:
+            self.house.hub.leave(self.listener)
+            self.listener = None
+        super().on_close()
+
+    def is_free(self) -> bool:
+        """Whether what was sent before has gone: a slow panel gets fewer messages, not a queue."""
+        return self._sending is None or self._sending.done()
+
+    def send(self, text: str) -> None:
+        """Send a message; to a panel that has just gone, none."""
+        try:
+            self._sending = asyncio.ensure_future(self.write_message(text))
+        except (WebSocketClosedError, StreamClosedError):
+            self.on_close()
+        else:
+            self._sending.add_done_callback(_take_exception)
+
+
+def _take_exception(sent: asyncio.Future[None]) -> None:
+    """Say nothing of a message that its panel was gone for; `on_close` follows."""
+    if not sent.cancelled():
+        sent.exception()
+
+
+def _read(message: str | bytes) -> Watch | None:
+    """Return what a panel wants to watch.
+
+    Raises
+    ------
+    UsageError
+        It cannot be understood.
+    """
+    if len(message) > LONGEST_MESSAGE:
+        raise UsageError("This message is longer than any that makes sense.")
+    asked = arguments.json_object(message)
+    if asked.get("type") != "watch":
+        raise UsageError('The only message known here is `{"type": "watch", "job": ID or null}`.')
+    if asked.get("job") is None:
+        return None
+    job_id = arguments.job_id(asked["job"])
+    batch, piece = (
+        arguments.whole(name, str(asked.get(name, 0)), 0) for name in ("batches_after", "log_after")
+    )
+    return Watch(job_id, batch=batch, piece=piece)

@@ -1,0 +1,308 @@
+"""Splits a loop body into work for the workers and statements the kernel runs in order.
+
+``total += f(x)`` depends on the iteration before, but only through `total`: a worker can
+compute ``f(x)`` and the kernel add it. So the body is cut in two. The names that connect
+iterations (accumulators, containers that are filled, "best so far" variables) are *shared*;
+the statements that touch them are *sites*, executed by the kernel in item order; all other
+statements, and those parts of a site that do not touch a shared name (its *holes*), are the
+work. What cannot be cut like this is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import types
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cloudbutton_magic.analysis import type_facts
+from cloudbutton_magic.analysis.call_rules import Surroundings
+from cloudbutton_magic.analysis.loops import Loop
+from cloudbutton_magic.analysis.mutations import Change, Origins, changes
+from cloudbutton_magic.analysis.namespace import UNKNOWN, root
+from cloudbutton_magic.analysis.scopes import uses
+from cloudbutton_magic.analysis.statement_split import Cutter
+from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.verdict import Reason, Refusal, Site, SiteKind, refuse
+
+
+@dataclass
+class Splitter:
+    """Cuts the body of one loop, given the names that connect its iterations."""
+
+    loop: Loop
+    around: Surroundings
+    shared: dict[str, Reason]
+    """Each shared name with the reason to give if the cut fails."""
+    own_slot: dict[str, str] = field(default_factory=dict)
+    """For containers read and written only at the item's own index, that index."""
+    sites: list[Site] = field(default_factory=list)
+    _in_try: int = 0
+
+    def __post_init__(self) -> None:
+        self._bound = frozenset(uses(self.loop.body).binds) | frozenset(
+            uses(self.loop.target).binds
+        )
+
+    # -- which statements belong to the kernel ---------------------------------------
+
+    def settle(self) -> None:
+        """Add to `shared` what statements of the kernel bind, until nothing is added."""
+        while True:
+            before = len(self.shared)
+            self._mark(self.loop.body)
+            if len(self.shared) == before:
+                return
+
+    def _mark(self, body: Iterable[ast.stmt]) -> None:
+        for statement in body:
+            if not self.touches(statement):
+                continue
+            if self._is_shell(statement):
+                for part in _blocks(statement):
+                    self._mark(part)
+            else:
+                for name in uses(statement).binds:
+                    if name in self.around.local:
+                        self.shared.setdefault(name, Reason.CARRIED)
+
+    def touches(self, node: ast.AST | Iterable[ast.AST]) -> str | None:
+        """Return the shared name that `node` uses, leaving out reads of the item's own slot."""
+        nodes = [node] if isinstance(node, ast.AST) else list(node)
+        hidden: set[int] = set()
+        for top in nodes:
+            for child in walk(top):
+                if self._is_own_slot_read(child):
+                    hidden |= {id(part) for part in walk(child)}
+                name = None
+                if isinstance(child, ast.Name) and id(child) not in hidden:
+                    name = child.id
+                elif isinstance(child, ast.ExceptHandler):
+                    name = child.name
+                elif isinstance(child, (ast.Import, ast.ImportFrom)):
+                    name = next(iter(set(uses(child).binds) & set(self.shared)), None)
+                elif isinstance(child, (ast.MatchAs, ast.MatchStar)):
+                    name = child.name
+                if name in self.shared:
+                    return name
+        return None
+
+    def _is_own_slot_read(self, node: ast.AST) -> bool:
+        return (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.ctx, ast.Load)
+            and isinstance(node.value, ast.Name)
+            and self.own_slot.get(node.value.id) == ast.dump(node.slice)
+        )
+
+    def _is_shell(self, node: ast.stmt) -> bool:
+        """Tell whether `node` only steers, so that its blocks can be cut one by one."""
+        if isinstance(node, (ast.If, ast.While)):
+            return not self.touches(node.test)
+        if isinstance(node, ast.For):
+            return not self.touches([node.iter, node.target])
+        if isinstance(node, ast.With):
+            return not self.touches(node.items)
+        if isinstance(node, ast.Match):
+            return not self.touches([node.subject, *(c.pattern for c in node.cases)]) and not any(
+                case.guard is not None and self.touches(case.guard) for case in node.cases
+            )
+        if isinstance(node, ast.Try):
+            return not any(
+                handler.name in self.shared or (handler.type and self.touches(handler.type))
+                for handler in node.handlers
+            )
+        return False
+
+    # -- the cut ---------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """Fill `sites`, or raise a refusal."""
+        self._cut(self.loop.body)
+
+    def _cut(self, body: Iterable[ast.stmt]) -> None:
+        for statement in body:
+            if statement is self.loop.result:
+                self._yield(self.loop.result)
+            elif not self.touches(statement):
+                if _contains(statement, self.loop.result):
+                    for part in _blocks(statement):
+                        self._cut(part)
+            elif isinstance(statement, ast.Try) and self._is_shell(statement):
+                self._in_try += bool(statement.handlers)
+                self._cut(statement.body)
+                self._in_try -= bool(statement.handlers)
+                for part in (*(h.body for h in statement.handlers), statement.orelse,
+                             statement.finalbody):  # fmt: skip
+                    self._cut(part)
+            elif self._is_shell(statement):
+                for part in _blocks(statement):
+                    self._cut(part)
+            else:
+                self._site(statement)
+
+    def _yield(self, node: ast.Expr) -> None:
+        name = self.touches(node)
+        if name is not None:
+            raise refuse(self.shared[name], node, name)
+        parts = (
+            tuple(node.value.elts)
+            if self.loop.kind == "dict" and isinstance(node.value, ast.Tuple)
+            else (node.value,)
+        )
+        self.sites.append(Site(len(self.sites), node, "yield", parts, ()))
+
+    def _site(self, node: ast.stmt) -> None:
+        for change in changes(node, self.around.value_of):
+            if change.name in self.around.local and change.name not in self.shared:
+                # rec["sum"] = total: the worker's own object, which it may use again, would
+                # change here and not there.
+                raise self.carried(node)
+        effect = self._simple_effect(node)
+        cutter = Cutter(self, node)
+        if isinstance(node, (ast.If, ast.For, ast.While, ast.Try, ast.With, ast.Match)):
+            if isinstance(node, ast.If):
+                cutter.take(node.test)
+                for part in (*node.body, *node.orelse):
+                    cutter.stay(part)
+            else:
+                raise self.carried(node)
+        else:
+            cutter.statement(node)
+        kind: SiteKind = effect or "fold"
+        checks = self._checks(node, kind) if self._in_try else ()
+        bound = {name for name in uses(node).binds if name not in self.shared}
+        if bound & self.around.local:
+            raise self.carried(node)
+        self.sites.append(
+            Site(
+                len(self.sites), node, kind, tuple(cutter.holes), tuple(cutter.inputs),
+                frozenset(), checks,
+            )
+        )  # fmt: skip
+
+    def carried(self, node: ast.AST) -> Refusal:
+        name = self.touches(node) or ""
+        return refuse(self.shared.get(name, Reason.CARRIED), _line_of(node, name), name)
+
+    def _simple_effect(self, node: ast.stmt) -> SiteKind | None:
+        """Return how a statement uses its operands if it reads shared names only to write them."""
+        if isinstance(node, ast.AugAssign):
+            place = node.target
+            if isinstance(place, ast.Name):
+                return None if self.touches(node.value) else "consume"
+            if self.touches(node.value) or self._indextouches(place):
+                return None
+            return "consume"
+        if isinstance(node, ast.Assign) and not self.touches(node.value):
+            if all(
+                isinstance(t, ast.Subscript) and not self._indextouches(t) for t in node.targets
+            ):
+                return "store" if all(self._stores(t) for t in node.targets) else "consume"
+            return None
+        if isinstance(node, ast.Delete):
+            return "consume" if not any(self._indextouches(t) for t in node.targets) else None
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            call = node.value
+            if isinstance(call.func, ast.Attribute) and not self.touches(
+                [*call.args, *call.keywords]
+            ):
+                if self._indextouches(call.func.value):
+                    return None
+                return "store" if call.func.attr in type_facts.STORING else "consume"
+        return None
+
+    def _stores(self, target: ast.expr) -> bool:
+        name = root(target)
+        value = self.around.live.get(name) if name else UNKNOWN
+        names = type_facts.type_names(value)
+        return value is UNKNOWN or "dict" in names or "list" in names
+
+    def _indextouches(self, place: ast.expr) -> bool:
+        """Tell whether an index or argument on the way to the object touches a shared name."""
+        node: ast.AST = place
+        while True:
+            if isinstance(node, ast.Subscript):
+                if self.touches(node.slice):
+                    return True
+                node = node.value
+            elif isinstance(node, ast.Attribute):
+                node = node.value
+            elif isinstance(node, ast.Call):
+                if self.touches([*node.args, *node.keywords]):
+                    return True
+                node = node.func
+            else:
+                return False
+
+    def _checks(self, node: ast.stmt, kind: SiteKind) -> tuple[str, ...]:
+        """Return what to check in the worker so that the kernel's part cannot raise.
+
+        An exception there would not be caught by the `try` around the statement.
+        """
+        if kind == "fold":
+            raise self.carried(node)
+        target: ast.AST = node
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            func = node.value.func
+            assert isinstance(func, ast.Attribute)
+            if isinstance(func.value, ast.Name):
+                value = self.around.live.get(func.value.id)
+                names = type_facts.type_names(value)
+                if func.attr == "append" and ("list" in names or value is UNKNOWN):
+                    return ()
+                if func.attr == "add" and ("set" in names or value is UNKNOWN):
+                    return ("hash",)
+        elif isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target = node.targets[0]
+            if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):
+                value = self.around.live.get(target.value.id)
+                if "dict" in type_facts.type_names(value) or value is UNKNOWN:
+                    return ("hash-last",)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            value = self.around.live.get(node.target.id)
+            if isinstance(value, (int, float)) or value is UNKNOWN:
+                return ("number",)
+        raise self.carried(node)
+
+
+def shared_objects(
+    loop: Loop, around: Surroundings, origins: Origins, targets: frozenset[str]
+) -> list[tuple[Change, frozenset[str]]]:
+    """Return the changes of outer objects made in the body, with the outer names concerned."""
+    found = []
+    for statement in loop.body:
+        for change in changes(statement, around.value_of):
+            outer = (
+                {change.name}
+                if change.name not in around.local
+                else {name for name in origins.of(change.name) if name not in targets}
+            )
+            outer = {name for name in outer if not _immutable(around.live.get(name), change)}
+            if outer:
+                found.append((change, frozenset(outer)))
+    return found
+
+
+def _immutable(value: object, change: Change) -> bool:
+    if change.how == "attribute" or isinstance(value, types.ModuleType):
+        return False
+    return value is not UNKNOWN and type_facts.is_atom(value)
+
+
+def _blocks(node: ast.stmt) -> list[list[ast.stmt]]:
+    blocks = [getattr(node, name, None) for name in ("body", "orelse", "finalbody")]
+    blocks += [part.body for part in getattr(node, "handlers", ())]
+    blocks += [part.body for part in getattr(node, "cases", ())]
+    return [block for block in blocks if block]
+
+
+def _contains(node: ast.AST, wanted: ast.AST | None) -> bool:
+    return wanted is not None and any(child is wanted for child in walk(node))
+
+
+def _line_of(node: ast.AST, name: str) -> int:
+    for child in walk(node):
+        if isinstance(child, ast.Name) and child.id == name and isinstance(child.ctx, ast.Load):
+            return child.lineno
+    return getattr(node, "lineno", 0)

@@ -1,0 +1,221 @@
+"""`%%cloud` on an ordinary cell: the button, with this session's workers and views behind it."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from IPython.display import display
+
+from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job_model import ItemOutcome, JobOptions, Output
+from cloudbutton_backend.session import session
+from cloudbutton_magic.analysis import suspends
+from cloudbutton_magic.button import WORTH_A_LINE, Button, LoopReport, run_plainly
+from cloudbutton_magic.button.dry_run import plan_button
+from cloudbutton_magic.button.loop_run import HiddenChange
+from cloudbutton_magic.button.no_loop_hint import nothing_to_send
+from cloudbutton_magic.cells.cell_context import Place
+from cloudbutton_magic.cells.options import CellOptions
+from cloudbutton_magic.display.live_view import stream
+from cloudbutton_magic.display.table import Listing
+from cloudbutton_magic.display.task_outputs import Replay
+from cloudbutton_magic.rewriting.process_settings import telling
+from cloudbutton_magic.rewriting.worker_side import LATE, Task
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.result_cache import EarlierLoops, Tracer
+
+
+def run_button(
+    options: CellOptions,
+    source: str,
+    place: Place,
+    *,
+    transform: Callable[[ast.Module], ast.Module] = lambda tree: tree,
+    earlier: EarlierLoops | None = None,
+    continues: str | None = None,
+) -> Any:
+    """Run a cell, its independent loops on workers; leave what the plain cell would leave.
+
+    Parameters
+    ----------
+    options
+        Those of the cell.
+    source
+        The cell as Python, its lines where `place.filename` has them.
+    place
+        Where the cell is.
+    transform
+        What the notebook does to the tree of each cell, such as checking types or rewriting asserts.
+    earlier, continues
+        What the cell's loops had finished when its kernel died, and the job by whose id it was asked for.
+
+    Raises
+    ------
+    UsageError
+        An option that has no meaning here, or a cell that awaits.
+    """
+    _refuse_options(options)
+    # The button watches by itself.
+    job_options = replace(options.resolve(), guard="off", continues=continues)
+    try:
+        tree = ast.parse(source, place.filename)
+    except SyntaxError as error:
+        raise error.with_traceback(None) from None  # of the cell, not of our own frames
+    tree = ast.fix_missing_locations(transform(tree))
+    awaiting = suspends(tree)
+    if awaiting is not None:
+        raise UsageError("This cell uses `await` at its top level; run it without `%%cloud`.")
+    if options.dry_run:
+        return plan_button(tree, place, job_options)
+    limits = session.current().driver(job_options.backend).backend.limits
+    replay = Replay(job_has_it=False, namespace=place.namespace)
+    mapper = _Workers(job_options, place, earlier)
+    button = Button(
+        mapper=mapper,
+        replay=lambda output: _replay_one(replay, output),
+        runner=partial(run_plainly, interactivity=place.interactivity),
+        workers=min(job_options.workers or limits.workers, limits.workers),
+        at_once=options.cache or earlier is not None,
+    )
+    reports: list[LoopReport] = []
+    began = time.perf_counter()
+    try:
+        try:
+            report = button.run(
+                source,
+                place.namespace,
+                filename=place.filename,
+                flags=place.flags,
+                force=options.force,
+                tree=tree,
+                reports=reports,
+            )
+        finally:
+            replay.finish()
+            mapper.end()
+    except BaseException as error:
+        advice = None if isinstance(error, HiddenChange) else mapper.how_to_go_on()
+        if advice and not options.quiet:
+            display(Listing("☁ " + advice))
+        raise
+    took = time.perf_counter() - began
+    notes = [line for line in report.lines() if not line.endswith("in parallel")]
+    if not (report.loops or report.refused) and took >= WORTH_A_LINE:
+        notes = [nothing_to_send(tree)]
+    if earlier is not None:
+        notes = [*earlier.lines(), *notes]
+    if notes and not options.quiet:
+        display(Listing("☁ " + notes[0], notes=notes[1:10]))
+    return None
+
+
+class _Workers:
+    """Runs a loop's items as a job of this session, shown under the cell."""
+
+    def __init__(
+        self, options: JobOptions, place: Place, earlier: EarlierLoops | None = None
+    ) -> None:
+        self._options, self._place, self._earlier = options, place, earlier
+        self._jobs: list[Job] = []
+        self._tracers: list[Tracer] = []
+
+    def end(self) -> None:
+        """The cell has ended."""
+        for tracer in self._tracers:
+            tracer.end()
+
+    def how_to_go_on(self) -> str | None:
+        """Say what runs the cell again without what is done; None where nothing is."""
+        done = [job.id for job in self._jobs if job.progress.done]
+        if not done:
+            return None
+        return (
+            f"`%cloud retry {done[-1]}` runs the cell again without what its loops have finished;"
+            f" in another kernel, `%cloud attach {done[-1]}` does."
+        )
+
+    def __call__(
+        self,
+        body: Callable[[Any], Any],
+        items: Sequence[Any],
+        *,
+        label: str,
+        line: int,
+        before: int,
+        plan: Callable[[], str],
+    ) -> Iterator[ItemOutcome]:
+        here = session.current()
+        options = self._options
+        if options.budget is not None:  # it is for the cell, whatever loops it has
+            spent = sum(job.cost for job in self._jobs)
+            options = replace(options, budget=max(0.0, options.budget - spent))
+        job = here.map(
+            body,
+            items,
+            kind="button",
+            name=self._options.name or label,
+            source=self._place.text,
+            notebook=self._place.notebook,
+            cell_id=self._place.cell_id,
+            options=options,
+            before=before,
+            found=None if self._earlier is None else self._earlier.of(_compared(body)),
+        )
+        self._jobs.append(job)
+        from cloudbutton_backend.result_cache import Tracer  # 15 ms, while the workers have begun
+
+        tracer = Tracer(here.journal.home, job, _compared(body), items)
+        self._tracers.append(tracer)
+        # Made when it is written, on the journal's thread: the cell does not wait for it.
+        here.journal.update_job(job.id, plan=plan)
+        return _watched(job, stream(job, self._place.screen), tracer)
+
+
+def _compared(body: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a loop's body as it is told from others: without what cannot decide its results."""
+    if not isinstance(body, Task) or body.habits is None:
+        return body
+    twin = copy(body)
+    twin.habits = telling(body.habits)
+    return twin
+
+
+def _watched(job: Job, outcomes: Iterator[ItemOutcome], tracer: Tracer) -> Iterator[ItemOutcome]:
+    """Let results be found by later runs unless one of them shows that others may be wrong."""
+    outcome = None
+    try:
+        for outcome in outcomes:
+            tracer.handed += 1
+            yield outcome
+    finally:
+        tracer.end()
+        closing = getattr(outcomes, "close", None)
+        if closing is not None:
+            closing()
+        is_late = outcome is not None and outcome.error is None and outcome.value[0] == LATE
+        if job.cache is not None and not is_late:
+            job.cache.release()
+
+
+def _replay_one(replay: Replay, output: Output) -> None:
+    replay.play(ItemOutcome(0, outputs=(output,)))
+
+
+def _refuse_options(options: CellOptions) -> None:
+    if options.detach:
+        raise UsageError(
+            "`--detach` needs a job: use it with `%%cloud map` or `%%cloud run`. "
+            "Pressed on a cell, the button leaves its variables when the cell has ended."
+        )
+    if options.given.get("errors") == "keep":
+        raise UsageError(
+            "`--errors keep` needs `%%cloud map`: on a cell, errors are raised as in the plain cell."
+        )

@@ -1,0 +1,351 @@
+"""Runs one loop of a cell: its first items here, the rest elsewhere if that pays.
+
+The loop in the cell asks for items to run here (`Here`), and is told of items that were run
+elsewhere (`There`). Whatever goes wrong elsewhere with item k (an exception of the user's, a
+shared object changed, a result that cannot travel) has one answer: the results up to k are
+put in place and the loop goes on here, plainly, from k. So an exception is raised by the
+user's own loop, and nothing can be left half done. Only an item that killed its worker or ran
+into a limit is not run here, where it could do the same: its error is raised.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import time
+import types
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import cloudpickle
+
+from cloudbutton_backend.errors import (
+    CaptureError,
+    CloudError,
+    TaskTimeout,
+    UsageError,
+    WorkerLost,
+)
+from cloudbutton_backend.job_model.outcome import ItemOutcome, Output
+from cloudbutton_magic.analysis import UNKNOWN, Loop, Namespace, Parallel, Reason, Refused, analyse
+from cloudbutton_magic.analysis.scopes import uses
+from cloudbutton_magic.button.cell_plan import LoopPlan
+from cloudbutton_magic.button.checks import holds_sets, objection
+from cloudbutton_magic.button.commit import Apply, Settler
+from cloudbutton_magic.button.engine import Mapper
+from cloudbutton_magic.button.item_feed import Source
+from cloudbutton_magic.button.merge import Merger, Record, part_of, telling_part
+from cloudbutton_magic.button.scope import Scope
+from cloudbutton_magic.button.worth_it import Overhead, decide
+from cloudbutton_magic.rewriting import loop_functions as code
+from cloudbutton_magic.rewriting import object_graph, process_settings, worker_side
+
+# A worker need not have this package: what runs around the body travels with it.
+cloudpickle.register_pickle_by_value(object_graph)
+cloudpickle.register_pickle_by_value(process_settings)
+cloudpickle.register_pickle_by_value(worker_side)
+
+CHUNK = 0.05
+"""Seconds of work done here between two looks at the clock."""
+
+FATAL = (WorkerLost, TaskTimeout)
+"""What an item ends with that must not be run here: it would take the kernel with it."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """Items to be run by the loop itself."""
+
+    items: Iterator[Any]
+
+
+@dataclass(frozen=True)
+class There:
+    """One item that was run elsewhere: the operands for the loop's sites, in order."""
+
+    ops: list[tuple[Any, ...]]
+
+
+@dataclass
+class LoopReport:
+    """What became of one loop."""
+
+    line: int
+    verdict: Parallel | Refused | None = None
+    items_here: int = 0
+    items_there: int = 0
+    seconds_here: float = 0.0
+    stopped: str = ""
+    """Why the loop came back here before its end, if it did."""
+    tried: bool = False
+    """Whether items were handed over, so that some may have run elsewhere and here."""
+
+
+class HiddenChange(CloudError):
+    """A loop changed an object that its iterations share, and it was noticed too late."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(line, what)
+        self.line, self.what = line, what
+
+    def __str__(self) -> str:
+        return (
+            f"The loop in line {self.line} cannot run in parallel: {self.what}. Results of "
+            "items already put in place may be wrong; run the cell again without `%%cloud`."
+        )
+
+
+@dataclass
+class Setting:
+    """What all loops of a cell have in common."""
+
+    namespace: dict[str, Any]
+    filename: str
+    flags: int
+    mapper: Mapper
+    replay: Callable[[Output], None]
+    force: bool
+    workers: int
+    overhead: Overhead = field(default_factory=Overhead)
+    clock: Callable[[], float] = time.perf_counter
+    at_once: bool = False
+    """Send a loop away without a look at its time, when it is reached first."""
+
+
+class LoopRun:
+    """One execution of one loop."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        iterable: Any,
+        setting: Setting,
+        scope: Scope | None = None,
+        report: LoopReport | None = None,
+    ) -> None:
+        self.loop, self.setting = loop, setting
+        self.scope = scope
+        """Of a loop in a function, the source of the setting's namespace."""
+        self.iterable = iterable
+        self.report = report or LoopReport(loop.line)
+        self.source = Source(iterable)
+        self._raised: BaseException | None = None
+        """What ended the run elsewhere and is to be raised here, the results being in place."""
+
+    def events(self) -> Iterator[Here | There]:
+        """Yield what the loop has to do, in item order."""
+        if not (self.setting.force or self._goes_at_once()):
+            worth = yield from self._begin_here()
+            if not worth:
+                return
+        try:
+            verdict = self.report.verdict = self._judge()
+            if isinstance(verdict, Parallel):
+                # The iterable may be walked ahead; now the items themselves can be looked at.
+                items = self.source.rest()
+                if items:
+                    yield from self._elsewhere(items)
+        finally:
+            if self.scope is not None:
+                self.scope.put_back()
+        yield Here(self.source.steps)
+
+    # -- here ------------------------------------------------------------------------
+
+    def _goes_at_once(self) -> bool:
+        # Inside another loop it is reached again and again: from the second time on, time decides.
+        return self.setting.at_once and not (self.report.items_here or self.report.items_there)
+
+    def _begin_here(self) -> Generator[Here, None, bool]:
+        """Run items here until it is clear that the rest is better off elsewhere."""
+        clock, report, source = self.setting.clock, self.report, self.source
+        workers, overhead = self.setting.workers, self.setting.overhead
+        count = 1
+        while True:
+            before = clock()
+            yield Here(source.some(count))
+            spent = clock() - before
+            report.items_here += count
+            report.seconds_here += spent
+            if source.ended:
+                return False
+            remaining = source.remaining()
+            if remaining is None:
+                # Nobody knows; as many again as there have been is the usual guess.
+                remaining = report.items_here
+            if decide(spent, count, remaining, workers, overhead) == "go":
+                return True
+            count = max(1, min(count * 4, int(count * CHUNK / max(spent, 1e-9))))
+
+    # -- elsewhere -------------------------------------------------------------------
+
+    def _judge(
+        self,
+        sample: Callable[[str], object] = lambda name: UNKNOWN,
+        *,
+        sets_inside: bool = False,
+    ) -> Parallel | Refused:
+        if self.scope is not None:
+            self.scope.look()
+        live = Namespace(self.setting.namespace)
+        verdict = analyse(
+            self.loop, live, iterable=self.iterable, sample=sample, sets_inside=sets_inside
+        )
+        if self.scope is not None and isinstance(verdict, Parallel):
+            unbound = self.scope.unbound(verdict.reads | verdict.shared)
+            if unbound:
+                name = min(unbound)
+                return Refused(
+                    Reason.UNSUPPORTED, self.loop.line, name, f"uses `{name}`, which has no value"
+                )
+        return verdict
+
+    def _elsewhere(self, items: list[Any]) -> Iterator[There]:
+        setting, loop, source = self.setting, self.loop, self.source
+        verdict = self.report.verdict
+        assert isinstance(verdict, Parallel)
+        function = self._body(verdict)
+        outer = object_graph.Graph({"": function}, watch=False)
+        inner = object_graph.Graph({"": items}, watch=False)
+        verdict = self.report.verdict = self._judge(
+            lambda name: telling_part(loop, items, name),
+            sets_inside=holds_sets(outer, depth=2) or holds_sets(inner, depth=2),
+        )
+        if isinstance(verdict, Refused):
+            return
+        reason = objection(
+            verdict, function, items, setting.namespace, lambda item, n: part_of(loop, item, n),
+            outer, inner,
+        )  # fmt: skip
+        if reason:
+            self.report.stopped = reason
+            return
+        local = (
+            tuple(sorted(verdict.local))
+            if self.loop.kind == "for"
+            else tuple(sorted(verdict.local & uses(self.loop.node).binds.keys()))
+        )
+        rebound = set(uses(self.loop.body).binds)
+        # A plain target is bound to the item itself; parts of it may be made by unpacking.
+        plain = {loop.target.id} - rebound if isinstance(loop.target, ast.Name) else set()
+        kept = tuple(n for n in local if n not in plain)
+        # A generator's consumer may stop anywhere, so nothing is left to a later iteration.
+        definite = verdict.definite if loop.kind == "for" else frozenset[str]()
+        task = worker_side.Task(
+            function, kept, definite, seeded=_numpy_is_seeded(), habits=process_settings.current()
+        )
+        merger = Merger(items, function, kept, definite)
+        payloads = [(item, index == len(items) - 1) for index, item in enumerate(items)]
+        settler = Settler(
+            loop, verdict, setting.namespace, setting.replay, merger,
+            self._applier(verdict),
+        )  # fmt: skip
+        pending: tuple[Record, tuple[Output, ...]] | None = None
+        try:
+            for record, outputs in self._records(task, payloads, merger, LoopPlan(loop, verdict)):
+                if pending is not None:
+                    if not settler.settle(*pending):
+                        return
+                    source.step()
+                    yield There(pending[0].ops)
+                pending = record, outputs
+            # What the last one leaves behind must be complete, or it runs again here.
+            if pending is not None and not pending[0].owed and settler.settle(*pending):
+                source.step()
+                yield There(pending[0].ops)
+            if self._raised is not None:
+                raise self._raised
+        finally:
+            self.report.items_there += settler.finished
+            settler.close()
+
+    def _body(self, verdict: Parallel) -> types.FunctionType:
+        setting = self.setting
+        tree = code.build(self.loop, verdict).body
+        return code.load(tree, setting.filename, setting.flags, setting.namespace)
+
+    def _applier(self, verdict: Parallel) -> Apply | None:
+        if all(site.kind == "yield" for site in verdict.sites):
+            return None
+        setting = self.setting
+        tree = code.build(self.loop, verdict).apply
+        return code.load(tree, setting.filename, setting.flags, setting.namespace)
+
+    def _records(
+        self, task: worker_side.Task, payloads: list[Any], merger: Merger, plan: LoopPlan
+    ) -> Iterator[tuple[Record, tuple[Output, ...]]]:
+        """Yield the records of items in order, up to the first that must be run here."""
+        outcomes: Iterator[ItemOutcome] = iter(())
+        try:
+            outcomes = self.setting.mapper(
+                task, payloads, label=_label(self.loop), line=self.loop.line,
+                before=self.source.taken, plan=plan.source,
+            )  # fmt: skip
+            self.report.tried = True
+            for index, outcome in enumerate(outcomes):
+                record = self._record(index, outcome, merger)
+                if record is None:
+                    return
+                yield record, outcome.outputs
+        except (GeneratorExit, HiddenChange, UsageError):
+            raise
+        except (KeyboardInterrupt, *FATAL) as error:
+            self._raised = error
+        except CaptureError as error:
+            self.report.stopped, self.report.tried = _in_users_terms(error), False
+        except Exception as error:
+            # The engine could not send or run it; the loop can still run here.
+            self.report.stopped = f"{type(error).__name__}: {error}"
+        finally:
+            close = getattr(outcomes, "close", None)
+            if close is not None:
+                close()
+
+    def _record(self, index: int, outcome: ItemOutcome, merger: Merger) -> Record | None:
+        if isinstance(outcome.error, FATAL):
+            raise outcome.error
+        if outcome.error is not None:
+            if index == 0 and not outcome.began:  # what cannot be loaded for one is so for all
+                self.report.tried = False
+            self.report.stopped = f"{type(outcome.error).__name__}: {outcome.error}"
+            return None
+        kind, *content = outcome.value
+        if kind == worker_side.LATE:
+            raise HiddenChange(self.loop.line, content[0])
+        if kind == worker_side.HERE:
+            self.report.stopped = content[0]
+            return None
+        try:
+            return merger.record(index, kind, content)
+        except Exception as error:
+            self.report.stopped = str(error)
+            return None
+
+
+def _numpy_is_seeded() -> bool:
+    """Tell whether NumPy's global generator was given a seed in this kernel.
+
+    Library code may draw from it without its results showing it (an SVC does). Unless it was
+    seeded, the plain cell would get other draws each time it is run, too.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return False
+    try:
+        sequence = numpy.random.mtrand._rand._bit_generator.seed_seq
+        # 128 bits from the system, unless somebody chose the seed.
+        return sequence is None or sequence.entropy.bit_length() < 65
+    except AttributeError:
+        return True
+
+
+def _in_users_terms(error: CaptureError) -> str:
+    """Return why something cannot travel, in a line that does not name what we put around it."""
+    what = str(error).partition("\n")[0].rstrip(".")
+    return what.replace(f" (used by {worker_side.Task.__name__}.function)", "")
+
+
+def _label(loop: Loop) -> str:
+    head = ast.unparse(loop.target)
+    return f"for {head} in {ast.unparse(loop.iter)}"

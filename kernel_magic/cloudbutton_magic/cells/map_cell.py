@@ -1,0 +1,184 @@
+"""`%%cloud map` and `%%cloud run`: from a parsed header and a body to results in variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cloudbutton_backend.errors import BudgetReached, UsageError
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.session import session
+from cloudbutton_magic.cells.body_function import (
+    function_of_body,
+    function_of_cell,
+    parse_body,
+    the_function_of,
+)
+from cloudbutton_magic.cells.cell_context import Place
+from cloudbutton_magic.cells.header import MapHeader, RunHeader
+from cloudbutton_magic.cells.item_expression import enumerate_items
+from cloudbutton_magic.cells.map_plan import Plan
+from cloudbutton_magic.cells.options import CellOptions
+from cloudbutton_magic.display.live_view import Wording, follow
+from cloudbutton_magic.display.table import Listing
+from cloudbutton_magic.display.view_model import Tone, View
+
+NO_VALUE = "the cell's last line is not an expression; the results are None"
+
+
+def map_cell(header: MapHeader, options: CellOptions, cell: str, place: Place) -> Any:
+    """Run a cell's body for each item; return what the cell shows, None if it was assigned."""
+    job_options = options.resolve()
+    notes: tuple[str, ...] = ()
+    call: Callable[[Any], Any]
+    if header.maps_a_function:
+        call = _defined_function(cell, place)
+        name = call.__name__
+    else:
+        made = function_of_body(
+            cell, header.targets, place.namespace, filename=place.filename, flags=place.flags
+        )
+        call = made.call
+        notes = () if made.has_value else (NO_VALUE,)
+        name = header.results[0] if header.results else ""
+    items = enumerate_items(header, place.namespace, filename=place.filename, flags=place.flags)
+    if options.dry_run:
+        return Plan.of(call, items, job_options)
+    if options.cache and not isinstance(items, (list, range)):
+        items = list(items)  # their results are looked for before the job begins
+    if isinstance(items, (list, range)) and not items:
+        place.screen.close(_nothing_to_do(name), None)
+        return deliver([], header.results, place.namespace)
+    job = session.current().map(
+        call,
+        items,
+        kind="map",
+        name=job_options.name or name or None,
+        source=place.text,
+        notebook=place.notebook,
+        cell_id=place.cell_id,
+        options=job_options,
+    )
+    if options.detach:
+        return _detached(job, header.results, place)
+    hints = _hints(job, header.results, job_options, notes)
+    follow(job, place.screen, wording=Wording(targets=header.targets, hints=hints))
+    return deliver(job.results(), header.results, place.namespace)
+
+
+def run_cell_as_task(header: RunHeader, options: CellOptions, cell: str, place: Place) -> Any:
+    """Run the whole cell as one task; bring its variables back, return its last value."""
+    job_options = options.resolve()
+    call, assigned = function_of_cell(
+        cell, header.results, place.namespace, filename=place.filename, flags=place.flags
+    )
+    if options.dry_run:
+        return Plan.of(call, [None], job_options)
+    job = session.current().map(
+        call,
+        [None],
+        kind="run",
+        name=job_options.name or (header.results or assigned or ("cell",))[0],
+        source=place.text,
+        notebook=place.notebook,
+        cell_id=place.cell_id,
+        options=job_options,
+    )
+    if options.detach:
+        return _detached(job, header.results, place)
+    follow(job, place.screen)
+    (outcome,) = job.results()
+    if isinstance(outcome, BaseException):  # `--errors keep`: nothing else could be kept
+        raise outcome
+    value, names = outcome
+    place.namespace.update(names)
+    return value
+
+
+def _defined_function(cell: str, place: Place) -> Callable[[Any], Any]:
+    """Run a cell that defines a function, as the notebook would, and return the function."""
+    tree = parse_body(cell, place.filename)
+    name = the_function_of(tree)
+    exec(compile(tree, place.filename, "exec", place.flags, True), place.namespace)
+    function: Callable[[Any], Any] = place.namespace[name]
+    return function
+
+
+def deliver(results: list[Any], names: Sequence[str], namespace: dict[str, Any]) -> Any:
+    """Assign results to the names after `->`; without names, return them.
+
+    Several names take the results apart, as `a, b = zip(*results)` would.
+
+    Raises
+    ------
+    UsageError
+        An item's result is not as many values as there are names.
+    """
+    if not names:
+        return results
+    if len(names) == 1:
+        namespace[names[0]] = results
+        return None
+    columns: list[list[Any]] = [[] for _ in names]
+    for index, result in enumerate(results):
+        for column, value in zip(columns, _parts(index, result, names), strict=True):
+            column.append(value)
+    namespace.update(zip(names, columns, strict=True))
+    return None
+
+
+def _parts(index: int, result: Any, names: Sequence[str]) -> Sequence[Any]:
+    if isinstance(result, BaseException):  # `--errors keep`
+        return [result] * len(names)
+    if isinstance(result, (str, bytes)) or not hasattr(type(result), "__len__"):
+        found = f"a {type(result).__name__}"
+    elif len(result) != len(names):
+        found = f"{len(result)} values"
+    else:
+        return list(result)
+    raise UsageError(
+        f"`-> {', '.join(names)}` takes {len(names)} values from each result, but item {index} "
+        f"returned {found}. The results are kept: `%cloud jobs` lists the job."
+    )
+
+
+def _detached(job: Any, names: Sequence[str], place: Place) -> Any:
+    if not names:
+        return job
+    name = names[0]
+    place.namespace[name] = job
+    where = "in this kernel" if job.ends_with_us else "without this kernel"
+    return Listing(
+        f"Job `{job.id}` goes on {where}. `{name}` is the job: "
+        f"`{name}.progress`, `{name}.results()`.",
+        notes=[
+            f"`%cloud attach {job.id} -> {', '.join(names)}` brings its results, here or in another kernel"
+        ],
+    )
+
+
+def _hints(
+    job: Job, names: Sequence[str], options: JobOptions, notes: tuple[str, ...]
+) -> Callable[[View], Sequence[str]]:
+    """What to say at the end, which depends on how it ends."""
+
+    def hints(view: View) -> Sequence[str]:
+        if view.tone is Tone.DONE:
+            return notes
+        if view.tone is Tone.FAILED and options.errors == "keep":
+            where = f" in `{names[0]}`" if names else ""
+            return (*notes, f"failed items are their exceptions{where}")
+        arrow = f" -> {', '.join(names)}" if names else ""
+        failure = job.failure
+        budget = f" --budget {failure.enough:g}" if isinstance(failure, BudgetReached) else ""
+        return (
+            f"`%cloud retry {job.id}{budget}{arrow}` runs what is missing",
+            f"`job = %cloud show {job.id}` has what is done: `job.partial()`, `job.errors()`",
+        )
+
+    return hints
+
+
+def _nothing_to_do(name: str) -> View:
+    return View(tone=Tone.DONE, name=name, job_id="", headline="✓ nothing to do: 0 items", done=1.0)

@@ -1,0 +1,1 @@
+"""`%cloud …`: the line commands."""

@@ -1,0 +1,1 @@
+"""Hooks into IPython: execution, interrupts, completion, errors, and the front end's API."""

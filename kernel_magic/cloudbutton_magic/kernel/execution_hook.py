@@ -1,0 +1,209 @@
+"""The button pressed on a cell: the cell runs as with `%%cloud` above it, its text untouched.
+
+The choice is kept in the cell's metadata, which JupyterLab sends along with every execution:
+
+    cell.metadata.cloudbutton = {"on": true, "backend": "lambda", "budget": 0.5, "workers": 8}
+
+So there is nothing to remember from cell to cell. When IPython has parsed a cell whose request says
+so, the tree is replaced by a single call that runs it through the button. Its history, its line
+numbers and its syntax errors are those of the plain cell, because it is one until then.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import shlex
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from IPython.display import display
+
+from cloudbutton_backend.errors import UsageError
+from cloudbutton_magic.analysis import suspends
+from cloudbutton_magic.cells.cell_context import place_of_pressed, request_of
+from cloudbutton_magic.cells.options import parse_options
+from cloudbutton_magic.display.table import Listing
+from cloudbutton_magic.kernel.consent import require_consent
+from cloudbutton_magic.kernel.error_display import shown_plainly
+
+KEY: Final = "cloudbutton"
+"""Of a cell's metadata."""
+
+#: What the metadata may say besides `on`: each is an option of `%%cloud`.
+CHOICES: Final = ("backend", "budget", "workers", "memory")
+
+
+@dataclass(frozen=True)
+class Pressed:
+    """A cell that runs as with `%%cloud` above it."""
+
+    cell: str
+    """The user's text."""
+    source: str
+    """The same as Python."""
+    choice: Mapping[str, Any]
+    """What the cell's metadata says."""
+
+
+class PressedCells:
+    """Hooked to a shell; takes over the cells whose metadata says that the button is on."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._next = threading.local()  # cells of subshells run beside each other
+        self._taken: dict[int, Pressed] = {}
+        self._numbers = itertools.count()
+
+    def start(self) -> None:
+        """Listen to the shell."""
+        self._shell.events.register("pre_execute", self.before_anything)
+        self._shell.events.register("pre_run_cell", self.before_cell)
+        self._shell.ast_transformers.append(self)
+
+    def stop(self) -> None:
+        """Listen no longer."""
+        for event, callback in (
+            ("pre_execute", self.before_anything),
+            ("pre_run_cell", self.before_cell),
+        ):
+            if callback in self._shell.events.callbacks[event]:
+                self._shell.events.unregister(event, callback)
+        if self in self._shell.ast_transformers:
+            self._shell.ast_transformers.remove(self)
+
+    def before_anything(self) -> None:
+        """Forget the cell before: if it was not Python, IPython had no tree of it for `visit`.
+
+        What front ends run silently is no cell, so `before_cell` is not called for it.
+        """
+        self._next.info = None
+
+    def before_cell(self, info: Any) -> None:
+        """Look whether the cell that begins is one of ours."""
+        choice = choice_of(request_of(self._shell), info.cell_id)
+        if choice is not None:
+            self._next.info = (info, choice)
+            self._go_last()
+
+    def _go_last(self) -> None:
+        """Be there, as others may clear the list, and be the last, lest they transform our call."""
+        transformers = self._shell.ast_transformers
+        if self in transformers:
+            transformers.remove(self)
+        transformers.append(self)
+
+    def visit(self, tree: ast.Module) -> ast.Module:
+        """Return what IPython shall run in place of `tree`: as a rule, `tree`."""
+        # Magics such as `%time` bring trees of their own: only the cell's, the first, counts.
+        begun, self._next.info = getattr(self._next, "info", None), None
+        if begun is None or not tree.body:
+            return tree
+        info, choice = begun
+        ast.fix_missing_locations(tree)  # those before us leave that to IPython
+        magic = cell_magic_of(tree)
+        if (magic and magic[0] == "cloud") or not self._compiles(tree):
+            return tree
+        if magic or suspends(tree):
+            reason = f"`%%{magic[0]}` has it" if magic else "it uses `await` at its top level"
+            display(Listing(f"☁ ran here, as the plain cell: {reason}"))
+            return tree
+        source = getattr(info, "transformed_cell", None) or self._shell.transform_cell(
+            info.raw_cell
+        )
+        number = next(self._numbers)
+        self._taken[number] = Pressed(info.raw_cell, source, choice)
+        return _call_of(number)
+
+    def _compiles(self, tree: ast.Module) -> bool:
+        """Tell whether Python accepts the cell; if not, IPython shall say so."""
+        if suspends(tree):
+            return True
+        try:
+            # By IPython's own, which remembers `from __future__ import …` for the cells after it.
+            self._shell.compile(tree, "<cell>", "exec")
+        except (SyntaxError, ValueError, RecursionError):
+            return False
+        return True
+
+    def run(self, number: int) -> None:
+        """Run a cell that was taken over."""
+        pressed = self._taken.pop(number)
+        with shown_plainly(self._shell):
+            line = header_of(pressed.choice)
+            options = parse_options(line)
+            require_consent(self._shell, options.resolve().backend)
+            place = place_of_pressed(self._shell, line, pressed.cell, pressed.source)
+            from cloudbutton_magic.button.button_magic import run_button
+
+            run_button(options, pressed.source, place, transform=self._shell.transform_ast)
+
+
+def _call_of(number: int) -> ast.Module:
+    """Return a tree that runs a pressed cell and needs no name in the user's namespace."""
+    return ast.parse(
+        f"__import__({__name__!r}, fromlist=['run_pressed']).run_pressed({number})", mode="exec"
+    )
+
+
+def run_pressed(number: int) -> None:
+    """Run the cell that the running shell's hook has taken over under `number`."""
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()
+    hooks = [each for each in shell.ast_transformers if isinstance(each, PressedCells)]
+    hooks[0].run(number)
+
+
+def choice_of(request: Mapping[str, Any], cell_id: str | None) -> Mapping[str, Any] | None:
+    """Return what a request's metadata says about the button, None where it is off.
+
+    `cell_id` is that of the cell that runs: code that a cell runs by `run_cell` has none, and is
+    not the cell.
+    """
+    metadata = request.get("metadata") or {}
+    choice = metadata.get(KEY)
+    if cell_id is None or metadata.get("cellId") != cell_id or not isinstance(choice, Mapping):
+        return None
+    return choice if choice.get("on") is True else None
+
+
+def header_of(choice: Mapping[str, Any]) -> str:
+    """Return the options of a cell's metadata as they stand after `%%cloud`.
+
+    Raises
+    ------
+    UsageError
+        If there is one that this version does not know: running without it might not be what
+        the user wants.
+    """
+    for name in choice:
+        if name != "on" and name not in CHOICES:
+            raise UsageError(
+                f"This cell's metadata has the option `{name}`, which this version of Cloud Button "
+                f"does not know; it knows {', '.join(CHOICES)}. Turn the button on this cell off "
+                "and on again, or install a newer version in this kernel's Python."
+            )
+    given = [(name, choice[name]) for name in CHOICES if choice.get(name) is not None]
+    return " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in given)
+
+
+def cell_magic_of(tree: ast.Module) -> tuple[str, str, str] | None:
+    """Return name, line and text of the cell magic that a whole cell is, or None."""
+    match tree.body:
+        case [
+            ast.Expr(
+                value=ast.Call(
+                    func=ast.Attribute(attr="run_cell_magic"),
+                    args=[
+                        ast.Constant(value=str(name)),
+                        ast.Constant(value=str(line)),
+                        ast.Constant(value=str(text)),
+                    ],
+                )
+            )
+        ]:
+            return name, line, text
+    return None

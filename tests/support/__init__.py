@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: a simulator of the dispatcher and its parts."""
