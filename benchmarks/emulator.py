@@ -16,7 +16,7 @@ import zipfile
 import aiohttp
 import boto3
 
-from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Limits
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, LambdaLimits
 from cloudbutton_backend.backends.aws_lambda.emulator.runtime_packages import runtime_name
 
 _SOURCE = "import time\ndef handler(event, context): time.sleep(event)\n"
@@ -88,7 +88,7 @@ def main() -> None:
     chosen = parser.parse_args()
     count = chosen.environments
     began = time.perf_counter()
-    with Emulator(limits=Limits(concurrency=count, pending_seconds=0.0)) as emulator:
+    with Emulator(limits=LambdaLimits(concurrency=count, pending_seconds=0.0)) as emulator:
         print(f"start until it answers       {time.perf_counter() - began:8.2f} s")
         url = _deploy(emulator)
         print(f"… and the function is there  {time.perf_counter() - began:8.2f} s")

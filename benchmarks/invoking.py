@@ -24,22 +24,22 @@ import boto3
 from botocore.config import Config
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
-from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect, equip
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
+from cloudbutton_backend.backends.aws_lambda.connection import LambdaConnection, connect, equip
 from cloudbutton_backend.backends.aws_lambda.emulator import Emulator
-from cloudbutton_backend.backends.aws_lambda.emulator import Limits as Quotas
+from cloudbutton_backend.backends.aws_lambda.emulator import LambdaLimits as Quotas
 from cloudbutton_backend.backends.aws_lambda.function_archive import function_zip
-from cloudbutton_backend.backends.aws_lambda.http import Web
-from cloudbutton_backend.backends.aws_lambda.invoke import Answer, Invoker
+from cloudbutton_backend.backends.aws_lambda.http import SignedHttpClient
+from cloudbutton_backend.backends.aws_lambda.invoke import InvocationAnswer, Invoker
 from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
-from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session.session import Session
 
 PING = b'{"ping": 1}'
-SETTINGS = Settings(emulate=True)
+SETTINGS = LambdaSettings(emulate=True)
 
 
 class OneItemPerCall(LambdaBackend):
@@ -50,27 +50,27 @@ class OneItemPerCall(LambdaBackend):
         return replace(super().limits, batch_seconds=1e-9, first_wave=None)
 
 
-def clients_of(emulator: Emulator) -> Clients:
-    return Clients(emulator.region, emulator.endpoints, environment=emulator.environment)
+def clients_of(emulator: Emulator) -> BotoClients:
+    return BotoClients(emulator.region, emulator.endpoints, environment=emulator.environment)
 
 
-def ours(connection: Connection, calls: int, at_a_time: int) -> None:
+def ours(connection: LambdaConnection, calls: int, at_a_time: int) -> None:
     """Invoke from one thread, as the backend does."""
 
     async def all_of_them() -> None:
-        web = Web(connection.clients, connection.endpoints)
+        web = SignedHttpClient(connection.clients, connection.endpoints)
         invoker = Invoker(web, connection.home.region, at_a_time, 60.0, time.monotonic)
         function = connection.home.function
         ended = await asyncio.gather(
             *(invoker.invoke(function, PING, 60.0, lambda _: None) for _ in range(calls))
         )
-        assert all(isinstance(each, Answer) and "code" in each.body for each in ended)
+        assert all(isinstance(each, InvocationAnswer) and "code" in each.body for each in ended)
         await web.close()
 
     asyncio.run(all_of_them())
 
 
-def with_boto3(connection: Connection, emulator: Emulator, calls: int, threads: int) -> None:
+def with_boto3(connection: LambdaConnection, emulator: Emulator, calls: int, threads: int) -> None:
     """Invoke from as many threads, which share a client."""
     keys = emulator.environment
     client = boto3.client(

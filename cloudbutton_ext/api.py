@@ -30,7 +30,7 @@ def options_from(given: dict[str, Any]) -> JobOptions:
     for name in given:
         if name not in _OPTIONS:
             raise UnknownName("option", name, _OPTIONS)
-    known = _settings.Settings.__dataclass_fields__
+    known = _settings.SettingsValues.__dataclass_fields__
     asked = {name: value for name, value in given.items() if name in known and value is not None}
     resolved = _settings.resolve(**asked)
     values = {name: getattr(resolved, name) for name in _OPTIONS if name in known}

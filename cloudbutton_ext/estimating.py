@@ -8,7 +8,7 @@ from typing import Any
 from cloudbutton_backend.errors import UsageError, WrongArgument
 from cloudbutton_backend.worker.failures import short_repr
 from cloudbutton_ext.api import options_from
-from cloudbutton_magic.cells.estimate_table import Estimates
+from cloudbutton_magic.cells.estimate_table import EstimateTable
 
 
 def estimate(
@@ -18,7 +18,7 @@ def estimate(
     backend: str | None = None,
     within: float = 10.0,
     **options: Any,
-) -> Estimates:
+) -> EstimateTable:
     """Return what mapping `function` over `items` would take and cost; nothing is spent.
 
     If the same code has run before, its earlier runs tell. Otherwise a few of the items run here: the
@@ -55,4 +55,4 @@ def estimate(
         raise UsageError(f"`within` must be above 0 seconds, not {within!r}.")
     given = options if backend is None else {**options, "backend": backend}
     chosen = None if backend is None else (backend,)
-    return Estimates.of(function, items, options_from(given), backends=chosen, within=within)
+    return EstimateTable.of(function, items, options_from(given), backends=chosen, within=within)

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from cloudbutton_backend.errors import JobFailed, UsageError
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.session import session as _session
-from cloudbutton_backend.worker.calls import Call, Spread, run_call
+from cloudbutton_backend.worker.calls import PushedCall, Spread, run_call
 from cloudbutton_ext.api import options_from
 from cloudbutton_ext.integrations.pool_results import AsyncResult, IMapIterator, feed, settle_with
-from cloudbutton_ext.integrations.pushed_calls import Calls, prepared, reaching_managers
+from cloudbutton_ext.integrations.pushed_calls import PushedCalls, prepared, reaching_managers
 
 if TYPE_CHECKING:
-    from cloudbutton_magic.display.task_outputs import Replay
+    from cloudbutton_magic.display.task_outputs import OutputReplay
 
 __all__ = ["AsyncResult", "IMapIterator", "Pool", "TimeoutError"]
 
@@ -78,7 +78,7 @@ class Pool:
         self._options = {"workers": processes, **options, "errors": "keep"}
         run, chosen = self._prepared(run_call)
         resolved = options_from({"name": "pool", **chosen})
-        self._calls = Calls(self._session, resolved, run, lasting=False)
+        self._calls = PushedCalls(self._session, resolved, run, lasting=False)
         weakref.finalize(self, self._calls.end).atexit = False
         self._jobs: list[Job] = []
         self._threads: list[threading.Thread] = []
@@ -118,7 +118,7 @@ class Pool:
             except BaseException as error:
                 result.settle(None, error)
 
-        self._calls.add(Call(func, tuple(args), dict(kwds))).add_done_callback(settle)
+        self._calls.add(PushedCall(func, tuple(args), dict(kwds))).add_done_callback(settle)
         return result
 
     # -- many calls
@@ -275,9 +275,9 @@ class Pool:
         self._threads = [thread for thread in self._threads if thread.is_alive()] + [thread]
         thread.start()
 
-    def _replay(self) -> Replay | None:
+    def _replay(self) -> OutputReplay | None:
         if self._options.get("quiet"):
             return None
-        from cloudbutton_magic.display.task_outputs import Replay
+        from cloudbutton_magic.display.task_outputs import OutputReplay
 
-        return Replay(job_has_it=False)
+        return OutputReplay(job_has_it=False)

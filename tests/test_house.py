@@ -49,9 +49,14 @@ FORBIDDEN_AT_IMPORT = {
 ALLOWED = {
     "cloudbutton_backend/backends/aws_lambda/": {"aiohttp", "boto3", "botocore"},
     "cloudbutton_backend/backends/dask/": {"dask", "distributed"},
-    "cloudbutton_backend/testing/lambda_emulator/": {"aiohttp", "awslambdaric", "boto3", "moto"},
-    "cloudbutton_backend/worker/pictures.py": {"matplotlib"},  # loaded by matplotlib itself
-    "cloudbutton_ext/dask_graphs/": {"dask"},  # loaded when Dask is used
+    "cloudbutton_backend/backends/aws_lambda/emulator/": {
+        "aiohttp",
+        "awslambdaric",
+        "boto3",
+        "moto",
+    },
+    "cloudbutton_backend/worker/mpl_backend.py": {"matplotlib"},  # loaded by matplotlib itself
+    "cloudbutton_ext/integrations/dask_graphs/": {"dask"},  # loaded when Dask is used
     "cloudbutton_ext/integrations/joblib/backend.py": {"joblib"},  # loaded by joblib
     "cloudbutton_ext/server/": {"jupyter_server", "tornado"},  # loaded by the Jupyter server
 }

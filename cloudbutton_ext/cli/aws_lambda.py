@@ -14,9 +14,13 @@ from cloudbutton_backend.errors import DeploymentRefused, NoCredentials, Unreach
 
 if TYPE_CHECKING:
     from cloudbutton_backend.backends.aws_lambda.aws_errors import Purpose
-    from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
-    from cloudbutton_backend.backends.aws_lambda.deployment import Packages, Plan, Wish
-    from cloudbutton_backend.backends.aws_lambda.resource_names import Arch, Target
+    from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
+    from cloudbutton_backend.backends.aws_lambda.deployment import (
+        DeploymentPlan,
+        DesiredDeployment,
+        PackageSource,
+    )
+    from cloudbutton_backend.backends.aws_lambda.resource_names import Arch, DeploymentTarget
     from cloudbutton_backend.backends.aws_lambda.runtimes import Platform
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -125,7 +129,7 @@ def with_settings(run: Callable[[argparse.Namespace], int]) -> Callable[[argpars
 
 
 def _deploy(arguments: argparse.Namespace) -> int:
-    from cloudbutton_backend.backends.aws_lambda.deployment import Wish, look_around
+    from cloudbutton_backend.backends.aws_lambda.deployment import DesiredDeployment, look_around
     from cloudbutton_backend.backends.aws_lambda.function_archive import version
 
     clients = _clients(arguments, "deploy")
@@ -133,19 +137,21 @@ def _deploy(arguments: argparse.Namespace) -> int:
     asked = [home.with_(memory=memory) for memory in arguments.memory]
     # What is there already is brought up to date with it: one version for all functions.
     there = [each.target for each in look_around(clients, home).functions.values()]
-    wish = Wish(targets=tuple(dict.fromkeys([*asked, *there])), version=version())
-    return _make(arguments, clients, wish)
+    desired = DesiredDeployment(targets=tuple(dict.fromkeys([*asked, *there])), version=version())
+    return _make(arguments, clients, desired)
 
 
-def deploy_packages(arguments: argparse.Namespace, platform: Platform, packages: Packages) -> int:
+def deploy_packages(
+    arguments: argparse.Namespace, platform: Platform, packages: PackageSource
+) -> int:
     """Make functions that have an environment; return the exit code."""
-    from cloudbutton_backend.backends.aws_lambda.deployment import Wish
+    from cloudbutton_backend.backends.aws_lambda.deployment import DesiredDeployment
     from cloudbutton_backend.backends.aws_lambda.function_archive import version
-    from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+    from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 
     clients = _clients(arguments, "deploy")
     targets = tuple(
-        Target(
+        DeploymentTarget(
             prefix=arguments.prefix,
             account=clients.account,
             region=clients.region,
@@ -156,10 +162,12 @@ def deploy_packages(arguments: argparse.Namespace, platform: Platform, packages:
         )
         for memory in arguments.memory
     )
-    return _make(arguments, clients, Wish(targets=targets, version=version(), packages=packages))
+    return _make(
+        arguments, clients, DesiredDeployment(targets=targets, version=version(), packages=packages)
+    )
 
 
-def _make(arguments: argparse.Namespace, clients: Clients, wish: Wish) -> int:
+def _make(arguments: argparse.Namespace, clients: BotoClients, desired: DesiredDeployment) -> int:
     """Show what would be made, ask, and make it."""
     from cloudbutton_backend.backends.aws_lambda.deployment import (
         deploy,
@@ -168,8 +176,8 @@ def _make(arguments: argparse.Namespace, clients: Clients, wish: Wish) -> int:
         standing_cost,
     )
 
-    home = wish.home
-    plan = plan_deployment(wish, look_for(clients, wish.targets))
+    home = desired.home
+    plan = plan_deployment(desired, look_for(clients, desired.targets))
     if plan.refusals:
         raise DeploymentRefused("\n".join(plan.refusals))
     _show(plan, f"In account {home.account}, region {home.region}:")
@@ -180,7 +188,7 @@ def _make(arguments: argparse.Namespace, clients: Clients, wish: Wish) -> int:
     if arguments.plan or not _agreed(arguments, "Go ahead?"):
         return DONE if arguments.plan else FAILED
     with _interruptible():
-        deploy(clients, wish, say=_say)
+        deploy(clients, desired, say=_say)
     print(f"Deployed. In a notebook: `%cloud use lambda region={home.region}`.")
     return DONE
 
@@ -219,7 +227,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _policy(arguments: argparse.Namespace) -> int:
     from cloudbutton_backend.backends.aws_lambda.deployment import policy
-    from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+    from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
     from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
 
     clients = _clients(arguments, arguments.purpose)
@@ -232,7 +240,9 @@ def _policy(arguments: argparse.Namespace) -> int:
             f"name: `cloudbutton policy lambda{which} --account {arguments.account or '123456789012'} "
             f"--region {arguments.region or 'eu-central-1'}`."
         ) from error
-    home = Target(prefix=arguments.prefix, account=account, region=region, python=notebook_python())
+    home = DeploymentTarget(
+        prefix=arguments.prefix, account=account, region=region, python=notebook_python()
+    )
     text = json.dumps(policy(arguments.purpose, home), indent=2)
     if not arguments.json:
         print(
@@ -258,19 +268,21 @@ def _emulate(arguments: argparse.Namespace) -> int:
     return FAILED
 
 
-def _clients(arguments: argparse.Namespace, purpose: Purpose) -> Clients:
-    from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+def _clients(arguments: argparse.Namespace, purpose: Purpose) -> BotoClients:
+    from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 
-    return Clients(arguments.region, profile=arguments.profile, purpose=purpose)
+    return BotoClients(arguments.region, profile=arguments.profile, purpose=purpose)
 
 
-def _home(arguments: argparse.Namespace, clients: Clients, arch: Arch = "x86_64") -> Target:
-    from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+def _home(
+    arguments: argparse.Namespace, clients: BotoClients, arch: Arch = "x86_64"
+) -> DeploymentTarget:
+    from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
     from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python, runtime_for
 
     python = notebook_python()
     runtime_for(python)  # else an error, before anything is asked of AWS
-    return Target(
+    return DeploymentTarget(
         prefix=arguments.prefix,
         account=clients.account,
         region=clients.region,
@@ -279,7 +291,7 @@ def _home(arguments: argparse.Namespace, clients: Clients, arch: Arch = "x86_64"
     )
 
 
-def _show(plan: Plan, title: str, kept: str = "as it should be") -> None:
+def _show(plan: DeploymentPlan, title: str, kept: str = "as it should be") -> None:
     print(title)
     lines = [str(step) for step in plan.steps] + [f"keep    {each} ({kept})" for each in plan.kept]
     print("\n".join(f"  {line}" for line in lines))

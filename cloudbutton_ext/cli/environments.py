@@ -12,7 +12,7 @@ from cloudbutton_backend.errors import UsageError
 from cloudbutton_ext.cli import aws_lambda, text
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.backends.aws_lambda.environments import Lock
+    from cloudbutton_backend.backends.aws_lambda.environments import EnvironmentLock
 
 DONE: Final = 0
 _KEEP_DAYS: Final = 90.0
@@ -74,7 +74,7 @@ def _build(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _lock(arguments: argparse.Namespace) -> Lock:
+def _lock(arguments: argparse.Namespace) -> EnvironmentLock:
     """Return the lock that the arguments mean: a file, a hash, or names of packages."""
     from cloudbutton_backend.backends.aws_lambda.environments import (
         by_hash,

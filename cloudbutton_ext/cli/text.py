@@ -12,9 +12,9 @@ from cloudbutton_magic import units
 if TYPE_CHECKING:
     from cloudbutton_backend.job_model import BatchRecord
     from cloudbutton_backend.journal import ErrorRecord, JobRow, LogRecord
-    from cloudbutton_backend.session.cleanup import Tidied
+    from cloudbutton_backend.session.cleanup import CleanupResult
     from cloudbutton_backend.session.doctor import Finding
-    from cloudbutton_backend.settings import Row
+    from cloudbutton_backend.settings import SettingsRow
 
 #: Printed lines and errors shown of one job.
 TAIL: Final = 10
@@ -94,7 +94,7 @@ def job_page(
     return "\n\n".join(parts)
 
 
-def tidied(gone: Tidied, *, dry_run: bool) -> str:
+def tidied(gone: CleanupResult, *, dry_run: bool) -> str:
     """Return what was, or would be, removed, and what remains."""
     parts = [units.count(len(gone.jobs), "job"), units.count(gone.files, "file")]
     if gone.blobs:
@@ -108,7 +108,7 @@ def tidied(gone: Tidied, *, dry_run: bool) -> str:
     return "\n".join(lines)
 
 
-def config_table(rows: Iterable[Row]) -> str:
+def config_table(rows: Iterable[SettingsRow]) -> str:
     """Return a line per setting."""
     return table([("SETTING", "VALUE", "FROM", "WHAT IT DOES"), *rows])
 

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.session import session as _session
-from cloudbutton_backend.worker.calls import Call, run_call
+from cloudbutton_backend.worker.calls import PushedCall, run_call
 from cloudbutton_ext.api import options_from
-from cloudbutton_ext.integrations.pushed_calls import Calls, prepared
+from cloudbutton_ext.integrations.pushed_calls import PushedCalls, prepared
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Executor(_Executor):
             raise UsageError("An executor has no `cache` option: use `cloud.map(…, cache=True)`.")
         chosen = {"workers": max_workers, "name": "executor", **options, "errors": "keep"}
         run, chosen = prepared(run_call, initializer, initargs, chosen)
-        self._calls = Calls(_session.current(), options_from(chosen), run)
+        self._calls = PushedCalls(_session.current(), options_from(chosen), run)
         # Not at exit: the calls are waited for then.
         weakref.finalize(self, self._calls.end).atexit = False
 
@@ -73,7 +73,7 @@ class Executor(_Executor):
         BrokenExecutor
             If the job behind it was cancelled, or its backend is down.
         """
-        return self._calls.add(Call(fn, args, kwargs))
+        return self._calls.add(PushedCall(fn, args, kwargs))
 
     def map(
         self,

@@ -15,7 +15,7 @@ from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import ItemOutcome, JobState
 
 if TYPE_CHECKING:
-    from cloudbutton_magic.display.task_outputs import Replay
+    from cloudbutton_magic.display.task_outputs import OutputReplay
 
 _LOG: Final = logging.getLogger(__name__)
 _STEP: Final = 1.0
@@ -142,7 +142,7 @@ class IMapIterator:
             self._change.notify_all()
 
 
-def settle_with(job: Job, result: AsyncResult, replay: Replay | None) -> None:
+def settle_with(job: Job, result: AsyncResult, replay: OutputReplay | None) -> None:
     """Wait for a job, show what it prints, and hand over its results (on a thread of its own)."""
     values: list[Any] | None = None
     error: BaseException | None
@@ -155,11 +155,11 @@ def settle_with(job: Job, result: AsyncResult, replay: Replay | None) -> None:
     result.settle(None if error is not None else values, error)
 
 
-def feed(job: Job, iterator: IMapIterator, ordered: bool, replay: Replay | None) -> None:
+def feed(job: Job, iterator: IMapIterator, ordered: bool, replay: OutputReplay | None) -> None:
     """Hand over results as they arrive, and show what was printed (on a thread of its own)."""
     error: BaseException | None = None
     try:
-        for outcome in job.outcomes() if ordered else job.arrivals():
+        for outcome in job.outcomes() if ordered else job.new_results():
             _show(iter([outcome]), replay)
             iterator.add(outcome)
         if job.state is not JobState.DONE:
@@ -169,7 +169,7 @@ def feed(job: Job, iterator: IMapIterator, ordered: bool, replay: Replay | None)
     iterator.end(error)
 
 
-def _show(outcomes: Iterator[ItemOutcome], replay: Replay | None) -> None:
+def _show(outcomes: Iterator[ItemOutcome], replay: OutputReplay | None) -> None:
     for outcome in outcomes:
         if replay is not None and outcome.outputs:
             replay.play(outcome)

@@ -24,13 +24,13 @@ from cloudbutton_backend.worker.calls import (
 )
 
 if TYPE_CHECKING:
-    from cloudbutton_magic.display.task_outputs import Replay
+    from cloudbutton_magic.display.task_outputs import OutputReplay
 
 _LOG: Final = logging.getLogger("concurrent.futures")
 """Where executors report an initializer that failed."""
 
 
-class Calls:
+class PushedCalls:
     """The calls of one executor. Does not know the executor, which may be gone before they end.
 
     Parameters
@@ -64,7 +64,7 @@ class Calls:
         self._broken: str | None = None
         self._cause: BaseException | None = None
         self._collector: threading.Thread | None = None
-        self._shown: Replay | None = None
+        self._shown: OutputReplay | None = None
 
     def __repr__(self) -> str:
         state = "shut down" if self._ended else "broken" if self._broken else "open"
@@ -178,7 +178,7 @@ class Calls:
         """Hand results to their futures as they arrive."""
         error: BaseException | None = None
         try:
-            for outcome in self._job.arrivals():
+            for outcome in self._job.new_results():
                 self._answer(outcome)
                 del outcome  # the result is the future's alone
         except BaseException as caught:
@@ -216,9 +216,9 @@ class Calls:
     def _show(self, outcome: ItemOutcome) -> None:
         """Show here what a call printed there, as a process pool's workers do by themselves."""
         if self._shown is None:
-            from cloudbutton_magic.display.task_outputs import Replay
+            from cloudbutton_magic.display.task_outputs import OutputReplay
 
-            self._shown = Replay(job_has_it=False)
+            self._shown = OutputReplay(job_has_it=False)
         self._shown.play(outcome)
 
     def _give_up(self, error: InitializerFailed) -> None:
@@ -231,7 +231,7 @@ class Calls:
 
 
 _NOT_INITIALISED: Final = "The initializer failed in a worker: no call can run."
-_open: Final[set[Calls]] = set()
+_open: Final[set[PushedCalls]] = set()
 """Those with calls that may be under way."""
 _leaving = False
 

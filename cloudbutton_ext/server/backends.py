@@ -26,9 +26,9 @@ from cloudbutton_backend.backends.registry import BackendMaker
 from cloudbutton_backend.errors import CloudError, MissingExtra, UnknownName
 from cloudbutton_backend.session import doctor
 from cloudbutton_backend.session.doctor import Finding
-from cloudbutton_backend.settings import Resolved
+from cloudbutton_backend.settings import ResolvedSettings
 from cloudbutton_ext.server import settings_schema
-from cloudbutton_ext.server.handler import Handler, Refused, endpoint
+from cloudbutton_ext.server.handler import Handler, RequestRefused, endpoint
 
 #: Seconds that looking at a backend's health, and trying it, may take.
 HEALTH_PATIENCE: Final = 30.0
@@ -43,7 +43,7 @@ class Backends(Handler):
         return await self.off_loop(self._all)
 
     def _all(self) -> dict[str, Any]:
-        resolved = settings.resolve(self.house.surroundings())
+        resolved = settings.resolve(self.context.settings_sources())
         return {"backends": [described(name, resolved) for name in registry.names()]}
 
 
@@ -56,21 +56,21 @@ class Health(Handler):
         own = await self.off_loop(self._settings, name)
         # A look that is under way tells nothing of settings that were saved since it began.
         key = ("health", name, frozenset(own.items()))
-        looking = self.house.once(key, lambda: self.house.apart(self._look, name, own))
+        poller = self.context.once(key, lambda: self.context.apart(self._look, name, own))
         try:
-            return await asyncio.wait_for(asyncio.shield(looking), HEALTH_PATIENCE)
+            return await asyncio.wait_for(asyncio.shield(poller), HEALTH_PATIENCE)
         except asyncio.TimeoutError:
-            raise Refused(
+            raise RequestRefused(
                 f"Looking at the backend {name} took longer than {HEALTH_PATIENCE:g} s. "
                 "Is its service within reach?",
                 status=504,
             ) from None
 
     def _settings(self, name: str) -> Mapping[str, Any]:
-        return settings.resolve(self.house.surroundings()).backends.get(name, {})
+        return settings.resolve(self.context.settings_sources()).backends.get(name, {})
 
     def _look(self, name: str, own: Mapping[str, Any]) -> dict[str, Any]:
-        hide = self.house.places.hide
+        hide = self.context.places.hide
         lines = [
             {
                 "name": found.name,
@@ -83,24 +83,24 @@ class Health(Handler):
         return {"ok": all(line["ok"] for line in lines), "lines": lines}
 
 
-class Trial(Handler):
+class SelfTest(Handler):
     """`POST backends/NAME/test`."""
 
     @endpoint
     async def post(self, name: str) -> Any:
         _require(name)
-        trying = self.house.once(("test", name), lambda: self.house.apart(self._try, name))
+        trying = self.context.once(("test", name), lambda: self.context.apart(self._try, name))
         return await asyncio.shield(trying)  # ends by itself; whoever asks meanwhile gets the same
 
     def _try(self, name: str) -> dict[str, Any]:
         answer = try_in_a_process([sys.executable, "-m", TRIAL, name], patience=TRIAL_PATIENCE)
-        return answer | {"message": self.house.places.hide(answer["message"])}
+        return answer | {"message": self.context.places.hide(answer["message"])}
 
 
 TRIAL: Final = "cloudbutton_ext.server.selftest"
 
 
-def described(name: str, resolved: Resolved) -> dict[str, Any]:
+def described(name: str, resolved: ResolvedSettings) -> dict[str, Any]:
     """Return a backend as the panel shows it, also one that cannot be used here."""
     found = {
         "name": name,

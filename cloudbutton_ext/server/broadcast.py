@@ -23,10 +23,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from cloudbutton_ext.server.poller import Known, Looking, Told, Watch
+from cloudbutton_ext.server.poller import ClientState, Delivery, Poller, Subscription
 
 if TYPE_CHECKING:
-    from cloudbutton_ext.server.context import House
+    from cloudbutton_ext.server.context import ServerContext
 
 #: Seconds between two looks, at least: ten messages a second is more than an eye follows.
 PERIOD: Final = 0.1
@@ -50,7 +50,7 @@ def pause(*, took: float, quiet: float) -> float:
     return max(LONG_PERIOD if quiet > QUIET else PERIOD, took * (1 / SHARE - 1))
 
 
-class Line(Protocol):
+class Connection(Protocol):
     """A connection to a panel."""
 
     def is_free(self) -> bool:
@@ -61,14 +61,14 @@ class Line(Protocol):
 
 
 @dataclass(eq=False)
-class Listener:
+class Subscriber:
     """A panel, and what it has been told."""
 
-    line: Line
-    known: Known
+    line: Connection
+    known: ClientState
 
 
-class Hub:
+class Broadcaster:
     """Looks at the journal while somebody listens.
 
     Parameters
@@ -78,13 +78,13 @@ class Hub:
     """
 
     def __init__(
-        self, house: House, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self, context: ServerContext, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
         self._sleep = sleep
-        self._listeners: list[Listener] = []
+        self._listeners: list[Subscriber] = []
         self._task: asyncio.Task[None] | None = None
-        self._bell = asyncio.Event()
-        self._looking = Looking(house)
+        self._wakeup = asyncio.Event()
+        self._poller = Poller(context)
         # One thread of its own: SQLite's connection is for one at a time.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cloudbutton-feed")
 
@@ -92,32 +92,32 @@ class Hub:
         condition = "asleep" if self._task is None else "looking"
         return f"<Hub {condition}, {len(self._listeners)} listeners>"
 
-    def join(self, listener: Listener) -> None:
+    def join(self, listener: Subscriber) -> None:
         """Tell `listener` at once what it does not know, and from now on what is new."""
         self._listeners.append(listener)
-        self._bell.set()
+        self._wakeup.set()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, listener: Subscriber) -> None:
         """Tell `listener` nothing more. With the last one the looking ends. Safe to repeat."""
         if listener in self._listeners:
             self._listeners.remove(listener)
         if not self._listeners and self._task is not None:
             self._task.cancel()
             self._task = None
-            self._thread.submit(self._looking.close)
+            self._thread.submit(self._poller.close)
 
-    def watch(self, listener: Listener, watch: Watch | None) -> None:
+    def watch(self, listener: Subscriber, watch: Subscription | None) -> None:
         """Tell `listener` of one job's batches and printed lines, too."""
         listener.known = replace(listener.known, watch=watch)
-        self._bell.set()
+        self._wakeup.set()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         told_at = loop.time()
         while True:
-            self._bell.clear()
+            self._wakeup.clear()
             was_news, took = await self._look()
             now = loop.time()
             if was_news:
@@ -127,16 +127,16 @@ class Hub:
     async def _rest(self, seconds: float) -> None:
         await self._sleep(PERIOD)
         if seconds > PERIOD:
-            bell, rest = (
+            wakeup, rest = (
                 asyncio.ensure_future(each)
                 # ends: with the sleep at the latest
-                for each in (self._bell.wait(), self._sleep(seconds - PERIOD))
+                for each in (self._wakeup.wait(), self._sleep(seconds - PERIOD))
             )
             try:
                 # ends: with the sleep at the latest
-                await asyncio.wait((bell, rest), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((wakeup, rest), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                bell.cancel()
+                wakeup.cancel()
                 rest.cancel()
 
     async def _look(self) -> tuple[bool, float]:
@@ -158,6 +158,6 @@ class Hub:
                 listener.known = replace(listener.known, in_step=False)
         return any(told.messages for told in found), took
 
-    def _timed_look(self, asked: list[Known]) -> tuple[tuple[bool, list[Told]], float]:
+    def _timed_look(self, asked: list[ClientState]) -> tuple[tuple[bool, list[Delivery]], float]:
         began = time.thread_time()
-        return self._looking.look(asked), time.thread_time() - began
+        return self._poller.look(asked), time.thread_time() - began

@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.journal import JobRow, JournalReader
-from cloudbutton_backend.journal.liveness import Lookout
-from cloudbutton_backend.settings import Surroundings
+from cloudbutton_backend.journal.liveness import LivenessCheck
+from cloudbutton_backend.settings import SettingsSources
 from cloudbutton_ext.server import serializers
-from cloudbutton_ext.server.broadcast import Hub
-from cloudbutton_ext.server.public_paths import Places
+from cloudbutton_ext.server.broadcast import Broadcaster
+from cloudbutton_ext.server.public_paths import PublicPaths
 
 Value = TypeVar("Value")
 
 
-class House:
+class ServerContext:
     """One per Jupyter server.
 
     Parameters
@@ -34,10 +34,10 @@ class House:
         Unix time.
     """
 
-    def __init__(self, places: Places, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, places: PublicPaths, *, clock: Callable[[], float] = time.time) -> None:
         self.places = places
         self.clock = clock
-        self.hub = Hub(self)
+        self.broadcaster = Broadcaster(self)
         self._under_way: dict[Hashable, Task[Any]] = {}
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="cloudbutton")
 
@@ -80,10 +80,10 @@ class House:
         threading.Thread(target=call, name="cloudbutton-slow", daemon=True).start()
         return await answer  # ends: a look is given up, and a trial's process ended
 
-    def surroundings(self, notebook: str = "") -> Surroundings:
+    def settings_sources(self, notebook: str = "") -> SettingsSources:
         """Return what settings are read from for a notebook, as the contents API calls it."""
         directory = self.places.directory(notebook)
-        return dataclasses.replace(Surroundings.here(), directory=directory)
+        return dataclasses.replace(SettingsSources.here(), directory=directory)
 
     def take_back(self, command: int) -> None:
         """Take back a command that nobody has taken."""
@@ -104,13 +104,13 @@ class House:
     def shape(self, rows: list[JobRow] | tuple[JobRow, ...]) -> list[dict[str, Any]]:
         """Return jobs as the panel is sent them."""
         now = self.clock()
-        lookout = Lookout(now)
+        liveness = LivenessCheck(now)
         return [
             serializers.job(
                 row,
                 now=now,
                 places=self.places,
-                is_gone=lookout.is_gone(pid=row.pid, host=row.host, token=row.token),
+                is_gone=liveness.is_gone(pid=row.pid, host=row.host, token=row.token),
             )
             for row in rows
         ]

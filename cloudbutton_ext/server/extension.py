@@ -8,11 +8,11 @@ from typing import Any, Final
 from jupyter_server.utils import url_path_join
 
 from cloudbutton_ext.server import backends, jobs, spend
-from cloudbutton_ext.server.context import House
+from cloudbutton_ext.server.context import ServerContext
 from cloudbutton_ext.server.handler import NotFound
-from cloudbutton_ext.server.public_paths import Places
+from cloudbutton_ext.server.public_paths import PublicPaths
 from cloudbutton_ext.server.settings import SettingsHandler
-from cloudbutton_ext.server.websocket import Changes
+from cloudbutton_ext.server.websocket import ChangesSocket
 
 _ID: Final = r"([a-z0-9]{1,32})"
 _NAME: Final = r"([A-Za-z0-9_.-]{1,64})"
@@ -25,25 +25,25 @@ ENDPOINTS: Final[tuple[tuple[str, type], ...]] = (
     (rf"jobs/{_ID}/errors", jobs.JobErrors),
     (rf"jobs/{_ID}/log", jobs.JobLog),
     (rf"jobs/{_ID}/report", jobs.JobReport),
-    (rf"jobs/{_ID}/(cancel|retry)", jobs.JobCommand),
+    (rf"jobs/{_ID}/(cancel|retry)", jobs.JobCommandHandler),
     (r"commands/([0-9]{1,19})", jobs.OneCommand),
     (r"backends", backends.Backends),
     (rf"backends/{_NAME}/health", backends.Health),
-    (rf"backends/{_NAME}/test", backends.Trial),
+    (rf"backends/{_NAME}/test", backends.SelfTest),
     (r"settings", SettingsHandler),
-    (r"spend", spend.Spend),
-    (r"estimate", spend.Estimate),
-    (r"changes", Changes),
+    (r"spend", spend.SpendHandler),
+    (r"estimate", spend.EstimateHandler),
+    (r"changes", ChangesSocket),
     (r".*", NotFound),
 )
 
 
 def load(serverapp: Any) -> None:
     """Add the endpoints, below the server's own base URL."""
-    house = House(Places(Path(serverapp.root_dir).absolute()))
+    context = ServerContext(PublicPaths(Path(serverapp.root_dir).absolute()))
     base = url_path_join(serverapp.web_app.settings["base_url"], "cloudbutton", "api")
     serverapp.web_app.add_handlers(
         ".*$",
-        [(url_path_join(base, path), handler, {"house": house}) for path, handler in ENDPOINTS],
+        [(url_path_join(base, path), handler, {"context": context}) for path, handler in ENDPOINTS],
     )
-    serverapp.web_app.settings["cloudbutton"] = house
+    serverapp.web_app.settings["cloudbutton"] = context

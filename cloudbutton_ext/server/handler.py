@@ -20,7 +20,7 @@ from cloudbutton_backend.errors import (
     UsageError,
 )
 from cloudbutton_ext.server import serializers
-from cloudbutton_ext.server.context import House
+from cloudbutton_ext.server.context import ServerContext
 
 Value = TypeVar("Value")
 
@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 RESOURCE: Final = "cloudbutton"
 
 
-class Refused(CloudError):
+class RequestRefused(CloudError):
     """What was asked cannot be done as things are."""
 
     def __init__(self, message: str, *, status: int = 409, **more: Any) -> None:
@@ -63,10 +63,10 @@ class Handler(APIHandler):
     """An endpoint. Its methods are made with `endpoint`, and return a `Document` or what is sent as JSON."""
 
     auth_resource = RESOURCE
-    house: House
+    context: ServerContext
 
-    def initialize(self, house: House) -> None:
-        self.house = house
+    def initialize(self, context: ServerContext) -> None:
+        self.context = context
 
     @property
     def _track_activity(self) -> bool:  # type: ignore[override]
@@ -75,7 +75,7 @@ class Handler(APIHandler):
 
     async def off_loop(self, function: Callable[..., Value], *arguments: Any) -> Value:
         """Call a function that reads files on a thread, so that the server goes on meanwhile."""
-        return await self.house.off_loop(function, *arguments)
+        return await self.context.off_loop(function, *arguments)
 
     def argument(self, name: str) -> str | None:
         """Return what the query says, None where it says nothing."""
@@ -98,12 +98,12 @@ class Handler(APIHandler):
 
     def send_error_as_json(self, error: CloudError) -> None:
         """Answer with what went wrong, without where our files are."""
-        if isinstance(error, Refused):
+        if isinstance(error, RequestRefused):
             status, more = error.status, error.more
         else:
             status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
             more = {}
-        self.send({"message": self.house.places.hide(str(error)), **more}, status=status)
+        self.send({"message": self.context.places.hide(str(error)), **more}, status=status)
 
 
 def endpoint(method: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
@@ -132,6 +132,8 @@ class NotFound(Handler):
 
     @endpoint
     async def get(self) -> None:
-        raise Refused(f"There is no `{self.request.path.rpartition('/api/')[2]}` here.", status=404)
+        raise RequestRefused(
+            f"There is no `{self.request.path.rpartition('/api/')[2]}` here.", status=404
+        )
 
     post = put = patch = delete = get

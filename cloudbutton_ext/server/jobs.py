@@ -10,7 +10,7 @@ from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JobRow, queries
 from cloudbutton_backend.report import text_of_id
 from cloudbutton_ext.server import arguments, attach_source, serializers
-from cloudbutton_ext.server.handler import Document, Handler, Refused, endpoint
+from cloudbutton_ext.server.handler import Document, Handler, RequestRefused, endpoint
 
 Value = TypeVar("Value")
 
@@ -31,23 +31,23 @@ class Jobs(Handler):
         offset = arguments.whole("offset", self.argument("offset"), 0)
         state = arguments.choice("state", self.argument("state"), [each.value for each in JobState])
         notebook = arguments.text("notebook", self.argument("notebook"))
-        wanted = queries.Wanted(
+        wanted = queries.JobQuery(
             state=JobState(state) if state else None,
-            notebooks=self.house.places.spellings(notebook) if notebook else None,
+            notebooks=self.context.places.spellings(notebook) if notebook else None,
             search=arguments.text("search", self.argument("search")),
-            root=str(self.house.places.root),
+            root=str(self.context.places.root),
         )
         return await self.off_loop(self._page, wanted, limit, offset)
 
-    def _page(self, wanted: queries.Wanted, limit: int, offset: int) -> dict[str, Any]:
-        with self.house.reader().snapshot() as connection:
+    def _page(self, wanted: queries.JobQuery, limit: int, offset: int) -> dict[str, Any]:
+        with self.context.reader().snapshot() as connection:
             if connection is None:
                 return {"jobs": [], "total": 0, "cursor": None}
             found = queries.page(
-                connection, wanted, limit=limit, offset=offset, clock=self.house.clock
+                connection, wanted, limit=limit, offset=offset, clock=self.context.clock
             )
             cursor = queries.cursor(connection)
-        return {"jobs": self.house.shape(found.jobs), "total": found.total, "cursor": cursor}
+        return {"jobs": self.context.shape(found.jobs), "total": found.total, "cursor": cursor}
 
 
 class OneJob(Handler):
@@ -64,16 +64,18 @@ class OneJob(Handler):
         return await self.off_loop(self._of_job, job_id, ask)
 
     def _of_job(self, job_id: str, ask: Callable[[Any, JobRow], Value]) -> Value:
-        with self.house.reader().snapshot() as connection:
-            found = connection and queries.job(connection, job_id, clock=self.house.clock)
+        with self.context.reader().snapshot() as connection:
+            found = connection and queries.job(connection, job_id, clock=self.context.clock)
             if not found:
-                raise Refused(f"There is no job `{job_id}`; it may have been removed.", status=404)
+                raise RequestRefused(
+                    f"There is no job `{job_id}`; it may have been removed.", status=404
+                )
             return ask(connection, found)
 
     def shaped(self, row: JobRow) -> dict[str, Any]:
         """Return all of a job."""
         more = {"attach": attach_source.line_for(row)}
-        return self.house.shape([row])[0] | serializers.details(row) | more
+        return self.context.shape([row])[0] | serializers.details(row) | more
 
     @endpoint
     async def get(self, job_id: str) -> Any:
@@ -131,11 +133,13 @@ class JobReport(OneJob):
     async def get(self, job_id: str) -> Any:
         await self.of_job(job_id, lambda *_: None)  # a whole id, of a job that is there
         # Its figures are of all batches, so it may take a second.
-        making = self.house.once(("report", job_id), lambda: self.house.apart(text_of_id, job_id))
+        making = self.context.once(
+            ("report", job_id), lambda: self.context.apart(text_of_id, job_id)
+        )
         return Document(await asyncio.shield(making), f"cloudbutton-{job_id}.html")
 
 
-class JobCommand(OneJob):
+class JobCommandHandler(OneJob):
     """`POST jobs/ID/cancel` and `POST jobs/ID/retry`."""
 
     @endpoint
@@ -143,9 +147,9 @@ class JobCommand(OneJob):
         job = await self.of_job(job_id, lambda _, row: self.shaped(row))
         reason = reason_against(verb, job)
         if reason:
-            raise Refused(reason)
-        command = await self.off_loop(self.house.reader().send, job_id, verb)
-        asyncio.get_running_loop().call_later(PATIENCE, self.house.take_back, command)
+            raise RequestRefused(reason)
+        command = await self.off_loop(self.context.reader().send, job_id, verb)
+        asyncio.get_running_loop().call_later(PATIENCE, self.context.take_back, command)
         return {"command": command}
 
 
@@ -172,9 +176,9 @@ class OneCommand(Handler):
     @endpoint
     async def get(self, number: str) -> Any:
         wanted = arguments.whole("command", number, 0)
-        found = await self.off_loop(self.house.reader().command, wanted)
+        found = await self.off_loop(self.context.reader().command, wanted)
         if found is None:
-            raise Refused(
+            raise RequestRefused(
                 f"There is no command {number}. The job's process may not have answered within "
                 f"{PATIENCE:g} s; then it was taken back.",
                 status=404,

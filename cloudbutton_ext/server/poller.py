@@ -16,7 +16,7 @@ from cloudbutton_ext.server import serializers
 from cloudbutton_ext.server.serializers import to_json
 
 if TYPE_CHECKING:
-    from cloudbutton_ext.server.context import House
+    from cloudbutton_ext.server.context import ServerContext
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ MOST_BATCHES: Final = 5_000
 
 
 @dataclass(frozen=True)
-class Watch:
+class Subscription:
     """How much a panel has of the job that it shows."""
 
     job_id: str
@@ -38,32 +38,32 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Known:
+class ClientState:
     """What a panel has been told."""
 
     cursor: str | None
     in_step: bool = False
     """Whether that is all that the feed has seen."""
-    watch: Watch | None = None
+    watch: Subscription | None = None
     trouble: str | None = None
     """What it was told about a journal that cannot be used."""
 
 
-class Told(NamedTuple):
+class Delivery(NamedTuple):
     """Messages for a panel, and what it knows with them."""
 
     messages: list[str]
-    known: Known
+    known: ClientState
 
 
 @dataclass
-class Looking:
+class Poller:
     """Reads the journal for all panels at once."""
 
-    house: House
+    context: ServerContext
     feed: Feed | None = field(default=None)
 
-    def look(self, panels: Sequence[Known]) -> tuple[bool, list[Told]]:
+    def look(self, panels: Sequence[ClientState]) -> tuple[bool, list[Delivery]]:
         """Return whether there is news at all, and what is to be told to each of `panels`."""
         try:
             return self._look(panels)
@@ -79,9 +79,9 @@ class Looking:
             self.feed.close()
             self.feed = None
 
-    def _look(self, panels: Sequence[Known]) -> tuple[bool, list[Told]]:
+    def _look(self, panels: Sequence[ClientState]) -> tuple[bool, list[Delivery]]:
         if self.feed is None:
-            self.feed = Feed(self.house.reader().home, clock=self.house.clock)
+            self.feed = Feed(self.context.reader().home, clock=self.context.clock)
         news = self.feed.look()
         texts: dict[str | None, str] = {}
         told = []
@@ -99,7 +99,9 @@ class Looking:
             if watch and (watch.is_behind or not panel.in_step or _concerns(news, watch)):
                 message, watch = self._of_job(self.feed, watch)
                 messages += [message] if message else []
-            told.append(Told(messages, Known(self.feed.cursor, in_step=True, watch=watch)))
+            told.append(
+                Delivery(messages, ClientState(self.feed.cursor, in_step=True, watch=watch))
+            )
         return bool(news), told
 
     def _message(self, news: News) -> str:
@@ -107,13 +109,13 @@ class Looking:
             {
                 "type": "jobs",
                 "cursor": news.cursor,
-                "jobs": self.house.shape(news.jobs),
+                "jobs": self.context.shape(news.jobs),
                 "removed": news.removed,
                 "reset": news.is_reset,
             }
         )
 
-    def _of_job(self, feed: Feed, watch: Watch) -> tuple[str | None, Watch]:
+    def _of_job(self, feed: Feed, watch: Subscription) -> tuple[str | None, Subscription]:
         """Return a message about a watched job, None if there is nothing new to say of it."""
         connection = feed.connection
         found = connection and queries.batches(
@@ -124,7 +126,7 @@ class Looking:
         pieces = queries.log(connection, watch.job_id, after=watch.piece)
         errors = queries.errors_changed(connection, watch.job_id)
         rows = found.columns["row"]
-        seen = Watch(
+        seen = Subscription(
             watch.job_id,
             batch=rows[-1] if rows else watch.batch,
             piece=pieces[-1][0] if pieces else watch.piece,
@@ -140,13 +142,15 @@ class Looking:
             f'{to_json(errors_changed)}, "batches": {serializers.batches(found, watch.batch)}}}'
         ), seen
 
-    def _in_trouble(self, panels: Sequence[Known], message: str) -> tuple[bool, list[Told]]:
+    def _in_trouble(
+        self, panels: Sequence[ClientState], message: str
+    ) -> tuple[bool, list[Delivery]]:
         with contextlib.suppress(sqlite3.Error):
             self.close()
-        text = to_json({"type": "error", "message": self.house.places.hide(message)})
+        text = to_json({"type": "error", "message": self.context.places.hide(message)})
         # Once it is mended, each is told what it missed; of another journal, all.
         return True, [
-            Told(
+            Delivery(
                 [text] if panel.trouble != message else [],
                 replace(panel, in_step=False, trouble=message),
             )
@@ -154,5 +158,5 @@ class Looking:
         ]
 
 
-def _concerns(news: News, watch: Watch) -> bool:
+def _concerns(news: News, watch: Subscription) -> bool:
     return any(job.id == watch.job_id for job in news.jobs)

@@ -20,7 +20,7 @@ _QUOTED: Final = re.compile(r"""(['"`])(?:[A-Za-z]:[\\/]|/(?!/))[^'"`\n]*\1""")
 
 
 @dataclass(frozen=True)
-class Places:
+class PublicPaths:
     """Knows where the server's files are, to keep it to itself."""
 
     root: Path

@@ -10,10 +10,10 @@ from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal.queries import Batches
 from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
 from cloudbutton_ext.server import attach_source
-from cloudbutton_ext.server.public_paths import Places
+from cloudbutton_ext.server.public_paths import PublicPaths
 
 
-def job(row: JobRow, *, now: float, places: Places, is_gone: bool) -> dict[str, Any]:
+def job(row: JobRow, *, now: float, places: PublicPaths, is_gone: bool) -> dict[str, Any]:
     """Return a job as lists show it; `is_gone` says that the process that ran it is not there."""
     notebook, notebook_name = places.notebook(row.notebook)
     elapsed = row.elapsed(now)

@@ -11,11 +11,11 @@ from typing import Any, Final, Literal
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.errors import CloudError, UsageError
-from cloudbutton_backend.settings import Resolved, Settings, Surroundings, parse
+from cloudbutton_backend.settings import ResolvedSettings, SettingsSources, SettingsValues, parse
 from cloudbutton_backend.settings.known import FIELDS, describe_value, read_value, show_value
 from cloudbutton_backend.settings.sources import FILE_NAME
 from cloudbutton_ext.server import arguments, settings_file
-from cloudbutton_ext.server.handler import Handler, Refused, endpoint
+from cloudbutton_ext.server.handler import Handler, RequestRefused, endpoint
 
 #: What a form shows for a setting, by how its text is read.
 TYPES: Final[Mapping[Any, str]] = {
@@ -45,18 +45,18 @@ class SettingsHandler(Handler):
         return await self.off_loop(self._write, asked, notebook)
 
     def _read(self, notebook: str) -> dict[str, Any]:
-        around = self.house.surroundings(notebook)
+        around = self.context.settings_sources(notebook)
         return {"settings": shown(settings.resolve(around), around, choices=registry.names())}
 
     def _write(self, asked: dict[str, Any], notebook: str) -> dict[str, Any]:
         values, problems = checked(asked, backends=registry.names())
         if problems:
-            raise Refused(
+            raise RequestRefused(
                 " ".join(f"`{name}`: {text.rstrip('.')}." for name, text in problems.items()),
                 status=400,
                 problems=problems,
             )
-        around = self.house.surroundings(notebook)
+        around = self.context.settings_sources(notebook)
         settings_file.write(around.config_directory / FILE_NAME, values)
         return self._read(notebook)
 
@@ -110,10 +110,10 @@ def problem_of_backend(name: str, value: Any, backends: tuple[str, ...]) -> str 
 
 
 def shown(
-    resolved: Resolved, around: Surroundings, *, choices: tuple[str, ...]
+    resolved: ResolvedSettings, around: SettingsSources, *, choices: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Return each setting as a form shows it."""
-    hints = typing.get_type_hints(Settings)
+    hints = typing.get_type_hints(SettingsValues)
     return [
         {
             "name": each.name,
@@ -127,11 +127,11 @@ def shown(
             "choices": list(choices) if each.name == "backend" else _choices(hints[each.name]),
             "default": each.default,
         }
-        for each in dataclasses.fields(Settings)
+        for each in dataclasses.fields(SettingsValues)
     ]
 
 
-def source(found: str, around: Surroundings) -> str:
+def source(found: str, around: SettingsSources) -> str:
     """Return where a value was set, without saying where the file is."""
     line = re.search(r", line \d+$", found)
     place = found[: line.start()] if line else found

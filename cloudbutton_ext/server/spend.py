@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.cost.accuracy import accuracy
-from cloudbutton_backend.cost.job_estimate import Run, from_history
+from cloudbutton_backend.cost.job_estimate import EarlierRun, from_history
 from cloudbutton_backend.job_model import EMULATED, Expectation
 from cloudbutton_backend.journal import queries
-from cloudbutton_backend.journal.queries import Judged, Spending
+from cloudbutton_backend.journal.queries import JudgedEstimate, Spending
 from cloudbutton_ext.server import arguments
 from cloudbutton_ext.server.handler import Handler, endpoint
 from cloudbutton_magic import units
@@ -21,25 +21,25 @@ from cloudbutton_magic import units
 MOST_DAYS: Final = 366
 
 
-class Spend(Handler):
+class SpendHandler(Handler):
     """`GET spend`."""
 
     @endpoint
     async def get(self) -> Any:
         days = arguments.whole("days", self.argument("days"), 31, low=1, high=MOST_DAYS)
-        today = datetime.fromtimestamp(self.house.clock()).date()
+        today = datetime.fromtimestamp(self.context.clock()).date()
         first = min(today.replace(day=1), today - timedelta(days=days - 1))
         found, judged, per_day = await self.off_loop(self._since, first)
         estimates = {"money": judgement(judged.money), "seconds": judgement(judged.seconds)}
         report = spend_report(found, today=today, days=days, per_day=per_day)
         return report | {"estimates": estimates}
 
-    def _since(self, first: date) -> tuple[list[Spending], Judged, float | None]:
-        per_day = settings.resolve(self.house.surroundings()).budget_per_day
+    def _since(self, first: date) -> tuple[list[Spending], JudgedEstimate, float | None]:
+        per_day = settings.resolve(self.context.settings_sources()).budget_per_day
         midnight = datetime(first.year, first.month, first.day).timestamp()
-        with self.house.reader().snapshot() as connection:
+        with self.context.reader().snapshot() as connection:
             if connection is None:
-                return [], Judged([], []), per_day
+                return [], JudgedEstimate([], []), per_day
             return (
                 queries.spending(connection, midnight),
                 queries.judged(connection, midnight),
@@ -47,7 +47,7 @@ class Spend(Handler):
             )
 
 
-class Estimate(Handler):
+class EstimateHandler(Handler):
     """`GET estimate`."""
 
     @endpoint
@@ -59,13 +59,13 @@ class Estimate(Handler):
         return estimate(spends, backend)
 
     def _earlier(self, backend: str, notebook: str, cell_id: str) -> dict[str, list[float]]:
-        with self.house.reader().snapshot() as connection:
+        with self.context.reader().snapshot() as connection:
             if connection is None or not (notebook and cell_id):
                 return {}
             return queries.earlier_spends(
                 connection,
                 backend=backend,
-                notebooks=self.house.places.spellings(notebook),
+                notebooks=self.context.places.spellings(notebook),
                 cell_id=cell_id,
             )
 
@@ -124,7 +124,9 @@ def estimate(spends: Mapping[str, Sequence[float]], backend: str) -> dict[str, A
             "message": f"This cell has not run to its end on {backend} before: nothing tells its cost.",
         }
     # A run may have cost nothing: a loop of a free backend, or one that was over before it was sent.
-    found = [from_history([Run(1, spend) for spend in of_loop], 1) for of_loop in spends.values()]
+    found = [
+        from_history([EarlierRun(1, spend) for spend in of_loop], 1) for of_loop in spends.values()
+    ]
     known = [each for each in found if each is not None]
     expected, low, high = (
         math.fsum(getattr(each, name) for each in known) for name in ("expected", "low", "high")

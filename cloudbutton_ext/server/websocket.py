@@ -16,24 +16,24 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from cloudbutton_backend.errors import UsageError
 from cloudbutton_ext.server import arguments
-from cloudbutton_ext.server.broadcast import Listener
-from cloudbutton_ext.server.context import House
+from cloudbutton_ext.server.broadcast import Subscriber
+from cloudbutton_ext.server.context import ServerContext
 from cloudbutton_ext.server.handler import RESOURCE
-from cloudbutton_ext.server.poller import Known, Watch
+from cloudbutton_ext.server.poller import ClientState, Subscription
 
 #: Characters of a cursor, or of what a panel sends: both are short.
 LONGEST_CURSOR: Final = 100
 LONGEST_MESSAGE: Final = 1_000
 
 
-class Changes(WebSocketMixin, WebSocketHandler, JupyterHandler):
+class ChangesSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
     """`GET changes`, upgraded to a websocket."""
 
     auth_resource = RESOURCE
 
-    def initialize(self, house: House) -> None:
-        self.house = house
-        self.listener: Listener | None = None
+    def initialize(self, context: ServerContext) -> None:
+        self.context = context
+        self.listener: Subscriber | None = None
         self._sending: asyncio.Future[None] | None = None
 
     def set_default_headers(self) -> None:
@@ -53,20 +53,20 @@ class Changes(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
     def open(self) -> None:
         super().open()
-        self.listener = Listener(self, Known(self.get_query_argument("cursor", "") or None))
-        self.house.hub.join(self.listener)
+        self.listener = Subscriber(self, ClientState(self.get_query_argument("cursor", "") or None))
+        self.context.broadcaster.join(self.listener)
 
     def on_message(self, message: str | bytes) -> None:
         if self.listener is None:
             return
         try:
-            self.house.hub.watch(self.listener, _read(message))
+            self.context.broadcaster.watch(self.listener, _read(message))
         except UsageError as error:
             self.send(json.dumps({"type": "error", "message": str(error)}))
 
     def on_close(self) -> None:
         if self.listener is not None:
-            self.house.hub.leave(self.listener)
+            self.context.broadcaster.leave(self.listener)
             self.listener = None
         super().on_close()
 
@@ -90,7 +90,7 @@ def _take_exception(sent: asyncio.Future[None]) -> None:
         sent.exception()
 
 
-def _read(message: str | bytes) -> Watch | None:
+def _read(message: str | bytes) -> Subscription | None:
     """Return what a panel wants to watch.
 
     Raises
@@ -109,4 +109,4 @@ def _read(message: str | bytes) -> Watch | None:
     batch, piece = (
         arguments.whole(name, str(asked.get(name, 0)), 0) for name in ("batches_after", "log_after")
     )
-    return Watch(job_id, batch=batch, piece=piece)
+    return Subscription(job_id, batch=batch, piece=piece)

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from cloudbutton_magic.analysis.data_flow import Definite
+from cloudbutton_magic.analysis.data_flow import DefiniteAssignment
 from cloudbutton_magic.analysis.scopes import uses
 
 
@@ -71,7 +71,7 @@ def test_reads_and_binds(code: str, reads: set[str], binds: set[str]) -> None:
 def test_what_is_read_before_it_is_bound(code: str, unbound: set[str]) -> None:
     tree = ast.parse(f"for _ in _:\n{_indented(code)}").body[0]
     assert isinstance(tree, ast.For)
-    found = Definite(tree.body, bound=(), watched=set(uses(tree.body).binds))
+    found = DefiniteAssignment(tree.body, bound=(), watched=set(uses(tree.body).binds))
     assert set(found.unbound) == unbound
 
 

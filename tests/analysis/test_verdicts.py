@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloudbutton_magic.analysis import Namespace, Parallel, Refused, analyse, find_loops
+from cloudbutton_magic.analysis import Namespace, NotIndependent, Parallel, analyse, find_loops
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
-def only_verdict(code: str) -> Parallel | Refused:
+def only_verdict(code: str) -> Parallel | NotIndependent:
     (loop,) = find_loops(ast.parse(code))
     return analyse(loop, Namespace(LIVE), iterable=LIVE["xs"], fixed_hash_seed=False)
 
@@ -119,7 +119,7 @@ def test_iterations_are_found_independent(case: Case) -> None:
 @pytest.mark.parametrize("case", REFUSED, ids=str)
 def test_a_dependence_is_named_with_its_line(case: Case) -> None:
     verdict = only_verdict(case.code)
-    assert isinstance(verdict, Refused), verdict
+    assert isinstance(verdict, NotIndependent), verdict
     assert (verdict.reason.name, verdict.line) == (case.refused, case.line), verdict
     assert verdict.name == case.name or not case.name
 

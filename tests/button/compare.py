@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cloudbutton_magic.button import Button, Overhead, Report, run_plainly
+from cloudbutton_magic.button import Button, CellReport, StartOverhead, run_plainly
 from cloudbutton_magic.button.engine import Mapper
 from cloudbutton_magic.button.loop_run import LoopReport
 
@@ -39,7 +39,7 @@ class Run:
     stdout: str
     error: BaseException | None
     loops: list[LoopReport] = field(default_factory=list)
-    report: Report | None = None
+    report: CellReport | None = None
 
 
 def run_twice(setup: str, cell: str, mapper: Mapper, *, some_here: bool = False) -> tuple[Run, Run]:
@@ -47,7 +47,7 @@ def run_twice(setup: str, cell: str, mapper: Mapper, *, some_here: bool = False)
 
     With `some_here` the first iteration of each loop runs here, and the rest is sent.
     """
-    free = Overhead(start=-1000.0, item=0.0)
+    free = StartOverhead(start=-1000.0, item=0.0)
     number = next(_numbers)
     import ast
 

@@ -11,8 +11,8 @@ import pytest
 from cloudbutton_backend.errors import CaptureError, TaskTimeout, WorkerLost
 from cloudbutton_backend.job_model.outcome import ItemOutcome, Output
 from cloudbutton_magic.analysis import find_loops
-from cloudbutton_magic.button import Button, LoopReport, Overhead, decide, plan
-from cloudbutton_magic.button.loop_run import LoopRun, Setting
+from cloudbutton_magic.button import Button, LoopReport, StartOverhead, decide, plan
+from cloudbutton_magic.button.loop_run import LoopRun, LoopSetting
 
 
 class Here:
@@ -61,7 +61,7 @@ class Here:
 def test_the_rest_goes_only_where_it_ends_sooner(
     elapsed: float, done: int, remaining: int, workers: int, choice: str
 ) -> None:
-    assert decide(elapsed, done, remaining, workers, Overhead(0.12, 0.0002)) == choice
+    assert decide(elapsed, done, remaining, workers, StartOverhead(0.12, 0.0002)) == choice
 
 
 def run(source: str, mapper: Any, *, force: bool = True, **names: Any) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_long_work_starts_here_and_goes_on_there() -> None:
     mapper = Here()
     (loop,) = find_loops(ast.parse("for x in xs:\n    out.append(x)"))
     namespace: dict[str, Any] = {"out": []}
-    setting = Setting(
+    setting = LoopSetting(
         namespace, "<cell>", 0, mapper, lambda output: None, False, 4, clock=lambda: next(clock)
     )
     run = LoopRun(loop, range(10), setting)

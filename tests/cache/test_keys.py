@@ -15,15 +15,20 @@ from hypothesis import strategies as st
 from cloudbutton_backend.capture.distributions import Distribution
 from cloudbutton_backend.errors import Tampered
 from cloudbutton_backend.job_model import JobOptions
-from cloudbutton_backend.result_cache import Ingredients, Keyer
+from cloudbutton_backend.result_cache import Keyer, KeyIngredients
 from cloudbutton_backend.result_cache.code_versions import needed_by, versions_of
-from cloudbutton_backend.result_cache.loop_traces import Trace, keys_file, read_trace, write_trace
+from cloudbutton_backend.result_cache.loop_traces import (
+    LoopTrace,
+    keys_file,
+    read_trace,
+    write_trace,
+)
 from cloudbutton_backend.session.session import Session
 
 WORDS = st.text("abc.019", min_size=1, max_size=4)
 DISTRIBUTIONS = st.lists(st.builds(Distribution, WORDS, WORDS), max_size=3).map(tuple)
 INGREDIENTS = st.builds(
-    Ingredients,
+    KeyIngredients,
     code=WORDS,
     python=WORDS,
     machine=WORDS,
@@ -34,7 +39,7 @@ INGREDIENTS = st.builds(
 )
 
 
-def keys(ingredients: Ingredients, item: Any, index: int, drew: bool) -> list[bytes]:
+def keys(ingredients: KeyIngredients, item: Any, index: int, drew: bool) -> list[bytes]:
     """Return all keys under which a result may be kept or found."""
     keyer = Keyer(ingredients)
     key = keyer.key_of(item)
@@ -45,9 +50,11 @@ def keys(ingredients: Ingredients, item: Any, index: int, drew: bool) -> list[by
 @given(INGREDIENTS, INGREDIENTS, st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
 @settings(max_examples=300, deadline=None)
 def test_a_result_is_found_just_where_all_ingredients_are_the_same(
-    one: Ingredients, other: Ingredients, item: int, other_item: int, index: int
+    one: KeyIngredients, other: KeyIngredients, item: int, other_item: int, index: int
 ) -> None:
-    for field in dataclasses.fields(Ingredients):  # one field from the other: alike in all but one
+    for field in dataclasses.fields(
+        KeyIngredients
+    ):  # one field from the other: alike in all but one
         if field.name in ("draws", "seed", "classes"):
             continue
         changed = dataclasses.replace(one, **{field.name: getattr(other, field.name)})
@@ -62,7 +69,7 @@ def test_a_result_is_found_just_where_all_ingredients_are_the_same(
 @given(INGREDIENTS, st.none() | st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
 @settings(max_examples=200, deadline=None)
 def test_what_draws_is_found_for_the_same_seed_and_place_only(
-    one: Ingredients, seed: int | None, index: int, other_index: int
+    one: KeyIngredients, seed: int | None, index: int, other_index: int
 ) -> None:
     keyer, other = Keyer(one), Keyer(dataclasses.replace(one, seed=seed))
     key = keyer.key_of("item")
@@ -126,7 +133,7 @@ def test_nothing_of_a_held_job_is_found_before_it_is_said_to_be_right(tmp_path: 
 
 # -- what a loop leaves
 
-TRACE = Trace("code", "versions", {"ab" * 16: "digest"}, (b"1" * 20, bytes(20)))
+TRACE = LoopTrace("code", "versions", {"ab" * 16: "digest"}, (b"1" * 20, bytes(20)))
 
 
 def test_what_a_loop_left_comes_back_as_it_was(tmp_path: Path) -> None:

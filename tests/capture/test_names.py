@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.capture.code_names import Import, names_of
+from cloudbutton_backend.capture.code_names import ImportedName, names_of
 
 MODULES = ["ast", "dataclasses", "enum", "inspect", "json.decoder", "typing", "pickletools"]
 GLOBAL = {
@@ -44,4 +44,4 @@ def test_sees_names_past_the_first_256(notebook: Any) -> None:
     notebook(f"def f():\n{many}\n    import last")
     names = names_of(notebook["f"].__code__)
     assert names.globals[299] == "a299"
-    assert names.imports == (Import("last"),)
+    assert names.imports == (ImportedName("last"),)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_magic.analysis import Parallel, Refused
+from cloudbutton_magic.analysis import NotIndependent, Parallel
 from tests.button.compare import Run, differences, run_twice
 from tests.button.pool import Pool
 
@@ -98,8 +98,8 @@ def outcome(run: Run) -> str:
     return "refused"
 
 
-def refusals_of(run: Run) -> list[Refused]:
-    found = [loop.verdict for loop in run.loops if isinstance(loop.verdict, Refused)]
+def refusals_of(run: Run) -> list[NotIndependent]:
+    found = [loop.verdict for loop in run.loops if isinstance(loop.verdict, NotIndependent)]
     return found + list(run.report.refused if run.report else ())
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from cloudbutton_backend import settings
-from cloudbutton_backend.accounting.daily_budget import Allowance, allowance_of
+from cloudbutton_backend.accounting.daily_budget import DailyBudgetGrant, allowance_of
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.errors import DayBudgetReached
 from cloudbutton_backend.job_model import JobState
-from cloudbutton_backend.testing.conformance import Place
-from tests.support.metered_backend import Metered
+from cloudbutton_backend.testing.conformance import TaskPlace
+from tests.support.metered_backend import MeteredBackend
 
 NOON = time.mktime((2026, 11, 21, 12, 0, 0, 0, 0, -1))
 
@@ -36,8 +36,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def allowance(home: Path, job: str, per_day: float, clock: Clock) -> Allowance:
-    return Allowance(home, job, per_day, clock=clock)
+def allowance(home: Path, job: str, per_day: float, clock: Clock) -> DailyBudgetGrant:
+    return DailyBudgetGrant(home, job, per_day, clock=clock)
 
 
 def test_a_job_gets_what_it_wants_but_half_of_what_is_left_at_most(
@@ -132,7 +132,7 @@ def nap(seconds: float) -> float:
 
 def test_jobs_stop_at_the_day_s_budget_and_go_on_with_a_higher_one(_per_day: None) -> None:
     rate = Rate(per_second=0.001, per_call=0.0001)
-    place = Place(Metered(LocalBackend(workers=2), rate))
+    place = TaskPlace(MeteredBackend(LocalBackend(workers=2), rate))
     try:
         jobs = [place.start(nap, [0.05] * 60) for _ in range(2)]
         for job in jobs:

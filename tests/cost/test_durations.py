@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.cost.duration_samples import Ways, expectation, quantile, ways_of
+from cloudbutton_backend.cost.duration_samples import Samples, expectation, quantile, samples_of
 
 Kind = Callable[[random.Random], float]
 
@@ -27,7 +27,7 @@ KINDS: dict[str, Kind] = {
 DURATIONS = st.lists(st.floats(1e-6, 1e4), min_size=1, max_size=30)
 
 
-def interval_of_total(ways: Ways, items: int) -> tuple[float, float]:
+def interval_of_total(ways: Samples, items: int) -> tuple[float, float]:
     found = expectation(ways.middle.total(items), (way.total(items) for way in ways.draws))
     assert found.low <= found.expected <= found.high
     return found.low, found.high
@@ -39,7 +39,7 @@ def held(kind: Kind, first: int, runs: int = 100, items: int = 200) -> float:
     hits = 0
     for _ in range(runs):
         seconds = [kind(chance) for _ in range(items)]
-        low, high = interval_of_total(ways_of(seconds[:first], 200), items - first)
+        low, high = interval_of_total(samples_of(seconds[:first], 200), items - first)
         hits += 0.95 * low <= sum(seconds[first:]) <= 1.05 * high
     return hits / runs
 
@@ -61,14 +61,14 @@ def test_more_items_make_the_interval_narrower() -> None:
     seconds = [chance.lognormvariate(0.0, 0.5) for _ in range(64)]
     widths = []
     for first in (2, 8, 64):
-        low, high = interval_of_total(ways_of(seconds[:first]), 1000)
+        low, high = interval_of_total(samples_of(seconds[:first]), 1000)
         widths.append(high / low)
     assert widths == sorted(widths, reverse=True)
     assert widths[-1] < 1.5
 
 
 def test_one_item_tells_little() -> None:
-    low, high = interval_of_total(ways_of([1.0]), 100)
+    low, high = interval_of_total(samples_of([1.0]), 100)
     assert low < 70 < 140 < high
 
 
@@ -76,7 +76,7 @@ def test_one_item_tells_little() -> None:
 def test_a_total_is_positive_and_no_less_than_its_longest_item_may_be_expected(
     seconds: list[float], items: int
 ) -> None:
-    ways = ways_of(seconds, 50)
+    ways = samples_of(seconds, 50)
     for way in (ways.middle, *ways.draws):
         assert 0 < way.total(items) < float("inf")
         assert 0 < way.longest(items) < float("inf")
@@ -86,18 +86,18 @@ def test_a_total_is_positive_and_no_less_than_its_longest_item_may_be_expected(
 
 @given(DURATIONS, st.floats(1e-3, 1e3))
 def test_the_unit_of_time_does_not_matter(seconds: list[float], scale: float) -> None:
-    one = ways_of(seconds, 20).draws
-    other = ways_of([scale * each for each in seconds], 20).draws
+    one = samples_of(seconds, 20).draws
+    other = samples_of([scale * each for each in seconds], 20).draws
     assert [way.mean * scale for way in one] == pytest.approx([way.mean for way in other], rel=1e-6)
 
 
 def test_the_same_sample_gives_the_same_draws() -> None:
-    assert ways_of([1.0, 2.0, 4.0]) == ways_of([1.0, 2.0, 4.0])
-    assert ways_of([1.0, 2.0, 4.0], seed=1) != ways_of([1.0, 2.0, 4.0])
+    assert samples_of([1.0, 2.0, 4.0]) == samples_of([1.0, 2.0, 4.0])
+    assert samples_of([1.0, 2.0, 4.0], seed=1) != samples_of([1.0, 2.0, 4.0])
 
 
 def test_items_that_take_no_time_stay_so() -> None:
-    assert interval_of_total(ways_of([0.0, 0.0]), 100) == (0.0, 0.0)
+    assert interval_of_total(samples_of([0.0, 0.0]), 100) == (0.0, 0.0)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50))

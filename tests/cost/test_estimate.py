@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.cost.budgets import enough_for, round_up
 from cloudbutton_backend.cost.job_estimate import (
-    Call,
-    Run,
+    EarlierRun,
+    MeasuredCall,
     from_calls,
     from_history,
     seconds_from_history,
@@ -21,12 +21,12 @@ from cloudbutton_backend.cost.job_estimate import (
 A_CENT_A_SECOND = Rate(per_second=0.01, per_call=0.001)
 
 
-def call(items: int, work: float, billed: float, *, cold: bool = False) -> Call:
-    return Call(items, work, billed, A_CENT_A_SECOND.cost(billed), cold)
+def call(items: int, work: float, billed: float, *, cold: bool = False) -> MeasuredCall:
+    return MeasuredCall(items, work, billed, A_CENT_A_SECOND.cost(billed), cold)
 
 
 def judge(
-    calls: list[Call], items: int, *, workers: int = 1, lanes: int = 1, spent: float = 0.0
+    calls: list[MeasuredCall], items: int, *, workers: int = 1, lanes: int = 1, spent: float = 0.0
 ) -> float:
     estimate = from_calls(
         calls, items, A_CENT_A_SECOND, workers=workers, batch_seconds=1.0, lanes=lanes, spent=spent
@@ -87,7 +87,9 @@ def test_no_less_is_expected_than_has_been_spent() -> None:
 
 def test_what_calls_cost_besides_is_what_they_were_charged() -> None:
     dear = Rate(per_second=0.01, per_call=1.0)  # at most: hardly any call costs it
-    estimate = from_calls([Call(1, 1.0, 1.0, 0.012)], 100, dear, workers=1, batch_seconds=1.0)
+    estimate = from_calls(
+        [MeasuredCall(1, 1.0, 1.0, 0.012)], 100, dear, workers=1, batch_seconds=1.0
+    )
     assert estimate is not None
     assert estimate.expected == pytest.approx(100 * 0.012)
 
@@ -95,19 +97,19 @@ def test_what_calls_cost_besides_is_what_they_were_charged() -> None:
 def test_nothing_is_expected_of_nothing() -> None:
     assert from_calls([], 10, A_CENT_A_SECOND, workers=1, batch_seconds=1.0) is None
     assert from_history([], 10) is None
-    assert from_history([Run(0, 0.0), Run(5, 0.0)], 10) is None
+    assert from_history([EarlierRun(0, 0.0), EarlierRun(5, 0.0)], 10) is None
 
 
 @pytest.mark.parametrize(
     ("runs", "items", "expected", "basis"),
     [
-        ([Run(100, 1.0)], 200, 2.0, "1 earlier run"),
-        ([Run(100, 1.0), Run(300, 3.0)], 200, 2.0, "2 earlier runs"),
-        ([Run(100, 1.0), Run(100, 3.0)], 100, 2.0, "2 earlier runs"),
+        ([EarlierRun(100, 1.0)], 200, 2.0, "1 earlier run"),
+        ([EarlierRun(100, 1.0), EarlierRun(300, 3.0)], 200, 2.0, "2 earlier runs"),
+        ([EarlierRun(100, 1.0), EarlierRun(100, 3.0)], 100, 2.0, "2 earlier runs"),
     ],
 )
 def test_earlier_runs_say_what_an_item_costs(
-    runs: list[Run], items: int, expected: float, basis: str
+    runs: list[EarlierRun], items: int, expected: float, basis: str
 ) -> None:
     estimate = from_history(runs, items)
     assert estimate is not None
@@ -115,8 +117,8 @@ def test_earlier_runs_say_what_an_item_costs(
 
 
 def test_runs_that_differ_make_a_wide_interval() -> None:
-    alike = from_history([Run(100, 1.0), Run(100, 1.01), Run(100, 0.99)], 100)
-    apart = from_history([Run(100, 1.0), Run(100, 2.0), Run(100, 0.5)], 100)
+    alike = from_history([EarlierRun(100, 1.0), EarlierRun(100, 1.01), EarlierRun(100, 0.99)], 100)
+    apart = from_history([EarlierRun(100, 1.0), EarlierRun(100, 2.0), EarlierRun(100, 0.5)], 100)
     assert alike is not None
     assert apart is not None
     assert alike.high - alike.low < apart.high - apart.low
@@ -136,7 +138,7 @@ _calls = st.lists(
 
 @given(_calls, st.integers(1, 10_000), st.floats(0, 10), st.integers(1, 1000))
 def test_the_expected_lies_inside_the_interval(
-    calls: list[Call], items: int, spent: float, workers: int
+    calls: list[MeasuredCall], items: int, spent: float, workers: int
 ) -> None:
     estimate = from_calls(
         calls, items, A_CENT_A_SECOND, workers=workers, batch_seconds=1.0, spent=spent
@@ -146,7 +148,7 @@ def test_the_expected_lies_inside_the_interval(
 
 
 def test_earlier_runs_of_about_as_many_items_say_how_long_it_takes() -> None:
-    runs = [Run(100, 1.0, 10.0), Run(100, 1.0, 12.0), Run(10_000, 90.0, 30.0)]
+    runs = [EarlierRun(100, 1.0, 10.0), EarlierRun(100, 1.0, 12.0), EarlierRun(10_000, 90.0, 30.0)]
     estimate = from_history(runs, 200)
     assert estimate is not None
     assert estimate.seconds is not None

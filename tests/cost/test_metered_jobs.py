@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.accounting.job_cost import Bill
+from cloudbutton_backend.accounting.job_cost import JobCost
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.backends.protocol import Backend, Charged
 from cloudbutton_backend.cost import Rate
@@ -17,10 +17,10 @@ from cloudbutton_backend.errors import BudgetReached, UsageError
 from cloudbutton_backend.job_model import Estimate, JobState
 from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.session import session as session_module
-from cloudbutton_backend.testing.conformance import JobConformance, Place
+from cloudbutton_backend.testing.conformance import JobConformance, TaskPlace
 from cloudbutton_backend.testing.priced_suite import PricedConformance
 from cloudbutton_ext.integrations.executor import Executor
-from tests.support.metered_backend import Metered
+from tests.support.metered_backend import MeteredBackend
 
 RATE = Rate(per_second=0.001, per_call=0.0001)
 
@@ -30,7 +30,7 @@ class TestMeteredJobs(JobConformance):
 
     @classmethod
     def new_backend(cls) -> Backend:
-        return Metered(LocalBackend(workers=2), RATE, first_wave=1)
+        return MeteredBackend(LocalBackend(workers=2), RATE, first_wave=1)
 
 
 class TestMeteredProtocol(PricedConformance):
@@ -38,17 +38,17 @@ class TestMeteredProtocol(PricedConformance):
 
     @classmethod
     def new_backend(cls) -> Backend:
-        return Metered(LocalBackend(workers=2), RATE)
+        return MeteredBackend(LocalBackend(workers=2), RATE)
 
 
 @pytest.fixture(scope="module")
 def backend() -> Backend:
-    return Metered(LocalBackend(workers=2), RATE, first_wave=2)
+    return MeteredBackend(LocalBackend(workers=2), RATE, first_wave=2)
 
 
 @pytest.fixture(scope="module")
-def place(backend: Backend) -> Iterator[Place]:
-    place = Place(backend)
+def place(backend: Backend) -> Iterator[TaskPlace]:
+    place = TaskPlace(backend)
     yield place
     place.session.close()
 
@@ -58,12 +58,12 @@ def nap(seconds: float) -> float:
     return seconds
 
 
-def row(place: Place, job_id: str) -> Any:
+def row(place: TaskPlace, job_id: str) -> Any:
     place.session.journal.flush(10.0)
     return JournalReader().job(job_id)
 
 
-def test_a_job_knows_what_it_has_cost(place: Place, backend: Metered) -> None:
+def test_a_job_knows_what_it_has_cost(place: TaskPlace, backend: MeteredBackend) -> None:
     before = len(backend.charges)
     job = place.start(nap, [0.01] * 40)
     job.results()
@@ -76,9 +76,11 @@ def test_a_job_knows_what_it_has_cost(place: Place, backend: Metered) -> None:
 
 @pytest.mark.parametrize("before", [0.0, 0.5])
 def test_a_call_whose_price_never_came_makes_the_bill_a_most(
-    place: Place, backend: Metered, before: float
+    place: TaskPlace, backend: MeteredBackend, before: float
 ) -> None:
-    bill = Bill("k7m2abcd", place.session.journal, backend.limits, 2, Estimate(1.0, 0.8, 1.3, ""))
+    bill = JobCost(
+        "k7m2abcd", place.session.journal, backend.limits, 2, Estimate(1.0, 0.8, 1.3, "")
+    )
     bill.before = before
     bill.charge(Charged("k7m2abcd", 0, 0.1, 3.0))
     bill.spend = before + 0.1
@@ -87,13 +89,13 @@ def test_a_call_whose_price_never_came_makes_the_bill_a_most(
     assert bill.at_most
 
 
-def test_each_batch_has_its_price(place: Place) -> None:
+def test_each_batch_has_its_price(place: TaskPlace) -> None:
     job = place.start(nap, [0.01] * 40)
     job.results()
     assert sum(batch.cost for batch in job.timeline()) == pytest.approx(job.cost)
 
 
-def test_the_bill_and_the_estimate_are_in_the_journal(place: Place) -> None:
+def test_the_bill_and_the_estimate_are_in_the_journal(place: TaskPlace) -> None:
     job = place.start(nap, [0.02] * 60)
     job.results()
     found = row(place, job.id)
@@ -104,7 +106,7 @@ def test_the_bill_and_the_estimate_are_in_the_journal(place: Place) -> None:
     assert job.estimate.low <= job.estimate.expected <= job.estimate.high
 
 
-def test_the_same_code_is_estimated_by_its_earlier_runs_at_once(place: Place) -> None:
+def test_the_same_code_is_estimated_by_its_earlier_runs_at_once(place: TaskPlace) -> None:
     def slow(x: int) -> float:
         return nap(0.01) + x
 
@@ -121,7 +123,7 @@ def test_the_same_code_is_estimated_by_its_earlier_runs_at_once(place: Place) ->
 
 
 def test_free_work_has_no_price() -> None:
-    place = Place(LocalBackend(workers=1))
+    place = TaskPlace(LocalBackend(workers=1))
     try:
         job = place.start(lambda x: x, [1, 2], budget=0.01)
         assert job.results() == [1, 2]
@@ -130,7 +132,7 @@ def test_free_work_has_no_price() -> None:
         place.session.close()
 
 
-def test_a_job_stops_at_its_budget_and_goes_on_with_a_higher_one(place: Place) -> None:
+def test_a_job_stops_at_its_budget_and_goes_on_with_a_higher_one(place: TaskPlace) -> None:
     job = place.start(nap, [0.05] * 100, budget=0.0045)
     with pytest.raises(BudgetReached) as caught:
         job.results()
@@ -146,7 +148,7 @@ def test_a_job_stops_at_its_budget_and_goes_on_with_a_higher_one(place: Place) -
     assert row(place, job.id).budget == 1.0
 
 
-def test_the_budget_that_is_suggested_is_enough(place: Place) -> None:
+def test_the_budget_that_is_suggested_is_enough(place: TaskPlace) -> None:
     job = place.start(nap, [0.02] * 60, budget=0.003)
     with pytest.raises(BudgetReached) as caught:
         job.results()
@@ -154,7 +156,7 @@ def test_the_budget_that_is_suggested_is_enough(place: Place) -> None:
 
 
 def test_calls_of_an_executor_do_not_wait_for_money_that_never_comes(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: TaskPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "_current", place.session)
     options: dict[str, Any] = {"backend": place.backend.name, "budget": 0.003}
@@ -167,12 +169,12 @@ def test_calls_of_an_executor_do_not_wait_for_money_that_never_comes(
 
 
 @pytest.mark.parametrize("budget", [-1.0, float("inf"), float("nan")])
-def test_a_budget_that_makes_no_sense_is_refused(place: Place, budget: float) -> None:
+def test_a_budget_that_makes_no_sense_is_refused(place: TaskPlace, budget: float) -> None:
     with pytest.raises(UsageError, match="budget"):
         place.start(nap, [0.0], budget=budget)
 
 
-def test_a_budget_of_nothing_spends_nothing(place: Place) -> None:
+def test_a_budget_of_nothing_spends_nothing(place: TaskPlace) -> None:
     job = place.start(nap, [0.0], budget=0.0)
     with pytest.raises(BudgetReached):
         job.results()
@@ -181,7 +183,7 @@ def test_a_budget_of_nothing_spends_nothing(place: Place) -> None:
 
 def test_a_price_that_may_be_wrong_is_said_with_the_job() -> None:
     rate = Rate(per_second=0.001, note="prices in region xx-nowhere-1 are not known")
-    place = Place(Metered(LocalBackend(workers=1), rate))
+    place = TaskPlace(MeteredBackend(LocalBackend(workers=1), rate))
     try:
         job = place.start(lambda x: x, [1])
         job.results()
@@ -191,8 +193,8 @@ def test_a_price_that_may_be_wrong_is_said_with_the_job() -> None:
 
 
 def test_an_item_that_a_lease_cut_off_is_run_again_for_longer() -> None:
-    backend = Metered(LocalBackend(workers=2), Rate(per_second=1.0))
-    place = Place(backend)
+    backend = MeteredBackend(LocalBackend(workers=2), Rate(per_second=1.0))
+    place = TaskPlace(backend)
     try:
         assert place.session.warm_up(backend.name, timeout=30.0)
         items = [0.0] * 6 + [1.6] + [0.005] * 40

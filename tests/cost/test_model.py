@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import Rate
-from cloudbutton_backend.cost.duration_samples import ways_of
-from cloudbutton_backend.cost.run_model import Prediction, Terms, Uncertain, n_calls, predict
+from cloudbutton_backend.cost.duration_samples import samples_of
+from cloudbutton_backend.cost.run_model import (
+    CostModel,
+    Prediction,
+    UncertainValue,
+    n_calls,
+    predict,
+)
 from tests.support.simulator import simulate
 from tests.support.workload import Work, uniform
 
@@ -21,7 +27,7 @@ SECONDS = [1.0] * 8
 
 def predicted(items: int = 100, *, started: int = 0, **terms: Any) -> Prediction:
     given = {"backend": "there", "workers": 1, "rate": A_CENT, "batch_seconds": 1.0, **terms}
-    return predict(ways_of(SECONDS), items, Terms(**given), started=started)
+    return predict(samples_of(SECONDS), items, CostModel(**given), started=started)
 
 
 def dollars(items: int = 100, **terms: Any) -> float:
@@ -45,17 +51,19 @@ def test_what_is_free_costs_nothing() -> None:
 
 
 def test_each_environment_starts_once_and_other_calls_are_warm() -> None:
-    more = dollars(workers=10, start=Uncertain(2.0), warm=Uncertain(0.5)) - dollars(workers=10)
+    more = dollars(workers=10, start=UncertainValue(2.0), warm=UncertainValue(0.5)) - dollars(
+        workers=10
+    )
     assert more == pytest.approx(0.01 * (10 * 2.0 + 90 * 0.5))
 
 
 def test_environments_that_are_up_do_not_start_again() -> None:
-    more = dollars(workers=10, start=Uncertain(2.0), started=10) - dollars(workers=10)
+    more = dollars(workers=10, start=UncertainValue(2.0), started=10) - dollars(workers=10)
     assert more == pytest.approx(0.0)
 
 
 def test_a_slower_place_costs_more() -> None:
-    assert dollars(pace=Uncertain(3.0)) == pytest.approx(300 * 0.01 + 100 * 0.001)
+    assert dollars(pace=UncertainValue(3.0)) == pytest.approx(300 * 0.01 + 100 * 0.001)
 
 
 def test_items_that_run_beside_each_other_share_what_is_billed() -> None:
@@ -67,8 +75,8 @@ def test_items_that_run_beside_each_other_share_what_is_billed() -> None:
 
 
 def test_items_that_differ_leave_lanes_idle() -> None:
-    terms = Terms(backend="there", workers=1, rate=A_CENT, batch_seconds=8.0, lanes=2)
-    even, uneven = ways_of([1.0] * 4), ways_of([0.25, 0.25, 0.5, 3.0])
+    terms = CostModel(backend="there", workers=1, rate=A_CENT, batch_seconds=8.0, lanes=2)
+    even, uneven = samples_of([1.0] * 4), samples_of([0.25, 0.25, 0.5, 3.0])
     assert predict(uneven, 1000, terms).dollars.expected > (
         1.1 * predict(even, 1000, terms).dollars.expected
     )
@@ -80,14 +88,14 @@ def test_half_a_step_of_each_call_is_rounding() -> None:
 
 
 def test_what_is_gone_is_the_least_that_it_will_be() -> None:
-    terms = Terms(backend="there", workers=1, rate=A_CENT)
-    found = predict(ways_of(SECONDS), 0, terms, spent=5.0, elapsed=7.0)
+    terms = CostModel(backend="there", workers=1, rate=A_CENT)
+    found = predict(samples_of(SECONDS), 0, terms, spent=5.0, elapsed=7.0)
     assert (found.dollars.low, found.dollars.high) == (5.0, 5.0)
     assert (found.seconds.low, found.seconds.high) == (7.0, 7.0)
 
 
 def test_what_is_not_known_of_a_place_widens_both_intervals() -> None:
-    sure, unsure = predicted(), predicted(pace=Uncertain(1.0, 0.5))
+    sure, unsure = predicted(), predicted(pace=UncertainValue(1.0, 0.5))
     assert unsure.dollars.high / unsure.dollars.low > 2 * sure.dollars.high / sure.dollars.low
     assert unsure.seconds.high / unsure.seconds.low > 2 * sure.seconds.high / sure.seconds.low
 
@@ -117,8 +125,8 @@ def test_environments_that_come_one_after_the_other_make_it_longer() -> None:
 
 
 def test_the_longest_item_is_the_least_that_it_takes() -> None:
-    ways = ways_of([0.1, 0.1, 0.1, 30.0])
-    found = predict(ways, 100, Terms(backend="there", workers=1000))
+    ways = samples_of([0.1, 0.1, 0.1, 30.0])
+    found = predict(ways, 100, CostModel(backend="there", workers=1000))
     assert found.seconds.high > 30.0
 
 
@@ -131,8 +139,8 @@ def test_the_longest_item_is_the_least_that_it_takes() -> None:
 def test_what_is_expected_lies_in_its_interval(
     sample: list[float], items: int, workers: int, lanes: int
 ) -> None:
-    terms = Terms(backend="there", workers=workers, rate=A_CENT, lanes=lanes, batch_seconds=1.5)
-    found = predict(ways_of(sample, 20), items, terms)
+    terms = CostModel(backend="there", workers=workers, rate=A_CENT, lanes=lanes, batch_seconds=1.5)
+    found = predict(samples_of(sample, 20), items, terms)
     for each in (found.seconds, found.dollars):
         assert 0 <= each.low <= each.expected <= each.high < float("inf")
 

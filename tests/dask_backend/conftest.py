@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 from cloudbutton_backend.backends.dask.backend import DaskBackend
-from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_backend.testing.conformance import TaskPlace
 from tests.dask_backend.clusters import Commands
 
 
@@ -30,8 +30,8 @@ def commands() -> Iterator[Commands]:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
+def place() -> Iterator[TaskPlace]:
     """Return a place on the shared cluster."""
-    place = Place(DaskBackend(shared_cluster().address, workers=4))
+    place = TaskPlace(DaskBackend(shared_cluster().address, workers=4))
     yield place
     place.session.close()

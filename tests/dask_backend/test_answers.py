@@ -10,17 +10,23 @@ import pytest
 from cloudbutton_backend.backends.dask.call_results import events_of_end, read_answer, returned
 from cloudbutton_backend.backends.dask.cluster import WorkerInfo
 from cloudbutton_backend.backends.dask.placement import placement
-from cloudbutton_backend.backends.dask.settings import Settings, names_of_variables
+from cloudbutton_backend.backends.dask.settings import DaskSettings, names_of_variables
 from cloudbutton_backend.backends.dask.version_check import explain, mismatches
-from cloudbutton_backend.backends.protocol import BatchEnded, Call, Overdue, Revoked, WorkerDown
+from cloudbutton_backend.backends.protocol import (
+    BatchCall,
+    BatchEnded,
+    Overdue,
+    Revoked,
+    WorkerDown,
+)
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_backend.worker.call_runner import Ending
+from cloudbutton_backend.worker.call_runner import CallEnd
 from cloudbutton_backend.worker.result_file import TornRecord
 from cloudbutton_backend.worker.sealed_records import BrokenSeal, sealed_record
 from cloudbutton_backend.worker.wire import layout
 
 KEY = bytes(32)
-CALL = Call(7, "job", "dask-1", 10, 3, [], 2.0)
+CALL = BatchCall(7, "job", "dask-1", 10, 3, [], 2.0)
 GiB = 1 << 30
 
 
@@ -34,7 +40,7 @@ def answer(*records: tuple[int, int, dict[str, Any]], batch: int = 7, key: bytes
 
 
 def end(**changes: Any) -> dict[str, Any]:
-    ending = dataclasses.replace(Ending(ran=3), **changes).as_meta()
+    ending = dataclasses.replace(CallEnd(ran=3), **changes).as_meta()
     return {"end": ending, "seconds": 0.5, "threads": 4, "memory": 2048}
 
 
@@ -176,7 +182,7 @@ def test_a_long_list_of_versions_is_cut() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        Settings(**settings)
+        DaskSettings(**settings)
 
 
 def test_variables_are_names_with_commas_in_between() -> None:

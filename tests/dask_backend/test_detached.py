@@ -17,12 +17,12 @@ import pytest
 from cloudbutton_backend.backends.dask import detached
 from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.backends.dask.detached import MOST_PARTS, PART_SECONDS, parts_of, prefix_of
-from cloudbutton_backend.backends.protocol import Call
+from cloudbutton_backend.backends.protocol import BatchCall
 from cloudbutton_backend.errors import WorkerLost
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.storage.home import home
-from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_backend.testing.conformance import TaskPlace
 from tests.dask_backend.clusters import until
 from tests.dask_backend.conftest import shared_cluster
 
@@ -108,8 +108,8 @@ def published(client: Any, job_id: str) -> Counter[int]:
     )
 
 
-def attach(job_id: str) -> tuple[Place, Any]:
-    place = Place(DaskBackend(shared_cluster().address))
+def attach(job_id: str) -> tuple[TaskPlace, Any]:
+    place = TaskPlace(DaskBackend(shared_cluster().address))
     return place, place.session.attach(job_id)
 
 
@@ -142,7 +142,7 @@ def test_who_attaches_early_stops_what_waits_and_cancelling_frees_the_cluster(
 
 
 def test_nothing_of_a_detached_job_stays_on_the_cluster_once_it_is_collected(client: Any) -> None:
-    place = Place(DaskBackend(shared_cluster().address, worker_hour=1.0))
+    place = TaskPlace(DaskBackend(shared_cluster().address, worker_hour=1.0))
     job = place.start(lambda x: threading.Event().wait(0.001) or -x, range(500), detach=True)
     assert job.results() == [-x for x in range(500)]
     assert job.cost > 0
@@ -165,7 +165,7 @@ def test_what_goes_wrong_in_one_task_of_a_call_costs_the_others_nothing(
             os._exit(3)
         return -x
 
-    place = Place(DaskBackend(shared_cluster().address))
+    place = TaskPlace(DaskBackend(shared_cluster().address))
     values = place.map(task, range(400), detach=True, errors="keep")
     assert (type(values[100]), type(values[200])) == (LookupError, WorkerLost)
     assert [x for x in range(400) if values[x] != -x] == [100, 200]
@@ -199,8 +199,8 @@ def test_who_attaches_with_a_cluster_of_ones_own_is_told_where_the_calls_went() 
     local.close()
 
 
-def call(count: int, lease: float | None = None) -> Call:
-    return Call(3, "job", "dask-1", 100, count, [], lease)
+def call(count: int, lease: float | None = None) -> BatchCall:
+    return BatchCall(3, "job", "dask-1", 100, count, [], lease)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def call(count: int, lease: float | None = None) -> Call:
     ids=["no pace", "one each", "long ones", "five each", "no time", "lease", "many", "large"],
 )
 def test_a_call_is_parted_so_that_little_is_lost_or_waited_for(
-    asked: Call, nbytes: int, pace: float | None, n_parts: int
+    asked: BatchCall, nbytes: int, pace: float | None, n_parts: int
 ) -> None:
     parts = parts_of(asked, nbytes, pace)
     assert len(parts) == n_parts

@@ -18,7 +18,7 @@ from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.errors import BackendError, WorkerLost
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobState
-from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_backend.testing.conformance import TaskPlace
 from tests.dask_backend.clusters import Commands, until
 from tests.dask_backend.conftest import shared_cluster
 from tests.dask_backend.proxy import SlowWay
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 
 @contextmanager
-def at(dask: DaskBackend) -> Iterator[Place]:
-    place = Place(dask)
+def at(dask: DaskBackend) -> Iterator[TaskPlace]:
+    place = TaskPlace(dask)
     try:
         yield place
     finally:

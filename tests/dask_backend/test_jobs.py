@@ -19,8 +19,8 @@ import cloudbutton_ext as cloud
 from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.errors import BackendError, PackagesDoNotFit, UsageError, WorkerLost
 from cloudbutton_backend.job_model import JobState
-from cloudbutton_backend.settings import Resolved
-from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_backend.settings import ResolvedSettings
+from cloudbutton_backend.testing.conformance import TaskPlace
 from cloudbutton_ext.server.backends import described
 from tests.dask_backend.clusters import Commands, until
 from tests.dask_backend.conftest import shared_cluster
@@ -32,7 +32,9 @@ def client() -> Iterator[Any]:
         yield client
 
 
-def test_another_version_that_the_workers_have_is_in_nobodys_way(place: Place, client: Any) -> None:
+def test_another_version_that_the_workers_have_is_in_nobodys_way(
+    place: TaskPlace, client: Any
+) -> None:
     def version() -> str:
         import cloudbutton_backend
 
@@ -44,7 +46,7 @@ def test_another_version_that_the_workers_have_is_in_nobodys_way(place: Place, c
     assert set(client.run(version).values()) == {"another"}
 
 
-def test_a_large_value_is_sent_once_for_all_jobs_that_use_it(place: Place, client: Any) -> None:
+def test_a_large_value_is_sent_once_for_all_jobs_that_use_it(place: TaskPlace, client: Any) -> None:
     table = np.arange(500_000)
 
     def values() -> set[str]:
@@ -58,7 +60,7 @@ def test_a_large_value_is_sent_once_for_all_jobs_that_use_it(place: Place, clien
     assert len(sent) == 1 and values() - before == sent
 
 
-def test_tasks_find_random_numbers_though_the_package_is_not_there(place: Place) -> None:
+def test_tasks_find_random_numbers_though_the_package_is_not_there(place: TaskPlace) -> None:
     def draw(_: int) -> float:
         return float(cloud.rng().random())
 
@@ -66,7 +68,7 @@ def test_tasks_find_random_numbers_though_the_package_is_not_there(place: Place)
 
 
 def test_a_clients_work_goes_on_and_it_stays_open(client: Any) -> None:
-    place = Place(DaskBackend(client=client))
+    place = TaskPlace(DaskBackend(client=client))
     assert place.map(lambda x: x + 1, range(10)) == list(range(1, 11))
     place.session.close()
     assert client.submit(sum, [1, 2]).result() == 3
@@ -75,7 +77,7 @@ def test_a_clients_work_goes_on_and_it_stays_open(client: Any) -> None:
 def test_a_client_that_is_closed_is_told_before_the_job_begins() -> None:
     client = distributed.Client(shared_cluster().address, set_as_default=False)
     client.close()
-    place = Place(DaskBackend(client=client))
+    place = TaskPlace(DaskBackend(client=client))
     with pytest.raises(BackendError, match="not connected"):
         place.start(lambda x: x, [1])
     place.session.close()
@@ -104,7 +106,7 @@ def test_a_look_at_a_clusters_health_asks_it() -> None:
     ("chosen", "expected"), [({}, False), ({"worker_hour": 0}, False), ({"worker_hour": 0.5}, True)]
 )
 def test_it_costs_where_worker_hours_have_a_price(chosen: dict[str, Any], expected: bool) -> None:
-    assert described("dask", Resolved(backends={"dask": chosen}))["costs"] is expected
+    assert described("dask", ResolvedSettings(backends={"dask": chosen}))["costs"] is expected
     dask = DaskBackend(**chosen)
     assert dask.costs is expected
     dask.close()
@@ -117,7 +119,7 @@ def test_results_are_futures_to_go_on_with(client: Any, keep: bool) -> None:
             raise LookupError("two")
         return np.full(1000, x)
 
-    place = Place(DaskBackend(client=client, keep_results=keep))
+    place = TaskPlace(DaskBackend(client=client, keep_results=keep))
     futures = place.start(task, range(4), errors="keep").futures()
     sums = [client.submit(lambda a: int(a.sum()), each).result() for each in futures[:2]]
     assert sums == [0, 1000]
@@ -132,7 +134,7 @@ def test_other_backends_have_no_futures_of_dasks() -> None:
 
 
 def test_a_package_that_the_workers_lack_is_told_before_the_run(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: TaskPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "site-packages"
     (folder / "oddity-3.1.dist-info").mkdir(parents=True)
@@ -153,7 +155,7 @@ def test_a_package_that_the_workers_lack_is_told_before_the_run(
         del sys.modules["oddity"]
 
 
-def test_a_job_that_is_cancelled_leaves_the_workers_free(place: Place, tmp_path: Path) -> None:
+def test_a_job_that_is_cancelled_leaves_the_workers_free(place: TaskPlace, tmp_path: Path) -> None:
     begun = str(tmp_path / "begun")
 
     def hang(_: int) -> None:
@@ -168,7 +170,7 @@ def test_a_job_that_is_cancelled_leaves_the_workers_free(place: Place, tmp_path:
     assert place.map(lambda x: x, range(20)) == list(range(20))
 
 
-def test_an_item_that_takes_more_memory_than_it_may_is_named(place: Place) -> None:
+def test_an_item_that_takes_more_memory_than_it_may_is_named(place: TaskPlace) -> None:
     def fill(x: int) -> int:
         return len(np.ones(x * 50_000_000)) and x
 
@@ -177,7 +179,7 @@ def test_an_item_that_takes_more_memory_than_it_may_is_named(place: Place) -> No
     assert "200 MiB" in str(values[1])
 
 
-def test_no_worker_has_as_much_memory_as_is_asked_for(place: Place) -> None:
+def test_no_worker_has_as_much_memory_as_is_asked_for(place: TaskPlace) -> None:
     with pytest.raises(UsageError, match="No Dask worker has 99,000,000 MiB"):
         place.start(lambda x: x, [1], memory=99_000_000)
 
@@ -204,14 +206,14 @@ def test_a_cluster_that_adapts_grows_for_a_job_shrinks_after_it_and_shares_out_i
     )
     with made, distributed.Client(made, set_as_default=False) as client:
         made.adapt(minimum=0, maximum=1, interval="50ms", wait_count=2)
-        place = Place(DaskBackend(client=client))
+        place = TaskPlace(DaskBackend(client=client))
         assert max(place.map(task, range(16), memory=400)) <= 2
         until(lambda: not client.scheduler_info()["workers"], "the shrinking of the cluster")
         place.session.close()
 
 
 def test_work_has_the_price_of_worker_hours() -> None:
-    place = Place(DaskBackend(shared_cluster().address, worker_hour=3600.0))
+    place = TaskPlace(DaskBackend(shared_cluster().address, worker_hour=3600.0))
     job = place.start(lambda x: threading.Event().wait(0.02) or x, range(50))
     assert job.results() == list(range(50))
     assert 50 * 0.02 <= job.cost < 20
@@ -220,7 +222,7 @@ def test_work_has_the_price_of_worker_hours() -> None:
 
 def test_workers_come_and_threads_of_one_worker_keep_apart_what_they_print() -> None:
     commands = Commands(workers=0)
-    place = Place(DaskBackend(commands.address))
+    place = TaskPlace(DaskBackend(commands.address))
     try:
         table = os.urandom(200_000)
         started: list[Any] = []
@@ -242,7 +244,7 @@ def test_a_cluster_with_tls_needs_its_keys(tmp_path: Path) -> None:
     options = ["--tls-ca-file", certificate, "--tls-cert", certificate, "--tls-key", key]
     commands = Commands(1, *options, protocol="tls")
     try:
-        place = Place(
+        place = TaskPlace(
             DaskBackend(commands.address, tls_ca=certificate, tls_cert=certificate, tls_key=key)
         )
         assert commands.address.startswith("tls://")
@@ -251,7 +253,7 @@ def test_a_cluster_with_tls_needs_its_keys(tmp_path: Path) -> None:
         security = distributed.Security(
             tls_ca_file=certificate, tls_client_cert=certificate, tls_client_key=key
         )
-        place = Place(DaskBackend(commands.address, security=security))
+        place = TaskPlace(DaskBackend(commands.address, security=security))
         assert place.map(lambda x: -x, [3]) == [-3]
         place.session.close()
     finally:

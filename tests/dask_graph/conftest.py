@@ -12,7 +12,7 @@ from cloudbutton_backend import settings
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.session import session as session_module
 from cloudbutton_backend.session.session import Session
-from cloudbutton_ext.integrations.dask_graphs.scheduler import Scheduler
+from cloudbutton_ext.integrations.dask_graphs.scheduler import DaskScheduler
 from tests.ext.conftest import gate, python
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 
@@ -47,7 +47,7 @@ def emulated(session: Session) -> None:
 
 
 @pytest.fixture(params=["local", "lambda"])
-def ours(request: pytest.FixtureRequest) -> Scheduler:
+def ours(request: pytest.FixtureRequest) -> DaskScheduler:
     """A scheduler on this machine's workers, and one on Lambda's."""
     if request.param == "lambda":
         request.getfixturevalue("emulated")
@@ -55,5 +55,5 @@ def ours(request: pytest.FixtureRequest) -> Scheduler:
 
 
 @pytest.fixture
-def local() -> Scheduler:
+def local() -> DaskScheduler:
     return cloud.dask_scheduler("local")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from dask import delayed
 
-from cloudbutton_ext.integrations.dask_graphs.scheduler import Scheduler
+from cloudbutton_ext.integrations.dask_graphs.scheduler import DaskScheduler
 
 FRAME = pd.DataFrame(
     {
@@ -22,7 +22,7 @@ FRAME = pd.DataFrame(
 )
 
 
-def test_delayed_calls_are_what_the_plain_calls_are(ours: Scheduler) -> None:
+def test_delayed_calls_are_what_the_plain_calls_are(ours: DaskScheduler) -> None:
     @delayed
     def power(x: int, exponent: int = 2) -> int:
         return x**exponent
@@ -33,7 +33,7 @@ def test_delayed_calls_are_what_the_plain_calls_are(ours: Scheduler) -> None:
     assert computed == {"total": 225, "parts": [4, (9, "plain")]}
 
 
-def test_a_bag(ours: Scheduler) -> None:
+def test_a_bag(ours: DaskScheduler) -> None:
     words = db.from_sequence(
         ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog"], npartitions=3
     )
@@ -46,7 +46,7 @@ def test_a_bag(ours: Scheduler) -> None:
     assert dict(groups)[4] == ["lazy", "over"]
 
 
-def test_an_array(ours: Scheduler) -> None:
+def test_an_array(ours: DaskScheduler) -> None:
     values = np.random.default_rng(4).normal(size=(60, 50))
     array = da.from_array(values, chunks=(20, 25))
     product = (array @ array.T)[::2] + array.mean(axis=1)
@@ -54,7 +54,7 @@ def test_an_array(ours: Scheduler) -> None:
     assert array.std().compute(scheduler=ours) == array.std().compute(scheduler="sync")
 
 
-def test_a_data_frame(ours: Scheduler) -> None:
+def test_a_data_frame(ours: DaskScheduler) -> None:
     frame = dd.from_pandas(FRAME, npartitions=4)
     summary = frame[frame.x > 3].groupby("kind").agg({"x": "mean", "y": ["min", "max"]})
     pd.testing.assert_frame_equal(
@@ -62,7 +62,7 @@ def test_a_data_frame(ours: Scheduler) -> None:
     )
 
 
-def test_a_shuffle_by_tasks(ours: Scheduler) -> None:
+def test_a_shuffle_by_tasks(ours: DaskScheduler) -> None:
     with dask.config.set({"dataframe.shuffle.method": "tasks"}):
         frame = dd.from_pandas(FRAME, npartitions=3).set_index("x")
         computed = frame.compute(scheduler=ours)
@@ -70,19 +70,19 @@ def test_a_shuffle_by_tasks(ours: Scheduler) -> None:
     assert sorted(computed.y) == sorted(FRAME.y)
 
 
-def test_what_was_persisted_is_used_in_what_follows(ours: Scheduler) -> None:
+def test_what_was_persisted_is_used_in_what_follows(ours: DaskScheduler) -> None:
     array = da.from_array(np.arange(12.0), chunks=4) + 1
     held = array.persist(scheduler=ours)
     assert (held * 2).sum().compute(scheduler=ours) == 2 * (np.arange(12.0) + 1).sum()
 
 
-def test_the_scheduler_may_be_chosen_for_all_that_follows(ours: Scheduler) -> None:
+def test_the_scheduler_may_be_chosen_for_all_that_follows(ours: DaskScheduler) -> None:
     with dask.config.set(scheduler=ours):
         assert db.range(10, npartitions=2).sum().compute() == 45
 
 
 @pytest.mark.parametrize("method", ["disk", "tasks"])
-def test_local_workers_shuffle_through_files_as_well(local: Scheduler, method: str) -> None:
+def test_local_workers_shuffle_through_files_as_well(local: DaskScheduler, method: str) -> None:
     with dask.config.set({"dataframe.shuffle.method": method}):
         frame = dd.from_pandas(FRAME, npartitions=3).set_index("y")
         pd.testing.assert_frame_equal(

@@ -27,7 +27,7 @@ from cloudbutton_backend.errors import (
     WorkerLost,
 )
 from cloudbutton_backend.session.session import Session
-from cloudbutton_ext.integrations.dask_graphs.scheduler import Scheduler
+from cloudbutton_ext.integrations.dask_graphs.scheduler import DaskScheduler
 from tests.ext.conftest import Gate, Script
 
 PATIENCE = 30.0
@@ -40,7 +40,7 @@ class OutOfStock(Exception):
 # -- errors
 
 
-def test_an_error_surfaces_as_itself_with_the_line_that_raised_it(local: Scheduler) -> None:
+def test_an_error_surfaces_as_itself_with_the_line_that_raised_it(local: DaskScheduler) -> None:
     @delayed
     def take(n: int) -> int:
         if n == 3:
@@ -54,7 +54,7 @@ def test_an_error_surfaces_as_itself_with_the_line_that_raised_it(local: Schedul
     assert any("raise OutOfStock(n)" in line for line in lines)
 
 
-def test_a_failed_task_can_be_run_again_here(local: Scheduler) -> None:
+def test_a_failed_task_can_be_run_again_here(local: DaskScheduler) -> None:
     here = os.getpid()
     failing = delayed(lambda n: 1 / n if os.getpid() != here else "ran here")(0)
     with pytest.raises(ZeroDivisionError):
@@ -70,13 +70,15 @@ def test_a_failed_task_can_be_run_again_here(local: Scheduler) -> None:
     assert ran == [here]
 
 
-def test_a_task_that_ends_its_worker_each_time_is_an_error_that_says_so(local: Scheduler) -> None:
+def test_a_task_that_ends_its_worker_each_time_is_an_error_that_says_so(
+    local: DaskScheduler,
+) -> None:
     with pytest.raises(WorkerLost, match="exited with code 7"):
         delayed(os._exit)(7).compute(scheduler=local)
 
 
 def test_a_task_that_failed_is_tried_again_as_often_as_asked_for(
-    local: Scheduler, gate: Gate
+    local: DaskScheduler, gate: Gate
 ) -> None:
     @delayed
     def second_time(n: int) -> int:
@@ -88,13 +90,13 @@ def test_a_task_that_failed_is_tried_again_as_often_as_asked_for(
     assert second_time(4).compute(scheduler=cloud.dask_scheduler("local", retries=1)) == 4
 
 
-def test_what_cannot_travel_is_named(local: Scheduler) -> None:
+def test_what_cannot_travel_is_named(local: DaskScheduler) -> None:
     lock = threading.Lock()
     with pytest.raises(CaptureError, match="lock"):
         delayed(lambda held: held)(lock).compute(scheduler=local)
 
 
-def test_a_result_that_cannot_come_back_is_an_error(local: Scheduler) -> None:
+def test_a_result_that_cannot_come_back_is_an_error(local: DaskScheduler) -> None:
     with pytest.raises(Exception, match="lock"):
         delayed(threading.Lock)().compute(scheduler=local)
 
@@ -109,7 +111,7 @@ def test_a_budget_that_is_reached_ends_the_computation_with_that_reason() -> Non
         dask.compute(parts, scheduler=cloud.dask_scheduler("lambda", budget=1e-9))
 
 
-def test_ctrl_c_ends_the_tasks_that_run(local: Scheduler, gate: Gate, session: Session) -> None:
+def test_ctrl_c_ends_the_tasks_that_run(local: DaskScheduler, gate: Gate, session: Session) -> None:
     @delayed
     def wait(n: int) -> int:
         gate.note(str(n))
@@ -128,7 +130,7 @@ def test_ctrl_c_ends_the_tasks_that_run(local: Scheduler, gate: Gate, session: S
 
 
 def test_a_graph_whose_job_is_cancelled_elsewhere_ends_with_that_reason(
-    local: Scheduler, gate: Gate, session: Session
+    local: DaskScheduler, gate: Gate, session: Session
 ) -> None:
     @delayed
     def wait(n: int) -> int:
@@ -146,7 +148,7 @@ def test_a_graph_whose_job_is_cancelled_elsewhere_ends_with_that_reason(
 
 
 def test_when_one_task_fails_those_that_run_are_ended(
-    local: Scheduler, gate: Gate, session: Session
+    local: DaskScheduler, gate: Gate, session: Session
 ) -> None:
     @delayed
     def fail() -> None:
@@ -167,7 +169,7 @@ def test_when_one_task_fails_those_that_run_are_ended(
 # -- what Dask offers around a scheduler
 
 
-def test_callbacks_hear_of_every_task(local: Scheduler) -> None:
+def test_callbacks_hear_of_every_task(local: DaskScheduler) -> None:
     class Watch(Callback):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
@@ -197,7 +199,7 @@ def test_callbacks_hear_of_every_task(local: Scheduler) -> None:
 
 
 def test_the_progress_bar_ends_at_a_hundred_per_cent(
-    local: Scheduler, capsys: pytest.CaptureFixture[str]
+    local: DaskScheduler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ProgressBar(minimum=0.0, dt=0.01):
         assert da.ones(100, chunks=10).sum().compute(scheduler=local) == 100
@@ -205,14 +207,14 @@ def test_the_progress_bar_ends_at_a_hundred_per_cent(
 
 
 def test_what_tasks_print_appears_here(
-    local: Scheduler, capsys: pytest.CaptureFixture[str]
+    local: DaskScheduler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     delayed(print)("hello from a task").compute(scheduler=local)
     assert "hello from a task" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("inner", ["ours", "threads"])
-def test_a_task_may_compute_a_graph_in_its_turn(local: Scheduler, inner: str) -> None:
+def test_a_task_may_compute_a_graph_in_its_turn(local: DaskScheduler, inner: str) -> None:
     scheduler: Any = local if inner == "ours" else inner
 
     @delayed
@@ -224,7 +226,7 @@ def test_a_task_may_compute_a_graph_in_its_turn(local: Scheduler, inner: str) ->
     assert computed == [sum(i**2 for i in range(n)) for n in range(5)]
 
 
-def test_several_threads_may_compute_at_a_time(local: Scheduler) -> None:
+def test_several_threads_may_compute_at_a_time(local: DaskScheduler) -> None:
     found: dict[int, int] = {}
 
     def compute(n: int) -> None:
@@ -243,7 +245,7 @@ def test_several_threads_may_compute_at_a_time(local: Scheduler) -> None:
 
 @pytest.mark.parametrize("how", ["as a value of its own", "as an argument of each call"])
 def test_a_large_value_that_many_tasks_use_travels_once(
-    local: Scheduler, session: Session, how: str
+    local: DaskScheduler, session: Session, how: str
 ) -> None:
     array = np.arange(50_000.0)
     value = delayed(array) if how == "as a value of its own" else array
@@ -254,13 +256,13 @@ def test_a_large_value_that_many_tasks_use_travels_once(
     assert "400 kB" in report and "sent once" in report
 
 
-def test_a_chain_of_tasks_travels_as_one(local: Scheduler, session: Session) -> None:
+def test_a_chain_of_tasks_travels_as_one(local: DaskScheduler, session: Session) -> None:
     step = delayed(lambda values: values + 1)
     assert step(step(step(np.zeros(3)))).compute(scheduler=local).tolist() == [3, 3, 3]
     assert session.jobs()[0].n_items == 1
 
 
-def test_results_are_put_together_here(local: Scheduler, session: Session) -> None:
+def test_results_are_put_together_here(local: DaskScheduler, session: Session) -> None:
     whole = da.ones((6, 6), chunks=3).map_blocks(lambda block: block * os.getpid())
     values = whole.compute(scheduler=local)
     assert values.shape == (6, 6) and os.getpid() not in values
@@ -292,7 +294,7 @@ def test_without_dask_an_error_says_what_to_install(python: Script) -> None:
 
 
 def test_options_may_be_given_where_something_is_computed(
-    local: Scheduler, session: Session
+    local: DaskScheduler, session: Session
 ) -> None:
     delayed(abs)(1).compute(scheduler=local, name="absolute", num_workers=1)
     job = session.jobs()[0]
@@ -314,7 +316,7 @@ def test_an_option_that_makes_no_sense_is_an_error_at_once(
 
 @pytest.mark.parametrize("shape", [(4, 4), (400, 400)], ids=["small", "large"])
 def test_storing_into_an_array_of_this_process_is_refused(
-    local: Scheduler, shape: tuple[int, int]
+    local: DaskScheduler, shape: tuple[int, int]
 ) -> None:
     target = np.zeros(shape)
     with pytest.raises(UsageError, match="`store` would have tasks write to an array"):

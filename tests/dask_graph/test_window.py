@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloudbutton_ext.integrations.dask_graphs.send_ahead import Window, tasks_ahead
+from cloudbutton_ext.integrations.dask_graphs.send_ahead import SendAheadWindow, tasks_ahead
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_long_and_large_tasks_are_sent_two_at_a_time_and_short_ones_by_the_hundr
 
 
 def test_a_window_is_a_number_of_workers_from_which_tasks_under_way_are_subtracted() -> None:
-    window = Window(4)
+    window = SendAheadWindow(4)
     assert (int(window), window - 3) == (4, 5)
     window.learn(0.001, 8)
     assert window - 3 == 397

@@ -61,7 +61,7 @@ said["flushed while full"] = session.journal.flush(10)
 said["slow"] = run(slow, "slow")
 said["journal"] = session.journal.warning
 allow(None)
-held._course.notes._file.try_again()
+held._run_state.notes._file.try_again()
 said["large, later"] = {"warnings": list(held.progress.warnings),
                         "right": held.results() == [large(n) for n in range(8)]}
 session.journal.flush(30)

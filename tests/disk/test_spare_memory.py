@@ -14,7 +14,7 @@ from cloudbutton_backend.errors import JobFailed
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.results import result_file
 from cloudbutton_backend.results.result_file import ResultFile
-from cloudbutton_backend.results.result_record import Entry
+from cloudbutton_backend.results.result_record import ResultRecord
 from cloudbutton_backend.results.spare_memory import spare_memory
 from cloudbutton_backend.session.session import Session
 
@@ -80,7 +80,7 @@ def test_memory_is_short_when_little_is_left_for_what_is_held(
     file = ResultFile(
         tmp_path / "results" / "abcd2345.seg", lambda path: None, lambda: None, spare=lambda: spare
     )
-    file.keep(0, Entry(0, 1, {}, b"said to be longer", None, 0, held))
+    file.keep(0, ResultRecord(0, 1, {}, b"said to be longer", None, 0, held))
     why = file.memory_is_short()
     assert (why is not None) == is_short
     if why is not None:

@@ -17,15 +17,15 @@ from cloudbutton_backend.backends.protocol import (
     WorkerUp,
 )
 from cloudbutton_backend.dispatch.actions import Action, Submit
-from cloudbutton_backend.dispatch.job_state import Plan
-from cloudbutton_backend.dispatch.scheduler import Machine
+from cloudbutton_backend.dispatch.job_state import DispatchPlan
+from cloudbutton_backend.dispatch.scheduler import Scheduler
 
 
 class Stage:
     """Every method returns the actions that follow."""
 
     def __init__(self, workers: int = 2, **limits: Any) -> None:
-        self.machine = Machine(Limits(workers=workers, **limits))
+        self.machine = Scheduler(Limits(workers=workers, **limits))
         self.now = 0.0
         self.up(*(f"w{n}" for n in range(1, workers + 1)))
 
@@ -34,7 +34,7 @@ class Stage:
         return self.machine.drain()
 
     def open(self, n_items: int | None, job_id: str = "job", **plan: Any) -> list[Action]:
-        self.machine.open(Plan(job_id=job_id, n_items=n_items, **plan), self.now)
+        self.machine.open(DispatchPlan(job_id=job_id, n_items=n_items, **plan), self.now)
         return self.machine.drain()
 
     def supply(self, ready: int, ended: bool = False, job_id: str = "job") -> list[Action]:

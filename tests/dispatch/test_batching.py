@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.dispatch.batching import GROWTH, MAX_ITEMS, Sizer
+from cloudbutton_backend.dispatch.batching import GROWTH, MAX_ITEMS, BatchSizer
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from cloudbutton_backend.dispatch.batching import GROWTH, MAX_ITEMS, Sizer
 def test_a_batch_has_this_many_items(
     learned: list[tuple[int, float]], left: int | None, workers: int, size: int
 ) -> None:
-    sizer = Sizer(0.02)
+    sizer = BatchSizer(0.02)
     for items, seconds in learned:
         sizer.learn(items, seconds)
     assert sizer.size(left, workers) == size
@@ -43,7 +43,7 @@ def test_a_batch_has_this_many_items(
 def test_a_batch_is_never_empty_nor_boundless(
     learned: list[tuple[int, float]], left: int | None, workers: int
 ) -> None:
-    sizer = Sizer(0.02)
+    sizer = BatchSizer(0.02)
     for items, seconds in learned:
         sizer.learn(items, seconds)
     assert 1 <= sizer.size(left, workers) <= MAX_ITEMS
@@ -51,7 +51,7 @@ def test_a_batch_is_never_empty_nor_boundless(
 
 @pytest.mark.parametrize(("seconds", "quick"), [(0.001, True), (0.0099, True), (0.01, False)])
 def test_quick_items_are_those_of_less_than_half_a_batch(seconds: float, quick: bool) -> None:
-    sizer = Sizer(0.02)
+    sizer = BatchSizer(0.02)
     sizer.learn(1, seconds)
     assert sizer.is_quick() is quick
 
@@ -70,7 +70,7 @@ def test_quick_items_are_those_of_less_than_half_a_batch(seconds: float, quick: 
 def test_what_is_sent_at_once_is_sent_in_equal_parts(
     learned: list[tuple[int, float]], left: int, workers: int, size: int
 ) -> None:
-    sizer = Sizer(1.5, at_once=450.0)
+    sizer = BatchSizer(1.5, at_once=450.0)
     for items, seconds in learned:
         sizer.learn(items, seconds)
     assert sizer.size(left, workers) == size
@@ -85,7 +85,7 @@ def test_what_is_sent_at_once_is_sent_in_equal_parts(
 def test_no_worker_gets_two_parts_of_what_is_sent_at_once(
     left: int, workers: int, seconds: float, nbytes: int
 ) -> None:
-    sizer = Sizer(1.5, at_once=450.0)
+    sizer = BatchSizer(1.5, at_once=450.0)
     sizer.learn(1, seconds)
     sizer.weigh(1, nbytes)
     parts = 0

@@ -231,9 +231,9 @@ def test_a_second_copy_is_not_made_with_money_that_is_not_there(priced: NewStage
     play.now = 5.0
     assert sent(play.happen(*done(first, 0.05))) == []
     assert sent(play.wait(500.0)) == []
-    purse = play.machine.jobs["job"].purse
-    assert purse is not None
-    purse.top_up(100.0)
+    job_budget = play.machine.jobs["job"].job_budget
+    assert job_budget is not None
+    job_budget.top_up(100.0)
     (copy,) = sent(play.wait(1.0))
     assert (copy.first, copy.lease) == (second.first, second.lease)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.cost.daily import portion
-from cloudbutton_backend.dispatch.job_budget import Purse
+from cloudbutton_backend.dispatch.job_budget import JobBudget
 from tests.support.scripted_faults import (
     Crash,
     Crashes,
@@ -93,17 +93,17 @@ def test_a_day_without_money_spends_nothing() -> None:
 
 
 def test_it_says_whose_budget_is_used_up() -> None:
-    purse = Purse(RATE, 1.0, 60.0, by_day=True)
-    assert purse.offer(1.0, 1.0, 4) is None
-    assert purse.asks is not None
-    at_least, wanted = purse.asks
+    job_budget = JobBudget(RATE, 1.0, 60.0, by_day=True)
+    assert job_budget.offer(1.0, 1.0, 4) is None
+    assert job_budget.asks is not None
+    at_least, wanted = job_budget.asks
     assert at_least == pytest.approx(RATE.at_most(1.0))
     assert wanted == pytest.approx(2 * 4 * RATE.at_most(60.0))
-    purse.asks, purse.is_waiting = None, True
-    purse.give(0.0)
-    assert purse.offer(1.0, 1.0, 4) is None
-    assert purse.is_empty
-    assert purse.is_short_of_the_day
+    job_budget.asks, job_budget.is_waiting = None, True
+    job_budget.give(0.0)
+    assert job_budget.offer(1.0, 1.0, 4) is None
+    assert job_budget.is_empty
+    assert job_budget.is_short_of_the_day
 
 
 @given(st.floats(0, 10), st.floats(0, 10), st.floats(0, 100))

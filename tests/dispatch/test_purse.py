@@ -9,34 +9,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.cost import Rate
-from cloudbutton_backend.dispatch.job_budget import CANARY_SECONDS, GROWTH, Purse, fitting, needed
+from cloudbutton_backend.dispatch.job_budget import (
+    CANARY_SECONDS,
+    GROWTH,
+    JobBudget,
+    fitting,
+    needed,
+)
 
 CENT_A_SECOND = Rate(per_second=0.01)
 
 
-def purse(budget: float | None, rate: Rate = CENT_A_SECOND, longest: float | None = 900) -> Purse:
-    return Purse(rate, budget, longest)
+def job_budget(
+    budget: float | None, rate: Rate = CENT_A_SECOND, longest: float | None = 900
+) -> JobBudget:
+    return JobBudget(rate, budget, longest)
 
 
 def test_without_a_budget_a_call_may_take_as_long_as_the_platform_lets_it() -> None:
-    assert purse(None).offer(1.0, 1.0, share=1000) == 900
-    assert purse(None, longest=None).offer(1.0, 1.0, share=1000) == math.inf
+    assert job_budget(None).offer(1.0, 1.0, share=1000) == 900
+    assert job_budget(None, longest=None).offer(1.0, 1.0, share=1000) == math.inf
 
 
 def test_where_there_is_plenty_a_lease_is_as_long_as_the_platform_allows() -> None:
-    assert purse(1e6).offer(1.0, 1.0, share=1000) == 900
+    assert job_budget(1e6).offer(1.0, 1.0, share=1000) == 900
 
 
 def test_otherwise_each_worker_can_count_on_half_its_share() -> None:
-    assert purse(10.0).offer(1.0, 1.0, share=10) == pytest.approx(50.0)
+    assert job_budget(10.0).offer(1.0, 1.0, share=10) == pytest.approx(50.0)
 
 
 def test_a_call_gets_what_it_needs_even_beyond_its_share() -> None:
-    assert purse(10.0).offer(80.0, 1.0, share=10) == pytest.approx(80.0)
+    assert job_budget(10.0).offer(80.0, 1.0, share=10) == pytest.approx(80.0)
 
 
 def test_a_call_waits_for_those_in_flight_rather_than_run_short() -> None:
-    money = purse(1.0)
+    money = job_budget(1.0)
     money.commit(1, 80.0)
     assert money.offer(30.0, 1.0, share=1) is None
     assert money.is_blocked
@@ -47,11 +55,11 @@ def test_a_call_waits_for_those_in_flight_rather_than_run_short() -> None:
 
 
 def test_the_last_call_runs_short_if_that_is_still_worth_it() -> None:
-    assert purse(0.2).offer(30.0, 15.0, share=1) == pytest.approx(20.0)
+    assert job_budget(0.2).offer(30.0, 15.0, share=1) == pytest.approx(20.0)
 
 
 def test_a_call_that_cannot_be_afforded_empties_the_purse() -> None:
-    money = purse(0.2)
+    money = job_budget(0.2)
     assert money.offer(60.0, 30.0, share=1) is None
     assert money.is_empty
     assert money.wanted == pytest.approx(0.3)
@@ -60,14 +68,14 @@ def test_a_call_that_cannot_be_afforded_empties_the_purse() -> None:
 
 
 def test_a_call_without_a_charge_counts_in_full() -> None:
-    money = purse(1.0)
+    money = job_budget(1.0)
     money.commit(1, 40.0)
     money.close(1)
     assert (money.spent, money.committed) == (pytest.approx(0.4), 0.0)
 
 
 def test_a_charge_counts_once() -> None:
-    money = purse(1.0)
+    money = job_budget(1.0)
     money.commit(1, 40.0)
     money.settle(1, 0.1)
     money.settle(1, 0.1)
@@ -116,7 +124,7 @@ _moves = st.lists(
 def test_whatever_is_charged_or_lost_the_budget_is_kept(
     rate: Rate, budget: float, moves: list[tuple[str, float, float, int]]
 ) -> None:
-    money = Purse(rate, budget, 900.0)
+    money = JobBudget(rate, budget, 900.0)
     flying: dict[int, float] = {}
     for number, (move, part, need, share) in enumerate(moves):
         if move == "call":

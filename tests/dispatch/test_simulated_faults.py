@@ -1,7 +1,7 @@
 """The dispatcher under scripted and random faults: nothing is lost or doubled, and it always ends.
 
-The simulator's referee objects to every broken promise (see `testing.referee`): results and failures of
-an item count once, caps and depths hold, an ended job has all that it must have and holds no worker.
+The simulator checks every promise (see `tests.support.invariants`): results and failures of an item
+ count once, caps and depths hold, an ended job has all that it must have and holds no worker.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.protocol import Limits, Results
 from cloudbutton_backend.dispatch.actions import Accept, FailItem, Finish, Submit
-from tests.support.invariants import BrokenPromise, Referee
+from tests.support.invariants import BrokenPromise, InvariantChecker
 from tests.support.scripted_faults import (
     Crash,
     Crashes,
@@ -137,11 +137,11 @@ def test_a_stream_keeps_up_with_its_source() -> None:
 
 
 def test_a_referee_objects_to_a_result_that_counts_twice() -> None:
-    referee = Referee((Work(seconds=[1.0]),), Limits(workers=1))
+    invariant_checker = InvariantChecker((Work(seconds=[1.0]),), Limits(workers=1))
     accept = Accept("job", Results("w", 1, 0, 1, {}, None, None, 0, 0))
-    referee.see(accept)
+    invariant_checker.see(accept)
     with pytest.raises(BrokenPromise, match="item 0 ends once"):
-        referee.see(accept)
+        invariant_checker.see(accept)
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,13 @@ def test_a_referee_objects_to_a_result_that_counts_twice() -> None:
 )
 def test_a_referee_objects_to_what_must_not_be(action: Any) -> None:
     with pytest.raises(BrokenPromise):
-        Referee((Work(seconds=[1.0]),), Limits(workers=1)).see(action)
+        InvariantChecker((Work(seconds=[1.0]),), Limits(workers=1)).see(action)
 
 
 def test_a_referee_objects_to_too_many_attempts() -> None:
-    referee = Referee((Work(seconds=[1.0]),), Limits(workers=1))
+    invariant_checker = InvariantChecker((Work(seconds=[1.0]),), Limits(workers=1))
     with pytest.raises(BrokenPromise, match="at most 3 attempts"):
-        referee.see(FailItem("job", 0, "lost", "gone", 4))
+        invariant_checker.see(FailItem("job", 0, "lost", "gone", 4))
 
 
 # -- how well it shares

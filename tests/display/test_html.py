@@ -10,7 +10,7 @@ import pytest
 
 from cloudbutton_backend.job_model import BatchRecord, JobState, Progress
 from cloudbutton_magic.display.html import html_of
-from cloudbutton_magic.display.table import Listing
+from cloudbutton_magic.display.table import Table
 from cloudbutton_magic.display.timeline import timeline_of
 from cloudbutton_magic.display.view_model import FailureGroup, view_of
 
@@ -97,7 +97,7 @@ def test_what_users_write_is_escaped(progress: Make) -> None:
     for html in (
         html_of(failed),
         html_of(running),
-        Listing(nasty, [nasty], [[nasty]])._repr_html_(),
+        Table(nasty, [nasty], [[nasty]])._repr_html_(),
     ):
         page = Page(html)
         assert "script" not in page.tags
@@ -121,13 +121,13 @@ def test_without_its_style_the_summary_still_reads(progress: Make) -> None:
 
 
 def test_code_between_backticks_is_marked() -> None:
-    page = Page(Listing("use `%cloud jobs`")._repr_html_())
+    page = Page(Table("use `%cloud jobs`")._repr_html_())
     assert "code" in page.tags
     assert "%cloud jobs" in page.text
 
 
 def test_a_listing_reads_as_text_too() -> None:
-    listing = Listing("2 jobs", ("id", "state"), [("ab", "done"), ("cde", "running")], ["a note"])
+    listing = Table("2 jobs", ("id", "state"), [("ab", "done"), ("cde", "running")], ["a note"])
     assert repr(listing).splitlines() == [
         "2 jobs",
         "  id   state",

@@ -12,7 +12,7 @@ from cloudbutton_backend.errors import WorkerLost
 from cloudbutton_backend.job_model import ItemOutcome, JobState, Output
 from cloudbutton_magic.display.live_view import Wording, follow, stream
 from cloudbutton_magic.display.screens import LogScreen, QuietScreen, TerminalScreen, screen_for
-from cloudbutton_magic.display.task_outputs import Replay
+from cloudbutton_magic.display.task_outputs import OutputReplay
 from cloudbutton_magic.display.view_model import Tone
 
 
@@ -115,7 +115,7 @@ def outcome(index: int, *outputs: Output) -> ItemOutcome:
 def test_streams_and_displays_come_back_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
     published: list[dict[str, Any]] = []
     bundle = {"data": {"text/plain": "fig"}, "metadata": {}}
-    replay = Replay(publish=published.append)
+    replay = OutputReplay(publish=published.append)
     replay.play(outcome(0, Output("stdout", "out\n"), Output("display", bundle)))
     replay.play(outcome(1, Output("stderr", "warning\n")))
     replay.finish()
@@ -128,7 +128,7 @@ def test_output_past_the_limit_is_left_out_and_said_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     published: list[dict[str, Any]] = []
-    replay = Replay(publish=published.append, max_text=5, max_displays=1)
+    replay = OutputReplay(publish=published.append, max_text=5, max_displays=1)
     bundle = {"data": {"text/plain": "fig"}}
     for index in range(3):
         replay.play(outcome(index, Output("stdout", "abc"), Output("display", bundle)))
@@ -214,7 +214,7 @@ LONG = (
 def test_a_warning_is_shown_once_in_a_cell(
     written: list[str], shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    replay = Replay()
+    replay = OutputReplay()
     for index, text in enumerate(written):
         replay.play(outcome(index, Output("stderr", text)))
     assert capsys.readouterr().err == shown
@@ -224,6 +224,6 @@ def test_what_the_kernel_warned_of_itself_is_not_repeated(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     noted = {("divide by zero encountered in log", RuntimeWarning, 6): True, "version": 3}
-    replay = Replay(namespace={"__warningregistry__": noted})
+    replay = OutputReplay(namespace={"__warningregistry__": noted})
     replay.play(outcome(0, Output("stderr", DIVIDE + DIVIDE.replace(":6:", ":7:"))))
     assert capsys.readouterr().err == DIVIDE.replace(":6:", ":7:")

@@ -17,7 +17,7 @@ from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.errors import CannotContinue, UnknownName, UsageError
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobOptions, JobState
-from cloudbutton_backend.journal.ownership import IsTaken, claim
+from cloudbutton_backend.journal.ownership import OwnedElsewhere, claim
 from cloudbutton_backend.session.session import Session
 from cloudbutton_backend.storage import job_paths
 from cloudbutton_backend.storage.home import home
@@ -99,7 +99,7 @@ except Exception as error:
 """,
         0,
     )
-    assert stranger.job_id == "IsTaken"
+    assert stranger.job_id == "OwnedElsewhere"
     program.open()
     assert job.results() == SQUARED
 
@@ -127,7 +127,7 @@ def test_a_claim_is_counted_and_moves_the_job_here(victim: Start) -> None:
     assert claim(home(), job_id, backend="local", budget=None) == 2
     with pytest.raises(UnknownName):
         claim(home(), "zzzzzzzz", backend="local", budget=None)
-    text = str(IsTaken("abcd2345", 17, "here"))
+    text = str(OwnedElsewhere("abcd2345", 17, "here"))
     assert "pid 17" in text and "`%cloud attach abcd2345`" in text
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from cloudbutton_backend.errors import CloudError, UnknownName
 from cloudbutton_backend.session.session import Session
-from cloudbutton_magic.commands.attach import Request, attach, parse_request
-from cloudbutton_magic.display.timeline import Timeline
+from cloudbutton_magic.commands.attach import AttachRequest, attach, parse_request
+from cloudbutton_magic.display.timeline import TimelineView
 from cloudbutton_magic.display.view_model import View
-from cloudbutton_magic.kernel.completion import Known, suggestions
+from cloudbutton_magic.kernel.completion import CompletionSources, suggestions
 
 from .conftest import ROOT, Start
 
@@ -33,24 +33,24 @@ class Wall:
     def clear(self) -> None:
         """Nothing was drawn."""
 
-    def close(self, view: View, timeline: Timeline | None) -> None:
+    def close(self, view: View, timeline: TimelineView | None) -> None:
         self.left.append(view)
 
 
 @pytest.mark.parametrize(
     ("text", "request_"),
     [
-        ("k7m2", Request(job_id="k7m2")),
-        ("k7m2 -> ys", Request(job_id="k7m2", names=("ys",))),
-        ("k7m2->a, b", Request(job_id="k7m2", names=("a", "b"))),
-        ("k7m2 -> ys --budget +1.00", Request(job_id="k7m2", names=("ys",), budget="+1.00")),
+        ("k7m2", AttachRequest(job_id="k7m2")),
+        ("k7m2 -> ys", AttachRequest(job_id="k7m2", names=("ys",))),
+        ("k7m2->a, b", AttachRequest(job_id="k7m2", names=("a", "b"))),
+        ("k7m2 -> ys --budget +1.00", AttachRequest(job_id="k7m2", names=("ys",), budget="+1.00")),
         (
             "k7m2 --backend lambda --workers=4 -> ys",
-            Request(job_id="k7m2", names=("ys",), backend="lambda", workers=4),
+            AttachRequest(job_id="k7m2", names=("ys",), backend="lambda", workers=4),
         ),
     ],
 )
-def test_the_line_is_understood_in_any_order(text: str, request_: Request) -> None:
+def test_the_line_is_understood_in_any_order(text: str, request_: AttachRequest) -> None:
     assert parse_request(text) == request_
 
 
@@ -97,7 +97,9 @@ def test_a_cell_that_ran_as_one_task_sets_its_variables(session: Session) -> Non
 
 
 def test_ids_of_all_kernels_jobs_are_suggested() -> None:
-    known = Known(lambda: ["local"], lambda: ["mine2345"], lambda: ["mine2345", "dead2345"])
+    known = CompletionSources(
+        lambda: ["local"], lambda: ["mine2345"], lambda: ["mine2345", "dead2345"]
+    )
     assert suggestions("%cloud attach d", known) == ["dead2345"]
     assert suggestions("%cloud att", known) == ["attach"]
 

@@ -58,8 +58,8 @@ def test_a_job_that_another_kernel_runs_is_followed_and_can_be_cancelled_from_he
     program.await_row(lambda row: row.done >= 10)
     job = cloud.attach(program.job_id)
     assert (job.state, job.progress.done, job.ends_with_us) == (JobState.RUNNING, 10, False)
-    arrivals = job.as_completed()
-    assert dict(next(arrivals) for _ in range(10)) == dict(enumerate(SQUARED[:10]))
+    new_results = job.as_completed()
+    assert dict(next(new_results) for _ in range(10)) == dict(enumerate(SQUARED[:10]))
     with pytest.raises(UsageError, match="is being run by another process"):
         Session().attach(program.job_id, workers=1)
     job.cancel()

@@ -10,7 +10,7 @@ import pytest
 
 from cloudbutton_backend.capture import Captured
 from cloudbutton_backend.job_model import JobState
-from cloudbutton_backend.results.result_ranges import Run, ranges_of
+from cloudbutton_backend.results.result_ranges import ResultRange, ranges_of
 from cloudbutton_backend.session.session import Session
 
 
@@ -18,9 +18,12 @@ def pid_of(item: int) -> tuple[int, int]:
     return item, os.getpid()
 
 
-def runs_among(runs: Sequence[Run], kept: set[int]) -> list[Run]:
+def runs_among(runs: Sequence[ResultRange], kept: set[int]) -> list[ResultRange]:
     return [
-        Run(i, i + 1, run.entry) for run in runs for i in range(run.first, run.stop) if i in kept
+        ResultRange(i, i + 1, run.entry)
+        for run in runs
+        for i in range(run.first, run.stop)
+        if i in kept
     ]
 
 
@@ -32,9 +35,9 @@ def test_items_with_results_are_not_run_and_their_results_are_theirs(
     before = first.results()
     asked: list[Any] = []
 
-    def found(job_id: str, captured: Captured, items: Sequence[Any]) -> list[Run]:
+    def found(job_id: str, captured: Captured, items: Sequence[Any]) -> list[ResultRange]:
         asked.extend([job_id, captured.digest, list(items)])
-        return runs_among(first._harvest.so_far(), kept)
+        return runs_among(first._result_store.so_far(), kept)
 
     def other(item: int) -> tuple[int, str]:
         return item, "run"
@@ -54,7 +57,9 @@ def test_found_items_are_kept_when_the_others_fail_and_are_tried_again(session: 
     def fails(item: int) -> Any:
         raise ValueError(item)
 
-    job = session.map(fails, range(4), found=lambda *_: runs_among(first._harvest.so_far(), {1, 2}))
+    job = session.map(
+        fails, range(4), found=lambda *_: runs_among(first._result_store.so_far(), {1, 2})
+    )
     with pytest.raises(ValueError):
         job.results()
     assert job.partial() == {1: before[1], 2: before[2]}
@@ -64,6 +69,6 @@ def test_found_items_are_kept_when_the_others_fail_and_are_tried_again(session: 
 
 
 def test_ranges_are_joined_where_they_touch() -> None:
-    runs = [Run(4, 6, None), Run(0, 2, None), Run(2, 3, None)]
+    runs = [ResultRange(4, 6, None), ResultRange(0, 2, None), ResultRange(2, 3, None)]
     assert ranges_of(runs) == ((0, 3), (4, 6))
     assert ranges_of([]) == ()

@@ -12,7 +12,7 @@ from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.backends.capabilities import Recovers
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.storage.home import home
-from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_backend.testing.conformance import TaskPlace
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 
 from .conftest import row_of, until
@@ -30,7 +30,7 @@ def test_what_calls_left_after_their_kernel_had_gone_is_not_run_again(tmp_path: 
     def begun() -> list[str]:
         return [name for name in os.listdir(folder) if name.startswith("run-")]
 
-    first = Place(new_backend(shared_emulator()))
+    first = TaskPlace(new_backend(shared_emulator()))
     job = first.start(work, [1, 2], detach=True)
     until(lambda: len(begun()) == 2)
     until(lambda: (row_of(job.id) or job.record).backend)
@@ -42,7 +42,7 @@ def test_what_calls_left_after_their_kernel_had_gone_is_not_run_again(tmp_path: 
     assert row is not None and row.state is JobState.LOST
     (tmp_path / "open").touch()
 
-    second = Place(new_backend(shared_emulator()))
+    second = TaskPlace(new_backend(shared_emulator()))
     assert isinstance(second.backend, LambdaBackend) and isinstance(second.backend, Recovers)
     second.session.warm_up("lambda", 30.0)
     until(lambda: sum(each.count for each in second.backend.recover(job.id)) == 2)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.durable.missing_ranges import uncovered
-from cloudbutton_backend.durable.salvage import Takings, prefix_of, salvage
+from cloudbutton_backend.durable.salvage import SalvagedItems, prefix_of, salvage
 from cloudbutton_backend.job_model import BatchRecord
-from cloudbutton_backend.results.result_ranges import Run, ranges_of
-from cloudbutton_backend.worker.result_file import Record, SegmentWriter
+from cloudbutton_backend.results.result_ranges import ResultRange, ranges_of
+from cloudbutton_backend.worker.result_file import FileRecord, SegmentWriter
 from cloudbutton_backend.worker.wire import layout
 
 
@@ -100,13 +100,13 @@ _records = st.lists(
 def test_whatever_the_records_each_item_counts_once_and_with_its_first_result(
     given_records: list[tuple[int, int, set[int]]],
 ) -> None:
-    takings = Takings(0)
+    salvaged = SalvagedItems(0)
     expected: dict[int, int] = {}
-    runs: list[tuple[int, Run]] = []
+    runs: list[tuple[int, ResultRange]] = []
     for number, (first, count, errors) in enumerate(given_records):
         wrong = {offset: {} for offset in errors if offset < count}
-        record = Record("", number, first, count, {"errors": wrong}, number, 0)
-        runs += [(number, run) for run in takings.take(record)]
+        record = FileRecord("", number, first, count, {"errors": wrong}, number, 0)
+        runs += [(number, run) for run in salvaged.take(record)]
         for offset in range(count):
             if offset not in wrong:
                 expected.setdefault(first + offset, number)
@@ -122,16 +122,16 @@ def test_whatever_the_records_each_item_counts_once_and_with_its_first_result(
 def test_what_is_not_covered_is_exactly_the_rest(
     spans: list[tuple[int, int]], held: list[tuple[int, int]]
 ) -> None:
-    def disjoint(pairs: list[tuple[int, int]]) -> list[Run]:
+    def disjoint(pairs: list[tuple[int, int]]) -> list[ResultRange]:
         taken: set[int] = set()
         runs = []
         for first, count in pairs:
             if not taken & set(range(first, first + count)):
                 taken |= set(range(first, first + count))
-                runs.append(Run(first, first + count, None))
+                runs.append(ResultRange(first, first + count, None))
         return runs
 
-    def items(runs: list[Run]) -> list[int]:
+    def items(runs: list[ResultRange]) -> list[int]:
         return sorted(i for run in runs for i in range(run.first, run.stop))
 
     some, others = disjoint(spans), disjoint(held)

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from cloudbutton_backend.job_model import JobRecord, JobState
-from cloudbutton_backend.journal.records import Update
-from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.records import ProgressUpdate
+from cloudbutton_backend.journal.tables import JournalTables
 
 from .lab import Lab
 from .page import Notebook
@@ -160,7 +160,7 @@ def test_it_opens_at_once_on_a_journal_of_thousands(lab: Lab, opened: Open) -> N
 
 def _write_jobs(lab: Lab, count: int) -> None:
     """Put finished jobs into the journal, as a long-lived one has them."""
-    store = Store(lab.home)
+    store = JournalTables(lab.home)
     now = time.time()
     entries = itertools.chain.from_iterable(
         (
@@ -175,7 +175,7 @@ def _write_jobs(lab: Lab, count: int) -> None:
                 host=socket.gethostname(),
                 source="%%cloud\nys = [f(x) for x in xs]",
             ),
-            Update(f"old{n:05d}", {"state": JobState.DONE, "done": 100}),
+            ProgressUpdate(f"old{n:05d}", {"state": JobState.DONE, "done": 100}),
         )
         for n in range(count)
     )

@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Page
 
 from cloudbutton_backend.job_model import BatchRecord, Estimate, JobState
 from cloudbutton_backend.journal import ErrorRecord
-from cloudbutton_backend.report import Facts, page
+from cloudbutton_backend.report import JobFacts, page
 
 #: Legible for people with weak sight, as WCAG's level AA wants it of text.
 CONTRAST = 4.5
@@ -30,7 +30,7 @@ COLOURS = """names => names.map(name => {
 
 @pytest.fixture
 def opened(browser: BrowserContext, tmp_path: Path) -> Page:
-    facts = Facts(
+    facts = JobFacts(
         id="abcd2345", name="<script>document.title = 'run'</script>", kind="map",
         backend="lambda", state=JobState.FAILED, created=1.79e9, ended=1.79e9 + 60, elapsed=60.0,
         n_items=200, done=199, failed=1, workers=4, task_seconds=200.0, spend=0.2, budget=0.5,

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import lambda_rate
-from cloudbutton_backend.cost.duration_samples import ways_of
-from cloudbutton_backend.cost.run_model import Prediction, Terms, Uncertain, predict
+from cloudbutton_backend.cost.duration_samples import samples_of
+from cloudbutton_backend.cost.run_model import CostModel, Prediction, UncertainValue, predict
 from cloudbutton_backend.forecast.sampling import spread
 from tests.support.simulator import simulate
 from tests.support.worker_startup import Startup
@@ -46,11 +46,11 @@ def job(number: int) -> tuple[Prediction, float, float]:
     trace = simulate(
         [Work(seconds=seconds)], workers=workers, limits=limits, startup=startup, seed=number
     )
-    terms = Terms(
+    terms = CostModel(
         backend="there", workers=workers, rate=RATE, batch_seconds=1.5,
-        start=Uncertain(START, 0.3), warm=Uncertain(0.001, 0.5),
+        start=UncertainValue(START, 0.3), warm=UncertainValue(0.001, 0.5),
     )  # fmt: skip
-    found = predict(ways_of([seconds[index] for index in spread(items)]), items, terms)
+    found = predict(samples_of([seconds[index] for index in spread(items)]), items, terms)
     return found, trace.makespan, trace.jobs["job"].spent
 
 

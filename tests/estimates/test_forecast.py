@@ -16,7 +16,7 @@ from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.session import session as session_module
 from cloudbutton_magic.commands.cost_report import costs
-from tests.support.metered_backend import Metered
+from tests.support.metered_backend import MeteredBackend
 
 
 def nap(seconds: float) -> float:
@@ -26,8 +26,10 @@ def nap(seconds: float) -> float:
 
 @pytest.fixture(autouse=True)
 def _session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def new() -> Metered:
-        return Metered(LocalBackend(workers=2), Rate(per_second=0.1, per_call=0.001), first_wave=2)
+    def new() -> MeteredBackend:
+        return MeteredBackend(
+            LocalBackend(workers=2), Rate(per_second=0.1, per_call=0.001), first_wave=2
+        )
 
     monkeypatch.setenv("CLOUDBUTTON_HOME", str(tmp_path))
     monkeypatch.setitem(registry._BUILT_IN, "metered", lambda: new)

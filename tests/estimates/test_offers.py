@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.aws_lambda import cost_model
-from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost.measurements import (
     HEADROOM,
-    Measured,
+    Measurement,
     fits,
     lanes_of,
     memory_needed,
     power_of,
     sizes_for,
 )
-from cloudbutton_backend.cost.overhead import Overhead, overhead_of
-from cloudbutton_backend.cost.quotes import Offer, advise
+from cloudbutton_backend.cost.overhead import CallOverhead, overhead_of
+from cloudbutton_backend.cost.quotes import Quote, advise
 from cloudbutton_backend.job_model import Expectation
 
 
@@ -29,8 +29,8 @@ def around(value: float) -> Expectation:
     return Expectation(value, 0.8 * value, 1.2 * value)
 
 
-def offer(backend: str, seconds: float, dollars: float, **more: Any) -> Offer:
-    return Offer(
+def offer(backend: str, seconds: float, dollars: float, **more: Any) -> Quote:
+    return Quote(
         backend=backend, workers=1, seconds=around(seconds), dollars=around(dollars), **more
     )
 
@@ -86,7 +86,7 @@ def test_what_stands_in_for_another_place_is_taken_only_alone() -> None:
     st.none() | st.floats(0, 10),
 )
 def test_never_one_whose_memory_may_not_suffice_or_that_may_cost_too_much(
-    offers: list[Offer], budget: float | None
+    offers: list[Quote], budget: float | None
 ) -> None:
     found = advise(offers, budget).offer
     if found is not None:
@@ -116,8 +116,8 @@ def test_what_fits_has_room_for_the_peak_and_headroom(peak: int, size: int) -> N
 
 def test_less_power_makes_work_longer_and_waiting_no_longer() -> None:
     work, wait = (
-        Measured(seconds=(1.0,), basis=""),
-        Measured(seconds=(1.0,), basis="", cpu_share=0.0),
+        Measurement(seconds=(1.0,), basis=""),
+        Measurement(seconds=(1.0,), basis="", cpu_share=0.0),
     )
     assert work.pace(0.5) == 2.0
     assert wait.pace(0.5) == 1.0
@@ -125,10 +125,10 @@ def test_less_power_makes_work_longer_and_waiting_no_longer() -> None:
 
 @pytest.mark.parametrize("memory", cost_model.SIZES)
 def test_lambda_says_which_sizes_are_too_small(memory: int) -> None:
-    measured = Measured(seconds=(1.0,), basis="", memory_peak=600 << 20)
+    measured = Measurement(seconds=(1.0,), basis="", memory_peak=600 << 20)
     limits = Limits(workers=100, batch_seconds=1.5, first_wave=8)
-    function = cost_model.PricedFunction(Settings(), "us-east-1", "lambda", limits, cpus=2)
-    found = cost_model.terms_of(function, measured, Overhead(), 100, memory)
+    function = cost_model.PricedFunction(LambdaSettings(), "us-east-1", "lambda", limits, cpus=2)
+    found = cost_model.terms_of(function, measured, CallOverhead(), 100, memory)
     assert found.is_roomy == fits(memory, 600 << 20)
     assert found.is_roomy == (not any("too small" in note for note in found.notes))
 
@@ -140,4 +140,4 @@ def test_what_earlier_calls_took_on_top_is_learned() -> None:
     assert found.start.spread > 0.5  # some of them have imported much, others nothing
     assert found.warm is not None
     assert found.warm.median == pytest.approx(0.01)
-    assert overhead_of([0.4], []) == Overhead()
+    assert overhead_of([0.4], []) == CallOverhead()

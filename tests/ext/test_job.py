@@ -38,9 +38,9 @@ def started(gate: Gate, free: int = 0, n: int = 6, **options: Any) -> cloud.Job:
     """Return a job of which `free` items have ended and one at least is waiting for the gate."""
     job = cloud.map(held(gate, free), range(n), **options)
     gate.await_marks(free + 1)
-    arrivals = job.arrivals()
+    new_results = job.new_results()
     for _ in range(free):
-        next(arrivals)
+        next(new_results)
     return job
 
 

@@ -8,7 +8,7 @@ from types import FrameType
 
 
 def say_busy(main: int) -> None:
-    """Print a line when thread `main` is in `Bell.wait`."""
+    """Print a line when thread `main` is in `InterruptibleCondition.wait`."""
     while not _waits(sys._current_frames().get(main)):
         time.sleep(0.001)
     print("busy", flush=True)
@@ -16,7 +16,7 @@ def say_busy(main: int) -> None:
 
 def _waits(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_filename.endswith("bell.py"):
+        if frame.f_code.co_filename.endswith("interruptible_condition.py"):
             return True
         frame = frame.f_back
     return False

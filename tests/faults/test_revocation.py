@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.backends.protocol import BatchEnded, Revoked
-from cloudbutton_backend.testing.protocol_suite import Hand
+from cloudbutton_backend.testing.protocol_suite import ManualDriver
 from cloudbutton_backend.worker import status_page
 
 
@@ -102,7 +102,7 @@ def test_a_second_revocation_does_not_free_what_the_first_took_back() -> None:
 def test_what_is_sent_while_a_revocation_settles_is_not_taken_back(tmp_path: Path) -> None:
     """Else it is run by two workers: the page does not forbid it."""
     now = [0.0]  # a clock that stands still, so that nothing settles
-    hand = Hand(LocalBackend(workers=1, clock=lambda: now[0]), tmp_path)
+    hand = ManualDriver(LocalBackend(workers=1, clock=lambda: now[0]), tmp_path)
     try:
         hand.open()
         first = hand.submit(0, 1)

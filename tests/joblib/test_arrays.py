@@ -13,7 +13,7 @@ from joblib import Parallel, delayed, parallel_config
 
 import cloudbutton_ext as cloud
 from cloudbutton_backend.capture import CannotTravel
-from cloudbutton_ext.integrations.joblib.array_sharing import Packer, Sharing
+from cloudbutton_ext.integrations.joblib.array_sharing import ArrayPacker, ArraySharing
 
 pytestmark = pytest.mark.usefixtures("on_ours")
 
@@ -107,7 +107,7 @@ def test_within_a_task_one_array_is_one_array() -> None:
 
 
 def test_an_array_changed_between_batches_is_another() -> None:
-    packer = Packer(Sharing())
+    packer = ArrayPacker(ArraySharing())
     array = ones(LARGE)
     packer.pack([array], "")
     array[:] = 7
@@ -122,13 +122,13 @@ def test_a_search_sends_its_data_once() -> None:
     Parallel(n_jobs=2, batch_size=1)(delayed(about)(array) for _ in range(20))
     (job,) = set(cloud.jobs()) - before
     assert job.explain().blobs_nbytes == pytest.approx(LARGE, rel=0.01)
-    packer = Packer(Sharing())
+    packer = ArrayPacker(ArraySharing())
     sizes = [packer.pack([(about, (array,), {})], "")[0] for _ in range(3)]
     assert all(not packed.buffers and len(packed.stream) < 10_000 for packed in sizes)
 
 
 def test_an_array_that_comes_later_is_shared_from_the_second_time_on() -> None:
-    packer = Packer(Sharing())
+    packer = ArrayPacker(ArraySharing())
     first, later = ones(MEDIUM), ones(MEDIUM) * 2
     assert packer.pack([first], "")[1] is True
     told = [packer.pack([first, later], "") for _ in range(3)]
@@ -139,7 +139,7 @@ def test_an_array_that_comes_later_is_shared_from_the_second_time_on() -> None:
 
 
 def test_an_array_changed_after_it_was_shared_does_not_come_back_in_its_place() -> None:
-    packer = Packer(Sharing())
+    packer = ArrayPacker(ArraySharing())
     array = ones(MEDIUM)
     original, another = array.copy(), array * 2
     packer.pack([array], "")
@@ -203,15 +203,15 @@ def test_a_file_opened_for_reading_stays_as_it_is(
 def test_where_workers_do_not_see_the_file_reading_works_and_writing_is_refused(
     tmp_path: Path,
 ) -> None:
-    far = Sharing(shares_files=False)
+    far = ArraySharing(shares_files=False)
     array = mapped(tmp_path / "data", "r")
-    packer = Packer(far)
+    packer = ArrayPacker(far)
     packed, _ = packer.pack([array], "")
     assert not packed.buffers
     (sent,) = packer.shared.values()
     assert type(sent) is np.ndarray and np.array_equal(sent, array)
     with pytest.raises(CannotTravel, match="mapped for writing"):
-        Packer(far).pack([mapped(tmp_path / "data", "r+")], "")
+        ArrayPacker(far).pack([mapped(tmp_path / "data", "r+")], "")
 
 
 def test_a_file_that_is_gone_still_has_its_content(tmp_path: Path) -> None:

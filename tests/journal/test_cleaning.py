@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import JournalReader, database, gc
-from cloudbutton_backend.journal.records import Update
-from cloudbutton_backend.journal.retention import Stored, choose
-from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.records import ProgressUpdate
+from cloudbutton_backend.journal.retention import StoredJobSize, choose
+from cloudbutton_backend.journal.tables import JournalTables
 
 MakeJob = Callable[..., JobRecord]
 NOW, DAY = 1_700_000_000.0, 86_400.0
 
 
-def stored(job_id: str, age: float, size: int, state: JobState | None) -> Stored:
-    return Stored(job_id=job_id, created=NOW - age, size=size, files=(), state=state)
+def stored(job_id: str, age: float, size: int, state: JobState | None) -> StoredJobSize:
+    return StoredJobSize(job_id=job_id, created=NOW - age, size=size, files=(), state=state)
 
 
 DONE, RUNNING, LOST = JobState.DONE, JobState.RUNNING, JobState.LOST
 
-CASES: dict[str, tuple[list[Stored], int, str]] = {
+CASES: dict[str, tuple[list[StoredJobSize], int, str]] = {
     "all fits": ([stored("a", 1, 10, DONE), stored("b", 2, 10, DONE)], 20, ""),
     "the oldest goes first": ([stored("a", 1, 10, DONE), stored("b", 2, 10, DONE)], 15, "b"),
     "as many as must": ([stored("a", 1, 10, DONE), stored("b", 2, 10, DONE)], 5, "ba"),
@@ -49,7 +49,9 @@ def test_what_has_to_go(case: str) -> None:
 
 
 def test_jobs_of_kernels_that_live_go_after_those_that_nobody_holds() -> None:
-    held = Stored(job_id="h", created=NOW - 9, size=10, files=(), state=JobState.DONE, is_held=True)
+    held = StoredJobSize(
+        job_id="h", created=NOW - 9, size=10, files=(), state=JobState.DONE, is_held=True
+    )
     young = stored("y", 1, 10, DONE)
     (gone,) = choose([held, young], max_bytes=15, max_age=30 * DAY, now=NOW)
     assert gone.job_id == "y"
@@ -58,7 +60,7 @@ def test_jobs_of_kernels_that_live_go_after_those_that_nobody_holds() -> None:
 
 def test_what_two_jobs_share_is_freed_with_the_second() -> None:
     one, two = (
-        Stored(
+        StoredJobSize(
             job_id=name, created=NOW - age, size=1, files=(), state=JobState.FAILED,
             blobs=frozenset({"shared"}),
         )
@@ -73,7 +75,9 @@ def test_what_two_jobs_share_is_freed_with_the_second() -> None:
 
 def test_what_the_journal_has_of_a_job_counts() -> None:
     jobs = [
-        Stored(job_id=name, created=NOW - age, size=0, rows=10, files=(), state=JobState.DONE)
+        StoredJobSize(
+            job_id=name, created=NOW - age, size=0, rows=10, files=(), state=JobState.DONE
+        )
         for name, age in (("old", 2), ("new", 1))
     ]
     assert [job.job_id for job in choose(jobs, max_bytes=10, max_age=DAY, now=NOW)] == ["old"]
@@ -90,7 +94,7 @@ STORED = st.builds(
 
 @given(st.lists(STORED, max_size=20), st.integers(0, 500), st.floats(0, 100 * DAY))
 def test_unfinished_jobs_stay_and_finished_ones_fit(
-    jobs: list[Stored], max_bytes: int, max_age: float
+    jobs: list[StoredJobSize], max_bytes: int, max_age: float
 ) -> None:
     doomed = choose(jobs, max_bytes=max_bytes, max_age=max_age, now=NOW)
     assert all(job.state is None or job.state.is_final for job in doomed)
@@ -103,13 +107,13 @@ def test_unfinished_jobs_stay_and_finished_ones_fit(
 @pytest.fixture
 def three_jobs(home: Path, clock: Any, a_job: MakeJob) -> None:
     """Two finished jobs and a running one, oldest first, with 1,000 bytes of results each."""
-    store = Store(home, clock=clock)
+    store = JournalTables(home, clock=clock)
     (home / "results").mkdir()
     for age, job_id in ((300, "aaaaaaaa"), (200, "bbbbbbbb"), (100, "cccccccc")):
         batch = BatchRecord(job_id, 0, "w", 0, 1, 1.0, 2.0, "done")
         store.write([a_job(job_id, created=NOW - age), batch])
         if job_id != "cccccccc":
-            store.write([Update(job_id, {"state": "done", "ended": NOW - age + 1})])
+            store.write([ProgressUpdate(job_id, {"state": "done", "ended": NOW - age + 1})])
         for part in (0, 1):
             (home / "results" / f"{job_id}-{part}.seg").write_bytes(b"x" * 500)
     store.close()
@@ -163,10 +167,10 @@ def test_what_was_used_again_counts_as_young(home: Path) -> None:
 
 
 def test_the_journal_becomes_smaller(home: Path, clock: Any, a_job: MakeJob) -> None:
-    store = Store(home, clock=clock)
+    store = JournalTables(home, clock=clock)
     for number in range(100):
         job_id = f"job{number:05d}"
-        store.write([a_job(job_id, source="x" * 20_000), Update(job_id, {"state": "done"})])
+        store.write([a_job(job_id, source="x" * 20_000), ProgressUpdate(job_id, {"state": "done"})])
     store.close()
     before = store.path.stat().st_size
     assert len(gc(home, 100_000, 30 * DAY, now=NOW).jobs) > 70

@@ -13,8 +13,8 @@ from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import database, gc, schema, sequence
 from cloudbutton_backend.journal import feed as feed_module
 from cloudbutton_backend.journal.feed import LOOK_OUT, NEWEST, Feed, News
-from cloudbutton_backend.journal.records import Update
-from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.records import ProgressUpdate
+from cloudbutton_backend.journal.tables import JournalTables
 
 from .conftest import NOON, Clock
 
@@ -42,8 +42,8 @@ def feed(home: Path, clock: Clock, statements: Statements) -> Iterator[Feed]:
 
 
 @pytest.fixture
-def store(home: Path, clock: Clock) -> Iterator[Store]:
-    with closing(Store(home, clock=clock)) as store:
+def store(home: Path, clock: Clock) -> Iterator[JournalTables]:
+    with closing(JournalTables(home, clock=clock)) as store:
         yield store
 
 
@@ -58,7 +58,7 @@ def test_without_a_journal_there_is_no_news(feed: Feed) -> None:
 
 
 def test_a_journal_that_is_begun_is_no_news_before_it_has_a_job(
-    feed: Feed, store: Store, home: Path, a_job: MakeJob
+    feed: Feed, store: JournalTables, home: Path, a_job: MakeJob
 ) -> None:
     assert not feed.look()
     database.open_for_writing(home)[0].close()
@@ -67,17 +67,19 @@ def test_a_journal_that_is_begun_is_no_news_before_it_has_a_job(
     assert ids(feed.look()) == ["aaaa2222"]
 
 
-def test_the_first_look_tells_the_newest_jobs(feed: Feed, store: Store, a_job: MakeJob) -> None:
+def test_the_first_look_tells_the_newest_jobs(
+    feed: Feed, store: JournalTables, a_job: MakeJob
+) -> None:
     store.write([a_job(f"job{i:05}", created=NOON + i) for i in range(NEWEST + 5)])
     news = feed.look()
     assert news.is_reset
     assert ids(news) == [f"job{i:05}" for i in reversed(range(5, NEWEST + 5))]
 
 
-def test_what_has_changed_is_told_once(feed: Feed, store: Store, a_job: MakeJob) -> None:
+def test_what_has_changed_is_told_once(feed: Feed, store: JournalTables, a_job: MakeJob) -> None:
     store.write([a_job("aaaa2222"), a_job("bbbb2222")])
     feed.look()
-    store.write([Update("bbbb2222", {"done": 3})])
+    store.write([ProgressUpdate("bbbb2222", {"done": 3})])
     news = feed.look()
     assert [(job.id, job.done) for job in news.jobs] == [("bbbb2222", 3)]
     assert not news.is_reset
@@ -85,7 +87,7 @@ def test_what_has_changed_is_told_once(feed: Feed, store: Store, a_job: MakeJob)
 
 
 def test_while_nobody_writes_a_look_asks_for_the_version_alone(
-    feed: Feed, store: Store, a_job: MakeJob, statements: Statements
+    feed: Feed, store: JournalTables, a_job: MakeJob, statements: Statements
 ) -> None:
     store.write([a_job("aaaa2222")])
     feed.look()
@@ -95,7 +97,7 @@ def test_while_nobody_writes_a_look_asks_for_the_version_alone(
     assert set(statements.taken()) == {"PRAGMA data_version"}
 
 
-def test_a_heartbeat_is_no_news(feed: Feed, store: Store, a_job: MakeJob) -> None:
+def test_a_heartbeat_is_no_news(feed: Feed, store: JournalTables, a_job: MakeJob) -> None:
     store.write([a_job("aaaa2222")])
     feed.look()
     store.beat()
@@ -119,25 +121,27 @@ def work_of(feed: Feed, action: Callable[[], object]) -> int:
 
 
 def test_a_look_costs_the_same_with_5000_jobs_and_50000_batches_as_with_one(
-    feed: Feed, store: Store, a_job: MakeJob
+    feed: Feed, store: JournalTables, a_job: MakeJob
 ) -> None:
     def look() -> int:
-        store.write([Update("aaaa2222", {"done": 1})])
+        store.write([ProgressUpdate("aaaa2222", {"done": 1})])
         return work_of(feed, feed.look)
 
     store.write([a_job("aaaa2222", created=NOON - 1)])
     feed.look()
     before = look()
     store.write([a_job(f"job{i:05}") for i in range(5_000)])
-    store.write([Update(f"job{i:05}", {"state": JobState.DONE}) for i in range(5_000)])
+    store.write([ProgressUpdate(f"job{i:05}", {"state": JobState.DONE}) for i in range(5_000)])
     store.write([BatchRecord("aaaa2222", i, "w", i, 1, NOON, NOON, "done") for i in range(50_000)])
     feed.look()
     assert look() <= 2 * before
 
 
-def test_a_removed_job_is_told(feed: Feed, store: Store, home: Path, a_job: MakeJob) -> None:
+def test_a_removed_job_is_told(
+    feed: Feed, store: JournalTables, home: Path, a_job: MakeJob
+) -> None:
     store.write([a_job("aaaa2222"), a_job("bbbb2222")])
-    store.write([Update("aaaa2222", {"state": JobState.DONE})])
+    store.write([ProgressUpdate("aaaa2222", {"state": JobState.DONE})])
     feed.look()
     gc(home, max_bytes=0, max_age=1.0, now=NOON + 10)
     news = feed.look()
@@ -145,12 +149,12 @@ def test_a_removed_job_is_told(feed: Feed, store: Store, home: Path, a_job: Make
 
 
 def test_who_was_away_is_told_what_was_missed(
-    feed: Feed, store: Store, home: Path, a_job: MakeJob
+    feed: Feed, store: JournalTables, home: Path, a_job: MakeJob
 ) -> None:
     store.write([a_job("aaaa2222"), a_job("bbbb2222"), a_job("cccc2222")])
-    store.write([Update("aaaa2222", {"state": JobState.DONE})])
+    store.write([ProgressUpdate("aaaa2222", {"state": JobState.DONE})])
     cursor = feed.look().cursor
-    store.write([Update("bbbb2222", {"done": 3})])
+    store.write([ProgressUpdate("bbbb2222", {"done": 3})])
     gc(home, max_bytes=0, max_age=1.0, now=NOON + 10)
     feed.look()
     news = feed.since(cursor)
@@ -162,7 +166,7 @@ def test_who_was_away_is_told_what_was_missed(
     "cursor", [None, "", ".", "0123456789abcdef.1", "x", "x.-1", "…", "9" * 90, "a.²"]
 )
 def test_a_cursor_that_is_not_of_this_journal_begins_anew(
-    cursor: str | None, feed: Feed, store: Store, a_job: MakeJob
+    cursor: str | None, feed: Feed, store: JournalTables, a_job: MakeJob
 ) -> None:
     store.write([a_job("aaaa2222")])
     feed.look()
@@ -171,7 +175,7 @@ def test_a_cursor_that_is_not_of_this_journal_begins_anew(
 
 
 def test_a_cursor_ahead_of_the_journal_begins_anew(
-    feed: Feed, store: Store, a_job: MakeJob
+    feed: Feed, store: JournalTables, a_job: MakeJob
 ) -> None:
     store.write([a_job("aaaa2222")])
     epoch = feed.look().cursor.partition(".")[0]
@@ -179,21 +183,21 @@ def test_a_cursor_ahead_of_the_journal_begins_anew(
 
 
 def test_who_has_missed_too_much_begins_anew(
-    feed: Feed, store: Store, a_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+    feed: Feed, store: JournalTables, a_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "MOST", 2)
     store.write([a_job("aaaa2222"), a_job("bbbb2222"), a_job("cccc2222")])
     cursor = feed.look().cursor
-    store.write([Update(job_id, {"done": 1}) for job_id in ("aaaa2222", "bbbb2222")])
+    store.write([ProgressUpdate(job_id, {"done": 1}) for job_id in ("aaaa2222", "bbbb2222")])
     feed.look()
     assert not feed.since(cursor).is_reset
-    store.write([Update("cccc2222", {"done": 1})])
+    store.write([ProgressUpdate("cccc2222", {"done": 1})])
     feed.look()
     assert feed.since(cursor).is_reset
 
 
 def test_who_has_missed_removals_that_are_forgotten_begins_anew(
-    feed: Feed, store: Store, home: Path, a_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+    feed: Feed, store: JournalTables, home: Path, a_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sequence, "MAX_REMOVED", 1)
     store.write([a_job("aaaa2222")])
@@ -206,10 +210,10 @@ def test_who_has_missed_removals_that_are_forgotten_begins_anew(
 
 
 def test_a_journal_that_was_begun_anew_is_noticed(
-    feed: Feed, store: Store, home: Path, a_job: MakeJob
+    feed: Feed, store: JournalTables, home: Path, a_job: MakeJob
 ) -> None:
     store.write([a_job("aaaa2222"), a_job("bbbb2222")])
-    store.write([Update("aaaa2222", {"state": JobState.DONE})])
+    store.write([ProgressUpdate("aaaa2222", {"state": JobState.DONE})])
     cursor = feed.look().cursor
     for path in home.glob("journal.db*"):
         path.unlink()
@@ -250,7 +254,7 @@ def test_a_job_whose_process_is_killed_is_told_to_be_lost_though_nobody_writes_i
 
 
 def test_a_job_of_another_machine_is_lost_with_its_heartbeat_and_comes_back_with_it(
-    feed: Feed, store: Store, clock: Clock, a_job: MakeJob
+    feed: Feed, store: JournalTables, clock: Clock, a_job: MakeJob
 ) -> None:
     store.write([a_job("aaaa2222", host="elsewhere")])
     assert [job.state for job in feed.look().jobs] == [JobState.RUNNING]
@@ -263,7 +267,7 @@ def test_a_job_of_another_machine_is_lost_with_its_heartbeat_and_comes_back_with
 
 
 def test_a_beating_heart_far_away_is_no_news(
-    feed: Feed, store: Store, clock: Clock, a_job: MakeJob
+    feed: Feed, store: JournalTables, clock: Clock, a_job: MakeJob
 ) -> None:
     store.write([a_job("aaaa2222", host="elsewhere")])
     feed.look()
@@ -274,7 +278,7 @@ def test_a_beating_heart_far_away_is_no_news(
 
 
 def test_a_damaged_journal_is_an_error_each_time_and_news_when_it_is_mended(
-    home: Path, store: Store, clock: Clock, a_job: MakeJob
+    home: Path, store: JournalTables, clock: Clock, a_job: MakeJob
 ) -> None:
     (home / "journal.db").write_bytes(b"not a database at all, whatever it was" * 200)
     with closing(Feed(home, clock=clock)) as feed:

@@ -19,7 +19,7 @@ import pytest
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import (
-    Command,
+    JobCommand,
     Journal,
     JournalReader,
     schema,
@@ -158,7 +158,7 @@ say(journal.flush(30), journal.warning)
 def test_a_command_from_another_process_arrives_within_a_second(
     start_python: StartPython, journal: Journal, a_job: MakeJob
 ) -> None:
-    arrived: queue.Queue[tuple[float, Command]] = queue.Queue()
+    arrived: queue.Queue[tuple[float, JobCommand]] = queue.Queue()
     journal.on_command(lambda command: arrived.put((time.time(), command)))
     journal.add_job(a_job("aaaaaaaa"))
     assert journal.flush(SOON)
@@ -170,7 +170,7 @@ def test_a_command_from_another_process_arrives_within_a_second(
 
 
 def test_a_finished_job_still_hears_retry(journal: Journal, home: Path, a_job: MakeJob) -> None:
-    arrived: queue.Queue[Command] = queue.Queue()
+    arrived: queue.Queue[JobCommand] = queue.Queue()
     journal.on_command(arrived.put)
     journal.add_job(a_job("aaaaaaaa"))
     journal.update_job("aaaaaaaa", state=JobState.FAILED)
@@ -182,9 +182,9 @@ def test_a_finished_job_still_hears_retry(journal: Journal, home: Path, a_job: M
 def test_a_listener_that_fails_does_not_silence_the_others(
     journal: Journal, home: Path, a_job: MakeJob
 ) -> None:
-    arrived: queue.Queue[Command] = queue.Queue()
+    arrived: queue.Queue[JobCommand] = queue.Queue()
 
-    def broken(command: Command) -> None:
+    def broken(command: JobCommand) -> None:
         raise RuntimeError("nobody home")
 
     journal.on_command(broken)
@@ -227,7 +227,7 @@ def test_the_disk_is_tried_again_without_being_asked(
     home: Path, a_job: MakeJob, monkeypatch: pytest.MonkeyPatch, clock: Any
 ) -> None:
     warnings: list[str] = []
-    writer = write_loop.Scribe(home, warn=warnings.append, clock=clock, wall_clock=clock)
+    writer = write_loop.WriteLoop(home, warn=warnings.append, clock=clock, wall_clock=clock)
     in_the_way = home / "journal.db"
     in_the_way.mkdir()
     assert not writer.turn([a_job("aaaaaaaa")])
@@ -248,7 +248,7 @@ def test_one_entry_that_cannot_be_written_does_not_take_the_others_with_it(
     journal.add_job(a_job("bbbbbbbb"))
     assert journal.flush(SOON)
     assert {job.id for job in JournalReader(home).jobs()} == {"aaaaaaaa", "bbbbbbbb"}
-    assert "could not keep Update" in str(journal.warning)
+    assert "could not keep ProgressUpdate" in str(journal.warning)
 
 
 def test_a_journal_of_a_newer_version_is_left_alone_and_jobs_go_on(

@@ -9,9 +9,9 @@ import pytest
 
 from cloudbutton_backend.job_model import BatchRecord, Expectation, JobRecord, JobState
 from cloudbutton_backend.journal import JournalReader, LogRecord, queries
-from cloudbutton_backend.journal.queries import Wanted
-from cloudbutton_backend.journal.records import Update
-from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.queries import JobQuery
+from cloudbutton_backend.journal.records import ProgressUpdate
+from cloudbutton_backend.journal.tables import JournalTables
 
 from .conftest import NOON, Clock
 
@@ -22,9 +22,9 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-def store(home: Path, clock: Clock, a_job: MakeJob) -> Iterator[Store]:
+def store(home: Path, clock: Clock, a_job: MakeJob) -> Iterator[JournalTables]:
     """Return a journal of five jobs, the latest one first in the alphabet."""
-    with closing(Store(home, clock=clock)) as store:
+    with closing(JournalTables(home, clock=clock)) as store:
         store.write(
             [
                 a_job("aaaa2222", created=NOON + 5, notebook=A, name="a 100% fit"),
@@ -36,33 +36,33 @@ def store(home: Path, clock: Clock, a_job: MakeJob) -> Iterator[Store]:
         )
         store.write(
             [
-                Update("bbbb2222", {"state": JobState.DONE}),
-                Update(
+                ProgressUpdate("bbbb2222", {"state": JobState.DONE}),
+                ProgressUpdate(
                     "cccc2222", {"state": JobState.FAILED, "error": "ValueError: nan_ (item 3)"}
                 ),
-                Update("eeee2222", {"state": JobState.CANCELLING}),
+                ProgressUpdate("eeee2222", {"state": JobState.CANCELLING}),
             ]
         )
         yield store
 
 
-PAGES: dict[str, tuple[Wanted, str]] = {
-    "all": (Wanted(), "abcde"),
-    "running": (Wanted(state=JobState.RUNNING), "a"),
-    "lost": (Wanted(state=JobState.LOST), "d"),
-    "cancelling": (Wanted(state=JobState.CANCELLING), "e"),
-    "done": (Wanted(state=JobState.DONE), "b"),
-    "one notebook": (Wanted(notebooks=(A, "/elsewhere/a.ipynb")), "ab"),
-    "a notebook without jobs": (Wanted(notebooks=("/elsewhere/a.ipynb",)), ""),
-    "notebook and state": (Wanted(notebooks=(A,), state=JobState.DONE), "b"),
-    "a name": (Wanted(search="FIT"), "ac"),
-    "a percent sign is itself": (Wanted(search="100%"), "a"),
-    "an underscore is itself": (Wanted(search="nan_"), "c"),
-    "an id": (Wanted(search="eeee"), "e"),
-    "a backend": (Wanted(search="lambda"), "b"),
-    "a notebook": (Wanted(search="b.ipynb"), "c"),
-    "the directory above all is not searched": (Wanted(search="notes", root=ROOT), "c"),
-    "nothing": (Wanted(search="x'; DROP TABLE jobs; --"), ""),
+PAGES: dict[str, tuple[JobQuery, str]] = {
+    "all": (JobQuery(), "abcde"),
+    "running": (JobQuery(state=JobState.RUNNING), "a"),
+    "lost": (JobQuery(state=JobState.LOST), "d"),
+    "cancelling": (JobQuery(state=JobState.CANCELLING), "e"),
+    "done": (JobQuery(state=JobState.DONE), "b"),
+    "one notebook": (JobQuery(notebooks=(A, "/elsewhere/a.ipynb")), "ab"),
+    "a notebook without jobs": (JobQuery(notebooks=("/elsewhere/a.ipynb",)), ""),
+    "notebook and state": (JobQuery(notebooks=(A,), state=JobState.DONE), "b"),
+    "a name": (JobQuery(search="FIT"), "ac"),
+    "a percent sign is itself": (JobQuery(search="100%"), "a"),
+    "an underscore is itself": (JobQuery(search="nan_"), "c"),
+    "an id": (JobQuery(search="eeee"), "e"),
+    "a backend": (JobQuery(search="lambda"), "b"),
+    "a notebook": (JobQuery(search="b.ipynb"), "c"),
+    "the directory above all is not searched": (JobQuery(search="notes", root=ROOT), "c"),
+    "nothing": (JobQuery(search="x'; DROP TABLE jobs; --"), ""),
 }
 
 
@@ -97,17 +97,17 @@ def test_the_first_page_costs_the_same_with_5000_jobs_as_with_50(
         with JournalReader(home).snapshot() as connection:
             assert connection is not None
             connection.set_progress_handler(tick, 1)
-            assert len(queries.page(connection, Wanted(), limit=50, clock=clock).jobs) == 50
+            assert len(queries.page(connection, JobQuery(), limit=50, clock=clock).jobs) == 50
         return count
 
-    with closing(Store(home, clock=clock)) as store:
+    with closing(JournalTables(home, clock=clock)) as store:
         store.write([a_job(f"job{i:05}", created=NOON + i) for i in range(50)])
         few = steps()
         store.write([a_job(f"job{i:05}", created=NOON + i) for i in range(50, 5_000)])
         assert steps() <= 1.2 * few
 
 
-def test_batches_come_by_column_and_page_by_page(store: Store, home: Path) -> None:
+def test_batches_come_by_column_and_page_by_page(store: JournalTables, home: Path) -> None:
     store.write(
         [BatchRecord("aaaa2222", i, f"w-{i % 2}", i, 1, NOON, NOON + i, "done") for i in range(5)]
     )
@@ -127,7 +127,7 @@ def test_batches_come_by_column_and_page_by_page(store: Store, home: Path) -> No
     assert nothing == ({name: [] for name in columns}, False)
 
 
-def test_printed_lines_come_after_the_last_one_seen(store: Store, home: Path) -> None:
+def test_printed_lines_come_after_the_last_one_seen(store: JournalTables, home: Path) -> None:
     store.write([LogRecord("aaaa2222", "one", item=1), LogRecord("aaaa2222", "two", item=2)])
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
@@ -140,7 +140,7 @@ def test_spending_is_summed_by_local_day_and_backend(
     home: Path, clock: Clock, a_job: MakeJob
 ) -> None:
     noon = time.mktime((2026, 11, 20, 12, 0, 0, 0, 0, -1))
-    with closing(Store(home, clock=clock)) as store:
+    with closing(JournalTables(home, clock=clock)) as store:
         store.write(
             [
                 a_job("aaaa2222", created=noon, backend="lambda", estimate=0.5),
@@ -150,7 +150,7 @@ def test_spending_is_summed_by_local_day_and_backend(
                 a_job("eeee2222", created=noon - 9 * DAY, backend="lambda"),
             ]
         )
-        store.write([Update(each * 4 + "2222", {"spend": 0.25}) for each in "abde"])
+        store.write([ProgressUpdate(each * 4 + "2222", {"spend": 0.25}) for each in "abde"])
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
         assert queries.spending(connection, noon - 2 * DAY) == [
@@ -172,10 +172,13 @@ def test_what_a_cell_cost_counts_its_own_finished_runs_on_that_backend(
         "eeee2222": (cell | {"notebook": B}, 1.6, JobState.DONE),
         "ffff2222": (cell | {"backend": "local"}, 3.2, JobState.DONE),
     }
-    with closing(Store(home, clock=clock)) as store:
+    with closing(JournalTables(home, clock=clock)) as store:
         store.write([a_job(job_id, **fields) for job_id, (fields, _, _) in runs.items()])
         store.write(
-            [Update(id, {"spend": spend, "state": state}) for id, (_, spend, state) in runs.items()]
+            [
+                ProgressUpdate(id, {"spend": spend, "state": state})
+                for id, (_, spend, state) in runs.items()
+            ]
         )
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
@@ -187,12 +190,12 @@ def test_only_runs_of_a_cell_s_latest_text_tell_its_cost(
     home: Path, clock: Clock, a_job: MakeJob
 ) -> None:
     cell = {"notebook": A, "cell_id": "c1", "backend": "lambda"}
-    with closing(Store(home, clock=clock)) as store:
+    with closing(JournalTables(home, clock=clock)) as store:
         for i, source in enumerate(["old", "new", "new"]):
             store.write(
                 [a_job(f"job{i}", created=NOON + i, source=source, name=f"line {i}", **cell)]
             )
-            store.write([Update(f"job{i}", {"spend": float(i), "state": JobState.DONE})])
+            store.write([ProgressUpdate(f"job{i}", {"spend": float(i), "state": JobState.DONE})])
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
         found = queries.earlier_spends(connection, backend="lambda", notebooks=[A], cell_id="c1")
@@ -204,7 +207,7 @@ def test_a_snapshot_without_a_journal_is_none(home: Path) -> None:
         assert connection is None
 
 
-def test_estimates_are_judged_by_what_was_done_in_one_go(store: Store, home: Path) -> None:
+def test_estimates_are_judged_by_what_was_done_in_one_go(store: JournalTables, home: Path) -> None:
     estimated = {
         "estimate": 0.5, "estimate_low": 0.4, "estimate_high": 0.6, "spend": 0.45,
         "estimate_seconds": 10.0, "estimate_seconds_low": 8.0, "estimate_seconds_high": 12.0,
@@ -213,21 +216,21 @@ def test_estimates_are_judged_by_what_was_done_in_one_go(store: Store, home: Pat
     done = {**estimated, "state": JobState.DONE}
     store.write(
         [
-            Update("aaaa2222", done),
-            Update("cccc2222", {**done, "estimate": None}),
-            Update("dddd2222", {**estimated, "state": JobState.FAILED}),
-            Update("eeee2222", done),
+            ProgressUpdate("aaaa2222", done),
+            ProgressUpdate("cccc2222", {**done, "estimate": None}),
+            ProgressUpdate("dddd2222", {**estimated, "state": JobState.FAILED}),
+            ProgressUpdate("eeee2222", done),
         ]
     )
     JournalReader(home).send("eeee2222", "retry")
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
-        assert queries.judged(connection, NOON) == queries.Judged(
+        assert queries.judged(connection, NOON) == queries.JudgedEstimate(
             money=[(Expectation(0.5, 0.4, 0.6), 0.45)],
             seconds=[(Expectation(10.0, 8.0, 12.0), 9.0)] * 2,
         )
-        assert queries.judged(connection, NOON + 4) == queries.Judged(
+        assert queries.judged(connection, NOON + 4) == queries.JudgedEstimate(
             money=[(Expectation(0.5, 0.4, 0.6), 0.45)],
             seconds=[(Expectation(10.0, 8.0, 12.0), 9.0)],
         )
-        assert queries.judged(connection, NOON + DAY) == queries.Judged([], [])
+        assert queries.judged(connection, NOON + DAY) == queries.JudgedEstimate([], [])

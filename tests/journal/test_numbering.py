@@ -9,8 +9,8 @@ import pytest
 
 from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import ErrorRecord, JournalReader, LogRecord, gc, sequence
-from cloudbutton_backend.journal.records import ClearErrors, Update
-from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.records import ClearErrors, ProgressUpdate
+from cloudbutton_backend.journal.tables import JournalTables
 from cloudbutton_backend.journal.write_batch import Entry
 
 MakeJob = Callable[..., JobRecord]
@@ -20,7 +20,7 @@ FIRST, OTHER = "aaaa2222", "bbbb2222"
 ERROR = ErrorRecord(FIRST, 3, "3", "ValueError", "no")
 
 NEWS: dict[str, tuple[Entry, bool]] = {
-    "an update": (Update(FIRST, {"done": 1}), False),
+    "an update": (ProgressUpdate(FIRST, {"done": 1}), False),
     "a batch": (BatchRecord(FIRST, 0, "worker-1", 0, 1, NOON, NOON + 1, "done"), False),
     "a printed line": (LogRecord(FIRST, "hello"), False),
     "an error": (ERROR, True),
@@ -29,8 +29,8 @@ NEWS: dict[str, tuple[Entry, bool]] = {
 
 
 @pytest.fixture
-def store(home: Path, clock: Callable[[], float], a_job: MakeJob) -> Iterator[Store]:
-    store = Store(home, clock=clock)
+def store(home: Path, clock: Callable[[], float], a_job: MakeJob) -> Iterator[JournalTables]:
+    store = JournalTables(home, clock=clock)
     store.write([a_job(FIRST), a_job(OTHER)])
     yield store
     store.close()
@@ -43,7 +43,7 @@ def numbers(home: Path, job_id: str) -> tuple[int, int]:
 
 @pytest.mark.parametrize("news", NEWS)
 def test_what_is_new_of_a_job_raises_its_number_above_all_others(
-    news: str, store: Store, home: Path
+    news: str, store: JournalTables, home: Path
 ) -> None:
     entry, is_error = NEWS[news]
     before, errors_before = numbers(home, OTHER)
@@ -54,14 +54,14 @@ def test_what_is_new_of_a_job_raises_its_number_above_all_others(
     assert numbers(home, OTHER) == (before, errors_before)
 
 
-def test_a_heartbeat_is_no_news(store: Store, home: Path) -> None:
+def test_a_heartbeat_is_no_news(store: JournalTables, home: Path) -> None:
     before = numbers(home, FIRST)
     store.beat()
     assert numbers(home, FIRST) == before
 
 
 def test_a_journal_begun_anew_has_another_epoch_and_numbers_for_what_lives(
-    store: Store, home: Path
+    store: JournalTables, home: Path
 ) -> None:
     before = epoch(home)
     for path in home.glob("journal.db*"):
@@ -71,16 +71,18 @@ def test_a_journal_begun_anew_has_another_epoch_and_numbers_for_what_lives(
     assert numbers(home, FIRST) > (0, 0)
 
 
-def test_two_writers_never_use_a_number_twice(store: Store, home: Path, a_job: MakeJob) -> None:
-    with closing(Store(home)) as second:
+def test_two_writers_never_use_a_number_twice(
+    store: JournalTables, home: Path, a_job: MakeJob
+) -> None:
+    with closing(JournalTables(home)) as second:
         second.write([a_job("cccc2222")])
-        store.write([Update(FIRST, {"done": 1})])
-        second.write([Update("cccc2222", {"done": 1})])
+        store.write([ProgressUpdate(FIRST, {"done": 1})])
+        second.write([ProgressUpdate("cccc2222", {"done": 1})])
     assert numbers(home, FIRST)[0] + 1 == numbers(home, "cccc2222")[0]
 
 
-def test_a_removed_job_is_remembered_by_number(store: Store, home: Path) -> None:
-    store.write([Update(FIRST, {"state": JobState.DONE})])
+def test_a_removed_job_is_remembered_by_number(store: JournalTables, home: Path) -> None:
+    store.write([ProgressUpdate(FIRST, {"state": JobState.DONE})])
     before = numbers(home, FIRST)[0]
     assert gc(home, max_bytes=0, max_age=1.0, now=NOON + 10).jobs == (FIRST,)
     with closing(sqlite3.connect(home / "journal.db")) as connection:
@@ -88,7 +90,7 @@ def test_a_removed_job_is_remembered_by_number(store: Store, home: Path) -> None
 
 
 def test_removed_jobs_beyond_the_bound_are_forgotten_and_the_reader_can_tell(
-    store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
+    store: JournalTables, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sequence, "MAX_REMOVED", 2)
     with closing(sqlite3.connect(home / "journal.db", isolation_level=None)) as connection:

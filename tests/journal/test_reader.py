@@ -9,15 +9,15 @@ import pytest
 from cloudbutton_backend.errors import JournalError, UnknownName, UsageError
 from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
-from cloudbutton_backend.journal.records import Update
-from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.records import ProgressUpdate
+from cloudbutton_backend.journal.tables import JournalTables
 
 MakeJob = Callable[..., JobRecord]
 
 
 @pytest.fixture
-def store(home: Path, clock: Any) -> Iterator[Store]:
-    store = Store(home, clock=clock)
+def store(home: Path, clock: Any) -> Iterator[JournalTables]:
+    store = JournalTables(home, clock=clock)
     yield store
     store.close()
 
@@ -38,14 +38,14 @@ JOBS = [
 
 
 @pytest.fixture
-def five_jobs(store: Store, clock: Any, a_job: MakeJob) -> None:
+def five_jobs(store: JournalTables, clock: Any, a_job: MakeJob) -> None:
     now = clock.now
     for job_id, age, state, notebook in JOBS:
         host = {"host": "elsewhere"} if job_id == "eeeeeeee" else {}
         clock.now = now - 60
         store.write([
             a_job(job_id, created=now - 60 * age, notebook=notebook, **host),
-            Update(job_id, {"state": state}),
+            ProgressUpdate(job_id, {"state": state}),
         ])  # fmt: skip
     clock.now = now
 
@@ -111,7 +111,9 @@ def test_an_unknown_state_names_the_known_ones(reader: JournalReader) -> None:
         reader.jobs(state="runing")
 
 
-def test_batches_come_as_they_ended(store: Store, reader: JournalReader, a_job: MakeJob) -> None:
+def test_batches_come_as_they_ended(
+    store: JournalTables, reader: JournalReader, a_job: MakeJob
+) -> None:
     ended = [
         BatchRecord("aaaaaaaa", 1, "worker-2", 5, 5, 1.0, 2.5, "lost", attempt=1),
         BatchRecord(

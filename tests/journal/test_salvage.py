@@ -13,9 +13,9 @@ import pytest
 
 from cloudbutton_backend.job_model import BatchRecord, JobRecord
 from cloudbutton_backend.journal import ErrorRecord, JournalReader, LogRecord, database
-from cloudbutton_backend.journal.records import Update
+from cloudbutton_backend.journal.records import ProgressUpdate
 from cloudbutton_backend.journal.repair import salvage
-from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.tables import JournalTables
 
 MakeJob = Callable[..., JobRecord]
 JOBS = [f"job{number:05d}" for number in range(300)]
@@ -25,13 +25,13 @@ PAGE = 4096
 @pytest.fixture
 def written(home: Path, a_job: MakeJob, clock: Any) -> Path:
     """A journal with many jobs, each with a batch, an error and a line; all of it in the one file."""
-    store = Store(home, clock=clock)
+    store = JournalTables(home, clock=clock)
     store.write(
         entry
         for number, job_id in enumerate(JOBS)
         for entry in (
             a_job(job_id, source=f"code of {job_id} " * 10, options={"retries": number}),
-            Update(job_id, {"state": "done", "done": number}),
+            ProgressUpdate(job_id, {"state": "done", "done": number}),
             BatchRecord(job_id, 0, "local-1", 0, number, 1.0, 2.0, "done"),
             ErrorRecord(job_id, 3, "3", "ValueError", f"no {number}"),
             LogRecord(job_id, f"line of {job_id}\n"),
@@ -122,8 +122,8 @@ def test_what_another_process_wrote_meanwhile_counts(
     home: Path, written: Path, a_job: MakeJob, clock: Any
 ) -> None:
     kept = written.rename(home / "journal.db.corrupt-20261121-000000")
-    other = Store(home, clock=clock)
-    other.write([a_job("job00007"), Update("job00007", {"done": 9_999})])
+    other = JournalTables(home, clock=clock)
+    other.write([a_job("job00007"), ProgressUpdate("job00007", {"done": 9_999})])
     with closing(database.open_for_writing(home)[0]) as connection:
         salvage(kept, connection)
     other.close()

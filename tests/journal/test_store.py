@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState, Progress
 from cloudbutton_backend.journal import ErrorRecord, JournalReader, LogRecord
-from cloudbutton_backend.journal.records import ClearErrors, Update
-from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.records import ClearErrors, ProgressUpdate
+from cloudbutton_backend.journal.tables import JournalTables
 from cloudbutton_backend.journal.write_batch import MAX_ERRORS, MAX_LOG_CHARS, shrink
 
 MakeJob = Callable[..., JobRecord]
 NOON = 1_700_000_000.0
 
 
-def a_store(home: Path, clock: Callable[[], float]) -> Store:
-    return Store(home, clock=clock)
+def a_store(home: Path, clock: Callable[[], float]) -> JournalTables:
+    return JournalTables(home, clock=clock)
 
 
 def batch(job_id: str, number: int = 0) -> BatchRecord:
@@ -69,8 +69,8 @@ JOBS = ("aaaaaaaa", "bbbbbbbb")
 IDS = st.sampled_from(JOBS)
 STATES = st.sampled_from([state for state in JobState if state is not JobState.LOST])
 ENTRIES = st.one_of(
-    st.builds(lambda key, state: Update(key, {"state": state}), IDS, STATES),
-    st.builds(lambda key, n: Update(key, {"done": n, "ended": float(n)}), IDS, st.integers(0, 9)),
+    st.builds(lambda key, state: ProgressUpdate(key, {"state": state}), IDS, STATES),
+    st.builds(lambda key, n: ProgressUpdate(key, {"done": n, "ended": float(n)}), IDS, st.integers(0, 9)),
     st.builds(
         lambda key, state, n: Progress(
             job_id=key, name="n", backend="local", state=state, total=10, done=n, failed=0,
@@ -96,7 +96,7 @@ def test_where_transactions_are_cut_makes_no_difference(entries: list[Any], cuts
     ]  # fmt: skip
     written: list[Any] = [*jobs, *entries]
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        once, often = (Store(Path(each), clock=lambda: NOON) for each in (one, other))
+        once, often = (JournalTables(Path(each), clock=lambda: NOON) for each in (one, other))
         once.write(written)
         start = 0
         for cut in [*sorted(2 + c for c in cuts if c <= len(entries)), len(written)]:
@@ -151,10 +151,10 @@ def test_a_number_too_large_for_the_file_is_kept_roughly(
 def test_a_job_that_runs_again_is_alive_again(home: Path, clock: Any, a_job: MakeJob) -> None:
     store = a_store(home, clock)
     store.write([a_job("aaaaaaaa")])
-    store.write([Update("aaaaaaaa", {"state": JobState.FAILED, "failed": 1})])
+    store.write([ProgressUpdate("aaaaaaaa", {"state": JobState.FAILED, "failed": 1})])
     assert JournalReader(home).job("aaaaaaaa").ended == NOON
     assert not store.has_live_jobs
-    store.write([Update("aaaaaaaa", {"state": JobState.RUNNING})])
+    store.write([ProgressUpdate("aaaaaaaa", {"state": JobState.RUNNING})])
     clock.now += 5
     store.beat()
     store.close()
@@ -168,7 +168,7 @@ def test_whatever_is_recorded_of_a_job_is_a_sign_of_its_life(
     store = a_store(home, clock)
     store.write([a_job("aaaaaaaa"), a_job("bbbbbbbb")])
     clock.now += 1.5
-    store.write([Update("aaaaaaaa", {"done": 3})])
+    store.write([ProgressUpdate("aaaaaaaa", {"done": 3})])
     store.close()
     jobs = [JournalReader(home, clock=clock).job(job_id) for job_id in ("aaaaaaaa", "bbbbbbbb")]
     assert [job.heartbeat for job in jobs] == [NOON + 1.5, NOON]
@@ -178,7 +178,7 @@ def test_live_jobs_are_written_again_where_the_file_was_removed(
     home: Path, clock: Any, a_job: MakeJob
 ) -> None:
     store = a_store(home, clock)
-    store.write([a_job("aaaaaaaa"), Update("aaaaaaaa", {"done": 7})])
+    store.write([a_job("aaaaaaaa"), ProgressUpdate("aaaaaaaa", {"done": 7})])
     shutil.rmtree(home)
     store.beat()
     store.close()
@@ -189,10 +189,10 @@ def test_a_file_damaged_while_open_is_kept_aside_and_live_jobs_go_on(
     home: Path, clock: Any, a_job: MakeJob
 ) -> None:
     store = a_store(home, clock)
-    store.write([a_job("aaaaaaaa"), Update("aaaaaaaa", {"done": 7})])
+    store.write([a_job("aaaaaaaa"), ProgressUpdate("aaaaaaaa", {"done": 7})])
     store.close()
     store.path.write_bytes(b"garbage from a failing disk" * 400)
-    store.write([Update("aaaaaaaa", {"done": 8})])
+    store.write([ProgressUpdate("aaaaaaaa", {"done": 8})])
     store.close()
     assert JournalReader(home).job("aaaaaaaa").done == 8
     assert "kept as journal.db.corrupt-" in (store.notice or "")
@@ -235,11 +235,11 @@ def test_a_command_taken_back_is_not_taken(home: Path, clock: Any, a_job: MakeJo
 def test_what_waits_for_a_full_disk_is_bounded_but_says_all_of_jobs(a_job: MakeJob) -> None:
     waiting = [
         a_job("aaaaaaaa"),
-        *(Update("aaaaaaaa", {"done": n}) for n in range(500)),
+        *(ProgressUpdate("aaaaaaaa", {"done": n}) for n in range(500)),
         *(batch("aaaaaaaa", n) for n in range(500)),
     ]
     kept = shrink(waiting, 10, NOON)
-    assert kept[:2] == [waiting[0], Update("aaaaaaaa", {"done": 499})]
+    assert kept[:2] == [waiting[0], ProgressUpdate("aaaaaaaa", {"done": 499})]
     assert [each.batch for each in kept[2:] if isinstance(each, BatchRecord)] == list(
         range(490, 500)
     )
@@ -253,6 +253,6 @@ def test_an_entry_that_cannot_be_written_leaves_nothing_behind(
     store = a_store(home, clock)
     store.write([a_job("aaaaaaaa")])
     with pytest.raises((sqlite3.IntegrityError, ValueError)):
-        store.write([batch("aaaaaaaa"), Update("aaaaaaaa", bad)])
+        store.write([batch("aaaaaaaa"), ProgressUpdate("aaaaaaaa", bad)])
     store.close()
     assert JournalReader(home).batches("aaaaaaaa") == []

@@ -10,26 +10,26 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
-from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect
-from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Faults, Limits
-from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
+from cloudbutton_backend.backends.aws_lambda.connection import LambdaConnection, connect
+from cloudbutton_backend.backends.aws_lambda.emulator import EmulatedFaults, Emulator, LambdaLimits
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 
 
 @cache
 def shared_emulator() -> Emulator:
     """Return the account that tests share which need nothing special; started once."""
-    emulator = Emulator(limits=Limits(concurrency=10))
+    emulator = Emulator(limits=LambdaLimits(concurrency=10))
     emulator.start()
     atexit.register(emulator.close)
     return emulator
 
 
-def clients_of(emulator: Emulator) -> Clients:
-    return Clients(emulator.region, emulator.endpoints, environment=emulator.environment)
+def clients_of(emulator: Emulator) -> BotoClients:
+    return BotoClients(emulator.region, emulator.endpoints, environment=emulator.environment)
 
 
-def connector_of(emulator: Emulator) -> Callable[[Settings], Connection]:
+def connector_of(emulator: Emulator) -> Callable[[LambdaSettings], LambdaConnection]:
     """Return how a backend connects to an emulated account, deploying what is missing."""
     return lambda settings: connect(settings, clients_of(emulator))
 
@@ -46,4 +46,4 @@ def emulator() -> Iterator[Emulator]:
     """Return the shared account, faultless again afterwards."""
     emulator = shared_emulator()
     yield emulator
-    emulator.set_faults(Faults())
+    emulator.set_faults(EmulatedFaults())

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
+    BatchCall,
     BatchEnded,
-    Call,
     Charged,
     Event,
     JobSpec,
@@ -23,7 +23,7 @@ from cloudbutton_backend.backends.protocol import (
 )
 from cloudbutton_backend.capture import capture, dump_items
 from cloudbutton_backend.job_model import new_job_id
-from cloudbutton_backend.results.result_record import Entry
+from cloudbutton_backend.results.result_record import ResultRecord
 
 PATIENCE = 30.0
 E = TypeVar("E")
@@ -75,7 +75,7 @@ class Desk:
     ) -> int:
         self._batches += 1
         parts = dump_items(list(items))
-        call = Call(self._batches, spec.id, f"lambda-{slot}", 0, len(items), parts, lease)
+        call = BatchCall(self._batches, spec.id, f"lambda-{slot}", 0, len(items), parts, lease)
         self.backend.submit(call)
         return self._batches
 
@@ -109,7 +109,7 @@ def values_of(events: Sequence[Event]) -> list[Any]:
     found: list[Any] = []
     for event in events:
         if isinstance(event, Results):
-            entry = Entry(
+            entry = ResultRecord(
                 event.first, event.count, event.meta, event.payload, None, 0, event.length
             )
             found += entry.values()

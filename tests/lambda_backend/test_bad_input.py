@@ -13,8 +13,8 @@ from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.aws_lambda import backend as backend_module
 from cloudbutton_backend.backends.aws_lambda import bucket
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect
-from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.connection import LambdaConnection, connect
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.backends.protocol import BackendDown
 from cloudbutton_backend.errors import (
     BackendError,
@@ -25,7 +25,7 @@ from cloudbutton_backend.errors import (
     Unreachable,
     UsageError,
 )
-from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_backend.testing.conformance import TaskPlace
 from tests.lambda_backend.conftest import (
     clients_of,
     connector_of,
@@ -48,7 +48,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refused(backend: LambdaBackend) -> str:
     """Return the error with which a job is refused."""
-    place = Place(backend)
+    place = TaskPlace(backend)
     try:
         with pytest.raises(NotDeployed) as caught:
             place.start(lambda x: x, [1])
@@ -139,7 +139,7 @@ def _another_zip() -> bytes:
 
 def test_a_reserved_concurrency_of_zero_is_named() -> None:
     backend = new_backend(shared_emulator(), prefix="reserved", patience=1.5)
-    place = Place(backend)
+    place = TaskPlace(backend)
     try:
         assert place.map(lambda x: x, [1]) == [1]
         function = connect(backend.settings, clients_of(shared_emulator())).home.function
@@ -169,7 +169,9 @@ def test_an_object_that_is_too_large_for_storage_is_refused_with_its_size(
 
 
 def test_a_job_may_ask_for_more_memory_than_the_backend_usually_has() -> None:
-    place = Place(LambdaBackend(workers=2, emulate=True, connector=connector_of(shared_emulator())))
+    place = TaskPlace(
+        LambdaBackend(workers=2, emulate=True, connector=connector_of(shared_emulator()))
+    )
     try:
 
         def size(_: int) -> str:
@@ -186,7 +188,7 @@ def test_what_takes_too_long_before_a_job_is_an_error_that_says_so(
     monkeypatch.setattr(backend_module, "_PREPARE_WITHIN", 0.05)
     goes_on = threading.Event()
 
-    def never(_: Settings) -> Connection:
+    def never(_: LambdaSettings) -> LambdaConnection:
         goes_on.wait(20)
         raise BackendError("nobody waits for this")
 

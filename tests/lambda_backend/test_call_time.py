@@ -10,9 +10,9 @@ from typing import Any
 
 from cloudbutton_backend.capture import capture, dump_items
 from cloudbutton_backend.worker import status_page
-from cloudbutton_backend.worker.call_runner import Shift
-from cloudbutton_backend.worker.child_process import Child
-from cloudbutton_backend.worker.dask.process_host import Berth, Site, Task
+from cloudbutton_backend.worker.call_runner import CallRunner
+from cloudbutton_backend.worker.child_process import ChildProcess
+from cloudbutton_backend.worker.dask.process_host import HostedCall, ProcessHost, Slot
 from cloudbutton_backend.worker.wire import layout
 
 LARGE = 1_000_000
@@ -22,10 +22,10 @@ RUNNING = SENDING / 10
 """Seconds that an item runs."""
 
 
-class Ahead(Berth):
+class Ahead(Slot):
     """A process that ends an item at every look at it, however little of its results has arrived."""
 
-    def __init__(self, site: Site, gate: Path) -> None:
+    def __init__(self, site: ProcessHost, gate: Path) -> None:
         super().__init__(site)
         os.mkfifo(gate)
         self._gate = os.open(gate, os.O_RDWR)
@@ -34,7 +34,7 @@ class Ahead(Berth):
     def clock(self) -> float:
         return self.ended * RUNNING
 
-    def is_full(self, children: Sequence[Child]) -> bool:
+    def is_full(self, children: Sequence[ChildProcess]) -> bool:
         (child,) = children
         if not child.words[status_page.HIGH]:  # it has not been told to stop
             os.write(self._gate, b"!")
@@ -58,11 +58,13 @@ def test_a_call_stops_in_time_to_send_what_has_not_even_arrived(tmp_path: Path) 
             file.read(1)
         return bytes(LARGE)
 
-    site = Site(None, str(tmp_path), threads=1, memory=0)
+    site = ProcessHost(None, str(tmp_path), threads=1, memory=0)
     place = Ahead(site, gate)
     lease = 10 * (RUNNING + SENDING)
     try:
-        call = Shift(place, task_of(large, 100), lease, "lease", lambda: False, 1e9, place.clock)
+        call = CallRunner(
+            place, task_of(large, 100), lease, "lease", lambda: False, 1e9, place.clock
+        )
         call.run(b"".join(layout(dump_items(list(range(100))))[0]))
     finally:
         place.end()
@@ -71,7 +73,7 @@ def test_a_call_stops_in_time_to_send_what_has_not_even_arrived(tmp_path: Path) 
     assert place.ended == call.ending.ran == 10
 
 
-def task_of(function: Any, count: int) -> Task:
+def task_of(function: Any, count: int) -> HostedCall:
     job = {
         "seed": 0,
         "guard": "off",
@@ -82,4 +84,4 @@ def task_of(function: Any, count: int) -> Task:
         "displays": False,
         "payload": capture(function).payload,
     }
-    return Task("job", bytes(32), 1, 0, count, None, False, job, {})
+    return HostedCall("job", bytes(32), 1, 0, count, None, False, job, {})

@@ -16,9 +16,13 @@ import pytest
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.backends.aws_lambda.call_encoding import INLINE_CALL
-from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect
-from cloudbutton_backend.backends.aws_lambda.deployment import Packages, Wish, deploy
-from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.connection import LambdaConnection, connect
+from cloudbutton_backend.backends.aws_lambda.deployment import (
+    DesiredDeployment,
+    PackageSource,
+    deploy,
+)
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
 from cloudbutton_backend.backends.protocol import (
     BatchEnded,
@@ -339,7 +343,7 @@ def test_packages_too_large_for_a_layer_are_fetched_when_an_environment_starts(
     archive.write_bytes(deterministic_zip({"python/too_large.py": b"ANSWER = 42\n"}))
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     size = archive.stat().st_size
-    packages = Packages(
+    packages = PackageSource(
         hash="ab" * 32,
         archive=archive,
         nbytes=size,
@@ -349,10 +353,10 @@ def test_packages_too_large_for_a_layer_are_fetched_when_an_environment_starts(
     )
     clients = clients_of(shared_emulator())
 
-    def connector(settings: Settings) -> Connection:
+    def connector(settings: LambdaSettings) -> LambdaConnection:
         connection = connect(settings, clients)
         home = connection.home.with_(environment=packages.hash)
-        deploy(clients, Wish(targets=(home,), version="test", packages=packages))
+        deploy(clients, DesiredDeployment(targets=(home,), version="test", packages=packages))
         return replace(connection, home=home)
 
     def answer(_: int) -> int:

@@ -12,11 +12,11 @@ import pytest
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.deployed_functions import Functions
+from cloudbutton_backend.backends.aws_lambda.deployed_functions import DeployedFunctions
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import UnknownName
 from cloudbutton_backend.session import session
-from cloudbutton_magic.commands.line_magic import Surroundings, run_command
+from cloudbutton_magic.commands.line_magic import CommandContext, run_command
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 
 
@@ -25,7 +25,7 @@ def chosen() -> Iterator[Any]:
     """Return a function that runs `%cloud use …` and returns the backend's settings."""
 
     def use(line: str) -> Any:
-        run_command(f"use {line}", Surroundings(namespace={}, screen=None))  # type: ignore[arg-type]
+        run_command(f"use {line}", CommandContext(namespace={}, screen=None))  # type: ignore[arg-type]
         backend = session.current().driver("lambda").backend
         assert isinstance(backend, LambdaBackend)
         return backend.settings
@@ -87,13 +87,13 @@ def test_a_cell_with_the_button_runs_there_with_no_package_that_it_does_not_use(
     from IPython.core.interactiveshell import InteractiveShell
 
     wanted: list[frozenset[str]] = []
-    equipped = Functions.equipped
+    equipped = DeployedFunctions.equipped
 
-    async def noted(self: Functions, target: Any, imports: frozenset[str]) -> Any:
+    async def noted(self: DeployedFunctions, target: Any, imports: frozenset[str]) -> Any:
         wanted.append(imports)
         return await equipped(self, target, imports)
 
-    monkeypatch.setattr(Functions, "equipped", noted)
+    monkeypatch.setattr(DeployedFunctions, "equipped", noted)
     current = session.current()
     current._drivers.keep("lambda", Driver(new_backend(shared_emulator())))
     shell = InteractiveShell()

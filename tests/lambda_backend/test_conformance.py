@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cloudbutton_backend.backends.protocol import Backend
-from cloudbutton_backend.testing.conformance import Place, SharedFilesConformance
+from cloudbutton_backend.testing.conformance import SharedFilesConformance, TaskPlace
 from cloudbutton_backend.testing.protocol_suite import ProtocolConformance
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 
@@ -23,7 +23,7 @@ class TestLambdaProtocol(ProtocolConformance):
 
 
 def test_items_may_need_packages_that_the_function_does_not() -> None:
-    place = Place(new_backend(shared_emulator()))
+    place = TaskPlace(new_backend(shared_emulator()))
     try:
         arrays = [np.arange(3), np.ones(2)]
         assert place.map(lambda array: float(array.sum()), arrays) == [3.0, 2.0]

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cloudbutton_backend.backends.aws_lambda import bucket as bucket_module
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
-from cloudbutton_backend.backends.aws_lambda.http import NotSent, Web
+from cloudbutton_backend.backends.aws_lambda.http import NotSent, SignedHttpClient
 from cloudbutton_backend.backends.aws_lambda.signing import Endpoint
 from cloudbutton_backend.errors import Unreachable
 
@@ -109,7 +109,7 @@ def encrypted(tmp_path: Path) -> Iterator[tuple[Path, Endpoint]]:
 
 
 async def asked(endpoint: Endpoint) -> bytes:
-    web = Web(Clients("eu-west-1", {}, environment=CREDENTIALS), {"s3": endpoint})
+    web = SignedHttpClient(BotoClients("eu-west-1", {}, environment=CREDENTIALS), {"s3": endpoint})
     try:
         return (await web.send("s3", "GET", "x", timeout=10)).body
     finally:
@@ -145,7 +145,7 @@ def plain() -> Iterator[Quiet]:
 
 async def got(server: Quiet, patience: float = 60.0) -> bytes:
     endpoint = Endpoint("s3", "eu-west-1", "http", server.address)
-    web = Web(Clients("eu-west-1", {}, environment=CREDENTIALS), {"s3": endpoint})
+    web = SignedHttpClient(BotoClients("eu-west-1", {}, environment=CREDENTIALS), {"s3": endpoint})
     try:
         return await Bucket(web, "ours", "eu-west-1", "123456789012", patience).get("x")
     finally:

@@ -11,10 +11,10 @@ import pytest
 
 from cloudbutton_backend.backends.aws_lambda.connection import connect
 from cloudbutton_backend.backends.aws_lambda.detached import collect
-from cloudbutton_backend.backends.aws_lambda.emulator import Faults
+from cloudbutton_backend.backends.aws_lambda.emulator import EmulatedFaults
 from cloudbutton_backend.backends.protocol import BatchEnded, Results
-from cloudbutton_backend.results.result_record import Entry
-from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_backend.results.result_record import ResultRecord
+from cloudbutton_backend.testing.conformance import TaskPlace
 from cloudbutton_backend.worker.sealed_records import BrokenSeal
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
 from tests.lambda_backend.desk import Desk, charge_of, the, values_of
@@ -27,7 +27,7 @@ def collected(job_id: str) -> dict[int, object]:
     found: dict[int, object] = {}
     for results, put_at in collect(connection.clients, connection.home, job_id):
         assert abs(put_at - time.time()) < 3600
-        entry = Entry(
+        entry = ResultRecord(
             results.first, results.count, results.meta, results.payload, None, 0, results.length
         )
         found.update(enumerate(entry.values(), results.first))
@@ -36,7 +36,7 @@ def collected(job_id: str) -> dict[int, object]:
 
 
 def test_a_detached_job_gives_the_same_results_and_its_price() -> None:
-    place = Place(new_backend(shared_emulator()))
+    place = TaskPlace(new_backend(shared_emulator()))
     try:
         job = place.start(lambda x: x * x, range(300), detach=True)
         assert job.results() == [x * x for x in range(300)]
@@ -62,7 +62,7 @@ def test_the_calls_of_a_detached_job_outlive_the_session(tmp_path: Path) -> None
             time.sleep(0.01)
         return -x
 
-    place = Place(new_backend(shared_emulator()))
+    place = TaskPlace(new_backend(shared_emulator()))
     job = place.start(wait, [1], detach=True)
     _until(lambda: os.path.exists(begun))
     place.session.close()
@@ -78,7 +78,7 @@ def test_all_of_a_detached_job_is_with_aws_once_its_first_results_are_there(tmp_
             time.sleep(0.01)
         return -x
 
-    place = Place(new_backend(shared_emulator(), workers=4))
+    place = TaskPlace(new_backend(shared_emulator(), workers=4))
     job = place.start(wait, range(400), detach=True)
     _until(lambda: job.progress.done + job.progress.running == 400)
     place.session.close()
@@ -98,13 +98,13 @@ def test_an_event_that_aws_delivers_twice_leaves_the_first_results(tmp_path: Pat
     try:
         with Desk(new_backend(emulator)) as desk:
             spec = desk.open(count, extra={"detach": True})
-            emulator.set_faults(Faults(duplicate_async=1.0))
+            emulator.set_faults(EmulatedFaults(duplicate_async=1.0))
             events = desk.run(spec, [0])
             _until(lambda: os.path.getsize(log) == 2)
             assert len([event for event in events if isinstance(event, Results)]) == 1
             assert the(BatchEnded, events).ran == 1
     finally:
-        emulator.set_faults(Faults())
+        emulator.set_faults(EmulatedFaults())
     (found,) = collected(spec.id).values()
     assert found in (1, 2) and [found] == values_of(events)
 

@@ -10,15 +10,15 @@ from dataclasses import replace
 import pytest
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Faults, Limits
+from cloudbutton_backend.backends.aws_lambda.emulator import EmulatedFaults, Emulator, LambdaLimits
 from cloudbutton_backend.backends.protocol import BatchEnded, Revoked, WorkerDown
 from cloudbutton_backend.errors import BackendError, WorkerLost
 from cloudbutton_backend.job_model import JobState
-from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_backend.testing.conformance import TaskPlace
 from tests.lambda_backend.conftest import connector_of, new_backend
 from tests.lambda_backend.desk import Desk, charge_of, the
 
-WRONG = Faults(throttle=0.05, crash=0.02, timeout=0.01, lost_answer=0.01, seed=7)
+WRONG = EmulatedFaults(throttle=0.05, crash=0.02, timeout=0.01, lost_answer=0.01, seed=7)
 
 
 class OneItemPerCall(LambdaBackend):
@@ -31,12 +31,12 @@ class OneItemPerCall(LambdaBackend):
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Emulator]:
-    with Emulator(limits=Limits(concurrency=8)) as account:
+    with Emulator(limits=LambdaLimits(concurrency=8)) as account:
         yield account
 
 
-def place_on(account: Emulator, workers: int = 6) -> Place:
-    return Place(
+def place_on(account: Emulator, workers: int = 6) -> TaskPlace:
+    return TaskPlace(
         OneItemPerCall(workers=workers, emulate=True, connector=connector_of(account), patience=3.0)
     )
 
@@ -54,7 +54,7 @@ def test_a_thousand_items_survive_throttling_crashes_time_outs_and_lost_answers(
         assert arrived == Counter(range(1000))
         assert job.progress.lost_workers > 10, "nothing went wrong"
     finally:
-        account.set_faults(Faults())
+        account.set_faults(EmulatedFaults())
         place.session.close()
 
 
@@ -73,9 +73,9 @@ def test_a_lost_answer_counts_at_its_full_price_and_costs_no_attempt(account: Em
     with Desk(new_backend(account)) as desk:
         spec = desk.open(lambda x: x)
         desk.run(spec, [0])
-        account.set_faults(Faults(lost_answer=1.0))
+        account.set_faults(EmulatedFaults(lost_answer=1.0))
         events = desk.run(spec, [1, 2], lease=2.0)
-        account.set_faults(Faults())
+        account.set_faults(EmulatedFaults())
         rate = desk.backend.limits.rate
         assert rate is not None and charge_of(events).cost == rate.at_most(2.0)
         assert (the(Revoked, events).first, the(Revoked, events).stop) == (0, 2)
@@ -86,11 +86,11 @@ def test_an_item_whose_answers_are_always_lost_fails_in_the_end(account: Emulato
     place = place_on(account)
     try:
         place.map(lambda x: x, [0])
-        account.set_faults(Faults(lost_answer=1.0))
+        account.set_faults(EmulatedFaults(lost_answer=1.0))
         with pytest.raises((WorkerLost, BackendError), match=r"lost again|connections break"):
             place.map(lambda x: x, [1])
     finally:
-        account.set_faults(Faults())
+        account.set_faults(EmulatedFaults())
         place.session.close()
 
 
@@ -104,10 +104,10 @@ def test_what_the_platform_says_of_a_call_reaches_the_user(
     with Desk(new_backend(account)) as desk:
         spec = desk.open(lambda x: x)
         desk.run(spec, [0])
-        rates = {"timeout": Faults(timeout=1.0), "crash_before": Faults(crash=1.0)}
-        account.set_faults(rates.get(fault, Faults(crash=1.0, seed=3)))
+        rates = {"timeout": EmulatedFaults(timeout=1.0), "crash_before": EmulatedFaults(crash=1.0)}
+        account.set_faults(rates.get(fault, EmulatedFaults(crash=1.0, seed=3)))
         events = desk.run(spec, [1])
-        account.set_faults(Faults())
+        account.set_faults(EmulatedFaults())
         down = the(WorkerDown, events)
         assert (down.item, down.reason) == (0, "died") and words in down.cause
         assert charge_of(events).seconds > 0
@@ -117,16 +117,16 @@ def test_a_job_ends_with_the_cause_where_everything_is_refused(account: Emulator
     place = place_on(account)
     try:
         place.map(lambda x: x, [0])
-        account.set_faults(Faults(throttle=1.0))
+        account.set_faults(EmulatedFaults(throttle=1.0))
         began = time.monotonic()
         job = place.start(lambda x: x, range(5))
         assert job.wait(40.0)
         assert time.monotonic() - began < 30
-        account.set_faults(Faults())
+        account.set_faults(EmulatedFaults())
         with pytest.raises(BackendError, match="got through for 3 s"):
             job.results()
         assert job.state in (JobState.FAILED, JobState.CANCELLED)
         assert place.map(lambda x: x, [3]) == [3], "the next job suffers from the last"
     finally:
-        account.set_faults(Faults())
+        account.set_faults(EmulatedFaults())
         place.session.close()

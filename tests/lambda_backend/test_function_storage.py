@@ -20,15 +20,15 @@ from cloudbutton_backend.backends.aws_lambda.call_encoding import (
     read_records,
     records_in,
 )
-from cloudbutton_backend.backends.protocol import BatchEnded, Call
+from cloudbutton_backend.backends.protocol import BatchCall, BatchEnded
 from cloudbutton_backend.worker.aws_lambda import handler as lambda_main
 from cloudbutton_backend.worker.aws_lambda import storage
-from cloudbutton_backend.worker.aws_lambda.call_wire import Part, part, stored_part
+from cloudbutton_backend.worker.aws_lambda.call_wire import CallPart, part, stored_part
 from cloudbutton_backend.worker.aws_lambda.handler import handler
 from cloudbutton_backend.worker.aws_lambda.storage import (
+    FetchedBlobs,
     NotAsNamed,
     OutOfTime,
-    Shelf,
     StorageTrouble,
     fetch,
     put,
@@ -87,9 +87,9 @@ class Store:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server.server_port}/{name}"
 
-    def holds(self, name: str, data: bytes) -> Part:
+    def holds(self, name: str, data: bytes) -> CallPart:
         self.objects[f"/{name}"] = data
-        return Part(None, hashlib.sha256(data).hexdigest(), len(data), self.url(name))
+        return CallPart(None, hashlib.sha256(data).hexdigest(), len(data), self.url(name))
 
 
 @pytest.fixture
@@ -103,23 +103,23 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 
 def test_what_comes_with_the_call_is_not_fetched() -> None:
-    assert fetch(Part(b"here")) == b"here"
+    assert fetch(CallPart(b"here")) == b"here"
 
 
 @pytest.mark.parametrize("script", [[], [500], [503, 500], ["cut"], ["cut", 500, "cut"]])
 def test_an_object_is_fetched_whatever_passes(store: Store, script: list[Any]) -> None:
     wanted = store.holds("object", os.urandom(3_000_000))
     store.script = list(script)
-    shelf = Shelf(10_000_000)
+    shelf = FetchedBlobs(10_000_000)
     assert fetch(wanted) == store.objects["/object"]
     store.script = list(script)
     fd, nbytes = shelf.get(wanted)
     assert os.pread(fd, nbytes + 1, 0) == store.objects["/object"]
 
 
-@pytest.mark.parametrize("get", [fetch, lambda wanted: Shelf(1 << 20).get(wanted)])
+@pytest.mark.parametrize("get", [fetch, lambda wanted: FetchedBlobs(1 << 20).get(wanted)])
 def test_an_object_that_is_not_what_it_is_named_for_is_refused(
-    store: Store, get: Callable[[Part], Any]
+    store: Store, get: Callable[[CallPart], Any]
 ) -> None:
     wanted = store.holds("object", b"genuine")
     store.objects["/object"] = b"another"
@@ -160,13 +160,13 @@ def test_putting_is_tried_again(store: Store) -> None:
 
 
 def test_an_object_is_fetched_once_and_kept(store: Store) -> None:
-    shelf, wanted = Shelf(1 << 20), store.holds("object", b"x" * 1000)
+    shelf, wanted = FetchedBlobs(1 << 20), store.holds("object", b"x" * 1000)
     assert shelf.get(wanted) == shelf.get(wanted)
     assert store.asked == ["GET /object"]
 
 
 def test_what_was_not_used_for_longest_makes_room(store: Store) -> None:
-    shelf = Shelf(2500)
+    shelf = FetchedBlobs(2500)
     one, two, three = (store.holds(f"object{n}", bytes([n]) * 1000) for n in range(3))
     for each in (one, two, one):
         shelf.get(each)
@@ -176,7 +176,7 @@ def test_what_was_not_used_for_longest_makes_room(store: Store) -> None:
 
 
 def test_what_a_call_needs_is_kept_even_beyond_the_room(store: Store) -> None:
-    shelf, wanted = Shelf(10), store.holds("object", b"x" * 1000)
+    shelf, wanted = FetchedBlobs(10), store.holds("object", b"x" * 1000)
     assert shelf.make_room([wanted]) == []
     fd, nbytes = shelf.get(wanted)
     assert os.pread(fd, nbytes, 0) == b"x" * 1000
@@ -185,16 +185,18 @@ def test_what_a_call_needs_is_kept_even_beyond_the_room(store: Store) -> None:
 def test_an_object_goes_into_memory_where_others_have_filled_the_disk(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf, wanted = Shelf(10_000), store.holds("object", b"x" * 1000)
+    shelf, wanted = FetchedBlobs(10_000), store.holds("object", b"x" * 1000)
     monkeypatch.setattr(storage, "_free", lambda: 999)
     fd, nbytes = shelf.get(wanted)
     assert os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:")
     assert os.pread(fd, nbytes, 0) == b"x" * 1000
 
 
-@pytest.mark.parametrize("get", [fetch, lambda wanted, until: Shelf(1 << 20).get(wanted, until)])
+@pytest.mark.parametrize(
+    "get", [fetch, lambda wanted, until: FetchedBlobs(1 << 20).get(wanted, until)]
+)
 def test_fetching_ends_with_the_time_that_the_call_has(
-    store: Store, get: Callable[[Part, float], Any]
+    store: Store, get: Callable[[CallPart, float], Any]
 ) -> None:
     wanted = store.holds("object", b"x" * 1000)
     store.script = ["slow"]
@@ -214,9 +216,9 @@ class Context:
         return 900_000
 
 
-def answer_to(store: Store, function: Part, lease: float | None) -> dict[str, Any]:
+def answer_to(store: Store, function: CallPart, lease: float | None) -> dict[str, Any]:
     """Return how the function says that a call ended."""
-    call = Call(1, "job", "lambda-0", 0, 3, [], lease=lease)
+    call = BatchCall(1, "job", "lambda-0", 0, 3, [], lease=lease)
     code = stored_part(function.sha256, function.nbytes, function.url)
     job = job_json(spec_of(len), b"key", code, {}, store.url("stop"), ())
     event = json.loads(call_json(job, call, part(b"items"), store.url("answer"), detached=False))

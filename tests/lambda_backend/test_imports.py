@@ -10,7 +10,7 @@ import pytest
 
 from cloudbutton_backend.backends.aws_lambda.pickled_imports import imports_in
 from cloudbutton_backend.capture import dump_items
-from cloudbutton_backend.worker.calls import Call
+from cloudbutton_backend.worker.calls import PushedCall
 
 
 def sine(x: float) -> float:
@@ -29,9 +29,9 @@ def sine_too(x: float) -> float:
         ([1, "text", None], set()),
         ([np.arange(3)], {"numpy"}),
         ([(1, {"when": pd.Timestamp(0)})], {"pandas"}),
-        ([Call(sine, (1,), {})], {"numpy"}),
-        ([Call(sine_too, (1,), {})], {"numpy"}),
-        ([Call(len, ([],), {})], set()),
+        ([PushedCall(sine, (1,), {})], {"numpy"}),
+        ([PushedCall(sine_too, (1,), {})], {"numpy"}),
+        ([PushedCall(len, ([],), {})], set()),
         (["json", "os.path"], set()),
     ],
 )

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
-from cloudbutton_backend.backends.aws_lambda.http import Web
-from cloudbutton_backend.backends.aws_lambda.invocation_outcome import Failure
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
+from cloudbutton_backend.backends.aws_lambda.http import SignedHttpClient
+from cloudbutton_backend.backends.aws_lambda.invocation_outcome import InvocationFailure
 from cloudbutton_backend.backends.aws_lambda.invoke import (
-    Answer,
+    InvocationAnswer,
     Invoker,
-    Lost,
-    NothingGoes,
+    LostAnswer,
+    NoInvocationSucceeds,
     time_for,
 )
 from cloudbutton_backend.backends.aws_lambda.signing import Endpoint
@@ -108,7 +108,7 @@ def fake() -> Iterator[Any]:
 async def invoke(address: str, patience: float = 30.0, clock: Any = time.monotonic) -> Any:
     keys = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret"}
     endpoint = Endpoint("lambda", "eu-west-1", "http", address)
-    web = Web(Clients("eu-west-1", environment=keys), {"lambda": endpoint})
+    web = SignedHttpClient(BotoClients("eu-west-1", environment=keys), {"lambda": endpoint})
     invoker = Invoker(web, "eu-west-1", 10, patience, clock)
     may_run: list[bool] = []
     try:
@@ -166,11 +166,11 @@ async def test_a_connection_that_breaks_after_the_request_leaves_the_call_in_dou
 ) -> None:
     server = fake(None)
     ended, may_run, _ = await invoke(server.address)
-    assert isinstance(ended, Lost) and may_run == [True] and server.asked == 1
+    assert isinstance(ended, LostAnswer) and may_run == [True] and server.asked == 1
 
 
 async def test_where_nobody_answers_nothing_is_in_doubt_and_it_ends() -> None:
-    with pytest.raises(NothingGoes, match=r"0\.3 s: no connection"):
+    with pytest.raises(NoInvocationSucceeds, match=r"0\.3 s: no connection"):
         await invoke("127.0.0.1:9", patience=0.3)
 
 
@@ -198,7 +198,7 @@ def test_an_answer_has_time_for_what_is_sent_before_it(
 async def test_an_account_that_refuses_everything_is_given_up_with_the_likely_cause(
     fake: Any, reason: str, words: str
 ) -> None:
-    with pytest.raises(NothingGoes, match=words):
+    with pytest.raises(NoInvocationSucceeds, match=words):
         await invoke(fake(throttled(reason)).address, patience=0.5)
 
 
@@ -208,7 +208,7 @@ async def test_an_answer_brings_the_bill_along(fake: Any) -> None:
         "Memory Size: 1769 MB\tMax Memory Used: 60 MB\tInit Duration: 100.01 ms\n"
     )
     ended, _, _ = await invoke(fake(answer({"records": ""}, log)).address)
-    assert isinstance(ended, Answer) and ended.report is not None
+    assert isinstance(ended, InvocationAnswer) and ended.report is not None
     report = ended.report
     assert (report.billed, report.seconds, report.start) == (0.113, 0.0125, 0.10001)
     assert (report.memory, report.peak) == (1769, 60)
@@ -217,4 +217,4 @@ async def test_an_answer_brings_the_bill_along(fake: Any) -> None:
 async def test_a_function_error_is_told_from_an_answer(fake: Any) -> None:
     said = {"errorType": "Runtime.ExitError", "errorMessage": "signal: killed"}
     ended, _, _ = await invoke(fake(answer(said, failed=True)).address)
-    assert isinstance(ended, Failure) and ended.fault == "crash"
+    assert isinstance(ended, InvocationFailure) and ended.fault == "crash"

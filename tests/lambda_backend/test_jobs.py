@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from cloudbutton_backend.errors import BudgetReached
-from cloudbutton_backend.testing.conformance import PATIENCE, Place
+from cloudbutton_backend.testing.conformance import PATIENCE, TaskPlace
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    place = Place(new_backend(shared_emulator()))
+def place() -> Iterator[TaskPlace]:
+    place = TaskPlace(new_backend(shared_emulator()))
     yield place
     place.session.close()
 
 
 def test_a_straggler_is_run_a_second_time_and_the_first_result_counts(
-    place: Place, tmp_path: Path
+    place: TaskPlace, tmp_path: Path
 ) -> None:
     marker, gate = str(tmp_path / "begun"), str(tmp_path / "gate")
 
@@ -44,7 +44,7 @@ def test_a_straggler_is_run_a_second_time_and_the_first_result_counts(
         Path(gate).touch()
 
 
-def test_a_job_ends_before_its_calls_cost_more_than_its_budget(place: Place) -> None:
+def test_a_job_ends_before_its_calls_cost_more_than_its_budget(place: TaskPlace) -> None:
     rate = place.backend.limits.rate
     assert rate is not None
     budget = 6 * rate.at_most(0.5)
@@ -62,7 +62,7 @@ def test_a_job_ends_before_its_calls_cost_more_than_its_budget(place: Place) -> 
     assert job.progress.spend is not None and 0 < job.progress.spend <= budget
 
 
-def test_spending_is_the_sum_of_what_the_platform_billed(place: Place) -> None:
+def test_spending_is_the_sum_of_what_the_platform_billed(place: TaskPlace) -> None:
     place.map(lambda x: x, [0])
     before = len(shared_emulator().reports)
     job = place.start(lambda x: x, range(100))
@@ -74,7 +74,7 @@ def test_spending_is_the_sum_of_what_the_platform_billed(place: Place) -> None:
 
 
 def test_cancelling_a_job_with_calls_that_wait_for_their_turn_ends_all_of_them(
-    place: Place, tmp_path: Path
+    place: TaskPlace, tmp_path: Path
 ) -> None:
     begun = str(tmp_path / "begun")
 

@@ -11,7 +11,7 @@ import pytest
 
 from cloudbutton_backend.backends.protocol import WorkerDown
 from cloudbutton_backend.errors import WorkerLost
-from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_backend.testing.conformance import TaskPlace
 from cloudbutton_backend.worker.child_process import exceed, resident
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 from tests.lambda_backend.desk import Desk, charge_of, the, values_of
@@ -47,7 +47,7 @@ def test_the_function_lives_on_after_an_item_exhausted_its_memory(small: Desk) -
 def test_an_item_runs_in_a_larger_function_where_one_is_deployed() -> None:
     with Desk(new_backend(shared_emulator(), memory=1769, prefix="both")) as large:
         large.open(fill)
-    place = Place(new_backend(shared_emulator(), memory=256, prefix="both"))
+    place = TaskPlace(new_backend(shared_emulator(), memory=256, prefix="both"))
     try:
         job = place.start(fill, [1, 500, 2])
         assert job.results() == [1, 500, 2]
@@ -57,7 +57,7 @@ def test_an_item_runs_in_a_larger_function_where_one_is_deployed() -> None:
 
 
 def test_an_item_that_needs_more_than_there_is_fails_alone(small: Desk) -> None:
-    place = Place(new_backend(shared_emulator(), memory=256, prefix="small"))
+    place = TaskPlace(new_backend(shared_emulator(), memory=256, prefix="small"))
     try:
         values = place.map(fill, [1, 600, 2], errors="keep")
         assert (values[0], values[2]) == (1, 2)

@@ -12,7 +12,7 @@ from cloudbutton_backend.backends.aws_lambda.invocation_outcome import (
     failure_of,
     read_report,
 )
-from cloudbutton_backend.backends.aws_lambda.rate_limit import Drought, Window, delay
+from cloudbutton_backend.backends.aws_lambda.rate_limit import AimdLimiter, OutageTimer, delay
 
 KILLED = "Runtime exited with error: signal: killed"
 
@@ -76,7 +76,7 @@ def test_the_last_report_counts(log: str, billed: float | None) -> None:
 
 
 def test_refusals_that_come_together_close_the_window_once() -> None:
-    window = Window(100)
+    window = AimdLimiter(100)
     window.under_way = 100
     for _ in range(50):
         window.refused(10.0)
@@ -86,7 +86,7 @@ def test_refusals_that_come_together_close_the_window_once() -> None:
 
 
 def test_the_window_closes_from_what_is_under_way_and_never_quite() -> None:
-    window = Window(1000)
+    window = AimdLimiter(1000)
     window.under_way = 10
     window.refused(0.0)
     assert window.size == 7
@@ -97,7 +97,7 @@ def test_the_window_closes_from_what_is_under_way_and_never_quite() -> None:
 
 
 def test_answers_open_the_window_again_up_to_what_is_allowed() -> None:
-    window = Window(20)
+    window = AimdLimiter(20)
     window.under_way = 20
     window.refused(0.0)
     for _ in range(1000):
@@ -106,10 +106,10 @@ def test_answers_open_the_window_again_up_to_what_is_allowed() -> None:
 
 
 def test_a_drought_ends_with_the_first_success() -> None:
-    drought = Drought(60.0)
-    assert not drought.failed(0.0, "no") and not drought.failed(59.0, "no")
-    drought.ended()
-    assert not drought.failed(100.0, "no") and drought.failed(160.0, "no")
+    outage = OutageTimer(60.0)
+    assert not outage.failed(0.0, "no") and not outage.failed(59.0, "no")
+    outage.ended()
+    assert not outage.failed(100.0, "no") and outage.failed(160.0, "no")
 
 
 def test_waits_grow_and_differ_but_stay_bounded() -> None:

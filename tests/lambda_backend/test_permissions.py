@@ -10,7 +10,7 @@ from pathlib import Path
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.backends.aws_lambda.connection import connect
 from cloudbutton_backend.backends.aws_lambda.deployment.policies import policy
-from cloudbutton_backend.testing.conformance import Place
+from cloudbutton_backend.testing.conformance import TaskPlace
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
 from tests.lambda_backend.test_detached import collected
 from tests.support.iam_evaluation import allows
@@ -19,7 +19,7 @@ from tests.support.iam_evaluation import allows
 def test_every_request_of_a_full_run_is_one_that_the_policy_allows(tmp_path: Path) -> None:
     emulator = shared_emulator()
     with_function = new_backend(emulator)
-    place = Place(with_function)
+    place = TaskPlace(with_function)
     place.map(lambda x: x, [1])
     place.session.close()
     before = len(emulator.calls)
@@ -31,7 +31,7 @@ def test_every_request_of_a_full_run_is_one_that_the_policy_allows(tmp_path: Pat
         threading.Event().wait()
 
     backend = LambdaBackend(workers=2, clients=clients_of(emulator))
-    place = Place(backend)
+    place = TaskPlace(backend)
     try:
         assert place.map(lambda at: table[at], [0]) == [table[0]]
         large = [bytes([n]) * 4_000_000 for n in range(2)]

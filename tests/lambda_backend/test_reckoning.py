@@ -9,20 +9,23 @@ import pytest
 
 from cloudbutton_backend.backends.aws_lambda.call_results import (
     Attempt,
-    Reckoner,
+    CallAccountant,
     at_most,
     lease_for,
 )
-from cloudbutton_backend.backends.aws_lambda.deployment.actual import FoundFunction
-from cloudbutton_backend.backends.aws_lambda.invocation_outcome import Failure, Report
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import ActualFunction
+from cloudbutton_backend.backends.aws_lambda.invocation_outcome import (
+    BilledUsage,
+    InvocationFailure,
+)
 from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, bare_rate, rate_of
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
-from cloudbutton_backend.backends.protocol import Call, Charged
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
+from cloudbutton_backend.backends.protocol import BatchCall, Charged
 from cloudbutton_backend.cost import lambda_prices
 from tests.lambda_backend.desk import spec_of
 
-HOME = Target(account="123456789012", region="eu-west-1", python="3.12", memory=1769)
-CALL = Call(1, "job", "lambda-0", 0, 1, [], lease=10.0)
+HOME = DeploymentTarget(account="123456789012", region="eu-west-1", python="3.12", memory=1769)
+CALL = BatchCall(1, "job", "lambda-0", 0, 1, [], lease=10.0)
 
 
 def job_on(storage: int | None = None, memory: int = 1769, **extra: Any) -> RemoteJob:
@@ -30,7 +33,7 @@ def job_on(storage: int | None = None, memory: int = 1769, **extra: Any) -> Remo
     settings = {} if storage is None else {"EphemeralStorage": {"Size": storage}}
     target = HOME.with_(memory=memory)
     job = RemoteJob(spec_of(lambda x: x, extra=extra), b"key", HOME, target, ())
-    job.move(FoundFunction(target=target, settings=settings, tags={}), frozenset())
+    job.move(ActualFunction(target=target, settings=settings, tags={}), frozenset())
     return job
 
 
@@ -73,14 +76,14 @@ def test_more_memory_shortens_calls_only_where_there_is_a_budget(
 async def test_a_call_that_the_platform_ended_is_charged_what_it_may_have_asked_of_storage() -> (
     None
 ):
-    report = Report(billed=10.0, seconds=10.0, start=0.0, memory=1769, peak=100)
-    failure = Failure("crash", "Runtime.ExitError", "it exited", "", report)
+    report = BilledUsage(billed=10.0, seconds=10.0, start=0.0, memory=1769, peak=100)
+    failure = InvocationFailure("crash", "Runtime.ExitError", "it exited", "", report)
     job = job_on()
 
-    async def none_larger(_: Target) -> None:
+    async def none_larger(_: DeploymentTarget) -> None:
         return None
 
     bucket: Any = None  # what the platform ended has left nothing there
-    events = await Reckoner(bucket, none_larger).events_of(Attempt(CALL, job, HOME), failure)
+    events = await CallAccountant(bucket, none_larger).events_of(Attempt(CALL, job, HOME), failure)
     (charge,) = (event for event in events if isinstance(event, Charged))
     assert bare_rate(HOME).cost(10.0) < charge.cost <= rate_of(HOME).at_most(10.0)

@@ -11,18 +11,18 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials
 
 from cloudbutton_backend.backends.aws_lambda import http as web_module
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
-from cloudbutton_backend.backends.aws_lambda.http import Web
+from cloudbutton_backend.backends.aws_lambda.http import SignedHttpClient
 from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, Uploads
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.aws_lambda.signing import Credentials, Endpoint
 from tests.lambda_backend.desk import spec_of
 
-HOME = Target(account="123456789012", region="eu-west-1", python="3.12")
+HOME = DeploymentTarget(account="123456789012", region="eu-west-1", python="3.12")
 
 
-class Session(Clients):
+class Session(BotoClients):
     """Credentials of a login, which the client library renews."""
 
     logins = 1
@@ -35,7 +35,7 @@ class Session(Clients):
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     monkeypatch.setattr(web_module, "_FRESH", 0.0)
     endpoint = Endpoint("s3", HOME.region, "https", f"{HOME.bucket}.s3.example.com")
-    web = Web(Session(HOME.region, {}), {"s3": endpoint})
+    web = SignedHttpClient(Session(HOME.region, {}), {"s3": endpoint})
     yield Bucket(web, HOME.bucket, HOME.region, HOME.account)
     Session.logins = 1
 

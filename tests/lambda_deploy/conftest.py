@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
-from cloudbutton_backend.backends.aws_lambda.deployment import Wish
-from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Faults, Limits
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
+from cloudbutton_backend.backends.aws_lambda.deployment import DesiredDeployment
+from cloudbutton_backend.backends.aws_lambda.emulator import EmulatedFaults, Emulator, LambdaLimits
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
 
 _numbers = itertools.count(1)
@@ -19,19 +19,19 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def the_emulator() -> Iterator[Emulator]:
     # Functions are ready at once: that they are waited for has a test of its own.
-    with Emulator(limits=Limits(pending_seconds=0.0)) as emulator:
+    with Emulator(limits=LambdaLimits(pending_seconds=0.0)) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def emulator(the_emulator: Emulator) -> Iterator[Emulator]:
     yield the_emulator
-    the_emulator.set_faults(Faults())
+    the_emulator.set_faults(EmulatedFaults())
 
 
 @pytest.fixture(scope="session")
-def clients(the_emulator: Emulator) -> Clients:
-    return Clients(
+def clients(the_emulator: Emulator) -> BotoClients:
+    return BotoClients(
         the_emulator.region,
         the_emulator.endpoints,
         environment=the_emulator.environment,
@@ -40,8 +40,8 @@ def clients(the_emulator: Emulator) -> Clients:
 
 
 @pytest.fixture
-def home(clients: Clients) -> Target:
-    return Target(
+def home(clients: BotoClients) -> DeploymentTarget:
+    return DeploymentTarget(
         prefix=f"test{next(_numbers)}",
         account=clients.account,
         region=clients.region,
@@ -50,8 +50,8 @@ def home(clients: Clients) -> Target:
 
 
 @pytest.fixture
-def wish(home: Target) -> Wish:
-    return Wish(targets=(home, home.with_(memory=3008)), version="1.2.3")
+def wish(home: DeploymentTarget) -> DesiredDeployment:
+    return DesiredDeployment(targets=(home, home.with_(memory=3008)), version="1.2.3")
 
 
 @pytest.fixture

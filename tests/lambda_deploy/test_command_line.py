@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients, configured_endpoints
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients, configured_endpoints
 from cloudbutton_backend.backends.aws_lambda.deployment import look_around
 from cloudbutton_backend.backends.aws_lambda.emulator import Emulator
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_ext.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ Command = Callable[..., Answer]
 @pytest.fixture
 def cloudbutton(
     emulator: Emulator,
-    home: Target,
+    home: DeploymentTarget,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Command:
@@ -55,7 +55,7 @@ def cloudbutton(
 
 
 def test_a_plan_is_shown_with_its_cost_and_nothing_is_made(
-    cloudbutton: Command, clients: Clients, home: Target
+    cloudbutton: Command, clients: BotoClients, home: DeploymentTarget
 ) -> None:
     answer = cloudbutton("deploy", "lambda", "--plan", "--memory", "1769", "--memory", "3008")
     assert answer.code == 0
@@ -67,7 +67,7 @@ def test_a_plan_is_shown_with_its_cost_and_nothing_is_made(
 
 
 def test_without_a_terminal_nothing_is_done_unless_yes_is_said(
-    cloudbutton: Command, clients: Clients, home: Target
+    cloudbutton: Command, clients: BotoClients, home: DeploymentTarget
 ) -> None:
     answer = cloudbutton("deploy", "lambda")
     assert answer.code == 2
@@ -76,7 +76,7 @@ def test_without_a_terminal_nothing_is_done_unless_yes_is_said(
 
 
 def test_a_deployment_from_beginning_to_end(
-    cloudbutton: Command, clients: Clients, home: Target
+    cloudbutton: Command, clients: BotoClients, home: DeploymentTarget
 ) -> None:
     assert "Nothing is deployed" in cloudbutton("status", "lambda").out
     assert "%cloud use lambda" in cloudbutton("deploy", "lambda", "--yes").out
@@ -91,7 +91,7 @@ def test_a_deployment_from_beginning_to_end(
 
 
 def test_deploying_brings_functions_along_that_are_there_already(
-    cloudbutton: Command, home: Target
+    cloudbutton: Command, home: DeploymentTarget
 ) -> None:
     cloudbutton("deploy", "lambda", "--yes", "--memory", "3008")
     assert (
@@ -108,8 +108,8 @@ def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_options_that_are_left_out_are_as_the_file_says(
     emulator: Emulator,
-    clients: Clients,
-    home: Target,
+    clients: BotoClients,
+    home: DeploymentTarget,
     settings_file: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -194,7 +194,7 @@ def test_a_lock_file_of_somebody_else_can_be_built(cloudbutton: Command, tmp_pat
 
 
 def test_consent_is_asked_for_at_a_terminal_and_no_is_no(
-    emulator: Emulator, clients: Clients, home: Target
+    emulator: Emulator, clients: BotoClients, home: DeploymentTarget
 ) -> None:
     manager, terminal = pty.openpty()
     paths = os.pathsep.join(str(ROOT / part) for part in (".", "kernel_magic", "backend"))

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.deployment import (
-    Wish,
+    DesiredDeployment,
     deploy,
     describe,
     health,
@@ -24,8 +24,8 @@ from cloudbutton_backend.backends.aws_lambda.deployment import (
     undeploy,
 )
 from cloudbutton_backend.backends.aws_lambda.deployment.desired import as_json
-from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Faults
-from cloudbutton_backend.backends.aws_lambda.resource_names import TAG, Target
+from cloudbutton_backend.backends.aws_lambda.emulator import EmulatedFaults, Emulator
+from cloudbutton_backend.backends.aws_lambda.resource_names import TAG, DeploymentTarget
 from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
 from cloudbutton_backend.errors import (
     CloudServiceError,
@@ -42,7 +42,7 @@ class Interrupted(Exception):
 class Failing:
     """Clients whose request number `nth` that changes something is not made."""
 
-    def __init__(self, clients: Clients, nth: int) -> None:
+    def __init__(self, clients: BotoClients, nth: int) -> None:
         self._clients, self._left = clients, nth
 
     def __getattr__(self, name: str) -> Any:
@@ -60,11 +60,13 @@ def _no_pause(seconds: float) -> None:
     """Waiting is not what is tested here, and the emulator need not be waited for."""
 
 
-def _steps(clients: Clients, wish: Wish) -> list[str]:
+def _steps(clients: BotoClients, wish: DesiredDeployment) -> list[str]:
     return [str(step) for step in plan_deployment(wish, look_for(clients, wish.targets)).steps]
 
 
-def test_what_was_deployed_is_all_there_and_ours(clients: Clients, wish: Wish) -> None:
+def test_what_was_deployed_is_all_there_and_ours(
+    clients: BotoClients, wish: DesiredDeployment
+) -> None:
     found = deploy(clients, wish)
     assert found.functions.keys() == {target.function for target in wish.targets}
     assert {each.tags[TAG] for each in found.functions.values()} == {"1.2.3"}
@@ -77,7 +79,7 @@ def test_what_was_deployed_is_all_there_and_ours(clients: Clients, wish: Wish) -
     }
 
 
-def test_deploying_again_does_nothing(clients: Clients, wish: Wish) -> None:
+def test_deploying_again_does_nothing(clients: BotoClients, wish: DesiredDeployment) -> None:
     deploy(clients, wish)
     said: list[str] = []
     deploy(clients, wish, say=said.append)
@@ -85,17 +87,17 @@ def test_deploying_again_does_nothing(clients: Clients, wish: Wish) -> None:
     assert _steps(clients, wish) == []
 
 
-def test_a_plan_changes_nothing(clients: Clients, wish: Wish) -> None:
+def test_a_plan_changes_nothing(clients: BotoClients, wish: DesiredDeployment) -> None:
     assert len(_steps(clients, wish)) == 5
     assert look_around(clients, wish.home).is_nothing
 
 
 def test_a_deployment_stopped_anywhere_is_completed_by_running_it_again(
-    clients: Clients, home: Target
+    clients: BotoClients, home: DeploymentTarget
 ) -> None:
     for nth in itertools.count():
         place = home.with_(prefix=f"{home.prefix}-{nth}")
-        wish = Wish(targets=(place,), version="1.2.3")
+        wish = DesiredDeployment(targets=(place,), version="1.2.3")
         try:
             deploy(Failing(clients, nth), wish)  # type: ignore[arg-type]
             break
@@ -106,11 +108,11 @@ def test_a_deployment_stopped_anywhere_is_completed_by_running_it_again(
 
 
 def test_a_removal_stopped_anywhere_is_completed_by_running_it_again(
-    clients: Clients, home: Target
+    clients: BotoClients, home: DeploymentTarget
 ) -> None:
     for nth in itertools.count():
         place = home.with_(prefix=f"{home.prefix}-{nth}")
-        deploy(clients, Wish(targets=(place,), version="1.2.3"))
+        deploy(clients, DesiredDeployment(targets=(place,), version="1.2.3"))
         try:
             undeploy(Failing(clients, nth), place)  # type: ignore[arg-type]
             break
@@ -121,7 +123,7 @@ def test_a_removal_stopped_anywhere_is_completed_by_running_it_again(
 
 
 def test_removing_takes_what_is_in_the_bucket_along_and_nothing_of_others(
-    clients: Clients, wish: Wish
+    clients: BotoClients, wish: DesiredDeployment
 ) -> None:
     deploy(clients, wish)
     other = replace(wish, targets=(wish.home.with_(prefix=f"{wish.home.prefix}x"),))
@@ -138,16 +140,16 @@ def test_removing_takes_what_is_in_the_bucket_along_and_nothing_of_others(
 
 
 @pytest.fixture(scope="module")
-def standing(clients: Clients) -> Target:
+def standing(clients: BotoClients) -> DeploymentTarget:
     """Return a deployment that tests share, each of which leaves it as it was."""
-    place = Target(
+    place = DeploymentTarget(
         prefix="standing", account=clients.account, region=clients.region, python=notebook_python()
     )
-    deploy(clients, Wish(targets=(place,), version="1.2.3"))
+    deploy(clients, DesiredDeployment(targets=(place,), version="1.2.3"))
     return place
 
 
-def _other_trust(clients: Clients, home: Target) -> None:
+def _other_trust(clients: BotoClients, home: DeploymentTarget) -> None:
     trust = as_json(
         {
             "Version": "2012-10-17",
@@ -161,7 +163,7 @@ def _other_trust(clients: Clients, home: Target) -> None:
     clients.call("iam", "UpdateAssumeRolePolicy", RoleName=home.role, PolicyDocument=trust)
 
 
-def _wider_role(clients: Clients, home: Target) -> None:
+def _wider_role(clients: BotoClients, home: DeploymentTarget) -> None:
     everything = (
         '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}'
     )
@@ -174,30 +176,30 @@ def _wider_role(clients: Clients, home: Target) -> None:
     )
 
 
-def _public_bucket(clients: Clients, home: Target) -> None:
+def _public_bucket(clients: BotoClients, home: DeploymentTarget) -> None:
     clients.call("s3", "DeletePublicAccessBlock", Bucket=home.bucket)
 
 
-def _nothing_expires(clients: Clients, home: Target) -> None:
+def _nothing_expires(clients: BotoClients, home: DeploymentTarget) -> None:
     clients.call("s3", "DeleteBucketLifecycle", Bucket=home.bucket)
 
 
-def _logs_for_ever(clients: Clients, home: Target) -> None:
+def _logs_for_ever(clients: BotoClients, home: DeploymentTarget) -> None:
     clients.call("logs", "DeleteRetentionPolicy", logGroupName=home.log_group)
 
 
-def _less_time(clients: Clients, home: Target) -> None:
+def _less_time(clients: BotoClients, home: DeploymentTarget) -> None:
     clients.call("lambda", "UpdateFunctionConfiguration", FunctionName=home.function, Timeout=3)
 
 
-def _other_code(clients: Clients, home: Target) -> None:
+def _other_code(clients: BotoClients, home: DeploymentTarget) -> None:
     from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
 
     archive = deterministic_zip({"handler.py": b""})
     clients.call("lambda", "UpdateFunctionCode", FunctionName=home.function, ZipFile=archive)
 
 
-def _function_gone(clients: Clients, home: Target) -> None:
+def _function_gone(clients: BotoClients, home: DeploymentTarget) -> None:
     clients.call("lambda", "DeleteFunction", FunctionName=home.function)
 
 
@@ -216,9 +218,12 @@ def _function_gone(clients: Clients, home: Target) -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_what_was_changed_by_hand_is_mended_and_nothing_else(
-    clients: Clients, standing: Target, damage: Callable[[Clients, Target], None], mended: str
+    clients: BotoClients,
+    standing: DeploymentTarget,
+    damage: Callable[[BotoClients, DeploymentTarget], None],
+    mended: str,
 ) -> None:
-    wish = Wish(targets=(standing,), version="1.2.3")
+    wish = DesiredDeployment(targets=(standing,), version="1.2.3")
     damage(clients, standing)
     (step,) = plan_deployment(wish, look_for(clients, wish.targets)).steps
     assert step.what.startswith(mended)
@@ -226,8 +231,10 @@ def test_what_was_changed_by_hand_is_mended_and_nothing_else(
     assert _steps(clients, wish) == []
 
 
-def test_rules_that_the_user_has_added_to_the_bucket_stay(clients: Clients, home: Target) -> None:
-    wish = Wish(targets=(home,), version="1.2.3")
+def test_rules_that_the_user_has_added_to_the_bucket_stay(
+    clients: BotoClients, home: DeploymentTarget
+) -> None:
+    wish = DesiredDeployment(targets=(home,), version="1.2.3")
     mine = {
         "ID": "mine",
         "Filter": {"Prefix": "mine/"},
@@ -247,7 +254,9 @@ def test_rules_that_the_user_has_added_to_the_bucket_stay(clients: Clients, home
     assert len(bucket.rules) == 4
 
 
-def test_another_version_brings_all_functions_up_to_date(clients: Clients, wish: Wish) -> None:
+def test_another_version_brings_all_functions_up_to_date(
+    clients: BotoClients, wish: DesiredDeployment
+) -> None:
     deploy(clients, wish)
     newer = replace(wish, version="2.0.0")
     assert [step.partition(":")[2] for step in _steps(clients, newer)] == [
@@ -258,7 +267,7 @@ def test_another_version_brings_all_functions_up_to_date(clients: Clients, wish:
     assert _steps(clients, newer) == []
 
 
-def _foreign_role(clients: Clients, home: Target) -> None:
+def _foreign_role(clients: BotoClients, home: DeploymentTarget) -> None:
     trust = as_json(
         {
             "Version": "2012-10-17",
@@ -272,13 +281,13 @@ def _foreign_role(clients: Clients, home: Target) -> None:
     clients.call("iam", "CreateRole", RoleName=home.role, AssumeRolePolicyDocument=trust)
 
 
-def _foreign_bucket(clients: Clients, home: Target) -> None:
+def _foreign_bucket(clients: BotoClients, home: DeploymentTarget) -> None:
     clients.call("s3", "CreateBucket", Bucket=home.bucket)
     clients.call("s3", "PutObject", Bucket=home.bucket, Key="thesis.tex", Body=b"precious")
 
 
-def _foreign_function(clients: Clients, home: Target) -> None:
-    deploy(clients, Wish(targets=(home,), version="1.2.3"))
+def _foreign_function(clients: BotoClients, home: DeploymentTarget) -> None:
+    deploy(clients, DesiredDeployment(targets=(home,), version="1.2.3"))
     clients.call("lambda", "UntagResource", Resource=home.function_arn, TagKeys=[TAG])
 
 
@@ -292,19 +301,22 @@ def _foreign_function(clients: Clients, home: Target) -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_what_somebody_else_has_made_is_neither_taken_over_nor_removed(
-    clients: Clients, home: Target, make: Callable[[Clients, Target], None], named: str
+    clients: BotoClients,
+    home: DeploymentTarget,
+    make: Callable[[BotoClients, DeploymentTarget], None],
+    named: str,
 ) -> None:
     make(clients, home)
     with pytest.raises(DeploymentRefused, match=rf"{named} .* not made .*--prefix"):
-        deploy(clients, Wish(targets=(home,), version="1.2.3"))
+        deploy(clients, DesiredDeployment(targets=(home,), version="1.2.3"))
     undeploy(clients, home)
     assert not look_around(clients, home).is_nothing
 
 
 def test_a_role_that_lambda_does_not_know_yet_is_waited_for(
-    emulator: Emulator, clients: Clients, wish: Wish
+    emulator: Emulator, clients: BotoClients, wish: DesiredDeployment
 ) -> None:
-    emulator.set_faults(Faults(role_not_ready=3))
+    emulator.set_faults(EmulatedFaults(role_not_ready=3))
     said: list[str] = []
     waited: list[float] = []
     deploy(clients, wish, say=said.append, pause=waited.append)
@@ -316,16 +328,18 @@ def test_a_role_that_lambda_does_not_know_yet_is_waited_for(
 
 
 def test_a_role_that_lambda_never_gets_to_know_is_an_error_in_the_end(
-    emulator: Emulator, clients: Clients, wish: Wish
+    emulator: Emulator, clients: BotoClients, wish: DesiredDeployment
 ) -> None:
-    emulator.set_faults(Faults(role_not_ready=1000))
+    emulator.set_faults(EmulatedFaults(role_not_ready=1000))
     waited: list[float] = []
     with pytest.raises(CloudServiceError, match="cannot be assumed"):
         deploy(clients, wish, pause=waited.append)
     assert 60 <= sum(waited) <= 120
 
 
-def test_two_who_deploy_at_the_same_time_both_succeed(clients: Clients, wish: Wish) -> None:
+def test_two_who_deploy_at_the_same_time_both_succeed(
+    clients: BotoClients, wish: DesiredDeployment
+) -> None:
     failures: list[BaseException] = []
     barrier = threading.Barrier(3)
 
@@ -346,7 +360,7 @@ def test_two_who_deploy_at_the_same_time_both_succeed(clients: Clients, wish: Wi
 
 
 def test_a_job_is_told_what_to_type_when_nothing_is_deployed(
-    clients: Clients, home: Target
+    clients: BotoClients, home: DeploymentTarget
 ) -> None:
     command = f"deploy lambda --region us-east-1 --memory 1769 --arch x86_64 --prefix {home.prefix}"
     with pytest.raises(NotDeployed, match=command):
@@ -354,7 +368,7 @@ def test_a_job_is_told_what_to_type_when_nothing_is_deployed(
 
 
 def test_a_function_whose_tags_may_not_be_seen_is_nobodys(
-    clients: Clients, standing: Target
+    clients: BotoClients, standing: DeploymentTarget
 ) -> None:
     class MaySeeNoTags(Failing):
         def call(self, service: str, operation: str, **rest: Any) -> dict[str, Any]:
@@ -370,28 +384,32 @@ def test_a_function_whose_tags_may_not_be_seen_is_nobodys(
 
 
 def test_a_job_does_not_run_on_a_function_of_another_version(
-    clients: Clients, home: Target
+    clients: BotoClients, home: DeploymentTarget
 ) -> None:
-    deploy(clients, Wish(targets=(home,), version="1.2.3"))
+    deploy(clients, DesiredDeployment(targets=(home,), version="1.2.3"))
     _other_code(clients, home)
     with pytest.raises(NotDeployed, match=r"another version.*tag says 1\.2\.3"):
         require_deployed(clients, home)
 
 
-def test_health_is_well_when_all_is_deployed(clients: Clients, standing: Target) -> None:
+def test_health_is_well_when_all_is_deployed(
+    clients: BotoClients, standing: DeploymentTarget
+) -> None:
     lines = {line.name: line for line in health(clients, standing)}
     assert list(lines) == ["credentials", "runtime", "function", "bucket", "concurrency"]
     assert all(line.ok for line in lines.values())
     assert "version 1.2.3" in lines["function"].detail
 
 
-def test_health_names_what_is_missing(clients: Clients, home: Target) -> None:
+def test_health_names_what_is_missing(clients: BotoClients, home: DeploymentTarget) -> None:
     lines = {line.name: line for line in health(clients, home)}
     assert not lines["function"].ok and "Deploy it" in lines["function"].detail
     assert not lines["bucket"].ok
 
 
-def test_status_tells_versions_and_what_was_changed_by_hand(clients: Clients, wish: Wish) -> None:
+def test_status_tells_versions_and_what_was_changed_by_hand(
+    clients: BotoClients, wish: DesiredDeployment
+) -> None:
     deploy(clients, wish)
     assert describe(look_around(clients, wish.home)).is_sound
     _less_time(clients, wish.home)
@@ -401,7 +419,7 @@ def test_status_tells_versions_and_what_was_changed_by_hand(clients: Clients, wi
 
 
 def test_code_on_lambda_may_write_its_log_and_nothing_else(
-    clients: Clients, standing: Target
+    clients: BotoClients, standing: DeploymentTarget
 ) -> None:
     role = look_for(clients, [standing]).role
     assert role is not None and role.policy is not None

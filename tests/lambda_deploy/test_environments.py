@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.deployment import (
-    Wish,
+    DesiredDeployment,
     deploy,
     look_around,
     look_for,
     require_deployed,
 )
 from cloudbutton_backend.backends.aws_lambda.environments import (
-    Lock,
+    EnvironmentLock,
     build,
     by_hash,
     describe_environment,
@@ -30,9 +30,9 @@ from cloudbutton_backend.backends.aws_lambda.environments import (
     lock_distributions,
     prune,
 )
-from cloudbutton_backend.backends.aws_lambda.environments.wheels import Answer
+from cloudbutton_backend.backends.aws_lambda.environments.wheels import PipResult
 from cloudbutton_backend.backends.aws_lambda.function_archive import function_zip
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.aws_lambda.runtimes import Platform
 from cloudbutton_backend.errors import NotDeployed, NotPermitted
 
@@ -44,14 +44,14 @@ ON_LAMBDA = Platform(python="3.12", arch="arm64", glibc=(2, 34))
 
 
 @pytest.fixture(scope="module")
-def lock() -> Lock:
+def lock() -> EnvironmentLock:
     found = lock_distributions(["xxhash", "joblib"], HERE)
     assert found is not None
     return found
 
 
 def test_an_environment_is_built_of_what_is_installed_and_runs_without_it(
-    lock: Lock, tmp_path: Path
+    lock: EnvironmentLock, tmp_path: Path
 ) -> None:
     built = build(lock)
     with zipfile.ZipFile(built.archive) as archive:
@@ -79,7 +79,7 @@ def test_an_environment_is_built_of_what_is_installed_and_runs_without_it(
 
 
 def test_an_environment_is_built_once_and_the_same_each_time(
-    lock: Lock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lock: EnvironmentLock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = build(lock)
     assert build(lock, lambda *_: pytest.fail("built again")) == first == find_built(lock)
@@ -89,11 +89,11 @@ def test_an_environment_is_built_once_and_the_same_each_time(
 
 
 def test_a_build_that_was_interrupted_leaves_nothing_that_counts(
-    lock: Lock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lock: EnvironmentLock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOUDBUTTON_HOME", str(tmp_path / "home"))
 
-    def interrupted(*_: object) -> Answer:
+    def interrupted(*_: object) -> PipResult:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -105,7 +105,7 @@ def test_a_build_that_was_interrupted_leaves_nothing_that_counts(
 
 
 def test_environments_are_listed_found_by_their_hash_and_pruned_by_age(
-    lock: Lock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lock: EnvironmentLock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOUDBUTTON_HOME", str(tmp_path / "home"))
     built = build(lock)
@@ -116,7 +116,9 @@ def test_environments_are_listed_found_by_their_hash_and_pruned_by_age(
     assert list(known()) == []
 
 
-def test_an_explanation_names_the_packages_and_whether_they_are_built(lock: Lock) -> None:
+def test_an_explanation_names_the_packages_and_whether_they_are_built(
+    lock: EnvironmentLock,
+) -> None:
     build(lock)
     text = describe_environment(["xxhash", "joblib"], HERE)
     assert "xxhash" in text and "compiled, from a wheel" in text
@@ -129,9 +131,9 @@ def test_an_explanation_names_the_packages_and_whether_they_are_built(lock: Lock
 
 
 def test_code_gets_a_function_that_has_its_packages(
-    clients: Clients, home: Target, lock: Lock
+    clients: BotoClients, home: DeploymentTarget, lock: EnvironmentLock
 ) -> None:
-    deploy(clients, Wish(targets=(home,), version="1.2.3"))
+    deploy(clients, DesiredDeployment(targets=(home,), version="1.2.3"))
     said: list[str] = []
     target = ensure_environment(clients, home, lock, say=said.append)
     assert len(said) == 1 and "Preparing 2 packages for" in said[0] and "xxhash" in said[0]
@@ -142,8 +144,8 @@ def test_code_gets_a_function_that_has_its_packages(
     assert len(said) == 1, "it was there already"
 
 
-def test_one_package_is_not_called_several(clients: Clients, home: Target) -> None:
-    deploy(clients, Wish(targets=(home,), version="1.2.3"))
+def test_one_package_is_not_called_several(clients: BotoClients, home: DeploymentTarget) -> None:
+    deploy(clients, DesiredDeployment(targets=(home,), version="1.2.3"))
     one = lock_distributions(["xxhash"], HERE)
     assert one is not None
     said: list[str] = []
@@ -152,7 +154,10 @@ def test_one_package_is_not_called_several(clients: Clients, home: Target) -> No
 
 
 def test_packages_beyond_a_layer_are_fetched_by_functions_with_room_for_them(
-    clients: Clients, home: Target, lock: Lock, monkeypatch: pytest.MonkeyPatch
+    clients: BotoClients,
+    home: DeploymentTarget,
+    lock: EnvironmentLock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from cloudbutton_backend.backends.aws_lambda.environments import deploy_environment
 
@@ -169,21 +174,24 @@ def test_packages_beyond_a_layer_are_fetched_by_functions_with_room_for_them(
 
 
 def test_functions_fetch_the_archive_that_is_there_whoever_has_packed_it(
-    clients: Clients, home: Target, lock: Lock, monkeypatch: pytest.MonkeyPatch
+    clients: BotoClients,
+    home: DeploymentTarget,
+    lock: EnvironmentLock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(layer_build, "LAYER_LIMIT", 1000)
     theirs = build(lock).packages
     mine = replace(theirs, sha256="packed by another zlib")
     target = home.with_(environment=lock.hash)
     larger = target.with_(memory=3008)
-    deploy(clients, Wish(targets=(target,), version="1.2.3", packages=theirs))
-    deploy(clients, Wish(targets=(target, larger), version="1.2.3", packages=mine))
+    deploy(clients, DesiredDeployment(targets=(target,), version="1.2.3", packages=theirs))
+    deploy(clients, DesiredDeployment(targets=(target, larger), version="1.2.3", packages=mine))
     for each in (target, larger):
         assert require_deployed(clients, each).fetches == theirs.sha256
 
 
 def test_packages_alone_deploy_nothing_where_nobody_has_asked_for_it(
-    clients: Clients, home: Target, lock: Lock
+    clients: BotoClients, home: DeploymentTarget, lock: EnvironmentLock
 ) -> None:
     with pytest.raises(NotDeployed, match="is not deployed in"):
         ensure_environment(clients, home, lock)
@@ -191,9 +199,9 @@ def test_packages_alone_deploy_nothing_where_nobody_has_asked_for_it(
 
 
 def test_who_may_not_deploy_is_told_the_command_for_somebody_who_may(
-    clients: Clients, home: Target, lock: Lock
+    clients: BotoClients, home: DeploymentTarget, lock: EnvironmentLock
 ) -> None:
-    deploy(clients, Wish(targets=(home,), version="1.2.3"))
+    deploy(clients, DesiredDeployment(targets=(home,), version="1.2.3"))
 
     class MayNot:
         def __getattr__(self, name: str) -> object:

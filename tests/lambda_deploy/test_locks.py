@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.aws_lambda.environments import (
-    Lock,
-    Pin,
+    EnvironmentLock,
+    PinnedPackage,
     layer_build,
     lock_distributions,
     lock_for,
@@ -24,7 +24,7 @@ from cloudbutton_backend.backends.aws_lambda.environments.package_lock import (
     markers_of,
 )
 from cloudbutton_backend.backends.aws_lambda.environments.pruning import mentioned_tests, needed
-from cloudbutton_backend.backends.aws_lambda.environments.wheels import Answer, download, nearest
+from cloudbutton_backend.backends.aws_lambda.environments.wheels import PipResult, download, nearest
 from cloudbutton_backend.backends.aws_lambda.runtimes import Platform, runtime_for
 from cloudbutton_backend.errors import PackagesDoNotFit, UsageError
 
@@ -103,23 +103,23 @@ def test_what_is_required_only_there_must_be_installed_here_too(
 def test_a_lock_does_not_depend_on_the_order_of_imports(names: list[str]) -> None:
     pins = closure(names, INSTALLED, markers_of(ON_LAMBDA))
     assert (
-        Lock(ON_LAMBDA, pins).hash
-        == Lock(ON_LAMBDA, closure(sorted(names), INSTALLED, markers_of(ON_LAMBDA))).hash
+        EnvironmentLock(ON_LAMBDA, pins).hash
+        == EnvironmentLock(ON_LAMBDA, closure(sorted(names), INSTALLED, markers_of(ON_LAMBDA))).hash
     )
 
 
 def test_a_lock_is_another_one_for_each_version_content_and_platform() -> None:
-    pin = Pin("numpy", "2.4", "wheel")
+    pin = PinnedPackage("numpy", "2.4", "wheel")
     locks = [
-        Lock(ON_LAMBDA, (pin,)),
-        Lock(ON_LAMBDA, (replace(pin, version="2.5"),)),
-        Lock(ON_LAMBDA, (replace(pin, digest="changed"),)),
-        Lock(replace(ON_LAMBDA, arch="x86_64"), (pin,)),
-        Lock(replace(ON_LAMBDA, python="3.13"), (pin,)),
-        Lock(ON_LAMBDA, (pin, Pin("scipy", "1", "wheel"))),
+        EnvironmentLock(ON_LAMBDA, (pin,)),
+        EnvironmentLock(ON_LAMBDA, (replace(pin, version="2.5"),)),
+        EnvironmentLock(ON_LAMBDA, (replace(pin, digest="changed"),)),
+        EnvironmentLock(replace(ON_LAMBDA, arch="x86_64"), (pin,)),
+        EnvironmentLock(replace(ON_LAMBDA, python="3.13"), (pin,)),
+        EnvironmentLock(ON_LAMBDA, (pin, PinnedPackage("scipy", "1", "wheel"))),
     ]
     assert len({lock.hash for lock in locks}) == len(locks)
-    assert Lock.from_dict(locks[0].to_dict()) == locks[0]
+    assert EnvironmentLock.from_dict(locks[0].to_dict()) == locks[0]
 
 
 def test_what_is_installed_is_found_from_what_code_imports() -> None:
@@ -213,14 +213,14 @@ def test_a_package_without_a_wheel_is_named_with_all_that_would_fit(tmp_path: Pa
         "(from versions: 1.26.4, 2.2.6)\nERROR: No matching distribution found for numpy==2.4.6"
     )
 
-    def pip(arguments: Sequence[str], _: float) -> Answer:
+    def pip(arguments: Sequence[str], _: float) -> PipResult:
         asked = " ".join(arguments)
         if "numpy" not in asked or ("install" in arguments and "manylinux_2_34_x86_64" in asked):
-            return Answer(0, "")
-        return Answer(1, none)
+            return PipResult(0, "")
+        return PipResult(1, none)
 
     where = Platform.on_lambda("3.11", "x86_64")
-    pins = [Pin("numpy", "2.4.6", "wheel"), Pin("xxhash", "3.5.0", "wheel")]
+    pins = [PinnedPackage("numpy", "2.4.6", "wheel"), PinnedPackage("xxhash", "3.5.0", "wheel")]
     with pytest.raises(PackagesDoNotFit) as error:
         download(pins, where, tmp_path, pip)
     text = str(error.value)
@@ -231,9 +231,9 @@ def test_a_package_without_a_wheel_is_named_with_all_that_would_fit(tmp_path: Pa
 
 
 def test_without_pip_the_way_to_get_it_is_said(tmp_path: Path) -> None:
-    no_pip = Answer(1, "/usr/bin/python: No module named pip")
+    no_pip = PipResult(1, "/usr/bin/python: No module named pip")
     with pytest.raises(PackagesDoNotFit, match="ensurepip"):
-        download([Pin("numpy", "2", "wheel")], HERE, tmp_path, lambda *_: no_pip)
+        download([PinnedPackage("numpy", "2", "wheel")], HERE, tmp_path, lambda *_: no_pip)
 
 
 # -- what is left out

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.aws_lambda import resource_names
-from cloudbutton_backend.backends.aws_lambda.resource_names import ARCHS, Target
+from cloudbutton_backend.backends.aws_lambda.resource_names import ARCHS, DeploymentTarget
 from cloudbutton_backend.errors import UsageError
 
 TARGETS = st.builds(
-    Target,
+    DeploymentTarget,
     prefix=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,26}[a-z0-9])?", fullmatch=True),
     account=st.from_regex(r"[0-9]{12}", fullmatch=True),
     region=st.sampled_from(["us-east-1", "ap-northeast-3", "us-gov-west-1", "cn-northwest-1"]),
@@ -24,9 +24,9 @@ TARGETS = st.builds(
 )
 
 
-def _a_target(**changes: object) -> Target:
+def _a_target(**changes: object) -> DeploymentTarget:
     given = {"account": "123456789012", "region": "eu-central-1", "python": "3.11"}
-    return Target(**{**given, **changes})
+    return DeploymentTarget(**{**given, **changes})
 
 
 def test_a_function_is_named_by_what_it_runs_on() -> None:
@@ -40,7 +40,7 @@ def test_a_bucket_is_named_by_account_and_region() -> None:
 
 
 @given(TARGETS)
-def test_a_target_is_found_again_in_its_functions_name(target: Target) -> None:
+def test_a_target_is_found_again_in_its_functions_name(target: DeploymentTarget) -> None:
     found = resource_names.parse_function(
         target.function, account=target.account, region=target.region
     )
@@ -48,7 +48,7 @@ def test_a_target_is_found_again_in_its_functions_name(target: Target) -> None:
 
 
 @given(TARGETS)
-def test_every_name_is_one_that_aws_accepts(target: Target) -> None:
+def test_every_name_is_one_that_aws_accepts(target: DeploymentTarget) -> None:
     assert re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", target.function)
     assert re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", target.bucket)
     assert re.fullmatch(r"[\w+=,.@-]{1,64}", target.role)

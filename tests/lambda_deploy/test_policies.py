@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends.aws_lambda.aws_errors import Purpose
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.deployment import health
 from cloudbutton_backend.backends.aws_lambda.deployment.desired import as_json
 from cloudbutton_backend.backends.aws_lambda.deployment.policies import policy
-from cloudbutton_backend.backends.aws_lambda.emulator import Call, Emulator
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.emulator import ApiCall, Emulator
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
 from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
 from cloudbutton_backend.job_model import JobOptions
@@ -27,7 +27,7 @@ from cloudbutton_backend.session.session import Session
 from cloudbutton_ext.cli import main
 from tests.support.iam_evaluation import actions, allows
 
-HOME = Target(account="123456789012", region="us-east-1", python="3.11")
+HOME = DeploymentTarget(account="123456789012", region="us-east-1", python="3.11")
 
 #: STS answers this one to everybody who has credentials, whatever policies say.
 FREE = {"sts:GetCallerIdentity"}
@@ -110,9 +110,9 @@ def test_a_policy_reaches_no_other_prefix_account_or_region() -> None:
 @pytest.fixture(scope="module")
 def calls_of_a_life(
     the_emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, list[Call]]]:
+) -> Iterator[dict[str, list[ApiCall]]]:
     """Deploy, run jobs, and undeploy, from the command line and a session; yield who asked for what."""
-    calls: dict[str, list[Call]] = {}
+    calls: dict[str, list[ApiCall]] = {}
 
     def part(name: str) -> None:
         seen = sum(map(len, calls.values()))
@@ -134,7 +134,9 @@ def calls_of_a_life(
         part("deploy")
         _run_jobs(tmp_path_factory.mktemp("home"))
         assert [
-            line for line in health(Clients(), HOME.with_(python=notebook_python())) if not line.ok
+            line
+            for line in health(BotoClients(), HOME.with_(python=notebook_python()))
+            if not line.ok
         ] == []
         part("run")
         assert main.main(["undeploy", "lambda", "--yes"]) == 0
@@ -144,7 +146,7 @@ def calls_of_a_life(
 
 def _damage() -> None:
     """Change by hand what only a repair puts right, with requests that a repair makes as well."""
-    clients = Clients()
+    clients = BotoClients()
     there = HOME.with_(python=notebook_python())
     name = {"FunctionName": there.function}
     clients.call("lambda", "UpdateFunctionConfiguration", **name, Timeout=3)
@@ -182,7 +184,7 @@ def _run_jobs(home: Path) -> None:
         session.close()
 
 
-def _permissions(calls: list[Call]) -> set[tuple[str, str]]:
+def _permissions(calls: list[ApiCall]) -> set[tuple[str, str]]:
     return {(call.permission, call.resource) for call in calls} - {(each, "*") for each in FREE}
 
 
@@ -193,7 +195,7 @@ CONTEXT = {"iam:PassedToService": "lambda.amazonaws.com"}
     ("part", "purpose"), [("deploy", "deploy"), ("run", "run"), ("undeploy", "deploy")]
 )
 def test_everything_that_is_asked_of_aws_is_allowed_by_the_policy(
-    calls_of_a_life: dict[str, list[Call]], part: str, purpose: str
+    calls_of_a_life: dict[str, list[ApiCall]], part: str, purpose: str
 ) -> None:
     asked = _permissions(calls_of_a_life[part])
     document = policy(purpose, HOME)  # type: ignore[arg-type]
@@ -202,7 +204,7 @@ def test_everything_that_is_asked_of_aws_is_allowed_by_the_policy(
 
 
 def test_no_action_of_the_policy_is_there_for_nothing(
-    calls_of_a_life: dict[str, list[Call]],
+    calls_of_a_life: dict[str, list[ApiCall]],
 ) -> None:
     asked = {call.permission for calls in calls_of_a_life.values() for call in calls}
     assert actions(policy("deploy", HOME)) - asked == set()

@@ -7,8 +7,12 @@ import pickle
 import pytest
 from botocore import exceptions as aws
 
-from cloudbutton_backend.backends.aws_lambda.aws_errors import Asked, from_code, from_exception
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.aws_errors import (
+    RequestContext,
+    from_code,
+    from_exception,
+)
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.errors import (
     AlreadyThere,
     CloudServiceError,
@@ -20,7 +24,7 @@ from cloudbutton_backend.errors import (
 )
 
 ARN = "arn:aws:lambda:eu-central-1:123456789012:function:cloudbutton-py311-x86_64-1769"
-ASKED = Asked(
+ASKED = RequestContext(
     service="lambda",
     operation="CreateFunction",
     region="eu-central-2",
@@ -121,23 +125,23 @@ def test_an_error_travels_between_processes_with_what_it_knows() -> None:
 @pytest.mark.usefixtures("without_configuration")
 def test_without_credentials_the_first_request_says_so() -> None:
     with pytest.raises(NoCredentials, match="No AWS credentials were found"):
-        Clients("eu-central-1").account
+        BotoClients("eu-central-1").account
 
 
 @pytest.mark.usefixtures("without_configuration")
 def test_without_a_region_the_first_look_says_so() -> None:
     with pytest.raises(Unreachable, match=r"No AWS region is chosen.*settings.*`--region"):
-        Clients().region
+        BotoClients().region
 
 
 @pytest.mark.usefixtures("without_configuration")
 def test_a_profile_that_does_not_exist_is_named() -> None:
     with pytest.raises(NoCredentials, match="lab"):
-        Clients("eu-central-1", profile="lab").account
+        BotoClients("eu-central-1", profile="lab").account
 
 
 def test_an_endpoint_where_nobody_listens_is_unreachable() -> None:
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    clients = Clients("eu-central-1", {"sts": "http://127.0.0.1:1"}, environment=keys)
+    clients = BotoClients("eu-central-1", {"sts": "http://127.0.0.1:1"}, environment=keys)
     with pytest.raises(Unreachable, match="could not be reached"):
         clients.account

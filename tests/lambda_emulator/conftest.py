@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, Limits
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, LambdaLimits
 
 from .account import Account
 
@@ -34,7 +34,7 @@ def new_account() -> Iterator[Callable[..., Account]]:
 
     def make(**options: Any) -> Account:
         faults = options.pop("faults", None)
-        emulator = Emulator(limits=Limits(**options), faults=faults)
+        emulator = Emulator(limits=LambdaLimits(**options), faults=faults)
         emulator.start()
         made.append(emulator)
         return Account(emulator)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from cloudbutton_backend.backends.aws_lambda.emulator import Faults
+from cloudbutton_backend.backends.aws_lambda.emulator import EmulatedFaults
 
 from .account import Account, zipped
 
@@ -144,7 +144,7 @@ def test_a_function_needs_a_role_that_exists(account: Account) -> None:
 def test_a_new_role_cannot_be_assumed_at_once_where_that_is_scripted(
     new_account: Callable[..., Account],
 ) -> None:
-    account = new_account(faults=Faults(role_not_ready=2))
+    account = new_account(faults=EmulatedFaults(role_not_ready=2))
     for _ in range(2):
         with pytest.raises(ClientError, match="cannot be assumed by Lambda"):
             account.function(ONE)

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.backends.aws_lambda.emulator import Limits, Report
+from cloudbutton_backend.backends.aws_lambda.emulator import LambdaLimits, ReportLine
 from cloudbutton_backend.backends.aws_lambda.emulator.admission import (
-    Allowance,
-    Load,
+    AccountLoad,
+    ConcurrencyAllowance,
     refusal,
     reservation_refusal,
 )
-from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import Request, calls_of
+from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import IamRequest, calls_of
 
 IDLE: dict[str, Any] = {
     "running": 0,
@@ -49,7 +49,11 @@ RATE = "FunctionInvocationRateLimitExceeded"
 def test_an_invocation_is_admitted_or_throttled_for_one_reason(
     load: dict[str, Any], tokens: float, reason: str | None
 ) -> None:
-    found = refusal(Load(**{**IDLE, **load}), Allowance(tokens, 0.0), Limits(concurrency=10))
+    found = refusal(
+        AccountLoad(**{**IDLE, **load}),
+        ConcurrencyAllowance(tokens, 0.0),
+        LambdaLimits(concurrency=10),
+    )
     assert (found and found.reason) == reason
 
 
@@ -60,12 +64,12 @@ def test_an_invocation_is_admitted_or_throttled_for_one_reason(
 def test_no_more_environments_start_in_a_period_than_twice_the_allowance(
     gaps: list[float], burst: int
 ) -> None:
-    limits = Limits(burst=burst, burst_seconds=10.0)
-    allowance, now, started = Allowance.full(limits, 0.0), 0.0, []
+    limits = LambdaLimits(burst=burst, burst_seconds=10.0)
+    allowance, now, started = ConcurrencyAllowance.full(limits, 0.0), 0.0, []
     for gap in gaps:
         now += gap
         allowance = allowance.at_time(now, limits)
-        if refusal(Load(**IDLE), allowance, limits) is None:
+        if refusal(AccountLoad(**IDLE), allowance, limits) is None:
             allowance = allowance.less_one()
             started.append(now)
     for begin in started:
@@ -79,11 +83,11 @@ def test_no_more_environments_start_in_a_period_than_twice_the_allowance(
 def test_a_reservation_leaves_something_for_the_others(
     wanted: int, others: int, concurrency: int, refused: bool
 ) -> None:
-    found = reservation_refusal(wanted, others, Limits(concurrency=concurrency))
+    found = reservation_refusal(wanted, others, LambdaLimits(concurrency=concurrency))
     assert (found is not None) == refused
 
 
-def _report(**changes: Any) -> Report:
+def _report(**changes: Any) -> ReportLine:
     plain: dict[str, Any] = {
         "request_id": "r",
         "function": "f",
@@ -94,7 +98,7 @@ def _report(**changes: Any) -> Report:
         "used_mb": 40,
         "status": "success",
     }
-    return Report(**{**plain, **changes})
+    return ReportLine(**{**plain, **changes})
 
 
 @pytest.mark.parametrize(
@@ -206,16 +210,16 @@ def test_a_request_is_recorded_as_the_permissions_it_needs(
     path, _, query = address.partition("?")
     signature = f"AWS4-HMAC-SHA256 Credential=AKIA/20261120/eu-west-1/{service}/aws4_request, x"
     headers = {"authorization": signature, "x-amz-target": "Logs_20140328.PutRetentionPolicy"}
-    calls = calls_of(Request(method, path, query, headers, body), 1.0)
+    calls = calls_of(IamRequest(method, path, query, headers, body), 1.0)
     assert [(call.permission, call.resource) for call in calls] == needs
     assert {call.principal for call in calls} == {"user"}
 
 
 def test_a_request_that_nobody_signed_needs_nothing() -> None:
-    assert calls_of(Request("GET", "/b/k", "", {}), 0.0) == []
+    assert calls_of(IamRequest("GET", "/b/k", "", {}), 0.0) == []
 
 
 def test_a_presigned_address_is_signed() -> None:
     query = "X-Amz-Credential=ASIA%2F20261120%2Fus-east-1%2Fs3%2Faws4_request"
-    (call,) = calls_of(Request("GET", "/b/k", query, {}), 0.0)
+    (call,) = calls_of(IamRequest("GET", "/b/k", query, {}), 0.0)
     assert (call.permission, call.principal) == ("s3:GetObject", "role")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.emulator import Faults
+from cloudbutton_backend.backends.aws_lambda.emulator import EmulatedFaults
 
 from .account import Account, eventually
 
@@ -112,7 +112,7 @@ def test_an_event_that_never_finds_room_is_dropped_after_six_hours(
 def test_an_event_may_run_although_its_caller_does_not_know(
     new_account: Callable[..., Account], tmp_path: Any, fault: Any
 ) -> None:
-    account = new_account(faults=Faults(script={1: fault}))
+    account = new_account(faults=EmulatedFaults(script={1: fault}))
     name, log = account.function(NOTED), tmp_path / "log"
     if fault == "duplicate":
         request_id = _send(account, name, log)

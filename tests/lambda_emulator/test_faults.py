@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.backends.aws_lambda.emulator import Faults
+from cloudbutton_backend.backends.aws_lambda.emulator import EmulatedFaults
 from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import fault_of
 
 from .account import Account
@@ -21,7 +21,7 @@ RATES = {"throttle": 0.05, "crash": 0.02, "timeout": 0.01}
 
 
 def test_faults_come_as_often_as_their_rates_say() -> None:
-    faults = Faults(**RATES, lost_answer=0.03, seed=7)  # type: ignore[arg-type]
+    faults = EmulatedFaults(**RATES, lost_answer=0.03, seed=7)  # type: ignore[arg-type]
     found = Counter(fault_of(faults, number) for number in range(20_000))
     for fault, rate in (
         ("throttle", 0.05),
@@ -37,19 +37,19 @@ def test_faults_come_as_often_as_their_rates_say() -> None:
 @given(st.integers(), st.integers(min_value=1), st.integers(min_value=0, max_value=9))
 def test_the_same_seed_and_number_meet_the_same_fault(seed: int, number: int, n: int) -> None:
     rates: dict[str, Any] = {**RATES, "throttle": 0.5}
-    assert fault_of(Faults(**rates, seed=seed), number, n) == fault_of(
-        Faults(**rates, seed=seed), number, n
+    assert fault_of(EmulatedFaults(**rates, seed=seed), number, n) == fault_of(
+        EmulatedFaults(**rates, seed=seed), number, n
     )
 
 
 @given(st.integers(min_value=1), st.integers(min_value=0))
 def test_without_rates_nothing_goes_wrong(number: int, seed: int) -> None:
-    assert fault_of(Faults(seed=seed), number) is None
+    assert fault_of(EmulatedFaults(seed=seed), number) is None
 
 
 def test_other_seeds_are_other_faults() -> None:
     def faulty(seed: int) -> list[int]:
-        faults = Faults(throttle=0.1, seed=seed)
+        faults = EmulatedFaults(throttle=0.1, seed=seed)
         return [number for number in range(500) if fault_of(faults, number)]
 
     assert faulty(1) != faulty(2) and faulty(1) == faulty(1)
@@ -57,14 +57,14 @@ def test_other_seeds_are_other_faults() -> None:
 
 def test_a_fault_that_does_not_exist_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"no such fault: .'explosion'"):
-        Faults(script={1: "explosion"})  # type: ignore[dict-item]
+        EmulatedFaults(script={1: "explosion"})  # type: ignore[dict-item]
 
 
 def test_every_scripted_fault_does_what_it_says(
     new_account: Callable[..., Account], tmp_path: Any
 ) -> None:
     account = new_account(
-        faults=Faults(
+        faults=EmulatedFaults(
             script={
                 2: "throttle",
                 3: "server_error",
@@ -103,7 +103,7 @@ def test_every_scripted_fault_does_what_it_says(
 
 
 def test_a_slow_start_is_billed(new_account: Callable[..., Account]) -> None:
-    account = new_account(faults=Faults(script={1: "slow_start"}, slow_start_seconds=0.4))
+    account = new_account(faults=EmulatedFaults(script={1: "slow_start"}, slow_start_seconds=0.4))
     account.invoke(account.function("def handler(event, context): pass"))
     (report,) = account.emulator.reports
     assert report.init_ms is not None and report.init_ms >= 400
@@ -113,8 +113,8 @@ def test_a_slow_start_is_billed(new_account: Callable[..., Account]) -> None:
 def test_faults_can_be_changed_while_it_runs(new_account: Callable[..., Account]) -> None:
     account = new_account()
     name = account.function("def handler(event, context): pass")
-    account.emulator.set_faults(Faults(throttle=1.0))
+    account.emulator.set_faults(EmulatedFaults(throttle=1.0))
     with pytest.raises(ClientError, match="TooManyRequests"):
         account.invoke(name)
-    account.emulator.set_faults(Faults())
+    account.emulator.set_faults(EmulatedFaults())
     assert account.invoke(name).error is None

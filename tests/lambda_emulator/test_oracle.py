@@ -22,7 +22,7 @@ import pytest
 
 from cloudbutton_backend.backends.aws_lambda import call_encoding
 from cloudbutton_backend.backends.aws_lambda.function_archive import HANDLER, function_zip
-from cloudbutton_backend.backends.protocol import Call
+from cloudbutton_backend.backends.protocol import BatchCall
 from cloudbutton_backend.capture import dump_items
 from cloudbutton_backend.worker.aws_lambda.call_wire import part
 from cloudbutton_backend.worker.wire import layout, split
@@ -135,7 +135,7 @@ def _call(key: bytes, items: list[Any]) -> Any:
     """Return a call as the Lambda backend sends it."""
     spec = spec_of(_divide)
     pieces, _ = layout(dump_items(items))
-    call = Call(1, spec.id, "lambda-0", 0, len(items), [], None)
+    call = BatchCall(1, spec.id, "lambda-0", 0, len(items), [], None)
     job = call_encoding.job_json(spec, key, part(bytes(spec.payload)), {}, "", [])
     return spec.id, json.loads(
         call_encoding.call_json(job, call, part(b"".join(pieces)), "", detached=False)

@@ -109,7 +109,7 @@ def test_closing_a_session_ends_every_way_of_waiting_for_its_jobs(fresh: Session
 
     waiting = threading.Thread(target=wait, daemon=True)
     waiting.start()
-    while not job._course.callbacks:
+    while not job._run_state.callbacks:
         threading.Event().wait(0.001)
     fresh.driver("local").close()  # without cancelling, as when the session closes in a hurry
     waiting.join(10)

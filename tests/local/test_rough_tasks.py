@@ -291,7 +291,7 @@ def test_a_cancelled_job_keeps_what_had_finished_and_can_go_on(
         return x
 
     job = session.map(task, range(10))
-    for finished, _ in enumerate(job.arrivals(), 1):
+    for finished, _ in enumerate(job.new_results(), 1):
         if finished == 4:
             job.cancel()
     assert job.partial() == {i: i for i in range(4)}

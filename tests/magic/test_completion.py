@@ -6,9 +6,9 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
-from cloudbutton_magic.kernel.completion import Known, suggestions
+from cloudbutton_magic.kernel.completion import CompletionSources, suggestions
 
-KNOWN = Known(backends=lambda: ("local", "dask"), jobs=lambda: ["ab23", "ac45"])
+KNOWN = CompletionSources(backends=lambda: ("local", "dask"), jobs=lambda: ["ab23", "ac45"])
 
 
 @pytest.mark.parametrize(

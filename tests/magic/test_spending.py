@@ -13,7 +13,7 @@ from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.errors import BudgetReached, UsageError
 from cloudbutton_backend.session import session
-from tests.support.metered_backend import Metered
+from tests.support.metered_backend import MeteredBackend
 
 from .conftest import Run
 
@@ -22,8 +22,10 @@ SLOW = "import time\ntime.sleep(0.02)\nx"
 
 @pytest.fixture(autouse=True)
 def _metered() -> Iterator[None]:
-    def new() -> Metered:
-        return Metered(LocalBackend(workers=2), Rate(per_second=0.1, per_call=0.001), first_wave=2)
+    def new() -> MeteredBackend:
+        return MeteredBackend(
+            LocalBackend(workers=2), Rate(per_second=0.1, per_call=0.001), first_wave=2
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry._BUILT_IN, "metered", lambda: new)

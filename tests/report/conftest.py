@@ -9,10 +9,10 @@ import pytest
 
 from cloudbutton_backend.job_model import BatchRecord, Estimate, JobState
 from cloudbutton_backend.journal import ErrorRecord
-from cloudbutton_backend.report import Facts
+from cloudbutton_backend.report import JobFacts
 
 NOON = 1_790_000_000.0
-MakeFacts = Callable[..., Facts]
+MakeFacts = Callable[..., JobFacts]
 
 
 def batch(number: int, **changes: Any) -> BatchRecord:
@@ -26,7 +26,7 @@ def batch(number: int, **changes: Any) -> BatchRecord:
 
 @pytest.fixture
 def facts() -> MakeFacts:
-    def make(**changes: Any) -> Facts:
+    def make(**changes: Any) -> JobFacts:
         fields: dict[str, Any] = {
             "id": "abcd2345", "name": "scores", "kind": "map", "backend": "lambda",
             "state": JobState.FAILED, "created": NOON, "ended": NOON + 60, "elapsed": 60.0,
@@ -46,6 +46,6 @@ def facts() -> MakeFacts:
             "errors": [ErrorRecord("abcd2345", 3, "C=3", "ValueError", "no", "line 3, in fit\n")],
             "written": NOON + 61, "version": "1.0",
         }  # fmt: skip
-        return Facts(**(fields | changes))
+        return JobFacts(**(fields | changes))
 
     return make

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.job_model import Estimate, JobState
 from cloudbutton_backend.journal import ErrorRecord
-from cloudbutton_backend.report import Facts, page
+from cloudbutton_backend.report import JobFacts, page
 from cloudbutton_backend.report.redaction import without_places
 
 from .conftest import NOON, batch
 
-MakeFacts = Callable[..., Facts]
+MakeFacts = Callable[..., JobFacts]
 
 
 class Reading(HTMLParser):

@@ -17,7 +17,7 @@ from cloudbutton_backend.report import report_of_id, write
 from cloudbutton_backend.session import session as session_module
 from cloudbutton_backend.session.session import Session
 from cloudbutton_ext.cli import main
-from cloudbutton_magic.commands.line_magic import Surroundings, run_command
+from cloudbutton_magic.commands.line_magic import CommandContext, run_command
 from cloudbutton_magic.display.screens import QuietScreen
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +126,7 @@ def test_the_magic_writes_it_too(
     monkeypatch.setattr(session_module, "_current", session)
     job = session.map(fail_at_three, range(2), name="two")
     job.wait(30)
-    around = Surroundings(namespace={}, screen=QuietScreen())
+    around = CommandContext(namespace={}, screen=QuietScreen())
     shown = run_command(f"report {job.id[:5]} -o 'my report.html'", around)
     assert "`my report.html`" in repr(shown)
     assert "two" in (tmp_path / "my report.html").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pytest
 
 from cloudbutton_backend.backends import registry
-from cloudbutton_backend.settings import Resolved
+from cloudbutton_backend.settings import ResolvedSettings
 from cloudbutton_ext.server import backends
 from cloudbutton_ext.server import settings_schema as schema
 
@@ -128,7 +128,7 @@ def test_a_backend_that_cannot_be_loaded_is_listed_with_the_reason(
         raise error
 
     monkeypatch.setitem(registry._BUILT_IN, "moon", load)
-    found = backends.described("moon", Resolved())
+    found = backends.described("moon", ResolvedSettings())
     assert found["available"] is False
     assert expected in found["problem"]
 

@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.journal import Journal
-from cloudbutton_ext.server.broadcast import LONG_PERIOD, PERIOD, QUIET, Hub, Listener, pause
-from cloudbutton_ext.server.context import House
-from cloudbutton_ext.server.poller import Known
-from cloudbutton_ext.server.public_paths import Places
+from cloudbutton_ext.server.broadcast import (
+    LONG_PERIOD,
+    PERIOD,
+    QUIET,
+    Broadcaster,
+    Subscriber,
+    pause,
+)
+from cloudbutton_ext.server.context import ServerContext
+from cloudbutton_ext.server.poller import ClientState
+from cloudbutton_ext.server.public_paths import PublicPaths
 
 from .conftest import PATIENCE, a_job
 
@@ -74,39 +81,41 @@ class Line:
 
 
 @pytest.fixture
-def house(home: Path, tmp_path: Path) -> House:
-    return House(Places(tmp_path))
+def house(home: Path, tmp_path: Path) -> ServerContext:
+    return ServerContext(PublicPaths(tmp_path))
 
 
 @pytest.fixture
-def run(house: House, journal: Journal) -> Iterator[Callable[[Callable[[Hub, Sleep], Any]], Any]]:
-    def run(scene: Callable[[Hub, Sleep], Any]) -> Any:
+def run(
+    house: ServerContext, journal: Journal
+) -> Iterator[Callable[[Callable[[Broadcaster, Sleep], Any]], Any]]:
+    def run(scene: Callable[[Broadcaster, Sleep], Any]) -> Any:
         async def play() -> Any:
             sleep = Sleep()
-            return await scene(Hub(house, sleep=sleep), sleep)
+            return await scene(Broadcaster(house, sleep=sleep), sleep)
 
         return asyncio.run(play())
 
     yield run
 
 
-Run = Callable[[Callable[[Hub, Sleep], Any]], Any]
+Run = Callable[[Callable[[Broadcaster, Sleep], Any]], Any]
 
 
 def test_what_happens_between_two_looks_is_one_message(run: Run, journal: Journal) -> None:
-    async def scene(hub: Hub, sleep: Sleep) -> None:
+    async def scene(broadcaster: Broadcaster, sleep: Sleep) -> None:
         line = Line()
-        listener = Listener(line, Known(None))
+        listener = Subscriber(line, ClientState(None))
         journal.add_job(a_job())
         assert journal.flush(10)
-        hub.join(listener)
+        broadcaster.join(listener)
         for done in range(1, 51):
             journal.update_job("abcd2345", done=done)
             assert journal.flush(10)
             if done % 10 == 0:
                 await sleep.pass_once()
         await sleep.pass_once()
-        hub.leave(listener)
+        broadcaster.leave(listener)
         assert len(line.sent) <= 7
         assert line.done()[-1] == 50
         assert min(sleep.asked) >= PERIOD
@@ -117,13 +126,13 @@ def test_what_happens_between_two_looks_is_one_message(run: Run, journal: Journa
 def test_a_slow_panel_is_left_out_and_told_the_latest_when_it_is_free(
     run: Run, journal: Journal
 ) -> None:
-    async def scene(hub: Hub, sleep: Sleep) -> None:
+    async def scene(broadcaster: Broadcaster, sleep: Sleep) -> None:
         slow, quick = Line(), Line()
-        listeners = [Listener(slow, Known(None)), Listener(quick, Known(None))]
+        listeners = [Subscriber(slow, ClientState(None)), Subscriber(quick, ClientState(None))]
         journal.add_job(a_job())
         assert journal.flush(10)
         for listener in listeners:
-            hub.join(listener)
+            broadcaster.join(listener)
         await sleep.pass_once()
         slow.free = False
         for done in (1, 2, 3):
@@ -136,7 +145,7 @@ def test_a_slow_panel_is_left_out_and_told_the_latest_when_it_is_free(
         await sleep.pass_once()
         await sleep.pass_once()
         for listener in listeners:
-            hub.leave(listener)
+            broadcaster.leave(listener)
         assert slow.done() == [0, 3]
         assert quick.done()[-1] == 3
 
@@ -144,17 +153,17 @@ def test_a_slow_panel_is_left_out_and_told_the_latest_when_it_is_free(
 
 
 def test_while_nobody_listens_nobody_looks(run: Run) -> None:
-    async def scene(hub: Hub, sleep: Sleep) -> None:
-        listeners = [Listener(Line(), Known(None)) for _ in range(2)]
+    async def scene(broadcaster: Broadcaster, sleep: Sleep) -> None:
+        listeners = [Subscriber(Line(), ClientState(None)) for _ in range(2)]
         for listener in listeners:
-            hub.join(listener)
+            broadcaster.join(listener)
         await sleep.pass_once()
-        assert repr(hub) == "<Hub looking, 2 listeners>"
-        hub.leave(listeners[0])
-        hub.leave(listeners[0])
+        assert repr(broadcaster) == "<Hub looking, 2 listeners>"
+        broadcaster.leave(listeners[0])
+        broadcaster.leave(listeners[0])
         await sleep.pass_once()
-        hub.leave(listeners[1])
-        assert repr(hub) == "<Hub asleep, 0 listeners>"
+        broadcaster.leave(listeners[1])
+        assert repr(broadcaster) == "<Hub asleep, 0 listeners>"
         looked = len(sleep.asked)
         await asyncio.sleep(0)
         assert len(sleep.asked) == looked
@@ -163,15 +172,15 @@ def test_while_nobody_listens_nobody_looks(run: Run) -> None:
 
 
 def test_after_everybody_left_the_next_one_is_told_all(run: Run, journal: Journal) -> None:
-    async def scene(hub: Hub, sleep: Sleep) -> None:
+    async def scene(broadcaster: Broadcaster, sleep: Sleep) -> None:
         journal.add_job(a_job())
         assert journal.flush(10)
         for _ in range(3):
             line = Line()
-            listener = Listener(line, Known(None))
-            hub.join(listener)
+            listener = Subscriber(line, ClientState(None))
+            broadcaster.join(listener)
             await sleep.pass_once()
-            hub.leave(listener)
+            broadcaster.leave(listener)
             assert line.done() == [0]
 
     run(scene)

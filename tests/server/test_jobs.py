@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.job_model import BatchRecord, JobState
-from cloudbutton_backend.journal import Command, ErrorRecord, Journal, LogRecord
+from cloudbutton_backend.journal import ErrorRecord, JobCommand, Journal, LogRecord
 from cloudbutton_ext.server import jobs as endpoints
 
 from .conftest import PATIENCE, Ask, a_job
@@ -202,9 +202,9 @@ def test_printed_lines_come_after_the_last_one_seen(ask: Ask, journal: Journal) 
 
 
 @pytest.fixture
-def obeyed(journal: Journal) -> Iterator[list[Command]]:
+def obeyed(journal: Journal) -> Iterator[list[JobCommand]]:
     """Return the commands that the job's process takes."""
-    taken: list[Command] = []
+    taken: list[JobCommand] = []
     stop = journal.on_command(taken.append)
     yield taken
     stop()
@@ -214,7 +214,7 @@ def obeyed(journal: Journal) -> Iterator[list[Command]]:
     ("verb", "state"), [("cancel", JobState.RUNNING), ("retry", JobState.FAILED)]
 )
 def test_a_command_reaches_the_job_s_process(
-    verb: str, state: JobState, ask: Ask, journal: Journal, obeyed: list[Command]
+    verb: str, state: JobState, ask: Ask, journal: Journal, obeyed: list[JobCommand]
 ) -> None:
     journal.add_job(a_job())
     journal.update_job("abcd2345", state=state)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.cost.job_estimate import Run, from_history
+from cloudbutton_backend.cost.job_estimate import EarlierRun, from_history
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import Journal
 from cloudbutton_backend.journal.queries import Spending
@@ -103,7 +103,7 @@ def test_an_estimate_lies_between_its_bounds(spends: list[float]) -> None:
 
 
 def test_it_is_the_estimate_that_the_job_itself_makes() -> None:
-    own = from_history([Run(1, 0.2), Run(1, 0.3)], 1)
+    own = from_history([EarlierRun(1, 0.2), EarlierRun(1, 0.3)], 1)
     assert own is not None
     found = estimate({"line 2": [0.2, 0.3]}, "lambda")
     assert (found["expected"], found["low"], found["high"]) == (own.expected, own.low, own.high)

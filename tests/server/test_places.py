@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cloudbutton_ext.server.public_paths import Places
+from cloudbutton_ext.server.public_paths import PublicPaths
 
-PLACES = Places(Path("/home/ada/my notes"))
+PLACES = PublicPaths(Path("/home/ada/my notes"))
 
 NOTEBOOKS: dict[str, tuple[str | None, tuple[str | None, str | None]]] = {
     "below the root": ("/home/ada/my notes/sub/a.ipynb", ("sub/a.ipynb", "a.ipynb")),
@@ -33,7 +33,7 @@ def test_a_notebook_goes_by_what_the_contents_api_calls_it(case: str) -> None:
 def test_a_root_behind_a_link_is_the_same_root(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    places = Places(tmp_path / "link")
+    places = PublicPaths(tmp_path / "link")
     for root in ("real", "link"):
         assert places.notebook(str(tmp_path / root / "a.ipynb")) == ("a.ipynb", "a.ipynb")
     assert places.spellings("a.ipynb") == (

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudbutton_ext.server.context import House
-from cloudbutton_ext.server.public_paths import Places
+from cloudbutton_ext.server.context import ServerContext
+from cloudbutton_ext.server.public_paths import PublicPaths
 
 PATIENCE = 20.0
 
@@ -20,7 +20,7 @@ def test_jobs_are_read_while_many_slow_things_are_under_way(tmp_path: Path) -> N
     gate = threading.Event()
 
     async def look() -> int:
-        house = House(Places(tmp_path))
+        house = ServerContext(PublicPaths(tmp_path))
         slow = [asyncio.create_task(house.apart(gate.wait, PATIENCE)) for _ in range(20)]
         try:
             return await asyncio.wait_for(house.off_loop(lambda: 7), PATIENCE / 2)
@@ -39,7 +39,7 @@ def test_what_goes_wrong_apart_is_raised_where_it_is_awaited(
     code: str, kind: type[Exception], words: str, tmp_path: Path
 ) -> None:
     async def look() -> None:
-        await House(Places(tmp_path)).apart(eval, code)
+        await ServerContext(PublicPaths(tmp_path)).apart(eval, code)
 
     with pytest.raises(kind, match=words):
         asyncio.run(look())
@@ -49,14 +49,14 @@ def test_the_server_ends_while_a_backend_hangs() -> None:
     script = (
         "import asyncio, threading\n"
         "from pathlib import Path\n"
-        "from cloudbutton_ext.server.context import House\n"
-        "from cloudbutton_ext.server.public_paths import Places\n"
+        "from cloudbutton_ext.server.context import ServerContext\n"
+        "from cloudbutton_ext.server.public_paths import PublicPaths\n"
         "begun = threading.Event()\n"
         "def hang():\n"
         "    begun.set()\n"
         "    threading.Event().wait()\n"
         "async def serve():\n"
-        "    house = House(Places(Path.cwd()))\n"
+        "    house = ServerContext(PublicPaths(Path.cwd()))\n"
         "    house.once('health', lambda: house.apart(hang))\n"
         "    while not begun.is_set():\n"
         "        await asyncio.sleep(0.01)\n"

@@ -10,8 +10,8 @@ import pytest
 from cloudbutton_backend.errors import SettingsError, UnknownName
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.settings import (
-    Settings,
-    Surroundings,
+    SettingsSources,
+    SettingsValues,
     describe,
     forget_used,
     resolve,
@@ -22,10 +22,10 @@ from cloudbutton_backend.settings.sources import line_of
 
 
 @pytest.fixture
-def around(tmp_path: Path) -> Iterator[Surroundings]:
+def around(tmp_path: Path) -> Iterator[SettingsSources]:
     for name in ("notebooks", "config"):
         (tmp_path / name).mkdir()
-    yield Surroundings(
+    yield SettingsSources(
         directory=tmp_path / "notebooks", config_directory=tmp_path / "config", environ={}
     )
     forget_used()
@@ -35,11 +35,11 @@ def write(directory: Path, text: str) -> None:
     (directory / "cloudbutton.toml").write_text(text)
 
 
-def with_variables(around: Surroundings, **variables: str) -> Surroundings:
+def with_variables(around: SettingsSources, **variables: str) -> SettingsSources:
     return replace(around, environ=variables)
 
 
-def test_each_place_overrides_the_ones_before_it(around: Surroundings) -> None:
+def test_each_place_overrides_the_ones_before_it(around: SettingsSources) -> None:
     def seen(**call: Any) -> tuple[Any, str]:
         resolved = resolve(around, **call)
         return resolved.workers, resolved.source("workers").rpartition("/")[2]
@@ -59,7 +59,7 @@ def test_each_place_overrides_the_ones_before_it(around: Surroundings) -> None:
     assert seen() == (3, "variable CLOUDBUTTON_WORKERS")
 
 
-def test_values_may_be_written_as_people_write_them(around: Surroundings) -> None:
+def test_values_may_be_written_as_people_write_them(around: SettingsSources) -> None:
     write(
         around.directory,
         'timeout = "90 s"\nthreshold_bytes = "1 MB"\nview = "text"\nprewarm = false\n'
@@ -73,7 +73,9 @@ def test_values_may_be_written_as_people_write_them(around: Surroundings) -> Non
     assert found.source("results_max_age").endswith("cloudbutton.toml, line 7")
 
 
-def test_a_table_that_is_called_like_a_backend_has_its_own_settings(around: Surroundings) -> None:
+def test_a_table_that_is_called_like_a_backend_has_its_own_settings(
+    around: SettingsSources,
+) -> None:
     write(around.config_directory, '[lambda]\nregion = "eu-west-1"\nmemory = 512\n')
     write(around.directory, "[lambda]\nmemory = 1769\n[local]\nworkers = 2\n")
     found = resolve(around)
@@ -103,7 +105,7 @@ WRONG_FILES = {
 
 
 @pytest.mark.parametrize("case", WRONG_FILES)
-def test_a_mistake_in_a_file_is_named_with_its_line(around: Surroundings, case: str) -> None:
+def test_a_mistake_in_a_file_is_named_with_its_line(around: SettingsSources, case: str) -> None:
     text, error, message = WRONG_FILES[case]
     path = around.directory / "cloudbutton.toml"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -112,21 +114,21 @@ def test_a_mistake_in_a_file_is_named_with_its_line(around: Surroundings, case: 
     assert str(path) in str(caught.value)
 
 
-def test_a_mistake_in_a_variable_names_it(around: Surroundings) -> None:
+def test_a_mistake_in_a_variable_names_it(around: SettingsSources) -> None:
     with pytest.raises(SettingsError, match=r"CLOUDBUTTON_WORKERS.*'-2'.*one or more"):
         resolve(with_variables(around, CLOUDBUTTON_WORKERS="-2"))
     with pytest.raises(UnknownName, match="Did you mean `CLOUDBUTTON_WORKERS`"):
         resolve(with_variables(around, CLOUDBUTTON_WORKER="2"))
 
 
-def test_variables_that_are_no_settings_are_let_be(around: Surroundings) -> None:
+def test_variables_that_are_no_settings_are_let_be(around: SettingsSources) -> None:
     around = with_variables(
         around, CLOUDBUTTON_HOME="/somewhere", CLOUDBUTTON_INTERNAL_FD="7", PATH="/bin"
     )
     assert resolve(around).sources == {}
 
 
-def test_a_mistake_in_a_call_or_in_use_changes_nothing(around: Surroundings) -> None:
+def test_a_mistake_in_a_call_or_in_use_changes_nothing(around: SettingsSources) -> None:
     with pytest.raises(UnknownName, match="Did you mean `retries`"):
         resolve(around, retrys=3)
     with pytest.raises(SettingsError, match=r"%cloud use: `workers` is 0"):
@@ -153,19 +155,19 @@ def test_the_line_of_a_key_is_found(text: str, keys: tuple[str, ...], line: int 
 
 
 def test_defaults_are_those_of_a_job() -> None:
-    options, defaults = JobOptions(), Settings()
-    shared = {f.name for f in fields(JobOptions)} & {f.name for f in fields(Settings)}
+    options, defaults = JobOptions(), SettingsValues()
+    shared = {f.name for f in fields(JobOptions)} & {f.name for f in fields(SettingsValues)}
     assert len(shared) == 10
     for name in shared:
         assert getattr(options, name) == getattr(defaults, name), name
 
 
-def test_every_setting_is_described_and_shown_as_it_is_read(around: Surroundings) -> None:
+def test_every_setting_is_described_and_shown_as_it_is_read(around: SettingsSources) -> None:
     rows = describe(resolve(around, workers=2))
-    assert [row.name for row in rows] == [field.name for field in fields(Settings)]
+    assert [row.name for row in rows] == [field.name for field in fields(SettingsValues)]
     for row in rows:
         assert row.description
-        value = 2 if row.name == "workers" else getattr(Settings(), row.name)
+        value = 2 if row.name == "workers" else getattr(SettingsValues(), row.name)
         assert read_value(row.name, row.value) == value
         assert show_value(row.name, value) == row.value
     assert {row.source for row in rows if row.name != "workers"} == {"default"}

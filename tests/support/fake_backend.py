@@ -25,7 +25,7 @@ from cloudbutton_backend.backends.protocol import (
     WorkerUp,
 )
 from cloudbutton_backend.cost.rates import Rate
-from tests.support.fault_dice import Chance
+from tests.support.fault_dice import FaultDice
 from tests.support.scripted_faults import (
     Crash,
     Crashes,
@@ -103,7 +103,7 @@ class _Worker:
     """When all that was sent to it is there."""
 
 
-class Pool:
+class FakeWorkers:
     """All imaginary workers.
 
     Attributes
@@ -128,7 +128,7 @@ class Pool:
         self._works = {work.id: work for work in works}
         self._startup = startup
         self._latency = latency
-        self._chance = Chance(faults, seed)
+        self._chance = FaultDice(faults, seed)
         self._workers: dict[str, _Worker] = {}
         self._count = 0
         self.runs = {work.id: [0] * len(work.seconds) for work in self._works.values()}

@@ -8,7 +8,7 @@ from cloudbutton_backend.cost.daily import portion
 from cloudbutton_backend.dispatch.actions import AskForMoney
 
 
-class Cashier:
+class FakeDailyBudget:
     """Gives money to jobs, and takes back what they have not spent.
 
     Parameters

@@ -34,7 +34,7 @@ _EVERYWHERE = (
 F = TypeVar("F")
 
 
-class Chance:
+class FaultDice:
     """The faults of one run. The same seed and questions give the same answers.
 
     Attributes

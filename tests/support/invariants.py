@@ -87,7 +87,7 @@ class Account:
             self.budget = self.work.more
 
 
-class Referee:
+class InvariantChecker:
     """Keeps accounts from outside, and compares.
 
     Raises

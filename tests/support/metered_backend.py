@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from cloudbutton_backend.backends.protocol import (
     Backend,
+    BatchCall,
     BatchEnded,
-    Call,
     Charged,
     Event,
     JobSpec,
@@ -25,7 +25,7 @@ from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.rates import Rate
 
 
-class Metered:
+class MeteredBackend:
     """Charges for the calls of `inner`, and ends those whose lease has run out.
 
     Parameters
@@ -43,7 +43,7 @@ class Metered:
         longest_call: float = 900.0,
     ) -> None:
         self._inner = inner
-        self._calls: dict[int, tuple[Call, float]] = {}
+        self._calls: dict[int, tuple[BatchCall, float]] = {}
         self.charges: list[Charged] = []
         """All that was charged."""
         self._limits = replace(
@@ -81,7 +81,7 @@ class Metered:
     def open_job(self, spec: JobSpec) -> None:
         self._inner.open_job(spec)
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: BatchCall) -> None:
         self._calls[call.batch] = call, time.monotonic()
         self._inner.submit(call)
 

@@ -26,10 +26,10 @@ from cloudbutton_backend.dispatch.actions import (
     Revoke,
     Submit,
 )
-from cloudbutton_backend.dispatch.scheduler import Machine
-from tests.support.fake_backend import Pool
-from tests.support.fake_budget import Cashier
-from tests.support.invariants import BrokenPromise, Referee
+from cloudbutton_backend.dispatch.scheduler import Scheduler
+from tests.support.fake_backend import FakeWorkers
+from tests.support.fake_budget import FakeDailyBudget
+from tests.support.invariants import BrokenPromise, InvariantChecker
 from tests.support.scripted_faults import Fault
 from tests.support.worker_startup import Startup
 from tests.support.workload import Work, ideal_makespan
@@ -144,7 +144,7 @@ class _Run:
         seed: int,
         per_day: float,
     ) -> None:
-        self._cashier = Cashier(per_day, seed)
+        self._daily_budget = FakeDailyBudget(per_day, seed)
         self.now = 0.0
         self._turn = turn
         self._turn_ends = math.inf
@@ -152,11 +152,11 @@ class _Run:
         self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = 0
         self._events: list[Event] = []
-        self._machine = Machine(limits, seed=seed)
-        self._referee = Referee(works, limits, per_day)
+        self._scheduler = Scheduler(limits, seed=seed)
+        self._invariant_checker = InvariantChecker(works, limits, per_day)
         self._n_workers = workers
         self._startup = startup or Startup()
-        self._pool = Pool(
+        self._pool = FakeWorkers(
             self,
             works,
             faults,
@@ -203,7 +203,7 @@ class _Run:
         """Go to the next time at which something happens."""
         agenda, wake = self._agenda, math.inf if self._wake is None else self._wake
         if not agenda and not self._events and wake == math.inf:
-            open_jobs = [id for id, job in self._machine.jobs.items() if not job.state.is_final]
+            open_jobs = [id for id, job in self._scheduler.jobs.items() if not job.state.is_final]
             raise BrokenPromise(f"nothing will happen any more, and {open_jobs} have not ended")
         while agenda and agenda[0][0] <= min(wake, self._turn_ends):
             self.now, _, act, args = heapq.heappop(agenda)
@@ -211,28 +211,28 @@ class _Run:
             wake = math.inf if self._wake is None else self._wake  # a job may have been opened
         if wake < self._turn_ends:
             self.now = max(self.now, wake)
-            self._decide(lambda: self._machine.tick(self.now))
+            self._decide(lambda: self._scheduler.tick(self.now))
         elif self._events:
             self.now = self._turn_ends
             self._turn_ends = math.inf
             events, self._events = self._events, []
             for event in events:
-                self._referee.hear(event)
-            self._decide(lambda: self._machine.handle(events, self.now))
-            self._most_workers = max(self._most_workers, self._machine.n_workers)
+                self._invariant_checker.hear(event)
+            self._decide(lambda: self._scheduler.handle(events, self.now))
+            self._most_workers = max(self._most_workers, self._scheduler.n_workers)
 
     def _decide(self, call: Callable[[], None]) -> None:
         """Have the dispatcher decide, and carry that out."""
         begin = time.thread_time()
         call()
-        actions = self._machine.drain()
-        self._wake = self._machine.next_wake()
+        actions = self._scheduler.drain()
+        self._wake = self._scheduler.next_wake()
         self._host += time.thread_time() - begin
         self._steps += 1
         self._actions += len(actions)
         pool = self._pool
         for action in actions:
-            self._referee.see(action)
+            self._invariant_checker.see(action)
             if isinstance(action, Submit):
                 self._batches += 1
                 pool.submit(
@@ -252,41 +252,43 @@ class _Run:
             elif isinstance(action, Kill):
                 pool.kill(action.worker, action.reason)
             elif isinstance(action, AskForMoney):
-                self.at(self.now + self._cashier.takes(), self._give, action)
+                self.at(self.now + self._daily_budget.takes(), self._give, action)
             elif isinstance(action, Finish):
                 self._finish(action)
 
     # -- jobs
 
     def _open(self, work: Work) -> None:
-        self._decide(lambda: self._machine.open(work.plan(), self.now))
+        self._decide(lambda: self._scheduler.open(work.plan(), self.now))
         if work.chunk is not None:
             self._supply(work, 0)
 
     def _supply(self, work: Work, ready: int) -> None:
         assert work.chunk is not None
         total = len(work.seconds)
-        account = self._referee.accounts[work.id]
+        account = self._invariant_checker.accounts[work.id]
         if account.ends:
             return  # the source was closed
         account.ready = ready = min(total, ready + work.chunk)
-        self._decide(lambda: self._machine.supply(work.id, ready, ready == total, self.now))
+        self._decide(lambda: self._scheduler.supply(work.id, ready, ready == total, self.now))
         if ready < total:
             self.at(self.now + work.pause, self._supply, work, ready)
 
     def _cancel(self, job_id: str) -> None:
-        account = self._referee.accounts[job_id]
-        if job_id in self._machine.jobs and account.is_open:
+        account = self._invariant_checker.accounts[job_id]
+        if job_id in self._scheduler.jobs and account.is_open:
             account.cancelled = True
-        self._decide(lambda: self._machine.cancel(job_id, self.now))
+        self._decide(lambda: self._scheduler.cancel(job_id, self.now))
 
     def _give(self, asks: AskForMoney) -> None:
-        dollars = self._cashier.give(asks)
-        self._decide(lambda: self._machine.give(asks.job_id, dollars, self.now))
+        dollars = self._daily_budget.give(asks)
+        self._decide(lambda: self._scheduler.give(asks.job_id, dollars, self.now))
 
     def _finish(self, action: Finish) -> None:
         self._ended = self.now
-        self._cashier.settle(action.job_id, self._referee.accounts[action.job_id].at_most)
+        self._daily_budget.settle(
+            action.job_id, self._invariant_checker.accounts[action.job_id].at_most
+        )
         (work,) = [work for work in self._works if work.id == action.job_id]
         retry = work.retry is not None and action.step != "finish"
         if retry and work.id not in self._retried:
@@ -297,8 +299,8 @@ class _Run:
             self._unfinished -= 1
 
     def _retry(self, work: Work) -> None:
-        self._referee.accounts[work.id].reopen()
-        self._decide(lambda: self._machine.retry(work.id, self.now, work.more))
+        self._invariant_checker.accounts[work.id].reopen()
+        self._decide(lambda: self._scheduler.retry(work.id, self.now, work.more))
 
     def _trace(self) -> Trace:
         jobs = {
@@ -311,7 +313,7 @@ class _Run:
                 spent=account.at_most,
                 over_budget=account.over_budget,
             )
-            for job_id, account in self._referee.accounts.items()
+            for job_id, account in self._invariant_checker.accounts.items()
         }
         seconds = [takes for work in self._works for takes in work.seconds]
         return Trace(

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cloudbutton_backend.dispatch.job_state import Plan
+from cloudbutton_backend.dispatch.job_state import DispatchPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class Work:
     spent: float = 0.0
     """Dollars that it had spent before."""
 
-    def plan(self) -> Plan:
+    def plan(self) -> DispatchPlan:
         """Return what the dispatcher is told of it."""
-        return Plan(
+        return DispatchPlan(
             job_id=self.id,
             n_items=len(self.seconds) if self.chunk is None else None,
             workers=self.workers,

@@ -39,7 +39,7 @@ _TAKEN: Final = """
 """
 
 
-class Allowance:
+class DailyBudgetGrant:
     """What one job is given of the day's budget. Its methods return at once; files are for a thread.
 
     Parameters
@@ -157,9 +157,9 @@ class Allowance:
         return connection
 
 
-def allowance_of(home: Path, job_id: str, limits: Limits) -> Allowance | None:
+def allowance_of(home: Path, job_id: str, limits: Limits) -> DailyBudgetGrant | None:
     """Return what limits a job to the day's budget; None where none is set, or nobody pays for its calls."""
     if limits.rate is None or limits.emulated:
         return None
     per_day = settings.resolve().budget_per_day
-    return None if per_day is None else Allowance(home, job_id, per_day)
+    return None if per_day is None else DailyBudgetGrant(home, job_id, per_day)

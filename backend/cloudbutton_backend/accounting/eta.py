@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudbutton_backend.cost.duration_samples import ways_of
-from cloudbutton_backend.cost.run_model import Terms, predict
+from cloudbutton_backend.cost.duration_samples import samples_of
+from cloudbutton_backend.cost.run_model import CostModel, predict
 from cloudbutton_backend.journal import Journal
 
 _AFTER: Final = 1.0
@@ -15,7 +15,7 @@ _LEAST, _MOST = 4, 32
 _DRAWS: Final = 200
 
 
-class Outlook:
+class EtaEstimate:
     """The expected end of one job. Used on the driver's thread."""
 
     def __init__(self, job_id: str, journal: Journal, batch_seconds: float) -> None:
@@ -35,9 +35,9 @@ class Outlook:
         if self._is_made or elapsed < _AFTER or total is None or len(self._each) < _LEAST:
             return
         self._is_made = True
-        terms = Terms(backend="", workers=max(1, workers), batch_seconds=self._batch_seconds)
+        terms = CostModel(backend="", workers=max(1, workers), batch_seconds=self._batch_seconds)
         left = max(0, total - finished)
-        found = predict(ways_of(self._each, _DRAWS), left, terms, elapsed=elapsed).seconds
+        found = predict(samples_of(self._each, _DRAWS), left, terms, elapsed=elapsed).seconds
         self._journal.update_job(
             self._job_id,
             estimate_seconds=found.expected,

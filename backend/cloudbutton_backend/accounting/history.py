@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cloudbutton_backend.cost.job_estimate import Run, from_history
-from cloudbutton_backend.cost.overhead import Overhead, overhead_of
+from cloudbutton_backend.cost.job_estimate import EarlierRun, from_history
+from cloudbutton_backend.cost.overhead import CallOverhead, overhead_of
 from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.job_model import Estimate
@@ -33,7 +33,7 @@ _COLUMNS: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Earlier:
+class JobHistory:
     """A job that ended well."""
 
     id: str
@@ -54,7 +54,7 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class WorkInterval:
     """Items that ran one after the other in a worker."""
 
     items: int
@@ -64,7 +64,7 @@ class Stretch:
     """Bytes; 0 if unknown."""
 
 
-def earlier_jobs(home: Path | None, digest: str) -> list[Earlier]:
+def earlier_jobs(home: Path | None, digest: str) -> list[JobHistory]:
     """Return the latest jobs of the same code that ended well, whatever backend they ran on.
 
     Raises
@@ -101,8 +101,8 @@ def _starts(connection: Any, job_id: str) -> float:
     return max(0.0, sum(cost - each * items for items, cost in first))
 
 
-def _earlier(row: Any, starts: float) -> Earlier:
-    return Earlier(
+def _earlier(row: Any, starts: float) -> JobHistory:
+    return JobHistory(
         id=row["id"],
         backend=row["backend"],
         done=row["done"] - row["cached"],
@@ -116,7 +116,7 @@ def _earlier(row: Any, starts: float) -> Earlier:
     )
 
 
-def stretches(home: Path | None, jobs: Sequence[Earlier]) -> list[Stretch]:
+def stretches(home: Path | None, jobs: Sequence[JobHistory]) -> list[WorkInterval]:
     """Return what was measured of these jobs' items, of the first job first.
 
     Raises
@@ -130,20 +130,20 @@ def stretches(home: Path | None, jobs: Sequence[Earlier]) -> list[Stretch]:
         'SELECT count, "end" - start AS seconds, cpu, memory_peak FROM batches '
         "WHERE job_id = ? AND status = 'done' AND count > 0 ORDER BY rowid LIMIT ?"
     )
-    found: list[Stretch] = []
+    found: list[WorkInterval] = []
     with JournalReader(home).snapshot() as connection:
         for job in jobs if connection else ():
             assert connection is not None
             rows = connection.execute(query, (job.id, _BATCHES - len(found))).fetchall()
             found += [
-                Stretch(row["count"], max(0.0, row["seconds"]), row["cpu"], row["memory_peak"])
+                WorkInterval(row["count"], max(0.0, row["seconds"]), row["cpu"], row["memory_peak"])
                 for row in rows
             ]
     return found
 
 
 def bill_of(
-    jobs: Sequence[Earlier], backend: str, memory: int | None, items: int, now: float
+    jobs: Sequence[JobHistory], backend: str, memory: int | None, items: int, now: float
 ) -> Estimate | None:
     """Return what so many items cost on a backend by its earlier bills; None if there is none.
 
@@ -156,11 +156,11 @@ def bill_of(
     """
     same = [job for job in jobs if job.backend == backend and memory in (None, job.memory)]
     is_warm = any(now - job.ended < _WARM_FOR for job in same)
-    runs = [Run(job.done, job.spend, job.seconds, job.starts) for job in same]
+    runs = [EarlierRun(job.done, job.spend, job.seconds, job.starts) for job in same]
     return from_history(runs, items, is_warm=is_warm)
 
 
-def overhead(home: Path | None, backend: str, rate: Callable[[int | None], Rate]) -> Overhead:
+def overhead(home: Path | None, backend: str, rate: Callable[[int | None], Rate]) -> CallOverhead:
     """Return what calls to a backend were billed beside their items in the latest jobs of any code.
 
     Parameters
@@ -195,7 +195,7 @@ def overhead(home: Path | None, backend: str, rate: Callable[[int | None], Rate]
     return overhead_of(starts, warm, may_be_warm=time.time() - latest < _WARM_FOR)
 
 
-class Told:
+class HistoryEstimate:
     """Estimates that were shown to the user before the job began: that is what it is compared with."""
 
     def __init__(self) -> None:
@@ -218,7 +218,7 @@ class Told:
         return self._estimates.get((digest, backend, memory, items))
 
 
-told: Final = Told()
+told: Final = HistoryEstimate()
 """In this process."""
 
 

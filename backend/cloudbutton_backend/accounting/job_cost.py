@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cloudbutton_backend.backends.protocol import Charged, Limits, Results
-from cloudbutton_backend.cost.job_estimate import Call, from_calls
+from cloudbutton_backend.cost.job_estimate import MeasuredCall, from_calls
 from cloudbutton_backend.job_model import Estimate
 from cloudbutton_backend.journal import Journal
 
@@ -53,7 +53,7 @@ class _Sample:
     """Index of its first item."""
 
 
-class Bill:
+class JobCost:
     """The money side of one job on a backend whose calls have a price. Used on the driver's thread.
 
     Parameters
@@ -163,7 +163,7 @@ class Bill:
         if self.estimate is not None:
             self._journal.update_job(self._job_id, **estimate_columns(self.estimate))
 
-    def _first_calls(self, wanted: int) -> list[Call] | None:
+    def _first_calls(self, wanted: int) -> list[MeasuredCall] | None:
         """Return the calls that an estimate can rest on; None while there are too few.
 
         Calls that ended first tell too little, as quick items end before slow ones: it takes all up to
@@ -183,7 +183,9 @@ class Bill:
         if len(ended) < wanted:
             return None
         return [
-            Call(each.items, each.seconds, each.charged.seconds, each.charged.cost, each.cold)
+            MeasuredCall(
+                each.items, each.seconds, each.charged.seconds, each.charged.cost, each.cold
+            )
             for each in ended
             if each.charged is not None
         ]

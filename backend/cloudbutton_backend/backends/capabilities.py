@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from cloudbutton_backend.backends.protocol import Results
-from cloudbutton_backend.cost.measurements import Measured
-from cloudbutton_backend.cost.overhead import NO_OVERHEAD, Overhead
-from cloudbutton_backend.cost.run_model import Terms
+from cloudbutton_backend.cost.measurements import Measurement
+from cloudbutton_backend.cost.overhead import NO_OVERHEAD, CallOverhead
+from cloudbutton_backend.cost.run_model import CostModel
 
 # -- of the class
 
@@ -80,14 +80,14 @@ class ChecksHealth(Protocol):
 class TermsRequest:
     """A job to be estimated."""
 
-    measured: Measured
+    measured: Measurement
     """What is known of its items."""
     items: int
     workers: int | None = None
     """At most so many, if the user chose."""
     memory: int | None = None
     """MiB of each worker, if the user chose."""
-    overhead: Overhead = NO_OVERHEAD
+    overhead: CallOverhead = NO_OVERHEAD
     """What calls took beside their items in earlier jobs on this backend, as far as known."""
 
 
@@ -98,7 +98,7 @@ class QuotesTerms(Protocol):
     Without it an estimate assumes that an item takes about as long as here.
     """
 
-    def terms(self, request: TermsRequest) -> Sequence[Terms]:
+    def terms(self, request: TermsRequest) -> Sequence[CostModel]:
         """Return how it would run a job: first as asked, then what else one may choose. Asks nobody."""
 
 

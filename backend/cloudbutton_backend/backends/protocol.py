@@ -78,7 +78,7 @@ class JobSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class BatchCall:
     """A batch of consecutive items for one worker."""
 
     batch: int
@@ -236,7 +236,7 @@ class Backend(Protocol):
 
     def open_job(self, spec: JobSpec) -> None: ...
 
-    def submit(self, call: Call) -> None: ...
+    def submit(self, call: BatchCall) -> None: ...
 
     def revoke(self, worker: str, keep: int) -> None:
         """Take back the items that `worker` has not begun, but for the next `keep`.

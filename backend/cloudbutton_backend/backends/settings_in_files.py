@@ -10,14 +10,14 @@ from typing import Any, Final
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.errors import UnknownName
-from cloudbutton_backend.settings import Row, Surroundings
+from cloudbutton_backend.settings import SettingsRow, SettingsSources
 from cloudbutton_backend.settings.resolve import USED
-from cloudbutton_backend.settings.sources import Found, in_files
+from cloudbutton_backend.settings.sources import SettingsFile, in_files
 
 _NOTHING: Final[Mapping[str, Mapping[str, Any]]] = {}
 
 
-def written(name: str, around: Surroundings | None = None) -> dict[str, Any]:
+def written(name: str, around: SettingsSources | None = None) -> dict[str, Any]:
     """Return a backend's own settings as files have them; their values are for the backend to check.
 
     Raises
@@ -38,7 +38,7 @@ def written(name: str, around: Surroundings | None = None) -> dict[str, Any]:
     }
 
 
-def describe(used: Mapping[str, Mapping[str, Any]] = _NOTHING) -> list[Row]:
+def describe(used: Mapping[str, Mapping[str, Any]] = _NOTHING) -> list[SettingsRow]:
     """Return a line for every setting, and for those of backends that are set in a file or in `used`.
 
     Raises
@@ -53,22 +53,24 @@ def describe(used: Mapping[str, Mapping[str, Any]] = _NOTHING) -> list[Row]:
     for backend, chosen in used.items():
         for setting, value in chosen.items():
             name = f"{backend}.{setting}"
-            found[name] = Found(name, value, USED)
+            found[name] = SettingsFile(name, value, USED)
     return settings.describe() + [_row(found[name]) for name in sorted(found)]
 
 
-def _row(found: Found) -> Row:
+def _row(found: SettingsFile) -> SettingsRow:
     value = str(found.value).lower() if isinstance(found.value, bool) else str(found.value)
-    return Row(found.name, value, found.source, f"of the {found.name.partition('.')[0]} backend")
+    return SettingsRow(
+        found.name, value, found.source, f"of the {found.name.partition('.')[0]} backend"
+    )
 
 
-def _own(around: Surroundings | None) -> tuple[Found, ...]:
-    files = in_files(Surroundings.here() if around is None else around)
+def _own(around: SettingsSources | None) -> tuple[SettingsFile, ...]:
+    files = in_files(SettingsSources.here() if around is None else around)
     return tuple(each for each in files if "." in each.name)
 
 
 @lru_cache(maxsize=16)  # for each job; looking for backends of other packages alone takes 10 ms
-def _check(name: str, found: tuple[Found, ...]) -> None:
+def _check(name: str, found: tuple[SettingsFile, ...]) -> None:
     known = registry.names() if found else ()
     for each in found:
         backend, _, setting = each.name.partition(".")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import xxhash
 
-from cloudbutton_backend.capture.pickling import Call, Contents, ModulesFound, dumps
+from cloudbutton_backend.capture.pickling import Contents, ModulesFound, ReduceCall, dumps
 from cloudbutton_backend.capture.user_modules import by_value
 from cloudbutton_backend.worker.wire import Buffer
 
@@ -76,7 +76,9 @@ def pickled_parts(value: Any) -> tuple[list[Buffer], Contents]:
     """Return the stream of `value` and its buffers, none of them copied; and what it needs."""
     kind = type(value)
     guess = kind not in _PLAIN and kind.__module__ != "numpy" and by_value(kind)
-    return parts_of(Call(kind, pickle.PickleBuffer(value)) if kind in _BYTES else value, guess)
+    return parts_of(
+        ReduceCall(kind, pickle.PickleBuffer(value)) if kind in _BYTES else value, guess
+    )
 
 
 _BYTES: Final = frozenset({bytes, bytearray})

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from cloudbutton_backend.capture.code_names import Import, names_of
+from cloudbutton_backend.capture.code_names import ImportedName, names_of
 from cloudbutton_backend.capture.user_modules import (
     by_value,
     is_installed,
@@ -28,7 +28,7 @@ _CODE: Final = (type, ModuleType, MethodType, functools.partial, LruCache)
 _MACHINERY: Final = frozenset({"_abc_impl", "_fields", "_field_defaults", "_field_types"})
 
 
-class Held(NamedTuple):
+class HeldValue(NamedTuple):
     """One captured value under the name that the user knows it by."""
 
     name: str
@@ -43,9 +43,9 @@ class Held(NamedTuple):
 class Closure:
     """What was found; `names` and `modules` grow together until neither does."""
 
-    held: list[Held] = field(default_factory=list)
+    held: list[HeldValue] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
-    imports: set[Import] = field(default_factory=set)
+    imports: set[ImportedName] = field(default_factory=set)
     modules: dict[int, ModuleType] = field(default_factory=dict)
     """The user's own modules that the code holds, by id: two may share a name."""
 
@@ -83,10 +83,10 @@ class _Walk:
         """Note that the code holds `value` as `name`, and follow it where it is code."""
         kind = type(value)
         if kind in SCALARS or kind is str:
-            self.found.held.append(Held(name, value, False, is_hidden))
+            self.found.held.append(HeldValue(name, value, False, is_hidden))
             return
         is_code = kind is FunctionType or issubclass(kind, _CODE)
-        self.found.held.append(Held(name, value, is_code, is_hidden))
+        self.found.held.append(HeldValue(name, value, is_code, is_hidden))
         self.follow(name, value)
 
     def _visit(self, path: str, obj: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 
-class Import(NamedTuple):
+class ImportedName(NamedTuple):
     """One import statement, as written."""
 
     name: str
@@ -21,14 +21,14 @@ class Import(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Names:
+class CodeNames:
     """The names one code object uses."""
 
     globals: tuple[str, ...]
     """Looked up in the global namespace, in order of first use."""
     all: frozenset[str]
     """Every name in it, attributes included: what it may read of a module it holds."""
-    imports: tuple[Import, ...]
+    imports: tuple[ImportedName, ...]
     """What it imports when it runs."""
 
 
@@ -47,10 +47,10 @@ _EXTENDED: Final = dis.opmap["EXTENDED_ARG"]
 #: Since 3.11 the lowest bit of LOAD_GLOBAL's argument says "and push a NULL".
 _SHIFTED: Final = _opcodes("LOAD_GLOBAL") if sys.version_info >= (3, 11) else frozenset()
 
-_known: WeakKeyDictionary[CodeType, Names] = WeakKeyDictionary()
+_known: WeakKeyDictionary[CodeType, CodeNames] = WeakKeyDictionary()
 
 
-def names_of(code: CodeType) -> Names:
+def names_of(code: CodeType) -> CodeNames:
     """Return the names `code` uses; found once for each code object."""
     names = _known.get(code)
     if names is None:
@@ -58,11 +58,11 @@ def names_of(code: CodeType) -> Names:
     return names
 
 
-def _read(code: CodeType) -> Names:
+def _read(code: CodeType) -> CodeNames:
     # Reads the bytes rather than `dis.get_instructions`, which takes ten times as long and
     # would be most of the cost of capturing a fresh cell.
     global_names: dict[str, None] = {}
-    imports: dict[Import, None] = {}
+    imports: dict[ImportedName, None] = {}
     table = code.co_names
     if table:
         raw = code.co_code
@@ -81,7 +81,7 @@ def _read(code: CodeType) -> Names:
             elif op == _SMALL_INT:
                 before, last = last, arg
             elif op == _IMPORT:
-                imports[Import(table[extended | arg], before, last or ())] = None
+                imports[ImportedName(table[extended | arg], before, last or ())] = None
             extended = 0
     names = set(table)
     for constant in code.co_consts:
@@ -90,4 +90,4 @@ def _read(code: CodeType) -> Names:
             global_names.update(dict.fromkeys(nested.globals))
             imports.update(dict.fromkeys(nested.imports))
             names |= nested.all
-    return Names(tuple(global_names), frozenset(names), tuple(imports))
+    return CodeNames(tuple(global_names), frozenset(names), tuple(imports))

@@ -27,9 +27,9 @@ from cloudpickle import cloudpickle as _cloudpickle
 from cloudbutton_backend.capture.code_names import names_of
 from cloudbutton_backend.capture.pickling import (
     PROTOCOL,
-    Call,
     Contents,
     Handler,
+    ReduceCall,
     ValuePickler,
     fills,
 )
@@ -52,7 +52,7 @@ _OF_CLASSES: Final = ("__static_attributes__", "__firstlineno__")
 
 
 @dataclass(frozen=True)
-class Content:
+class ContentDigest:
     """What a value is, as far as that can be told."""
 
     digest: bytes
@@ -68,7 +68,7 @@ class Unkeyable(Exception):
     """A value has no content that could be told; the argument says why."""
 
 
-def content_of(value: Any) -> Content:
+def content_of(value: Any) -> ContentDigest:
     """Return what `value` is: a function with all that its code uses, or any value.
 
     Raises
@@ -78,12 +78,12 @@ def content_of(value: Any) -> Content:
     """
     plain = _plain_bytes(value)
     if plain is not None:
-        return Content(hashlib.sha256(plain).digest(), _NOTHING, False, _NOTHING)
+        return ContentDigest(hashlib.sha256(plain).digest(), _NOTHING, False, _NOTHING)
     hasher = hashlib.sha256()
     pickler = _Canonical(hasher.update)
     try:
         # In a list of its own, with what the user's modules hold: as `pickling.dumps` does it.
-        pickler.dump(Call(operator.getitem, (value, fills()), 0))
+        pickler.dump(ReduceCall(operator.getitem, (value, fills()), 0))
     except Unkeyable:
         raise
     except RefusedObject as error:
@@ -95,7 +95,7 @@ def content_of(value: Any) -> Content:
     found = pickler.contents
     draws = "rng" in found.names and "cloudbutton_ext" in found.packages
     packages, classes = frozenset(found.packages - _ALWAYS), frozenset(found.classes)
-    return Content(hasher.digest(), packages, draws, classes)
+    return ContentDigest(hasher.digest(), packages, draws, classes)
 
 
 def _plain_bytes(value: Any) -> bytes | None:

@@ -20,7 +20,7 @@ from cloudbutton_backend.capture.blobs import (
     surely_large,
     total,
 )
-from cloudbutton_backend.capture.closure import SCALARS, Closure, Held, closure_of
+from cloudbutton_backend.capture.closure import SCALARS, Closure, HeldValue, closure_of
 from cloudbutton_backend.capture.content_digest import SETS, changeable_order
 from cloudbutton_backend.capture.distributions import third_party
 from cloudbutton_backend.capture.mutability import is_mutable
@@ -308,7 +308,7 @@ def _identity(payload: bytes, blobs: tuple[Blob, ...], contents: Contents) -> st
     return str(state.hexdigest())
 
 
-def _row(held: Held, share: _Shared, exact: bool) -> _Row:
+def _row(held: HeldValue, share: _Shared, exact: bool) -> _Row:
     name, value, is_code, _ = held
     kind = type(value)
     blob = share.blobs.get(id(value))

@@ -33,7 +33,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from cloudpickle import cloudpickle as _cloudpickle
 
 from cloudbutton_backend.capture.closure import LruCache, named_attributes
-from cloudbutton_backend.capture.code_names import Import, Names, names_of
+from cloudbutton_backend.capture.code_names import CodeNames, ImportedName, names_of
 from cloudbutton_backend.capture.unpicklable import RefusedObject, refusal_of_type
 from cloudbutton_backend.capture.user_modules import by_value, own_namespace, top_level, user_module
 from cloudbutton_backend.worker.pickling import PROTOCOL as PROTOCOL
@@ -48,7 +48,7 @@ Special = Callable[[type], "Handler | None"]
 _ANCHORS: Final = ("__package__", "__name__", "__path__", "__file__")
 
 
-class Call:
+class ReduceCall:
     """Stands in a pickle for the result of ``function(*args)``, called when it is loaded."""
 
     __slots__ = ("args", "function", "state")
@@ -127,8 +127,8 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
 
     def _handler_of(self, kind: type) -> Handler | None:
         """Return how instances of `kind` are reduced; None leaves it to pickle."""
-        if kind is Call:
-            return Call.reduce
+        if kind is ReduceCall:
+            return ReduceCall.reduce
         if kind is _Fills:
             return lambda _: (list, (), None, self._fill())
         if kind is FunctionType:
@@ -217,7 +217,7 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         module = own_namespace(namespace)
         shared: Any
         if module is not None:
-            shared = Call(getattr, module, "__dict__")
+            shared = ReduceCall(getattr, module, "__dict__")
         else:
             shared = {name: namespace[name] for name in _ANCHORS if name in namespace}
         self._namespaces[id(namespace)] = shared
@@ -259,7 +259,7 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
             state["__path__"] = list(state["__path__"])  # of a namespace package: a live object
         return ModuleType, (module.__name__,), state
 
-    def _note_imports(self, imports: tuple[Import, ...], namespace: dict[str, Any]) -> None:
+    def _note_imports(self, imports: tuple[ImportedName, ...], namespace: dict[str, Any]) -> None:
         for each in imports:
             name = _absolute(each, namespace)
             found = own_modules_imported(name, each.members)
@@ -267,7 +267,7 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
             if not found and name:
                 self.contents.packages.add(top_level(name))
 
-    def _fill(self) -> Iterator[Call | None]:
+    def _fill(self) -> Iterator[ReduceCall | None]:
         """Yield the calls that fill the modules with what the code in this pickle names.
 
         The pickler asks for the item after next before it pickles the next one, so pickling
@@ -279,17 +279,17 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         registered: set[str] = set()
         done: set[tuple[int, str]] = set()
         while True:
-            calls: list[Call] = []
+            calls: list[ReduceCall] = []
             for name, module in contents.imports.items():
                 if name not in registered:
                     registered.add(name)
-                    calls.append(Call(operator.setitem, _SYS_MODULES, name, module))
+                    calls.append(ReduceCall(operator.setitem, _SYS_MODULES, name, module))
             for module in list(contents.modules.values()):
                 for attribute in named_attributes(module, contents.names):
                     if (id(module), attribute) not in done and attribute not in _ANCHORS:
                         done.add((id(module), attribute))
                         value = vars(module)[attribute]
-                        calls.append(Call(setattr, module, attribute, value))
+                        calls.append(ReduceCall(setattr, module, attribute, value))
             if not calls:
                 return
             yield from calls
@@ -297,7 +297,7 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
             yield None
 
 
-_SYS_MODULES: Final = Call(getattr, sys, "modules")
+_SYS_MODULES: Final = ReduceCall(getattr, sys, "modules")
 
 
 class SharingPickler(ValuePickler):
@@ -356,7 +356,7 @@ def dumps(
     else:
         pickler = ValuePickler(file, contents, buffer_callback, known_classes)
     if has_modules:
-        value = Call(operator.getitem, (value, fills()), 0)
+        value = ReduceCall(operator.getitem, (value, fills()), 0)
     try:
         pickler.dump(value)
     finally:
@@ -370,7 +370,7 @@ class ModulesFound(Exception):
     """The pickle holds modules that have to be filled: try again with `has_modules`."""
 
 
-def _absolute(statement: Import, namespace: dict[str, Any]) -> str:
+def _absolute(statement: ImportedName, namespace: dict[str, Any]) -> str:
     """Return the full name of the module that code in `namespace` imports; empty if there is none."""
     if not statement.level:
         return statement.name
@@ -382,7 +382,7 @@ def _absolute(statement: Import, namespace: dict[str, Any]) -> str:
 
 
 def own_modules_imported(name: str, members: tuple[str, ...] = ()) -> dict[str, ModuleType]:
-    """Return the user's modules that importing `name` loads, parents included; `members` as in `Import`."""
+    """Return the user's modules that importing `name` loads, with parents; `members` as in `ImportedName`."""
     module = _own_module(name) if name else None
     if module is None:
         return {}
@@ -422,7 +422,9 @@ def _import_own(name: str) -> ModuleType | None:
         return None
 
 
-def _function_state(function: FunctionType, names: Names) -> tuple[dict[str, Any], dict[str, Any]]:
+def _function_state(
+    function: FunctionType, names: CodeNames
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the state that cloudpickle's `_function_setstate` takes."""
     namespace = function.__globals__
     used = {name: namespace[name] for name in names.globals if name in namespace}
@@ -441,7 +443,7 @@ def _function_state(function: FunctionType, names: Names) -> tuple[dict[str, Any
     return function.__dict__, slots
 
 
-def _submodules(function: FunctionType, used: dict[str, Any], names: Names) -> list[ModuleType]:
+def _submodules(function: FunctionType, used: dict[str, Any], names: CodeNames) -> list[ModuleType]:
     """Return loaded submodules the code reaches as attributes: `scipy.stats` of `scipy`."""
     packages = [value for value in used.values() if isinstance(value, ModuleType)]
     for cell in function.__closure__ or ():

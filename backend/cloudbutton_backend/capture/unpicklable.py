@@ -59,13 +59,13 @@ class TooDeep(CaptureError):
 class RefusedObject(Exception):
     """Raised inside the pickler when it meets a refused object; never seen by users."""
 
-    def __init__(self, value: object, refusal: Refusal) -> None:
+    def __init__(self, value: object, refusal: UnpicklableReason) -> None:
         super().__init__(value, refusal)
         self.value, self.refusal = value, refusal
 
 
 @dataclass(frozen=True)
-class Refusal:
+class UnpicklableReason:
     """One kind of value that stays here."""
 
     what: str
@@ -80,95 +80,95 @@ def _on_gpu(tensor: Any) -> bool:
     return bool(getattr(tensor, "is_cuda", False))
 
 
-_LOCK = Refusal(
+_LOCK = UnpicklableReason(
     "a lock, or is built on one",
     "Locks work inside one process only, and items share no memory with each other: "
     "make it inside the function, or leave it out.",
 )
-_FILE = Refusal(
+_FILE = UnpicklableReason(
     "an open file",
     "Keep its path instead, and open the file inside the function.",
 )
-_SOCKET = Refusal(
+_SOCKET = UnpicklableReason(
     "a network connection",
     "Keep the address, and connect inside the function.",
 )
-_DATABASE = Refusal(
+_DATABASE = UnpicklableReason(
     "a database connection",
     "Keep the path or URL of the database, and connect inside the function; "
     "or read what is needed into a variable first.",
 )
-_GENERATOR = Refusal(
+_GENERATOR = UnpicklableReason(
     "a generator",
     "It can be run only here, and only once: turn it into a list first, e.g. `rows = list(rows)`.",
 )
-_ITERATOR = Refusal(
+_ITERATOR = UnpicklableReason(
     "an iterator",
     "Every item would start it from the same place: turn it into a list first, "
     "or make it the iterable that is mapped.",
 )
-_COROUTINE = Refusal(
+_COROUTINE = UnpicklableReason(
     "a coroutine or task of this process's event loop",
     "`await` it first and use its result.",
 )
-_THREAD = Refusal("a thread", "Start threads inside the function, if it needs them.")
-_PROCESS = Refusal(
+_THREAD = UnpicklableReason("a thread", "Start threads inside the function, if it needs them.")
+_PROCESS = UnpicklableReason(
     "a process that runs on this machine", "Start it inside the function, if it needs one."
 )
-_EXECUTOR = Refusal(
+_EXECUTOR = UnpicklableReason(
     "a pool or executor of this process",
     "The items run in parallel already; leave the pool out of the function.",
 )
-_FUTURE = Refusal(
+_FUTURE = UnpicklableReason(
     "a result that may not have arrived yet", "Wait for it first: use `.result()` of it."
 )
-_CLIENT = Refusal(
+_CLIENT = UnpicklableReason(
     "a connection to a cluster", "Leave it out of the function; submit work from here only."
 )
-_JOB = Refusal(
+_JOB = UnpicklableReason(
     "a Cloud Button object of this kernel",
     "Use its results (`job.results()`) in the function, not the object itself.",
 )
-_GPU = Refusal(
+_GPU = UnpicklableReason(
     "an object in the memory of this process's GPU",
     "Bring it to the CPU first (`.cpu()`), and move it to a GPU inside the function.",
 )
-_WEAKREF = Refusal(
+_WEAKREF = UnpicklableReason(
     "a weak reference",
     "It means nothing in another process: use the object itself instead.",
 )
-_FRAME = Refusal(
+_FRAME = UnpicklableReason(
     "a frame or traceback of running code",
     "Format it as text first, e.g. `traceback.format_exc()`.",
 )
-_SHELL = Refusal(
+_SHELL = UnpicklableReason(
     "the notebook's own shell (IPython)",
     "Magics, `!commands` and `get_ipython()` work only here: "
     "use `subprocess.run` or plain Python in the function.",
 )
-_WIDGET = Refusal(
+_WIDGET = UnpicklableReason(
     "a widget shown in this notebook",
     "Read its value into a variable first, e.g. `n = slider.value`, and use that.",
 )
-_PROGRESS = Refusal(
+_PROGRESS = UnpicklableReason(
     "a progress bar of this process",
     "Leave it out of the function: the live view under the cell shows progress.",
 )
-_DATA_FILE = Refusal(
+_DATA_FILE = UnpicklableReason(
     "an open data file",
     "Keep its path instead and open it inside the function, or read what is needed first.",
 )
-_SERVICE = Refusal(
+_SERVICE = UnpicklableReason(
     "a client of a web service",
     "It holds connections and credentials: make the client inside the function.",
 )
-_LOCAL = Refusal(
+_LOCAL = UnpicklableReason(
     "a context or thread-local value of this process",
     "Keep the values it holds in plain variables.",
 )
 
 #: By the full name of a class or of one of its bases; nothing has to be imported to ask.
-_BY_NAME: Final[dict[str, Refusal]] = {
+_BY_NAME: Final[dict[str, UnpicklableReason]] = {
     **dict.fromkeys(
         [
             "_thread.lock",
@@ -237,7 +237,7 @@ _BY_NAME: Final[dict[str, Refusal]] = {
     "_contextvars.Context": _LOCAL,
     "_contextvars.ContextVar": _LOCAL,
     "_contextvars.Token": _LOCAL,
-    "torch.Tensor": Refusal(_GPU.what, _GPU.advice, _on_gpu),
+    "torch.Tensor": UnpicklableReason(_GPU.what, _GPU.advice, _on_gpu),
     "torch.cuda.streams.Stream": _GPU,
     "torch.cuda.streams.Event": _GPU,
     "cupy.ndarray": _GPU,
@@ -270,7 +270,7 @@ _ITERATORS: Final[frozenset[type]] = frozenset(
 )
 
 
-def refusal_of_type(kind: type) -> Refusal | None:
+def refusal_of_type(kind: type) -> UnpicklableReason | None:
     """Return why instances of `kind` are refused, or None."""
     if issubclass(kind, _IN_MEMORY):
         return None
@@ -291,7 +291,7 @@ def refusal_of_type(kind: type) -> Refusal | None:
     return None
 
 
-def refusal(value: object) -> Refusal | None:
+def refusal(value: object) -> UnpicklableReason | None:
     """Return why `value` is refused, or None."""
     found = refusal_of_type(type(value))
     if found is not None and found.applies is not None and not found.applies(value):
@@ -299,7 +299,7 @@ def refusal(value: object) -> Refusal | None:
     return found
 
 
-def iterator_refusal(value: object) -> Refusal | None:
+def iterator_refusal(value: object) -> UnpicklableReason | None:
     """Return why an iterator that is itself a captured variable is refused, or None.
 
     Only variables: inside other objects an iterator is that object's business (and pickles).
@@ -310,7 +310,7 @@ def iterator_refusal(value: object) -> Refusal | None:
     return None
 
 
-def describe(value: object, found: Refusal) -> str:
+def describe(value: object, found: UnpicklableReason) -> str:
     """Return what `value` is, with what identifies it."""
     if found is _FILE and isinstance(name := getattr(value, "name", None), str):
         state = "a closed file" if getattr(value, "closed", False) else found.what

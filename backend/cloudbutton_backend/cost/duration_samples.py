@@ -45,7 +45,7 @@ _NORMAL: Final = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class Sample:
     """One way in which the items may turn out. Times are seconds."""
 
     mean: float
@@ -75,16 +75,16 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class Samples:
     """In which further items may turn out."""
 
-    middle: Draw
+    middle: Sample
     """As the sample says, and no more."""
-    draws: tuple[Draw, ...]
+    draws: tuple[Sample, ...]
     """As it may be, each as likely as any other."""
 
 
-def ways_of(sample: Sequence[float], count: int = DRAWS, *, seed: int = 0) -> Ways:
+def samples_of(sample: Sequence[float], count: int = DRAWS, *, seed: int = 0) -> Samples:
     """Return the ways in which further items like those of `sample` may turn out.
 
     Parameters
@@ -98,8 +98,8 @@ def ways_of(sample: Sequence[float], count: int = DRAWS, *, seed: int = 0) -> Wa
     mean = math.fsum(sample) / size
     chance = random.Random(seed)
     if mean <= 0:
-        nothing = Draw(0.0, 0.0, None, 0.5)
-        return Ways(nothing, (nothing,) * count)
+        nothing = Sample(0.0, 0.0, None, 0.5)
+        return Samples(nothing, (nothing,) * count)
     logs = [math.log(max(value, _SHORTEST * mean)) for value in sample]
     middle = math.fsum(logs) / size
     squares = math.fsum((value - middle) ** 2 for value in logs)
@@ -122,14 +122,14 @@ def ways_of(sample: Sequence[float], count: int = DRAWS, *, seed: int = 0) -> Wa
         drawn = mean * math.exp(min(off, 50.0)) + (unseen if chance.random() < _UNSEEN else 0.0)
         drawn = min(max(drawn, mean / _FACTOR), mean * _FACTOR)
         made.append(
-            Draw(
+            Sample(
                 drawn,
                 math.sqrt(variance),
                 chance.gauss(0.0, 1.0),
                 min(max(chance.random(), 1e-6), 1 - 1e-6),
             )
         )
-    return Ways(Draw(mean, min(math.sqrt(usual), _WIDEST), None, 0.5), tuple(made))
+    return Samples(Sample(mean, min(math.sqrt(usual), _WIDEST), None, 0.5), tuple(made))
 
 
 def _chi_squared(chance: random.Random, freedom: float) -> float:

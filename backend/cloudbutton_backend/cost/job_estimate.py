@@ -2,7 +2,7 @@
 
 Earlier runs tell what an item cost with all that comes with it. First calls tell what items took, what
 a call took on top that began a new environment (its start, imports), and what others took on top; the
-rest of the job is then predicted by `cost.model`, with as much uncertainty as so few items leave.
+rest of the job is then predicted by `cost.run_model`, with as much uncertainty as so few items leave.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from cloudbutton_backend.cost.duration_samples import ways_of
+from cloudbutton_backend.cost.duration_samples import samples_of
 from cloudbutton_backend.cost.rates import Rate
-from cloudbutton_backend.cost.run_model import NOTHING, Terms, Uncertain, predict
+from cloudbutton_backend.cost.run_model import NOTHING, CostModel, UncertainValue, predict
 from cloudbutton_backend.job_model import Estimate, Expectation
 
 MODEL_ERROR: Final = 0.12
@@ -45,7 +45,7 @@ _NORMAL: Final = 1.645
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class MeasuredCall:
     """A call that has been charged."""
 
     items: int
@@ -69,7 +69,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class EarlierRun:
     """An earlier job of the same code."""
 
     items: int
@@ -80,7 +80,9 @@ class Run:
     """Dollars of its spend that went into beginning environments, as far as known."""
 
 
-def from_history(runs: Sequence[Run], items: int, *, is_warm: bool = False) -> Estimate | None:
+def from_history(
+    runs: Sequence[EarlierRun], items: int, *, is_warm: bool = False
+) -> Estimate | None:
     """Return what `items` cost if each costs what it did before; None if nothing is known.
 
     Parameters
@@ -106,7 +108,7 @@ def from_history(runs: Sequence[Run], items: int, *, is_warm: bool = False) -> E
     return Estimate(expected, low, high, basis, seconds_from_history(runs, items))
 
 
-def seconds_from_history(runs: Sequence[Run], items: int) -> Expectation | None:
+def seconds_from_history(runs: Sequence[EarlierRun], items: int) -> Expectation | None:
     """Return how long `items` take by runs of about as many; None if there was none."""
     alike = [
         run.seconds * items / run.items
@@ -130,7 +132,7 @@ def _unsure(values: Sequence[float], mean: float) -> float:
 
 
 def from_calls(
-    calls: Sequence[Call],
+    calls: Sequence[MeasuredCall],
     items: int,
     rate: Rate,
     *,
@@ -166,18 +168,18 @@ def from_calls(
     # Not the rate's own price of a call, which is the most that it can be.
     besides = sum(max(0.0, call.cost - rate.per_second * call.billed) for call in calls)
     start, warm = _besides(calls, lanes)
-    terms = Terms(
+    terms = CostModel(
         backend="",
         workers=workers,
         rate=replace(rate, per_call=besides / len(calls)),
         batch_seconds=batch_seconds,
         lanes=lanes,
-        pace=Uncertain(weighed / mean if mean else 1.0, _DRIFT),
-        start=Uncertain(start, _START_SPREAD) if start else NOTHING,
-        warm=Uncertain(warm, _WARM_SPREAD) if warm else NOTHING,
+        pace=UncertainValue(weighed / mean if mean else 1.0, _DRIFT),
+        start=UncertainValue(start, _START_SPREAD) if start else NOTHING,
+        warm=UncertainValue(warm, _WARM_SPREAD) if warm else NOTHING,
     )
     found = predict(
-        ways_of(each, _DRAWS),
+        samples_of(each, _DRAWS),
         max(0, items - measured),
         terms,
         started=sum(call.cold for call in calls),
@@ -192,7 +194,7 @@ def from_calls(
     return Estimate(money.expected, min(low, money.expected), high, basis, found.seconds)
 
 
-def _besides(calls: Sequence[Call], lanes: int) -> tuple[float, float]:
+def _besides(calls: Sequence[MeasuredCall], lanes: int) -> tuple[float, float]:
     """Return the seconds that a call takes on top which begins an environment, and that any other does."""
     cold = [call.besides(lanes) for call in calls if call.cold]
     warm = [call.besides(lanes) for call in calls if not call.cold]
@@ -203,7 +205,9 @@ def _besides(calls: Sequence[Call], lanes: int) -> tuple[float, float]:
     return start, min(warm) if lanes > 1 else sum(warm) / len(warm)
 
 
-def _imports_apart(calls: Sequence[Call]) -> tuple[Sequence[Call], Sequence[Call]]:
+def _imports_apart(
+    calls: Sequence[MeasuredCall],
+) -> tuple[Sequence[MeasuredCall], Sequence[MeasuredCall]]:
     """Return calls with what first ones took longer than any other counted as their start, and those
     among them that tell what items take.
 
@@ -215,7 +219,7 @@ def _imports_apart(calls: Sequence[Call]) -> tuple[Sequence[Call], Sequence[Call
     ordered = sorted(call.each for call in others)
     usual, longest = ordered[len(ordered) // 2], ordered[-1]
 
-    def is_late(call: Call) -> bool:
+    def is_late(call: MeasuredCall) -> bool:
         return call.cold and call.each > 2 * longest and call.each - longest > _NOTICEABLE
 
     counted = [replace(call, work=call.items * usual) if is_late(call) else call for call in calls]

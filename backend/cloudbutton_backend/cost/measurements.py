@@ -16,7 +16,7 @@ OWN_MIB: Final = 80
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class Measurement:
     """What is known of a job's items."""
 
     seconds: tuple[float, ...]

@@ -55,7 +55,7 @@ class StoragePrices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class PriceSource:
     """Where the prices of one service were read, and when."""
 
     url: str
@@ -65,7 +65,7 @@ class Source:
 
 
 @cache
-def _book() -> Mapping[str, Any]:
+def _price_list() -> Mapping[str, Any]:
     # Its import takes longer than most jobs have to wait for anything.
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     with _FILE.open("rb") as file:
@@ -74,18 +74,20 @@ def _book() -> Mapping[str, Any]:
 
 def regions() -> tuple[str, ...]:
     """Return the regions with known Lambda prices."""
-    return tuple(_book()["lambda"]["regions"])
+    return tuple(_price_list()["lambda"]["regions"])
 
 
-def source(service: Literal["lambda", "s3"]) -> Source:
+def source(service: Literal["lambda", "s3"]) -> PriceSource:
     """Return where a service's prices come from."""
-    entry = _book()[service]
-    return Source(url=entry["source"], published=str(entry["published"]), read=str(entry["read"]))
+    entry = _price_list()[service]
+    return PriceSource(
+        url=entry["source"], published=str(entry["published"]), read=str(entry["read"])
+    )
 
 
 def _row(service: str, title: str, region: str) -> tuple[dict[str, float], str | None]:
     """Return a region's prices; of one that is not known, the highest of each with a note."""
-    rows: Mapping[str, Mapping[str, Any]] = _book()[service]["regions"]
+    rows: Mapping[str, Mapping[str, Any]] = _price_list()[service]["regions"]
     if region in rows:
         return dict(rows[region]), None
     names = {name for row in rows.values() for name in row if name != "confirmed"}
@@ -107,7 +109,7 @@ def lambda_prices(
     """
     row, note = _row("lambda", "Lambda", region)
     part = 1.0
-    for tier in _book()["lambda"]["tiers"][architecture]:
+    for tier in _price_list()["lambda"]["tiers"][architecture]:
         if gb_seconds_this_month >= tier["above"] * _BILLION:
             part = tier["part"]
     return LambdaPrices(
@@ -148,15 +150,17 @@ def lambda_rate(
     start_seconds
         The longest that a new environment's initialisation is billed; None for the platform's limit.
     """
-    book = _book()["lambda"]
+    price_list = _price_list()["lambda"]
     prices = lambda_prices(region, architecture, gb_seconds_this_month=gb_seconds_this_month)
     objects = storage_prices(region)
-    extra = max(0, storage - book["free_storage_mb"])
+    extra = max(0, storage - price_list["free_storage_mb"])
     notes = [prices.note, objects.note if puts or gets else None]
     return Rate(
         per_second=(memory * prices.gb_second + extra * prices.storage_gb_second) / _MB_PER_GB,
         per_call=prices.request + objects.cost(puts=puts, gets=gets),
-        start_seconds=book["longest_start_seconds"] if start_seconds is None else start_seconds,
-        step=book["step_seconds"],
+        start_seconds=price_list["longest_start_seconds"]
+        if start_seconds is None
+        else start_seconds,
+        step=price_list["step_seconds"],
         note="; ".join(note for note in notes if note) or None,
     )

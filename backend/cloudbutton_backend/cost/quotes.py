@@ -17,7 +17,7 @@ _AS_GOOD: Final = 1.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
+class Quote:
     """A place, what the job takes there, and what it costs."""
 
     backend: str
@@ -45,17 +45,17 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
+class Recommendation:
     """Which offer to take, and why."""
 
-    offer: Offer | None
+    offer: Quote | None
     why: str = ""
 
 
-NO_ADVICE: Final = Advice(None)
+NO_ADVICE: Final = Recommendation(None)
 
 
-def advise(offers: Sequence[Offer], budget: float | None = None) -> Advice:
+def advise(quotes: Sequence[Quote], budget: float | None = None) -> Recommendation:
     """Return which offer to take: never one whose memory may not suffice, and one that cannot be had as
     things are, or only stands in for another place, only where there is nothing else.
 
@@ -64,9 +64,9 @@ def advise(offers: Sequence[Offer], budget: float | None = None) -> Advice:
     budget
         Dollars that the job may cost.
     """
-    offers = [offer for offer in offers if offer.is_roomy]
-    offers = [offer for offer in offers if not offer.notes] or offers
-    real = [offer for offer in offers if not offer.is_emulated] or offers
+    quotes = [offer for offer in quotes if offer.is_roomy]
+    quotes = [offer for offer in quotes if not offer.notes] or quotes
+    real = [offer for offer in quotes if not offer.is_emulated] or quotes
     free = min((o for o in real if o.is_free), key=_seconds, default=None)
     priced = [o for o in real if not o.is_free]
     within = [o for o in priced if budget is None or o.dollars.high <= budget]
@@ -78,43 +78,47 @@ def advise(offers: Sequence[Offer], budget: float | None = None) -> Advice:
             else "anything else may cost more than the budget"
         )
         if free is None:
-            return Advice(None, "every place may cost more than the budget" if priced else "")
-        return Advice(free, why if len(real) > 1 or priced else "it is free")
+            return Recommendation(
+                None, "every place may cost more than the budget" if priced else ""
+            )
+        return Recommendation(free, why if len(real) > 1 or priced else "it is free")
     if free is None:
-        return Advice(paid, _among_paid(paid, within))
+        return Recommendation(paid, _among_paid(paid, within))
     gain = free.seconds.expected - paid.seconds.expected
     if gain <= 0:
-        return Advice(free, "it is free, and nothing else is sooner")
+        return Recommendation(free, "it is free, and nothing else is sooner")
     if free.seconds.expected <= _WORTH_PAYING:
-        return Advice(free, "it is free, and soon done")
+        return Recommendation(free, "it is free, and soon done")
     times = free.seconds.expected / max(paid.seconds.expected, 1e-9)
     if times < _SOONER:
-        return Advice(
+        return Recommendation(
             free, f"it is free, and the others are no more than {times:.1f} times as fast"
         )
     rounded = f"{times:.1f}" if times < 10 else f"{times:,.0f}"
-    return Advice(paid, f"{rounded} times as fast as {free.backend}; {_among_paid(paid, within)}")
+    return Recommendation(
+        paid, f"{rounded} times as fast as {free.backend}; {_among_paid(paid, within)}"
+    )
 
 
-def _best_of(offers: Sequence[Offer]) -> Offer | None:
+def _best_of(quotes: Sequence[Quote]) -> Quote | None:
     """Return the cheapest of the offers that are about as fast as the fastest."""
-    if not offers:
+    if not quotes:
         return None
-    fastest = min(map(_seconds, offers))
-    return min((o for o in offers if _seconds(o) <= _AS_GOOD * fastest), key=_dollars)
+    fastest = min(map(_seconds, quotes))
+    return min((o for o in quotes if _seconds(o) <= _AS_GOOD * fastest), key=_dollars)
 
 
-def _among_paid(paid: Offer, offers: Sequence[Offer]) -> str:
-    if len(offers) == 1:
+def _among_paid(paid: Quote, quotes: Sequence[Quote]) -> str:
+    if len(quotes) == 1:
         return "the only one that has a price"
-    if _dollars(paid) <= min(map(_dollars, offers)):
+    if _dollars(paid) <= min(map(_dollars, quotes)):
         return "the cheapest, and hardly slower than the fastest"
     return "the cheapest of those that are about as fast"
 
 
-def _seconds(offer: Offer) -> float:
+def _seconds(offer: Quote) -> float:
     return offer.seconds.expected
 
 
-def _dollars(offer: Offer) -> float:
+def _dollars(offer: Quote) -> float:
     return offer.dollars.expected

@@ -17,7 +17,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from cloudbutton_backend.cost.duration_samples import Draw, Ways, expectation
+from cloudbutton_backend.cost.duration_samples import Sample, Samples, expectation
 from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.job_model import Expectation
 
@@ -39,27 +39,27 @@ _EARLY: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Uncertain:
+class UncertainValue:
     """A positive figure, log-normally distributed."""
 
     median: float
     spread: float = 0.0
     """Standard deviation of the logarithm."""
 
-    def draw(self, chance: random.Random | None) -> float:
+    def sample(self, chance: random.Random | None) -> float:
         """Return what it may turn out to be; without chance, its median."""
         if chance is None or not self.spread:
             return self.median
         return self.median * math.exp(self.spread * chance.gauss(0.0, 1.0))
 
 
-NOTHING: Final = Uncertain(0.0)
-AS_MEASURED: Final = Uncertain(1.0)
-_MODEL: Final = Uncertain(1.0, MODEL_SPREAD)
+NOTHING: Final = UncertainValue(0.0)
+AS_MEASURED: Final = UncertainValue(1.0)
+_MODEL: Final = UncertainValue(1.0, MODEL_SPREAD)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class CostModel:
     """How a place would run a job: what of it matters for time and money. Times are seconds."""
 
     backend: str
@@ -73,15 +73,15 @@ class Terms:
     first_wave: int | None = None
     lanes: int = 1
     """Items that one worker runs at the same time, where a call has several."""
-    pace: Uncertain = AS_MEASURED
+    pace: UncertainValue = AS_MEASURED
     """What an item takes there for each second that it took where it was measured."""
-    start: Uncertain = NOTHING
+    start: UncertainValue = NOTHING
     """What a call takes on top that begins a new environment."""
     may_be_warm: bool = False
     """Whether environments may be there already, from another job, with all that a start loads."""
-    warm: Uncertain = NOTHING
+    warm: UncertainValue = NOTHING
     """What any other call takes on top."""
-    wait: Uncertain = NOTHING
+    wait: UncertainValue = NOTHING
     """Until the first call begins."""
     burst: int | None = None
     """Environments that come at once, None for all of them; …"""
@@ -102,9 +102,9 @@ class Prediction:
 
 
 def predict(
-    ways: Ways,
+    samples: Samples,
     items: int,
-    terms: Terms,
+    terms: CostModel,
     *,
     started: int = 0,
     spent: float = 0.0,
@@ -115,16 +115,16 @@ def predict(
 
     Parameters
     ----------
-    ways
-        In which the items may turn out, see `durations.ways_of`.
+    samples
+        How the items may turn out, see `duration_samples.samples_of`.
     started
         Environments that are up already.
     spent, elapsed
         Dollars and seconds that are gone already, on top.
     """
     chance = random.Random(seed)
-    middle = _outcome(ways.middle, items, terms, started, None)
-    outcomes = [_outcome(way, items, terms, started, chance) for way in ways.draws]
+    middle = _outcome(samples.middle, items, terms, started, None)
+    outcomes = [_outcome(way, items, terms, started, chance) for way in samples.draws]
     return Prediction(
         expectation(elapsed + middle[0], (elapsed + seconds for seconds, _ in outcomes)),
         expectation(spent + middle[1], (spent + dollars for _, dollars in outcomes)),
@@ -132,15 +132,15 @@ def predict(
 
 
 def _outcome(
-    way: Draw, items: int, terms: Terms, started: int, chance: random.Random | None
+    way: Sample, items: int, terms: CostModel, started: int, chance: random.Random | None
 ) -> tuple[float, float]:
     """Return seconds and dollars of one way in which it may go."""
-    pace = terms.pace.draw(chance)
-    start, warm = terms.start.draw(chance), terms.warm.draw(chance)
+    pace = terms.pace.sample(chance)
+    start, warm = terms.start.sample(chance), terms.warm.sample(chance)
     if terms.may_be_warm:  # as likely as not
         start = _half(start, warm, chance)
-    wait = terms.wait.draw(chance)
-    off = _MODEL.draw(chance)
+    wait = terms.wait.sample(chance)
+    off = _MODEL.sample(chance)
     workers = max(1, min(terms.workers, items))
     mean = way.mean * pace
     calls = n_calls(
@@ -164,11 +164,11 @@ def _outcome(
 
 
 def _makespan(
-    way: Draw,
+    way: Sample,
     items: int,
     pace: float,
     busy: float,
-    terms: Terms,
+    terms: CostModel,
     workers: int,
     calls: int,
     start: float,
@@ -206,7 +206,7 @@ def _more_starts(workers: int, chance: random.Random | None) -> float:
     return 0.0 if chance is None else _MORE_STARTS * workers * chance.expovariate(1.0)
 
 
-def _alone(way: Draw, items: int, mean: float, workers: int, terms: Terms) -> float:
+def _alone(way: Sample, items: int, mean: float, workers: int, terms: CostModel) -> float:
     """Return the part of the items' time for which calls run: less than all of it where several items
     of a call run at the same time.
     """

@@ -7,21 +7,21 @@ import math
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.dispatch.actions import Action, Revoke, Submit
 from cloudbutton_backend.dispatch.job_budget import HEADROOM, fitting, needed
-from cloudbutton_backend.dispatch.job_state import Flight, JobProgress
+from cloudbutton_backend.dispatch.job_state import InFlightBatch, JobProgress
 from cloudbutton_backend.dispatch.stealing import (
     BACKUP_SECONDS,
+    CheckAgain,
     Duplicate,
-    LookAgain,
     Patience,
-    TakeBack,
+    StealItems,
     Watchlist,
     advise,
 )
-from cloudbutton_backend.dispatch.worker_set import Fleet, Worker
+from cloudbutton_backend.dispatch.worker_set import WorkerSet, WorkerSlots
 from cloudbutton_backend.job_model import JobState
 
 
-class Sharing:
+class Assignment:
     """The rules about handing out.
 
     Parameters
@@ -37,9 +37,9 @@ class Sharing:
         When somebody may need relief, if nothing happens before.
     """
 
-    def __init__(self, limits: Limits, fleet: Fleet, actions: list[Action]) -> None:
+    def __init__(self, limits: Limits, worker_set: WorkerSet, actions: list[Action]) -> None:
         self._limits = limits
-        self._fleet = fleet
+        self._worker_set = worker_set
         self._actions = actions
         self._batches = 0
         self._longest = math.inf if limits.longest_call is None else limits.longest_call
@@ -64,14 +64,14 @@ class Sharing:
         working = [job for job in self.live.values() if job.has_work()]
         # Who holds nothing works for no job yet, so all who are idle are alike: one after the other
         # is asked for, lest each event has a look at ten thousand.
-        while working and self._fleet.n_idle() and not all(job.is_full() for job in working):
-            worker = self._fleet.any_idle()
+        while working and self._worker_set.n_idle() and not all(job.is_full() for job in working):
+            worker = self._worker_set.any_idle()
             job = _choose(working, worker)
             assert job is not None
             self._give(job, worker, working, now)
         for load in range(1, self._limits.queue_depth):
             working = [job for job in working if job.sizer.is_quick()]
-            for worker in self._fleet.with_room(working, load):
+            for worker in self._worker_set.with_room(working, load):
                 job = _choose(working, worker)
                 if job is not None:
                     self._give(job, worker, working, now)
@@ -79,13 +79,13 @@ class Sharing:
                     return
 
     def _give(
-        self, job: JobProgress, worker: Worker, working: list[JobProgress], now: float
+        self, job: JobProgress, worker: WorkerSlots, working: list[JobProgress], now: float
     ) -> None:
         """Give a worker a job's next batch, if it can be paid for; drop jobs without work."""
-        share = job.share(len(self._fleet))
+        share = job.share(len(self._worker_set))
         first, stop = job.peek(share)
         lease: float | None = self._longest
-        if job.purse is not None:
+        if job.job_budget is not None:
             lease, stop = self._lease(job, first, stop, share)
         if lease is not None:
             job.take(first, stop)
@@ -99,13 +99,13 @@ class Sharing:
         """Return for how long a call with the items ``[first, stop)`` can be paid, and where it
         should end lest its lease ends it.
         """
-        assert job.purse is not None
+        assert job.job_budget is not None
         mean, slowest = job.sizer.mean, job.sizer.slowest
         share = min(share, job.waiting() + job.n_running)
         # Where money is short, short calls let more workers share it.
-        stop = first + fitting(stop - first, job.purse.fair(share), mean, HEADROOM)
+        stop = first + fitting(stop - first, job.job_budget.fair(share), mean, HEADROOM)
         need, least = needed(stop - first, mean, slowest, job.grown.get(first, 0.0))
-        lease = job.purse.offer(need, least, share)
+        lease = job.job_budget.offer(need, least, share)
         if lease is not None:
             stop = first + fitting(stop - first, lease, mean)
         return lease, stop
@@ -113,26 +113,28 @@ class Sharing:
     def _fly(
         self,
         job: JobProgress,
-        worker: Worker,
+        worker: WorkerSlots,
         first: int,
         stop: int,
         lease: float,
         now: float,
         twin: int = 0,
-    ) -> Flight:
+    ) -> InFlightBatch:
         self._batches += 1
         job_id = job.plan.job_id
-        flight = Flight(self._batches, job_id, worker.name, first, stop, twin=twin, lease=lease)
-        self._fleet.hold(worker, flight, now)
+        flight = InFlightBatch(
+            self._batches, job_id, worker.name, first, stop, twin=twin, lease=lease
+        )
+        self._worker_set.hold(worker, flight, now)
         job.hold(flight)
-        if job.purse is not None:
-            job.purse.commit(flight.id, lease)
+        if job.job_budget is not None:
+            job.job_budget.commit(flight.id, lease)
         shown = lease if math.isfinite(lease) else None
         self._actions.append(Submit(worker.name, flight.id, job_id, first, stop - first, shown))
-        self.look_after(worker, now)
+        self.check_progress(worker, now)
         return flight
 
-    def look_after(self, worker: Worker, now: float) -> None:
+    def check_progress(self, worker: WorkerSlots, now: float) -> None:
         """Something changed at a worker: have a look at it as soon as another is idle."""
         if worker.flights and (self._limits.can_revoke or self._limits.can_duplicate):
             watch = self._watch.get(worker.first().job_id)
@@ -149,7 +151,7 @@ class Sharing:
                 if name is None:
                     self._look_at(watch.first())
                     break
-                worker = self._fleet.get(name)
+                worker = self._worker_set.get(name)
                 if worker is not None and worker.flights and worker.first().job_id == job_id:
                     self._help(job, worker, now)
 
@@ -159,33 +161,33 @@ class Sharing:
 
     def _n_spare(self) -> int:
         """Idle workers that are not yet promised what somebody else has to hand back."""
-        return self._fleet.n_idle() - len(self._fleet.asked)
+        return self._worker_set.n_idle() - len(self._worker_set.asked)
 
-    def _help(self, job: JobProgress, worker: Worker, now: float) -> None:
+    def _help(self, job: JobProgress, worker: WorkerSlots, now: float) -> None:
         """Relieve a worker if that is worth it, or see when it may be."""
-        if worker.name in self._fleet.asked:
+        if worker.name in self._worker_set.asked:
             return
         advice = advise(self._limits, self.patience.seconds, job, worker, now)
-        if isinstance(advice, TakeBack):
-            self._fleet.drain(worker)
-            self._fleet.asked.add(worker.name)
+        if isinstance(advice, StealItems):
+            self._worker_set.drain(worker)
+            self._worker_set.asked.add(worker.name)
             self._actions.append(Revoke(worker.name, advice.keep))
         elif isinstance(advice, Duplicate):
             flight = worker.first()
-            if job.purse is not None and not job.purse.affords_copy(flight.lease):
+            if job.job_budget is not None and not job.job_budget.affords_copy(flight.lease):
                 # What it would cost is needed for what nobody has begun, so far.
                 self._watch[job.plan.job_id].add(worker.name, now + BACKUP_SECONDS)
                 return
-            other = self._fleet.any_idle()
+            other = self._worker_set.any_idle()
             copy = self._fly(
                 job, other, flight.next, flight.stop, flight.lease, now, twin=flight.id
             )
             flight.twin = copy.id
-        elif isinstance(advice, LookAgain):
+        elif isinstance(advice, CheckAgain):
             self._watch[job.plan.job_id].add(worker.name, advice.when)
 
 
-def _choose(working: list[JobProgress], worker: Worker) -> JobProgress | None:
+def _choose(working: list[JobProgress], worker: WorkerSlots) -> JobProgress | None:
     """Return the job with the fewest workers that may have this one too."""
     best: JobProgress | None = None
     for job in working:

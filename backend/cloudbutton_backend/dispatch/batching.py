@@ -19,7 +19,7 @@ PART_BYTES: Final = 64 << 20
 """The same where everything is sent at once, and nobody waits for it."""
 
 
-class Sizer:
+class BatchSizer:
     """Learns how long items take, and sizes batches accordingly.
 
     The mean is taken over the batches so far, each counting half as much as the next one, so that a

@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol
 from cloudbutton_backend.backends.protocol import (
     Backend,
     BackendDown,
+    BatchCall,
     BatchEnded,
-    Call,
     Charged,
     Event,
     JobSpec,
@@ -36,9 +36,9 @@ from cloudbutton_backend.dispatch.actions import (
     Revoke,
     Submit,
 )
-from cloudbutton_backend.dispatch.item_source import Source
-from cloudbutton_backend.dispatch.job_state import Plan
-from cloudbutton_backend.dispatch.scheduler import Machine
+from cloudbutton_backend.dispatch.item_source import ItemSource
+from cloudbutton_backend.dispatch.job_state import DispatchPlan
+from cloudbutton_backend.dispatch.scheduler import Scheduler
 from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.job_model import EMULATED
 from cloudbutton_backend.worker import failures
@@ -49,10 +49,10 @@ _LOOKAHEAD: Final = 4
 """Batches per worker for which a stream's items are pulled ahead."""
 
 
-class Listener(Protocol):
+class DriverListener(Protocol):
     """The job as the driver sees it. Called on the driver's thread; must not block."""
 
-    source: Source
+    source: ItemSource
     known_classes: frozenset[str]
     """Classes of the notebook that travelled with the function; items refer to them."""
 
@@ -103,8 +103,8 @@ class Driver:
     def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.backend = backend
         self._clock = clock
-        self._machine = Machine(backend.limits)
-        self._jobs: dict[str, Listener] = {}
+        self._scheduler = Scheduler(backend.limits)
+        self._jobs: dict[str, DriverListener] = {}
         self._inbox: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
@@ -136,7 +136,7 @@ class Driver:
 
     @property
     def workers_up(self) -> int:
-        return self._machine.n_workers
+        return self._scheduler.n_workers
 
     # -- from any thread
 
@@ -157,7 +157,7 @@ class Driver:
         """Have the backend see that a job can run; what prevents it is raised."""
         self.backend.prepare(spec)
 
-    def open(self, spec: JobSpec, plan: Plan, listener: Listener) -> None:
+    def open(self, spec: JobSpec, plan: DispatchPlan, listener: DriverListener) -> None:
         """Begin a job."""
         for blob in spec.blobs:
             self.backend.put(blob)
@@ -169,37 +169,37 @@ class Driver:
             if plan.workers is not None:
                 self.backend.scale(min(plan.workers, plan.n_items or plan.workers))
             # Who does not ask for more gets the usual number, whatever others have asked for.
-            usual = plan.workers or self._machine.limits.workers
-            self._machine.open(replace(plan, workers=usual), self._clock())
+            usual = plan.workers or self._scheduler.limits.workers
+            self._scheduler.open(replace(plan, workers=usual), self._clock())
             self._show(spec.id)
 
         self.call(act)
 
     def supply(self, job_id: str, ready: int, ended: bool) -> None:
         """More items of a job are at hand."""
-        self.call(lambda: self._machine.supply(job_id, ready, ended, self._clock()))
+        self.call(lambda: self._scheduler.supply(job_id, ready, ended, self._clock()))
 
     def cancel(self, job_id: str) -> None:
         """Stop a job. Safe to repeat."""
-        self.call(lambda: self._machine.cancel(job_id, self._clock()))
+        self.call(lambda: self._scheduler.cancel(job_id, self._clock()))
 
-    def retry(self, spec: JobSpec, listener: Listener, budget: float | None = None) -> None:
+    def retry(self, spec: JobSpec, listener: DriverListener, budget: float | None = None) -> None:
         """Run again what failed or never ran in a job that has ended, within a new budget if given."""
         self._jobs[spec.id] = listener
 
         def act() -> None:
             self.backend.open_job(spec)
-            self._machine.retry(spec.id, self._clock(), budget)
+            self._scheduler.retry(spec.id, self._clock(), budget)
 
         self.call(act)
 
     def give(self, job_id: str, dollars: float) -> None:
         """A job gets so much of the day's budget."""
-        self.call(lambda: self._machine.give(job_id, dollars, self._clock()))
+        self.call(lambda: self._scheduler.give(job_id, dollars, self._clock()))
 
     def forget(self, job_id: str) -> None:
         """Drop what is kept of an ended job for retrying it."""
-        self.call(lambda: self._machine.forget(job_id))
+        self.call(lambda: self._scheduler.forget(job_id))
 
     def break_items(self, job_id: str, error: BaseException) -> None:
         """A job's items end in an error; those before it are still run, as by a plain loop."""
@@ -252,7 +252,7 @@ class Driver:
 
     def _turn(self) -> None:
         """Wait for something to happen, and deal with it."""
-        wake = self._machine.next_wake()
+        wake = self._scheduler.next_wake()
         patience = 0.0 if self._inbox else None
         if wake is not None and patience is None:
             patience = max(0.0, wake - self._clock())
@@ -268,9 +268,9 @@ class Driver:
                 self._jobs[event.job_id].on_charged(event)
                 touched.add(event.job_id)
         if events:
-            self._machine.handle(events, self._clock())
+            self._scheduler.handle(events, self._clock())
         elif wake is not None:
-            self._machine.tick(self._clock())
+            self._scheduler.tick(self._clock())
         self._act(touched)
         for job_id in touched:
             self._show(job_id)
@@ -278,14 +278,14 @@ class Driver:
             self._give_up(down[-1].cause)
 
     def _act(self, touched: set[str]) -> None:
-        actions = self._machine.drain()
+        actions = self._scheduler.drain()
         while actions:
             feedback: list[Event] = []
             for action in actions:
                 self._carry_out(action, feedback, touched)
             if feedback:
-                self._machine.handle(feedback, self._clock())
-            actions = self._machine.drain()
+                self._scheduler.handle(feedback, self._clock())
+            actions = self._scheduler.drain()
 
     def _carry_out(self, action: Action, feedback: list[Event], touched: set[str]) -> None:
         if isinstance(action, Submit):
@@ -322,7 +322,7 @@ class Driver:
             listener.source.close()
             listener.on_finish(action.step)
 
-    def _release(self, source: Source, results: Results, skip: frozenset[int]) -> None:
+    def _release(self, source: ItemSource, results: Results, skip: frozenset[int]) -> None:
         """Let go of the items that have results; failed ones may be asked for again."""
         first = results.first
         errors = results.meta.get("errors") or ()
@@ -342,9 +342,9 @@ class Driver:
         except BaseException as error:  # an item's own pickling may raise what it likes
             self._refuse(action, error, feedback)
             return
-        self._machine.weigh(action.job_id, action.count, sum(len(raw(part)) for part in parts))
+        self._scheduler.weigh(action.job_id, action.count, sum(len(raw(part)) for part in parts))
         self.backend.submit(
-            Call(
+            BatchCall(
                 action.batch,
                 action.job_id,
                 action.worker,
@@ -380,26 +380,26 @@ class Driver:
 
     def _show(self, job_id: str) -> None:
         """Tell a job how it stands, and pull more of its items if it is a stream."""
-        job = self._machine.jobs.get(job_id)
+        job = self._scheduler.jobs.get(job_id)
         listener = self._jobs.get(job_id)
         if job is None or listener is None:
             return
-        if job.purse is not None:
-            listener.on_spent(job.purse.spent, job.purse.committed)
-        workers = -(-self._machine.workers_of(job_id) // self._machine.limits.slots)
+        if job.job_budget is not None:
+            listener.on_spent(job.job_budget.spent, job.job_budget.committed)
+        workers = -(-self._scheduler.workers_of(job_id) // self._scheduler.limits.slots)
         listener.on_running(job.n_running, workers, job.retried, job.sizer.mean)
         if not job.ended:
-            most = job.plan.workers or self._machine.n_workers
-            workers = max(1, min(most, self._machine.n_workers))
+            most = job.plan.workers or self._scheduler.n_workers
+            workers = max(1, min(most, self._scheduler.n_workers))
             ahead = job.sizer.size(None, 1) * workers * _LOOKAHEAD
             listener.source.want(job.fresh + workers, job.fresh + ahead)
 
     def _give_up(self, cause: str) -> None:
         for job_id, listener in list(self._jobs.items()):
-            if job_id not in self._machine.jobs:  # it is about to be opened, and will see
+            if job_id not in self._scheduler.jobs:  # it is about to be opened, and will see
                 continue
             listener.on_broken(BackendError(f"The {self.backend.name} backend is down: {cause}"))
-            self._machine.cancel(job_id, self._clock())
+            self._scheduler.cancel(job_id, self._clock())
         self._act(set())
 
 

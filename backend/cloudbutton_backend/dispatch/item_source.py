@@ -30,7 +30,7 @@ _SIZED: Final = (
 """Besides sequences, what is surely finite and quickly copied."""
 
 
-class Source(Protocol):
+class ItemSource(Protocol):
     """Items by index."""
 
     @property

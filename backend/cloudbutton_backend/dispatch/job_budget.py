@@ -34,7 +34,7 @@ _DUST: Final = 1e-12
 """Dollars below which a difference is floating-point arithmetic's."""
 
 
-class Purse:
+class JobBudget:
     """The money of one job.
 
     Parameters

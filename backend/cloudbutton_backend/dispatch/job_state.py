@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from cloudbutton_backend.dispatch.batching import Sizer
-from cloudbutton_backend.dispatch.job_budget import Purse
+from cloudbutton_backend.dispatch.batching import BatchSizer
+from cloudbutton_backend.dispatch.job_budget import JobBudget
 from cloudbutton_backend.job_model import JobState
 
 PENDING: Final = 0
@@ -18,7 +18,7 @@ FAILED: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class DispatchPlan:
     """What the dispatcher must know of a job from the start."""
 
     job_id: str
@@ -45,7 +45,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Flight:
+class InFlightBatch:
     """A batch that a worker holds."""
 
     id: int
@@ -75,16 +75,16 @@ class JobProgress:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: DispatchPlan,
         batch_seconds: float,
-        purse: Purse | None = None,
+        job_budget: JobBudget | None = None,
         wave: int | None = None,
     ) -> None:
         self.plan = plan
-        self.purse = purse
+        self.job_budget = job_budget
         self.wave = wave
         self.state = JobState.RUNNING
-        self.sizer = Sizer(batch_seconds, plan.at_once)
+        self.sizer = BatchSizer(batch_seconds, plan.at_once)
         self.ready = plan.n_items or 0
         """Items that can be sent: all below this one are at hand."""
         self.ended = plan.n_items is not None
@@ -101,7 +101,7 @@ class JobProgress:
         self.losses: dict[int, int] = {}
         self.grown: dict[int, float] = {}
         """The lease that an item should have, after shorter ones ended it."""
-        self.flights: dict[int, Flight] = {}
+        self.flights: dict[int, InFlightBatch] = {}
         self.holders: dict[str, int] = {}
         """Workers that hold items, and how many batches each."""
         self.n_running = 0
@@ -157,7 +157,7 @@ class JobProgress:
         """Whether something could be sent now."""
         if self.state is not JobState.RUNNING:
             return False
-        if self.purse is not None and (self.purse.is_blocked or self.purse.is_empty):
+        if self.job_budget is not None and (self.job_budget.is_blocked or self.job_budget.is_empty):
             return False
         self._drop_unwanted()
         return bool(self._again) or self.fresh < self.limit()
@@ -206,23 +206,23 @@ class JobProgress:
 
     # -- what is on its way
 
-    def hold(self, flight: Flight) -> None:
+    def hold(self, flight: InFlightBatch) -> None:
         """A worker is given a batch."""
         self.flights[flight.id] = flight
         self.n_running += flight.stop - flight.next
         self.holders[flight.worker] = self.holders.get(flight.worker, 0) + 1
 
-    def move(self, flight: Flight, first: int, stop: int) -> None:
+    def move(self, flight: InFlightBatch, first: int, stop: int) -> None:
         """A batch has come as far as item `first`, or is to end before `stop`."""
         self.n_running += (stop - first) - (flight.stop - flight.next)
         flight.next, flight.stop = first, stop
 
-    def land(self, flight: Flight) -> None:
+    def land(self, flight: InFlightBatch) -> None:
         """A worker no longer holds a batch."""
         del self.flights[flight.id]
         self.n_running -= flight.stop - flight.next
-        if self.purse is not None:
-            self.purse.close(flight.id)
+        if self.job_budget is not None:
+            self.job_budget.close(flight.id)
         left = self.holders.pop(flight.worker) - 1
         if left:
             self.holders[flight.worker] = left

@@ -8,8 +8,8 @@ from typing import Final
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.dispatch.actions import Action, FailItem, Interrupt
 from cloudbutton_backend.dispatch.job_budget import GROWTH
-from cloudbutton_backend.dispatch.job_state import FAILED, PENDING, Flight, JobProgress
-from cloudbutton_backend.dispatch.worker_set import Fleet
+from cloudbutton_backend.dispatch.job_state import FAILED, PENDING, InFlightBatch, JobProgress
+from cloudbutton_backend.dispatch.worker_set import WorkerSet
 from cloudbutton_backend.job_model import JobState
 
 SEARCH_PARTS: Final = 8
@@ -27,14 +27,16 @@ class Recovery:
         Of the jitter in delays.
     """
 
-    def __init__(self, limits: Limits, fleet: Fleet, actions: list[Action], seed: int) -> None:
+    def __init__(
+        self, limits: Limits, worker_set: WorkerSet, actions: list[Action], seed: int
+    ) -> None:
         self._limits = limits
-        self._fleet = fleet
+        self._worker_set = worker_set
         self._actions = actions
         self._random = random.Random(seed)
 
     def give_back(
-        self, job: JobProgress, flight: Flight, first: int, stop: int, most: int = 0
+        self, job: JobProgress, flight: InFlightBatch, first: int, stop: int, most: int = 0
     ) -> None:
         """Queue again what a batch leaves without a result, if that is still wanted."""
         if job.state is not JobState.RUNNING:
@@ -46,12 +48,12 @@ class Recovery:
             job.requeue(first, min(stop, twin.next), most)
             job.requeue(max(first, twin.stop), stop, most)
 
-    def search(self, job: JobProgress, flight: Flight) -> None:
+    def search(self, job: JobProgress, flight: InFlightBatch) -> None:
         """One item of a batch did harm: find out which, in ever smaller batches."""
         part = max(1, (flight.stop - flight.next) // SEARCH_PARTS)
         self.give_back(job, flight, flight.next, flight.stop, part)
 
-    def expire(self, job: JobProgress, flight: Flight, now: float) -> None:
+    def expire(self, job: JobProgress, flight: InFlightBatch, now: float) -> None:
         """A call ended with its lease: what it left is run again, its first item alone and for longer.
 
         That costs the item no attempt, unless no call may run longer than this one did.
@@ -66,7 +68,7 @@ class Recovery:
             self.give_back(job, flight, index, index + 1, most=1)
         self.give_back(job, flight, index + 1, flight.stop)
 
-    def tries_again(self, job: JobProgress, flight: Flight, index: int, kind: str) -> bool:
+    def tries_again(self, job: JobProgress, flight: InFlightBatch, index: int, kind: str) -> bool:
         """Count an attempt of the user's code; queue the item again if it has one left."""
         attempts = job.attempts.get(index, 0) + 1
         job.attempts[index] = attempts
@@ -77,7 +79,13 @@ class Recovery:
         return True
 
     def blame(
-        self, job: JobProgress, flight: Flight, index: int, reason: str, cause: str, now: float
+        self,
+        job: JobProgress,
+        flight: InFlightBatch,
+        index: int,
+        reason: str,
+        cause: str,
+        now: float,
     ) -> None:
         """An item took its worker down, or too long, or left nothing behind."""
         if job.state is not JobState.RUNNING or job.marks[index] != PENDING:
@@ -97,7 +105,7 @@ class Recovery:
         self.fail(job, index)
 
     def _again_later(
-        self, job: JobProgress, flight: Flight, index: int, attempts: int, now: float
+        self, job: JobProgress, flight: InFlightBatch, index: int, attempts: int, now: float
     ) -> None:
         """Queue an item again after a delay that doubles, with jitter."""
         delay = self._limits.retry_delay * 2 ** (attempts - 1) * self._random.uniform(0.5, 1.5)
@@ -124,13 +132,13 @@ class Recovery:
                 self._stop_worker(name, job.plan.job_id)
 
     def _stop_worker(self, name: str, job_id: str) -> None:
-        worker = self._fleet.get(name)
+        worker = self._worker_set.get(name)
         if worker is not None and job_id not in worker.interrupted:
             worker.interrupted.add(job_id)
-            self._fleet.drain(worker)
+            self._worker_set.drain(worker)
             self._actions.append(Interrupt(name, job_id))
 
-    def stop_twin(self, job: JobProgress, flight: Flight) -> None:
+    def stop_twin(self, job: JobProgress, flight: InFlightBatch) -> None:
         """Stop the other copy of a batch once all of its items have ended."""
         twin = job.flights.get(flight.twin)
         if twin is not None and job.marks.find(PENDING, twin.next, twin.stop) < 0:

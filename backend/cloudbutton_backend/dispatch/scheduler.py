@@ -9,13 +9,13 @@
 
 The rules, each in one method:
 
-* a batch is as long as `batching.Sizer` says; quick items are sent ahead by one batch (`Sharing.assign`);
+* a batch is as long as `batching.Sizer` says; quick items are sent ahead by one batch (`Assignment.assign`);
 * where calls have a price, each gets a lease, so that what is spent and what calls in flight can cost
   at most stays within the budget (`budget.Purse`); what a lease cut off is run again with a longer one
-  (`Recovery.expire`), and a job that cannot pay for its next call ends (`Machine._settle`);
+  (`Recovery.expire`), and a job that cannot pay for its next call ends (`Scheduler._settle`);
 * an idle worker gets what a busy one has not begun or, where that does no harm, a second copy of a
-  straggler (`Sharing.relieve`);
-* an item's first result counts, later ones are dropped (`Machine._take_in`);
+  straggler (`Assignment.relieve`);
+* an item's first result counts, later ones are dropped (`Scheduler._take_in`);
 * the user's exceptions are tried again `retries` times (`Recovery.tries_again`); a lost worker costs
   an attempt only to the item that it was running, which is searched for where that is not known
   (`Recovery.search`), and an item that loses its worker or its result too often fails alone
@@ -48,15 +48,21 @@ from cloudbutton_backend.dispatch.actions import (
     Kill,
     OverBudget,
 )
-from cloudbutton_backend.dispatch.assignment import Sharing
-from cloudbutton_backend.dispatch.job_budget import Purse
-from cloudbutton_backend.dispatch.job_state import DONE, PENDING, Flight, JobProgress, Plan
+from cloudbutton_backend.dispatch.assignment import Assignment
+from cloudbutton_backend.dispatch.job_budget import JobBudget
+from cloudbutton_backend.dispatch.job_state import (
+    DONE,
+    PENDING,
+    DispatchPlan,
+    InFlightBatch,
+    JobProgress,
+)
 from cloudbutton_backend.dispatch.recovery import Recovery
-from cloudbutton_backend.dispatch.worker_set import Fleet, Worker
+from cloudbutton_backend.dispatch.worker_set import WorkerSet, WorkerSlots
 from cloudbutton_backend.job_model import LIFE_CYCLE, JobState
 
 
-class Machine:
+class Scheduler:
     """The dispatcher of one backend, for all jobs on it.
 
     Parameters
@@ -71,21 +77,21 @@ class Machine:
         self.limits = limits
         self.jobs: dict[str, JobProgress] = {}
         self._actions: list[Action] = []
-        self._fleet = Fleet(limits.queue_depth)
-        self._sharing = Sharing(limits, self._fleet, self._actions)
-        self._recovery = Recovery(limits, self._fleet, self._actions, seed)
+        self._worker_set = WorkerSet(limits.queue_depth)
+        self._sharing = Assignment(limits, self._worker_set, self._actions)
+        self._recovery = Recovery(limits, self._worker_set, self._actions, seed)
 
     # -- in
 
-    def open(self, plan: Plan, now: float) -> None:
+    def open(self, plan: DispatchPlan, now: float) -> None:
         """Begin a job."""
         limits = self.limits
-        purse = None
+        job_budget = None
         if limits.rate is not None:
-            purse = Purse(
+            job_budget = JobBudget(
                 limits.rate, plan.budget, limits.longest_call, plan.spent, by_day=plan.by_day
             )
-        job = JobProgress(plan, limits.batch_seconds, purse, limits.first_wave)
+        job = JobProgress(plan, limits.batch_seconds, job_budget, limits.first_wave)
         self.jobs[plan.job_id] = job
         self._sharing.admit(job, plan.batches_after)
         self._settle(now)
@@ -124,16 +130,16 @@ class Machine:
         job = self.jobs[job_id]
         job.state = LIFE_CYCLE[job.state, "retry"]
         job.reopen()
-        if job.purse is not None:
-            job.purse.top_up(job.purse.budget if budget is None else budget)
+        if job.job_budget is not None:
+            job.job_budget.top_up(job.job_budget.budget if budget is None else budget)
         self._sharing.admit(job)
         self._settle(now)
 
     def give(self, job_id: str, dollars: float, now: float) -> None:
         """A job gets so much of the day's budget; nothing, if that cannot be."""
         job = self.jobs.get(job_id)
-        if job is not None and job.purse is not None and not job.state.is_final:
-            job.purse.give(dollars)
+        if job is not None and job.job_budget is not None and not job.state.is_final:
+            job.job_budget.give(dollars)
             self._settle(now)
 
     def forget(self, job_id: str) -> None:
@@ -156,7 +162,7 @@ class Machine:
             elif isinstance(event, Revoked):
                 self._on_revoked(event, now)
             elif isinstance(event, WorkerUp):
-                self._fleet.add(event.worker, now)
+                self._worker_set.add(event.worker, now)
             elif isinstance(event, WorkerDown):
                 self._on_worker_down(event, now)
             elif isinstance(event, Overdue):
@@ -190,12 +196,12 @@ class Machine:
 
     @property
     def n_workers(self) -> int:
-        return len(self._fleet)
+        return len(self._worker_set)
 
     # -- what comes back
 
-    def _flight(self, worker: str, batch: int) -> tuple[Worker, Flight] | None:
-        state = self._fleet.get(worker)
+    def _flight(self, worker: str, batch: int) -> tuple[WorkerSlots, InFlightBatch] | None:
+        state = self._worker_set.get(worker)
         flight = state.flights.get(batch) if state is not None else None
         if state is None or flight is None:
             return None  # a stale message of a batch that was given up
@@ -219,9 +225,9 @@ class Machine:
             flight.erred = True
         self._take_in(job, flight, event)
         self._recovery.stop_twin(job, flight)
-        self._sharing.look_after(worker, now)
+        self._sharing.check_progress(worker, now)
 
-    def _take_in(self, job: JobProgress, flight: Flight, event: Results) -> None:
+    def _take_in(self, job: JobProgress, flight: InFlightBatch, event: Results) -> None:
         """Let each item's first result count."""
         errors = event.meta.get("errors")
         if not errors and job.mark_done(event.first, event.count):
@@ -262,18 +268,18 @@ class Machine:
             self._recovery.blame(job, flight, flight.next, "lost", what, now)
             self._recovery.give_back(job, flight, flight.next + 1, flight.stop)
         else:
-            if left > 0 and not event.ran and worker.name in self._fleet.asked:
+            if left > 0 and not event.ran and worker.name in self._worker_set.asked:
                 self._sharing.patience.too_short()
             self._recovery.give_back(job, flight, flight.next, flight.stop)
         if worker.flights:
-            self._sharing.look_after(worker, now)
+            self._sharing.check_progress(worker, now)
 
     def _on_revoked(self, event: Revoked, now: float) -> None:
         found = self._flight(event.worker, event.batch)
         if found is None:
             return
         worker, flight = found
-        self._fleet.asked.discard(worker.name)
+        self._worker_set.asked.discard(worker.name)
         job = self.jobs[flight.job_id]
         stop = min(event.stop, flight.stop)
         job.move(flight, flight.next, min(flight.stop, event.first))
@@ -283,7 +289,7 @@ class Machine:
             else:
                 self._sharing.patience.long_enough()
         self._recovery.give_back(job, flight, event.first, stop)
-        self._sharing.look_after(worker, now)
+        self._sharing.check_progress(worker, now)
 
     def _on_overdue(self, event: Overdue) -> None:
         """An item takes longer than its job allows: its worker has to go."""
@@ -294,11 +300,11 @@ class Machine:
 
     def _on_charged(self, event: Charged) -> None:
         job = self.jobs.get(event.job_id)
-        if job is not None and job.purse is not None:
-            job.purse.settle(event.batch, event.cost)
+        if job is not None and job.job_budget is not None:
+            job.job_budget.settle(event.batch, event.cost)
 
     def _on_worker_down(self, event: WorkerDown, now: float) -> None:
-        worker = self._fleet.remove(event.worker)
+        worker = self._worker_set.remove(event.worker)
         if worker is None:
             return
         left = [flight for flight in worker.flights.values() if flight.next < flight.stop]
@@ -317,7 +323,12 @@ class Machine:
                 self._recovery.give_back(job, flight, flight.next, flight.stop)
 
     def _on_batch_lost(
-        self, job: JobProgress, flight: Flight, worker: Worker, event: WorkerDown, now: float
+        self,
+        job: JobProgress,
+        flight: InFlightBatch,
+        worker: WorkerSlots,
+        event: WorkerDown,
+        now: float,
     ) -> None:
         """A worker went down while it ran this batch."""
         left = flight.stop - flight.next
@@ -339,9 +350,9 @@ class Machine:
         else:
             self._recovery.blame(job, flight, culprit, event.reason, event.cause, now)
 
-    def _land(self, flight: Flight) -> None:
+    def _land(self, flight: InFlightBatch) -> None:
         """A worker no longer holds a batch."""
-        self._fleet.land(flight)
+        self._worker_set.land(flight)
         self.jobs[flight.job_id].land(flight)
 
     # -- after every event
@@ -360,31 +371,37 @@ class Machine:
                     step = "fail" if job.n_failed else "finish"
                 job.state = LIFE_CYCLE[job.state, step]
                 self._end(job, step)
-            elif job.purse is not None and job.purse.is_empty and not job.flights:
-                self._stop_for_budget(job, job.purse)
-            elif job.purse is not None and job.purse.asks is not None:
-                self._ask_for_money(job, job.purse)
+            elif job.job_budget is not None and job.job_budget.is_empty and not job.flights:
+                self._stop_for_budget(job, job.job_budget)
+            elif job.job_budget is not None and job.job_budget.asks is not None:
+                self._ask_for_money(job, job.job_budget)
 
-    def _stop_for_budget(self, job: JobProgress, purse: Purse) -> None:
+    def _stop_for_budget(self, job: JobProgress, job_budget: JobBudget) -> None:
         """End a job whose next call cannot be paid for; those it had running have ended."""
-        limit = purse.limit
+        limit = job_budget.limit
         assert limit is not None
         job.drop_waiting()
         job.state = LIFE_CYCLE[job.state, "fail"]
         self._actions.append(
-            OverBudget(job.plan.job_id, purse.spent, limit, purse.wanted, purse.is_short_of_the_day)
+            OverBudget(
+                job.plan.job_id,
+                job_budget.spent,
+                limit,
+                job_budget.wanted,
+                job_budget.is_short_of_the_day,
+            )
         )
         self._end(job, "fail")
 
-    def _ask_for_money(self, job: JobProgress, purse: Purse) -> None:
+    def _ask_for_money(self, job: JobProgress, job_budget: JobBudget) -> None:
         """Pass on what a job wants of the day's budget."""
-        assert purse.asks is not None
-        at_least, wanted = purse.asks
-        purse.asks, purse.is_waiting = None, True
+        assert job_budget.asks is not None
+        at_least, wanted = job_budget.asks
+        job_budget.asks, job_budget.is_waiting = None, True
         self._actions.append(AskForMoney(job.plan.job_id, at_least, wanted))
 
     def _end(self, job: JobProgress, step: str) -> None:
-        if job.purse is not None:
-            job.purse.give_back()
+        if job.job_budget is not None:
+            job.job_budget.give_back()
         self._actions.append(Finish(job.plan.job_id, step))
         self._sharing.dismiss(job)

@@ -8,7 +8,7 @@ from typing import Final
 
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.dispatch.job_state import JobProgress
-from cloudbutton_backend.dispatch.worker_set import Worker
+from cloudbutton_backend.dispatch.worker_set import WorkerSlots
 
 REBALANCE_SECONDS: Final = 0.005
 """Work waiting behind a busy worker that is worth moving to an idle one."""
@@ -41,7 +41,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class TakeBack:
+class StealItems:
     """Revoke what the worker has not begun, but for the next `keep` items."""
 
     keep: int
@@ -53,16 +53,18 @@ class Duplicate:
 
 
 @dataclass(frozen=True, slots=True)
-class LookAgain:
+class CheckAgain:
     """Not yet: it may be worth it at this time."""
 
     when: float
 
 
-Advice = TakeBack | Duplicate | LookAgain | None
+Advice = StealItems | Duplicate | CheckAgain | None
 
 
-def advise(limits: Limits, patience: float, job: JobProgress, worker: Worker, now: float) -> Advice:
+def advise(
+    limits: Limits, patience: float, job: JobProgress, worker: WorkerSlots, now: float
+) -> Advice:
     """Return how to relieve a worker that is busy with `job`; None if it needs no help as it is."""
     if worker.interrupted:
         return None
@@ -80,13 +82,13 @@ def advise(limits: Limits, patience: float, job: JobProgress, worker: Worker, no
         when = worker.heard + mean + 1.1 * patience
         if unbegun * mean > REBALANCE_SECONDS and not worker.draining:
             when = worker.heard + 0.22 * patience
-        return LookAgain(max(when, now + LEAST_PAUSE))
+        return CheckAgain(max(when, now + LEAST_PAUSE))
     # A worker that hangs keeps nothing, nor does one that hangs with what it was left before.
     stuck = worker.draining or silence > max(patience, 3 * mean * unbegun)
-    return TakeBack(0 if stuck else unbegun // 2)
+    return StealItems(0 if stuck else unbegun // 2)
 
 
-def _duplicate(worker: Worker, mean: float, silence: float, now: float) -> Advice:
+def _duplicate(worker: WorkerSlots, mean: float, silence: float, now: float) -> Advice:
     flight = worker.first()
     if flight.twin or flight.next >= flight.stop:
         return None
@@ -97,7 +99,7 @@ def _duplicate(worker: Worker, mean: float, silence: float, now: float) -> Advic
     pause = (
         max(BACKUP_SECONDS, min(late, 2 * silence)) if mean else max(BACKUP_SECONDS, 2 * silence)
     )
-    return LookAgain(max(worker.heard + pause, now + LEAST_PAUSE))
+    return CheckAgain(max(worker.heard + pause, now + LEAST_PAUSE))
 
 
 class Watchlist:

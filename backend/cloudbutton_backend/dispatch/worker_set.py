@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cloudbutton_backend.dispatch.job_state import Flight, JobProgress
+from cloudbutton_backend.dispatch.job_state import InFlightBatch, JobProgress
 
 
 @dataclass(slots=True)
-class Worker:
+class WorkerSlots:
     """What the dispatcher knows of one worker."""
 
     name: str
     heard: float
     """When it last got or did something."""
-    flights: dict[int, Flight] = field(default_factory=dict)
+    flights: dict[int, InFlightBatch] = field(default_factory=dict)
     """What it holds, in the order in which it runs them."""
     draining: bool = False
     """Something was taken back from it: nothing new before it is through with the rest."""
@@ -24,7 +24,7 @@ class Worker:
     overdue: int | None = None
     """The item it is being ended for."""
 
-    def first(self) -> Flight:
+    def first(self) -> InFlightBatch:
         """Return the batch that it runs now."""
         return next(iter(self.flights.values()))
 
@@ -33,7 +33,7 @@ class Worker:
         return sum(max(0, flight.stop - flight.next) for flight in self.flights.values()) - 1
 
 
-class Fleet:
+class WorkerSet:
     """All workers, grouped by how many batches they hold.
 
     No decision looks at all of ten thousand workers: those with room are found by their load, those
@@ -46,24 +46,24 @@ class Fleet:
     """
 
     def __init__(self, depth: int) -> None:
-        self._all: dict[str, Worker] = {}
+        self._all: dict[str, WorkerSlots] = {}
         # Dicts serve as sets that keep their order, so that a run can be repeated.
-        self._by_load: list[dict[str, Worker]] = [{} for _ in range(depth + 1)]
+        self._by_load: list[dict[str, WorkerSlots]] = [{} for _ in range(depth + 1)]
         self.asked: set[str] = set()
         """Workers that have not yet answered what was taken back."""
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def get(self, name: str) -> Worker | None:
+    def get(self, name: str) -> WorkerSlots | None:
         return self._all.get(name)
 
     def add(self, name: str, now: float) -> None:
         """A worker is there. Safe to repeat."""
         if name not in self._all:
-            self._all[name] = self._by_load[0][name] = Worker(name, now)
+            self._all[name] = self._by_load[0][name] = WorkerSlots(name, now)
 
-    def remove(self, name: str) -> Worker | None:
+    def remove(self, name: str) -> WorkerSlots | None:
         """A worker is gone; return what was known of it."""
         worker = self._all.pop(name, None)
         if worker is not None:
@@ -71,7 +71,7 @@ class Fleet:
             self.asked.discard(name)
         return worker
 
-    def with_room(self, jobs: Sequence[JobProgress], load: int) -> list[Worker]:
+    def with_room(self, jobs: Sequence[JobProgress], load: int) -> list[WorkerSlots]:
         """Return the workers with so many batches that one of the jobs might give one more."""
         if not jobs:
             return []
@@ -84,11 +84,11 @@ class Fleet:
     def n_idle(self) -> int:
         return len(self._by_load[0])
 
-    def any_idle(self) -> Worker:
+    def any_idle(self) -> WorkerSlots:
         """Return a worker that holds nothing; there must be one."""
         return next(iter(self._by_load[0].values()))
 
-    def hold(self, worker: Worker, flight: Flight, now: float) -> None:
+    def hold(self, worker: WorkerSlots, flight: InFlightBatch, now: float) -> None:
         """A worker is given a batch."""
         load = len(worker.flights)
         del self._by_load[load][worker.name]
@@ -97,7 +97,7 @@ class Fleet:
             worker.heard = now
         worker.flights[flight.id] = flight
 
-    def land(self, flight: Flight) -> None:
+    def land(self, flight: InFlightBatch) -> None:
         """A worker no longer holds a batch."""
         worker = self._all[flight.worker]
         load = len(worker.flights)
@@ -110,7 +110,7 @@ class Fleet:
         if not worker.draining:
             self._by_load[load - 1][worker.name] = worker
 
-    def drain(self, worker: Worker) -> None:
+    def drain(self, worker: WorkerSlots) -> None:
         """Give a worker nothing new before it is through with what it holds."""
         worker.draining = True
         self._by_load[len(worker.flights)].pop(worker.name, None)

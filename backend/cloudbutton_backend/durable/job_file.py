@@ -32,7 +32,7 @@ def python_version() -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredJob:
+class JobFile:
     """What a job needs to be continued, but for its items."""
 
     record: JobRecord
@@ -53,7 +53,7 @@ class StoredJob:
     """What `use` had chosen for the backend."""
 
 
-def save(home: Path, job: StoredJob) -> None:
+def save(home: Path, job: JobFile) -> None:
     """Write a job's file, whole or not at all."""
     values = {each.name: getattr(job, each.name) for each in dataclasses.fields(job)}
     # Values by name, so that a later version may add some.
@@ -63,7 +63,7 @@ def save(home: Path, job: StoredJob) -> None:
     sealed_files.write_sealed(path, pickle.dumps(values, 5), purpose=_JOB, base=home)
 
 
-def load(home: Path, job_id: str) -> StoredJob:
+def load(home: Path, job_id: str) -> JobFile:
     """Return what was saved.
 
     Raises
@@ -79,7 +79,7 @@ def load(home: Path, job_id: str) -> StoredJob:
         values = pickle.loads(data)
         values["record"] = JobRecord(**_known(JobRecord, values["record"]))
         values["options"] = JobOptions(**_known(JobOptions, values["options"]))
-        return StoredJob(**_known(StoredJob, values))
+        return JobFile(**_known(JobFile, values))
     except Exception as error:  # ours, but of a version that had other names for things
         raise Tampered(str(path), f"this version cannot read it ({error!r})") from error
 

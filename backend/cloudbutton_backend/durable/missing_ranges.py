@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cloudbutton_backend.results.result_ranges import Run, ranges_of
+from cloudbutton_backend.results.result_ranges import ResultRange, ranges_of
 
 Range = tuple[int, int]
 """The items ``[first, stop)``."""
 
 
-def uncovered(runs: Iterable[Run], held: Iterable[Run]) -> list[Run]:
+def uncovered(runs: Iterable[ResultRange], held: Iterable[ResultRange]) -> list[ResultRange]:
     """Return what of `runs` concerns items that are not in `held`."""
     gaps = complement(ranges_of(held), 1 << 62)
     return [
-        Run(max(run.first, first), min(run.stop, stop), run.entry)
+        ResultRange(max(run.first, first), min(run.stop, stop), run.entry)
         for run in runs
         for first, stop in gaps
         if max(run.first, first) < min(run.stop, stop)

@@ -53,7 +53,7 @@ def unrecorded(home: Path, results: Path, job_id: str) -> JobRow:
 
 def _record(home: Path, job_id: str) -> bool:
     """Write a job's row from its own file; return False if it has none that can be read."""
-    from cloudbutton_backend.journal.tables import Store  # sqlite3: seldom needed
+    from cloudbutton_backend.journal.tables import JournalTables  # sqlite3: seldom needed
 
     try:
         record = job_file.load(home, job_id).record
@@ -62,6 +62,6 @@ def _record(home: Path, job_id: str) -> bool:
     if record.pid == os.getpid():  # not one that this process holds: it had the pid before us
         record = replace(record, pid=0)
     # Its last sign of life is long ago, but for what the system says of its process.
-    with closing(Store(home, clock=lambda: 0.0)) as store:
+    with closing(JournalTables(home, clock=lambda: 0.0)) as store:
         store.write([record])
     return True

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from cloudbutton_backend.job_model import BatchRecord
-from cloudbutton_backend.results.result_ranges import Run
-from cloudbutton_backend.results.result_record import Entry
-from cloudbutton_backend.worker.result_file import Record, read_records
+from cloudbutton_backend.results.result_ranges import ResultRange
+from cloudbutton_backend.results.result_record import ResultRecord
+from cloudbutton_backend.worker.result_file import FileRecord, read_records
 
 _CHECKED: Final = 1 << 16
 """Bytes of a payload that its checksum covers: a file system may have kept the length of what follows
@@ -20,10 +20,10 @@ them and lost what it was, when the power went."""
 
 
 @dataclass(frozen=True)
-class Salvage:
+class SalvagedResults:
     """What could be read."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[ResultRange, ...]
     """Disjoint, without failed items, in the order of the items."""
     stop: int
     """One more than the last item that any record speaks of."""
@@ -55,7 +55,7 @@ def salvage(
     *,
     before: int = 0,
     doubted_after: float | None = None,
-) -> Salvage:
+) -> SalvagedResults:
     """Read what is there of a job's results.
 
     Parameters
@@ -71,7 +71,7 @@ def salvage(
     order: dict[tuple[int, int], int] = {}
     for place, batch in enumerate(announced):
         order.setdefault((batch.batch, batch.first), place)
-    records: list[tuple[tuple[int, bool, int], Record]] = []
+    records: list[tuple[tuple[int, bool, int], FileRecord]] = []
     trouble: list[str] = []
     generations = [0]
     for generation, is_kernels, path in result_files(results, job_id):
@@ -90,19 +90,19 @@ def salvage(
             for error in damage
         ]
     records.sort(key=lambda each: each[0])
-    takings = Takings(before)
-    runs = [run for _, record in records for run in takings.take(record)]
+    salvaged = SalvagedItems(before)
+    runs = [run for _, record in records for run in salvaged.take(record)]
     runs.sort(key=lambda run: run.first)
-    return Salvage(tuple(runs), takings.stop, tuple(trouble), max(generations))
+    return SalvagedResults(tuple(runs), salvaged.stop, tuple(trouble), max(generations))
 
 
-def _is_doubtful(record: Record, after: float | None) -> bool:
+def _is_doubtful(record: FileRecord, after: float | None) -> bool:
     if after is None or record.length <= _CHECKED:
         return False
     return float(record.meta.get("t", 0.0)) + float(record.meta.get("dt", 0.0)) >= after
 
 
-class Takings:
+class SalvagedItems:
     """Which items have a result so far: of those that an item has, the first good one counts.
 
     Attributes
@@ -114,7 +114,7 @@ class Takings:
     """
 
     def __init__(self, before: int) -> None:
-        self.failures: dict[int, Record] = {}
+        self.failures: dict[int, FileRecord] = {}
         self._before = before
         self._taken = bytearray()
 
@@ -126,7 +126,7 @@ class Takings:
         """Whether an item has a result."""
         return index < len(self._taken) and self._taken[index] == 1
 
-    def take(self, record: Record) -> list[Run]:
+    def take(self, record: FileRecord) -> list[ResultRange]:
         """Return the stretches of a record that count."""
         stop = record.first + record.count
         if stop > len(self._taken):
@@ -134,21 +134,21 @@ class Takings:
         errors = record.meta.get("errors") or {}
         self.failures.update((record.first + offset, record) for offset in errors)
         entry = entry_of(record, self._before)
-        runs: list[Run] = []
+        runs: list[ResultRange] = []
         start = record.first
         for index in range(record.first, stop + 1):
             if index < stop and not self._taken[index] and index - record.first not in errors:
                 continue
             if start < index:
-                runs.append(Run(start, index, entry))
+                runs.append(ResultRange(start, index, entry))
                 self._taken[start:index] = b"\x01" * (index - start)
             start = index + 1
         return runs
 
 
-def entry_of(record: Record, before: int) -> Entry:
+def entry_of(record: FileRecord, before: int) -> ResultRecord:
     """Return where the results of a record are."""
-    return Entry(
+    return ResultRecord(
         record.first,
         record.count,
         record.meta,

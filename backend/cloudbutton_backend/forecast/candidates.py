@@ -10,17 +10,17 @@ from typing import Final
 from cloudbutton_backend.accounting import history
 from cloudbutton_backend.backends.capabilities import QuotesTerms, TermsRequest
 from cloudbutton_backend.backends.local.cpu_count import usable_cpus
-from cloudbutton_backend.cost.measurements import Measured
-from cloudbutton_backend.cost.overhead import Overhead
+from cloudbutton_backend.cost.measurements import Measurement
+from cloudbutton_backend.cost.overhead import CallOverhead
 from cloudbutton_backend.cost.rates import Rate
-from cloudbutton_backend.cost.run_model import Terms, Uncertain
+from cloudbutton_backend.cost.run_model import CostModel, UncertainValue
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session.session import Session
 
-_LOCAL_WAIT: Final = Uncertain(0.02, 0.5)
-_ELSEWHERE: Final = Uncertain(1.0, 0.25)
+_LOCAL_WAIT: Final = UncertainValue(0.02, 0.5)
+_ELSEWHERE: Final = UncertainValue(1.0, 0.25)
 """How fast workers are of which nothing is known, compared with those here."""
 
 
@@ -34,8 +34,8 @@ def set_up(session: Session, options: JobOptions) -> list[str]:
 
 
 def terms_at(
-    driver: Driver, home: Path | None, measured: Measured, items: int, options: JobOptions
-) -> Sequence[Terms]:
+    driver: Driver, home: Path | None, measured: Measurement, items: int, options: JobOptions
+) -> Sequence[CostModel]:
     """Return how a backend would run a job; first, with what its options ask for.
 
     Raises
@@ -52,7 +52,7 @@ def terms_at(
         known = _overhead(home, driver.recorded_as, backend.terms(request))
         return backend.terms(replace(request, overhead=known))
     there = min(workers or limits.workers, max(1, items))
-    plain = Terms(
+    plain = CostModel(
         backend=driver.recorded_as,
         workers=there,
         memory=memory,
@@ -64,14 +64,14 @@ def terms_at(
     if not limits.is_this_machine:
         return [replace(plain, pace=_ELSEWHERE)]
     power = min(1.0, usable_cpus() / there)
-    return [replace(plain, pace=Uncertain(measured.pace(power, waiting=measured.waiting)))]
+    return [replace(plain, pace=UncertainValue(measured.pace(power, waiting=measured.waiting)))]
 
 
-def _overhead(home: Path | None, backend: str, terms: Sequence[Terms]) -> Overhead:
+def _overhead(home: Path | None, backend: str, terms: Sequence[CostModel]) -> CallOverhead:
     """Return what calls took beside their items in earlier jobs there, if that is known."""
     rates = {each.memory: each.rate for each in terms if each.rate is not None}
     if not rates:
-        return Overhead()
+        return CallOverhead()
     usual, price = next(iter(rates.items()))
 
     def rate(memory: int | None) -> Rate:
@@ -84,4 +84,4 @@ def _overhead(home: Path | None, backend: str, terms: Sequence[Terms]) -> Overhe
     try:
         return history.overhead(home, backend, rate)
     except JournalError:
-        return Overhead()
+        return CallOverhead()

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from cloudbutton_backend.accounting import history
-from cloudbutton_backend.accounting.history import Earlier, told
+from cloudbutton_backend.accounting.history import JobHistory, told
 from cloudbutton_backend.capture import capture
-from cloudbutton_backend.cost.duration_samples import Ways, ways_of
-from cloudbutton_backend.cost.measurements import Measured, memory_needed, power_of
-from cloudbutton_backend.cost.quotes import NO_ADVICE, Advice, Offer, advise
-from cloudbutton_backend.cost.run_model import Terms, predict
+from cloudbutton_backend.cost.duration_samples import Samples, samples_of
+from cloudbutton_backend.cost.measurements import Measurement, memory_needed, power_of
+from cloudbutton_backend.cost.quotes import NO_ADVICE, Quote, Recommendation, advise
+from cloudbutton_backend.cost.run_model import CostModel, predict
 from cloudbutton_backend.dispatch.item_source import fixed
 from cloudbutton_backend.errors import CloudError, JournalError
 from cloudbutton_backend.forecast.candidates import set_up, terms_at
@@ -31,8 +31,8 @@ class Forecast:
     """What a job would take and cost, wherever it could run. Nothing was spent to find out."""
 
     n_items: int | None
-    rows: tuple[Offer, ...] = ()
-    advice: Advice = NO_ADVICE
+    rows: tuple[Quote, ...] = ()
+    advice: Recommendation = NO_ADVICE
     basis: str = ""
     """What it rests on: `3 earlier runs`, `4 of 200 items run here, 1.2 s`."""
     memory_needed: int | None = None
@@ -40,7 +40,7 @@ class Forecast:
     notes: tuple[str, ...] = ()
 
     @property
-    def asked(self) -> Offer | None:
+    def asked(self) -> Quote | None:
         """What would run with the options as they are."""
         return next((row for row in self.rows if row.is_asked), None)
 
@@ -115,14 +115,14 @@ def together(found: Sequence[Forecast], budget: float | None) -> Forecast | None
     """Return what several jobs take and cost together, wherever all of them could run."""
     if not found:
         return None
-    places: dict[tuple[str, int | None], list[Offer]] = {}
+    places: dict[tuple[str, int | None], list[Quote]] = {}
     for each in found:
         seen = set()
         for row in each.rows:
             if (row.backend, row.memory) not in seen:  # the first is the one with most workers
                 seen.add((row.backend, row.memory))
                 places.setdefault((row.backend, row.memory), []).append(row)
-    rows = tuple(_sum(offers) for offers in places.values() if len(offers) == len(found))
+    rows = tuple(_sum(quotes) for quotes in places.values() if len(quotes) == len(found))
     peaks = [each.memory_needed for each in found if each.memory_needed is not None]
     return Forecast(
         n_items=sum(each.n_items or 0 for each in found),
@@ -134,33 +134,33 @@ def together(found: Sequence[Forecast], budget: float | None) -> Forecast | None
     )
 
 
-def _sum(offers: Sequence[Offer]) -> Offer:
+def _sum(quotes: Sequence[Quote]) -> Quote:
     """Return one offer for several jobs at a place, one after the other."""
     seconds, dollars = (
-        Expectation(*(sum(getattr(getattr(o, what), bound) for o in offers) for bound in _BOUNDS))
+        Expectation(*(sum(getattr(getattr(o, what), bound) for o in quotes) for bound in _BOUNDS))
         for what in ("seconds", "dollars")
     )
     return replace(
-        offers[0],
-        workers=max(offer.workers for offer in offers),
+        quotes[0],
+        workers=max(offer.workers for offer in quotes),
         seconds=seconds,
         dollars=dollars,
-        is_asked=all(offer.is_asked for offer in offers),
-        is_roomy=all(offer.is_roomy for offer in offers),
+        is_asked=all(offer.is_asked for offer in quotes),
+        is_roomy=all(offer.is_roomy for offer in quotes),
     )
 
 
 def _compare(
     session: Session,
     digest: str,
-    jobs: Sequence[Earlier],
-    measured: Measured,
+    jobs: Sequence[JobHistory],
+    measured: Measurement,
     total: int,
     options: JobOptions,
     backends: Sequence[str] | None,
 ) -> Forecast:
-    home, ways = session.journal.home, ways_of(measured.seconds)
-    rows: list[Offer] = []
+    home, samples = session.journal.home, samples_of(measured.seconds)
+    rows: list[Quote] = []
     notes = _notes(measured)
     for name in backends if backends is not None else set_up(session, options):
         try:
@@ -173,7 +173,7 @@ def _compare(
             continue
         is_asked = name == options.backend
         for number, terms in enumerate(places):
-            rows.append(_offer(ways, total, terms, jobs, is_asked and not number))
+            rows.append(_offer(samples, total, terms, jobs, is_asked and not number))
     asked = next((row for row in rows if row.is_asked), None)
     if asked is not None and not asked.is_free:
         money = asked.dollars
@@ -189,15 +189,17 @@ def _compare(
     )
 
 
-def _offer(ways: Ways, total: int, terms: Terms, jobs: Sequence[Earlier], is_asked: bool) -> Offer:
+def _offer(
+    samples: Samples, total: int, terms: CostModel, jobs: Sequence[JobHistory], is_asked: bool
+) -> Quote:
     """Return an offer: as predicted, or as the bills of earlier runs at the same place say."""
-    found = predict(ways, total, terms)
+    found = predict(samples, total, terms)
     seconds, dollars = found.seconds, found.dollars
     if terms.rate is not None:
         bill = history.bill_of(jobs, terms.backend, terms.memory, total, time.time())
         if bill is not None:
             dollars = Expectation(bill.expected, bill.low, bill.high)
-    return Offer(
+    return Quote(
         backend=terms.backend,
         workers=terms.workers,
         memory=terms.memory,
@@ -209,14 +211,14 @@ def _offer(ways: Ways, total: int, terms: Terms, jobs: Sequence[Earlier], is_ask
     )
 
 
-def _earlier(home: Path, digest: str) -> list[Earlier]:
+def _earlier(home: Path, digest: str) -> list[JobHistory]:
     try:
         return history.earlier_jobs(home, digest)
     except JournalError:
         return []  # then a few items have to tell
 
 
-def _from_history(home: Path, jobs: Sequence[Earlier]) -> Measured | None:
+def _from_history(home: Path, jobs: Sequence[JobHistory]) -> Measurement | None:
     """Return what earlier runs measured, those at the place of the latest; None if there were none."""
     if not jobs:
         return None
@@ -234,7 +236,7 @@ def _from_history(home: Path, jobs: Sequence[Earlier]) -> Measured | None:
     right = seconds / items / (sum(means) / len(means))
     is_here = latest.backend == "local" or latest.backend.endswith(EMULATED)
     memory = None if is_here else latest.memory
-    return Measured(
+    return Measurement(
         seconds=tuple(mean * right for mean in means),
         basis="1 earlier run" if len(alike) == 1 else f"{len(alike)} earlier runs",
         cpu_share=min(1.0, sum(each.cpu for each in found) / seconds),
@@ -244,7 +246,7 @@ def _from_history(home: Path, jobs: Sequence[Earlier]) -> Measured | None:
     )
 
 
-def _notes(measured: Measured) -> list[str]:
+def _notes(measured: Measurement) -> list[str]:
     if not measured.failures:
         return []
     which = measured.failures[0]

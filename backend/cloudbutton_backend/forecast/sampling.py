@@ -14,14 +14,14 @@ from typing import Any, Final
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.protocol import Charged, JobSpec, Results
 from cloudbutton_backend.capture import capture
-from cloudbutton_backend.cost.measurements import Measured
+from cloudbutton_backend.cost.measurements import Measurement
 from cloudbutton_backend.dispatch.actions import AskForMoney, BatchLost, OverBudget
 from cloudbutton_backend.dispatch.driver import Driver
-from cloudbutton_backend.dispatch.item_source import SequenceSource, Source
-from cloudbutton_backend.dispatch.job_state import Plan
+from cloudbutton_backend.dispatch.item_source import ItemSource, SequenceSource
+from cloudbutton_backend.dispatch.job_state import DispatchPlan
 from cloudbutton_backend.job_model import JobOptions, new_job_id
-from cloudbutton_backend.results.result_record import Entry
-from cloudbutton_backend.worker.timing import Timed, Timing
+from cloudbutton_backend.results.result_record import ResultRecord
+from cloudbutton_backend.worker.timing import TimedFunction, Timing
 
 MOST_ITEMS: Final = 16
 ENOUGH_ITEMS: Final = 8
@@ -61,7 +61,7 @@ def sample(
     options: JobOptions,
     *,
     within: float = WITHIN,
-) -> Measured | None:
+) -> Measurement | None:
     """Run some of the items here and return what they took; None if none ended in time.
 
     The function and the items travel by value, as in a job; nothing is recorded, and the processes end.
@@ -72,7 +72,7 @@ def sample(
         If something that the function uses cannot travel.
     """
     chosen = [items[index] for index in spread(len(items))]
-    captured = capture(Timed(function), threshold=options.threshold_bytes)
+    captured = capture(TimedFunction(function), threshold=options.threshold_bytes)
     backend = registry.create("local", workers=min(_PROCESSES, len(chosen)))
     listener = _Listener(SequenceSource(chosen), captured.classes)
     spec = JobSpec(
@@ -94,7 +94,7 @@ def sample(
     began = time.monotonic()
     try:
         driver.prepare(spec)
-        plan = Plan(job_id=spec.id, n_items=len(chosen), stop_on_error=False)
+        plan = DispatchPlan(job_id=spec.id, n_items=len(chosen), stop_on_error=False)
         driver.open(spec, plan, listener)
         listener.wait(began + ENOUGH_SECONDS, began + within)
     finally:
@@ -107,13 +107,13 @@ def sample(
 class _Listener:
     """Gathers what a driver reports of the sample. All but `wait` and `timings` is called on its thread."""
 
-    def __init__(self, source: Source, known_classes: frozenset[str]) -> None:
+    def __init__(self, source: ItemSource, known_classes: frozenset[str]) -> None:
         self.source = source
         self.known_classes = known_classes
         self.peak = 0
         self.lost: list[str] = []
         """Why items ended without telling what they took."""
-        self._entries: list[Entry] = []
+        self._entries: list[ResultRecord] = []
         self._n_done = 0
         self._ended = False
         self._change = threading.Condition()
@@ -139,7 +139,7 @@ class _Listener:
         return [value for entry in entries for value in entry.values() if value is not None]
 
     def on_accept(self, results: Results, skip: frozenset[int]) -> None:
-        entry = Entry(
+        entry = ResultRecord(
             results.first, results.count, results.meta, results.payload, results.path,
             results.offset, results.length,
         )  # fmt: skip
@@ -196,7 +196,7 @@ class _Listener:
 
 def _measured(
     timings: Sequence[Timing], peak: int, lost: Sequence[str], total: int, took: float
-) -> Measured | None:
+) -> Measurement | None:
     """Return what the timings of some items say; None without any."""
     if not timings:
         return None
@@ -211,7 +211,7 @@ def _measured(
             cpu[at] *= 1 - late / seconds[at]
             seconds[at] -= late
     which = "1 item" if total == 1 else f"{len(timings):,} of {total:,} items"
-    return Measured(
+    return Measurement(
         seconds=tuple(seconds),
         basis=f"{which} run here, {took:.1f} s",
         cpu_share=min(1.0, sum(cpu) / sum(seconds)),

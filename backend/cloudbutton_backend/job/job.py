@@ -14,7 +14,7 @@ from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.capture import CaptureReport
 from cloudbutton_backend.errors import JobCancelled, UsageError
 from cloudbutton_backend.job.listener import tell
-from cloudbutton_backend.job.run_state import Course
+from cloudbutton_backend.job.run_state import RunState
 from cloudbutton_backend.job_model import (
     BatchRecord,
     Estimate,
@@ -24,7 +24,7 @@ from cloudbutton_backend.job_model import (
     JobState,
     Progress,
 )
-from cloudbutton_backend.results.result_ranges import Run
+from cloudbutton_backend.results.result_ranges import ResultRange
 
 if TYPE_CHECKING:
     from cloudbutton_backend.result_cache import JobCache
@@ -33,7 +33,7 @@ _LOOK_EVERY: Final = 1.0
 """Seconds between looks at whether the job is still driven, while it is awaited."""
 
 
-class Runner(Protocol):
+class JobRunner(Protocol):
     """Who runs a job: a driver in this process, or somebody elsewhere."""
 
     @property
@@ -65,40 +65,44 @@ class Job:
     id, name : str
     """
 
-    def __init__(self, course: Course, runner: Runner, report: Callable[[], CaptureReport]) -> None:
-        self._course = course
+    def __init__(
+        self, run_state: RunState, runner: JobRunner, report: Callable[[], CaptureReport]
+    ) -> None:
+        self._run_state = run_state
         self._runner = runner
-        self._harvest = course.harvest
+        self._result_store = run_state.result_store
         self._make_report: Callable[[], CaptureReport] | None = report
         self._report: CaptureReport
         self.cache: JobCache | None = None
         """What it takes from the cache and gives to it, if that was asked for."""
 
     def __repr__(self) -> str:
-        course = self._course
+        run_state = self._run_state
         of = "" if self.n_items is None else f" of {self.n_items}"
-        failed = f", {course.failed} failed" if course.failed else ""
-        return f"<Job {self.id} {self.name!r}: {self.state.value}, {course.done}{of} done{failed}>"
+        failed = f", {run_state.failed} failed" if run_state.failed else ""
+        return (
+            f"<Job {self.id} {self.name!r}: {self.state.value}, {run_state.done}{of} done{failed}>"
+        )
 
-    def prefill(self, runs: Sequence[Run]) -> None:
+    def prefill(self, runs: Sequence[ResultRange]) -> None:
         """Count the items of `runs` as done: they have results from before the job is launched.
 
         They must be disjoint and without failed items, are delivered first, and are not written to
         result files again. The plan's `done` has to name the same items (see `ranges_of`).
         """
-        self._course.prefill(runs)
+        self._run_state.prefill(runs)
 
     # -- what it is
 
     @property
     def record(self) -> JobRecord:
         """What was asked."""
-        return self._course.record
+        return self._run_state.record
 
     @property
     def options(self) -> JobOptions:
         """How it is to be run."""
-        return self._course.options
+        return self._run_state.options
 
     @property
     def id(self) -> str:
@@ -113,12 +117,12 @@ class Job:
     @property
     def state(self) -> JobState:
         """Where it is in its life."""
-        return self._course.state
+        return self._run_state.state
 
     @property
     def n_items(self) -> int | None:
         """How many items it has, None while that is not known."""
-        return self._course.items.n_items
+        return self._run_state.items.n_items
 
     @property
     def cost(self) -> float:
@@ -126,7 +130,7 @@ class Job:
 
         A call whose price is not known counts for the most that it can have cost.
         """
-        return self._course.cost
+        return self._run_state.cost
 
     @property
     def estimate(self) -> Estimate | None:
@@ -135,12 +139,12 @@ class Job:
         None where work is free, and until its first calls have told: earlier runs of the same code
         give it at once.
         """
-        return self._course.estimate
+        return self._run_state.estimate
 
     @property
     def progress(self) -> Progress:
         """How far it is, as a snapshot."""
-        return self._course.progress
+        return self._run_state.progress
 
     @property
     def ends_with_us(self) -> bool:
@@ -150,11 +154,11 @@ class Job:
     @property
     def failure(self) -> BaseException | None:
         """Why it could not go on: its budget, its backend, its items; None if nothing is in its way."""
-        return self._course.broken
+        return self._run_state.broken
 
     def timeline(self) -> tuple[BatchRecord, ...]:
         """Return the batches so far: worker, items, start and end."""
-        return tuple(self._course.notes.batches)
+        return tuple(self._run_state.notes.batches)
 
     def explain(self) -> CaptureReport:
         """Return what was captured, how large it is and how it travelled."""
@@ -188,7 +192,7 @@ class Job:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended; return whether it has within `timeout` seconds."""
-        return self._harvest.wait(timeout)
+        return self._result_store.wait(timeout)
 
     def results(self) -> list[Any]:
         """Wait for all items; return their results in the order of the items.
@@ -209,7 +213,7 @@ class Job:
             self._interrupted()
             raise
         self._raise_if_failed()
-        return self._harvest.values(keep_errors=self.options.errors == "keep")
+        return self._result_store.values(keep_errors=self.options.errors == "keep")
 
     def _interrupted(self) -> None:
         """Nobody waits any more: a job of this process is stopped, one that others run goes on."""
@@ -217,7 +221,7 @@ class Job:
             self.cancel()
 
     def _raise_if_failed(self) -> None:
-        failed = self.errors() if self.options.errors == "raise" and self._course.failed else {}
+        failed = self.errors() if self.options.errors == "raise" and self._run_state.failed else {}
         if self.state is JobState.FAILED and failed:
             index, error = min(failed.items())
             self._annotate(error, index)
@@ -225,18 +229,18 @@ class Job:
         if self.failure is not None:
             raise self.failure
         if self.state is JobState.CANCELLED:
-            raise JobCancelled(self.id, self._course.done, self.n_items)
+            raise JobCancelled(self.id, self._run_state.done, self.n_items)
 
     def _annotate(self, error: BaseException, index: int) -> None:
         """Say on the exception which item it was, how many failed alike and what is kept."""
-        same = self._course.failed - 1
+        same = self._run_state.failed - 1
         item = getattr(error, "cloud_item", "")
-        text = f"item {index + self._course.before}" + (
+        text = f"item {index + self._run_state.before}" + (
             f" ({item})" if item and not item.startswith("item") else ""
         )
         if same:
             text += f"; {same} more failed: `job.errors()`"
-        text += f"; {self._course.done} finished are kept: job {self.id}, `job.partial()`"
+        text += f"; {self._run_state.done} finished are kept: job {self.id}, `job.partial()`"
         if hasattr(error, "add_note") and text not in getattr(error, "__notes__", ()):
             error.add_note(text)
 
@@ -245,7 +249,7 @@ class Job:
 
         Ends with the job; items that never ran are left out.
         """
-        for run in self._harvest.in_order():
+        for run in self._result_store.in_order():
             yield from run.outcomes()
 
     def shown(self) -> Iterator[ItemOutcome]:
@@ -253,7 +257,7 @@ class Job:
 
         Costs nothing for items that showed nothing; ends with the job.
         """
-        for run in self._harvest.in_order():
+        for run in self._result_store.in_order():
             yield from run.outputs()
 
     def as_completed(self) -> Iterator[tuple[int, Any]]:
@@ -265,14 +269,14 @@ class Job:
             With ``errors="raise"``, a failed item's exception, after the results before it; with
             ``errors="keep"`` the exception takes the result's place.
         """
-        for outcome in self.arrivals():
+        for outcome in self.new_results():
             if outcome.error is None:
                 yield outcome.index, outcome.value
             elif self.options.errors == "keep":
                 yield outcome.index, outcome.error
         self._raise_if_failed()
 
-    def arrivals(self) -> Iterator[ItemOutcome]:
+    def new_results(self) -> Iterator[ItemOutcome]:
         """Yield what each item left behind, failed ones included, in the order in which they end.
 
         Interrupting the wait for the next one (Ctrl-C, ■) cancels the job, as with `results`.
@@ -280,7 +284,7 @@ class Job:
         seen = 0
         while True:
             try:
-                fresh = self._harvest.arrived_since(seen)
+                fresh = self._result_store.arrived_since(seen)
             except KeyboardInterrupt:
                 self._interrupted()
                 raise
@@ -292,12 +296,12 @@ class Job:
 
     def partial(self) -> dict[int, Any]:
         """Return the results so far by index, failed items left out."""
-        runs = self._harvest.so_far()
+        runs = self._result_store.so_far()
         return {o.index: o.value for run in runs for o in run.outcomes() if o.error is None}
 
     def errors(self) -> dict[int, BaseException]:
         """Return the exceptions of failed items so far, by index."""
-        runs = self._harvest.so_far()
+        runs = self._result_store.so_far()
         return dict(error for run in runs for error in run.errors())
 
     def futures(self) -> list[Any]:
@@ -347,10 +351,10 @@ class Job:
 
     def add_done_callback(self, callback: Callable[[Job], None]) -> None:
         """Call `callback` with the job when it has ended, at once if it has."""
-        course = self._course
-        with course.lock:
-            if not course.state.is_final:
-                course.callbacks.append(lambda: callback(self))
+        run_state = self._run_state
+        with run_state.lock:
+            if not run_state.state.is_final:
+                run_state.callbacks.append(lambda: callback(self))
                 return
         tell([lambda: callback(self)], self.id)
 

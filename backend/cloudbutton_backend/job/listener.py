@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from cloudbutton_backend.accounting.daily_budget import Allowance
-from cloudbutton_backend.accounting.eta import Outlook
-from cloudbutton_backend.accounting.job_cost import Bill
+from cloudbutton_backend.accounting.daily_budget import DailyBudgetGrant
+from cloudbutton_backend.accounting.eta import EtaEstimate
+from cloudbutton_backend.accounting.job_cost import JobCost
 from cloudbutton_backend.backends.protocol import Backend, Charged, JobSpec, Results
 from cloudbutton_backend.cost.budgets import enough_for
 from cloudbutton_backend.dispatch.actions import AskForMoney, BatchLost, OverBudget
 from cloudbutton_backend.dispatch.driver import Driver
-from cloudbutton_backend.dispatch.item_source import Source
+from cloudbutton_backend.dispatch.item_source import ItemSource
 from cloudbutton_backend.errors import (
     BackendError,
     BudgetReached,
@@ -27,12 +27,12 @@ from cloudbutton_backend.errors import (
     TaskTimeout,
     WorkerLost,
 )
-from cloudbutton_backend.job.recorder import Recorder
-from cloudbutton_backend.job.run_state import Course
+from cloudbutton_backend.job.recorder import JobRecorder
+from cloudbutton_backend.job.run_state import RunState
 from cloudbutton_backend.job_model import LIFE_CYCLE, JobRecord, JobState, Progress
 from cloudbutton_backend.journal import Journal
 from cloudbutton_backend.journal.ownership import keep
-from cloudbutton_backend.results.result_ranges import Run, runs_of
+from cloudbutton_backend.results.result_ranges import ResultRange, runs_of
 from cloudbutton_backend.results.result_record import tag
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class OnDisk(Protocol):
         """The job has ended: what is not needed any more may go. On the driver's thread."""
 
 
-class Reporter:
+class JobListener:
     """Listens to the driver of one job. All but the constructor is called on the driver's thread.
 
     Attributes
@@ -65,16 +65,16 @@ class Reporter:
 
     def __init__(
         self,
-        course: Course,
-        recorder: Recorder,
-        bill: Bill | None,
+        run_state: RunState,
+        recorder: JobRecorder,
+        job_cost: JobCost | None,
         journal: Journal,
         spec: JobSpec,
         known_classes: frozenset[str],
-        outlook: Outlook | None = None,
-        allowance: Allowance | None = None,
+        eta: EtaEstimate | None = None,
+        daily_grant: DailyBudgetGrant | None = None,
     ) -> None:
-        self.source: Source
+        self.source: ItemSource
         self.known_classes = known_classes
         self.spec = spec
         self.left_on_disk: OnDisk | None = None
@@ -85,36 +85,36 @@ class Reporter:
         self.retried_before = 0
         self.stop: Callable[[], None] = lambda: None
         """Stops the job; given by whoever runs it."""
-        self._course = course
+        self._run_state = run_state
         self._recorder = recorder
-        self._bill = bill
-        self._outlook = outlook
-        self._allowance = allowance
+        self._job_cost = job_cost
+        self._eta = eta
+        self._daily_grant = daily_grant
         self._journal = journal
         self._is_telling = False
         self._judged = time.monotonic()
 
-    def give(self, source: Source) -> None:
+    def give(self, source: ItemSource) -> None:
         """Say where the items come from; before the job is launched."""
-        self.source = self._course.items = source
+        self.source = self._run_state.items = source
 
     # -- beginning anew
 
     def begin_again(self, budget: float | None) -> None:
         """What failed or was never run is to be run again, within another budget if one is given."""
-        course = self._course
-        if course.state in (JobState.FAILED, JobState.CANCELLED):
+        run_state = self._run_state
+        if run_state.state in (JobState.FAILED, JobState.CANCELLED):
             self._keep()
-        with course.lock:
-            course.reopen()
-            course.broken = self._never_produced()
+        with run_state.lock:
+            run_state.reopen()
+            run_state.broken = self._never_produced()
         self._recorder.forget_errors()
-        if self._allowance is not None:
-            self._allowance.renew()
-        self._journal.update_job(course.record.id, state=JobState.RUNNING.value, failed=0)
+        if self._daily_grant is not None:
+            self._daily_grant.renew()
+        self._journal.update_job(run_state.record.id, state=JobState.RUNNING.value, failed=0)
         if budget is not None:
-            course.options = replace(course.options, budget=budget)
-            self._journal.update_job(course.record.id, budget=budget)
+            run_state.options = replace(run_state.options, budget=budget)
+            self._journal.update_job(run_state.record.id, budget=budget)
             self.spec.extra["budget"] = True
 
     def _keep(self) -> None:
@@ -135,29 +135,29 @@ class Reporter:
 
     def on_accept(self, results: Results, skip: frozenset[int]) -> None:
         """Record results on disk, then announce them."""
-        course, meta = self._course, results.meta
+        run_state, meta = self._run_state, results.meta
         self._name_items(results.first, meta.get("errors") or {})
         wall = meta.get("dt", 0.0)
         seconds = max(0.0, wall - meta.get("delay", 0.0))
         cost = 0.0
-        if self._bill is not None:
-            cost = self._bill.work(results)
-        elif self._outlook is not None:
-            self._outlook.work(results.count, wall)
+        if self._job_cost is not None:
+            cost = self._job_cost.work(results)
+        elif self._eta is not None:
+            self._eta.work(results.count, wall)
         entry = self._recorder.accept(results, skip, cost)
         runs = runs_of(entry, skip)
         failed = sum(len(run.failed()) for run in runs)
-        with course.lock:
-            course.failed += failed
-            course.done += results.count - len(skip) - failed
-            course.task_seconds += seconds
-            course.waited += meta.get("delay", 0.0)
-            course.harvest.add(runs)
-        course.harvest.ring()
+        with run_state.lock:
+            run_state.failed += failed
+            run_state.done += results.count - len(skip) - failed
+            run_state.task_seconds += seconds
+            run_state.waited += meta.get("delay", 0.0)
+            run_state.result_store.add(runs)
+        run_state.result_store.ring()
         if self.cache is not None:
             self.cache.accept(results, entry, runs)
-        if course.broken is None and (why := self._recorder.memory_is_short()):
-            course.broken = JobFailed(
+        if run_state.broken is None and (why := self._recorder.memory_is_short()):
+            run_state.broken = JobFailed(
                 f"{why}: job {self.spec.id} was stopped before they are lost with this process. They are in"
                 " `job.partial()`. Make room on the disk, with `cloudbutton gc` for example; then"
                 " `job.retry_failed()` goes on."
@@ -172,42 +172,42 @@ class Reporter:
 
     def on_fail_item(self, index: int, kind: str, cause: str, attempts: int) -> None:
         """An item has failed for good without an exception of its own."""
-        course, item = self._course, self.source.describe(index)
+        run_state, item = self._run_state, self.source.describe(index)
         error: BaseException
         if kind == "timeout":
-            error = TaskTimeout(item[:1].upper() + item[1:], course.options.timeout or 0.0)
+            error = TaskTimeout(item[:1].upper() + item[1:], run_state.options.timeout or 0.0)
         else:
             error = WorkerLost(item, cause, attempts)
-        tag(error, index + course.before, item)
+        tag(error, index + run_state.before, item)
         self._recorder.note_error(index, item, type(error).__name__, str(error))
-        with course.lock:
-            course.failed += 1
-            course.harvest.add([Run(index, index + 1, None, error)])
-        course.harvest.ring()
+        with run_state.lock:
+            run_state.failed += 1
+            run_state.result_store.add([ResultRange(index, index + 1, None, error)])
+        run_state.result_store.ring()
 
     def on_batch_lost(self, lost: BatchLost) -> None:
         """A worker went down with a batch."""
-        cost = self._bill.price_of_lost(lost.batch) if self._bill else 0.0
+        cost = self._job_cost.price_of_lost(lost.batch) if self._job_cost else 0.0
         self._recorder.lose(lost, cost)
 
     def on_charged(self, charged: Charged) -> None:
         """A call has its price."""
-        if self._bill is not None:
-            self._bill.charge(charged)
+        if self._job_cost is not None:
+            self._job_cost.charge(charged)
 
     def on_spent(self, dollars: float, committed: float) -> None:
         """It has spent so much by now, and its calls in flight can cost so much more."""
-        self._course.committed = committed
-        if self._bill is not None:
-            self._bill.spend = dollars
-            self._bill.judge(self.source.n_items, time.monotonic() - self._course.started)
+        self._run_state.committed = committed
+        if self._job_cost is not None:
+            self._job_cost.spend = dollars
+            self._job_cost.judge(self.source.n_items, time.monotonic() - self._run_state.started)
 
     def on_asks(self, asks: AskForMoney, answer: Callable[[float], None]) -> None:
         """It wants some of the day's budget."""
-        if self._allowance is None:
+        if self._daily_grant is None:
             answer(0.0)
         else:
-            self._allowance.ask(asks.at_least, asks.wanted, answer)
+            self._daily_grant.ask(asks.at_least, asks.wanted, answer)
 
     def warn(self, line: str) -> None:
         """Have a line shown with this job, once."""
@@ -215,52 +215,54 @@ class Reporter:
 
     def on_over_budget(self, over: OverBudget) -> None:
         """It ends because its next call cannot be paid for."""
-        course, total = self._course, self.source.n_items
-        if over.of_day and self._allowance is not None:
-            course.broken = DayBudgetReached(
-                course.record.id,
+        run_state, total = self._run_state, self.source.n_items
+        if over.of_day and self._daily_grant is not None:
+            run_state.broken = DayBudgetReached(
+                run_state.record.id,
                 over.spent,
-                self._allowance.per_day,
+                self._daily_grant.per_day,
                 over.at_least,
-                course.done,
+                run_state.done,
                 total,
             )
             return
-        expected = None if self._bill is None else self._bill.expected(total, course.done)
-        course.broken = BudgetReached(
-            course.record.id,
+        expected = (
+            None if self._job_cost is None else self._job_cost.expected(total, run_state.done)
+        )
+        run_state.broken = BudgetReached(
+            run_state.record.id,
             over.spent,
             over.budget,
             over.at_least,
             enough_for(over.spent, over.budget, over.at_least, expected),
-            course.done,
+            run_state.done,
             total,
         )
 
     def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None:
         """The driver has sent or received something."""
-        course = self._course
-        course.running, course.mean = items, mean
-        course.retried = self.retried_before + retried
-        course.workers = max(workers, course.workers)
+        run_state = self._run_state
+        run_state.running, run_state.mean = items, mean
+        run_state.retried = self.retried_before + retried
+        run_state.workers = max(workers, run_state.workers)
         if not self._is_telling:
             self._is_telling = True
             self._journal.update_latest(self.spec.id, self._tell)
         now = time.monotonic()
-        if self._outlook is not None and now - self._judged >= _JUDGE_EVERY:
+        if self._eta is not None and now - self._judged >= _JUDGE_EVERY:
             self._judged = now
-            finished, elapsed = course.done + course.failed, now - course.started
-            self._outlook.judge(self.source.n_items, finished, course.workers, elapsed)
+            finished, elapsed = run_state.done + run_state.failed, now - run_state.started
+            self._eta.judge(self.source.n_items, finished, run_state.workers, elapsed)
 
     def _tell(self) -> Progress:
         """Return how far it is, for the journal, on whose thread this is called."""
         self._is_telling = False  # first: what comes from here on is told once more
-        return self._course.progress
+        return self._run_state.progress
 
     def on_broken(self, error: BaseException) -> None:
         """The job cannot go on, or its items ended in an error."""
         if isinstance(error, BackendError):
-            self._course.broken = error
+            self._run_state.broken = error
         else:
             failure = JobFailed(
                 f"The items of job {self.spec.id} could not all be produced: "
@@ -268,29 +270,29 @@ class Reporter:
                 "Those that came before are kept: `job.partial()`."
             )
             failure.__cause__ = error
-            self._course.broken = self.lacking = failure
+            self._run_state.broken = self.lacking = failure
 
     def on_finish(self, step: str) -> None:
         """It has ended."""
-        course = self._course
+        run_state = self._run_state
         self._recorder.close()
-        state = LIFE_CYCLE.get((course.state, step), JobState.CANCELLED)
-        if course.broken is not None:
+        state = LIFE_CYCLE.get((run_state.state, step), JobState.CANCELLED)
+        if run_state.broken is not None:
             state = JobState.FAILED
-        elif course.state is JobState.RUNNING and step == "stopped":
+        elif run_state.state is JobState.RUNNING and step == "stopped":
             state = JobState.CANCELLED
         if state is JobState.DONE:  # it will not be run again: let go of what that would need
             self.source.forget()
             self.spec = replace(self.spec, payload=b"", blobs=())
-        if self._allowance is not None:
-            self._allowance.settle(course.cost)
-        callbacks = course.end(state, functools.partial(self._record_end, state))
+        if self._daily_grant is not None:
+            self._daily_grant.settle(run_state.cost)
+        callbacks = run_state.end(state, functools.partial(self._record_end, state))
         if self.left_on_disk is not None:
             self.left_on_disk.ended(state)
         tell(callbacks, self.spec.id)
 
     def _record_end(self, state: JobState) -> None:
-        self._journal.update_progress(self._course.progress)
+        self._journal.update_progress(self._run_state.progress)
         self._journal.update_job(self.spec.id, state=state.value, n_items=self.source.n_items)
 
 
@@ -303,10 +305,10 @@ def tell(callbacks: list[Callable[[], None]], job_id: str) -> None:
             _LOG.exception("a callback of job %s raised", job_id)
 
 
-class Driven:
+class LocalRunner:
     """What runs a job in this process: a driver, and who listens to it."""
 
-    def __init__(self, driver: Driver, reporter: Reporter) -> None:
+    def __init__(self, driver: Driver, reporter: JobListener) -> None:
         self.driver = driver
         self.reporter = reporter
         reporter.stop = functools.partial(driver.cancel, reporter.spec.id)

@@ -11,7 +11,7 @@ from cloudbutton_backend.dispatch.actions import BatchLost
 from cloudbutton_backend.job_model import BatchRecord
 from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
 from cloudbutton_backend.results.result_file import ResultFile
-from cloudbutton_backend.results.result_record import Entry, summary_line
+from cloudbutton_backend.results.result_record import ResultRecord, summary_line
 from cloudbutton_backend.results.tracebacks import traceback_text
 
 _OUTPUT_ROOM: Final = 8 << 20
@@ -20,7 +20,7 @@ _A_DISPLAY: Final = 20_000
 """What a displayed object counts as, in characters."""
 
 
-class Recorder:
+class JobRecorder:
     """Keeps the records of one job. Used on the driver's thread; what it shows is for reading.
 
     Parameters
@@ -64,11 +64,11 @@ class Recorder:
     def _tell_warnings(self) -> None:
         self._journal.update_job(self._job_id, warnings=self.warnings)
 
-    def accept(self, results: Results, skip: frozenset[int], cost: float = 0.0) -> Entry:
+    def accept(self, results: Results, skip: frozenset[int], cost: float = 0.0) -> ResultRecord:
         """Put results on disk, with what the call that brought them cost; return where they are."""
         self._ask_journal()
         meta = results.meta
-        entry = Entry(
+        entry = ResultRecord(
             results.first,
             results.count,
             meta,
@@ -100,7 +100,7 @@ class Recorder:
         for line in self._journal.take_notices():
             self.warn(line)
 
-    def _note_outputs(self, entry: Entry) -> None:
+    def _note_outputs(self, entry: ResultRecord) -> None:
         """Remember the latest lines, and drop printed output beyond what memory is meant for."""
         caught = entry.meta.get("outputs")
         if not caught:
@@ -124,7 +124,7 @@ class Recorder:
         if text not in self._warnings:
             self._warnings.append(text)
 
-    def _note_errors(self, entry: Entry, errors: dict[int, Any]) -> None:
+    def _note_errors(self, entry: ResultRecord, errors: dict[int, Any]) -> None:
         for offset, packed in errors.items():
             link = (packed.get("links") or [{}])[0]
             trace = traceback_text(link.get("frames") or [])

@@ -17,8 +17,8 @@ from cloudbutton_backend.job_model import (
     JobState,
     Progress,
 )
-from cloudbutton_backend.results.result_ranges import Run
-from cloudbutton_backend.results.result_store import Harvest
+from cloudbutton_backend.results.result_ranges import ResultRange
+from cloudbutton_backend.results.result_store import ResultStore
 
 
 class Counted(Protocol):
@@ -63,7 +63,7 @@ class Money(Protocol):
     def expected(self, total: int | None, done: int) -> float | None: ...
 
 
-class Course:
+class RunState:
     """Changed by whoever drives or follows the job, read by whoever holds it.
 
     Parameters
@@ -100,7 +100,7 @@ class Course:
         self.before = before
         self.state = JobState.RUNNING
         self.lock = threading.Lock()
-        self.harvest = Harvest(self.lock, check_alive)
+        self.result_store = ResultStore(self.lock, check_alive)
         self.done = self.failed = 0
         self.running = self.workers = self.retried = 0
         self.cached = 0
@@ -112,12 +112,12 @@ class Course:
         self.ended: float | None = None
         self.callbacks: list[Callable[[], None]] = []
 
-    def prefill(self, runs: Sequence[Run]) -> None:
+    def prefill(self, runs: Sequence[ResultRange]) -> None:
         """Count the items of `runs` as done; they are delivered first."""
         with self.lock:
             self.done += sum(run.stop - run.first for run in runs)
-            self.harvest.add(runs)
-        self.harvest.ring()
+            self.result_store.add(runs)
+        self.result_store.ring()
 
     def continue_as(
         self,
@@ -133,7 +133,7 @@ class Course:
                 self.reopen()
             self.state = JobState.RUNNING
             self.record, self.options, self.notes, self.money = record, options, notes, money
-            self.harvest.check_alive = check_alive
+            self.result_store.check_alive = check_alive
 
     def reopen(self) -> None:
         """What failed or is missing is run again. `lock` must be held.
@@ -150,7 +150,7 @@ class Course:
             raise UsageError(f"All {self.done} items of job {job_id} are done.")
         if self.record.kind == "executor":
             raise UsageError(f"Job {job_id} is an executor's: submit its calls anew.")
-        self.harvest.reopen()
+        self.result_store.reopen()
         self.state = JobState.RUNNING
         self.failed = 0
         now = time.monotonic()
@@ -170,9 +170,9 @@ class Course:
             self.running = 0
             self.ended = time.monotonic()
             record()
-            self.harvest.end()
+            self.result_store.end()
             callbacks, self.callbacks = self.callbacks, []
-        self.harvest.ring()
+        self.result_store.ring()
         return callbacks
 
     @property

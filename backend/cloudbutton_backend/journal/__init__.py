@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cloudbutton_backend.journal.records import Command, ErrorRecord, JobRow, LogRecord
+from cloudbutton_backend.journal.records import ErrorRecord, JobCommand, JobRow, LogRecord
 from cloudbutton_backend.journal.writer import Journal
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from cloudbutton_backend.journal.retention import Freed, gc
 
 __all__ = [
-    "Command",
     "ErrorRecord",
     "Freed",
+    "JobCommand",
     "JobRow",
     "Journal",
     "JournalReader",

@@ -22,7 +22,7 @@ _PAUSE = 10
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptAside:
     """A journal that could not be used, under its new name."""
 
     path: Path
@@ -39,7 +39,7 @@ def is_corruption(error: BaseException) -> bool:
 def open_for_writing(
     home: Path,
     *,
-    kept: Kept | None = None,
+    kept: KeptAside | None = None,
     version: int = schema.VERSION,
     migrations: Mapping[int, Sequence[str]] = schema.MIGRATIONS,
 ) -> tuple[sqlite3.Connection, str | None]:
@@ -81,7 +81,7 @@ def open_for_writing(
     return connection, _notice(path, kept, salvage(kept.path, connection))
 
 
-def _notice(path: Path, kept: Kept, saved: int) -> str:
+def _notice(path: Path, kept: KeptAside, saved: int) -> str:
     """Return a line for the user about a journal that could not be used."""
     found = f"with {saved} of its jobs" if saved else "without its jobs"
     return f"{path} {kept.what}; it was kept as {kept.path.name} and a new one begun, {found}."
@@ -156,7 +156,7 @@ def _open_existing(uri: str) -> tuple[sqlite3.Connection, int, bool]:
         raise
 
 
-def move_aside(path: Path, label: str, what: str, *, found: int | None) -> Kept | None:
+def move_aside(path: Path, label: str, what: str, *, found: int | None) -> KeptAside | None:
     """Rename the journal with a label and the time; None when somebody did so before us.
 
     Two kernels may find the damage together. The first renames and begins anew; the second must
@@ -172,7 +172,7 @@ def move_aside(path: Path, label: str, what: str, *, found: int | None) -> Kept 
             path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
         except FileNotFoundError:
             pass
-    return Kept(kept, what)
+    return KeptAside(kept, what)
 
 
 class _TooOld(Exception):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from cloudbutton_backend.job_model import JobRecord
 
 
-class First(Protocol):
+class Precondition(Protocol):
     """What has to happen before a job is listed."""
 
     @property
@@ -21,14 +21,14 @@ class First(Protocol):
         """Have it happen, in a thread of its own; `ready` is called once the job may be listed."""
 
 
-class Announced(NamedTuple):
+class AnnouncedJob(NamedTuple):
     """A job, and what has to happen first."""
 
     job: JobRecord
-    first: First
+    first: Precondition
 
 
-class Porch:
+class DeferredListing:
     """Holds back all that is recorded of a job until it may be listed. Used by the journal's thread.
 
     Parameters
@@ -45,7 +45,7 @@ class Porch:
         """Return what may be written now, of `entries` and of what waited."""
         passed: list[Any] = []
         for entry in entries:
-            if isinstance(entry, Announced):
+            if isinstance(entry, AnnouncedJob):
                 if entry.first.is_needed:
                     self._hold(entry)
                 else:
@@ -60,7 +60,7 @@ class Porch:
                 del self._waiting[job_id]
         return passed
 
-    def _hold(self, announced: Announced) -> None:
+    def _hold(self, announced: AnnouncedJob) -> None:
         ready = Event()
         self._waiting[announced.job.id] = [announced.job], ready
 

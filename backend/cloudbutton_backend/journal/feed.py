@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import database, rows
-from cloudbutton_backend.journal.liveness import Lookout
+from cloudbutton_backend.journal.liveness import LivenessCheck
 from cloudbutton_backend.journal.records import JobRow
 from cloudbutton_backend.journal.sequence import Position
 
@@ -187,7 +187,7 @@ class Feed:
         return News(cursor=cursor, jobs=self._as_they_are(newest), is_reset=True)
 
     def _as_they_are(self, found: Iterable[sqlite3.Row]) -> tuple[JobRow, ...]:
-        return tuple(rows.job_rows(found, Lookout(self._clock())))
+        return tuple(rows.job_rows(found, LivenessCheck(self._clock())))
 
     def _note(self, jobs: Iterable[JobRow]) -> None:
         for job in jobs:
@@ -202,14 +202,14 @@ class Feed:
         if now < self._look_out_at or not self._unfinished or self._connection is None:
             return ()
         self._look_out_at = now + LOOK_OUT
-        lookout = Lookout(now)
-        suspects = {job.id for job in self._unfinished.values() if _is_suspect(job, lookout)}
+        liveness = LivenessCheck(now)
+        suspects = {job.id for job in self._unfinished.values() if _is_suspect(job, liveness)}
         if not suspects:
             return ()
         # Their rows may have a later heartbeat, which is no change; so they are read again.
         unfinished = self._connection.execute(f"SELECT {_LISTED} FROM jobs WHERE {_UNFINISHED}")
         found = [row for row in unfinished if row["id"] in suspects]
-        now_known = rows.job_rows(found, lookout)
+        now_known = rows.job_rows(found, liveness)
         changed = [job for job in now_known if job.state is not self._unfinished[job.id].state]
         self._note(now_known)
         return tuple(changed)
@@ -225,9 +225,9 @@ class Feed:
             self._connection.execute("COMMIT")
 
 
-def _is_suspect(job: JobRow, lookout: Lookout) -> bool:
+def _is_suspect(job: JobRow, liveness: LivenessCheck) -> bool:
     """Whether a look at the process, or a heartbeat since, may say otherwise than `job` does."""
-    alive = lookout.is_alive(pid=job.pid, host=job.host, token=job.token, heartbeat=job.heartbeat)
+    alive = liveness.is_alive(pid=job.pid, host=job.host, token=job.token, heartbeat=job.heartbeat)
     if job.state is JobState.LOST:
-        return alive or not lookout.sees(host=job.host, token=job.token)
+        return alive or not liveness.sees(host=job.host, token=job.token)
     return not alive

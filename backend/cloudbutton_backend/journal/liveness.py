@@ -62,7 +62,7 @@ def is_visible(token: str, own_token: str) -> bool:
     return bool(token and own_token and _where(token) == _where(own_token))
 
 
-class Lookout:
+class LivenessCheck:
     """One look at the processes of many jobs: what jobs have in common is asked for once.
 
     Make a new one for each look; what it has seen may change.

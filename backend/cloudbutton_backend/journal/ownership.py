@@ -16,7 +16,7 @@ from cloudbutton_backend.job_model import JobState
 VERB = "attach"
 
 
-class IsTaken(UsageError):
+class OwnedElsewhere(UsageError):
     """Another process runs the job."""
 
     def __init__(self, job_id: str, pid: int, host: str) -> None:
@@ -41,7 +41,7 @@ def claim(home: Path, job_id: str, *, backend: str, budget: float | None) -> int
         It is not in the journal any more.
     """
     from cloudbutton_backend.journal import database
-    from cloudbutton_backend.journal.liveness import Lookout, start_token
+    from cloudbutton_backend.journal.liveness import LivenessCheck, start_token
     from cloudbutton_backend.journal.sequence import mark_changed
 
     path = home / database.NAME
@@ -55,12 +55,12 @@ def claim(home: Path, job_id: str, *, backend: str, budget: float | None) -> int
         row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
             raise UnknownName("job", job_id, ())
-        alive = Lookout(now).is_alive(
+        alive = LivenessCheck(now).is_alive(
             pid=row["pid"], host=row["host"], token=row["token"], heartbeat=row["heartbeat"]
         )
         is_own = row["pid"] == pid and row["token"] == start_token(pid)
         if not JobState(row["state"]).is_final and alive and not is_own:
-            raise IsTaken(job_id, row["pid"], row["host"])
+            raise OwnedElsewhere(job_id, row["pid"], row["host"])
         connection.execute(
             "UPDATE jobs SET pid = ?, host = ?, token = ?, heartbeat = ?, state = ?, ended = NULL,"
             " backend = ?, budget = ?, running = 0 WHERE id = ?",
@@ -78,7 +78,7 @@ def claim(home: Path, job_id: str, *, backend: str, budget: float | None) -> int
     return int(times)
 
 
-class TakenOver(UsageError):
+class OwnershipLost(UsageError):
     """A job of this process was continued by another one meanwhile."""
 
     def __init__(self, job_id: str, pid: int, host: str) -> None:
@@ -114,7 +114,7 @@ def keep(home: Path, job_id: str) -> None:
         row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
         pid = os.getpid()
         if row is not None and (row["pid"], row["token"]) != (pid, start_token(pid)):
-            raise TakenOver(job_id, row["pid"], row["host"])
+            raise OwnershipLost(job_id, row["pid"], row["host"])
         connection.execute(
             "UPDATE jobs SET state = ?, ended = NULL, heartbeat = ? WHERE id = ?",
             (JobState.RUNNING.value, time.time(), job_id),

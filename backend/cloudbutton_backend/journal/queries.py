@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cloudbutton_backend.job_model import Expectation, JobState
 from cloudbutton_backend.journal import rows
-from cloudbutton_backend.journal.liveness import Lookout
+from cloudbutton_backend.journal.liveness import LivenessCheck
 from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
 from cloudbutton_backend.journal.sequence import Position
 
@@ -25,7 +25,7 @@ _LISTED: Final = ", ".join(rows.LISTED)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class JobQuery:
     """Which jobs a page is about."""
 
     state: JobState | None = None
@@ -64,7 +64,7 @@ class Spending(NamedTuple):
     estimate: float
 
 
-class Judged(NamedTuple):
+class JudgedEstimate(NamedTuple):
     """What jobs were expected to cost and to take, each with what it did."""
 
     money: list[tuple[Expectation, float]]
@@ -74,7 +74,7 @@ class Judged(NamedTuple):
 
 def page(
     connection: sqlite3.Connection,
-    wanted: Wanted,
+    wanted: JobQuery,
     *,
     limit: int,
     offset: int = 0,
@@ -83,9 +83,9 @@ def page(
     """Return the jobs that are `wanted`, the latest first, without their longer columns."""
     where, values = _where(wanted)
     query = f"SELECT {_LISTED} FROM jobs{where}{_LATEST_FIRST}"
-    lookout = Lookout(clock())
+    liveness = LivenessCheck(clock())
     if wanted.state in _MAY_BE_LOST:  # unfinished ones are few
-        found = rows.job_rows(connection.execute(query, values), lookout)
+        found = rows.job_rows(connection.execute(query, values), liveness)
         found = [job for job in found if job.state is wanted.state]
         return Page(found[offset : offset + limit], len(found))
     total = connection.execute(f"SELECT count(*) FROM jobs{where}", values).fetchone()[0]
@@ -95,7 +95,7 @@ def page(
         f"(SELECT id FROM jobs{where}{_LATEST_FIRST} LIMIT ? OFFSET ?){_LATEST_FIRST}",
         [*values, limit, offset],
     )
-    return Page(rows.job_rows(part, lookout), total)
+    return Page(rows.job_rows(part, liveness), total)
 
 
 def cursor(connection: sqlite3.Connection) -> str:
@@ -109,7 +109,7 @@ def job(
 ) -> JobRow | None:
     """Return a job with all its columns, None if there is none."""
     found = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchall()
-    return rows.job_rows(found, Lookout(clock()))[0] if found else None
+    return rows.job_rows(found, LivenessCheck(clock()))[0] if found else None
 
 
 def batches(connection: sqlite3.Connection, job_id: str, *, after: int, limit: int) -> Batches:
@@ -160,7 +160,7 @@ def spending(connection: sqlite3.Connection, since: float) -> list[Spending]:
     return [Spending(*row) for row in found]
 
 
-def judged(connection: sqlite3.Connection, since: float, *, limit: int = 1_000) -> Judged:
+def judged(connection: sqlite3.Connection, since: float, *, limit: int = 1_000) -> JudgedEstimate:
     """Return by what the estimates since then can be judged: the latest jobs that were done in one go.
 
     A job that was tried again or attached to has cost and taken more than what was estimated.
@@ -174,7 +174,9 @@ def judged(connection: sqlite3.Connection, since: float, *, limit: int = 1_000) 
         (since, limit),
     )
     values = [tuple(row) for row in found]
-    return Judged(_foretold(row[:4] for row in values), _foretold(row[4:] for row in values))
+    return JudgedEstimate(
+        _foretold(row[:4] for row in values), _foretold(row[4:] for row in values)
+    )
 
 
 def _foretold(found: Iterable[Sequence[float | None]]) -> list[tuple[Expectation, float]]:
@@ -209,7 +211,7 @@ def earlier_spends(
     return spends
 
 
-def _where(wanted: Wanted) -> tuple[str, list[Any]]:
+def _where(wanted: JobQuery) -> tuple[str, list[Any]]:
     conditions: list[str] = []
     values: list[Any] = []
     if wanted.state in _MAY_BE_LOST:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.errors import JournalError, UnknownName, UsageError
 from cloudbutton_backend.job_model import BatchRecord, JobState
-from cloudbutton_backend.journal.liveness import Lookout
-from cloudbutton_backend.journal.records import Command, ErrorRecord, JobRow, LogRecord
+from cloudbutton_backend.journal.liveness import LivenessCheck
+from cloudbutton_backend.journal.records import ErrorRecord, JobCommand, JobRow, LogRecord
 from cloudbutton_backend.storage.home import home as default_home
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class JournalReader:
             )
             return int(cursor.lastrowid or 0)
 
-    def command(self, command_id: int) -> Command | None:
+    def command(self, command_id: int) -> JobCommand | None:
         """Return a command, to see whether it was taken; None when it was withdrawn."""
         from cloudbutton_backend.journal import rows
 
@@ -164,7 +164,7 @@ class JournalReader:
     def _rows(self, found: Iterable[sqlite3.Row]) -> list[JobRow]:
         from cloudbutton_backend.journal import rows
 
-        return rows.job_rows(found, Lookout(self._clock()))
+        return rows.job_rows(found, LivenessCheck(self._clock()))
 
     def _near(self, name: str) -> list[str]:
         ids = [

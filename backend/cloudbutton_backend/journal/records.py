@@ -32,14 +32,14 @@ class LogRecord:
     stream: Literal["stdout", "stderr"] = "stdout"
 
 
-class Update(NamedTuple):
+class ProgressUpdate(NamedTuple):
     """New values for some columns of a job."""
 
     job_id: str
     columns: dict[str, Any]
 
 
-class Latest(NamedTuple):
+class LatestValues(NamedTuple):
     """How far a job is when this is written, which is later than when it was recorded."""
 
     job_id: str
@@ -53,7 +53,7 @@ class ClearErrors(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class JobCommand:
     """What somebody asked of a job: from a terminal, the panel, another notebook."""
 
     id: int

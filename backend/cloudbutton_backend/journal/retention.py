@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cloudbutton_backend.job_model import JobState
-from cloudbutton_backend.journal.liveness import Lookout
+from cloudbutton_backend.journal.liveness import LivenessCheck
 from cloudbutton_backend.journal.schema import OF_A_JOB
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _ALLOWANCES_FOR: Final = 3 * 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class StoredJobSize:
     """What one job has on the disk. A job of which only files are left has no row."""
 
     job_id: str
@@ -68,7 +68,7 @@ class Freed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shared:
+class SharedFiles:
     """The captured values that jobs need to be continued."""
 
     named: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -82,7 +82,7 @@ def gc(
     max_bytes: int,
     max_age: float,
     *,
-    shared: Shared = Shared(),
+    shared: SharedFiles = SharedFiles(),
     dry_run: bool = False,
     now: float | None = None,
 ) -> Freed:
@@ -110,13 +110,13 @@ def gc(
 
 
 def choose(
-    stored: Iterable[Stored],
+    stored: Iterable[StoredJobSize],
     *,
     max_bytes: int,
     max_age: float,
     now: float,
     sizes: Mapping[str, int] | None = None,
-) -> list[Stored]:
+) -> list[StoredJobSize]:
     """Return what has to go, the oldest first.
 
     Of jobs young enough those of processes that are gone go first: nobody holds them any more.
@@ -142,11 +142,11 @@ def choose(
     return sorted(doomed.values(), key=lambda job: (job.created, job.job_id))
 
 
-def _is_too_old(job: Stored, max_age: float, now: float) -> bool:
+def _is_too_old(job: StoredJobSize, max_age: float, now: float) -> bool:
     return now - job.created > (max_age if job.state is not None else max(max_age, GRACE))
 
 
-def _stored(path: Path, shared: Shared, now: float) -> list[Stored]:
+def _stored(path: Path, shared: SharedFiles, now: float) -> list[StoredJobSize]:
     files: dict[str, list[tuple[Path, int, float]]] = {}
     for job_id, file in _files(path.parent):
         with suppress(FileNotFoundError):  # a job that is done removes some of its files itself
@@ -166,7 +166,7 @@ def _stored(path: Path, shared: Shared, now: float) -> list[Stored]:
         )
     for job_id, orphans in files.items():
         stored.append(
-            Stored(
+            StoredJobSize(
                 job_id=job_id,
                 created=max(at for _, _, at in orphans),
                 size=sum(size for _, size, _ in orphans),
@@ -187,14 +187,14 @@ def _files(home: Path) -> Iterator[tuple[str, Path]]:
                 yield match[1], each
 
 
-def _rows(path: Path, now: float) -> Iterator[Stored]:
+def _rows(path: Path, now: float) -> Iterator[StoredJobSize]:
     """Yield what the journal knows of each job, without its files."""
     from cloudbutton_backend.journal import database, rows
 
     connection = database.open_for_reading(path)
     if connection is None:
         return
-    lookout = Lookout(now)
+    liveness = LivenessCheck(now)
     taken: Counter[str] = Counter()
     with closing(connection), database.translated(path):
         for table, each in _ROW_BYTES.items():  # answered by indexes alone
@@ -202,10 +202,10 @@ def _rows(path: Path, now: float) -> Iterator[Stored]:
             for job_id, count in counts:
                 taken[job_id] += each * count
         for row in connection.execute(f"SELECT {_LOOKED_AT} FROM jobs").fetchall():
-            state = rows.state_of(row, lookout)
+            state = rows.state_of(row, liveness)
             process = {name: row[name] for name in ("pid", "host", "token", "heartbeat")}
             last = row["heartbeat"] if state is JobState.LOST else row["created"]
-            yield Stored(
+            yield StoredJobSize(
                 job_id=row["id"],
                 created=row["ended"] or last,
                 size=0,
@@ -213,11 +213,11 @@ def _rows(path: Path, now: float) -> Iterator[Stored]:
                 state=state,
                 rows=_JOB_BYTES + taken[row["id"]],
                 heartbeat=row["heartbeat"],
-                is_held=state.is_final and lookout.is_alive(**process),
+                is_held=state.is_final and liveness.is_alive(**process),
             )
 
 
-def _forget(path: Path, doomed: Sequence[Stored], now: float) -> list[Stored]:
+def _forget(path: Path, doomed: Sequence[StoredJobSize], now: float) -> list[StoredJobSize]:
     """Remove rows before files: a crash in between leaves files, which age removes, no false rows.
 
     Returns the jobs that are gone; one that runs again since we looked is spared.
@@ -228,7 +228,7 @@ def _forget(path: Path, doomed: Sequence[Stored], now: float) -> list[Stored]:
     connection = database.open_for_reading(path)
     if connection is None:
         return list(doomed)
-    gone: list[Stored] = []
+    gone: list[StoredJobSize] = []
     with closing(connection), database.translated(path):
         connection.execute("PRAGMA query_only = OFF")
         for start in range(0, len(doomed), _AT_ONCE):
@@ -263,7 +263,7 @@ def _give_back(connection: sqlite3.Connection) -> None:
         connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
 
 
-def _is_removed(connection: sqlite3.Connection, job: Stored) -> bool:
+def _is_removed(connection: sqlite3.Connection, job: StoredJobSize) -> bool:
     """Remove a job's row, unless it runs again; what has no row is gone."""
     row = connection.execute(
         "SELECT state, heartbeat FROM jobs WHERE id = ?", (job.job_id,)

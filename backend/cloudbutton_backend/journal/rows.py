@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState, Progress
-from cloudbutton_backend.journal.records import Command, ErrorRecord, JobRow, LogRecord
+from cloudbutton_backend.journal.records import ErrorRecord, JobCommand, JobRow, LogRecord
 
 if TYPE_CHECKING:
     from sqlite3 import Row
 
-    from cloudbutton_backend.journal.liveness import Lookout
+    from cloudbutton_backend.journal.liveness import LivenessCheck
 
 Columns = dict[str, Any]
 
@@ -122,15 +122,15 @@ def job_row(row: Row, state: JobState) -> JobRow:
     return JobRow(**(values | {"state": state}))
 
 
-def job_rows(found: Iterable[Row], lookout: Lookout) -> list[JobRow]:
+def job_rows(found: Iterable[Row], liveness: LivenessCheck) -> list[JobRow]:
     """Return rows of `jobs`, each in the state that `lookout` finds it to be in."""
-    return [job_row(row, state_of(row, lookout)) for row in found]
+    return [job_row(row, state_of(row, liveness)) for row in found]
 
 
-def state_of(row: Row, lookout: Lookout) -> JobState:
+def state_of(row: Row, liveness: LivenessCheck) -> JobState:
     """Return the state that a row of `jobs` is in: lost, where its process is gone before its end."""
     state = JobState(row["state"])
-    if state.is_final or lookout.is_alive(
+    if state.is_final or liveness.is_alive(
         pid=row["pid"], host=row["host"], token=row["token"], heartbeat=row["heartbeat"]
     ):
         return state
@@ -153,9 +153,9 @@ def log_row(row: Row) -> LogRecord:
     return LogRecord(row["job_id"], row["text"], item=row["item"], stream=row["stream"])
 
 
-def command_row(row: Row) -> Command:
+def command_row(row: Row) -> JobCommand:
     """Return a row of `commands`."""
-    return Command(**(dict(row) | {"args": json.loads(row["args"])}))
+    return JobCommand(**(dict(row) | {"args": json.loads(row["args"])}))
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ IDLE_POLL: Final = 1.0
 BEAT: Final = 2.0
 
 
-class Rhythm:
+class WriteSchedule:
     """Tells what is due at a time, and how long nothing will be. Times are monotonic seconds."""
 
     def __init__(self) -> None:

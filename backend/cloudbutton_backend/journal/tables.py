@@ -10,15 +10,21 @@ from pathlib import Path
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import database, rows
 from cloudbutton_backend.journal.liveness import start_token
-from cloudbutton_backend.journal.records import Command
+from cloudbutton_backend.journal.records import JobCommand
 from cloudbutton_backend.journal.sequence import mark_changed
-from cloudbutton_backend.journal.write_batch import MAX_ERRORS, MAX_LOG_CHARS, Changes, Entry, fold
+from cloudbutton_backend.journal.write_batch import (
+    MAX_ERRORS,
+    MAX_LOG_CHARS,
+    Entry,
+    WriteBatch,
+    fold,
+)
 
 #: Rows of printed output kept for one job, however short they are.
 MAX_LOG_ROWS = 1_000
 
 
-class Store:
+class JournalTables:
     """Writes what one process has to say. Nothing is opened before the first `write`.
 
     It remembers the whole row of every job that is not finished. When the file is gone, moved
@@ -32,7 +38,7 @@ class Store:
         self._home = home
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
-        self._kept: database.Kept | None = None
+        self._kept: database.KeptAside | None = None
         self._inode = 0
         self._live: dict[str, rows.Columns] = {}
         self._known: set[str] = set()
@@ -93,7 +99,7 @@ class Store:
             self._give_up(error)
             raise
 
-    def take_commands(self) -> list[Command]:
+    def take_commands(self) -> list[JobCommand]:
         """Return the commands for this process's jobs, each one once, marked as taken."""
         connection = self._connection
         if connection is None:
@@ -140,7 +146,7 @@ class Store:
         connection.execute("COMMIT")
 
     def _write_jobs(
-        self, connection: sqlite3.Connection, changes: Changes
+        self, connection: sqlite3.Connection, changes: WriteBatch
     ) -> dict[str, rows.Columns]:
         """Write what changed of jobs and return the rows, as they are now, of those to remember."""
         now = self._clock()
@@ -192,7 +198,7 @@ class Store:
                 self._kept = database.move_aside(self.path, "corrupt", what, found=inode)
 
 
-def _write_details(connection: sqlite3.Connection, changes: Changes) -> None:
+def _write_details(connection: sqlite3.Connection, changes: WriteBatch) -> None:
     connection.executemany(
         f"INSERT INTO batches VALUES ({_marks(13)})",
         [rows.batch_values(batch) for batch in changes.batches],

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 
 from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState, Progress
 from cloudbutton_backend.journal import rows
-from cloudbutton_backend.journal.records import ClearErrors, ErrorRecord, Latest, LogRecord, Update
+from cloudbutton_backend.journal.records import (
+    ClearErrors,
+    ErrorRecord,
+    LatestValues,
+    LogRecord,
+    ProgressUpdate,
+)
 
 #: Errors kept for one job: a person reads a few, and counts come from the job's row.
 MAX_ERRORS = 100
@@ -15,11 +21,20 @@ MAX_ERRORS = 100
 MAX_LOG_CHARS = 64 * 1024
 
 
-Entry = JobRecord | Update | Progress | Latest | BatchRecord | ErrorRecord | ClearErrors | LogRecord
+Entry = (
+    JobRecord
+    | ProgressUpdate
+    | Progress
+    | LatestValues
+    | BatchRecord
+    | ErrorRecord
+    | ClearErrors
+    | LogRecord
+)
 
 
 @dataclass
-class Changes:
+class WriteBatch:
     """One transaction's worth; dicts are keyed by job id."""
 
     added: dict[str, JobRecord] = field(default_factory=dict)
@@ -36,21 +51,21 @@ class Changes:
         return {*self.added, *self.updated}.union(*details)
 
 
-def fold(entries: Iterable[Entry], now: float) -> Changes:
+def fold(entries: Iterable[Entry], now: float) -> WriteBatch:
     """Return the net effect of `entries`, which are in the order in which they happened.
 
     A final state without the time it was reached gets `now`; any other state clears that time.
     """
-    changes = Changes()
+    changes = WriteBatch()
     for entry in entries:
         match entry:
             case BatchRecord():
                 changes.batches.append(entry)
             case Progress():
                 _update(changes, entry.job_id, rows.progress_columns(entry), now)
-            case Latest():
+            case LatestValues():
                 _update(changes, entry.job_id, rows.progress_columns(entry.take()), now)
-            case Update():
+            case ProgressUpdate():
                 _update(changes, entry.job_id, entry.columns, now)
             case LogRecord():
                 changes.logs.setdefault(entry.job_id, []).append(entry)
@@ -94,7 +109,7 @@ def _close(kept: list[LogRecord], pieces: list[str]) -> None:
         kept[-1] = LogRecord(last.job_id, "".join(reversed(pieces)), last.item, last.stream)
 
 
-def _update(changes: Changes, job_id: str, columns: rows.Columns, now: float) -> None:
+def _update(changes: WriteBatch, job_id: str, columns: rows.Columns, now: float) -> None:
     kept = changes.updated.setdefault(job_id, {})
     if "state" in columns and "ended" not in columns:
         kept["ended"] = now if JobState(columns["state"]).is_final else None
@@ -111,7 +126,7 @@ def shrink(entries: Iterable[Entry], keep: int, now: float) -> list[Entry]:
     logs = [log for of_job in changes.logs.values() for log in of_job]
     return [
         *changes.added.values(),
-        *(Update(job_id, columns) for job_id, columns in changes.updated.items()),
+        *(ProgressUpdate(job_id, columns) for job_id, columns in changes.updated.items()),
         *changes.batches[-keep:],
         *(ClearErrors(job_id) for job_id in changes.cleared),
         *errors[-keep:],

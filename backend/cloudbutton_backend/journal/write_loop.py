@@ -12,9 +12,9 @@ from typing import Any, Final
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.journal.database import is_corruption
 from cloudbutton_backend.journal.fsync import FileSync
-from cloudbutton_backend.journal.records import Command
-from cloudbutton_backend.journal.schedule import Rhythm
-from cloudbutton_backend.journal.tables import Store
+from cloudbutton_backend.journal.records import JobCommand
+from cloudbutton_backend.journal.schedule import WriteSchedule
+from cloudbutton_backend.journal.tables import JournalTables
 from cloudbutton_backend.journal.write_batch import Entry, shrink
 
 #: Entries kept in memory while the disk refuses them.
@@ -29,7 +29,7 @@ SYNC_PATIENCE: Final = 10.0
 _BAD_ENTRY: Final = (sqlite3.Error, ValueError, TypeError, OverflowError)
 
 
-class Scribe:
+class WriteLoop:
     """Owns the database connection and the sync thread; used by one thread only."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Scribe:
         *,
         warn: Callable[[str], None],
         trouble: Callable[[str | None], None] = lambda line: None,
-        callbacks: Sequence[Callable[[Command], None]] = (),
+        callbacks: Sequence[Callable[[JobCommand], None]] = (),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -47,10 +47,10 @@ class Scribe:
         self._callbacks = callbacks
         self._clock = clock
         self._wall_clock = wall_clock
-        self._store = Store(home, clock=wall_clock)
+        self._store = JournalTables(home, clock=wall_clock)
         self._wal = self._store.path.with_name(self._store.path.name + "-wal")
         self._sync = FileSync(warn)
-        self._rhythm = Rhythm()
+        self._schedule = WriteSchedule()
         self._backlog: list[Entry] = []
         self._ended = False
         self._retry_at = 0.0
@@ -68,9 +68,9 @@ class Scribe:
         live = self._store.has_live_jobs
         if self._ended and not live:
             self._sync.hasten()  # the last job has ended: nothing more comes to wait for
-        if self._rhythm.beat_is_due(now, live=live) and now >= self._retry_at:
+        if self._schedule.beat_is_due(now, live=live) and now >= self._retry_at:
             self._attempt(self._store.beat)
-        if self._callbacks and self._rhythm.poll_is_due(now, live=live):
+        if self._callbacks and self._schedule.poll_is_due(now, live=live):
             self._listen()
         if self._store.notice:
             self._warn(self._store.notice)
@@ -80,7 +80,7 @@ class Scribe:
         """Return the seconds for which nothing is due unless something is recorded."""
         now = self._clock()
         listening = bool(self._callbacks) and self._store.has_jobs
-        rest = self._rhythm.wait(now, live=self._store.has_live_jobs, listening=listening)
+        rest = self._schedule.wait(now, live=self._store.has_live_jobs, listening=listening)
         if self._backlog and self._retry_at < math.inf:
             rest = min(rest or 0.0, max(0.0, self._retry_at - now))
         return rest
@@ -146,7 +146,7 @@ class Scribe:
             self._backlog = shrink(self._backlog, MAX_BACKLOG // 4, self._wall_clock())
 
     def _listen(self) -> None:
-        commands: list[Command] = []
+        commands: list[JobCommand] = []
         self._attempt(lambda: commands.extend(self._store.take_commands()))
         for command in commands:
             for callback in tuple(self._callbacks):

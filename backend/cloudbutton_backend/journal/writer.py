@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.job_model import BatchRecord, JobRecord, Progress
-from cloudbutton_backend.journal.deferred_listing import Announced, First, Porch
+from cloudbutton_backend.journal.deferred_listing import AnnouncedJob, DeferredListing, Precondition
 from cloudbutton_backend.journal.records import (
     ClearErrors,
-    Command,
     ErrorRecord,
-    Latest,
+    JobCommand,
+    LatestValues,
     LogRecord,
-    Update,
+    ProgressUpdate,
 )
 from cloudbutton_backend.journal.schedule import GATHER
 from cloudbutton_backend.journal.schema import MUTABLE
@@ -37,7 +37,7 @@ from cloudbutton_backend.storage.home import home as default_home
 from cloudbutton_backend.storage.home import home_warning
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.journal.write_loop import Scribe
+    from cloudbutton_backend.journal.write_loop import WriteLoop
 
 #: Seconds that the end of the process waits for the last transaction.
 EXIT_PATIENCE: Final = 2.0
@@ -68,8 +68,8 @@ class Journal:
         self._hurry = threading.Event()
         self._writing = False
         self._closing = False
-        self._callbacks: list[Callable[[Command], None]] = []
-        self._porch = Porch(self._enter)
+        self._callbacks: list[Callable[[JobCommand], None]] = []
+        self._deferred_listing = DeferredListing(self._enter)
         self._thread = threading.Thread(target=self._run, name="cloudbutton-journal", daemon=True)
 
     @classmethod
@@ -103,12 +103,12 @@ class Journal:
         untold, self._untold = self._untold, []
         return untold
 
-    def add_job(self, job: JobRecord, first: First | None = None) -> None:
+    def add_job(self, job: JobRecord, first: Precondition | None = None) -> None:
         """Record a job that begins now, in this process unless the record says otherwise.
 
         Nothing of it is listed before `first` has happened, if it is still needed by then.
         """
-        self._append(job if first is None else Announced(job, first))
+        self._append(job if first is None else AnnouncedJob(job, first))
 
     def update_job(self, job_id: str, **columns: Any) -> None:
         """Record new values for columns of the table `jobs`.
@@ -118,7 +118,7 @@ class Journal:
         """
         if not columns.keys() <= MUTABLE:
             raise TypeError(f"not a column that can change: {sorted(columns.keys() - MUTABLE)}")
-        self._append(Update(job_id, columns))
+        self._append(ProgressUpdate(job_id, columns))
 
     def update_progress(self, progress: Progress) -> None:
         """Record a snapshot of a job; of those within one transaction the last one counts."""
@@ -126,7 +126,7 @@ class Journal:
 
     def update_latest(self, job_id: str, take: Callable[[], Progress]) -> None:
         """Record how far a job is by the time this is written; `take` is called then."""
-        self._append(Latest(job_id, take))
+        self._append(LatestValues(job_id, take))
 
     def add_batch(self, batch: BatchRecord) -> None:
         """Record a batch that has ended."""
@@ -148,7 +148,7 @@ class Journal:
         """Have the system put `path` on the disk within a second, and when its job ends."""
         self._append(path)
 
-    def on_command(self, callback: Callable[[Command], None]) -> Callable[[], None]:
+    def on_command(self, callback: Callable[[JobCommand], None]) -> Callable[[], None]:
         """Call `callback`, on the journal's thread, with each command for this process's jobs.
 
         Returns
@@ -205,39 +205,39 @@ class Journal:
         if self._closing and not self._queue:
             return
         from cloudbutton_backend.journal.write_loop import (
-            Scribe,  # sqlite3: only where there are jobs
+            WriteLoop,  # sqlite3: only where there are jobs
         )
 
         # A local on purpose. After a fork the child has no such thread, so nothing there ever
         # drops the last reference to the connection; closing it in the child would end
         # transactions and remove log files that are the parent's.
         self._writing = True
-        scribe = Scribe(
+        write_loop = WriteLoop(
             self.home, warn=self._warn, trouble=self._be_in_trouble, callbacks=self._callbacks
         )
         while not self._closing:
-            if self._wake.wait(scribe.rest()):
+            if self._wake.wait(write_loop.rest()):
                 self._hurry.wait(GATHER)
-            self._turn(scribe)
-        self._turn(scribe)
-        scribe.close()
+            self._turn(write_loop)
+        self._turn(write_loop)
+        write_loop.close()
 
-    def _turn(self, scribe: Scribe) -> None:
+    def _turn(self, write_loop: WriteLoop) -> None:
         self._hurry.clear()
         self._wake.clear()
         self._signalled = False
         taken = [self._queue.popleft() for _ in range(len(self._queue))]
         barriers = [entry for entry in taken if isinstance(entry, _Barrier)]
         entries = [entry for entry in taken if not isinstance(entry, _Barrier)]
-        entries = self._porch.pass_on(entries)
+        entries = self._deferred_listing.pass_on(entries)
         if barriers:
-            self._porch.settle(PORCH_PATIENCE)
-            entries += self._porch.pass_on(())
+            self._deferred_listing.settle(PORCH_PATIENCE)
+            entries += self._deferred_listing.pass_on(())
         written = False
         try:
-            written = scribe.turn(entries, urgent=bool(barriers))
+            written = write_loop.turn(entries, urgent=bool(barriers))
             if barriers:
-                written = scribe.flush_files() and written
+                written = write_loop.flush_files() and written
         except Exception as error:  # the job matters more than its record
             self._warn(f"The journal lost entries: {error!r}")
         for barrier in barriers:

@@ -7,8 +7,8 @@
     a row of the journal ──┘                (pure from here on)
 """
 
-from cloudbutton_backend.report.job_facts import Facts
+from cloudbutton_backend.report.job_facts import JobFacts
 from cloudbutton_backend.report.page import page
 from cloudbutton_backend.report.save import report_of_id, report_of_job, text_of_id, write
 
-__all__ = ["Facts", "page", "report_of_id", "report_of_job", "text_of_id", "write"]
+__all__ = ["JobFacts", "page", "report_of_id", "report_of_job", "text_of_id", "write"]

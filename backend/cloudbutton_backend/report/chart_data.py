@@ -20,7 +20,7 @@ _SEVERITY: Final[dict[Kind, int]] = {"done": 0, "failed": 1, "lost": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ChartInterval:
     """Steps of one worker's time, `[first, stop)`, in which the worst that happened is the same."""
 
     first: int
@@ -29,12 +29,12 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class TimelineChart:
     """Which worker ran when; or, where there are too many of them, how many did."""
 
     seconds: float
     n_workers: int
-    lanes: tuple[tuple[str, tuple[Stretch, ...]], ...]
+    lanes: tuple[tuple[str, tuple[ChartInterval, ...]], ...]
     """By worker, in the order in which they began; none if there are more than `LANES`."""
     busy: tuple[int, ...]
     """Workers at work in each step."""
@@ -53,7 +53,7 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryChart:
     """Resident peaks of the workers."""
 
     seconds: float
@@ -62,7 +62,7 @@ class Memory:
     peak: int
 
 
-def timeline(batches: Sequence[BatchRecord], *, lanes: int = LANES) -> Timeline | None:
+def timeline(batches: Sequence[BatchRecord], *, lanes: int = LANES) -> TimelineChart | None:
     """Return who ran when, merged to steps; None without batches."""
     if not batches:
         return None
@@ -83,7 +83,7 @@ def timeline(batches: Sequence[BatchRecord], *, lanes: int = LANES) -> Timeline 
         if len(by_worker) <= lanes
         else ()
     )
-    return Timeline(seconds, len(by_worker), shown, tuple(busy))
+    return TimelineChart(seconds, len(by_worker), shown, tuple(busy))
 
 
 def histogram(batches: Iterable[BatchRecord], *, bars: int = BARS) -> Histogram | None:
@@ -121,7 +121,7 @@ def histogram(batches: Iterable[BatchRecord], *, bars: int = BARS) -> Histogram 
     )
 
 
-def memory(batches: Sequence[BatchRecord]) -> Memory | None:
+def memory(batches: Sequence[BatchRecord]) -> MemoryChart | None:
     """Return the workers' peaks over time; None where they are not known."""
     known = [batch for batch in batches if batch.memory_peak]
     if not known:
@@ -133,7 +133,7 @@ def memory(batches: Sequence[BatchRecord]) -> Memory | None:
         peaks[step] = max(peaks[step], batch.memory_peak)
     for step in range(1, STEPS):  # a resident peak never falls
         peaks[step] = max(peaks[step], peaks[step - 1])
-    return Memory(seconds, tuple(peaks), peaks[-1])
+    return MemoryChart(seconds, tuple(peaks), peaks[-1])
 
 
 def _span(batches: Iterable[BatchRecord]) -> tuple[float, float]:
@@ -152,14 +152,14 @@ def _steps(batch: BatchRecord, begin: float, seconds: float) -> range:
     return range(_step(batch.start, begin, seconds), _step(batch.end, begin, seconds) + 1)
 
 
-def _merged(steps: dict[int, Kind]) -> tuple[Stretch, ...]:
-    stretches: list[Stretch] = []
+def _merged(steps: dict[int, Kind]) -> tuple[ChartInterval, ...]:
+    stretches: list[ChartInterval] = []
     for step in sorted(steps):
         last = stretches[-1] if stretches else None
         if last is not None and last.stop == step and last.kind == steps[step]:
-            stretches[-1] = Stretch(last.first, step + 1, last.kind)
+            stretches[-1] = ChartInterval(last.first, step + 1, last.kind)
         else:
-            stretches.append(Stretch(step, step + 1, steps[step]))
+            stretches.append(ChartInterval(step, step + 1, steps[step]))
     return tuple(stretches)
 
 

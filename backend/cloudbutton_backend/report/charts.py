@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cloudbutton_backend import units
-from cloudbutton_backend.report.chart_data import STEPS, Histogram, Kind, Memory, Timeline
+from cloudbutton_backend.report.chart_data import STEPS, Histogram, Kind, MemoryChart, TimelineChart
 from cloudbutton_backend.report.markup import Markup, element
 
 _LEFT: Final = 92
@@ -19,7 +19,7 @@ _FOOT: Final = 26
 _KINDS: Final[tuple[Kind, ...]] = ("done", "failed", "lost")
 
 
-def timeline_chart(shown: Timeline) -> Markup:
+def timeline_chart(shown: TimelineChart) -> Markup:
     """Return a lane for each worker, or the number of busy ones where there are many."""
     workers = units.count(shown.n_workers, "worker")
     what = f"{workers} over {units.seconds(shown.seconds)}."
@@ -84,7 +84,7 @@ def durations_chart(shown: Histogram) -> Markup:
     return _svg("Durations", what, _HEIGHT, *bars, *ends)
 
 
-def memory_chart(shown: Memory, limit: int | None) -> Markup:
+def memory_chart(shown: MemoryChart, limit: int | None) -> Markup:
     """Return the largest resident peak of a worker over time, and what it may have."""
     top = max(shown.peak, limit or 0)
     parts = [_area(shown.peaks, top, "area", units.size(top), "peak of a worker")]

@@ -9,16 +9,16 @@ from typing import Final
 
 from cloudbutton_backend.job_model import Estimate
 from cloudbutton_backend.journal import ErrorRecord, JobRow, JournalReader
-from cloudbutton_backend.report.job_facts import Facts, ReportedJob
+from cloudbutton_backend.report.job_facts import JobFacts, ReportedJob
 
 _ERRORS: Final = 100
 """As many as the journal keeps."""
 
 
-def facts_of_row(reader: JournalReader, row: JobRow, *, now: float | None = None) -> Facts:
+def facts_of_row(reader: JournalReader, row: JobRow, *, now: float | None = None) -> JobFacts:
     """Return the facts of a job that the journal knows."""
     now = time.time() if now is None else now
-    return Facts(
+    return JobFacts(
         id=row.id,
         name=row.name,
         kind=row.kind,
@@ -55,11 +55,11 @@ def facts_of_row(reader: JournalReader, row: JobRow, *, now: float | None = None
     )
 
 
-def facts_of_job(job: ReportedJob, *, now: float | None = None) -> Facts:
+def facts_of_job(job: ReportedJob, *, now: float | None = None) -> JobFacts:
     """Return the facts of a job that this process holds, whether or not the disk has them."""
     now = time.time() if now is None else now
     record, progress = job.record, job.progress
-    return Facts(
+    return JobFacts(
         id=job.id,
         name=job.name,
         kind=record.kind,

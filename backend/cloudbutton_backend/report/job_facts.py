@@ -31,7 +31,7 @@ class ReportedJob(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class JobFacts:
     """All that a report tells of a job. Times are Unix seconds, lengths of time seconds, money US dollars."""
 
     id: str

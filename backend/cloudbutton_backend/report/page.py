@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cloudbutton_backend.report import sections
-from cloudbutton_backend.report.job_facts import Facts
+from cloudbutton_backend.report.job_facts import JobFacts
 from cloudbutton_backend.report.markup import Markup, element
 from cloudbutton_backend.report.stylesheet import STYLE
 
@@ -11,7 +11,7 @@ from cloudbutton_backend.report.stylesheet import STYLE
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def page(facts: Facts) -> str:
+def page(facts: JobFacts) -> str:
     """Return the report as the text of an HTML file."""
     return "<!doctype html>\n" + element(
         "html",

@@ -9,7 +9,7 @@ from typing import Any, Final
 from cloudbutton_backend import units
 from cloudbutton_backend.journal import ErrorRecord
 from cloudbutton_backend.report import chart_data, charts
-from cloudbutton_backend.report.job_facts import Facts
+from cloudbutton_backend.report.job_facts import JobFacts
 from cloudbutton_backend.report.markup import Markup, element, joined, prose
 from cloudbutton_backend.report.redaction import without_places, without_secrets
 
@@ -28,7 +28,7 @@ _STATES: Final = {
 }
 
 
-def head(facts: Facts) -> Markup:
+def head(facts: JobFacts) -> Markup:
     """Return what it is, how it went, when and where."""
     state = facts.state.value
     where = [facts.backend, units.count(facts.workers, "worker") if facts.workers else ""]
@@ -57,7 +57,7 @@ def _line(text: str, kind: str) -> Markup:
     return element("p", prose(without_places(_clipped(text, _TEXT))), class_=kind)
 
 
-def _figures(facts: Facts) -> Markup:
+def _figures(facts: JobFacts) -> Markup:
     speed_up = facts.task_seconds / facts.elapsed if facts.elapsed > 0 else 0.0
     total = "?" if facts.n_items is None else units.count(facts.n_items)
     notes = [
@@ -91,14 +91,14 @@ def _figures(facts: Facts) -> Markup:
     )
 
 
-def _expected_time(facts: Facts) -> str:
+def _expected_time(facts: JobFacts) -> str:
     if facts.expected_seconds is None:
         return ""
     _, low, high = facts.expected_seconds
     return f"expected: {units.seconds(low)} to {units.seconds(high)}"
 
 
-def timeline(facts: Facts) -> Markup | None:
+def timeline(facts: JobFacts) -> Markup | None:
     """Return who ran when."""
     shown = chart_data.timeline(facts.batches)
     if shown is None:
@@ -121,7 +121,7 @@ def timeline(facts: Facts) -> Markup | None:
     return _section("Timeline", legend, _wide(charts.timeline_chart(shown)))
 
 
-def durations(facts: Facts) -> Markup | None:
+def durations(facts: JobFacts) -> Markup | None:
     """Return how long items took."""
     shown = chart_data.histogram(facts.batches)
     if shown is None:
@@ -136,7 +136,7 @@ def durations(facts: Facts) -> Markup | None:
     )
 
 
-def memory(facts: Facts) -> Markup | None:
+def memory(facts: JobFacts) -> Markup | None:
     """Return what memory the workers needed."""
     shown = chart_data.memory(facts.batches)
     if shown is None:
@@ -153,7 +153,7 @@ def memory(facts: Facts) -> Markup | None:
     )
 
 
-def cost(facts: Facts) -> Markup | None:
+def cost(facts: JobFacts) -> Markup | None:
     """Return what it was expected to cost, and what it did."""
     estimate = facts.estimate
     if not facts.spend and estimate is None and facts.budget is None:
@@ -180,7 +180,7 @@ def cost(facts: Facts) -> Markup | None:
     return _section("Cost", _table(("", "US dollars", ""), rows))
 
 
-def errors(facts: Facts) -> Markup | None:
+def errors(facts: JobFacts) -> Markup | None:
     """Return what failed and why, the same together."""
     if not facts.errors:
         return None
@@ -225,7 +225,7 @@ def _items(group: Sequence[ErrorRecord]) -> str:
     return f"({len(group)} items: {shown}{', …' if len(group) > _ITEMS else ''})"
 
 
-def code(facts: Facts) -> Markup | None:
+def code(facts: JobFacts) -> Markup | None:
     """Return what ran, as the user wrote it, and what a cell was turned into."""
     if not facts.source and not facts.plan:
         return None
@@ -242,7 +242,7 @@ def code(facts: Facts) -> Markup | None:
     )
 
 
-def options(facts: Facts) -> Markup | None:
+def options(facts: JobFacts) -> Markup | None:
     """Return what was asked for; what was left as it is is not told."""
     asked = [
         (name, element("code", without_places(_clipped(str(value), _TEXT))), "")
@@ -253,7 +253,7 @@ def options(facts: Facts) -> Markup | None:
     return _section("Options", _table(("option", "value", ""), asked))
 
 
-def capture(facts: Facts) -> Markup | None:
+def capture(facts: JobFacts) -> Markup | None:
     """Return what the function took along, how large it was and how it travelled."""
     report = facts.capture
     if not report.get("function"):
@@ -283,7 +283,7 @@ def capture(facts: Facts) -> Markup | None:
     )
 
 
-def foot(facts: Facts) -> Markup:
+def foot(facts: JobFacts) -> Markup:
     """Return when and by what this was written."""
     words = f"Written {moment(facts.written)} by Cloud Button {facts.version}."
     return element("footer", words)
@@ -349,7 +349,7 @@ def _clipped(text: str, most: int) -> str:
     return f"{text[:left]}\n… {gone} left out …\n{text[-left:]}"
 
 
-def all_of(facts: Facts) -> Markup:
+def all_of(facts: JobFacts) -> Markup:
     """Return the sections of a report, in their order."""
     parts = (head, timeline, durations, memory, cost, errors, code, options, capture, foot)
     return joined(part(facts) for part in parts)

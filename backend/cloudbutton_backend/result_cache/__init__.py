@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from cloudbutton_backend.result_cache.earlier_loops import EarlierLoops
-from cloudbutton_backend.result_cache.index import Index, tidy
+from cloudbutton_backend.result_cache.index import CacheIndex, tidy
 from cloudbutton_backend.result_cache.job_cache import JobCache
-from cloudbutton_backend.result_cache.key_ingredients import Ingredients, ingredients_of
+from cloudbutton_backend.result_cache.key_ingredients import KeyIngredients, ingredients_of
 from cloudbutton_backend.result_cache.keys import Keyer
-from cloudbutton_backend.result_cache.loop_traces import Tracer
+from cloudbutton_backend.result_cache.loop_traces import LoopTracer
 
 __all__ = [
+    "CacheIndex",
     "EarlierLoops",
-    "Index",
-    "Ingredients",
     "JobCache",
+    "KeyIngredients",
     "Keyer",
-    "Tracer",
+    "LoopTracer",
     "ingredients_of",
     "tidy",
 ]

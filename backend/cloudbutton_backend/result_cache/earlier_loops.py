@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from cloudbutton_backend.capture import Captured
-from cloudbutton_backend.capture.content_digest import Content, Unkeyable, content_of
+from cloudbutton_backend.capture.content_digest import ContentDigest, Unkeyable, content_of
 from cloudbutton_backend.durable.salvage import salvage
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.result_cache.keys import KEY_BYTES
 from cloudbutton_backend.result_cache.loop_traces import (
-    Trace,
+    LoopTrace,
     content_of_body,
     read_trace,
     versions_behind,
 )
 from cloudbutton_backend.result_cache.result_classes import LiveClasses, ids_in
 from cloudbutton_backend.result_cache.retrieval import Retrieval, read_payload
-from cloudbutton_backend.results.result_ranges import Run
-from cloudbutton_backend.results.result_record import Entry
+from cloudbutton_backend.results.result_ranges import ResultRange
+from cloudbutton_backend.results.result_record import ResultRecord
 
-Found = Callable[[str, Captured, Sequence[Any]], Sequence[Run]]
+Found = Callable[[str, Captured, Sequence[Any]], Sequence[ResultRange]]
 
 
 class EarlierLoops:
@@ -62,7 +62,7 @@ class EarlierLoops:
         self._is_good = is_good
         self._spoils = spoils
         self._may_change = may_change
-        self._traces: dict[str, Trace | None] = {}
+        self._traces: dict[str, LoopTrace | None] = {}
         self.taken: dict[str, int] = {}
         self.refused: dict[str, str] = {}
 
@@ -82,15 +82,17 @@ class EarlierLoops:
     def of(self, function: Callable[..., Any]) -> Found:
         """Return what gives the results of a loop with the body `function`."""
 
-        def find(_job_id: str, captured: Captured, items: Sequence[Any]) -> Sequence[Run]:
+        def find(_job_id: str, captured: Captured, items: Sequence[Any]) -> Sequence[ResultRange]:
             return self._find(captured, content_of_body(function, captured.report), items)
 
         return find
 
-    def _find(self, captured: Captured, body: Content | None, items: Sequence[Any]) -> list[Run]:
+    def _find(
+        self, captured: Captured, body: ContentDigest | None, items: Sequence[Any]
+    ) -> list[ResultRange]:
         left: dict[bytes, list[int]] | None = None
         live: LiveClasses | None = None
-        runs: list[Run] = []
+        runs: list[ResultRange] = []
         for row in self._rows:
             trace = self._trace_of(row)
             if trace is None or not self._is_same(row, trace, captured, body):
@@ -108,7 +110,7 @@ class EarlierLoops:
                 runs += found
         return runs
 
-    def _trace_of(self, row: JobRow) -> Trace | None:
+    def _trace_of(self, row: JobRow) -> LoopTrace | None:
         if row.id not in self._traces:
             self._traces[row.id] = None
             try:
@@ -119,7 +121,9 @@ class EarlierLoops:
                 self.refused[row.id] = str(error)
         return self._traces[row.id]
 
-    def _is_same(self, row: JobRow, trace: Trace, captured: Captured, body: Content | None) -> bool:
+    def _is_same(
+        self, row: JobRow, trace: LoopTrace, captured: Captured, body: ContentDigest | None
+    ) -> bool:
         is_same = body is not None and trace.code == body.digest.hex()
         if not is_same and row.code_digest != captured.digest:
             self.refused.setdefault(
@@ -134,19 +138,19 @@ class EarlierLoops:
         return True
 
     def _take(
-        self, row: JobRow, trace: Trace, left: dict[bytes, list[int]], live: LiveClasses
-    ) -> list[Run]:
+        self, row: JobRow, trace: LoopTrace, left: dict[bytes, list[int]], live: LiveClasses
+    ) -> list[ResultRange]:
         """Return runs for those of the items in `left` that the job had finished, and strike them off."""
         announced = JournalReader(self._home).batches(row.id)
         salvaged = salvage(self._home / "results", row.id, announced)
         retrieval = Retrieval(self._home / "results", live)
-        entries: dict[int, tuple[Entry, list[int]]] = {}
+        entries: dict[int, tuple[ResultRecord, list[int]]] = {}
         used: set[bytes] = set()
         for run in salvaged.runs:
             if run.entry is not None:
                 found = entries.setdefault(id(run.entry), (run.entry, []))
                 found[1].extend(range(run.first, run.stop))
-        runs: list[Run] = []
+        runs: list[ResultRange] = []
         for entry, indices in entries.values():
             payload = _payload(entry)
             if payload is None or not _has_classes(payload, trace, live):
@@ -188,7 +192,7 @@ def _looked_at(items: Sequence[Any]) -> tuple[dict[bytes, list[int]], set[str]]:
     return found, classes
 
 
-def _payload(entry: Entry) -> memoryview | None:
+def _payload(entry: ResultRecord) -> memoryview | None:
     assert entry.path is not None
     try:
         payload = read_payload(entry.path, entry.offset, entry.length)
@@ -197,7 +201,7 @@ def _payload(entry: Entry) -> memoryview | None:
     return payload if len(payload) == entry.length else None
 
 
-def _has_classes(payload: memoryview, trace: Trace, live: LiveClasses) -> bool:
+def _has_classes(payload: memoryview, trace: LoopTrace, live: LiveClasses) -> bool:
     """Whether the notebook's classes in a payload are here, too; they are loaded as those, then."""
     ids = ids_in(payload)
     if not ids <= trace.classes.keys():
@@ -205,5 +209,5 @@ def _has_classes(payload: memoryview, trace: Trace, live: LiveClasses) -> bool:
     return live.take_over({each: trace.classes[each] for each in ids})
 
 
-def _count(runs: Sequence[Run]) -> int:
+def _count(runs: Sequence[ResultRange]) -> int:
     return sum(run.stop - run.first for run in runs)

@@ -48,7 +48,7 @@ _AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResultLocation:
     """A record of a result file."""
 
     file: str
@@ -63,28 +63,28 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Deposit:
+class CacheEntry:
     """What is to be kept of one record."""
 
-    place: Place
+    place: ResultLocation
     entries: Sequence[tuple[bytes, int]]
     """Keys, and the position of the item in the record."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class CacheHit:
     """Where the result of a key is."""
 
     record: int
-    place: Place
+    place: ResultLocation
     position: int
 
 
-_Waiting = Callable[[], Deposit | None] | threading.Event | None
+_Waiting = Callable[[], CacheEntry | None] | threading.Event | None
 """What makes something to be kept; somebody who waits; or the end."""
 
 
-class Index:
+class CacheIndex:
     """The keys of all results that may be found again, for one process.
 
     Parameters
@@ -106,13 +106,13 @@ class Index:
 
     # -- looking
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, Hit]:
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, CacheHit]:
         """Return where the results of those of `keys` are that have one."""
         self.flush(_PATIENCE)
         if not self.path.exists() or not keys:
             return {}
-        found: dict[bytes, Hit] = {}
-        places: dict[int, Place] = {}
+        found: dict[bytes, CacheHit] = {}
+        places: dict[int, ResultLocation] = {}
         with self._noting_trouble(), self._open() as connection:
             connection.execute("BEGIN")  # all as of one moment
             for start in range(0, len(keys), _AT_ONCE):
@@ -122,7 +122,7 @@ class Index:
                 for key, record, position in connection.execute(query, some).fetchall():
                     if record not in places:
                         places[record] = _place(connection, record)
-                    found[key] = Hit(record, places[record], position)
+                    found[key] = CacheHit(record, places[record], position)
         return found
 
     def forget(self, records: Iterable[int]) -> None:
@@ -132,7 +132,7 @@ class Index:
 
     # -- keeping
 
-    def keep(self, prepare: Callable[[], Deposit | None]) -> None:
+    def keep(self, prepare: Callable[[], CacheEntry | None]) -> None:
         """Have what `prepare` returns kept; it is called on the index's own thread."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
@@ -167,14 +167,14 @@ class Index:
         while True:
             given = self._next()
             made = [self._made(each) for each in given if callable(each)]
-            self._commit([deposit for deposit in made if deposit is not None])
+            self._commit([cache_entry for cache_entry in made if cache_entry is not None])
             for each in given:
                 if isinstance(each, threading.Event):
                     each.set()
             if given[-1] is None:
                 return
 
-    def _made(self, prepare: Callable[[], Deposit | None]) -> Deposit | None:
+    def _made(self, prepare: Callable[[], CacheEntry | None]) -> CacheEntry | None:
         try:
             return prepare()
         except Exception as error:  # one that cannot be kept must not end the thread
@@ -192,12 +192,12 @@ class Index:
                 break
         return given
 
-    def _commit(self, deposits: Sequence[Deposit]) -> None:
+    def _commit(self, deposits: Sequence[CacheEntry]) -> None:
         if not deposits:
             return
         with self._noting_trouble(), self._open() as connection, _transaction(connection):
-            for deposit in deposits:
-                place = deposit.place
+            for cache_entry in deposits:
+                place = cache_entry.place
                 row = (place.file, place.offset, place.length, place.hash)
                 record = connection.execute(
                     "INSERT OR REPLACE INTO records (file, offset, length, hash, classes, created)"
@@ -206,7 +206,7 @@ class Index:
                 ).lastrowid
                 connection.executemany(
                     "INSERT OR REPLACE INTO entries VALUES (?, ?, ?)",
-                    [(key, record, position) for key, position in deposit.entries],
+                    [(key, record, position) for key, position in cache_entry.entries],
                 )
 
     # -- the file
@@ -257,10 +257,10 @@ def tidy(home: Path) -> int:
         connection.close()
 
 
-def _place(connection: sqlite3.Connection, record: int) -> Place:
+def _place(connection: sqlite3.Connection, record: int) -> ResultLocation:
     query = "SELECT file, offset, length, hash, classes FROM records WHERE id = ?"
     file, offset, length, seen, classes = connection.execute(query, (record,)).fetchone()
-    return Place(file, offset, length, seen, json.loads(classes))
+    return ResultLocation(file, offset, length, seen, json.loads(classes))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -11,15 +11,15 @@ from typing import Any
 
 from cloudbutton_backend.backends.protocol import Results
 from cloudbutton_backend.capture.content_digest import Unkeyable
-from cloudbutton_backend.result_cache.index import Deposit, Hit, Index, Place
-from cloudbutton_backend.result_cache.key_ingredients import Ingredients, ingredients_of
+from cloudbutton_backend.result_cache.index import CacheEntry, CacheHit, CacheIndex, ResultLocation
+from cloudbutton_backend.result_cache.key_ingredients import KeyIngredients, ingredients_of
 from cloudbutton_backend.result_cache.keys import ItemKey, Keyer
 from cloudbutton_backend.result_cache.result_classes import LiveClasses, classes_in
 from cloudbutton_backend.result_cache.retrieval import Retrieval, base_name, hash_of, read_payload
-from cloudbutton_backend.results.result_ranges import Run
-from cloudbutton_backend.results.result_record import Entry
+from cloudbutton_backend.results.result_ranges import ResultRange
+from cloudbutton_backend.results.result_record import ResultRecord
 
-_Parcel = tuple[Entry, Sequence[Run]]
+_Parcel = tuple[ResultRecord, Sequence[ResultRange]]
 
 
 class JobCache:
@@ -39,7 +39,7 @@ class JobCache:
 
     def __init__(
         self,
-        index: Index,
+        index: CacheIndex,
         results: Path,
         function: Callable[..., Any],
         *,
@@ -57,7 +57,7 @@ class JobCache:
         self._lock = threading.Lock()  # what is held: the driver's thread, and who releases it
         self._is_spoilt = False
         self._keyer: Keyer | None = None
-        self.ingredients: Ingredients | None = None
+        self.ingredients: KeyIngredients | None = None
         """What all keys of the job have in common; None if its code has no content that could be told."""
         self.hits = 0
         """Items whose results were found."""
@@ -69,7 +69,7 @@ class JobCache:
 
     # -- taking
 
-    def find(self, items: Sequence[Any], besides: Sequence[Run] = ()) -> list[Run]:
+    def find(self, items: Sequence[Any], besides: Sequence[ResultRange] = ()) -> list[ResultRange]:
         """Return runs of those items of which earlier jobs had results, `besides` left out."""
         keyer, ingredients = self._keyer, self.ingredients
         if keyer is None or ingredients is None:
@@ -87,7 +87,7 @@ class JobCache:
                 for possible in keyer.found_under(key, index):
                     wanted.setdefault(possible, []).append(index)
         places = self._index.find(list(wanted))
-        found: dict[int, Hit] = {}
+        found: dict[int, CacheHit] = {}
         for possible, hit in places.items():
             for index in wanted[possible]:
                 found.setdefault(index, hit)
@@ -108,7 +108,7 @@ class JobCache:
 
     # -- giving
 
-    def accept(self, results: Results, entry: Entry, runs: Sequence[Run]) -> None:
+    def accept(self, results: Results, entry: ResultRecord, runs: Sequence[ResultRange]) -> None:
         """Keep results that were just recorded (on the driver's thread: nothing is written here).
 
         Whether items changed captured values, on which others may have depended, is known when
@@ -143,9 +143,9 @@ class JobCache:
 
     def _keep(self, parcels: Sequence[_Parcel]) -> None:
         for entry, runs in parcels:
-            self._index.keep(partial(self._deposit, entry, runs))
+            self._index.keep(partial(self._cache_entry, entry, runs))
 
-    def _deposit(self, entry: Entry, runs: Sequence[Run]) -> Deposit | None:
+    def _cache_entry(self, entry: ResultRecord, runs: Sequence[ResultRange]) -> CacheEntry | None:
         """Return what is to be kept of a record, if anything (on the index's thread)."""
         entries = list(self._entries(entry, runs))
         if entry.path is None or not entries:
@@ -160,10 +160,12 @@ class JobCache:
         classes = classes_in(whole)
         if classes is None:
             return None
-        place = Place(base_name(entry.path), entry.offset, entry.length, hash_of(whole), classes)
-        return Deposit(place, entries)
+        place = ResultLocation(
+            base_name(entry.path), entry.offset, entry.length, hash_of(whole), classes
+        )
+        return CacheEntry(place, entries)
 
-    def _entries(self, entry: Entry, runs: Sequence[Run]) -> list[tuple[bytes, int]]:
+    def _entries(self, entry: ResultRecord, runs: Sequence[ResultRange]) -> list[tuple[bytes, int]]:
         keyer = self._keyer
         assert keyer is not None
         drew = frozenset(entry.meta.get("drew") or ())

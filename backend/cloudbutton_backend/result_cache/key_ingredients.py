@@ -18,7 +18,7 @@ _VERSION: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ingredients:
+class KeyIngredients:
     """What all keys of a job have in common."""
 
     code: str
@@ -82,7 +82,7 @@ class Ingredients:
         }
 
 
-def ingredients_of(function: Callable[..., Any], seed: int | None) -> Ingredients:
+def ingredients_of(function: Callable[..., Any], seed: int | None) -> KeyIngredients:
     """Return the ingredients for results of `function`.
 
     Raises
@@ -95,7 +95,7 @@ def ingredients_of(function: Callable[..., Any], seed: int | None) -> Ingredient
         raise Unkeyable("it is pickled differently each time")
     packages = versions_of(content.packages)
     python, machine = platform_here()
-    return Ingredients(
+    return KeyIngredients(
         code=content.digest.hex(),
         python=python,
         machine=machine,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cloudbutton_backend.capture.content_digest import Content, Unkeyable, content_of
+from cloudbutton_backend.capture.content_digest import ContentDigest, Unkeyable, content_of
 from cloudbutton_backend.result_cache.code_versions import needed_by, versions_of
-from cloudbutton_backend.result_cache.key_ingredients import Ingredients
+from cloudbutton_backend.result_cache.key_ingredients import KeyIngredients
 
 _ATOMS: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
 KEY_BYTES: Final = 20
@@ -29,7 +29,7 @@ class ItemKey:
 class Keyer:
     """Makes the keys of one job."""
 
-    def __init__(self, ingredients: Ingredients) -> None:
+    def __init__(self, ingredients: KeyIngredients) -> None:
         self._common = ingredients.digest()
         self._seed = ingredients.seed
         self._draws = ingredients.draws
@@ -87,7 +87,7 @@ class Keyer:
             return key.plain
         return None if self._seed is None else self._seeded(key, index)
 
-    def _plain(self, content: Content) -> bytes:
+    def _plain(self, content: ContentDigest) -> bytes:
         versions = self._versions.get(content.packages)
         if versions is None:
             packages = versions_of(content.packages)

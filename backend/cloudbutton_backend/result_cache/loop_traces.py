@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 
 from cloudbutton_backend.capture import CaptureReport
 from cloudbutton_backend.capture.blobs import rough_size
-from cloudbutton_backend.capture.content_digest import Content, Unkeyable, content_of
+from cloudbutton_backend.capture.content_digest import ContentDigest, Unkeyable, content_of
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.result_cache.code_versions import needed_by, versions_of
 from cloudbutton_backend.result_cache.key_ingredients import platform_here
@@ -45,7 +45,7 @@ _MOST: Final = 200_000
 
 
 @dataclass(frozen=True)
-class Trace:
+class LoopTrace:
     """What a loop was."""
 
     code: str
@@ -59,7 +59,7 @@ class Trace:
     """Items before this one may have been looked at when the loop had changed them."""
 
 
-class Running(Protocol):
+class RunningLoop(Protocol):
     """A job, as far as it matters here."""
 
     @property
@@ -70,7 +70,7 @@ class Running(Protocol):
     def add_done_callback(self, callback: Callable[[Any], None]) -> None: ...
 
 
-class Tracer:
+class LoopTracer:
     """Writes down what a loop is while it runs.
 
     Attributes
@@ -81,7 +81,7 @@ class Tracer:
     """
 
     def __init__(
-        self, home: Path, job: Running, function: Callable[..., Any], items: Sequence[Any]
+        self, home: Path, job: RunningLoop, function: Callable[..., Any], items: Sequence[Any]
     ) -> None:
         self._home = home
         self._path = keys_file(home, job.id)
@@ -100,7 +100,7 @@ class Tracer:
         self._has_loop_ended = True
         self._over.set()
 
-    def _run(self, job: Running, function: Callable[..., Any], items: Sequence[Any]) -> None:
+    def _run(self, job: RunningLoop, function: Callable[..., Any], items: Sequence[Any]) -> None:
         if self._over.wait(_AFTER):
             return
         with contextlib.suppress(CloudError, OSError, Unkeyable):  # it runs again, then
@@ -109,8 +109,8 @@ class Tracer:
                 write_trace(self._path, trace, self._home)
 
     def _look(
-        self, job: Running, function: Callable[..., Any], items: Sequence[Any]
-    ) -> Trace | None:
+        self, job: RunningLoop, function: Callable[..., Any], items: Sequence[Any]
+    ) -> LoopTrace | None:
         """Return what the loop is; None if the job ended meanwhile, as values may be others by now."""
         report = job.explain()
         body = content_of_body(function, report)
@@ -131,10 +131,10 @@ class Tracer:
                 until = time.monotonic() + _SLICE
         classes = {each: digest for each in ids if (digest := digest_of(each)) is not None}
         code = "" if body is None else body.digest.hex()
-        return Trace(code, versions_behind(report), classes, tuple(digests), doubtful)
+        return LoopTrace(code, versions_behind(report), classes, tuple(digests), doubtful)
 
 
-def content_of_body(body: Callable[..., Any], report: CaptureReport) -> Content | None:
+def content_of_body(body: Callable[..., Any], report: CaptureReport) -> ContentDigest | None:
     """Return what a loop's body is; None where that would take long, or cannot be told."""
     if report.payload_nbytes + report.blobs_nbytes > _LARGE:
         return None
@@ -148,7 +148,7 @@ def versions_behind(report: CaptureReport) -> str:
     return hashlib.sha256(repr(versions).encode()).hexdigest()
 
 
-def _content(item: Any) -> Content | None:
+def _content(item: Any) -> ContentDigest | None:
     try:
         return content_of(item)
     except Unkeyable:
@@ -160,7 +160,7 @@ def keys_file(home: Path, job_id: str) -> Path:
     return home / "jobs" / f"{job_id}.keys"
 
 
-def write_trace(path: Path, trace: Trace, home: Path) -> None:
+def write_trace(path: Path, trace: LoopTrace, home: Path) -> None:
     """Write a trace, whole or not at all."""
     header = {
         "code": trace.code,
@@ -174,7 +174,7 @@ def write_trace(path: Path, trace: Trace, home: Path) -> None:
     sealed_files.write_sealed(path, pieces, purpose=_PURPOSE, base=home)
 
 
-def read_trace(home: Path, job_id: str) -> Trace | None:
+def read_trace(home: Path, job_id: str) -> LoopTrace | None:
     """Return what was written of a job's loop, None if nothing was.
 
     Raises
@@ -191,4 +191,4 @@ def read_trace(home: Path, job_id: str) -> Trace | None:
     header = json.loads(bytes(data[_LENGTH.size : start]))
     digests = (bytes(data[at : at + KEY_BYTES]) for at in range(start, len(data), KEY_BYTES))
     known = header["code"], header["versions"], header["classes"]
-    return Trace(*known, tuple(digests), header["doubtful"])
+    return LoopTrace(*known, tuple(digests), header["doubtful"])

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import xxhash
 
-from cloudbutton_backend.result_cache.index import Hit
+from cloudbutton_backend.result_cache.index import CacheHit
 from cloudbutton_backend.result_cache.result_classes import LiveClasses
-from cloudbutton_backend.results.result_ranges import Run
-from cloudbutton_backend.results.result_record import Entry
-from cloudbutton_backend.worker.result_file import Record, TornRecord, read_records
+from cloudbutton_backend.results.result_ranges import ResultRange
+from cloudbutton_backend.results.result_record import ResultRecord
+from cloudbutton_backend.worker.result_file import FileRecord, TornRecord, read_records
 from cloudbutton_backend.worker.wire import layout, split
 
 _IN_MEMORY: Final = 4 << 20
@@ -48,12 +48,12 @@ class Retrieval:
         self.without_output = False
         """Whether printed output was left out, as it would have been too much."""
 
-    def runs(self, found: Mapping[int, Hit]) -> list[Run]:
+    def runs(self, found: Mapping[int, CacheHit]) -> list[ResultRange]:
         """Return the results of the new job's items, by index, in order; what cannot be read is left out."""
-        by_file: defaultdict[str, dict[int, list[tuple[int, Hit]]]] = defaultdict(dict)
+        by_file: defaultdict[str, dict[int, list[tuple[int, CacheHit]]]] = defaultdict(dict)
         for index, hit in found.items():
             by_file[hit.place.file].setdefault(hit.place.offset, []).append((index, hit))
-        runs: list[Run] = []
+        runs: list[ResultRange] = []
         for file, places in by_file.items():
             left = dict(places)
             for record in self._records(file, left):
@@ -65,7 +65,7 @@ class Retrieval:
                     os.utime(self._results / file)  # what is used again is not old (see cleaning)
         return sorted(runs, key=lambda run: run.first)
 
-    def _records(self, file: str, wanted: Mapping[int, object]) -> Iterator[Record]:
+    def _records(self, file: str, wanted: Mapping[int, object]) -> Iterator[FileRecord]:
         path = self._results / file
         try:
             for record in read_records(str(path)):
@@ -74,7 +74,9 @@ class Retrieval:
         except (OSError, TornRecord, pickle.UnpicklingError, EOFError):
             return  # what comes after is as good as gone
 
-    def _of_record(self, record: Record, wanted: Sequence[tuple[int, Hit]]) -> list[Run]:
+    def _of_record(
+        self, record: FileRecord, wanted: Sequence[tuple[int, CacheHit]]
+    ) -> list[ResultRange]:
         place = wanted[0][1].place
         try:
             payload = read_payload(record.path, record.offset, record.length)
@@ -93,8 +95,11 @@ class Retrieval:
         return self.take(record, payload, [(index, hit.position) for index, hit in wanted])
 
     def take(
-        self, record: Record | Entry, payload: memoryview, wanted: Sequence[tuple[int, int]]
-    ) -> list[Run]:
+        self,
+        record: FileRecord | ResultRecord,
+        payload: memoryview,
+        wanted: Sequence[tuple[int, int]],
+    ) -> list[ResultRange]:
         """Return runs of some values of a record: new indices, with their positions in the record."""
         stretches = _stretches(wanted)
         is_whole = len(stretches) == 1 and stretches[0][2] == record.count
@@ -103,8 +108,13 @@ class Retrieval:
         return [self._copied(record, payload, *stretch) for stretch in stretches]
 
     def _in_place(
-        self, record: Record | Entry, payload: memoryview, first: int, position: int, count: int
-    ) -> Run:
+        self,
+        record: FileRecord | ResultRecord,
+        payload: memoryview,
+        first: int,
+        position: int,
+        count: int,
+    ) -> ResultRange:
         """Return a run whose values stay in the record; small ones are kept in memory besides."""
         kept = None
         if self._in_memory + record.length <= _IN_MEMORY:
@@ -114,12 +124,19 @@ class Retrieval:
         if "index" in record.meta:
             meta["index"] = record.meta["index"]
         start = first - position
-        entry = Entry(start, record.count, meta, kept, record.path, record.offset, record.length)
-        return Run(first, first + count, entry)
+        entry = ResultRecord(
+            start, record.count, meta, kept, record.path, record.offset, record.length
+        )
+        return ResultRange(first, first + count, entry)
 
     def _copied(
-        self, record: Record | Entry, payload: memoryview, first: int, position: int, count: int
-    ) -> Run:
+        self,
+        record: FileRecord | ResultRecord,
+        payload: memoryview,
+        first: int,
+        position: int,
+        count: int,
+    ) -> ResultRange:
         """Return a run that holds a few values of a record: the others are not read ever again."""
         parts = split(payload)
         meta = self._meta(record, first, position, count)
@@ -134,12 +151,14 @@ class Retrieval:
             ends = index[position : position + count]
             meta["index"] = [(end - low, buffers - low_buffer) for end, buffers in ends]
         pieces, length = layout(parts)
-        return Run(
-            first, first + count, Entry(first, count, meta, b"".join(pieces), None, 0, length)
+        return ResultRange(
+            first,
+            first + count,
+            ResultRecord(first, count, meta, b"".join(pieces), None, 0, length),
         )
 
     def _meta(
-        self, record: Record | Entry, first: int, position: int, count: int
+        self, record: FileRecord | ResultRecord, first: int, position: int, count: int
     ) -> dict[str, Any]:
         """Return what is to be known of a run's items: what they printed, by their new numbers."""
         shift = first - position - record.first

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 
-class Bell:
+class InterruptibleCondition:
     """Wakes those who wait for a change.
 
     Unlike with a `threading.Condition`, whoever waits holds no lock that whoever rings needs: an

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from cloudbutton_backend.results.result_record import Entry
+from cloudbutton_backend.results.result_record import ResultRecord
 from cloudbutton_backend.results.spare_memory import spare_memory
 from cloudbutton_backend.worker.result_file import SegmentWriter
 
@@ -66,7 +66,7 @@ class ResultFile:
         self._clock = clock
         self._lock = threading.Lock()  # the driver's thread, and that which tries again later
         self._writer: SegmentWriter | None = None
-        self._held: deque[tuple[int, Entry]] = deque()
+        self._held: deque[tuple[int, ResultRecord]] = deque()
         self._in_memory = 0
         self._reason: str | None = None
         self._delay = _FIRST_RETRY
@@ -110,7 +110,7 @@ class ResultFile:
             f" {_megabytes(spare)} of it are left"
         )
 
-    def keep(self, batch: int, entry: Entry) -> None:
+    def keep(self, batch: int, entry: ResultRecord) -> None:
         """Write an entry whose payload is in memory; hold it there if the disk refuses."""
         if self._path is None:
             return
@@ -155,11 +155,11 @@ class ResultFile:
         if not self._held:
             self._look_at = _MUCH
 
-    def _hold(self, batch: int, entry: Entry) -> None:
+    def _hold(self, batch: int, entry: ResultRecord) -> None:
         self._held.append((batch, entry))
         self._held_bytes += entry.length
 
-    def _has_written(self, batch: int, entry: Entry) -> bool:
+    def _has_written(self, batch: int, entry: ResultRecord) -> bool:
         try:
             try:
                 path, offset = self._write(batch, entry)
@@ -180,7 +180,7 @@ class ResultFile:
             self._in_memory += entry.length
         return True
 
-    def _write(self, batch: int, entry: Entry) -> tuple[str, int]:
+    def _write(self, batch: int, entry: ResultRecord) -> tuple[str, int]:
         payload = entry.payload
         assert payload is not None and self._path is not None
         if self._writer is None:

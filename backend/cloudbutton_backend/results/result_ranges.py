@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cloudbutton_backend.job_model import ItemOutcome, Output
-from cloudbutton_backend.results.result_record import Entry, rebuild_error
+from cloudbutton_backend.results.result_record import ResultRecord, rebuild_error
 
 
-class Run:
+class ResultRange:
     """Consecutive items with results, found in one entry or failed by one error."""
 
     __slots__ = ("entry", "error", "first", "stop")
 
     def __init__(
-        self, first: int, stop: int, entry: Entry | None, error: BaseException | None = None
+        self, first: int, stop: int, entry: ResultRecord | None, error: BaseException | None = None
     ) -> None:
         self.first, self.stop, self.entry, self.error = first, stop, entry, error
 
@@ -55,34 +55,34 @@ class Run:
                 )
 
 
-def runs_of(entry: Entry, skip: frozenset[int]) -> list[Run]:
+def runs_of(entry: ResultRecord, skip: frozenset[int]) -> list[ResultRange]:
     """Return the stretches of an entry that count."""
     stop = entry.first + entry.count
     if not skip:
-        return [Run(entry.first, stop, entry)]
+        return [ResultRange(entry.first, stop, entry)]
     runs = []
     start = entry.first
     for index in range(entry.first, stop + 1):
         if index == stop or index in skip:
             if start < index:
-                runs.append(Run(start, index, entry))
+                runs.append(ResultRange(start, index, entry))
             start = index + 1
     return runs
 
 
-def only_done(runs: Iterable[Run]) -> list[Run]:
+def only_done(runs: Iterable[ResultRange]) -> list[ResultRange]:
     """Return what remains of `runs` without the failed items."""
-    kept: list[Run] = []
+    kept: list[ResultRange] = []
     for run in runs:
         start = run.first
         for index in [*run.failed(), run.stop]:
             if start < index:
-                kept.append(Run(start, index, run.entry))
+                kept.append(ResultRange(start, index, run.entry))
             start = index + 1
     return kept
 
 
-def ranges_of(runs: Iterable[Run]) -> tuple[tuple[int, int], ...]:
+def ranges_of(runs: Iterable[ResultRange]) -> tuple[tuple[int, int], ...]:
     """Return the ranges ``[first, stop)`` of items that `runs` cover, joined where they touch."""
     joined: list[tuple[int, int]] = []
     for run in sorted(runs, key=lambda run: run.first):

@@ -25,7 +25,7 @@ _READ_ONLY: Final = (
 
 
 @dataclass(slots=True)
-class Entry:
+class ResultRecord:
     """The packed outcome of consecutive items, in memory or in a file."""
 
     first: int

@@ -8,14 +8,14 @@ from threading import Lock
 from typing import Any, Final
 
 from cloudbutton_backend.errors import ResultNotSendable
-from cloudbutton_backend.results.interruptible_condition import Bell
-from cloudbutton_backend.results.result_ranges import Run, only_done
+from cloudbutton_backend.results.interruptible_condition import InterruptibleCondition
+from cloudbutton_backend.results.result_ranges import ResultRange, only_done
 
 _PATIENCE: Final = 1.0
 """Seconds between looks at whether the driver is still alive, while waiting for it."""
 
 
-class Harvest:
+class ResultStore:
     """The runs of one job.
 
     Parameters
@@ -31,11 +31,11 @@ class Harvest:
         self._lock = lock
         self.check_alive = check_alive
         self._is_over = False
-        self._bell = Bell()
-        self._runs: dict[int, Run] = {}
-        self._order: list[Run] = []
+        self._condition = InterruptibleCondition()
+        self._runs: dict[int, ResultRange] = {}
+        self._order: list[ResultRange] = []
 
-    def add(self, runs: Iterable[Run]) -> None:
+    def add(self, runs: Iterable[ResultRange]) -> None:
         """Take in what has arrived. `ring` tells those who wait."""
         for run in runs:
             self._runs[run.first] = run
@@ -47,7 +47,7 @@ class Harvest:
 
     def ring(self) -> None:
         """Something has changed."""
-        self._bell.ring()
+        self._condition.ring()
 
     def reopen(self) -> None:
         """The failed items are tried again."""
@@ -57,7 +57,7 @@ class Harvest:
 
     # -- what is there
 
-    def so_far(self) -> list[Run]:
+    def so_far(self) -> list[ResultRange]:
         """Return all runs, in the order of the items."""
         with self._lock:
             return sorted(self._runs.values(), key=lambda run: run.first)
@@ -96,10 +96,10 @@ class Harvest:
                 patience = min(patience, limit - time.monotonic())
                 if patience <= 0:
                     return False
-            self._bell.wait(lambda: self._is_over, patience)
+            self._condition.wait(lambda: self._is_over, patience)
         return True
 
-    def in_order(self) -> Iterator[Run]:
+    def in_order(self) -> Iterator[ResultRange]:
         """Yield runs in the order of the items, as far as there is no gap until the job has ended."""
         cursor = 0
         while (run := self._await_run(cursor)) is not None:
@@ -109,7 +109,7 @@ class Harvest:
             if run.first >= cursor:
                 yield run
 
-    def _await_run(self, first: int) -> Run | None:
+    def _await_run(self, first: int) -> ResultRange | None:
         """Wait for the run that starts at item `first`; return None if it never comes."""
         while True:
             over = self._is_over  # before the look, lest the last run is missed
@@ -117,9 +117,9 @@ class Harvest:
             if run is not None or over:
                 return run
             self.check_alive()
-            self._bell.wait(lambda: first in self._runs or self._is_over, _PATIENCE)
+            self._condition.wait(lambda: first in self._runs or self._is_over, _PATIENCE)
 
-    def arrived_since(self, seen: int) -> list[Run]:
+    def arrived_since(self, seen: int) -> list[ResultRange]:
         """Wait for runs after the first `seen`; return none if no more come."""
 
         def has_news() -> bool:
@@ -127,7 +127,7 @@ class Harvest:
 
         while not has_news():
             self.check_alive()
-            self._bell.wait(has_news, _PATIENCE)
+            self._condition.wait(has_news, _PATIENCE)
         return self._order[seen:]
 
 

@@ -14,15 +14,15 @@ from cloudbutton_backend.errors import CannotContinue, JobFailed, Tampered, Unkn
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
-from cloudbutton_backend.journal.ownership import IsTaken
+from cloudbutton_backend.journal.ownership import OwnedElsewhere
 from cloudbutton_backend.results.result_ranges import ranges_of
-from cloudbutton_backend.session.checkpoint import Deposit
+from cloudbutton_backend.session.checkpoint import Checkpoint
 from cloudbutton_backend.session.drivers import Drivers
 from cloudbutton_backend.session.finished_jobs import past_job, report_of
-from cloudbutton_backend.session.follow import Elsewhere, Follower
+from cloudbutton_backend.session.follow import Follower, RemoteRunner
 from cloudbutton_backend.session.keeper import KEEPER_STARTS_WITHIN, start_keeper
-from cloudbutton_backend.session.launcher import Files
-from cloudbutton_backend.session.resume import Continuer, Wish
+from cloudbutton_backend.session.launcher import JobFiles
+from cloudbutton_backend.session.resume import ResumeOverrides, Resumer
 from cloudbutton_backend.storage import job_paths
 
 
@@ -40,16 +40,16 @@ class Attacher:
     def __init__(
         self,
         drivers: Drivers,
-        files: Callable[[], Files],
+        files: Callable[[], JobFiles],
         environment: Callable[[], dict[str, str]],
         remember: Callable[[Job], None],
     ) -> None:
         self._files = files
         self._remember = remember
-        self._continuer = Continuer(drivers, files, environment, remember)
+        self._resumer = Resumer(drivers, files, environment, remember)
         self._followers: list[Follower] = []
 
-    def attach(self, job_id: str, wish: Wish) -> Job:
+    def attach(self, job_id: str, overrides: ResumeOverrides) -> Job:
         """Return the job with this id, with what is there of it; see `Session.attach`."""
         row = self._row(job_id)
         if row.kind == "executor":
@@ -65,15 +65,15 @@ class Attacher:
         if row.state is JobState.DONE:
             return self._read(row)
         if row.state in (JobState.RUNNING, JobState.CANCELLING):
-            if wish:
-                raise IsTaken(row.id, row.pid, row.host)
+            if overrides:
+                raise OwnedElsewhere(row.id, row.pid, row.host)
             return self.follow(row)
         try:
-            return self._continuer.go_on(row, wish)
+            return self._resumer.go_on(row, overrides)
         except CannotContinue as error:
             return self._read(row, error)
-        except IsTaken:  # just now, by somebody who attached, too
-            if wish:
+        except OwnedElsewhere:  # just now, by somebody who attached, too
+            if overrides:
                 raise
             return self.follow(self._reader().job(row.id))
 
@@ -111,14 +111,14 @@ class Attacher:
         held: list[Job] = []
 
         def take_over(row: JobRow) -> None:
-            self._continuer.go_on(row, Wish(), held[0])
+            self._resumer.go_on(row, ResumeOverrides(), held[0])
 
         def go_on(budget: float | None) -> None:
             row_now = self._reader().job(row.id)
-            self._continuer.go_on(row_now, Wish(budget=budget), held[0])
+            self._resumer.go_on(row_now, ResumeOverrides(budget=budget), held[0])
 
         follower = Follower(home, files.results, row, before, take_over)
-        job = Job(follower.course, Elsewhere(home, row.id, go_on), lambda: report)
+        job = Job(follower.run_state, RemoteRunner(home, row.id, go_on), lambda: report)
         held.append(job)
         self._followers.append(follower)
         self._remember(job)
@@ -130,7 +130,7 @@ class Attacher:
         for follower in self._followers:
             follower.stop()
 
-    def hand_over(self, job_id: str, deposit: Deposit) -> Job:
+    def hand_over(self, job_id: str, checkpoint: Checkpoint) -> Job:
         """Have a keeper run a job that was not started yet, and follow it.
 
         Raises
@@ -139,7 +139,7 @@ class Attacher:
             The keeper did not start.
         """
         home = self._files().journal.home
-        deposit.write_all()
+        checkpoint.write_all()
         try:
             start_keeper(home, job_id)
         except BaseException:
@@ -153,7 +153,7 @@ class Attacher:
         kept = job_file.load(journal.home, job_id)
         journal.add_job(replace(kept.record, pid=os.getpid()))
         journal.flush(KEEPER_STARTS_WITHIN)
-        return self._continuer.go_on(self._reader().job(job_id), Wish())
+        return self._resumer.go_on(self._reader().job(job_id), ResumeOverrides())
 
     # -- what can only be read
 

@@ -21,11 +21,11 @@ from cloudbutton_backend.capture.blobs import rough_size, total
 from cloudbutton_backend.capture.report import size
 from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.durable.item_file import ItemsWriter
-from cloudbutton_backend.durable.job_file import StoredJob
+from cloudbutton_backend.durable.job_file import JobFile
 from cloudbutton_backend.errors import CloudError
-from cloudbutton_backend.job.run_state import Course
+from cloudbutton_backend.job.run_state import RunState
 from cloudbutton_backend.job_model import JobState
-from cloudbutton_backend.results.result_ranges import Run, only_done, ranges_of
+from cloudbutton_backend.results.result_ranges import ResultRange, only_done, ranges_of
 from cloudbutton_backend.storage import job_paths, sealed_files
 from cloudbutton_backend.worker.wire import Buffer
 
@@ -53,7 +53,7 @@ _LOOK: Final = 0.1
 """Seconds between looks at whether a stream has brought new items."""
 
 
-class Lasting(Protocol):
+class LastingSettings(Protocol):
     """A source whose items can be written down."""
 
     @property
@@ -62,11 +62,11 @@ class Lasting(Protocol):
     def held(self, first: int, most: int) -> tuple[int, Sequence[Any]]: ...
 
 
-class TooMuch(CloudError):
+class CheckpointTooLarge(CloudError):
     """A job's items are more than may be written."""
 
 
-class Deposit:
+class Checkpoint:
     """What one job leaves on the disk to be continued. `begin` once, or `write_all` before it starts.
 
     Parameters
@@ -84,17 +84,17 @@ class Deposit:
     def __init__(
         self,
         home: Path,
-        course: Course,
-        source: Lasting,
-        job: Callable[[], StoredJob],
+        run_state: RunState,
+        source: LastingSettings,
+        job: Callable[[], JobFile],
         blobs: Sequence[Blob],
         most: Callable[[], int],
         warn: Callable[[str], None],
     ) -> None:
         self._home = home
-        self._course = course
+        self._run_state = run_state
         self._source = source
-        self._job: Callable[[], StoredJob] | None = job
+        self._job: Callable[[], JobFile] | None = job
         self._blobs = blobs
         self._ask_most = most
         self._warn = warn
@@ -109,14 +109,14 @@ class Deposit:
 
     def __repr__(self) -> str:
         condition = "written" if self._begun else "not needed yet"
-        return f"<Deposit of job {self._course.record.id}: {condition}, {self._next} items>"
+        return f"<Deposit of job {self._run_state.record.id}: {condition}, {self._next} items>"
 
     # -- from the journal's thread
 
     @property
     def is_needed(self) -> bool:
         """Whether the job is not done yet, so that there is something to continue."""
-        return self._course.state is not JobState.DONE
+        return self._run_state.state is not JobState.DONE
 
     def begin(self, ready: Callable[[], None]) -> None:
         """Write in a thread of its own; `ready` is called once the job could be continued."""
@@ -140,7 +140,7 @@ class Deposit:
         if self._over.is_set() and self._begun and self._lock.acquire(blocking=wait):
             try:
                 self._close()
-                job_paths.forget(self._home, self._course.record.id)
+                job_paths.forget(self._home, self._run_state.record.id)
             finally:
                 self._lock.release()
 
@@ -164,7 +164,7 @@ class Deposit:
             self._finish_items()
         except BaseException:
             self._close()
-            job_paths.forget(self._home, self._course.record.id)
+            job_paths.forget(self._home, self._run_state.record.id)
             raise
 
     # -- writing
@@ -204,7 +204,7 @@ class Deposit:
             for blob in self._blobs
             if not job_paths.blob_file(self._home, blob.digest).exists()
         ]
-        age = time.monotonic() - self._course.started
+        age = time.monotonic() - self._run_state.started
         return max(0.0, _YOUNG - age) + min(_PATIENCE, (items + sum(fresh)) / _BYTES_PER_SECOND)
 
     def _write_job(self) -> None:
@@ -217,7 +217,7 @@ class Deposit:
         blobs = self._blobs
         large = sum(blob.nbytes for blob in blobs)
         if large > self._left:
-            raise TooMuch(
+            raise CheckpointTooLarge(
                 f"the values it uses are {size(large)}, and `attach_max_bytes` is {size(self._most)}"
             )
         job_paths.make(self._home)
@@ -244,7 +244,7 @@ class Deposit:
             elif self._is_all():
                 self._finish_items()
                 return
-            elif self._course.state.is_final:
+            elif self._run_state.state.is_final:
                 self._close()
                 return
             else:
@@ -267,7 +267,7 @@ class Deposit:
         parts: list[Buffer] = [pickle.dumps(items, 5)] if is_range else dump_items(items)
         nbytes = total(parts)
         if nbytes > self._left:
-            raise TooMuch(
+            raise CheckpointTooLarge(
                 f"its items from {first} on are more than `attach_max_bytes` allows, {size(self._most)}"
             )
         with self._lock:
@@ -281,16 +281,18 @@ class Deposit:
 
     def _done_up_to(self, first: int) -> int:
         """Return the end of the stretch of items with results in the job's files that begins at `first`."""
-        runs = [run for run in only_done(self._course.harvest.so_far()) if self._has_it(run)]
+        runs = [
+            run for run in only_done(self._run_state.result_store.so_far()) if self._has_it(run)
+        ]
         for begin, end in ranges_of(runs):
             if begin <= first < end:
                 return end
         return first
 
-    def _has_it(self, run: Run) -> bool:
+    def _has_it(self, run: ResultRange) -> bool:
         """Whether a run lies in the job's own files. What the cache gave does not, and may go any time."""
         path = None if run.entry is None else run.entry.path
-        return path is not None and Path(path).name.startswith(f"{self._course.record.id}.")
+        return path is not None and Path(path).name.startswith(f"{self._run_state.record.id}.")
 
     def _fitting(self) -> int:
         """Return how many items the next chunk may have."""

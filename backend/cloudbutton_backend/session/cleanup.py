@@ -2,7 +2,7 @@
 
 ::
 
-    jobs with their results ──▶ journal.cleaning: the oldest finished ones go
+    jobs with their results ──▶ journal.retention: the oldest finished ones go
     jobs/<id>.job names ──────▶ blobs/<digest>: those that no job needs go
     results that are gone ────▶ cache.db: they are not found any more
     pieces of files whose writers were killed ──▶ gone after a day
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from cloudbutton_backend.errors import CloudError
-from cloudbutton_backend.journal.retention import GRACE, Shared, gc
+from cloudbutton_backend.journal.retention import GRACE, SharedFiles, gc
 
 _DAY: Final = 86_400.0
 _FOLDERS: Final = ("", "results", "jobs", "blobs")
@@ -30,7 +30,7 @@ _GOING: Final = ".going"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tidied:
+class CleanupResult:
     """What was, or in a dry run would be, removed."""
 
     jobs: tuple[str, ...]
@@ -53,7 +53,7 @@ def tidy(
     *,
     dry_run: bool = False,
     now: float | None = None,
-) -> Tidied:
+) -> CleanupResult:
     """Remove what is too old or too much; never of a job that runs, nor of a young one that was lost.
 
     Raises
@@ -65,7 +65,12 @@ def tidy(
     named, unread = _named_blobs(home)
     sizes = _sizes_of_blobs(home)
     freed = gc(
-        home, max_bytes, max_age, shared=Shared(named=named, sizes=sizes), dry_run=dry_run, now=now
+        home,
+        max_bytes,
+        max_age,
+        shared=SharedFiles(named=named, sizes=sizes),
+        dry_run=dry_run,
+        now=now,
     )
     needed = set().union(*(named[job] for job in named.keys() - set(freed.jobs)))
     # A job's file that this version cannot read may name any of them.
@@ -80,7 +85,7 @@ def tidy(
     if not dry_run:
         forgotten = _tidy_cache(home)
         _remove_pieces(home, now)
-    return Tidied(
+    return CleanupResult(
         jobs=freed.jobs,
         files=freed.files,
         blobs=len(blobs),

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from cloudbutton_backend.capture import CaptureReport
-from cloudbutton_backend.durable.salvage import Salvage
+from cloudbutton_backend.durable.salvage import SalvagedResults
 from cloudbutton_backend.errors import JobFailed, UsageError
 from cloudbutton_backend.job.job import Job
-from cloudbutton_backend.job.run_state import Course
+from cloudbutton_backend.job.run_state import RunState
 from cloudbutton_backend.job_model import BatchRecord, Estimate, JobOptions, JobState
 from cloudbutton_backend.journal import JobRow
 
 
 @dataclass(frozen=True)
-class PastNotes:
+class FinishedNotes:
     """What the journal has noted of a job."""
 
     batches: Sequence[BatchRecord]
@@ -27,7 +27,7 @@ class PastNotes:
 
 
 @dataclass(frozen=True)
-class PastMoney:
+class FinishedMoney:
     """What the journal says that a job has cost."""
 
     spend: float
@@ -41,14 +41,14 @@ class PastMoney:
 
 
 @dataclass(frozen=True)
-class Count:
+class FinishedCount:
     """The number of a job's items."""
 
     n_items: int | None
 
 
 @dataclass(frozen=True)
-class Nobody:
+class NoRunner:
     """Runs a job that is not run any more."""
 
     job_id: str
@@ -73,24 +73,24 @@ class Nobody:
 def past_job(
     row: JobRow,
     batches: Sequence[BatchRecord],
-    found: Salvage,
+    found: SalvagedResults,
     error: JobFailed | None,
     more_warnings: Sequence[str] = (),
 ) -> Job:
     """Return the job of a row as something to read: what has results, and why there is no more of it."""
-    notes = PastNotes(
+    notes = FinishedNotes(
         batches, row.lost_workers, (), (*row.warnings, *more_warnings), None if error else row.error
     )
-    course = Course(row, options_of(row), notes, money_of(row), _is_over, 0)
-    course.items = Count(row.n_items)
-    course.prefill(found.runs)
-    course.broken = error
-    course.workers, course.retried = row.workers, row.retried
-    course.task_seconds = row.task_seconds
-    course.end(JobState.DONE if error is None else JobState.FAILED)
-    course.ended = time.monotonic()
-    course.started = course.ended - seconds_of(row)
-    return Job(course, Nobody(row.id, error), lambda: report_of(row))
+    run_state = RunState(row, options_of(row), notes, money_of(row), _is_over, 0)
+    run_state.items = FinishedCount(row.n_items)
+    run_state.prefill(found.runs)
+    run_state.broken = error
+    run_state.workers, run_state.retried = row.workers, row.retried
+    run_state.task_seconds = row.task_seconds
+    run_state.end(JobState.DONE if error is None else JobState.FAILED)
+    run_state.ended = time.monotonic()
+    run_state.started = run_state.ended - seconds_of(row)
+    return Job(run_state, NoRunner(row.id, error), lambda: report_of(row))
 
 
 def _is_over() -> None:
@@ -110,7 +110,7 @@ def options_of(row: JobRow) -> JobOptions:
     return JobOptions(**{name: value for name, value in row.options.items() if name in known})
 
 
-def money_of(row: JobRow) -> PastMoney | None:
+def money_of(row: JobRow) -> FinishedMoney | None:
     """Return what the journal says of a job's cost; None where work is free."""
     if row.estimate is None and not row.spend:
         return None
@@ -118,7 +118,7 @@ def money_of(row: JobRow) -> PastMoney | None:
     if row.estimate is not None:
         low, high = row.estimate_low or row.estimate, row.estimate_high or row.estimate
         estimate = Estimate(row.estimate, low, high, "")
-    return PastMoney(row.spend, estimate)
+    return FinishedMoney(row.spend, estimate)
 
 
 def report_of(row: JobRow) -> CaptureReport:

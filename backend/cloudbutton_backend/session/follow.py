@@ -9,23 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from cloudbutton_backend.durable.salvage import Takings, entry_of, result_files
+from cloudbutton_backend.durable.salvage import SalvagedItems, entry_of, result_files
 from cloudbutton_backend.errors import BackendError, CloudError, JobFailed, RemoteError, UnknownName
 from cloudbutton_backend.job.listener import tell
-from cloudbutton_backend.job.run_state import Course
+from cloudbutton_backend.job.run_state import RunState
 from cloudbutton_backend.job_model import BatchRecord, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
-from cloudbutton_backend.journal.ownership import IsTaken
-from cloudbutton_backend.results.result_ranges import Run
+from cloudbutton_backend.journal.ownership import OwnedElsewhere
+from cloudbutton_backend.results.result_ranges import ResultRange
 from cloudbutton_backend.results.result_record import tag
 from cloudbutton_backend.session.finished_jobs import (
-    Count,
-    PastNotes,
+    FinishedCount,
+    FinishedNotes,
     money_of,
     options_of,
     seconds_of,
 )
-from cloudbutton_backend.worker.result_file import Record, after, read_records
+from cloudbutton_backend.worker.result_file import FileRecord, after, read_records
 
 _PAUSE: Final = 0.1
 """Seconds between looks: the journal is written as often."""
@@ -35,7 +35,7 @@ _LINES: Final = 3
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class RemoteRunner:
     """Who runs a job in another process: told what to do through the journal."""
 
     home: Path
@@ -78,24 +78,24 @@ class Follower:
         self._lost = lost
         self._stopping = threading.Event()
         self._positions: dict[Path, int] = {}
-        self._records: dict[tuple[int, int], Record] = {}
+        self._records: dict[tuple[int, int], FileRecord] = {}
         """Read, and not announced by the journal yet."""
         self._batches: list[BatchRecord] = []
         self._changed = -1
-        self._takings = Takings(before)
+        self._salvaged = SalvagedItems(before)
         self._lines: tuple[str, ...] = ()
         self._thread = threading.Thread(
             target=self._run, args=(row,), name="cloudbutton-follower", daemon=True
         )
-        self.course = Course(
+        self.run_state = RunState(
             row, options_of(row), _notes(row, (), ()), money_of(row), self._check_alive, before
         )
-        self.course.items = Count(row.n_items)
-        self.course.started = time.monotonic() - seconds_of(row)
+        self.run_state.items = FinishedCount(row.n_items)
+        self.run_state.started = time.monotonic() - seconds_of(row)
 
     def start(self) -> None:
         """Begin to read along."""
-        self._take_in(self._reader.job(self.course.record.id))
+        self._take_in(self._reader.job(self.run_state.record.id))
         self._thread.start()
 
     def stop(self) -> None:
@@ -105,7 +105,7 @@ class Follower:
     def _check_alive(self) -> None:
         if not self._thread.is_alive():
             raise BackendError(
-                f"Job {self.course.record.id} is not followed any more: the session was closed."
+                f"Job {self.run_state.record.id} is not followed any more: the session was closed."
             )
 
     # -- the thread
@@ -121,7 +121,7 @@ class Follower:
                 if row.state is JobState.LOST:
                     self._lost(row)
                     return
-            except IsTaken:
+            except OwnedElsewhere:
                 continue  # somebody was faster
             except UnknownName:
                 missed += 1
@@ -141,41 +141,45 @@ class Follower:
 
     def _take_in(self, row: JobRow) -> None:
         """Take over what is new: counts from the journal, results from the files."""
-        course, known = self.course, len(self._batches)
+        run_state, known = self.run_state, len(self._batches)
         if row.changed != self._changed:
             self._batches = self._reader.batches(row.id)
             self._lines = self._latest_lines(row)
             self._changed = row.changed
             self._read_files()
-        fresh: list[Run] = []
+        fresh: list[ResultRange] = []
         for batch in self._batches[known:]:
             record = self._records.pop((batch.batch, batch.first), None)
             if record is not None:
-                fresh += self._takings.take(record)
+                fresh += self._salvaged.take(record)
         if row.state.is_final:  # what came last, and what was recorded and never announced
             for record in self._records.values():
-                fresh += self._takings.take(record)
+                fresh += self._salvaged.take(record)
             self._records.clear()
         if not row.state.is_final and row.state is not JobState.LOST:
-            course.state = row.state
-        course.items = Count(row.n_items)
-        course.notes = _notes(row, self._batches, self._lines)
-        course.money = money_of(row)
-        course.running, course.workers, course.retried = row.running, row.workers, row.retried
-        course.task_seconds = row.task_seconds
+            run_state.state = row.state
+        run_state.items = FinishedCount(row.n_items)
+        run_state.notes = _notes(row, self._batches, self._lines)
+        run_state.money = money_of(row)
+        run_state.running, run_state.workers, run_state.retried = (
+            row.running,
+            row.workers,
+            row.retried,
+        )
+        run_state.task_seconds = row.task_seconds
         if row.done + row.failed and row.task_seconds:
-            course.mean = row.task_seconds / (row.done + row.failed)
-        if row.budget != course.options.budget:
-            course.options = replace(course.options, budget=row.budget)
+            run_state.mean = row.task_seconds / (row.done + row.failed)
+        if row.budget != run_state.options.budget:
+            run_state.options = replace(run_state.options, budget=row.budget)
         if fresh:
-            course.prefill(fresh)
+            run_state.prefill(fresh)
 
     def _latest_lines(self, row: JobRow) -> tuple[str, ...]:
         printed = "".join(log.text for log in self._reader.log(row.id)[-10:])
         return tuple([line for line in printed.splitlines() if line.strip()][-_LINES:])
 
     def _read_files(self) -> None:
-        for _, _, path in result_files(self._results, self.course.record.id):
+        for _, _, path in result_files(self._results, self.run_state.record.id):
             start = self._positions.get(path, 0)
             if path.stat().st_size <= start:
                 continue
@@ -185,37 +189,37 @@ class Follower:
 
     def _end(self, row: JobRow, error: JobFailed | None) -> None:
         """It has ended there."""
-        course = self.course
+        run_state = self.run_state
         state = row.state if error is None else JobState.FAILED
         if state is JobState.FAILED:
             failures = self._failed(row)
-            with course.lock:
-                course.failed = len(failures)
-                course.harvest.add(failures)
+            with run_state.lock:
+                run_state.failed = len(failures)
+                run_state.result_store.add(failures)
             if not failures:
-                course.broken = error or JobFailed(
+                run_state.broken = error or JobFailed(
                     f"Job {row.id} ended in its process: {row.error or 'no reason is known'}.\n"
                     f"`job.partial()` has what is done; `%cloud attach {row.id}` goes on with the rest."
                 )
-        tell(course.end(state), row.id)
+        tell(run_state.end(state), row.id)
 
-    def _failed(self, row: JobRow) -> list[Run]:
+    def _failed(self, row: JobRow) -> list[ResultRange]:
         """Return the failed items: with their exceptions, or else what the journal has of these."""
-        course = self.course
+        run_state = self.run_state
         runs = []
         for noted in self._reader.errors(row.id):
-            index = noted.index - course.before
-            if self._takings.has(index):
+            index = noted.index - run_state.before
+            if self._salvaged.has(index):
                 continue
-            record = self._takings.failures.get(index)
+            record = self._salvaged.failures.get(index)
             if record is not None:
-                runs.append(Run(index, index + 1, entry_of(record, course.before)))
+                runs.append(ResultRange(index, index + 1, entry_of(record, run_state.before)))
             else:
                 error = RemoteError(noted.type_name, noted.message, noted.traceback)
                 tag(error, noted.index, noted.item)
-                runs.append(Run(index, index + 1, None, error))
+                runs.append(ResultRange(index, index + 1, None, error))
         return runs
 
 
-def _notes(row: JobRow, batches: Sequence[BatchRecord], lines: tuple[str, ...]) -> PastNotes:
-    return PastNotes(batches, row.lost_workers, lines, row.warnings, row.error)
+def _notes(row: JobRow, batches: Sequence[BatchRecord], lines: tuple[str, ...]) -> FinishedNotes:
+    return FinishedNotes(batches, row.lost_workers, lines, row.warnings, row.error)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.dispatch.item_source import MANY
-from cloudbutton_backend.dispatch.job_state import Plan
+from cloudbutton_backend.dispatch.job_state import DispatchPlan
 from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.job.job import check_budget
 from cloudbutton_backend.job_model import JobOptions
@@ -18,9 +18,9 @@ _AT_ONCE: Final = 3600.0
 """Seconds of work in one batch of a detached job where a call may run for any time."""
 
 
-def plan_of(job_id: str, options: JobOptions, limits: Limits) -> Plan:
+def plan_of(job_id: str, options: JobOptions, limits: Limits) -> DispatchPlan:
     """Return what the dispatcher must know of a job, but for its items."""
-    return Plan(
+    return DispatchPlan(
         job_id=job_id,
         n_items=None,
         workers=options.workers,

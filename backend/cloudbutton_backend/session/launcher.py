@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.accounting.daily_budget import allowance_of
-from cloudbutton_backend.accounting.eta import Outlook
+from cloudbutton_backend.accounting.eta import EtaEstimate
 from cloudbutton_backend.accounting.history import expected_bill
-from cloudbutton_backend.accounting.job_cost import Bill, estimate_columns
+from cloudbutton_backend.accounting.job_cost import JobCost, estimate_columns
 from cloudbutton_backend.backends.capabilities import HasPortableSettings
 from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.capture import Captured, CaptureReport, capture, imports_of_items
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.item_source import PushSource, SequenceSource, StreamSource, fixed
-from cloudbutton_backend.dispatch.job_state import Plan
-from cloudbutton_backend.durable.job_file import StoredJob, python_version
+from cloudbutton_backend.dispatch.job_state import DispatchPlan
+from cloudbutton_backend.durable.job_file import JobFile, python_version
 from cloudbutton_backend.errors import UsageError, WrongArgument
 from cloudbutton_backend.job.job import Job
-from cloudbutton_backend.job.listener import Driven, Reporter, check_alive
-from cloudbutton_backend.job.recorder import Recorder
-from cloudbutton_backend.job.run_state import Course
+from cloudbutton_backend.job.listener import JobListener, LocalRunner, check_alive
+from cloudbutton_backend.job.recorder import JobRecorder
+from cloudbutton_backend.job.run_state import RunState
 from cloudbutton_backend.job_model import Estimate, JobOptions, JobRecord, new_job_id
 from cloudbutton_backend.journal import Journal
-from cloudbutton_backend.results.result_ranges import Run, ranges_of
-from cloudbutton_backend.session.checkpoint import Deposit
+from cloudbutton_backend.results.result_ranges import ResultRange, ranges_of
+from cloudbutton_backend.session.checkpoint import Checkpoint
 from cloudbutton_backend.session.drivers import Drivers
 from cloudbutton_backend.session.job_plan import (
     all_of,
@@ -48,7 +48,7 @@ from cloudbutton_backend.session.job_plan import (
 from cloudbutton_backend.worker.context import in_task
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.result_cache import Index
+    from cloudbutton_backend.result_cache import CacheIndex
 
 _SAMPLE: Final = 3
 """Items that are looked at for the packages they need."""
@@ -57,12 +57,12 @@ JOURNAL_OFF: Final = os.environ.get("CLOUDBUTTON_INTERNAL_JOURNAL") == "off"
 
 Kind = Literal["map", "run", "submit", "executor", "button", "map_reduce"]
 
-Found = Callable[[str, Captured, Sequence[Any]], Sequence[Run]]
+Found = Callable[[str, Captured, Sequence[Any]], Sequence[ResultRange]]
 """Asked with a job's id, its function and its items: disjoint runs of those with results, none failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class JobSource:
     """Where a job was started, and what it is called."""
 
     kind: Kind = "map"
@@ -76,7 +76,7 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Files:
+class JobFiles:
     """Where jobs are written down."""
 
     journal: Journal
@@ -85,15 +85,15 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Start:
+class PreparedJob:
     """A job that is about to begin."""
 
     job: Job
     driver: Driver
-    reporter: Reporter
-    plan: Plan
+    reporter: JobListener
+    plan: DispatchPlan
     captured: Captured
-    deposit: Deposit | None = None
+    checkpoint: Checkpoint | None = None
 
 
 class Launcher:
@@ -112,15 +112,15 @@ class Launcher:
     def __init__(
         self,
         drivers: Drivers,
-        files: Callable[[], Files],
+        files: Callable[[], JobFiles],
         remember: Callable[[Job], None],
-        hand_over: Callable[[str, Deposit], Job],
+        hand_over: Callable[[str, Checkpoint], Job],
     ) -> None:
         self._drivers = drivers
         self._files = files
         self._remember = remember
         self._hand_over = hand_over
-        self._index: Index | None = None
+        self._index: CacheIndex | None = None
         self._raw_environment: dict[Any, Any] | None = None
         self._environment_now: dict[str, str] = {}
 
@@ -129,7 +129,7 @@ class Launcher:
         function: Callable[[Any], Any],
         items: Iterable[Any],
         options: JobOptions,
-        origin: Origin,
+        origin: JobSource,
         found: Found | None,
     ) -> Job:
         """Start running `function` over `items`; see `Session.map`."""
@@ -162,7 +162,7 @@ class Launcher:
             if found is not None:
                 runs = found(job.id, captured, known)
                 job.prefill(runs)
-                job._course.cached = sum(run.stop - run.first for run in runs)
+                job._run_state.cached = sum(run.stop - run.first for run in runs)
                 plan = replace(plan, done=ranges_of(runs))
         else:
             stream = StreamSource(
@@ -174,29 +174,29 @@ class Launcher:
             stream.start()
         start.reporter.give(source)
         if not (JOURNAL_OFF or in_task()):
-            deposit = self._deposit(start, source, origin.before)
-            start.reporter.left_on_disk = deposit
+            checkpoint = self._checkpoint(start, source, origin.before)
+            start.reporter.left_on_disk = checkpoint
             if options.detach and not driver.backend.limits.can_outlive:
-                return self._hand_over(job.id, deposit)
+                return self._hand_over(job.id, checkpoint)
             if options.detach:
-                deposit.write_all()
+                checkpoint.write_all()
             else:
-                start = replace(start, deposit=deposit)
+                start = replace(start, checkpoint=checkpoint)
         self._launch(replace(start, plan=plan))
         return job
 
     def _with_cache(
         self,
-        start: Start,
+        start: PreparedJob,
         function: Callable[[Any], Any],
-        origin: Origin,
+        origin: JobSource,
         found: Found | None,
     ) -> Found:
         """Have results of earlier jobs found, and those of this one kept to be found."""
-        from cloudbutton_backend.result_cache import Index, JobCache
+        from cloudbutton_backend.result_cache import CacheIndex, JobCache
 
         files, job, reporter = self._files(), start.job, start.reporter
-        self._index = self._index or Index(files.journal.home)
+        self._index = self._index or CacheIndex(files.journal.home)
         cache = JobCache(
             self._index,
             files.results,
@@ -207,7 +207,7 @@ class Launcher:
         )
         reporter.cache = job.cache = cache
 
-        def find(job_id: str, captured: Captured, items: Sequence[Any]) -> Sequence[Run]:
+        def find(job_id: str, captured: Captured, items: Sequence[Any]) -> Sequence[ResultRange]:
             others = () if found is None else found(job_id, captured, items)
             return [*others, *cache.find(items, besides=others)]
 
@@ -218,18 +218,20 @@ class Launcher:
         if self._index is not None:
             self._index.close()
 
-    def _deposit(self, start: Start, source: SequenceSource | StreamSource, before: int) -> Deposit:
+    def _checkpoint(
+        self, start: PreparedJob, source: SequenceSource | StreamSource, before: int
+    ) -> Checkpoint:
         """Return what the job is to leave on the disk to be continued."""
         reporter, captured, job = start.reporter, start.captured, start.job
         spec, options = reporter.spec, job.options
 
-        def stored() -> StoredJob:
+        def stored() -> JobFile:
             used = self._drivers.used.get(options.backend, {})
             # A live object among them (a client, keys) means nothing to another process.
             backend = start.driver.backend
             if isinstance(backend, HasPortableSettings):
                 used = backend.lasting_settings(used)
-            return StoredJob(
+            return JobFile(
                 record=job.record,
                 options=options,
                 payload=captured.payload,
@@ -244,9 +246,9 @@ class Launcher:
                 settings=dict(used),
             )
 
-        return Deposit(
+        return Checkpoint(
             self._files().journal.home,
-            job._course,
+            job._run_state,
             source,
             stored,
             captured.blobs,
@@ -263,7 +265,7 @@ class Launcher:
     ) -> tuple[Job, PushSource]:
         """Start a job whose items are pushed one by one; see `Session.open_stream`."""
         captured, driver = self._capture(function, options)
-        origin = Origin(kind="executor", name=options.name)
+        origin = JobSource(kind="executor", name=options.name)
         start = self._prepare(function, captured, driver, None, options, origin, sample)
         source = PushSource(taken)
         start.reporter.give(source)
@@ -300,9 +302,9 @@ class Launcher:
         driver: Driver,
         n_items: int | None,
         options: JobOptions,
-        origin: Origin,
+        origin: JobSource,
         sample: Sequence[Any],
-    ) -> Start:
+    ) -> PreparedJob:
         if in_task() and options.workers is not None:
             options = replace(options, workers=1)
         files, limits = self._files(), driver.backend.limits
@@ -325,11 +327,11 @@ class Launcher:
             options=plain(options),
             worker_memory=options.memory or limits.memory,
         )
-        bill = None
+        job_cost = None
         if limits.rate is not None:
             memory = record.worker_memory
             estimate = self._estimate(captured.digest, record.backend, memory, n_items)
-            bill = Bill(record.id, files.journal, limits, options.workers, estimate, memory)
+            job_cost = JobCost(record.id, files.journal, limits, options.workers, estimate, memory)
             if estimate is not None:
                 record = replace(record, **estimate_columns(estimate))
         prefix = files.results / record.id
@@ -354,23 +356,23 @@ class Launcher:
         )
         driver.prepare(spec)
         del spec.extra["packages"]  # it holds items, which are let go of when they have results
-        recorder = Recorder(
+        recorder = JobRecorder(
             record.id, files.journal, None if JOURNAL_OFF else prefix, origin.before
         )
         alive = partial(check_alive, driver, record)
-        course = Course(record, options, recorder, bill, alive, origin.before)
-        outlook = None
-        if bill is None:
-            outlook = Outlook(record.id, files.journal, limits.batch_seconds)
-        allowance = None if JOURNAL_OFF else allowance_of(files.journal.home, record.id, limits)
-        reporter = Reporter(
-            course, recorder, bill, files.journal, spec, captured.classes, outlook, allowance
+        run_state = RunState(record, options, recorder, job_cost, alive, origin.before)
+        eta = None
+        if job_cost is None:
+            eta = EtaEstimate(record.id, files.journal, limits.batch_seconds)
+        daily_grant = None if JOURNAL_OFF else allowance_of(files.journal.home, record.id, limits)
+        reporter = JobListener(
+            run_state, recorder, job_cost, files.journal, spec, captured.classes, eta, daily_grant
         )
-        job = Job(course, Driven(driver, reporter), lambda: _report(captured, reporter))
+        job = Job(run_state, LocalRunner(driver, reporter), lambda: _report(captured, reporter))
         if limits.rate is not None and limits.rate.note:
             reporter.warn(limits.rate.note)
-        plan = replace(plan_of(record.id, options, limits), by_day=allowance is not None)
-        return Start(job, driver, reporter, plan, captured)
+        plan = replace(plan_of(record.id, options, limits), by_day=daily_grant is not None)
+        return PreparedJob(job, driver, reporter, plan, captured)
 
     def environment(self) -> dict[str, str]:
         """Return this process's environment; the same object as long as it has not changed."""
@@ -380,10 +382,10 @@ class Launcher:
             self._environment_now = dict(os.environ)
         return self._environment_now
 
-    def _launch(self, start: Start) -> None:
+    def _launch(self, start: PreparedJob) -> None:
         job, journal = start.job, self._files().journal
         self._remember(job)
-        journal.add_job(job.record, start.deposit)
+        journal.add_job(job.record, start.checkpoint)
         try:
             start.driver.open(start.reporter.spec, start.plan, start.reporter)
         except BaseException:  # interrupted: nobody holds this job yet
@@ -393,7 +395,7 @@ class Launcher:
         journal.update_job(job.id, capture=lambda: job.explain().to_dict())
 
 
-def _report(captured: Captured, reporter: Reporter) -> CaptureReport:
+def _report(captured: Captured, reporter: JobListener) -> CaptureReport:
     """Return what travels, and what keys in the cache are made of."""
     made_of = None if reporter.cache is None else reporter.cache.ingredients
     if made_of is None:

@@ -13,30 +13,30 @@ from pathlib import Path
 from typing import Final
 
 from cloudbutton_backend.accounting.daily_budget import allowance_of
-from cloudbutton_backend.accounting.job_cost import Bill
+from cloudbutton_backend.accounting.job_cost import JobCost
 from cloudbutton_backend.backends.capabilities import HasPortableSettings, Recovers
 from cloudbutton_backend.backends.protocol import Backend, JobSpec
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.durable.item_file import StoredItems, StoredSource
-from cloudbutton_backend.durable.job_file import StoredJob, python_version
+from cloudbutton_backend.durable.job_file import JobFile, python_version
 from cloudbutton_backend.durable.missing_ranges import Range, complement, named, uncovered
 from cloudbutton_backend.durable.salvage import prefix_of, salvage
 from cloudbutton_backend.errors import CannotContinue, CloudError, Tampered, UsageError
 from cloudbutton_backend.job.job import Job, check_budget
-from cloudbutton_backend.job.listener import Driven, Reporter, check_alive
-from cloudbutton_backend.job.recorder import Recorder
-from cloudbutton_backend.job.run_state import Course
+from cloudbutton_backend.job.listener import JobListener, LocalRunner, check_alive
+from cloudbutton_backend.job.recorder import JobRecorder
+from cloudbutton_backend.job.run_state import RunState
 from cloudbutton_backend.job_model import JobOptions, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.journal.liveness import start_token
 from cloudbutton_backend.journal.ownership import claim
-from cloudbutton_backend.results.result_ranges import Run, ranges_of, runs_of
+from cloudbutton_backend.results.result_ranges import ResultRange, ranges_of, runs_of
 from cloudbutton_backend.session.drivers import Drivers
 from cloudbutton_backend.session.finished_jobs import money_of, seconds_of
 from cloudbutton_backend.session.job_plan import cwd, extra_of, plan_of
-from cloudbutton_backend.session.launcher import Files
+from cloudbutton_backend.session.launcher import JobFiles
 from cloudbutton_backend.session.resume_backend import backend_of, driver_of
 from cloudbutton_backend.storage import job_paths, sealed_files
 
@@ -48,7 +48,7 @@ _READABLE: Final = "What has results can be read: `job.partial()`."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class ResumeOverrides:
     """What is to be different from now on; None for what is to stay."""
 
     backend: str | None = None
@@ -60,7 +60,7 @@ class Wish:
         return (self.backend, self.budget, self.workers) != (None, None, None)
 
 
-class Continuer:
+class Resumer:
     """Goes on with jobs, for one session.
 
     Parameters
@@ -74,7 +74,7 @@ class Continuer:
     def __init__(
         self,
         drivers: Drivers,
-        files: Callable[[], Files],
+        files: Callable[[], JobFiles],
         environment: Callable[[], dict[str, str]],
         remember: Callable[[Job], None],
     ) -> None:
@@ -83,7 +83,7 @@ class Continuer:
         self._environment = environment
         self._remember = remember
 
-    def go_on(self, row: JobRow, wish: Wish, into: Job | None = None) -> Job:
+    def go_on(self, row: JobRow, overrides: ResumeOverrides, into: Job | None = None) -> Job:
         """Run here what is missing of a job, as the job that somebody holds already if there is one.
 
         Raises
@@ -97,9 +97,9 @@ class Continuer:
         """
         files, home = self._files(), self._files().journal.home
         kept = _stored(home, row)
-        options = _options(kept, row, wish)
+        options = _options(kept, row, overrides)
         blobs = _blobs(home, kept)
-        if wish.backend is None:
+        if overrides.backend is None:
             driver = driver_of(row, options.backend, self._drivers.of)
         else:
             driver = self._drivers.of(options.backend)
@@ -116,7 +116,7 @@ class Continuer:
             raise
 
     def _spec(
-        self, row: JobRow, kept: StoredJob, options: JobOptions, blobs: tuple[Blob, ...]
+        self, row: JobRow, kept: JobFile, options: JobOptions, blobs: tuple[Blob, ...]
     ) -> JobSpec:
         return JobSpec(
             id=row.id,
@@ -149,39 +149,39 @@ class Continuer:
         prefix = prefix_of(files.results, row.id, generation)
         spec = replace(taken.spec, results=str(prefix))
 
-        recorder = Recorder(row.id, files.journal, prefix, kept.before)
+        recorder = JobRecorder(row.id, files.journal, prefix, kept.before)
         recorder.batches.extend(batches)
         recorder.lost_workers = row.lost_workers
         for line in (*row.warnings, *found.trouble):
             recorder.warn(line)
-        course, bill = self._course(taken, total, recorder, into)
-        course.prefill(uncovered(found.runs, course.harvest.so_far()))
+        run_state, job_cost = self._run_state(taken, total, recorder, into)
+        run_state.prefill(uncovered(found.runs, run_state.result_store.so_far()))
         backend = driver.backend
         if row.options.get("detach"):
             if isinstance(backend, HasPortableSettings) and (
                 line := backend.differs_from(kept.settings)
             ):
                 recorder.warn(line)
-            _recover(backend, course, recorder)
-        done = ranges_of(course.harvest.so_far())
+            _recover(backend, run_state, recorder)
+        done = ranges_of(run_state.result_store.so_far())
         gone = items.missing(complement(done, count))
 
         spent = row.spend + row.committed
-        allowance = allowance_of(home, row.id, limits)
-        reporter = Reporter(
-            course, recorder, bill, files.journal, spec, frozenset(), allowance=allowance
+        daily_grant = allowance_of(home, row.id, limits)
+        reporter = JobListener(
+            run_state, recorder, job_cost, files.journal, spec, frozenset(), daily_grant=daily_grant
         )
         reporter.give(StoredSource(items, total, kept.before))
-        reporter.left_on_disk = Kept(home, row.id)
-        reporter.retried_before = course.retried = row.retried
-        course.broken = reporter.lacking = _lacking(row.id, gone, total is None, items.damage)
-        driven = Driven(driver, reporter)
-        job = into or Job(course, driven, lambda: kept.report)
+        reporter.left_on_disk = KeptResults(home, row.id)
+        reporter.retried_before = run_state.retried = row.retried
+        run_state.broken = reporter.lacking = _lacking(row.id, gone, total is None, items.damage)
+        driven = LocalRunner(driver, reporter)
+        job = into or Job(run_state, driven, lambda: kept.report)
         job._runner = driven
         plan = replace(
             plan_of(row.id, taken.options, limits),
             n_items=count,
-            by_day=allowance is not None,
+            by_day=daily_grant is not None,
             spent=spent,
             done=(*done, *gone),
             batches_after=generation * _NUMBERS,
@@ -189,31 +189,33 @@ class Continuer:
         self._remember(job)
         files.journal.clear_errors(row.id)
         files.journal.update_job(row.id, state=JobState.RUNNING.value, failed=0, n_items=total)
-        files.journal.update_progress(course.progress)
+        files.journal.update_progress(run_state.progress)
         driver.open(spec, plan, reporter)
         return job
 
-    def _course(
-        self, taken: _Taken, total: int | None, recorder: Recorder, into: Job | None
-    ) -> tuple[Course, Bill | None]:
+    def _run_state(
+        self, taken: _Taken, total: int | None, recorder: JobRecorder, into: Job | None
+    ) -> tuple[RunState, JobCost | None]:
         """Return the course that the job goes on with, and who reckons what it costs."""
         row, kept, driver = taken.row, taken.kept, taken.driver
-        limits, bill = driver.backend.limits, None
+        limits, job_cost = driver.backend.limits, None
         if limits.rate is not None:
             money = money_of(row)
             estimate = None if money is None else money.estimate
             journal = self._files().journal
-            bill = Bill(row.id, journal, limits, taken.options.workers, estimate, row.worker_memory)
-            bill.before, bill.spend = row.spend, row.spend + row.committed
+            job_cost = JobCost(
+                row.id, journal, limits, taken.options.workers, estimate, row.worker_memory
+            )
+            job_cost.before, job_cost.spend = row.spend, row.spend + row.committed
         record = replace(kept.record, backend=driver.recorded_as, pid=os.getpid(), n_items=total)
         alive = partial(check_alive, driver, record)
         if into is not None:
-            into._course.continue_as(record, taken.options, recorder, bill, alive)
-            return into._course, bill
-        course = Course(record, taken.options, recorder, bill, alive, kept.before)
-        course.task_seconds = row.task_seconds
-        course.started = time.monotonic() - seconds_of(row)
-        return course, bill
+            into._run_state.continue_as(record, taken.options, recorder, job_cost, alive)
+            return into._run_state, job_cost
+        run_state = RunState(record, taken.options, recorder, job_cost, alive, kept.before)
+        run_state.task_seconds = row.task_seconds
+        run_state.started = time.monotonic() - seconds_of(row)
+        return run_state, job_cost
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ class _Taken:
     """A job that is ours now."""
 
     row: JobRow
-    kept: StoredJob
+    kept: JobFile
     options: JobOptions
     spec: JobSpec
     driver: Driver
@@ -230,7 +232,7 @@ class _Taken:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptResults:
     """What is on the disk of a job that was attached to."""
 
     home: Path
@@ -242,7 +244,7 @@ class Kept:
             job_paths.forget(self.home, self.job_id)
 
 
-def budget_of(wish: float | str | None, row: JobRow) -> float | None:
+def budget_of(overrides: float | str | None, row: JobRow) -> float | None:
     """Return what a job may cost in all from now on.
 
     Raises
@@ -250,39 +252,39 @@ def budget_of(wish: float | str | None, row: JobRow) -> float | None:
     UsageError
         It is no amount of dollars.
     """
-    if wish is None:
+    if overrides is None:
         return row.budget
     try:
-        amount = float(wish)
+        amount = float(overrides)
     except ValueError:
         raise UsageError(
-            f"`budget` must be US dollars like 2.00, or +1.00 for so many more, not {wish!r}."
+            f"`budget` must be US dollars like 2.00, or +1.00 for so many more, not {overrides!r}."
         ) from None
     check_budget(amount)
-    if not (isinstance(wish, str) and wish.strip().startswith("+")):
+    if not (isinstance(overrides, str) and overrides.strip().startswith("+")):
         return amount
     base = row.spend + row.committed if row.budget is None else row.budget
     return base + amount
 
 
-def _options(kept: StoredJob, row: JobRow, wish: Wish) -> JobOptions:
+def _options(kept: JobFile, row: JobRow, overrides: ResumeOverrides) -> JobOptions:
     """Return how a job is to be run from now on."""
-    if wish.workers is not None and wish.workers < 1:
-        raise UsageError(f"`workers` must be at least 1, not {wish.workers}.")
+    if overrides.workers is not None and overrides.workers < 1:
+        raise UsageError(f"`workers` must be at least 1, not {overrides.workers}.")
     return replace(
         kept.options,
-        backend=wish.backend or _where(kept, row),
-        workers=kept.options.workers if wish.workers is None else wish.workers,
-        budget=budget_of(wish.budget, row),
+        backend=overrides.backend or _where(kept, row),
+        workers=kept.options.workers if overrides.workers is None else overrides.workers,
+        budget=budget_of(overrides.budget, row),
     )
 
 
-def _where(kept: StoredJob, row: JobRow) -> str:
+def _where(kept: JobFile, row: JobRow) -> str:
     """Return the backend on which a job ran last: somebody may have gone on with it elsewhere."""
     return kept.options.backend if row.backend == kept.record.backend else backend_of(row)
 
 
-def _blobs(home: Path, kept: StoredJob) -> tuple[Blob, ...]:
+def _blobs(home: Path, kept: JobFile) -> tuple[Blob, ...]:
     """Return the large values that a job uses."""
     try:
         return tuple(job_file.load_blob(home, digest) for digest in kept.blobs)
@@ -293,7 +295,7 @@ def _blobs(home: Path, kept: StoredJob) -> tuple[Blob, ...]:
         ) from error
 
 
-def _stored(home: Path, row: JobRow) -> StoredJob:
+def _stored(home: Path, row: JobRow) -> JobFile:
     """Return what is needed to go on with a job.
 
     Raises
@@ -331,7 +333,7 @@ def _is_there(name: str, path: Sequence[str]) -> bool:
     return PathFinder.find_spec(name, list(path)) is not None
 
 
-def _path_of(kept: StoredJob) -> tuple[str, ...]:
+def _path_of(kept: JobFile) -> tuple[str, ...]:
     """Return where modules are looked for: where the job had them, then where this process has them."""
     return tuple(dict.fromkeys((*kept.path, *sys.path)))
 
@@ -344,22 +346,22 @@ def _doubted_after(row: JobRow) -> float | None:
     return row.heartbeat - _MAY_BE_LOST
 
 
-def _recover(backend: Backend, course: Course, recorder: Recorder) -> None:
+def _recover(backend: Backend, run_state: RunState, recorder: JobRecorder) -> None:
     """Take in what calls brought after their process had ended, where a backend has that."""
     if not isinstance(backend, Recovers):
         return
     try:
-        for results in backend.recover(course.record.id):
-            whole = [Run(results.first, results.first + results.count, None)]
+        for results in backend.recover(run_state.record.id):
+            whole = [ResultRange(results.first, results.first + results.count, None)]
             fresh = {
                 index
-                for run in uncovered(whole, course.harvest.so_far())
+                for run in uncovered(whole, run_state.result_store.so_far())
                 for index in range(run.first, run.stop)
                 if index - results.first not in (results.meta.get("errors") or {})
             }
             if fresh:
                 skip = frozenset(range(whole[0].first, whole[0].stop)) - fresh
-                course.prefill(runs_of(recorder.accept(results, skip), skip))
+                run_state.prefill(runs_of(recorder.accept(results, skip), skip))
     except CloudError as error:
         recorder.warn(
             f"what its calls left cannot be had, so those items run again: {str(error).splitlines()[0]}"

@@ -19,16 +19,23 @@ from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.item_source import PushSource
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.job.job import Job
-from cloudbutton_backend.job.listener import Driven
+from cloudbutton_backend.job.listener import LocalRunner
 from cloudbutton_backend.job_model import JobOptions, JobState
-from cloudbutton_backend.journal import Command, Journal, JournalReader
-from cloudbutton_backend.journal.ownership import TakenOver
+from cloudbutton_backend.journal import JobCommand, Journal, JournalReader
+from cloudbutton_backend.journal.ownership import OwnershipLost
 from cloudbutton_backend.session.attach import Attacher
-from cloudbutton_backend.session.checkpoint import Deposit
+from cloudbutton_backend.session.checkpoint import Checkpoint
 from cloudbutton_backend.session.cleanup import tidy
 from cloudbutton_backend.session.drivers import Drivers
-from cloudbutton_backend.session.launcher import JOURNAL_OFF, Files, Found, Kind, Launcher, Origin
-from cloudbutton_backend.session.resume import Wish, budget_of
+from cloudbutton_backend.session.launcher import (
+    JOURNAL_OFF,
+    Found,
+    JobFiles,
+    JobSource,
+    Kind,
+    Launcher,
+)
+from cloudbutton_backend.session.resume import ResumeOverrides, budget_of
 from cloudbutton_backend.storage.home import results_dir
 
 _REMEMBER: Final = 100
@@ -90,10 +97,10 @@ class Session:
                     threading.Thread(target=self._clean, name="cloudbutton-gc", daemon=True).start()
             return self._journal
 
-    def _files(self) -> Files:
+    def _files(self) -> JobFiles:
         journal = self.journal
         assert self._results is not None
-        return Files(journal=journal, results=self._results)
+        return JobFiles(journal=journal, results=self._results)
 
     def _clean(self) -> None:
         """Keep what is on disk within its bounds, out of the way: now and then, if there were jobs."""
@@ -122,7 +129,7 @@ class Session:
         self._drivers.use(name, **backend_settings)
         settings.use(backend=name)
 
-    def all_settings(self) -> list[settings.Row]:
+    def all_settings(self) -> list[settings.SettingsRow]:
         """Return every setting, backends' own that are set among them, and where each comes from."""
         return settings_in_files.describe(self._drivers.used)
 
@@ -186,7 +193,7 @@ class Session:
             If an option makes no sense.
         """
         self._require_open()
-        origin = Origin(
+        origin = JobSource(
             kind=kind, name=name, source=source, notebook=notebook, cell_id=cell_id, before=before
         )
         return self._launcher.map(function, items, options or JobOptions(), origin, found)
@@ -208,7 +215,7 @@ class Session:
     def supply(self, job: Job, ready: int, ended: bool) -> None:
         """Items of a pushed job are at hand."""
         runner = job._runner
-        assert isinstance(runner, Driven)
+        assert isinstance(runner, LocalRunner)
         runner.driver.supply(job.id, ready, ended)
 
     def _require_open(self) -> None:
@@ -261,29 +268,31 @@ class Session:
         """
         self._require_open()
         with self._attaching:
-            return self._attach(id_or_prefix, Wish(backend=backend, budget=budget, workers=workers))
+            return self._attach(
+                id_or_prefix, ResumeOverrides(backend=backend, budget=budget, workers=workers)
+            )
 
-    def _attach(self, id_or_prefix: str, wish: Wish) -> Job:
+    def _attach(self, id_or_prefix: str, overrides: ResumeOverrides) -> Job:
         held = self._held(id_or_prefix)
-        if held is None or (held.state.is_final and (wish.backend or wish.workers)):
-            return self._attacher.attach(id_or_prefix if held is None else held.id, wish)
+        if held is None or (held.state.is_final and (overrides.backend or overrides.workers)):
+            return self._attacher.attach(id_or_prefix if held is None else held.id, overrides)
         if held.state.is_final and held.state is not JobState.DONE:
             asked = None
-            if wish.budget is not None:
-                asked = budget_of(wish.budget, JournalReader(self.journal.home).job(held.id))
+            if overrides.budget is not None:
+                asked = budget_of(overrides.budget, JournalReader(self.journal.home).job(held.id))
             try:
                 return held.retry_failed(budget=asked)
-            except TakenOver:
-                return self._attacher.attach(held.id, wish)
-        if wish:
+            except OwnershipLost:
+                return self._attacher.attach(held.id, overrides)
+        if overrides:
             raise UsageError(
                 f"Job {held.id} is {held.state.value} in this process: cancel it first, then attach"
                 " with other options."
             )
         return held
 
-    def _hand_over(self, job_id: str, deposit: Deposit) -> Job:
-        return self._attacher.hand_over(job_id, deposit)
+    def _hand_over(self, job_id: str, checkpoint: Checkpoint) -> Job:
+        return self._attacher.hand_over(job_id, checkpoint)
 
     def adopt(self, job_id: str) -> Job:
         """Run a job that another process has written down for this one to start."""
@@ -322,7 +331,7 @@ class Session:
                 raise UnknownName("job", id_or_prefix, tuple(reversed(self._jobs)))
             return self._jobs[found[0]]
 
-    def _obey(self, command: Command) -> None:
+    def _obey(self, command: JobCommand) -> None:
         """Carry out a command that came through the journal."""
         with self._lock:
             job = self._jobs.get(command.job_id)

@@ -1,21 +1,21 @@
 """Settings: what is known, where it is written down, and which value holds."""
 
-from cloudbutton_backend.settings.known import Settings
+from cloudbutton_backend.settings.known import SettingsValues
 from cloudbutton_backend.settings.resolve import (
-    Resolved,
-    Row,
+    ResolvedSettings,
+    SettingsRow,
     describe,
     forget_used,
     resolve,
     use,
 )
-from cloudbutton_backend.settings.sources import Surroundings
+from cloudbutton_backend.settings.sources import SettingsSources
 
 __all__ = [
-    "Resolved",
-    "Row",
-    "Settings",
-    "Surroundings",
+    "ResolvedSettings",
+    "SettingsRow",
+    "SettingsSources",
+    "SettingsValues",
     "describe",
     "forget_used",
     "resolve",

@@ -36,7 +36,7 @@ def _show_flag(value: bool) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class SettingsValues:
     """The values that hold for one job, or for this process."""
 
     backend: str = _setting("local", "where jobs run", parse.name)
@@ -88,7 +88,7 @@ class Settings:
     )
 
 
-FIELDS: Final = {field.name: field for field in dataclasses.fields(Settings)}
+FIELDS: Final = {field.name: field for field in dataclasses.fields(SettingsValues)}
 
 
 def read_value(name: str, value: Any) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from cloudbutton_backend.settings.known import FIELDS, Settings, describe_value, show_value
-from cloudbutton_backend.settings.sources import Found, Surroundings, checked, written
+from cloudbutton_backend.settings.known import FIELDS, SettingsValues, describe_value, show_value
+from cloudbutton_backend.settings.sources import SettingsFile, SettingsSources, checked, written
 
 DEFAULT: Final = "default"
 USED: Final = "%cloud use"
@@ -16,7 +16,7 @@ CALLED: Final = "this call"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resolved(Settings):
+class ResolvedSettings(SettingsValues):
     """Settings whose values know where they came from."""
 
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Resolved(Settings):
         return self.sources.get(name, DEFAULT)
 
 
-class Row(NamedTuple):
+class SettingsRow(NamedTuple):
     """A line of `%cloud config`."""
 
     name: str
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 
 #: What `%cloud use` has set in this process.
-_used: dict[str, Found] = {}
+_used: dict[str, SettingsFile] = {}
 
 
 def use(**settings: Any) -> None:
@@ -68,7 +68,7 @@ def forget_used() -> None:
     _used.clear()
 
 
-def resolve(around: Surroundings | None = None, /, **call: Any) -> Resolved:
+def resolve(around: SettingsSources | None = None, /, **call: Any) -> ResolvedSettings:
     """Return the settings that hold for a call with these options; None means not given.
 
     Raises
@@ -78,7 +78,7 @@ def resolve(around: Surroundings | None = None, /, **call: Any) -> Resolved:
     SettingsError
         A value that does not fit, with the file and line or the variable.
     """
-    found = list(written(Surroundings.here() if around is None else around))
+    found = list(written(SettingsSources.here() if around is None else around))
     found += _used.values()
     found += [
         checked(name, value, source=CALLED) for name, value in call.items() if value is not None
@@ -86,10 +86,10 @@ def resolve(around: Surroundings | None = None, /, **call: Any) -> Resolved:
     values = {each.name: each.value for each in found if "." not in each.name}
     backends = _tables(found)
     sources = {each.name: each.source for each in found}
-    return Resolved(**values, backends=backends, sources=sources)
+    return ResolvedSettings(**values, backends=backends, sources=sources)
 
 
-def _tables(found: Iterable[Found]) -> dict[str, dict[str, Any]]:
+def _tables(found: Iterable[SettingsFile]) -> dict[str, dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = {}
     for each in found:
         backend, dot, setting = each.name.partition(".")
@@ -98,15 +98,15 @@ def _tables(found: Iterable[Found]) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def describe(resolved: Resolved | None = None) -> list[Row]:
+def describe(resolved: ResolvedSettings | None = None) -> list[SettingsRow]:
     """Return each setting with its value, where that came from, and what it does."""
     resolved = resolve() if resolved is None else resolved
     return [
-        Row(
+        SettingsRow(
             each.name,
             show_value(each.name, getattr(resolved, each.name)),
             resolved.source(each.name),
             describe_value(each.name),
         )
-        for each in dataclasses.fields(Settings)
+        for each in dataclasses.fields(SettingsValues)
     ]

@@ -24,7 +24,7 @@ INTERNAL_PREFIX: Final = "CLOUDBUTTON_INTERNAL_"
 
 
 @dataclass(frozen=True)
-class Found:
+class SettingsFile:
     """A value that was set somewhere."""
 
     name: str
@@ -34,7 +34,7 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class SettingsSources:
     """What settings are read from."""
 
     directory: Path
@@ -43,7 +43,7 @@ class Surroundings:
     environ: Mapping[str, str]
 
     @classmethod
-    def here(cls) -> Surroundings:
+    def here(cls) -> SettingsSources:
         """Return this process's."""
         import platformdirs
 
@@ -54,7 +54,7 @@ class Surroundings:
         )
 
 
-def written(around: Surroundings) -> Iterator[Found]:
+def written(around: SettingsSources) -> Iterator[SettingsFile]:
     """Yield what files and variables set, the weakest first.
 
     Raises
@@ -68,13 +68,13 @@ def written(around: Surroundings) -> Iterator[Found]:
     yield from from_environment(around.environ)
 
 
-def in_files(around: Surroundings) -> Iterator[Found]:
+def in_files(around: SettingsSources) -> Iterator[SettingsFile]:
     """Yield what files set, the weakest first."""
     yield from from_file(around.config_directory / FILE_NAME)
     yield from from_file(around.directory / FILE_NAME)
 
 
-def from_file(path: Path) -> Sequence[Found]:
+def from_file(path: Path) -> Sequence[SettingsFile]:
     """Return the settings of a TOML file; none when it does not exist.
 
     ``results_max_age = …`` and ``max_age = …`` under ``[results]`` mean the same. A table that is called
@@ -90,7 +90,7 @@ def from_file(path: Path) -> Sequence[Found]:
 
 
 @lru_cache(maxsize=8)
-def _read_file(path: Path, changed: int, size: int) -> Sequence[Found]:
+def _read_file(path: Path, changed: int, size: int) -> Sequence[SettingsFile]:
     """Read a file once for each of its versions: settings are resolved for every job."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -107,9 +107,9 @@ def _read_file(path: Path, changed: int, size: int) -> Sequence[Found]:
     return tuple(settings)
 
 
-def _of_backend(name: str, value: Any, where: str) -> Found:
+def _of_backend(name: str, value: Any, where: str) -> SettingsFile:
     if isinstance(value, (str, int, float, bool)):
-        return Found(name, value, where)
+        return SettingsFile(name, value, where)
     raise SettingsError(f"{where}: `{name}` must be text, a number, or `true` or `false`.")
 
 
@@ -120,7 +120,7 @@ def is_of_backend(keys: Sequence[str]) -> bool:
     return not any(name.startswith(f"{keys[0]}_") for name in FIELDS)
 
 
-def from_environment(environ: Mapping[str, str]) -> Iterator[Found]:
+def from_environment(environ: Mapping[str, str]) -> Iterator[SettingsFile]:
     """Yield the settings of the variables that begin with ``CLOUDBUTTON_``."""
     for variable in sorted(name for name in environ if name.startswith(PREFIX)):
         if variable in NOT_SETTINGS:
@@ -134,13 +134,13 @@ def from_environment(environ: Mapping[str, str]) -> Iterator[Found]:
         yield checked(name, environ[variable], source=f"variable {variable}", shown=variable)
 
 
-def checked(name: str, value: Any, *, source: str, shown: str | None = None) -> Found:
+def checked(name: str, value: Any, *, source: str, shown: str | None = None) -> SettingsFile:
     """Return a setting as found at `source`, once it is known that it fits."""
     shown = shown or name
     if name not in FIELDS:
         raise UnknownName(f"setting ({source})", shown, FIELDS)
     try:
-        return Found(name, read_value(name, value), source)
+        return SettingsFile(name, read_value(name, value), source)
     except ValueError as error:
         where = "" if shown in source else f"`{shown}` is "
         raise SettingsError(f"{source}: {where}{value!r}; it must be {error}.") from None

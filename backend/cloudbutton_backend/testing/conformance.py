@@ -1,6 +1,6 @@
 """The suite that every backend passes, at the level of jobs: real tasks through a session.
 
-Inherit and say how to make a backend; `testing.protocol` has the part below the driver::
+Inherit and say how to make a backend; `testing.protocol_suite` has the part below the driver::
 
     class TestOurs(JobConformance):
         @classmethod
@@ -30,7 +30,7 @@ PATIENCE: Final = 60.0
 """Seconds after which a test gives up; far more than any should need."""
 
 
-class Place:
+class TaskPlace:
     """A session whose jobs run on the backend under test."""
 
     def __init__(self, backend: Backend) -> None:
@@ -62,30 +62,32 @@ class JobConformance:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def place(cls) -> Iterator[Place]:
+    def place(cls) -> Iterator[TaskPlace]:
         """Return a place to run jobs at, shared by the tests of the class."""
-        place = Place(cls.new_backend())
+        place = TaskPlace(cls.new_backend())
         yield place
         place.session.close()
 
     # -- values
 
     @pytest.mark.parametrize("n", [0, 1, 2, 1000])
-    def test_results_are_right_and_in_the_order_of_the_items(self, place: Place, n: int) -> None:
+    def test_results_are_right_and_in_the_order_of_the_items(
+        self, place: TaskPlace, n: int
+    ) -> None:
         assert place.map(lambda x: x * x, range(n)) == [x * x for x in range(n)]
 
-    def test_items_may_come_from_a_generator(self, place: Place) -> None:
+    def test_items_may_come_from_a_generator(self, place: TaskPlace) -> None:
         assert place.map(lambda x: -x, (x for x in range(300))) == [-x for x in range(300)]
 
-    def test_each_result_arrives_once(self, place: Place) -> None:
+    def test_each_result_arrives_once(self, place: TaskPlace) -> None:
         arrived = list(place.start(lambda x: x + 1, range(500)).as_completed())
         assert sorted(arrived) == [(x, x + 1) for x in range(500)]
 
-    def test_large_items_and_results_travel(self, place: Place) -> None:
+    def test_large_items_and_results_travel(self, place: TaskPlace) -> None:
         items = [bytes([n]) * 3_000_000 for n in range(4)]
         assert place.map(lambda item: item[::-1] + b"!", items) == [item + b"!" for item in items]
 
-    def test_a_large_captured_value_travels(self, place: Place) -> None:
+    def test_a_large_captured_value_travels(self, place: TaskPlace) -> None:
         table = os.urandom(2_000_000)
         assert place.map(lambda at: table[at], [0, 999_999, -1]) == [
             table[0],
@@ -93,7 +95,7 @@ class JobConformance:
             table[-1],
         ]
 
-    def test_classes_of_the_notebook_travel_both_ways(self, place: Place) -> None:
+    def test_classes_of_the_notebook_travel_both_ways(self, place: TaskPlace) -> None:
         class Point:
             def __init__(self, x: int) -> None:
                 self.x = x
@@ -101,7 +103,7 @@ class JobConformance:
         moved = place.map(lambda point: Point(point.x + 1), [Point(1), Point(2)])
         assert [point.x for point in moved] == [2, 3]
 
-    def test_two_jobs_at_once_do_not_mix(self, place: Place) -> None:
+    def test_two_jobs_at_once_do_not_mix(self, place: TaskPlace) -> None:
         def pair(k: int) -> Callable[[int], tuple[int, int]]:
             return lambda x: (k, x)
 
@@ -109,7 +111,7 @@ class JobConformance:
         for k, job in enumerate(jobs):
             assert job.results() == [(k, x) for x in range(200)]
 
-    def test_random_numbers_depend_on_the_seed_and_the_item_alone(self, place: Place) -> None:
+    def test_random_numbers_depend_on_the_seed_and_the_item_alone(self, place: TaskPlace) -> None:
         from cloudbutton_backend.worker.context import rng
 
         def draw(_: int) -> float:
@@ -118,7 +120,7 @@ class JobConformance:
         first, second = (place.map(draw, range(50), seed=7, workers=w) for w in (1, 2))
         assert first == second and len(set(first)) == 50
 
-    def test_what_items_print_comes_back_with_them(self, place: Place) -> None:
+    def test_what_items_print_comes_back_with_them(self, place: TaskPlace) -> None:
         job = place.start(lambda x: sys.stdout.write(f"item {x}\n"), range(5))
         job.results()
         shown = ["".join(str(out.data) for out in outcome.outputs) for outcome in job.outcomes()]
@@ -127,7 +129,7 @@ class JobConformance:
     # -- failures
 
     def test_an_exception_surfaces_with_its_type_and_that_of_the_first_item(
-        self, place: Place
+        self, place: TaskPlace
     ) -> None:
         def inverse(x: int) -> float:
             return 1 / (x - 20) if x <= 20 else float({}[x])  # type: ignore[index]
@@ -135,27 +137,27 @@ class JobConformance:
         with pytest.raises(ZeroDivisionError):
             place.map(inverse, range(40))
 
-    def test_errors_are_kept_in_their_places_when_asked(self, place: Place) -> None:
+    def test_errors_are_kept_in_their_places_when_asked(self, place: TaskPlace) -> None:
         values = place.map(lambda x: 6 // x, [1, 0, 3], errors="keep")
         assert (values[0], type(values[1]), values[2]) == (6, ZeroDivisionError, 2)
 
-    def test_an_exception_is_tried_again_when_asked(self, place: Place) -> None:
+    def test_an_exception_is_tried_again_when_asked(self, place: TaskPlace) -> None:
         job = place.start(lambda x: 1 // x, [0], retries=2, errors="keep")
         job.wait(PATIENCE)
         assert (job.state, job.progress.retried) == (JobState.FAILED, 2)
 
-    def test_a_result_that_cannot_travel_fails_alone(self, place: Place) -> None:
+    def test_a_result_that_cannot_travel_fails_alone(self, place: TaskPlace) -> None:
         values = place.map(lambda x: threading.Lock() if x == 1 else x, [0, 1, 2], errors="keep")
         assert (values[0], type(values[1]), values[2]) == (0, ResultNotSendable, 2)
 
-    def test_an_item_that_ends_its_worker_each_time_fails_alone(self, place: Place) -> None:
+    def test_an_item_that_ends_its_worker_each_time_fails_alone(self, place: TaskPlace) -> None:
         values = place.map(lambda x: os._exit(9) if x == 5 else x, range(20), errors="keep")
         failure = values.pop(5)
         assert type(failure) is WorkerLost
         assert failure.attempts == place.backend.limits.lost_attempts
         assert values == [x for x in range(20) if x != 5]
 
-    def test_an_item_that_takes_too_long_fails(self, place: Place) -> None:
+    def test_an_item_that_takes_too_long_fails(self, place: TaskPlace) -> None:
         def wait(x: int) -> int:
             if x == 1:
                 threading.Event().wait()  # ends: with the time-out that is tested
@@ -166,7 +168,7 @@ class JobConformance:
 
     # -- cancelling
 
-    def test_a_cancelled_job_ends_soon_and_the_next_one_works(self, place: Place) -> None:
+    def test_a_cancelled_job_ends_soon_and_the_next_one_works(self, place: TaskPlace) -> None:
         # ends: with the cancelling that is tested
         job = place.start(lambda _: threading.Event().wait(), range(10))
         job.cancel()
@@ -175,7 +177,7 @@ class JobConformance:
             job.results()
         assert place.map(lambda x: x, [1, 2]) == [1, 2]
 
-    def test_cancelling_twice_or_after_the_end_does_no_harm(self, place: Place) -> None:
+    def test_cancelling_twice_or_after_the_end_does_no_harm(self, place: TaskPlace) -> None:
         job = place.start(lambda x: x, [1])
         assert job.results() == [1]
         job.cancel()
@@ -184,7 +186,7 @@ class JobConformance:
         assert job.state is JobState.DONE
 
     def test_closing_twice_does_no_harm(self) -> None:
-        place = Place(self.new_backend())
+        place = TaskPlace(self.new_backend())
         assert place.map(lambda x: x, [1]) == [1]
         place.session.close()
         place.session.close()
@@ -194,7 +196,7 @@ class JobConformance:
 class SharedFilesConformance(JobConformance):
     """More, for backends whose workers see the files of this machine."""
 
-    def test_a_worker_that_dies_costs_no_result(self, place: Place, tmp_path: Path) -> None:
+    def test_a_worker_that_dies_costs_no_result(self, place: TaskPlace, tmp_path: Path) -> None:
         marker = str(tmp_path / "died")
 
         def die_once(x: int) -> int:
@@ -210,7 +212,9 @@ class SharedFilesConformance(JobConformance):
         assert job.results() == list(range(300))
         assert job.progress.lost_workers == 1
 
-    def test_what_was_cancelled_completes_when_retried(self, place: Place, tmp_path: Path) -> None:
+    def test_what_was_cancelled_completes_when_retried(
+        self, place: TaskPlace, tmp_path: Path
+    ) -> None:
         gate = str(tmp_path / "open")
 
         def wait_for_gate(x: int) -> int:

@@ -1,4 +1,4 @@
-"""The suite for backends whose calls have a price, in place of `testing.protocol`'s, which it contains."""
+"""The suite for backends whose calls have a price; it contains that of `testing.protocol_suite`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cloudbutton_backend.backends.protocol import (
     WorkerDown,
 )
 from cloudbutton_backend.cost.rates import Rate
-from cloudbutton_backend.testing.protocol_suite import Hand, ProtocolConformance
+from cloudbutton_backend.testing.protocol_suite import ManualDriver, ProtocolConformance
 
 LEASE = 3.0
 """Long enough for a worker to start, and for an item that does nothing."""
@@ -22,14 +22,14 @@ class PricedConformance(ProtocolConformance):
     """What budgets rely on."""
 
     @pytest.fixture
-    def rate(self, hand: Hand) -> Rate:
+    def rate(self, hand: ManualDriver) -> Rate:
         """Return what a call costs."""
         rate = hand.backend.limits.rate
         assert rate is not None
         return rate
 
     def test_a_call_is_charged_once_before_its_results_and_its_end(
-        self, hand: Hand, rate: Rate
+        self, hand: ManualDriver, rate: Rate
     ) -> None:
         hand.open()
         hand.open_gate()
@@ -42,7 +42,7 @@ class PricedConformance(ProtocolConformance):
         assert order[-1] is not charged
 
     def test_a_call_ends_with_its_lease_and_what_has_run_is_kept(
-        self, hand: Hand, rate: Rate
+        self, hand: ManualDriver, rate: Rate
     ) -> None:
         hand.open()
         batch = hand.submit(0, 3, lease=LEASE)
@@ -58,7 +58,7 @@ class PricedConformance(ProtocolConformance):
         assert charged.cost <= rate.at_most(LEASE)
         assert set(hand.begun()) <= {0, 1}
 
-    def test_a_call_that_its_worker_took_down_is_charged_too(self, hand: Hand) -> None:
+    def test_a_call_that_its_worker_took_down_is_charged_too(self, hand: ManualDriver) -> None:
         hand.open()
         batch = hand.submit(1, 3)
         hand.await_begun(1)

@@ -23,8 +23,8 @@ import pytest
 
 from cloudbutton_backend.backends.protocol import (
     Backend,
+    BatchCall,
     BatchEnded,
-    Call,
     Event,
     JobSpec,
     Overdue,
@@ -39,7 +39,7 @@ PATIENCE: Final = 30.0
 E = TypeVar("E")
 
 
-class Hand:
+class ManualDriver:
     """Drives a backend by hand, with tasks that wait for a gate to open."""
 
     def __init__(self, backend: Backend, folder: Path) -> None:
@@ -103,7 +103,7 @@ class Hand:
         """Send a batch to the worker; return its number."""
         self._batches += 1
         parts = dump_items(list(range(first, first + count)))
-        call = Call(self._batches, job_id, self.worker, first, count, parts, lease)
+        call = BatchCall(self._batches, job_id, self.worker, first, count, parts, lease)
         self.backend.submit(call)
         return self._batches
 
@@ -133,21 +133,21 @@ class ProtocolConformance:
         raise NotImplementedError("say how to make the backend under test")
 
     @pytest.fixture
-    def hand(self, tmp_path: Path) -> Iterator[Hand]:
+    def hand(self, tmp_path: Path) -> Iterator[ManualDriver]:
         """Return a started backend to drive by hand."""
         backend = self.new_backend()
         try:
-            yield Hand(backend, tmp_path)
+            yield ManualDriver(backend, tmp_path)
         finally:
             backend.close()
             backend.close()  # safe to repeat
 
-    def test_every_worker_is_announced_once(self, hand: Hand) -> None:
+    def test_every_worker_is_announced_once(self, hand: ManualDriver) -> None:
         n = hand.backend.limits.workers
         hand.until(WorkerUp, lambda _: len(hand.all(WorkerUp)) == n)
         assert len({event.worker for event in hand.all(WorkerUp)}) == n
 
-    def test_a_batch_gives_its_results_in_order_and_then_ends(self, hand: Hand) -> None:
+    def test_a_batch_gives_its_results_in_order_and_then_ends(self, hand: ManualDriver) -> None:
         hand.open()
         hand.open_gate()
         batch = hand.submit(0, 5)
@@ -161,7 +161,7 @@ class ProtocolConformance:
         assert items == list(range(5))
         assert isinstance(hand.events[-1], (BatchEnded, WorkerUp))
 
-    def test_batches_run_in_the_order_in_which_they_came(self, hand: Hand) -> None:
+    def test_batches_run_in_the_order_in_which_they_came(self, hand: ManualDriver) -> None:
         hand.open()
         hand.open_gate()
         first, second = hand.submit(5, 3), hand.submit(0, 3)
@@ -169,7 +169,7 @@ class ProtocolConformance:
         assert [event.batch for event in hand.all(BatchEnded)] == [first, second]
         assert hand.begun() == [5, 6, 7, 0, 1, 2]
 
-    def test_waking_ends_a_wait(self, hand: Hand) -> None:
+    def test_waking_ends_a_wait(self, hand: ManualDriver) -> None:
         hand.until(WorkerUp, lambda _: len(hand.all(WorkerUp)) == hand.backend.limits.workers)
         waker = threading.Timer(0.05, hand.backend.wake)
         waker.start()
@@ -178,7 +178,9 @@ class ProtocolConformance:
         assert time.monotonic() - begin < PATIENCE / 2
         waker.join(PATIENCE)
 
-    def test_a_killed_worker_is_reported_with_what_it_ran_and_is_replaced(self, hand: Hand) -> None:
+    def test_a_killed_worker_is_reported_with_what_it_ran_and_is_replaced(
+        self, hand: ManualDriver
+    ) -> None:
         hand.open()
         batch = hand.submit(1, 3)
         hand.await_begun(1)
@@ -191,7 +193,7 @@ class ProtocolConformance:
         n = hand.backend.limits.workers
         hand.until(WorkerUp, lambda _: before > n or len(hand.all(WorkerUp)) == n + 1)
 
-    def test_an_interrupt_ends_every_batch_of_the_job(self, hand: Hand) -> None:
+    def test_an_interrupt_ends_every_batch_of_the_job(self, hand: ManualDriver) -> None:
         hand.open()
         hand.open("other")
         hand.open_gate("other")
@@ -208,14 +210,14 @@ class ProtocolConformance:
         hand.until(object, over)  # type: ignore[arg-type]
         assert set(hand.begun()) <= {1, 10}
 
-    def test_an_item_that_takes_too_long_is_reported_once(self, hand: Hand) -> None:
+    def test_an_item_that_takes_too_long_is_reported_once(self, hand: ManualDriver) -> None:
         hand.open(timeout=0.2)
         batch = hand.submit(0, 3)
         overdue = hand.until(Overdue)
         assert (overdue.worker, overdue.batch, overdue.item) == (hand.worker, batch, 1)
         assert len(hand.all(Overdue)) == 1
 
-    def test_commands_to_workers_that_are_gone_are_ignored(self, hand: Hand) -> None:
+    def test_commands_to_workers_that_are_gone_are_ignored(self, hand: ManualDriver) -> None:
         hand.open()
         hand.backend.revoke("nobody", 0)
         hand.backend.interrupt("nobody", "job")
@@ -226,7 +228,7 @@ class ProtocolConformance:
         batch = hand.submit(0, 1)
         assert hand.until(BatchEnded).batch == batch
 
-    def test_closing_ends_tasks_under_way(self, hand: Hand) -> None:
+    def test_closing_ends_tasks_under_way(self, hand: ManualDriver) -> None:
         hand.open()
         hand.submit(1, 3)
         hand.await_begun(1)
@@ -237,11 +239,11 @@ class ProtocolConformance:
 class RevokingConformance(ProtocolConformance):
     """More, for backends that can take back what was not begun."""
 
-    def test_the_backend_says_that_it_can(self, hand: Hand) -> None:
+    def test_the_backend_says_that_it_can(self, hand: ManualDriver) -> None:
         assert hand.backend.limits.can_revoke
 
     @pytest.mark.parametrize("keep", [0, 1, 3])
-    def test_what_is_taken_back_is_not_run(self, hand: Hand, keep: int) -> None:
+    def test_what_is_taken_back_is_not_run(self, hand: ManualDriver, keep: int) -> None:
         hand.open()
         batch = hand.submit(1, 6)
         hand.await_begun(1)
@@ -253,7 +255,7 @@ class RevokingConformance(ProtocolConformance):
         assert hand.begun() == list(range(1, 2 + keep))
         assert sum(event.count for event in hand.all(Results)) == 1 + keep
 
-    def test_several_batches_are_taken_back_from_the_end(self, hand: Hand) -> None:
+    def test_several_batches_are_taken_back_from_the_end(self, hand: ManualDriver) -> None:
         hand.open()
         first, second = hand.submit(1, 3), hand.submit(4, 3)
         hand.await_begun(1)
@@ -266,7 +268,7 @@ class RevokingConformance(ProtocolConformance):
         assert first != second
 
     @pytest.mark.parametrize("keeps", [(1, 3), (3, 0), (0, 5)])
-    def test_what_was_taken_back_stays_so(self, hand: Hand, keeps: tuple[int, int]) -> None:
+    def test_what_was_taken_back_stays_so(self, hand: ManualDriver, keeps: tuple[int, int]) -> None:
         hand.open()
         hand.submit(1, 6)
         hand.await_begun(1)
@@ -279,7 +281,7 @@ class RevokingConformance(ProtocolConformance):
         hand.until(BatchEnded)
         assert hand.begun() == list(range(1, 2 + min(keeps)))
 
-    def test_a_worker_takes_work_again_after_giving_some_back(self, hand: Hand) -> None:
+    def test_a_worker_takes_work_again_after_giving_some_back(self, hand: ManualDriver) -> None:
         hand.open()
         hand.submit(1, 6)
         hand.await_begun(1)

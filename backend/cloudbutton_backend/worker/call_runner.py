@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status_page
-from cloudbutton_backend.worker.child_process import Child, wait_for
+from cloudbutton_backend.worker.child_process import ChildProcess, wait_for
 from cloudbutton_backend.worker.sealed_records import sealed_record
 from cloudbutton_backend.worker.wire import Buffer
 
@@ -30,7 +30,7 @@ _SENT_PER_SECOND: Final = 20e6
 
 
 @dataclass(slots=True)
-class Held:
+class HeldItems:
     """The span that a process runs."""
 
     base: int
@@ -50,7 +50,7 @@ class Held:
 
 
 @dataclass(slots=True)
-class Ending:
+class CallEnd:
     """How a call ended, beside its results."""
 
     why: str = "done"
@@ -64,10 +64,10 @@ class Ending:
     message: str = ""
 
     def as_meta(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in Ending.__dataclass_fields__}
+        return {name: getattr(self, name) for name in CallEnd.__dataclass_fields__}
 
 
-class Order(Protocol):
+class RunSpec(Protocol):
     """What has to be known of a call."""
 
     @property
@@ -88,27 +88,27 @@ class Order(Protocol):
     def stop_on_error(self) -> bool: ...
 
 
-class Crew(Protocol):
+class Processes(Protocol):
     """The processes of a place."""
 
     @property
     def memory(self) -> int:
         """MiB that they have."""
 
-    def muster(self, most: int) -> list[Child]:
+    def ensure_started(self, most: int) -> list[ChildProcess]:
         """Return living processes, no more than `most`."""
 
-    def introduce(self, child: Child, order: Any) -> None:
+    def send_job(self, child: ChildProcess, order: Any) -> None:
         """Tell a process of a job, unless it knows it."""
 
-    def is_full(self, children: Sequence[Child]) -> bool:
+    def is_full(self, children: Sequence[ChildProcess]) -> bool:
         """Whether there will soon be no memory left."""
 
-    def bury(self, child: Child) -> None:
+    def reap(self, child: ChildProcess) -> None:
         """Forget a process that has ended."""
 
 
-class Shift:
+class CallRunner:
     """Runs one call.
 
     Parameters
@@ -127,26 +127,26 @@ class Shift:
 
     def __init__(
         self,
-        crew: Crew,
-        order: Order,
+        processes: Processes,
+        order: RunSpec,
         until: float,
         why: str,
         is_unwanted: Callable[[], bool],
         ask_every: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._crew, self._order, self._until, self._why = crew, order, until, why
+        self._processes, self._order, self._until, self._why = processes, order, until, why
         self._is_unwanted, self._ask_every, self._clock = is_unwanted, ask_every, clock
-        self._held: dict[Child, Held] = {}
+        self._held: dict[ChildProcess, HeldItems] = {}
         self._spans: deque[tuple[int, int]] = deque()
         """(items before it, items)"""
         self._body: list[Buffer] = []
-        self._reasons: dict[Child, str] = {}
-        self._overdue: dict[Child, int] = {}
+        self._reasons: dict[ChildProcess, str] = {}
+        self._overdue: dict[ChildProcess, int] = {}
         self._force_at: float | None = None
         self._records: list[tuple[int, list[Buffer]]] = []
         self._nbytes = 0
-        self.ending = Ending()
+        self.ending = CallEnd()
 
     def run(self, items: bytes, skip: int = 0) -> list[Buffer]:
         """Run the call's items; return the records of what they left behind, in their order.
@@ -157,7 +157,7 @@ class Shift:
             How many of `items` come before the call's own.
         """
         order = self._order
-        children = self._crew.muster(order.count)
+        children = self._processes.ensure_started(order.count)
         count = order.count
         size = count if len(children) == 1 else -(-count // (SPANS * len(children)))
         self._spans.extend((skip + at, min(size, count - at)) for at in range(0, count, size))
@@ -170,7 +170,7 @@ class Shift:
             wait = min(TICK, (self._force_at or self._until) - now)
             for child in wait_for(list(self._held), wait):
                 self._listen(child)
-            self._look_after()
+            self._check_progress()
             now = self._clock()
             if self._force_at is None:
                 if now >= self._until - self._expected_bytes() / _SENT_PER_SECOND:
@@ -187,7 +187,7 @@ class Shift:
 
     # -- items out, results in
 
-    def _next_span(self, child: Child, *, alone: bool = False) -> None:
+    def _next_span(self, child: ChildProcess, *, alone: bool = False) -> None:
         """Give a process the next span, if there is one and nothing has gone wrong."""
         self._held.pop(child, None)
         if not self._spans or self.ending.why != "done":
@@ -195,14 +195,14 @@ class Shift:
         order = self._order
         skip, count = self._spans.popleft()
         first = order.first + skip
-        self._crew.introduce(child, order)
-        held = Held(child.next_ordinal, first, count, alone, first, child.packed)
+        self._processes.send_job(child, order)
+        held = HeldItems(child.next_ordinal, first, count, alone, first, child.packed)
         child.next_ordinal += count
         self._held[child] = held
         meta = (order.batch, order.job_id, held.base, first, count, skip)
         child.post(m.BATCH, meta, self._body if alone else ())
 
-    def _listen(self, child: Child) -> None:
+    def _listen(self, child: ChildProcess) -> None:
         for kind, meta, body, _fds in child.read():
             held = self._held.get(child)
             if held is None:
@@ -212,7 +212,7 @@ class Shift:
             elif kind == m.ENDED:
                 self._span_ended(child, held, *meta)
 
-    def _keep(self, held: Held, meta: Any, body: bytes) -> None:
+    def _keep(self, held: HeldItems, meta: Any, body: bytes) -> None:
         batch, first, count, info, _place, length = meta
         record = sealed_record(batch, first, count, info, [body], length, self._order.key)
         self._records.append((first, record))
@@ -225,8 +225,8 @@ class Shift:
 
     def _span_ended(
         self,
-        child: Child,
-        held: Held,
+        child: ChildProcess,
+        held: HeldItems,
         _batch: int,
         ran: int,
         _revoked: bool,
@@ -240,7 +240,7 @@ class Shift:
             self._note_struck(held)
         self._next_span(child)
 
-    def _note_struck(self, held: Held) -> None:
+    def _note_struck(self, held: HeldItems) -> None:
         """If an item was dropped that had the whole call for itself, another call is no use."""
         dropped = held.struck is not None and held.struck >= held.through
         if dropped and held.alone and held.struck == held.first and self.ending.why == self._why:
@@ -262,19 +262,19 @@ class Shift:
             done += max(0, self._finished(child, held) - arrived)
         return nbytes / packed * max(packed, done) if packed else 0.0
 
-    def _finished(self, child: Child, held: Held) -> int:
+    def _finished(self, child: ChildProcess, held: HeldItems) -> int:
         """Return how many items of its span a process has finished, but for the last."""
         ordinal = child.words[status_page.CURRENT]
         return ordinal - held.base if held.base <= ordinal < held.base + held.count else 0
 
     # -- what goes wrong
 
-    def _look_after(self) -> None:
+    def _check_progress(self) -> None:
         """See to deaths, time-outs and memory."""
         order = self._order
         for child, held in list(self._held.items()):
             if child.hung_up or child.has_ended():
-                self._bury(child)
+                self._reap(child)
                 continue
             if order.timeout is None or not child.is_busy:
                 continue
@@ -282,17 +282,17 @@ class Shift:
             running = (time.monotonic_ns() - since) / 1e9
             if since and current >= held.base and running > order.timeout:
                 self._end(child, "timeout")
-        if self._held and self._crew.is_full(list(self._held)):
-            self._end(max(self._held, key=Child.memory), "memory")
+        if self._held and self._processes.is_full(list(self._held)):
+            self._end(max(self._held, key=ChildProcess.memory), "memory")
 
-    def _end(self, child: Child, reason: str) -> None:
+    def _end(self, child: ChildProcess, reason: str) -> None:
         """End a process by force."""
         self._reasons[child] = reason
         child.kill()
         child.has_ended(wait=True)
-        self._bury(child)
+        self._reap(child)
 
-    def _bury(self, child: Child) -> None:
+    def _reap(self, child: ChildProcess) -> None:
         """Take note of what a dead process was doing."""
         self._listen(child)  # what it sent before it died counts
         if not child.has_ended():  # it hung up and lives: something in it closed our socket
@@ -320,15 +320,15 @@ class Shift:
                         "words": death.words,
                     }
                 )
-        self._crew.bury(child)
+        self._processes.reap(child)
 
-    def _was_starved(self, child: Child) -> bool:
+    def _was_starved(self, child: ChildProcess) -> bool:
         """Whether the platform ended a process because memory ran out, as far as can be told."""
         death = child.death
         assert death is not None
-        return death.code == -signal.SIGKILL and death.peak > 0.8 * (self._crew.memory << 20)
+        return death.code == -signal.SIGKILL and death.peak > 0.8 * (self._processes.memory << 20)
 
-    def _running(self, child: Child, held: Held) -> int | None:
+    def _running(self, child: ChildProcess, held: HeldItems) -> int | None:
         """Return the item that a process runs or ran last, None if that is not known."""
         ordinal = child.words[status_page.CURRENT]
         if child.is_busy and held.base <= ordinal < held.base + held.count:

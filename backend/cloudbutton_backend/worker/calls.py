@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 
-class Call:
+class PushedCall:
     """A function and its arguments."""
 
     __slots__ = ("args", "function", "kwargs")
@@ -16,14 +16,14 @@ class Call:
         self.function, self.args, self.kwargs = function, args, kwargs
 
     def __reduce__(self) -> Any:
-        return Call, (self.function, self.args, self.kwargs)
+        return PushedCall, (self.function, self.args, self.kwargs)
 
     def __repr__(self) -> str:
         shown = [*map(repr, self.args), *(f"{k}={v!r}" for k, v in self.kwargs.items())]
         return f"{getattr(self.function, '__name__', self.function)}({', '.join(shown)})"
 
 
-def run_call(call: Call | None) -> Any:
+def run_call(call: PushedCall | None) -> Any:
     """Run a call; None stands for one that was cancelled before it was sent."""
     if call is not None:
         return call.function(*call.args, **call.kwargs)
@@ -97,7 +97,7 @@ class Initialised:
     def __call__(self, item: Any) -> Any:
         if self._set is None:
             self._set = self._initialise()
-        if self._set and isinstance(item, Call):
+        if self._set and isinstance(item, PushedCall):
             self._hand_on(item.function, self._set)
         return self._function(item)
 

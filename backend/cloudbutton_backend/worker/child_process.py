@@ -21,7 +21,7 @@ _LAST_WORDS: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class ProcessDeath:
     """How a process ended."""
 
     code: int
@@ -33,7 +33,7 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class ProcessEnds:
     """What a process needs of what connects it with ours. All of it is closed here once it has it."""
 
     socket: socket.socket
@@ -45,7 +45,7 @@ class Ends:
     """Descriptor of a file for what C code prints."""
 
 
-class Child:
+class ChildProcess:
     """One process, from its start to its end.
 
     Parameters
@@ -54,7 +54,7 @@ class Child:
         Starts a process that goes by `messages`, and returns its id.
     """
 
-    def __init__(self, start: Callable[[Child, Ends], int]) -> None:
+    def __init__(self, start: Callable[[ChildProcess, ProcessEnds], int]) -> None:
         page = _anonymous_file()
         os.ftruncate(page, status_page.SIZE)
         self.page = mmap.mmap(page, status_page.SIZE)
@@ -64,7 +64,7 @@ class Child:
         self.socket, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         try:
-            self.pid = start(self, Ends(theirs, page, lifeline, self._tail))
+            self.pid = start(self, ProcessEnds(theirs, page, lifeline, self._tail))
         except BaseException:  # it could not be started: nothing of it must stay
             self._close()
             raise
@@ -79,7 +79,7 @@ class Child:
         self.holds_items_of: int = -1
         """The batch whose items it was sent."""
         self.hung_up = False
-        self.death: Death | None = None
+        self.death: ProcessDeath | None = None
         self._decoder = Decoder()
         self._outbox: deque[tuple[memoryview, Sequence[int]]] = deque()
 
@@ -168,12 +168,12 @@ class Child:
         try:
             pid, code, usage = os.wait4(self.pid, 0 if wait else os.WNOHANG)
         except ChildProcessError:  # somebody else in this process reaped it
-            self.death = Death(-signal.SIGKILL, 0, self._last_words())
+            self.death = ProcessDeath(-signal.SIGKILL, 0, self._last_words())
             return True
         if pid == 0:
             return False
         peak = usage.ru_maxrss * 1024
-        self.death = Death(os.waitstatus_to_exitcode(code), peak, self._last_words())
+        self.death = ProcessDeath(os.waitstatus_to_exitcode(code), peak, self._last_words())
         return True
 
     def _last_words(self) -> str:
@@ -224,7 +224,7 @@ def _share(pid: int) -> int:
         return resident(pid)
 
 
-def wait_for(children: Sequence[Child], seconds: float) -> list[Child]:
+def wait_for(children: Sequence[ChildProcess], seconds: float) -> list[ChildProcess]:
     """Wait until some of `children` have sent something, at most for so long; return those."""
     poll = select.poll()
     by_fd = {child.socket.fileno(): child for child in children if not child.hung_up}

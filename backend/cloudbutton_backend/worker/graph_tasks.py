@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudbutton_backend.worker.calls import Call
+from cloudbutton_backend.worker.calls import PushedCall
 
 
-class Elsewhere:
+class SharedResult:
     """Stands among a task's values for one that does not travel with it."""
 
     __slots__ = ("name",)
@@ -16,10 +16,10 @@ class Elsewhere:
         self.name = name
 
     def __reduce__(self) -> Any:
-        return Elsewhere, (self.name,)
+        return SharedResult, (self.name,)
 
 
-class Tasks(Call):
+class GraphTasks(PushedCall):
     """What Dask's scheduler submits: a function, and a list of tasks for it.
 
     Each is a tuple that begins with its key and ``(task, values by key)``.
@@ -31,13 +31,13 @@ class Tasks(Call):
         super().__init__(function, (tasks,), {})
 
     def __reduce__(self) -> Any:
-        return Tasks, (self.function, self.args[0])
+        return GraphTasks, (self.function, self.args[0])
 
     def __repr__(self) -> str:
         return ", ".join(str(key) for key, *_ in self.args[0])
 
 
-def run_tasks(call: Tasks | None, **values: Any) -> Any:
+def run_tasks(call: GraphTasks | None, **values: Any) -> Any:
     """Run what Dask's scheduler submitted; None stands for what was cancelled before it was sent.
 
     Parameters
@@ -49,6 +49,6 @@ def run_tasks(call: Tasks | None, **values: Any) -> Any:
         return None
     for _, (_, own), *_ in call.args[0]:
         for key, value in own.items():
-            if type(value) is Elsewhere:
+            if type(value) is SharedResult:
                 own[key] = values[value.name]
     return call.function(*call.args)

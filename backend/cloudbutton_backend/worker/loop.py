@@ -108,13 +108,13 @@ def map_shared(fds: list[int], nbytes: int, tag: str | None, *, writable: bool) 
         os.close(fd)
 
 
-class Worker:
+class WorkerLoop:
     """What one worker process knows: jobs, blobs, shared segments."""
 
     def __init__(self, channel: Channel, words: memoryview, tail_fd: int | None) -> None:
         from cloudbutton_backend.worker import output
         from cloudbutton_backend.worker.result_file import SegmentWriter
-        from cloudbutton_backend.worker.runner import Interrupted, Runner
+        from cloudbutton_backend.worker.runner import BatchRunner, Interrupted
         from cloudbutton_backend.worker.unpickling import BlobTable
 
         self._interrupted = Interrupted
@@ -123,7 +123,7 @@ class Worker:
         self._words = words
         self._output = output
         self._tail = output.install(tail_fd)
-        self._runner = Runner(words, self._tail)
+        self._runner = BatchRunner(words, self._tail)
         self._blobs = BlobTable()
         self._segments: dict[int, Any] = {}
         self._window: Callable[[Any, int, int], Any]
@@ -309,11 +309,11 @@ class Worker:
         self._send_failures(job, first, 1, error)
 
     def _send_failures(self, job: Any, first: int, count: int, error: dict[str, Any]) -> None:
-        from cloudbutton_backend.worker.runner import Parcel
+        from cloudbutton_backend.worker.runner import PackedResult
 
         meta = {"t": 0.0, "dt": 0.0, "cpu": 0.0, "errors": dict.fromkeys(range(count), error)}
         self._job = job
-        self.send(Parcel(first, count, meta, [pickle.dumps([None] * count, 5)]))
+        self.send(PackedResult(first, count, meta, [pickle.dumps([None] * count, 5)]))
 
     def send(self, parcel: Any) -> None:
         """Send a parcel: in the message if small, through the job's result file if large."""
@@ -410,7 +410,7 @@ def main(config: str) -> None:
         for fd in (settings["socket"], settings["lifeline"], settings["tail"]):
             os.set_inheritable(fd, False)
     sys.modules["__main__"].__dict__.pop("main", None)
-    worker = Worker(Channel(sock), status_page.view(page), settings.get("tail"))
+    worker = WorkerLoop(Channel(sock), status_page.view(page), settings.get("tail"))
     import faulthandler
 
     faulthandler.enable(2)

@@ -37,7 +37,7 @@ _IOV_MAX: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class FileRecord:
     """Where a record is, and what is known of it without reading its payload."""
 
     path: str
@@ -149,7 +149,7 @@ class SegmentWriter:
             os.close(fd)
 
 
-def after(record: Record) -> int:
+def after(record: FileRecord) -> int:
     """Return where the record behind this one begins, in a file without seals."""
     end = record.offset + record.length
     return end + (-end % ALIGN)
@@ -157,7 +157,7 @@ def after(record: Record) -> int:
 
 def read_records(
     path: str, damaged: Callable[[TornRecord], None] | None = None, start: int = 0
-) -> Iterator[Record]:
+) -> Iterator[FileRecord]:
     """Yield the whole records of the file at `path`; stop quietly at a torn tail.
 
     Parameters
@@ -203,5 +203,5 @@ def read_records(
                     return
                 refuse(TornRecord(f"{path}: the record at byte {position} is damaged"))
             else:
-                yield Record(path, batch, first, count, pickle.loads(packed), offset, length)
+                yield FileRecord(path, batch, first, count, pickle.loads(packed), offset, length)
             position = end + (-end % ALIGN)

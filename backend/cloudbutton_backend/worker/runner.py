@@ -48,7 +48,7 @@ class WorkerJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class PackedResult:
     """The packed outcome of consecutive items."""
 
     first: int
@@ -59,10 +59,10 @@ class Parcel:
     """Whether the end of the batch is reported next."""
 
 
-class Sink(Protocol):
+class ResultSink(Protocol):
     """Where parcels go."""
 
-    def send(self, parcel: Parcel) -> None: ...
+    def send(self, parcel: PackedResult) -> None: ...
 
 
 def was_importing(error: BaseException) -> bool:
@@ -164,7 +164,7 @@ class _Batch:
         "waits",
     )
 
-    def __init__(self, job: WorkerJob, first: int, sink: Sink) -> None:
+    def __init__(self, job: WorkerJob, first: int, sink: ResultSink) -> None:
         self.job, self.first, self.sink = job, first, sink
         self.values: list[Any] = []
         self.errors: dict[int, dict[str, Any]] = {}
@@ -176,7 +176,7 @@ class _Batch:
         self.delay_mark = run_delay()
 
 
-class Runner:
+class BatchRunner:
     """Runs batches one after the other in this process.
 
     Results are sent when the batch ends. A second thread, asleep between batches, sends what is
@@ -197,7 +197,7 @@ class Runner:
         threading.Thread(target=self._send_early, name="cloudbutton-results", daemon=True).start()
 
     def run(
-        self, job: WorkerJob, base: int, first: int, items: Any, sink: Sink
+        self, job: WorkerJob, base: int, first: int, items: Any, sink: ResultSink
     ) -> tuple[int, bool]:
         """Run `items`; return how many ran, and whether the rest was revoked.
 
@@ -329,5 +329,5 @@ class Runner:
             changed = job.guard.changed()
             if changed:
                 meta["changed"] = changed
-        batch.sink.send(Parcel(first, len(values), meta, parts, whole))
+        batch.sink.send(PackedResult(first, len(values), meta, parts, whole))
         batch.values[start:stop] = [None] * (stop - start)

@@ -18,7 +18,7 @@ from cloudbutton_backend.worker.result_file import (
     SEAL_BYTES,
     SEALED,
     VERSION,
-    Record,
+    FileRecord,
     TornRecord,
     checksum,
     padding,
@@ -51,7 +51,7 @@ def sealed_record(
     return [lead + padding(len(lead)), *pieces, seal.digest() + padding(length + SEAL_BYTES)]
 
 
-def open_records(data: Buffer, key: bytes, name: str) -> Iterator[tuple[Record, memoryview]]:
+def open_records(data: Buffer, key: bytes, name: str) -> Iterator[tuple[FileRecord, memoryview]]:
     """Yield the records of `data` with their payloads; nothing is unpickled before its HMAC is right.
 
     Parameters
@@ -89,5 +89,5 @@ def open_records(data: Buffer, key: bytes, name: str) -> Iterator[tuple[Record, 
             seal.digest(), view[end - SEAL_BYTES : end]
         ):
             raise BrokenSeal(name)
-        yield Record(name, batch, first, count, pickle.loads(packed), offset, length), payload
+        yield FileRecord(name, batch, first, count, pickle.loads(packed), offset, length), payload
         position = end + (-end % ALIGN)

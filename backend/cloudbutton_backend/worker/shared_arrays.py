@@ -22,7 +22,7 @@ THREADS: Final = (
 """Where libraries look for how many threads they may use, when they are loaded."""
 
 
-class Packed:
+class CallWithSharedArrays:
     """A pickled callable and its buffers."""
 
     __slots__ = ("buffers", "label", "stream")
@@ -31,7 +31,7 @@ class Packed:
         self.stream, self.buffers, self.label = stream, buffers, label
 
     def __reduce__(self) -> Any:
-        return Packed, (self.stream, self.buffers, self.label)
+        return CallWithSharedArrays, (self.stream, self.buffers, self.label)
 
     def __repr__(self) -> str:
         return self.label
@@ -56,7 +56,11 @@ def left_out(name: str) -> Any:
 
 
 def run_packed(
-    packed: Packed | None, *, threads: int | None = None, private: frozenset[str], **arrays: Any
+    packed: CallWithSharedArrays | None,
+    *,
+    threads: int | None = None,
+    private: frozenset[str],
+    **arrays: Any,
 ) -> Any:
     """Call what was packed; None stands for what was cancelled before it was sent.
 

@@ -28,7 +28,7 @@ class Timing(NamedTuple):
     """In a line; empty where all was well."""
 
 
-class Timed:
+class TimedFunction:
     """Calls a function and returns a `Timing`; what the function returns or raises goes no further."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:

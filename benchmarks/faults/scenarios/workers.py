@@ -64,7 +64,7 @@ def killed(seed: int, folder: Path, n_items: int = 1000, kills: int = 5) -> Tall
     ledger = Ledger(folder / "ledger")
     with session_in(folder / "home") as session:
         job = session.map(noted(ledger, chance.choice([0.0, 0.001, 0.003])), range(n_items))
-        arrivals = Arrivals(job)
+        new_results = Arrivals(job)
         moments = sorted(chance.sample(range(0, n_items, KILLS_APART), kills))
         struck = 0
         for moment in moments:
@@ -76,7 +76,7 @@ def killed(seed: int, folder: Path, n_items: int = 1000, kills: int = 5) -> Tall
             ):  # the last one's successor is not there yet
                 os.kill(chance.choice(worker_pids(session)), signal.SIGKILL)
                 struck += 1
-        return together([judge(n_items, arrivals.all(), job.results())]) + Tally(
+        return together([judge(n_items, new_results.all(), job.results())]) + Tally(
             runs=0,
             struck=struck,
             recomputed=recomputed(ledger),
@@ -90,7 +90,7 @@ def stopped(seed: int, folder: Path, n_items: int = 400, hold: float = 10.0) -> 
     ledger = Ledger(folder / "ledger")
     with session_in(folder / "home") as session:
         job = session.map(noted(ledger, chance.choice([0.0005, 0.005])), range(n_items))
-        arrivals = Arrivals(job)
+        new_results = Arrivals(job)
         ledger.wait_for(chance.randrange(n_items // 2))
         victim = chance.choice(worker_pids(session))
         os.kill(victim, signal.SIGSTOP)
@@ -103,7 +103,7 @@ def stopped(seed: int, folder: Path, n_items: int = 400, hold: float = 10.0) -> 
                 job.wait(rest)
         finally:
             os.kill(victim, signal.SIGCONT)
-        tally = judge(n_items, arrivals.all(), job.results())
+        tally = judge(n_items, new_results.all(), job.results())
         again = session.map(noted(Ledger(folder / "after"), 0.0), range(50)).results()
         survived = victim in worker_pids(session)
     surprises = () if survived else ("the worker that stood still was replaced",)

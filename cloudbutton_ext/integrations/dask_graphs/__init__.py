@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from cloudbutton_backend.backends.extras import require
 
 if TYPE_CHECKING:
-    from cloudbutton_ext.integrations.dask_graphs.scheduler import Scheduler
+    from cloudbutton_ext.integrations.dask_graphs.scheduler import DaskScheduler
 
 __all__ = ["dask_scheduler"]
 
 
-def dask_scheduler(backend: str | None = None, **options: Any) -> Scheduler:
+def dask_scheduler(backend: str | None = None, **options: Any) -> DaskScheduler:
     """Return a scheduler for Dask that runs tasks on a backend of ours.
 
     It goes where Dask takes a scheduler: ``x.compute(scheduler=…)``, `dask.compute`, `dask.persist`, or
@@ -41,8 +41,8 @@ def dask_scheduler(backend: str | None = None, **options: Any) -> Scheduler:
     3
     """
     require("dask")
-    from cloudbutton_ext.integrations.dask_graphs.scheduler import Scheduler
+    from cloudbutton_ext.integrations.dask_graphs.scheduler import DaskScheduler
 
-    scheduler = Scheduler(backend, options)
+    scheduler = DaskScheduler(backend, options)
     scheduler.chosen({})  # to be told now what is wrong
     return scheduler

@@ -16,18 +16,18 @@ from dask.sizeof import sizeof
 from cloudbutton_backend.errors import CloudError, UsageError
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session import session as _session
-from cloudbutton_backend.worker.graph_tasks import Elsewhere, Tasks, run_tasks
+from cloudbutton_backend.worker.graph_tasks import GraphTasks, SharedResult, run_tasks
 from cloudbutton_ext.api import options_from
 from cloudbutton_ext.integrations.dask_graphs import graphs, unsafe_graphs
-from cloudbutton_ext.integrations.dask_graphs.send_ahead import Window
-from cloudbutton_ext.integrations.pushed_calls import Calls
+from cloudbutton_ext.integrations.dask_graphs.send_ahead import SendAheadWindow
+from cloudbutton_ext.integrations.pushed_calls import PushedCalls
 
 _OF_DASK: Final = frozenset({"cache", "callbacks", "raise_exception", "rerun_exceptions_locally"})
 """What Dask's own schedulers take, and ours hands on."""
 
 
 @dataclass(frozen=True)
-class Scheduler:
+class DaskScheduler:
     """Computes Dask's graphs on a backend. Dask calls it; `dask_scheduler` makes one."""
 
     backend: str | None = None
@@ -77,15 +77,15 @@ class _Sender:
         shared = graphs.shared_values(graph, wanted)
         names = {key: f"value{number}" for number, key in enumerate(shared)}
         values = {names[key]: value for key, value in shared.items()}
-        self._elsewhere = {key: Elsewhere(name) for key, name in names.items()}
-        self._calls = Calls(
+        self._elsewhere = {key: SharedResult(name) for key, name in names.items()}
+        self._calls = PushedCalls(
             session,
             replace(options, name=options.name or _name_of(graph)),
             functools.partial(run_tasks, **values),
             sample=graphs.sample(graph),
         )
         workers = options.workers or session.driver(options.backend).usual_workers
-        self.window = Window(max(1, workers))
+        self.window = SendAheadWindow(max(1, workers))
 
     def submit(self, function: Callable[[list[Any]], Any], tasks: list[Any]) -> Future[Any]:
         """Send a task, as an executor's `submit` does; `get_async` hands it over in a list."""
@@ -97,7 +97,7 @@ class _Sender:
             values[used] = self._elsewhere[used]
         answer: Future[Any] = Future()
         try:
-            sent = self._calls.add(Tasks(function, tasks))
+            sent = self._calls.add(GraphTasks(function, tasks))
         except BrokenExecutor as error:
             raise self._told(error) from None
         sent.add_done_callback(functools.partial(self._pass_on, answer, key))

@@ -13,7 +13,7 @@ LEAST: Final = 2
 MOST: Final = 256
 
 
-class Window(int):
+class SendAheadWindow(int):
     """How many tasks may be under way, as a number that follows what is learned of them.
 
     Dask's `get_async` takes the number of workers, and each time it sends tasks it subtracts those
@@ -27,7 +27,7 @@ class Window(int):
     nbytes: float
     """How large its result is."""
 
-    def __new__(cls, workers: int) -> Window:
+    def __new__(cls, workers: int) -> SendAheadWindow:
         """Return the window for so many workers."""
         self = super().__new__(cls, workers)
         self.seconds, self.nbytes = None, 0.0

@@ -20,7 +20,7 @@ import xxhash
 
 from cloudbutton_backend.capture import CannotTravel, dump_items
 from cloudbutton_backend.capture.pickling import ModulesFound, Special, dumps
-from cloudbutton_backend.worker.shared_arrays import Packed, left_out, map_file
+from cloudbutton_backend.worker.shared_arrays import CallWithSharedArrays, left_out, map_file
 
 LEAST: Final = 64 * 1024
 """Smaller arrays are not worth being looked at."""
@@ -31,7 +31,7 @@ _REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True)
-class Sharing:
+class ArraySharing:
     """What becomes of large arrays, as joblib's options have it."""
 
     max_nbytes: int | None = 1 << 20
@@ -46,7 +46,7 @@ class Sharing:
         return self.mmap_mode in (None, "c") or limit is None or array.nbytes < limit
 
 
-class Packer:
+class ArrayPacker:
     """Packs the batches of one call of `Parallel`.
 
     An array is shared from the second batch on that holds it, those of the first batch at once. Whenever
@@ -58,7 +58,7 @@ class Packer:
         The arrays that are shared, by name.
     """
 
-    def __init__(self, sharing: Sharing) -> None:
+    def __init__(self, sharing: ArraySharing) -> None:
         self._sharing = sharing
         self.shared: dict[str, Any] = {}
         self._names: dict[str, str] = {}
@@ -75,7 +75,7 @@ class Packer:
             name for name, array in self.shared.items() if self._sharing.is_private(array)
         )
 
-    def pack(self, batch: Any, label: str) -> tuple[Packed, bool]:
+    def pack(self, batch: Any, label: str) -> tuple[CallWithSharedArrays, bool]:
         """Return `batch` packed, and whether more arrays are shared now than before.
 
         Raises
@@ -94,7 +94,7 @@ class Packer:
         more = self._count > before
         if more:
             self._forget_changed()
-        return Packed(stream, buffers, label), more
+        return CallWithSharedArrays(stream, buffers, label), more
 
     def _special(self, kind: type) -> Callable[[Any], Any] | None:
         """Return how instances of a type are reduced, if they are arrays."""

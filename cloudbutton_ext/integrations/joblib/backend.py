@@ -20,9 +20,9 @@ from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session import session as _session
 from cloudbutton_backend.worker.shared_arrays import run_packed
 from cloudbutton_ext.api import options_from
-from cloudbutton_ext.integrations.joblib.array_sharing import Packer, Sharing
+from cloudbutton_ext.integrations.joblib.array_sharing import ArrayPacker, ArraySharing
 from cloudbutton_ext.integrations.joblib.error_lines import with_lines
-from cloudbutton_ext.integrations.pushed_calls import Calls
+from cloudbutton_ext.integrations.pushed_calls import PushedCalls
 
 #: What joblib hands to every backend for its pool and its files, which here means nothing.
 _OF_OTHERS: Final = frozenset({"temp_folder", "verbose", "context"})
@@ -119,7 +119,7 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         if self._n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         limits = self._session.driver(self._options.backend).backend.limits
-        self._sharing = Sharing(max_nbytes, mmap_mode, limits.shares_files)
+        self._sharing = ArraySharing(max_nbytes, mmap_mode, limits.shares_files)
         self._session.warm_up(self._options.backend)
         self._begin()
         return self._n_jobs
@@ -129,8 +129,8 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         self._begin()
 
     def _begin(self) -> None:
-        self._packer: Packer | None = None
-        self._calls: list[Calls] = []
+        self._packer: ArrayPacker | None = None
+        self._calls: list[PushedCalls] = []
         """Of this call: the last one takes tasks, those before may still run some."""
 
     def stop_call(self) -> None:
@@ -174,7 +174,7 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def _send(self, batch: Any) -> Future[Any]:
         if self._packer is None:
-            self._packer = Packer(self._sharing)
+            self._packer = ArrayPacker(self._sharing)
         name = _name_of(batch)
         packed, more_is_shared = self._packer.pack(batch, f"{len(batch)} of {name}")
         if not self._calls or more_is_shared:
@@ -182,7 +182,7 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             self._calls.append(self._open(self._packer, f"joblib: {name}"))
         return self._calls[-1].add(packed)
 
-    def _open(self, packer: Packer, name: str) -> Calls:
+    def _open(self, packer: ArrayPacker, name: str) -> PushedCalls:
         run = functools.partial(
             run_packed,
             threads=self.inner_max_num_threads,
@@ -191,7 +191,7 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         )
         own = {"workers": self._n_jobs, "name": self._options.name or name}
         options = JobOptions(**{**vars(self._options), **own, "errors": "keep", "guard": "off"})
-        return Calls(self._session, options, run)
+        return PushedCalls(self._session, options, run)
 
     def retrieve_result_callback(self, future: Future[Any]) -> Any:
         """Return a batch's results, or raise what one of its tasks has raised."""

@@ -16,22 +16,22 @@ Pure: text and live values in, frozen verdicts out. One module per question:
 * `verdict`    the answers, with their sentences
 """
 
-from cloudbutton_magic.analysis.called_once import Called, called_once
+from cloudbutton_magic.analysis.called_once import CalledOnce, called_once
 from cloudbutton_magic.analysis.independence import analyse
 from cloudbutton_magic.analysis.loops import Loop, find_loops, inner_loops, suspends
 from cloudbutton_magic.analysis.namespace import UNKNOWN, Live, Namespace
-from cloudbutton_magic.analysis.verdict import Parallel, Reason, Refused, Site, Verdict
+from cloudbutton_magic.analysis.verdict import LoopSite, NotIndependent, Parallel, Reason, Verdict
 
 __all__ = [
     "UNKNOWN",
-    "Called",
+    "CalledOnce",
     "Live",
     "Loop",
+    "LoopSite",
     "Namespace",
+    "NotIndependent",
     "Parallel",
     "Reason",
-    "Refused",
-    "Site",
     "Verdict",
     "analyse",
     "called_once",

@@ -16,27 +16,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cloudbutton_magic.analysis import type_facts
-from cloudbutton_magic.analysis.call_rules import Surroundings
+from cloudbutton_magic.analysis.call_rules import AnalysisContext
 from cloudbutton_magic.analysis.loops import Loop
-from cloudbutton_magic.analysis.mutations import Change, Origins, changes
+from cloudbutton_magic.analysis.mutations import Mutation, Origins, changes
 from cloudbutton_magic.analysis.namespace import UNKNOWN, root
 from cloudbutton_magic.analysis.scopes import uses
-from cloudbutton_magic.analysis.statement_split import Cutter
+from cloudbutton_magic.analysis.statement_split import StatementSplitter
 from cloudbutton_magic.analysis.syntax_trees import walk
-from cloudbutton_magic.analysis.verdict import Reason, Refusal, Site, SiteKind, refuse
+from cloudbutton_magic.analysis.verdict import LoopSite, Reason, RefusalReason, SiteKind, refuse
 
 
 @dataclass
-class Splitter:
+class BodySplitter:
     """Cuts the body of one loop, given the names that connect its iterations."""
 
     loop: Loop
-    around: Surroundings
+    around: AnalysisContext
     shared: dict[str, Reason]
     """Each shared name with the reason to give if the cut fails."""
     own_slot: dict[str, str] = field(default_factory=dict)
     """For containers read and written only at the item's own index, that index."""
-    sites: list[Site] = field(default_factory=list)
+    sites: list[LoopSite] = field(default_factory=list)
     _in_try: int = 0
 
     def __post_init__(self) -> None:
@@ -150,7 +150,7 @@ class Splitter:
             if self.loop.kind == "dict" and isinstance(node.value, ast.Tuple)
             else (node.value,)
         )
-        self.sites.append(Site(len(self.sites), node, "yield", parts, ()))
+        self.sites.append(LoopSite(len(self.sites), node, "yield", parts, ()))
 
     def _site(self, node: ast.stmt) -> None:
         for change in changes(node, self.around.value_of):
@@ -159,7 +159,7 @@ class Splitter:
                 # change here and not there.
                 raise self.carried(node)
         effect = self._simple_effect(node)
-        cutter = Cutter(self, node)
+        cutter = StatementSplitter(self, node)
         if isinstance(node, (ast.If, ast.For, ast.While, ast.Try, ast.With, ast.Match)):
             if isinstance(node, ast.If):
                 cutter.take(node.test)
@@ -175,13 +175,13 @@ class Splitter:
         if bound & self.around.local:
             raise self.carried(node)
         self.sites.append(
-            Site(
+            LoopSite(
                 len(self.sites), node, kind, tuple(cutter.holes), tuple(cutter.inputs),
                 frozenset(), checks,
             )
         )  # fmt: skip
 
-    def carried(self, node: ast.AST) -> Refusal:
+    def carried(self, node: ast.AST) -> RefusalReason:
         name = self.touches(node) or ""
         return refuse(self.shared.get(name, Reason.CARRIED), _line_of(node, name), name)
 
@@ -267,8 +267,8 @@ class Splitter:
 
 
 def shared_objects(
-    loop: Loop, around: Surroundings, origins: Origins, targets: frozenset[str]
-) -> list[tuple[Change, frozenset[str]]]:
+    loop: Loop, around: AnalysisContext, origins: Origins, targets: frozenset[str]
+) -> list[tuple[Mutation, frozenset[str]]]:
     """Return the changes of outer objects made in the body, with the outer names concerned."""
     found = []
     for statement in loop.body:
@@ -284,7 +284,7 @@ def shared_objects(
     return found
 
 
-def _immutable(value: object, change: Change) -> bool:
+def _immutable(value: object, change: Mutation) -> bool:
     if change.how == "attribute" or isinstance(value, types.ModuleType):
         return False
     return value is not UNKNOWN and type_facts.is_atom(value)

@@ -31,7 +31,7 @@ from cloudbutton_magic.analysis.user_functions import (
     source_tree,
     stores_global,
 )
-from cloudbutton_magic.analysis.verdict import Reason, Refusal, refuse
+from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 
 SetsMatter = Literal["", "named", "anywhere"]
 _DEPTH = 12
@@ -41,7 +41,7 @@ _CERTAIN = (
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class AnalysisContext:
     """What a judgement depends on, besides the code."""
 
     live: Live
@@ -62,10 +62,10 @@ class Surroundings:
 
 
 @dataclass
-class CallJudge:
+class CallRules:
     """Walks code and raises a refusal at the first call that iterations cannot make alone."""
 
-    around: Surroundings
+    around: AnalysisContext
     _seen: set[types.CodeType] = field(default_factory=set)
     _depth: int = 0
 
@@ -331,8 +331,8 @@ class CallJudge:
         closure = {name: cell.cell_contents for name, cell in cells if not is_empty(cell)}
         live = Namespace(closure, function.__globals__)
         local = local_names(tree)
-        inner = CallJudge(
-            Surroundings(live, local, written=self.around.written, sets=self.around.sets),
+        inner = CallRules(
+            AnalysisContext(live, local, written=self.around.written, sets=self.around.sets),
             self._seen,
             self._depth + 1,
         )
@@ -345,7 +345,7 @@ class CallJudge:
             if self.around.sets:
                 anywhere = self.around.sets == "anywhere"
                 check_sets(body, inner.around.value_of, anywhere=anywhere)
-        except Refusal as refusal:
+        except RefusalReason as refusal:
             raise _through(node, name, refusal) from None
 
     def _hidden_state(
@@ -362,7 +362,7 @@ class CallJudge:
         for declared in found.declared:
             if declared in outer_declared(tree):
                 raise refuse(Reason.HIDDEN_WRITE, node, name, f"writes `{declared}`, kept outside")
-        value_of = Surroundings(live, local).value_of
+        value_of = AnalysisContext(live, local).value_of
         for top in body:
             for change in changes(top, value_of):
                 if change.how == "augmented" or change.name in local - kept_defaults(tree):
@@ -414,7 +414,7 @@ class CallJudge:
             raise refuse(Reason.HIDDEN_READ, node, name, "has no source to look into")
 
 
-def _through(node: ast.Call, name: str, refusal: Refusal) -> Refusal:
+def _through(node: ast.Call, name: str, refusal: RefusalReason) -> RefusalReason:
     """Return a refusal met inside a function as one about the line that calls it."""
     inner = refusal.refused
     if inner.reason in (Reason.HIDDEN_WRITE, Reason.HIDDEN_READ):

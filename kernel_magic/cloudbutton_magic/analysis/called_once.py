@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from cloudbutton_magic.analysis.loops import Loop, find_loops
 from cloudbutton_magic.analysis.namespace import UNKNOWN, Live
-from cloudbutton_magic.analysis.scopes import COMPREHENSIONS, FUNCTIONS, Uses, uses
+from cloudbutton_magic.analysis.scopes import COMPREHENSIONS, FUNCTIONS, NameUses, uses
 from cloudbutton_magic.analysis.syntax_trees import walk
 from cloudbutton_magic.analysis.type_facts import words
-from cloudbutton_magic.analysis.verdict import Reason, Refused
+from cloudbutton_magic.analysis.verdict import NotIndependent, Reason
 
 _SEES_FRAMES = words(
     "locals vars dir eval exec globals super __class__ breakpoint _getframe currentframe stack trace"
@@ -27,7 +27,7 @@ Keeper = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef | as
 
 
 @dataclass(frozen=True, eq=False)
-class Called:
+class CalledOnce:
     """A function that the cell defines, and the one call of it."""
 
     function: ast.FunctionDef
@@ -43,7 +43,7 @@ class Called:
         found = uses(loop.consumer or loop.node)
         return self.local & (found.reads.keys() | found.binds.keys() | found.deletes.keys())
 
-    def objection(self, loop: Loop, live: Live) -> Refused | None:
+    def objection(self, loop: Loop, live: Live) -> NotIndependent | None:
         """Return why a loop must run here although its text may be independent.
 
         Functions and generators made beside the loop hold the variables of the function, and
@@ -52,7 +52,7 @@ class Called:
         found = uses(loop.node)
         bound = found.binds.keys() | found.deletes.keys()
         if loop.kind != "for" and bound:
-            return Refused(
+            return NotIndependent(
                 Reason.UNSUPPORTED, loop.line, min(bound),
                 f"binds `{min(bound)}` in a comprehension inside a function",
             )  # fmt: skip
@@ -63,7 +63,7 @@ class Called:
             if not seen or id(node) in inside or self._is_let_go(node, holder, live):
                 continue
             if again or not _is_after(node, loop.node):
-                return Refused(
+                return NotIndependent(
                     Reason.UNSUPPORTED, loop.line, min(seen),
                     f"binds `{min(seen)}`, which line {node.lineno} keeps for later",
                 )  # fmt: skip
@@ -103,7 +103,7 @@ class Called:
         return isinstance(node, ast.Lambda) and name in _HAVE_KEYS and node not in call.args
 
 
-def called_once(tree: ast.Module) -> list[Called]:
+def called_once(tree: ast.Module) -> list[CalledOnce]:
     """Return the plain functions of a cell that nothing but one direct call refers to.
 
     The call stands where it runs once: not in a loop, a comprehension or another function.
@@ -127,7 +127,7 @@ def called_once(tree: ast.Module) -> list[Called]:
             continue
         names = uses(function.body)
         if not names.declared and _is_plain(function):
-            found.append(Called(function, call, _variables(function, names)))
+            found.append(CalledOnce(function, call, _variables(function, names)))
     return found
 
 
@@ -168,7 +168,7 @@ def _is_plain(function: ast.FunctionDef) -> bool:
     return True
 
 
-def _variables(function: ast.FunctionDef, found: Uses) -> frozenset[str]:
+def _variables(function: ast.FunctionDef, found: NameUses) -> frozenset[str]:
     arguments = function.args
     named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     named += [a for a in (arguments.vararg, arguments.kwarg) if a]

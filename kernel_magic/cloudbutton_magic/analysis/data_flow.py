@@ -22,7 +22,7 @@ def _meet(*flows: Flow) -> Flow:
     return frozenset.intersection(*live) if live else None
 
 
-class Definite:
+class DefiniteAssignment:
     """Run over `body` with `bound` certainly bound at the start.
 
     ``unbound`` maps each of `watched` that is read while not certainly bound to its first

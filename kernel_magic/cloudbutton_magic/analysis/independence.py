@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.aliases import reaches, shares_memory
-from cloudbutton_magic.analysis.body_split import Splitter, shared_objects
-from cloudbutton_magic.analysis.call_rules import CallJudge, SetsMatter, Surroundings
-from cloudbutton_magic.analysis.data_flow import Definite
+from cloudbutton_magic.analysis.body_split import BodySplitter, shared_objects
+from cloudbutton_magic.analysis.call_rules import AnalysisContext, CallRules, SetsMatter
+from cloudbutton_magic.analysis.data_flow import DefiniteAssignment
 from cloudbutton_magic.analysis.iterables import check_iterable
 from cloudbutton_magic.analysis.loops import Loop
 from cloudbutton_magic.analysis.mutations import INDEXERS, Origins, changes
@@ -21,7 +21,14 @@ from cloudbutton_magic.analysis.scopes import FUNCTIONS, target_names, uses
 from cloudbutton_magic.analysis.set_order import check_sets, hash_seed_is_fixed
 from cloudbutton_magic.analysis.syntax_trees import walk
 from cloudbutton_magic.analysis.user_functions import is_own
-from cloudbutton_magic.analysis.verdict import Parallel, Reason, Refusal, Site, Verdict, refuse
+from cloudbutton_magic.analysis.verdict import (
+    LoopSite,
+    Parallel,
+    Reason,
+    RefusalReason,
+    Verdict,
+    refuse,
+)
 
 _NOTHING = Namespace({})
 
@@ -58,7 +65,7 @@ def analyse(
     try:
         sets: SetsMatter = "" if fixed_hash_seed else "anywhere" if sets_inside else "named"
         return _Judge(loop, live, iterable, sample, sets).verdict()
-    except Refusal as refusal:
+    except RefusalReason as refusal:
         return refusal.refused
 
 
@@ -78,7 +85,7 @@ class _Judge:
         self.targets = frozenset(target_names(loop.target))
         self.local = frozenset(self.found.binds) | frozenset(self.found.deletes) | self.targets
         rebound = frozenset(self.found.binds)
-        self.around = Surroundings(
+        self.around = AnalysisContext(
             live,
             self.local | _inner_names(loop.body),
             lambda name: sample(name) if name in self.targets - rebound else UNKNOWN,
@@ -89,12 +96,14 @@ class _Judge:
         loop = self.loop
         self._check_shape()
         self._check_statements()
-        flow = Definite(loop.body, bound=self.targets, watched=set(self.local))
+        flow = DefiniteAssignment(loop.body, bound=self.targets, watched=set(self.local))
         origins = Origins(loop.body, self.local)
         shared = self._shared(flow, origins)
         self._check_aliases(shared)
         slots = own_slots(loop, self.around, shared.keys() - self.local, self.targets)
-        splitter = Splitter(loop, self.around, shared, {n: slot for n, (slot, _) in slots.items()})
+        splitter = BodySplitter(
+            loop, self.around, shared, {n: slot for n, (slot, _) in slots.items()}
+        )
         splitter.settle()
         if clash := self.targets & set(splitter.shared):
             name = min(clash)
@@ -122,8 +131,8 @@ class _Judge:
             deep=frozenset(self._changed_inside(shared)),
         )
 
-    def _judge(self, written: frozenset[str] = frozenset()) -> CallJudge:
-        return CallJudge(replace(self.around, written=written))
+    def _judge(self, written: frozenset[str] = frozenset()) -> CallRules:
+        return CallRules(replace(self.around, written=written))
 
     def _line(self, name: str) -> int:
         for uses_of in (self.found.reads, self.found.binds):
@@ -209,7 +218,7 @@ class _Judge:
 
     # -- what connects iterations ----------------------------------------------------
 
-    def _shared(self, flow: Definite, origins: Origins) -> dict[str, Reason]:
+    def _shared(self, flow: DefiniteAssignment, origins: Origins) -> dict[str, Reason]:
         shared = dict.fromkeys(flow.unbound, Reason.CARRIED)
         for change, outer in shared_objects(self.loop, self.around, origins, self.targets):
             if change.name in self.local:
@@ -295,7 +304,7 @@ class _Judge:
 
     # -- the two parts ---------------------------------------------------------------
 
-    def _work(self, splitter: Splitter) -> list[ast.AST]:
+    def _work(self, splitter: BodySplitter) -> list[ast.AST]:
         """Return the code that runs in a worker: the body without the kernel's part."""
         sites = {id(site.node) for site in splitter.sites if site.kind != "yield"}
         work: list[ast.AST] = []
@@ -323,7 +332,7 @@ class _Judge:
             work.extend(site.holes if site.kind != "yield" else ())
         return work
 
-    def _check_kernel_part(self, splitter: Splitter, work: list[ast.AST]) -> None:
+    def _check_kernel_part(self, splitter: BodySplitter, work: list[ast.AST]) -> None:
         folds = [site for site in splitter.sites if site.kind == "fold"]
         if folds and not any(self._is_work(node) for node in work):
             first = folds[0]
@@ -353,7 +362,7 @@ class _Judge:
                 return True
         return False
 
-    def _with_copies(self, splitter: Splitter) -> list[Site]:
+    def _with_copies(self, splitter: BodySplitter) -> list[LoopSite]:
         """Mark the operands that the iteration changes after they were recorded."""
         changed = {
             c.name

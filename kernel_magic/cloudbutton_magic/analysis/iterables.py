@@ -6,14 +6,14 @@ import ast
 import types
 
 from cloudbutton_magic.analysis import type_facts
-from cloudbutton_magic.analysis.call_rules import CallJudge
+from cloudbutton_magic.analysis.call_rules import CallRules
 from cloudbutton_magic.analysis.loops import Loop, inner_loops
 from cloudbutton_magic.analysis.namespace import UNKNOWN, Live, Namespace, lookup, root
 from cloudbutton_magic.analysis.scopes import COMPREHENSIONS
 from cloudbutton_magic.analysis.syntax_trees import walk
 from cloudbutton_magic.analysis.type_facts import words
 from cloudbutton_magic.analysis.user_functions import is_own, source_tree
-from cloudbutton_magic.analysis.verdict import Reason, Refusal, refuse
+from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 
 _PASSING = words("enumerate zip reversed tqdm track items keys values iterrows itertuples")
 
@@ -47,7 +47,7 @@ def walked_names(node: ast.expr) -> set[str]:
 
 
 def check_iterable(
-    loop: Loop, live: Live, value: object, shared: frozenset[str], judge: CallJudge
+    loop: Loop, live: Live, value: object, shared: frozenset[str], judge: CallRules
 ) -> None:
     """Refuse iterables that the body changes, and iterators that other code may share."""
     walked = walked_names(loop.iter)
@@ -84,7 +84,7 @@ def _is_told_later(loop: Loop, live: Live) -> bool:
     )
 
 
-def _check_expression(node: ast.expr, loop: Loop, live: Live, judge: CallJudge) -> None:
+def _check_expression(node: ast.expr, loop: Loop, live: Live, judge: CallRules) -> None:
     """Refuse an expression that gives an iterator with a life of its own."""
     if isinstance(node, (ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.BinOp)):
         return
@@ -109,14 +109,14 @@ def _check_expression(node: ast.expr, loop: Loop, live: Live, judge: CallJudge) 
         _check_call(node, loop, live, judge)
 
 
-def _check_call(node: ast.Call, loop: Loop, live: Live, judge: CallJudge) -> None:
+def _check_call(node: ast.Call, loop: Loop, live: Live, judge: CallRules) -> None:
     name = str(getattr(node.func, "attr", None) or getattr(node.func, "id", ""))
     value = lookup(node.func, live, frozenset())
     if isinstance(value, types.FunctionType) and is_own(value):
         # Seen already if the value is a list; here it is a generator, or not yet known.
         try:
             judge.check([node])
-        except Refusal:
+        except RefusalReason:
             raise refuse(
                 Reason.ITERABLE, node, detail=f"the generator `{name}`, which keeps state,"
             ) from None
@@ -170,7 +170,7 @@ def _check_quiet(nodes: list[ast.AST], live: Live, at: ast.AST, depth: int = 5) 
                 _check_quiet(list(body), Namespace(value.__globals__), at, depth - 1)
 
 
-def _check_generator(node: ast.GeneratorExp, loop: Loop, live: Live, judge: CallJudge) -> None:
+def _check_generator(node: ast.GeneratorExp, loop: Loop, live: Live, judge: CallRules) -> None:
     """Allow a generator expression whose element has no effect and prints nothing."""
     judge.check([node])
     _check_quiet([node.elt, *(test for g in node.generators for test in g.ifs)], live, node)

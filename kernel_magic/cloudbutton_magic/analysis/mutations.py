@@ -28,7 +28,7 @@ _PASSING_FUNCTIONS = words(
 
 
 @dataclass(frozen=True)
-class Change:
+class Mutation:
     """One place where the object behind `name` is changed."""
 
     name: str
@@ -38,7 +38,7 @@ class Change:
     method: str = ""
 
 
-def changes(node: ast.AST, value_of: Callable[[ast.expr], object]) -> Iterator[Change]:
+def changes(node: ast.AST, value_of: Callable[[ast.expr], object]) -> Iterator[Mutation]:
     """Yield the changes made anywhere in `node`, nested functions included.
 
     ``value_of`` gives the live value of an expression or `UNKNOWN`; it decides which
@@ -48,11 +48,11 @@ def changes(node: ast.AST, value_of: Callable[[ast.expr], object]) -> Iterator[C
         if isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute):
             name = root(child.func.value)
             if name is not None and _method_changes(child, value_of(child.func.value)):
-                yield Change(name, child.lineno, "method", child, child.func.attr)
+                yield Mutation(name, child.lineno, "method", child, child.func.attr)
             changed = root(child.args[0]) if child.func.attr == "at" and child.args else None
             if changed is not None:
                 # NumPy's `add.at(a, …)` does not ask whether it may write: a worker would crash.
-                yield Change(changed, child.lineno, "method", child, "at")
+                yield Mutation(changed, child.lineno, "method", child, "at")
         elif isinstance(child, (ast.Subscript, ast.Attribute)) and not isinstance(
             child.ctx, ast.Load
         ):
@@ -65,9 +65,9 @@ def changes(node: ast.AST, value_of: Callable[[ast.expr], object]) -> Iterator[C
                 how = "attribute"
             else:
                 how = "item"
-            yield Change(name, child.lineno, how, child)
+            yield Mutation(name, child.lineno, how, child)
         elif isinstance(child, ast.AugAssign) and isinstance(child.target, ast.Name):
-            yield Change(child.target.id, child.lineno, "augmented", child)
+            yield Mutation(child.target.id, child.lineno, "augmented", child)
 
 
 def _method_changes(call: ast.Call, receiver: object) -> bool:

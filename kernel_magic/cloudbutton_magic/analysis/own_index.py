@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from cloudbutton_magic.analysis.call_rules import Surroundings
+from cloudbutton_magic.analysis.call_rules import AnalysisContext
 from cloudbutton_magic.analysis.loops import Loop
 from cloudbutton_magic.analysis.mutations import changes
 from cloudbutton_magic.analysis.scopes import uses
@@ -17,7 +17,7 @@ from cloudbutton_magic.analysis.syntax_trees import walk
 
 
 def own_slots(
-    loop: Loop, around: Surroundings, names: Iterable[str], targets: frozenset[str]
+    loop: Loop, around: AnalysisContext, names: Iterable[str], targets: frozenset[str]
 ) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return, for those of `names` that are such containers, the index and its targets."""
     free = targets - uses(loop.body).binds.keys()
@@ -35,7 +35,7 @@ def own_slots(
     return slots
 
 
-def _index_of_all_writes(loop: Loop, around: Surroundings, name: str) -> ast.expr | None:
+def _index_of_all_writes(loop: Loop, around: AnalysisContext, name: str) -> ast.expr | None:
     """Return the index of all writes ``name[i] = …`` if it is the same one."""
     index: ast.expr | None = None
     for statement in loop.body:
@@ -51,7 +51,7 @@ def _index_of_all_writes(loop: Loop, around: Surroundings, name: str) -> ast.exp
     return index
 
 
-def _is_read_first(loop: Loop, around: Surroundings, name: str, index: str) -> bool:
+def _is_read_first(loop: Loop, around: AnalysisContext, name: str, index: str) -> bool:
     """Tell whether the slot is read, and never after this iteration has written it."""
     written = read = False
     for statement in loop.body:

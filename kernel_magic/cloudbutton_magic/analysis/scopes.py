@@ -15,7 +15,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 @dataclass(frozen=True)
-class Uses:
+class NameUses:
     """Names used by a piece of code in its own scope, each with the first line.
 
     ``reads`` holds what is looked up in or outside the scope, nested scopes included;
@@ -37,7 +37,7 @@ class Uses:
         return None
 
 
-def uses(nodes: ast.AST | Iterable[ast.AST]) -> Uses:
+def uses(nodes: ast.AST | Iterable[ast.AST]) -> NameUses:
     """Return the names that `nodes`, taken as code of one scope, read and bind."""
     if isinstance(nodes, ast.AST):
         known = _known.get(id(nodes))
@@ -54,7 +54,7 @@ def uses(nodes: ast.AST | Iterable[ast.AST]) -> Uses:
 
 
 #: Answers for single nodes, which are asked for again and again, by id (see `trees`).
-_known: Final[dict[int, tuple[ast.AST, Uses]]] = {}
+_known: Final[dict[int, tuple[ast.AST, NameUses]]] = {}
 
 
 def target_names(target: ast.AST) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ def target_names(target: ast.AST) -> tuple[str, ...]:
 
 class _Finder(ast.NodeVisitor):
     def __init__(self) -> None:
-        self.uses = Uses()
+        self.uses = NameUses()
 
     def read(self, name: str, line: int) -> None:
         self.uses.reads.setdefault(name, line)
@@ -180,7 +180,7 @@ class _Finder(ast.NodeVisitor):
             self.read(name, line)
         self._pass_on(inner.uses, set())
 
-    def _pass_on(self, inner: Uses, own: set[str]) -> None:
+    def _pass_on(self, inner: NameUses, own: set[str]) -> None:
         for name, line in inner.deferred.items():
             if name not in own:
                 self.uses.deferred.setdefault(name, line)

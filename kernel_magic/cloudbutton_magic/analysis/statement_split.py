@@ -10,10 +10,10 @@ from cloudbutton_magic.analysis.mutations import INDEXERS
 from cloudbutton_magic.analysis.namespace import UNKNOWN, root
 from cloudbutton_magic.analysis.scopes import COMPREHENSIONS, FUNCTIONS
 from cloudbutton_magic.analysis.syntax_trees import walk
-from cloudbutton_magic.analysis.verdict import Reason, Refusal, refuse
+from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 
 if TYPE_CHECKING:
-    from cloudbutton_magic.analysis.body_split import Splitter
+    from cloudbutton_magic.analysis.body_split import BodySplitter
 
 _LIGHT = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.If, ast.Pass, ast.Delete)
 _CHEAP_NODES = (
@@ -23,10 +23,10 @@ _CHEAP_NODES = (
 )  # fmt: skip
 
 
-class Cutter:
+class StatementSplitter:
     """Takes the holes out of one statement, in the order Python evaluates them."""
 
-    def __init__(self, splitter: Splitter, node: ast.stmt) -> None:
+    def __init__(self, splitter: BodySplitter, node: ast.stmt) -> None:
         self.split = splitter
         self.node = node
         self.holes: list[ast.expr] = []
@@ -200,7 +200,7 @@ class Cutter:
         raise self.split.carried(node if self.split.touches(node) else self.node)
 
 
-def _changed(receiver: object, node: ast.Call, name: str) -> Refusal:
+def _changed(receiver: object, node: ast.Call, name: str) -> RefusalReason:
     """Return the refusal for a method that changes a captured object of this type."""
     if type_facts.is_file(receiver):
         return refuse(Reason.FILE_HANDLE, node, name)

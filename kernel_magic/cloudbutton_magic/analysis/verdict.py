@@ -106,7 +106,7 @@ class Reason(Enum):
 
 
 @dataclass(frozen=True)
-class Refused:
+class NotIndependent:
     """The loop is left as it is: the reason, the line, and the name it is about."""
 
     reason: Reason
@@ -126,25 +126,25 @@ class Refused:
         return self.explain()
 
 
-class Refusal(Exception):
-    """Carries a `Refused` out of the depth of the analysis; never leaves the package."""
+class RefusalReason(Exception):
+    """Carries a `NotIndependent` out of the depth of the analysis; never leaves the package."""
 
-    def __init__(self, refused: Refused) -> None:
+    def __init__(self, refused: NotIndependent) -> None:
         super().__init__(refused)
         self.refused = refused
 
 
-def refuse(reason: Reason, node: ast.AST | int, name: str = "", detail: str = "") -> Refusal:
+def refuse(reason: Reason, node: ast.AST | int, name: str = "", detail: str = "") -> RefusalReason:
     """Return the exception that ends the analysis with this reason."""
     line = node if isinstance(node, int) else getattr(node, "lineno", 0)
-    return Refusal(Refused(reason, line, name, detail))
+    return RefusalReason(NotIndependent(reason, line, name, detail))
 
 
 SiteKind = Literal["store", "consume", "fold", "yield"]
 
 
 @dataclass(frozen=True, eq=False)
-class Site:
+class LoopSite:
     """A statement that the kernel executes, in item order, with operands from the worker."""
 
     index: int
@@ -183,7 +183,7 @@ class Parallel:
     """Those of `local` that every iteration binds."""
     shared: frozenset[str]
     """Names the sites write; they live in the kernel."""
-    sites: tuple[Site, ...]
+    sites: tuple[LoopSite, ...]
     unique: tuple[tuple[str, ...], ...] = ()
     """Groups of targets whose values must differ between items (checked before the run)."""
     own_slots: frozenset[str] = frozenset()
@@ -208,4 +208,4 @@ class Parallel:
         return self.explain()
 
 
-Verdict = Parallel | Refused
+Verdict = Parallel | NotIndependent

@@ -4,25 +4,25 @@ from cloudbutton_magic.button.cell_plan import CellPlan, LoopPlan, plan
 from cloudbutton_magic.button.cell_run import (
     WORTH_A_LINE,
     Button,
-    Report,
-    Runner,
+    CellReport,
+    LoopRunner,
     run_plainly,
     show_output,
 )
 from cloudbutton_magic.button.engine import Mapper
 from cloudbutton_magic.button.loop_run import LoopReport
-from cloudbutton_magic.button.worth_it import Overhead, decide
+from cloudbutton_magic.button.worth_it import StartOverhead, decide
 
 __all__ = [
     "WORTH_A_LINE",
     "Button",
     "CellPlan",
+    "CellReport",
     "LoopPlan",
     "LoopReport",
+    "LoopRunner",
     "Mapper",
-    "Overhead",
-    "Report",
-    "Runner",
+    "StartOverhead",
     "decide",
     "plan",
     "run_plainly",

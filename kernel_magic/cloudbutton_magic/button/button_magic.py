@@ -21,22 +21,22 @@ from cloudbutton_magic.button import WORTH_A_LINE, Button, LoopReport, run_plain
 from cloudbutton_magic.button.dry_run import plan_button
 from cloudbutton_magic.button.loop_run import HiddenChange
 from cloudbutton_magic.button.no_loop_hint import nothing_to_send
-from cloudbutton_magic.cells.cell_context import Place
+from cloudbutton_magic.cells.cell_context import CellContext
 from cloudbutton_magic.cells.options import CellOptions
 from cloudbutton_magic.display.live_view import stream
-from cloudbutton_magic.display.table import Listing
-from cloudbutton_magic.display.task_outputs import Replay
+from cloudbutton_magic.display.table import Table
+from cloudbutton_magic.display.task_outputs import OutputReplay
 from cloudbutton_magic.rewriting.process_settings import telling
 from cloudbutton_magic.rewriting.worker_side import LATE, Task
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.result_cache import EarlierLoops, Tracer
+    from cloudbutton_backend.result_cache import EarlierLoops, LoopTracer
 
 
 def run_button(
     options: CellOptions,
     source: str,
-    place: Place,
+    place: CellContext,
     *,
     transform: Callable[[ast.Module], ast.Module] = lambda tree: tree,
     earlier: EarlierLoops | None = None,
@@ -76,7 +76,7 @@ def run_button(
     if options.dry_run:
         return plan_button(tree, place, job_options)
     limits = session.current().driver(job_options.backend).backend.limits
-    replay = Replay(job_has_it=False, namespace=place.namespace)
+    replay = OutputReplay(job_has_it=False, namespace=place.namespace)
     mapper = _Workers(job_options, place, earlier)
     button = Button(
         mapper=mapper,
@@ -104,7 +104,7 @@ def run_button(
     except BaseException as error:
         advice = None if isinstance(error, HiddenChange) else mapper.how_to_go_on()
         if advice and not options.quiet:
-            display(Listing("☁ " + advice))
+            display(Table("☁ " + advice))
         raise
     took = time.perf_counter() - began
     notes = [line for line in report.lines() if not line.endswith("in parallel")]
@@ -113,7 +113,7 @@ def run_button(
     if earlier is not None:
         notes = [*earlier.lines(), *notes]
     if notes and not options.quiet:
-        display(Listing("☁ " + notes[0], notes=notes[1:10]))
+        display(Table("☁ " + notes[0], notes=notes[1:10]))
     return None
 
 
@@ -121,11 +121,11 @@ class _Workers:
     """Runs a loop's items as a job of this session, shown under the cell."""
 
     def __init__(
-        self, options: JobOptions, place: Place, earlier: EarlierLoops | None = None
+        self, options: JobOptions, place: CellContext, earlier: EarlierLoops | None = None
     ) -> None:
         self._options, self._place, self._earlier = options, place, earlier
         self._jobs: list[Job] = []
-        self._tracers: list[Tracer] = []
+        self._tracers: list[LoopTracer] = []
 
     def end(self) -> None:
         """The cell has ended."""
@@ -170,9 +170,11 @@ class _Workers:
             found=None if self._earlier is None else self._earlier.of(_compared(body)),
         )
         self._jobs.append(job)
-        from cloudbutton_backend.result_cache import Tracer  # 15 ms, while the workers have begun
+        from cloudbutton_backend.result_cache import (
+            LoopTracer,  # 15 ms, while the workers have begun
+        )
 
-        tracer = Tracer(here.journal.home, job, _compared(body), items)
+        tracer = LoopTracer(here.journal.home, job, _compared(body), items)
         self._tracers.append(tracer)
         # Made when it is written, on the journal's thread: the cell does not wait for it.
         here.journal.update_job(job.id, plan=plan)
@@ -188,7 +190,9 @@ def _compared(body: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return twin
 
 
-def _watched(job: Job, outcomes: Iterator[ItemOutcome], tracer: Tracer) -> Iterator[ItemOutcome]:
+def _watched(
+    job: Job, outcomes: Iterator[ItemOutcome], tracer: LoopTracer
+) -> Iterator[ItemOutcome]:
     """Let results be found by later runs unless one of them shows that others may be wrong."""
     outcome = None
     try:
@@ -205,7 +209,7 @@ def _watched(job: Job, outcomes: Iterator[ItemOutcome], tracer: Tracer) -> Itera
             job.cache.release()
 
 
-def _replay_one(replay: Replay, output: Output) -> None:
+def _replay_one(replay: OutputReplay, output: Output) -> None:
     replay.play(ItemOutcome(0, outputs=(output,)))
 
 

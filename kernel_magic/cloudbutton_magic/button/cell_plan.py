@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cloudbutton_magic.analysis import Loop, Namespace, Parallel, Refused, Verdict, analyse
+from cloudbutton_magic.analysis import Loop, Namespace, NotIndependent, Parallel, Verdict, analyse
 from cloudbutton_magic.rewriting import loop_functions as code
 from cloudbutton_magic.rewriting.cell_rewrite import early_view, instrument, seen_by
 
@@ -20,7 +20,7 @@ class LoopPlan:
 
     def source(self) -> str:
         """Return readable Python for what happens to the loop; a comment where nothing does."""
-        if isinstance(self.verdict, Refused):
+        if isinstance(self.verdict, NotIndependent):
             return f"# {self.verdict}\n"
         return _readable(self.loop, self.verdict)
 
@@ -30,7 +30,7 @@ class CellPlan:
     """A cell that was not run."""
 
     loops: tuple[LoopPlan, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[NotIndependent, ...]
     """Loops whose text alone shows that they must run here."""
 
     def source(self) -> str:

@@ -14,17 +14,23 @@ from typing import Any, Protocol
 
 from cloudbutton_backend.job_model.outcome import Output
 from cloudbutton_magic import units
-from cloudbutton_magic.analysis import Loop, Namespace, Refused, suspends
+from cloudbutton_magic.analysis import Loop, Namespace, NotIndependent, suspends
 from cloudbutton_magic.button.engine import Mapper
-from cloudbutton_magic.button.loop_run import Here, LoopReport, LoopRun, Setting, There
-from cloudbutton_magic.button.scope import Scope
-from cloudbutton_magic.button.worth_it import Overhead
+from cloudbutton_magic.button.loop_run import (
+    LoopReport,
+    LoopRun,
+    LoopSetting,
+    RanElsewhere,
+    RanHere,
+)
+from cloudbutton_magic.button.scope import FunctionScope
+from cloudbutton_magic.button.worth_it import StartOverhead
 from cloudbutton_magic.rewriting import loop_functions as code
-from cloudbutton_magic.rewriting.cell_rewrite import HOOK, Cell, instrument
+from cloudbutton_magic.rewriting.cell_rewrite import HOOK, RewrittenCell, instrument
 from cloudbutton_magic.rewriting.recompile import twin
 
 
-class Runner(Protocol):
+class LoopRunner(Protocol):
     """Executes a tree as the cell would be executed: the last expression is displayed."""
 
     def __call__(
@@ -33,11 +39,11 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True)
-class Report:
+class CellReport:
     """What became of a cell: one entry for each time a loop was reached, in order."""
 
     loops: tuple[LoopReport, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[NotIndependent, ...]
     """Loops that stayed here because of their text alone."""
 
     @property
@@ -63,7 +69,7 @@ class Report:
                     else ""
                 )
                 told.append(f"line {loop.line}: ran here, because {loop.stopped}{twice}")
-            elif isinstance(loop.verdict, Refused):
+            elif isinstance(loop.verdict, NotIndependent):
                 told.append(f"ran here: {loop.verdict}")
             elif not sent and loop.seconds_here >= WORTH_A_LINE:
                 took = units.seconds(loop.seconds_here)
@@ -87,7 +93,7 @@ _KINDS: dict[str, Callable[..., Any]] = {
 class Hook:
     """The callable that loops of the cell hand their iterable to."""
 
-    def __init__(self, cell: Cell, setting: Setting) -> None:
+    def __init__(self, cell: RewrittenCell, setting: LoopSetting) -> None:
         self.loops, self.twins, self.setting = cell.loops, cell.twins, setting
         self.reports: list[LoopReport] = []
         self._plain: dict[int, Callable[[Any], Any]] = {}
@@ -126,17 +132,17 @@ class Hook:
 
     def _place_of(
         self, loop: Loop, window: types.FunctionType | None
-    ) -> tuple[Setting, Scope | None]:
+    ) -> tuple[LoopSetting, FunctionScope | None]:
         """Return the setting of a loop, and the scope if it is in a function."""
         if window is None or loop.names is None:
             return self.setting, None
-        scope = Scope(window, loop.names, self.setting.namespace)
+        scope = FunctionScope(window, loop.names, self.setting.namespace)
         return replace(self.setting, namespace=scope.namespace), scope
 
     def _here(self, number: int, run: LoopRun) -> Iterator[Iterator[Any]]:
         before = run.report.seconds_here
         for event in run.events():
-            if isinstance(event, Here):
+            if isinstance(event, RanHere):
                 yield event.items
         self._note_quick(number, run.report.seconds_here - before)
 
@@ -147,7 +153,7 @@ class Hook:
 
     def _generate(self, run: LoopRun, plain: Callable[[Any], Any]) -> Iterator[Any]:
         for event in run.events():
-            if isinstance(event, Here):
+            if isinstance(event, RanHere):
                 yield from plain(event.items)
             else:
                 for _, value in event.ops:
@@ -156,11 +162,11 @@ class Hook:
     def _collect(self, number: int, run: LoopRun, plain: Callable[[Any], Any]) -> Any:
         loop, before = run.loop, run.report.seconds_here
         events = run.events()
-        there: list[There] = []
+        there: list[RanElsewhere] = []
 
         def here() -> Iterator[Iterator[Any]]:
             for event in events:
-                if isinstance(event, There):
+                if isinstance(event, RanElsewhere):
                     there.append(event)
                     return
                 yield event.items
@@ -169,7 +175,7 @@ class Hook:
         result = _KINDS[loop.kind](plain(itertools.chain.from_iterable(here())))
         put = result.extend if loop.kind == "list" else result.update
         for event in itertools.chain(there, events):
-            if isinstance(event, Here):
+            if isinstance(event, RanHere):
                 put(plain(event.items))
             elif loop.kind == "dict":
                 for _, key, value in event.ops:
@@ -251,11 +257,11 @@ class Button:
 
     mapper: Mapper
     replay: Callable[[Output], None] = show_output
-    runner: Runner = run_plainly
+    runner: LoopRunner = run_plainly
     workers: int = 2
     at_once: bool = False
     """Send a loop away when it is first reached, before its time is known: its results may be there."""
-    overhead: Overhead = field(default_factory=Overhead)
+    overhead: StartOverhead = field(default_factory=StartOverhead)
 
     def run(
         self,
@@ -267,7 +273,7 @@ class Button:
         force: bool = False,
         tree: ast.Module | None = None,
         reports: list[LoopReport] | None = None,
-    ) -> Report:
+    ) -> CellReport:
         """Run a cell: afterwards `namespace` is as the plain cell would have left it.
 
         Parameters
@@ -295,8 +301,8 @@ class Button:
         cell = instrument(tree, Namespace(namespace))
         if awaiting is not None or not cell.loops:
             self.runner(tree, filename, namespace, flags)
-            return Report((), cell.refused)
-        setting = Setting(
+            return CellReport((), cell.refused)
+        setting = LoopSetting(
             namespace, filename, flags, self.mapper, self.replay, force, self.workers, self.overhead,
             at_once=self.at_once,
         )  # fmt: skip
@@ -308,7 +314,7 @@ class Button:
             self.runner(ast.fix_missing_locations(cell.tree), filename, namespace, flags)
         finally:
             namespace.pop(HOOK, None)
-        return Report(tuple(hook.reports), cell.refused)
+        return CellReport(tuple(hook.reports), cell.refused)
 
 
 def _future_flags(tree: ast.Module) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from cloudbutton_backend.job_model.outcome import Output
 from cloudbutton_magic.analysis import Loop, Parallel
 from cloudbutton_magic.analysis.scopes import uses
-from cloudbutton_magic.button.merge import Merger, Record, bind
+from cloudbutton_magic.button.merge import IterationRecord, Merger, bind
 from cloudbutton_magic.rewriting import worker_side
 
 Apply = Callable[[Iterator[tuple[Any, ...]]], None]
@@ -22,7 +22,7 @@ class _Reached(Exception):
     """The body has come to the statement at which the plain loop would have stopped."""
 
 
-class Settler:
+class Committer:
     """Puts the results of items in place and leaves the names as the plain loop would.
 
     When a statement of the kernel's part raises (``out[i] = v`` beyond the end), everything
@@ -47,7 +47,7 @@ class Settler:
         self._prints = any("print" in uses(site.node).reads for site in sites)
         self._simple = {site.index for site in sites if site.kind in ("store", "consume")}
 
-    def settle(self, record: Record, outputs: tuple[Output, ...]) -> bool:
+    def settle(self, record: IterationRecord, outputs: tuple[Output, ...]) -> bool:
         """Put one item's results in place; False if it must run here to fail as it should."""
         printed = io.StringIO()
         if self.apply is not None and record.ops:
@@ -79,7 +79,7 @@ class Settler:
             item = self.merger.items[self.finished - 1]
             self.merger.restore(self.namespace, self.loop, item)
 
-    def _break_off(self, record: Record, done: int, printed: str) -> None:
+    def _break_off(self, record: IterationRecord, done: int, printed: str) -> None:
         """Leave the names as they are where the kernel's part of `record` raised."""
         self._broken = True
         item = self.merger.items[record.index]

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from cloudbutton_backend.capture import explain
-from cloudbutton_backend.cost.job_estimate import Run, from_history
+from cloudbutton_backend.cost.job_estimate import EarlierRun, from_history
 from cloudbutton_backend.errors import CaptureError
 from cloudbutton_backend.forecast import forecast_again
 from cloudbutton_backend.job_model import Estimate, JobOptions, JobState
@@ -19,8 +19,8 @@ from cloudbutton_backend.session import session
 from cloudbutton_magic import units
 from cloudbutton_magic.analysis import Parallel
 from cloudbutton_magic.button import plan
-from cloudbutton_magic.cells.cell_context import Place
-from cloudbutton_magic.cells.estimate_table import Estimates
+from cloudbutton_magic.cells.cell_context import CellContext
+from cloudbutton_magic.cells.estimate_table import EstimateTable
 from cloudbutton_magic.display.html import card
 
 _LOOKED_AT = 200
@@ -37,7 +37,7 @@ class ButtonPlan:
     captures: tuple[str, ...]
     """For each loop that would be sent, a table of what its items use."""
     estimate: str
-    estimates: Estimates | None = None
+    estimates: EstimateTable | None = None
     """By earlier runs of its loops, wherever they could run."""
 
     def __repr__(self) -> str:
@@ -59,7 +59,7 @@ class ButtonPlan:
         )
 
 
-def plan_button(tree: ast.Module, place: Place, options: JobOptions) -> ButtonPlan:
+def plan_button(tree: ast.Module, place: CellContext, options: JobOptions) -> ButtonPlan:
     """Plan a cell without running any of it."""
     cell = plan(tree, place.namespace)
     parallel = [
@@ -104,13 +104,13 @@ def _capture_of(verdict: Parallel, local: Set[str], namespace: Mapping[str, Any]
     return report
 
 
-def _estimates(earlier: Sequence[JobRow], options: JobOptions) -> Estimates | None:
+def _estimates(earlier: Sequence[JobRow], options: JobOptions) -> EstimateTable | None:
     """Return what the same loops would take and cost wherever they could run."""
     loops = [(job.code_digest, job.done) for job in earlier if job.code_digest]
     if not loops or len(loops) < len(earlier):
         return None
     found = forecast_again(session.current(), loops, options)
-    return None if found is None else Estimates(found)
+    return None if found is None else EstimateTable(found)
 
 
 def _estimate(earlier: Sequence[JobRow], options: JobOptions) -> str:
@@ -140,7 +140,7 @@ def _cost(earlier: Sequence[JobRow], options: JobOptions) -> str:
     if driver.backend.limits.rate is None:
         return "costs nothing"
     each = [
-        from_history([Run(job.done, job.spend)], job.done)
+        from_history([EarlierRun(job.done, job.spend)], job.done)
         for job in earlier
         if job.backend == driver.recorded_as
     ]
@@ -156,7 +156,7 @@ def _cost(earlier: Sequence[JobRow], options: JobOptions) -> str:
     return f"costs {units.price(total)}"
 
 
-def _earlier_runs(place: Place) -> list[JobRow]:
+def _earlier_runs(place: CellContext) -> list[JobRow]:
     """Return the newest finished job of each loop of the same cell, whatever options it had."""
     session.current().journal.flush(1.0)
     body = _body(place.text)

@@ -21,7 +21,7 @@ class _Feed:
         return next(self.items)
 
 
-class Source:
+class ItemFeed:
     """The items of an iterable, each handed out once, and none before it is asked for.
 
     A generator may print, and a loop may change the list it walks: as long as the loop runs

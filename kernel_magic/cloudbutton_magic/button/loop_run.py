@@ -1,7 +1,7 @@
 """Runs one loop of a cell: its first items here, the rest elsewhere if that pays.
 
-The loop in the cell asks for items to run here (`Here`), and is told of items that were run
-elsewhere (`There`). Whatever goes wrong elsewhere with item k (an exception of the user's, a
+The loop in the cell asks for items to run here (`RanHere`), and is told of items that were run
+elsewhere (`RanElsewhere`). Whatever goes wrong elsewhere with item k (an exception of the user's, a
 shared object changed, a result that cannot travel) has one answer: the results up to k are
 put in place and the loop goes on here, plainly, from k. So an exception is raised by the
 user's own loop, and nothing can be left half done. Only an item that killed its worker or ran
@@ -28,16 +28,24 @@ from cloudbutton_backend.errors import (
     WorkerLost,
 )
 from cloudbutton_backend.job_model.outcome import ItemOutcome, Output
-from cloudbutton_magic.analysis import UNKNOWN, Loop, Namespace, Parallel, Reason, Refused, analyse
+from cloudbutton_magic.analysis import (
+    UNKNOWN,
+    Loop,
+    Namespace,
+    NotIndependent,
+    Parallel,
+    Reason,
+    analyse,
+)
 from cloudbutton_magic.analysis.scopes import uses
 from cloudbutton_magic.button.cell_plan import LoopPlan
 from cloudbutton_magic.button.checks import holds_sets, objection
-from cloudbutton_magic.button.commit import Apply, Settler
+from cloudbutton_magic.button.commit import Apply, Committer
 from cloudbutton_magic.button.engine import Mapper
-from cloudbutton_magic.button.item_feed import Source
-from cloudbutton_magic.button.merge import Merger, Record, part_of, telling_part
-from cloudbutton_magic.button.scope import Scope
-from cloudbutton_magic.button.worth_it import Overhead, decide
+from cloudbutton_magic.button.item_feed import ItemFeed
+from cloudbutton_magic.button.merge import IterationRecord, Merger, part_of, telling_part
+from cloudbutton_magic.button.scope import FunctionScope
+from cloudbutton_magic.button.worth_it import StartOverhead, decide
 from cloudbutton_magic.rewriting import loop_functions as code
 from cloudbutton_magic.rewriting import object_graph, process_settings, worker_side
 
@@ -54,14 +62,14 @@ FATAL = (WorkerLost, TaskTimeout)
 
 
 @dataclass(frozen=True)
-class Here:
+class RanHere:
     """Items to be run by the loop itself."""
 
     items: Iterator[Any]
 
 
 @dataclass(frozen=True)
-class There:
+class RanElsewhere:
     """One item that was run elsewhere: the operands for the loop's sites, in order."""
 
     ops: list[tuple[Any, ...]]
@@ -72,7 +80,7 @@ class LoopReport:
     """What became of one loop."""
 
     line: int
-    verdict: Parallel | Refused | None = None
+    verdict: Parallel | NotIndependent | None = None
     items_here: int = 0
     items_there: int = 0
     seconds_here: float = 0.0
@@ -97,7 +105,7 @@ class HiddenChange(CloudError):
 
 
 @dataclass
-class Setting:
+class LoopSetting:
     """What all loops of a cell have in common."""
 
     namespace: dict[str, Any]
@@ -107,7 +115,7 @@ class Setting:
     replay: Callable[[Output], None]
     force: bool
     workers: int
-    overhead: Overhead = field(default_factory=Overhead)
+    overhead: StartOverhead = field(default_factory=StartOverhead)
     clock: Callable[[], float] = time.perf_counter
     at_once: bool = False
     """Send a loop away without a look at its time, when it is reached first."""
@@ -120,8 +128,8 @@ class LoopRun:
         self,
         loop: Loop,
         iterable: Any,
-        setting: Setting,
-        scope: Scope | None = None,
+        setting: LoopSetting,
+        scope: FunctionScope | None = None,
         report: LoopReport | None = None,
     ) -> None:
         self.loop, self.setting = loop, setting
@@ -129,11 +137,11 @@ class LoopRun:
         """Of a loop in a function, the source of the setting's namespace."""
         self.iterable = iterable
         self.report = report or LoopReport(loop.line)
-        self.source = Source(iterable)
+        self.source = ItemFeed(iterable)
         self._raised: BaseException | None = None
         """What ended the run elsewhere and is to be raised here, the results being in place."""
 
-    def events(self) -> Iterator[Here | There]:
+    def events(self) -> Iterator[RanHere | RanElsewhere]:
         """Yield what the loop has to do, in item order."""
         if not (self.setting.force or self._goes_at_once()):
             worth = yield from self._begin_here()
@@ -149,7 +157,7 @@ class LoopRun:
         finally:
             if self.scope is not None:
                 self.scope.put_back()
-        yield Here(self.source.steps)
+        yield RanHere(self.source.steps)
 
     # -- here ------------------------------------------------------------------------
 
@@ -157,14 +165,14 @@ class LoopRun:
         # Inside another loop it is reached again and again: from the second time on, time decides.
         return self.setting.at_once and not (self.report.items_here or self.report.items_there)
 
-    def _begin_here(self) -> Generator[Here, None, bool]:
+    def _begin_here(self) -> Generator[RanHere, None, bool]:
         """Run items here until it is clear that the rest is better off elsewhere."""
         clock, report, source = self.setting.clock, self.report, self.source
         workers, overhead = self.setting.workers, self.setting.overhead
         count = 1
         while True:
             before = clock()
-            yield Here(source.some(count))
+            yield RanHere(source.some(count))
             spent = clock() - before
             report.items_here += count
             report.seconds_here += spent
@@ -185,7 +193,7 @@ class LoopRun:
         sample: Callable[[str], object] = lambda name: UNKNOWN,
         *,
         sets_inside: bool = False,
-    ) -> Parallel | Refused:
+    ) -> Parallel | NotIndependent:
         if self.scope is not None:
             self.scope.look()
         live = Namespace(self.setting.namespace)
@@ -196,12 +204,12 @@ class LoopRun:
             unbound = self.scope.unbound(verdict.reads | verdict.shared)
             if unbound:
                 name = min(unbound)
-                return Refused(
+                return NotIndependent(
                     Reason.UNSUPPORTED, self.loop.line, name, f"uses `{name}`, which has no value"
                 )
         return verdict
 
-    def _elsewhere(self, items: list[Any]) -> Iterator[There]:
+    def _elsewhere(self, items: list[Any]) -> Iterator[RanElsewhere]:
         setting, loop, source = self.setting, self.loop, self.source
         verdict = self.report.verdict
         assert isinstance(verdict, Parallel)
@@ -212,7 +220,7 @@ class LoopRun:
             lambda name: telling_part(loop, items, name),
             sets_inside=holds_sets(outer, depth=2) or holds_sets(inner, depth=2),
         )
-        if isinstance(verdict, Refused):
+        if isinstance(verdict, NotIndependent):
             return
         reason = objection(
             verdict, function, items, setting.namespace, lambda item, n: part_of(loop, item, n),
@@ -237,23 +245,23 @@ class LoopRun:
         )
         merger = Merger(items, function, kept, definite)
         payloads = [(item, index == len(items) - 1) for index, item in enumerate(items)]
-        settler = Settler(
+        settler = Committer(
             loop, verdict, setting.namespace, setting.replay, merger,
             self._applier(verdict),
         )  # fmt: skip
-        pending: tuple[Record, tuple[Output, ...]] | None = None
+        pending: tuple[IterationRecord, tuple[Output, ...]] | None = None
         try:
             for record, outputs in self._records(task, payloads, merger, LoopPlan(loop, verdict)):
                 if pending is not None:
                     if not settler.settle(*pending):
                         return
                     source.step()
-                    yield There(pending[0].ops)
+                    yield RanElsewhere(pending[0].ops)
                 pending = record, outputs
             # What the last one leaves behind must be complete, or it runs again here.
             if pending is not None and not pending[0].owed and settler.settle(*pending):
                 source.step()
-                yield There(pending[0].ops)
+                yield RanElsewhere(pending[0].ops)
             if self._raised is not None:
                 raise self._raised
         finally:
@@ -274,7 +282,7 @@ class LoopRun:
 
     def _records(
         self, task: worker_side.Task, payloads: list[Any], merger: Merger, plan: LoopPlan
-    ) -> Iterator[tuple[Record, tuple[Output, ...]]]:
+    ) -> Iterator[tuple[IterationRecord, tuple[Output, ...]]]:
         """Yield the records of items in order, up to the first that must be run here."""
         outcomes: Iterator[ItemOutcome] = iter(())
         try:
@@ -302,7 +310,7 @@ class LoopRun:
             if close is not None:
                 close()
 
-    def _record(self, index: int, outcome: ItemOutcome, merger: Merger) -> Record | None:
+    def _record(self, index: int, outcome: ItemOutcome, merger: Merger) -> IterationRecord | None:
         if isinstance(outcome.error, FATAL):
             raise outcome.error
         if outcome.error is not None:

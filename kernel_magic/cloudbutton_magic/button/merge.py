@@ -14,7 +14,7 @@ from cloudbutton_magic.rewriting import object_graph, worker_side
 
 
 @dataclass(frozen=True)
-class Record:
+class IterationRecord:
     """The answer of one item, in the kernel's own objects."""
 
     index: int
@@ -40,11 +40,11 @@ class Merger:
         self._owners: dict[int, int] | None = None
         self._outer: object_graph.Graph | None = None
 
-    def record(self, index: int, kind: str, content: list[Any]) -> Record:
+    def record(self, index: int, kind: str, content: list[Any]) -> IterationRecord:
         """Return the record of item `index`; raises if it cannot be expressed here."""
         if kind == worker_side.DONE:
             ops, binds, owed, gone = content
-            return Record(index, ops, binds, owed, gone, [])
+            return IterationRecord(index, ops, binds, owed, gone, [])
         roots = {"outer": self.function, "inner": self.items[index]}
 
         def find(side: str, path: object_graph.Path) -> Any:
@@ -54,7 +54,7 @@ class Merger:
         changed = [(find("inner", path), new) for path, new in parts]
         for value, _ in changed:
             self._check_alone(index, value)
-        return Record(index, ops, binds, owed, gone, changed)
+        return IterationRecord(index, ops, binds, owed, gone, changed)
 
     def _check_alone(self, index: int, value: Any) -> None:
         """Make sure that only item `index` holds the object that it changed."""
@@ -69,7 +69,7 @@ class Merger:
         if self._owners.get(id(value)) != index:
             raise worker_side.Stop("the loop changed its item, which is part of another item too")
 
-    def take(self, record: Record) -> None:
+    def take(self, record: IterationRecord) -> None:
         """Put changes of the item in place and remember what the iteration bound."""
         for value, (kind, content) in record.parts:
             _make_like(value, kind, content)

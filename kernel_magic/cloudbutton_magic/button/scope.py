@@ -8,7 +8,7 @@ from typing import Any
 _MISSING = object()
 
 
-class Scope:
+class FunctionScope:
     """A namespace in which a function's variables hide the notebook's.
 
     The function hands over a closure that only names the variables; its cells are how they

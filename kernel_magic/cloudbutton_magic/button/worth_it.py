@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Overhead:
+class StartOverhead:
     """What the engine costs, in seconds."""
 
     start: float = 0.12
@@ -17,7 +17,11 @@ class Overhead:
 
 
 def decide(
-    elapsed: float, done: int, remaining: int, workers: int, overhead: Overhead = Overhead()
+    elapsed: float,
+    done: int,
+    remaining: int,
+    workers: int,
+    overhead: StartOverhead = StartOverhead(),
 ) -> Literal["stay", "go"]:
     """Return whether `remaining` items finish sooner elsewhere.
 

@@ -22,7 +22,7 @@ _CELL: Final = re.compile(r"<ipython-input-(\d+)-\w+>")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class CellContext:
     """What running a cell needs to know about the cell and its notebook."""
 
     namespace: dict[str, Any]
@@ -39,7 +39,7 @@ class Place:
     screen: Screen
 
 
-def place_of(shell: Any, line: str, cell: str, *, quiet: bool = False) -> Place:
+def place_of(shell: Any, line: str, cell: str, *, quiet: bool = False) -> CellContext:
     """Describe the cell that `shell` is running.
 
     The text is registered as IPython does it for any cell, so that tracebacks show the user's
@@ -49,7 +49,7 @@ def place_of(shell: Any, line: str, cell: str, *, quiet: bool = False) -> Place:
     return _place(shell, text, text, quiet)
 
 
-def place_of_pressed(shell: Any, line: str, cell: str, source: str) -> Place:
+def place_of_pressed(shell: Any, line: str, cell: str, source: str) -> CellContext:
     """Describe a cell that runs as with `%%cloud` above it, though its text does not say so.
 
     Tracebacks show `source`, as they would for the plain cell; what is recorded is the text that
@@ -58,8 +58,8 @@ def place_of_pressed(shell: Any, line: str, cell: str, source: str) -> Place:
     return _place(shell, f"%%cloud {line}".rstrip() + f"\n{cell}", source, quiet=False)
 
 
-def _place(shell: Any, text: str, shown: str, quiet: bool) -> Place:
-    return Place(
+def _place(shell: Any, text: str, shown: str, quiet: bool) -> CellContext:
+    return CellContext(
         namespace=shell.user_ns,
         text=text,
         filename=_register(shell, shown),

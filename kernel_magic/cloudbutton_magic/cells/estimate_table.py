@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from cloudbutton_backend.cost.quotes import Offer
+from cloudbutton_backend.cost.quotes import Quote
 from cloudbutton_backend.forecast import Forecast, forecast
 from cloudbutton_backend.forecast.sampling import WITHIN
 from cloudbutton_backend.job_model import JobOptions
@@ -20,7 +20,7 @@ _RECOMMENDED = "→"
 
 
 @dataclass(frozen=True, repr=False)
-class Estimates:
+class EstimateTable:
     """Where a job could run, what it would take there and cost; nothing of it was started."""
 
     forecast: Forecast
@@ -34,7 +34,7 @@ class Estimates:
         *,
         backends: Sequence[str] | None = None,
         within: float = WITHIN,
-    ) -> Estimates:
+    ) -> EstimateTable:
         """Make the estimates of a job; see `cloudbutton_backend.forecast`."""
         found = forecast(
             session.current(), function, items, options, backends=backends, within=within
@@ -42,12 +42,12 @@ class Estimates:
         return cls(found)
 
     @property
-    def rows(self) -> tuple[Offer, ...]:
+    def rows(self) -> tuple[Quote, ...]:
         """The places, each with `backend`, `workers`, `memory`, `seconds` and `dollars`."""
         return self.forecast.rows
 
     @property
-    def recommended(self) -> Offer | None:
+    def recommended(self) -> Quote | None:
         """The one to take."""
         return self.forecast.advice.offer
 
@@ -122,7 +122,7 @@ class Estimates:
         return card(self.to_html(), tone="running", label="Estimate")
 
 
-def where(offer: Offer) -> str:
+def where(offer: Quote) -> str:
     """Return `local, 2 workers` or `lambda, 1,769 MiB × 200`."""
     if offer.memory is None:
         return f"{offer.backend}, {units.count(offer.workers, 'worker')}"

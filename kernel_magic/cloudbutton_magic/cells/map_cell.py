@@ -15,19 +15,19 @@ from cloudbutton_magic.cells.body_function import (
     parse_body,
     the_function_of,
 )
-from cloudbutton_magic.cells.cell_context import Place
+from cloudbutton_magic.cells.cell_context import CellContext
 from cloudbutton_magic.cells.header import MapHeader, RunHeader
 from cloudbutton_magic.cells.item_expression import enumerate_items
-from cloudbutton_magic.cells.map_plan import Plan
+from cloudbutton_magic.cells.map_plan import MapPlan
 from cloudbutton_magic.cells.options import CellOptions
 from cloudbutton_magic.display.live_view import Wording, follow
-from cloudbutton_magic.display.table import Listing
+from cloudbutton_magic.display.table import Table
 from cloudbutton_magic.display.view_model import Tone, View
 
 NO_VALUE = "the cell's last line is not an expression; the results are None"
 
 
-def map_cell(header: MapHeader, options: CellOptions, cell: str, place: Place) -> Any:
+def map_cell(header: MapHeader, options: CellOptions, cell: str, place: CellContext) -> Any:
     """Run a cell's body for each item; return what the cell shows, None if it was assigned."""
     job_options = options.resolve()
     notes: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ def map_cell(header: MapHeader, options: CellOptions, cell: str, place: Place) -
         name = header.results[0] if header.results else ""
     items = enumerate_items(header, place.namespace, filename=place.filename, flags=place.flags)
     if options.dry_run:
-        return Plan.of(call, items, job_options)
+        return MapPlan.of(call, items, job_options)
     if options.cache and not isinstance(items, (list, range)):
         items = list(items)  # their results are looked for before the job begins
     if isinstance(items, (list, range)) and not items:
@@ -67,14 +67,14 @@ def map_cell(header: MapHeader, options: CellOptions, cell: str, place: Place) -
     return deliver(job.results(), header.results, place.namespace)
 
 
-def run_cell_as_task(header: RunHeader, options: CellOptions, cell: str, place: Place) -> Any:
+def run_cell_as_task(header: RunHeader, options: CellOptions, cell: str, place: CellContext) -> Any:
     """Run the whole cell as one task; bring its variables back, return its last value."""
     job_options = options.resolve()
     call, assigned = function_of_cell(
         cell, header.results, place.namespace, filename=place.filename, flags=place.flags
     )
     if options.dry_run:
-        return Plan.of(call, [None], job_options)
+        return MapPlan.of(call, [None], job_options)
     job = session.current().map(
         call,
         [None],
@@ -96,7 +96,7 @@ def run_cell_as_task(header: RunHeader, options: CellOptions, cell: str, place: 
     return value
 
 
-def _defined_function(cell: str, place: Place) -> Callable[[Any], Any]:
+def _defined_function(cell: str, place: CellContext) -> Callable[[Any], Any]:
     """Run a cell that defines a function, as the notebook would, and return the function."""
     tree = parse_body(cell, place.filename)
     name = the_function_of(tree)
@@ -143,13 +143,13 @@ def _parts(index: int, result: Any, names: Sequence[str]) -> Sequence[Any]:
     )
 
 
-def _detached(job: Any, names: Sequence[str], place: Place) -> Any:
+def _detached(job: Any, names: Sequence[str], place: CellContext) -> Any:
     if not names:
         return job
     name = names[0]
     place.namespace[name] = job
     where = "in this kernel" if job.ends_with_us else "without this kernel"
-    return Listing(
+    return Table(
         f"Job `{job.id}` goes on {where}. `{name}` is the job: "
         f"`{name}.progress`, `{name}.results()`.",
         notes=[

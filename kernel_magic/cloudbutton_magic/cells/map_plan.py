@@ -10,24 +10,24 @@ from typing import Any
 from cloudbutton_backend.capture import CaptureReport, explain
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_magic import units
-from cloudbutton_magic.cells.estimate_table import Estimates
+from cloudbutton_magic.cells.estimate_table import EstimateTable
 from cloudbutton_magic.display.html import card
 
 
 @dataclass(frozen=True)
-class Plan:
+class MapPlan:
     """A job that was not started."""
 
     n_items: int | None
     options: JobOptions
     report: CaptureReport
-    estimates: Estimates
+    estimates: EstimateTable
 
     @classmethod
-    def of(cls, call: Callable[[Any], Any], items: Iterable[Any], options: JobOptions) -> Plan:
+    def of(cls, call: Callable[[Any], Any], items: Iterable[Any], options: JobOptions) -> MapPlan:
         """Plan a job; what cannot travel is refused here as it would be in earnest."""
         report = explain(call)
-        estimates = Estimates.of(call, items, options)
+        estimates = EstimateTable.of(call, items, options)
         return cls(estimates.forecast.n_items, options, report, estimates)
 
     @property

@@ -25,7 +25,7 @@ _OPTIONS: Final = ("--backend", "--budget", "--workers")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class AttachRequest:
     """What the line says."""
 
     job_id: str
@@ -41,7 +41,7 @@ class Request:
         return {name: value for name, value in asked.items() if value is not None}
 
 
-def parse_request(text: str) -> Request:
+def parse_request(text: str) -> AttachRequest:
     """Read what stands after `%cloud attach`; options may come before the arrow or after it.
 
     Raises
@@ -69,7 +69,7 @@ def parse_request(text: str) -> Request:
     if len(head) != 1:
         raise UsageError(f"Which job? `{USAGE}`; `%cloud jobs` lists them.")
     names = result_names(" ".join(tail), f"%cloud attach {text}") if arrow else ()
-    return Request(job_id=head[0], names=names, **values)
+    return AttachRequest(job_id=head[0], names=names, **values)
 
 
 def _value(name: str, text: str) -> Any:

@@ -109,7 +109,7 @@ def _loops_of_the_cell(row: JobRow) -> list[JobRow]:
     return list(found.values())
 
 
-def what_is_left(own: float | None, wish: str | None, loops: Sequence[JobRow]) -> float | None:
+def what_is_left(own: float | None, overrides: str | None, loops: Sequence[JobRow]) -> float | None:
     """Return what the cell may cost from now on.
 
     Parameters
@@ -121,16 +121,16 @@ def what_is_left(own: float | None, wish: str | None, loops: Sequence[JobRow]) -
     """
     spent = sum(loop.spend + loop.committed for loop in loops)
     total = own
-    if wish is not None:
+    if overrides is not None:
         try:
-            amount = float(wish)
+            amount = float(overrides)
         except ValueError:
             amount = math.nan
         if not 0 <= amount < math.inf:
             raise UsageError(
-                f"`--budget` must be US dollars like 2.00, or +1.00 for so many more, not {wish!r}."
+                f"`--budget` must be US dollars like 2.00, or +1.00 for so many more, not {overrides!r}."
             )
-        more = wish.strip().startswith("+")
+        more = overrides.strip().startswith("+")
         total = amount + ((spent if own is None else own) if more else 0.0)
     return None if total is None else max(0.0, total - spent)
 

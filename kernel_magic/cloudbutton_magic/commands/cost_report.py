@@ -17,7 +17,7 @@ from cloudbutton_backend.journal.queries import Spending
 from cloudbutton_backend.settings import resolve
 from cloudbutton_magic import units
 from cloudbutton_magic.display.html import card, table
-from cloudbutton_magic.display.table import Listing
+from cloudbutton_magic.display.table import Table
 
 DAYS: Final = 31
 """That are looked at unless somebody says otherwise."""
@@ -26,7 +26,7 @@ _NOTEBOOKS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class OfNotebook:
+class NotebookCost:
     """What the jobs of one notebook cost."""
 
     notebook: str | None
@@ -36,13 +36,13 @@ class OfNotebook:
 
 
 @dataclass(frozen=True, repr=False)
-class Costs:
+class CostReport:
     """What was spent in the latest days, and how good the estimates were."""
 
     days: int
     by_day: tuple[Spending, ...]
     """Those that cost something, the latest first."""
-    by_notebook: tuple[OfNotebook, ...]
+    by_notebook: tuple[NotebookCost, ...]
     money: Accuracy | None
     """How good the estimates of bills were; None where there was none."""
     seconds: Accuracy | None
@@ -81,14 +81,14 @@ class Costs:
             },
         }
 
-    def listings(self) -> list[Listing]:
+    def listings(self) -> list[Table]:
         """Return the tables, one below the other."""
         shown = [self._days()]
         if self.by_notebook:
             shown.append(self._notebooks())
         return shown
 
-    def _days(self) -> Listing:
+    def _days(self) -> Table:
         of = "" if self.per_day is None else f" of {units.limit(self.per_day)}"
         head = f"{units.dollars(self.total)} spent in {units.count(self.days, 'day')}, "
         rows = [
@@ -104,14 +104,14 @@ class Costs:
         notes = [_judgement("bills", self.money), _judgement("times", self.seconds)]
         if any(each.backend.endswith(EMULATED) for each in self.by_day):
             notes.append("What was emulated is paid by nobody, and in no sum.")
-        return Listing(
+        return Table(
             f"{head}{units.dollars(self.today)}{of} today",
             ("day", "backend", "jobs", "spent", "estimated"),
             rows,
             [note for note in notes if note],
         )
 
-    def _notebooks(self) -> Listing:
+    def _notebooks(self) -> Table:
         rows = [
             (
                 "scripts" if each.notebook is None else os.path.basename(each.notebook),
@@ -120,7 +120,7 @@ class Costs:
             )
             for each in self.by_notebook
         ]
-        return Listing("By notebook", ("notebook", "jobs", "spent"), rows)
+        return Table("By notebook", ("notebook", "jobs", "spent"), rows)
 
     def __repr__(self) -> str:
         return "\n\n".join(map(repr, self.listings()))
@@ -146,14 +146,14 @@ def _judgement(what: str, found: Accuracy | None) -> str:
 
 def costs(
     days: int = DAYS, *, reader: JournalReader | None = None, now: float | None = None
-) -> Costs:
+) -> CostReport:
     """Read what was spent in the latest days, today among them."""
     reader = JournalReader() if reader is None else reader
     today = datetime.fromtimestamp(time.time() if now is None else now).date()
     first = today - timedelta(days=days - 1)
     midnight = datetime(first.year, first.month, first.day).timestamp()
     found: Sequence[Spending] = ()
-    judged, notebooks = queries.Judged([], []), []
+    judged, notebooks = queries.JudgedEstimate([], []), []
     with reader.snapshot() as connection:
         if connection is not None:
             found = [each for each in queries.spending(connection, midnight) if each.spend]
@@ -163,10 +163,10 @@ def costs(
                 "AND backend NOT LIKE ? GROUP BY notebook ORDER BY spent DESC LIMIT ?",
                 (midnight, f"%{EMULATED}", _NOTEBOOKS),
             ).fetchall()
-    return Costs(
+    return CostReport(
         days,
         tuple(found),
-        tuple(OfNotebook(*row) for row in notebooks),
+        tuple(NotebookCost(*row) for row in notebooks),
         accuracy(judged.money),
         accuracy(judged.seconds),
         sum(

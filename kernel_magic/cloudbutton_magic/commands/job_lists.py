@@ -10,7 +10,7 @@ from cloudbutton_backend.job_model import Estimate, Progress
 from cloudbutton_backend.journal import JobRow
 from cloudbutton_magic import units
 from cloudbutton_magic.display.html import html_of
-from cloudbutton_magic.display.table import Listing
+from cloudbutton_magic.display.table import Table
 from cloudbutton_magic.display.text import text_of
 from cloudbutton_magic.display.view_model import view_of
 
@@ -51,7 +51,7 @@ def _estimate(row: JobRow) -> Estimate | None:
     return Estimate(row.estimate, low, high, basis="")
 
 
-class StoredJob:
+class JobListing:
     """A job of another kernel, or of an earlier one: it can be looked at."""
 
     def __init__(self, row: JobRow, now: float) -> None:
@@ -65,13 +65,13 @@ class StoredJob:
         return html_of(self._view)
 
 
-def listing_of(rows: Iterable[JobRow], now: float | None = None) -> Listing:
+def listing_of(rows: Iterable[JobRow], now: float | None = None) -> Table:
     """Return a table of jobs, the latest first."""
     moment = time.time() if now is None else now
     lines = [_line(row, moment) for row in rows]
     if not lines:
-        return Listing("No jobs yet.")
-    return Listing("The latest jobs", _HEADER, lines, ["`%cloud show ID` shows one of them."])
+        return Table("No jobs yet.")
+    return Table("The latest jobs", _HEADER, lines, ["`%cloud show ID` shows one of them."])
 
 
 def _line(row: JobRow, now: float) -> tuple[str, ...]:

@@ -25,10 +25,10 @@ from cloudbutton_magic.cells.header import result_names
 from cloudbutton_magic.cells.map_cell import deliver
 from cloudbutton_magic.commands.attach import USAGE as ATTACH_USAGE
 from cloudbutton_magic.commands.attach import attach, run_cell_again
-from cloudbutton_magic.commands.job_lists import StoredJob, listing_of
+from cloudbutton_magic.commands.job_lists import JobListing, listing_of
 from cloudbutton_magic.display.live_view import follow
 from cloudbutton_magic.display.screens import Screen
-from cloudbutton_magic.display.table import Listing
+from cloudbutton_magic.display.table import Table
 
 LATEST: Final = 20
 """Jobs that `%cloud jobs` lists."""
@@ -39,7 +39,7 @@ _JOB_ID: Final = re.compile(r"[a-z0-9]{1,8}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class CommandContext:
     """What a command works on."""
 
     namespace: dict[str, Any]
@@ -47,16 +47,16 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Command:
+class LineCommand:
     """One line command."""
 
     name: str
     usage: str
     help: str
-    run: Callable[[str, Surroundings], Any]
+    run: Callable[[str, CommandContext], Any]
 
 
-def run_command(line: str, around: Surroundings) -> Any:
+def run_command(line: str, around: CommandContext) -> Any:
     """Run what stands after `%cloud`; return what the cell shows.
 
     Raises
@@ -74,7 +74,7 @@ def run_command(line: str, around: Surroundings) -> Any:
             raise UsageError(f"`{name}` takes a cell: write `%%cloud {name}` with two `%`.")
         raise UnknownName("command", name, [each.name for each in COMMANDS])
     if rest in ("-h", "--help", "?"):
-        return Listing(f"`{command.usage}`", notes=[command.help])
+        return Table(f"`{command.usage}`", notes=[command.help])
     return command.run(rest, around)
 
 
@@ -98,11 +98,11 @@ def _is_of_this_kernel(job: Any) -> bool:
     return hasattr(job, "retry_failed")
 
 
-def _use(text: str, around: Surroundings) -> Any:
+def _use(text: str, around: CommandContext) -> Any:
     current = session.current()
     if not text:
         names = current.backends()
-        return Listing(
+        return Table(
             f"Backends: {', '.join(f'`{name}`' for name in names)}",
             notes=["`%cloud use NAME [SETTING=VALUE …]` chooses one for this kernel."],
         )
@@ -123,7 +123,7 @@ def _use(text: str, around: Surroundings) -> Any:
         raise UsageError(f"The {name} backend does not take that: {error}.") from None
     use_settings(**of_jobs)
     with_ = f" with {', '.join(f'{k}={v}' for k, v in settings.items())}" if settings else ""
-    return Listing(f"Jobs of this kernel now run on `{name}`{with_}.")
+    return Table(f"Jobs of this kernel now run on `{name}`{with_}.")
 
 
 def _value(key: str, text: str, own: Mapping[str, Any]) -> Any:
@@ -176,7 +176,7 @@ def _settings(words: Sequence[str], flags: Set[str]) -> dict[str, str]:
     return settings
 
 
-def _jobs(text: str, around: Surroundings) -> Any:
+def _jobs(text: str, around: CommandContext) -> Any:
     if text:
         raise UsageError(f"`%cloud jobs` takes nothing; `{_usage('show')}` shows one job.")
     session.current().journal.flush(1.0)  # or a job that ended just now may be missing
@@ -200,25 +200,25 @@ def _own_news(rows: list[Any]) -> list[Any]:
     ]
 
 
-def _show(text: str, around: Surroundings) -> Any:
+def _show(text: str, around: CommandContext) -> Any:
     job = find_job(text)
     if _is_of_this_kernel(job):
         return job
-    return StoredJob(job, time.time())
+    return JobListing(job, time.time())
 
 
-def _cancel(text: str, around: Surroundings) -> Any:
+def _cancel(text: str, around: CommandContext) -> Any:
     job = find_job(text)
     if job.state.is_final:
-        return Listing(f"Job `{job.id}` has ended already ({job.state.value}).")
+        return Table(f"Job `{job.id}` has ended already ({job.state.value}).")
     if _is_of_this_kernel(job):
         job.cancel()
     else:
         JournalReader().send(job.id, "cancel")
-    return Listing(f"Job `{job.id}` is being cancelled; what is done is kept.")
+    return Table(f"Job `{job.id}` is being cancelled; what is done is kept.")
 
 
-def _retry(text: str, around: Surroundings) -> Any:
+def _retry(text: str, around: CommandContext) -> Any:
     what, arrow, names = text.partition("->")
     id_, option, amount = what.partition("--budget")
     if not option:
@@ -241,7 +241,7 @@ def _retry(text: str, around: Surroundings) -> Any:
     return deliver(again.results(), targets, around.namespace)
 
 
-def _attach(text: str, around: Surroundings) -> Any:
+def _attach(text: str, around: CommandContext) -> Any:
     return attach(text, around.namespace, around.screen)
 
 
@@ -251,7 +251,7 @@ def _latest_unfinished() -> str:
     return next((job.id for job in ended), "")
 
 
-def _explain(text: str, around: Surroundings) -> Any:
+def _explain(text: str, around: CommandContext) -> Any:
     if not text:
         raise UsageError(
             "Explain what? `%cloud explain FUNCTION`, `%cloud explain ID` of a job, or "
@@ -287,7 +287,7 @@ class _Report:
         return f"{self.report}\n\n{self.packages}".rstrip()
 
 
-def _value_of(text: str, around: Surroundings) -> Any:
+def _value_of(text: str, around: CommandContext) -> Any:
     try:
         return eval(text, around.namespace)
     except SyntaxError:
@@ -296,7 +296,7 @@ def _value_of(text: str, around: Surroundings) -> Any:
         raise UsageError(f"`{text}`: {error}.") from None
 
 
-def _report(text: str, around: Surroundings) -> Any:
+def _report(text: str, around: CommandContext) -> Any:
     from cloudbutton_backend.report import report_of_id, report_of_job
 
     words = shlex.split(text)
@@ -308,10 +308,10 @@ def _report(text: str, around: Surroundings) -> Any:
     job = find_job(job_id)
     written = report_of_job(job, path) if _is_of_this_kernel(job) else report_of_id(job.id, path)
     shown = os.path.relpath(written) if written.is_relative_to(os.getcwd()) else written
-    return Listing(f"The report of job {job.id} is in `{shown}`.")
+    return Table(f"The report of job {job.id} is in `{shown}`.")
 
 
-def _cost(text: str, around: Surroundings) -> Any:
+def _cost(text: str, around: CommandContext) -> Any:
     from cloudbutton_magic.commands.cost_report import DAYS, costs
 
     if text and not (text.isdecimal() and 0 < int(text) <= _MOST_DAYS):
@@ -320,12 +320,12 @@ def _cost(text: str, around: Surroundings) -> Any:
     return costs(int(text) if text else DAYS)
 
 
-def _config(text: str, around: Surroundings) -> Any:
+def _config(text: str, around: CommandContext) -> Any:
     rows = [
         (row.name, row.value, row.source, row.description)
         for row in session.current().all_settings()
     ]
-    return Listing(
+    return Table(
         "Settings, and where each comes from",
         ("setting", "value", "from", "what it does"),
         rows,
@@ -333,7 +333,7 @@ def _config(text: str, around: Surroundings) -> Any:
     )
 
 
-def _doctor(text: str, around: Surroundings) -> Any:
+def _doctor(text: str, around: CommandContext) -> Any:
     from cloudbutton_backend.session.doctor import examine
 
     marks = {"ok": "✓", "warning": "!", "problem": "✗"}
@@ -344,11 +344,11 @@ def _doctor(text: str, around: Surroundings) -> Any:
             advice.append(f"{marks[finding.status]} {finding.name}: {finding.advice}")
     fine = all(row[0] == "✓" for row in rows)
     title = "Everything is as it should be" if fine else "Something wants attention"
-    return Listing(title, ("", "what", "found"), rows, advice)
+    return Table(title, ("", "what", "found"), rows, advice)
 
 
-def _overview() -> Listing:
-    return Listing(
+def _overview() -> Table:
+    return Table(
         "`%%cloud` above a cell runs the cell's loops on workers; `%%cloud?` tells more. "
         "Commands for one line:",
         ("command", "what it does"),
@@ -360,55 +360,59 @@ def _usage(name: str) -> str:
     return next(command.usage for command in COMMANDS if command.name == name)
 
 
-COMMANDS: Final[tuple[Command, ...]] = (
-    Command(
+COMMANDS: Final[tuple[LineCommand, ...]] = (
+    LineCommand(
         "use",
         "%cloud use [NAME [SETTING=VALUE …]]",
         "List the backends, or choose the one that jobs of this kernel run on.",
         _use,
     ),
-    Command("jobs", "%cloud jobs", f"List the latest {LATEST} jobs of all kernels.", _jobs),
-    Command(
+    LineCommand("jobs", "%cloud jobs", f"List the latest {LATEST} jobs of all kernels.", _jobs),
+    LineCommand(
         "show",
         "%cloud show ID",
         "Show a job; `job = %cloud show ID` takes hold of it.",
         _show,
     ),
-    Command(
+    LineCommand(
         "cancel", "%cloud cancel ID", "Stop a job, of any kernel; what is done is kept.", _cancel
     ),
-    Command(
+    LineCommand(
         "retry",
         "%cloud retry [ID] [--budget DOLLARS] [-> NAME]",
         "Run again what failed or is missing, of the latest such job here if no ID is given; "
         "NAME gets all the results, and DOLLARS are for all that the job spends, before and after.",
         _retry,
     ),
-    Command(
+    LineCommand(
         "attach",
         ATTACH_USAGE,
         "Take hold of a job, of whatever kernel and however that ended: what is done is there at once, the "
         "rest runs here, or is followed where it runs; NAME gets all the results.",
         _attach,
     ),
-    Command(
+    LineCommand(
         "explain",
         "%cloud explain FUNCTION|ID",
         "Say what a function, or a job's, takes along: names, sizes, packages.",
         _explain,
     ),
-    Command(
+    LineCommand(
         "report",
         "%cloud report ID [-o FILE]",
         "Write an HTML file about a job, to share: timeline, durations, memory, errors, cost.",
         _report,
     ),
-    Command(
+    LineCommand(
         "cost",
         "%cloud cost [DAYS]",
         "Show what was spent by day, backend and notebook, and how good the estimates were.",
         _cost,
     ),
-    Command("config", "%cloud config", "Show the settings, and where each comes from.", _config),
-    Command("doctor", "%cloud doctor", "Check that everything is there that jobs need.", _doctor),
+    LineCommand(
+        "config", "%cloud config", "Show the settings, and where each comes from.", _config
+    ),
+    LineCommand(
+        "doctor", "%cloud doctor", "Check that everything is there that jobs need.", _doctor
+    ),
 )

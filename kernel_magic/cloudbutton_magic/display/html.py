@@ -8,13 +8,13 @@ from html import escape
 
 from cloudbutton_magic import units
 from cloudbutton_magic.display.css import BARE, STYLE
-from cloudbutton_magic.display.timeline import Timeline, timeline_svg
+from cloudbutton_magic.display.timeline import TimelineView, timeline_svg
 from cloudbutton_magic.display.view_model import View
 
 _MARKS = "✓✗◼"
 
 
-def html_of(view: View, timeline: Timeline | None = None, *, cancel: str = "") -> str:
+def html_of(view: View, timeline: TimelineView | None = None, *, cancel: str = "") -> str:
     """Return a view as one `<div>` with its style.
 
     A timeline only makes sense at the end, and `cancel`, the button of that name, only before.
@@ -81,7 +81,7 @@ def _bar(view: View) -> str:
     )
 
 
-def _axis(timeline: Timeline) -> str:
+def _axis(timeline: TimelineView) -> str:
     shown = len(timeline.lanes)
     which = (
         units.count(shown, "worker")

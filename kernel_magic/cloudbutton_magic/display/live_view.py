@@ -12,8 +12,8 @@ from cloudbutton_backend.errors import CloudError, TaskTimeout, WorkerLost
 from cloudbutton_backend.job_model import ItemOutcome, JobState
 from cloudbutton_magic.display.job_repr import Drawable, job_view
 from cloudbutton_magic.display.screens import Screen
-from cloudbutton_magic.display.task_outputs import Replay
-from cloudbutton_magic.display.timeline import Timeline, timeline_of
+from cloudbutton_magic.display.task_outputs import OutputReplay
+from cloudbutton_magic.display.timeline import TimelineView, timeline_of
 from cloudbutton_magic.display.view_model import View
 
 PATIENCE: Final = 0.3
@@ -48,7 +48,7 @@ def follow(
     screen: Screen,
     *,
     wording: Wording = Wording(),
-    replay: Replay | None = None,
+    replay: OutputReplay | None = None,
     patience: float = PATIENCE,
     period: float = PERIOD,
 ) -> View:
@@ -59,7 +59,7 @@ def follow(
     KeyboardInterrupt
         After the job has been cancelled and its summary shown.
     """
-    replay = replay or Replay()
+    replay = replay or OutputReplay()
     try:
         if not job.wait(patience):
             for outcome in _live(job, job.shown, screen, wording, period):
@@ -184,7 +184,7 @@ def _close(job: Followed, screen: Screen, wording: Wording) -> View:
     return view
 
 
-def _picture(job: Followed) -> Timeline | None:
+def _picture(job: Followed) -> TimelineView | None:
     """A timeline, unless the job was over before one could look at it."""
     if job.progress.elapsed < PATIENCE:
         return None

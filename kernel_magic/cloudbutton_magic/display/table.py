@@ -9,7 +9,7 @@ from cloudbutton_magic.display.html import card, marked, table
 
 
 @dataclass(frozen=True, repr=False)
-class Listing:
+class Table:
     """Rows of text under a header, as text and as HTML."""
 
     title: str

@@ -16,7 +16,7 @@ MAX_DISPLAYS: Final = 100
 MAX_DISPLAY_BYTES: Final = 20_000_000
 
 
-class Replay:
+class OutputReplay:
     """Shows outputs as if the tasks had run here, up to a limit, and says what it left out.
 
     Parameters

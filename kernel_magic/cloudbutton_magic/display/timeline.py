@@ -32,7 +32,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class TimelineView:
     """What the picture shows."""
 
     lanes: tuple[tuple[Span, ...], ...]
@@ -44,7 +44,7 @@ class Timeline:
 
 def timeline_of(
     batches: Iterable[BatchRecord], *, max_spans: int = MAX_SPANS, max_lanes: int = MAX_LANES
-) -> Timeline | None:
+) -> TimelineView | None:
     """Arrange batches in lanes, merging neighbours until the whole has at most `max_spans`."""
     records = sorted(batches, key=lambda batch: batch.start)
     if not records:
@@ -58,7 +58,7 @@ def timeline_of(
     share = max(max_spans // len(shown), 1)
     lanes = tuple(tuple(_merged(lane, share)) for lane in shown)
     seconds = max(span.end for lane in by_worker.values() for span in lane)
-    return Timeline(lanes, seconds, len(by_worker))
+    return TimelineView(lanes, seconds, len(by_worker))
 
 
 def _kind(record: BatchRecord) -> Kind:
@@ -88,7 +88,7 @@ def _merged(lane: Sequence[Span], limit: int) -> list[Span]:
     return merged
 
 
-def timeline_svg(timeline: Timeline) -> str:
+def timeline_svg(timeline: TimelineView) -> str:
     """Draw a timeline; colours come from the classes, set by whoever embeds it.
 
     There is no text inside, because viewers that drop SVG from untrusted notebooks keep its text.

@@ -26,7 +26,7 @@ _LATEST: Final = 50
 
 
 @dataclass(frozen=True)
-class Known:
+class CompletionSources:
     """Names that only the running session knows; asked for when they are needed."""
 
     backends: Callable[[], Iterable[str]]
@@ -35,7 +35,7 @@ class Known:
     """Also of other kernels, and of earlier ones."""
 
 
-def suggestions(line: str, known: Known) -> list[str]:
+def suggestions(line: str, known: CompletionSources) -> list[str]:
     """Return what may stand for the last word of `line`, a line up to the cursor.
 
     Nothing where Python itself completes better, as within the comprehension of a header.
@@ -49,7 +49,7 @@ def suggestions(line: str, known: Known) -> list[str]:
     return [word for word in candidates(before, last, known) if word.startswith(last)]
 
 
-def _for_cell(before: Sequence[str], last: str, known: Known) -> Iterable[str]:
+def _for_cell(before: Sequence[str], last: str, known: CompletionSources) -> Iterable[str]:
     previous = before[-1] if before else ""
     option = next((option for option in OPTIONS if option.flag == previous), None)
     if option is not None and option.parse is not None:
@@ -59,7 +59,7 @@ def _for_cell(before: Sequence[str], last: str, known: Known) -> Iterable[str]:
     return CELL_COMMANDS if not before else ()
 
 
-def _for_line(before: Sequence[str], last: str, known: Known) -> Iterable[str]:
+def _for_line(before: Sequence[str], last: str, known: CompletionSources) -> Iterable[str]:
     if not before:
         return [command.name for command in COMMANDS]
     if len(before) > 1:
@@ -71,8 +71,8 @@ def _for_line(before: Sequence[str], last: str, known: Known) -> Iterable[str]:
     return known.jobs() if before[0] in _TAKES_JOB else ()
 
 
-def _known_here() -> Known:
-    return Known(
+def _known_here() -> CompletionSources:
+    return CompletionSources(
         backends=lambda: session.current().backends(),
         jobs=lambda: [job.id for job in session.current().jobs()],
         everybodys_jobs=lambda: [job.id for job in JournalReader().jobs(_LATEST)],

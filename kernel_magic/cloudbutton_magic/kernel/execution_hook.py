@@ -25,7 +25,7 @@ from cloudbutton_backend.errors import UsageError
 from cloudbutton_magic.analysis import suspends
 from cloudbutton_magic.cells.cell_context import place_of_pressed, request_of
 from cloudbutton_magic.cells.options import parse_options
-from cloudbutton_magic.display.table import Listing
+from cloudbutton_magic.display.table import Table
 from cloudbutton_magic.kernel.consent import require_consent
 from cloudbutton_magic.kernel.error_display import shown_plainly
 
@@ -37,7 +37,7 @@ CHOICES: Final = ("backend", "budget", "workers", "memory")
 
 
 @dataclass(frozen=True)
-class Pressed:
+class PressedCell:
     """A cell that runs as with `%%cloud` above it."""
 
     cell: str
@@ -48,13 +48,13 @@ class Pressed:
     """What the cell's metadata says."""
 
 
-class PressedCells:
+class ExecutionHook:
     """Hooked to a shell; takes over the cells whose metadata says that the button is on."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._next = threading.local()  # cells of subshells run beside each other
-        self._taken: dict[int, Pressed] = {}
+        self._taken: dict[int, PressedCell] = {}
         self._numbers = itertools.count()
 
     def start(self) -> None:
@@ -108,13 +108,13 @@ class PressedCells:
             return tree
         if magic or suspends(tree):
             reason = f"`%%{magic[0]}` has it" if magic else "it uses `await` at its top level"
-            display(Listing(f"☁ ran here, as the plain cell: {reason}"))
+            display(Table(f"☁ ran here, as the plain cell: {reason}"))
             return tree
         source = getattr(info, "transformed_cell", None) or self._shell.transform_cell(
             info.raw_cell
         )
         number = next(self._numbers)
-        self._taken[number] = Pressed(info.raw_cell, source, choice)
+        self._taken[number] = PressedCell(info.raw_cell, source, choice)
         return _call_of(number)
 
     def _compiles(self, tree: ast.Module) -> bool:
@@ -153,7 +153,7 @@ def run_pressed(number: int) -> None:
     from IPython import get_ipython
 
     shell: Any = get_ipython()
-    hooks = [each for each in shell.ast_transformers if isinstance(each, PressedCells)]
+    hooks = [each for each in shell.ast_transformers if isinstance(each, ExecutionHook)]
     hooks[0].run(number)
 
 

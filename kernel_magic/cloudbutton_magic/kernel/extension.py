@@ -10,15 +10,15 @@ _HOOKS = "_cloudbutton_hooks"
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics, their completion, and what happens between cells."""
     from cloudbutton_magic.kernel import completion
-    from cloudbutton_magic.kernel.execution_hook import PressedCells
-    from cloudbutton_magic.kernel.interrupts import Interrupts
+    from cloudbutton_magic.kernel.execution_hook import ExecutionHook
+    from cloudbutton_magic.kernel.interrupts import InterruptHook
     from cloudbutton_magic.kernel.magics import CloudMagics
-    from cloudbutton_magic.kernel.warm_up import Warmer
+    from cloudbutton_magic.kernel.warm_up import WarmUpHook
 
     shell.register_magics(CloudMagics)
     completion.install(shell)
     if not hasattr(shell, _HOOKS):
-        hooks = (Warmer(shell), Interrupts(shell), PressedCells(shell))
+        hooks = (WarmUpHook(shell), InterruptHook(shell), ExecutionHook(shell))
         setattr(shell, _HOOKS, hooks)
         for hook in hooks:
             hook.start()

@@ -27,7 +27,7 @@ PROTOCOL: Final = 1
 
 
 @dataclass(frozen=True)
-class Ready:
+class ReadyAnswer:
     """The kernel's answer: the button works here."""
 
     backend: str
@@ -39,7 +39,7 @@ class Ready:
         return {"protocol": PROTOCOL, "backend": self.backend, "allowed": self.allowed}
 
 
-def prepare(request: str) -> Ready:
+def prepare(request: str) -> ReadyAnswer:
     """Make the kernel ready for one execution of a pressed cell; ask the user if it costs money.
 
     Parameters
@@ -57,8 +57,8 @@ def prepare(request: str) -> Ready:
     try:
         backend = parse_options(header_of(asked["choice"])).resolve().backend
     except CloudError:
-        return Ready("", True)  # the cell itself will say what is wrong with its options
-    return Ready(backend, consent.ask(shell, backend, asked.get("cell_id")))
+        return ReadyAnswer("", True)  # the cell itself will say what is wrong with its options
+    return ReadyAnswer(backend, consent.ask(shell, backend, asked.get("cell_id")))
 
 
 def plan(request: str) -> Any:

@@ -16,7 +16,7 @@ CANCEL_WITHIN: Final = 0.5
 """Seconds to wait for the end of the jobs; the cell must end within one second."""
 
 
-class Interrupts:
+class InterruptHook:
     """Hooked to a shell's cells; cancels the jobs that an interrupted cell has started."""
 
     def __init__(self, shell: Any) -> None:

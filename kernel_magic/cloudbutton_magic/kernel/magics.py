@@ -18,7 +18,7 @@ from cloudbutton_magic.cells.cell_context import place_of
 from cloudbutton_magic.cells.header import MapHeader, RunHeader, parse_header
 from cloudbutton_magic.cells.map_cell import map_cell, run_cell_as_task
 from cloudbutton_magic.cells.options import parse_options, shared_options
-from cloudbutton_magic.commands.line_magic import Surroundings, run_command
+from cloudbutton_magic.commands.line_magic import CommandContext, run_command
 from cloudbutton_magic.display.screens import screen_for
 from cloudbutton_magic.kernel.error_display import shown_plainly
 
@@ -70,4 +70,4 @@ class CloudMagics(Magics):
         with shown_plainly(self._shell):
             screen = screen_for(self._shell, resolve().view)
             namespace: dict[str, Any] = self._shell.user_ns
-            return run_command(line, Surroundings(namespace=namespace, screen=screen))
+            return run_command(line, CommandContext(namespace=namespace, screen=screen))

@@ -43,7 +43,7 @@ def _is_worth_importing(name: str) -> bool:
     return module is not None and top != "__main__" and not user_module(module)
 
 
-class Warmer:
+class WarmUpHook:
     """Hooked to a shell's cells; tells the session of each new import once."""
 
     def __init__(self, shell: Any) -> None:

@@ -20,13 +20,13 @@ from typing import Any
 from cloudbutton_magic.analysis import (
     Loop,
     Namespace,
-    Refused,
+    NotIndependent,
     analyse,
     called_once,
     find_loops,
     inner_loops,
 )
-from cloudbutton_magic.analysis.called_once import Called
+from cloudbutton_magic.analysis.called_once import CalledOnce
 from cloudbutton_magic.analysis.namespace import UNKNOWN, Live
 from cloudbutton_magic.analysis.scopes import uses
 from cloudbutton_magic.analysis.syntax_trees import walk
@@ -37,12 +37,12 @@ HOOK = "__cloudbutton__"
 
 
 @dataclass(frozen=True)
-class Cell:
+class RewrittenCell:
     """A cell with its loops handed over."""
 
     tree: ast.Module
     loops: tuple[Loop, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[NotIndependent, ...]
     """Loops that the text alone shows to be dependent."""
     twins: tuple[ast.FunctionDef, ...] = ()
     """Functions called once, with the hook in their loops."""
@@ -58,19 +58,19 @@ class _Masked:
         return UNKNOWN if name in self._hidden else self._live.get(name)
 
 
-def instrument(tree: ast.Module, live: Live | None = None) -> Cell:
+def instrument(tree: ast.Module, live: Live | None = None) -> RewrittenCell:
     """Return `tree` with the hook in its loops; `tree` itself is not changed."""
     early = early_view(tree, live or Namespace({}))
     loops: list[Loop] = []
-    refused: list[Refused] = []
+    refused: list[NotIndependent] = []
 
-    def choose(candidates: list[Loop], function: Called | None = None) -> dict[int, ast.AST]:
+    def choose(candidates: list[Loop], function: CalledOnce | None = None) -> dict[int, ast.AST]:
         """Return what to put in place of the nodes of the loops that may be sent."""
         hooks: dict[int, ast.AST] = {}
         for loop in candidates:
             view = seen_by(loop, early)
             verdict = (function.objection(loop, early) if function else None) or analyse(loop, view)
-            if isinstance(verdict, Refused):
+            if isinstance(verdict, NotIndependent):
                 refused.append(verdict)
                 hooks |= choose(inner_loops(loop), function)
             else:
@@ -85,7 +85,7 @@ def instrument(tree: ast.Module, live: Live | None = None) -> Cell:
         if inside:
             changes[id(function.call)] = _twin_call(len(twins), function.call)
             twins.append(twin_tree(function.function, _changed(function.function.body, inside)))
-    return Cell(_changed(tree, changes), tuple(loops), tuple(refused), tuple(twins))
+    return RewrittenCell(_changed(tree, changes), tuple(loops), tuple(refused), tuple(twins))
 
 
 def early_view(tree: ast.Module, live: Live) -> Live:

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 from cloudbutton_magic.analysis.loops import Loop
 from cloudbutton_magic.analysis.scopes import uses
-from cloudbutton_magic.analysis.verdict import Parallel, Site
+from cloudbutton_magic.analysis.verdict import LoopSite, Parallel
 
 PREFIX = "__cb_"
 WALKED = f"{PREFIX}it"
@@ -37,16 +37,16 @@ Node = TypeVar("Node", bound=ast.AST)
 
 
 @dataclass(frozen=True)
-class Trees:
+class LoopTrees:
     """The functions of one loop as trees."""
 
     body: ast.FunctionDef
     apply: ast.FunctionDef
 
 
-def build(loop: Loop, verdict: Parallel) -> Trees:
+def build(loop: Loop, verdict: Parallel) -> LoopTrees:
     """Return the two functions made of `loop`."""
-    return Trees(_body(loop, verdict), _apply(loop, verdict))
+    return LoopTrees(_body(loop, verdict), _apply(loop, verdict))
 
 
 def load(
@@ -77,7 +77,7 @@ def _body(loop: Loop, verdict: Parallel) -> ast.FunctionDef:
     return _function(f"{PREFIX}body", arguments, [turn, end], loop.line)
 
 
-def _record(site: Site, memo: dict[int, Any]) -> list[ast.stmt]:
+def _record(site: LoopSite, memo: dict[int, Any]) -> list[ast.stmt]:
     """Return the statements that record the operands of `site` instead of executing it."""
     elements: list[ast.expr] = [ast.Constant(value=site.index)]
     for hole in site.holes:
@@ -109,7 +109,7 @@ def _record(site: Site, memo: dict[int, Any]) -> list[ast.stmt]:
     ]  # fmt: skip
 
 
-def _read_at_once(site: Site) -> bool:
+def _read_at_once(site: LoopSite) -> bool:
     """Tell whether the plain statement uses its operands up instead of keeping them."""
     if site.kind == "fold" and isinstance(site.node, (ast.Assign, ast.AugAssign)):
         return isinstance(site.node.value, ast.BinOp)

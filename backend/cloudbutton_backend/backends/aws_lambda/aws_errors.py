@@ -62,7 +62,7 @@ _DENIED_BY: Final = re.compile(r"explicit deny in (?:an?|the) ([\w -]+ policy)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class RequestContext:
     """The request that failed."""
 
     service: str
@@ -80,7 +80,7 @@ class Asked:
         return action_of(self.service, self.operation)
 
 
-def from_code(code: str, message: str, asked: Asked) -> CloudServiceError:
+def from_code(code: str, message: str, asked: RequestContext) -> CloudServiceError:
     """Return the error for a request that AWS answered with an error `code`."""
     kind, text = _explained(code, message, asked)
     found = _RESOURCE.search(message)
@@ -88,7 +88,9 @@ def from_code(code: str, message: str, asked: Asked) -> CloudServiceError:
     return kind(text, action=asked.action, code=code, resource=resource)
 
 
-def from_exception(error: aws.BotoCoreError | aws.ClientError, asked: Asked) -> CloudServiceError:
+def from_exception(
+    error: aws.BotoCoreError | aws.ClientError, asked: RequestContext
+) -> CloudServiceError:
     """Return the error for a request that the client library gave up with `error`."""
     if isinstance(error, aws.ClientError):
         said = error.response.get("Error", {})
@@ -97,7 +99,9 @@ def from_exception(error: aws.BotoCoreError | aws.ClientError, asked: Asked) -> 
     return kind(text, action=asked.action, code=type(error).__name__, resource=asked.resource)
 
 
-def _explained(code: str, message: str, asked: Asked) -> tuple[type[CloudServiceError], str]:
+def _explained(
+    code: str, message: str, asked: RequestContext
+) -> tuple[type[CloudServiceError], str]:
     if code in _DENIED or code.startswith("AccessDenied"):
         return NotPermitted, _denied(message, asked)
     if code in _SKEWED or (code in _SIGNATURE and _about_time(message)):
@@ -137,7 +141,7 @@ def _explained(code: str, message: str, asked: Asked) -> tuple[type[CloudService
     return CloudServiceError, f"AWS refused {asked.action} for {_about(asked)}: {code}: {message}"
 
 
-def _denied(message: str, asked: Asked) -> str:
+def _denied(message: str, asked: RequestContext) -> str:
     perform, resource = _PERFORM.search(message), _RESOURCE.search(message)
     user, denied_by = _USER.search(message), _DENIED_BY.search(message)
     action = perform["action"] if perform else asked.action
@@ -155,7 +159,9 @@ def _denied(message: str, asked: Asked) -> str:
     )
 
 
-def _not_sent(error: aws.BotoCoreError, asked: Asked) -> tuple[type[CloudServiceError], str]:
+def _not_sent(
+    error: aws.BotoCoreError, asked: RequestContext
+) -> tuple[type[CloudServiceError], str]:
     if isinstance(error, aws.NoRegionError):
         return Unreachable, (
             "No AWS region is chosen. Choose one: `region` in the settings of the backend, `--region "
@@ -192,7 +198,7 @@ def _not_sent(error: aws.BotoCoreError, asked: Asked) -> tuple[type[CloudService
     return CloudServiceError, f"{asked.action} could not be asked for: {error}"
 
 
-def _nearest(asked: Asked) -> str:
+def _nearest(asked: RequestContext) -> str:
     if not asked.region or not asked.regions or asked.region in asked.regions:
         return ""
     close = difflib.get_close_matches(asked.region, asked.regions, n=1)
@@ -204,9 +210,9 @@ def _about_time(message: str) -> bool:
     return bool(re.search(r"expired|not yet current|skew", message, re.I))
 
 
-def _about(asked: Asked) -> str:
+def _about(asked: RequestContext) -> str:
     return asked.resource or asked.action
 
 
-def _region(asked: Asked) -> str:
+def _region(asked: RequestContext) -> str:
     return asked.region or "no region"

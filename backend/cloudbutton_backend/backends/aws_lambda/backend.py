@@ -17,25 +17,30 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from cloudbutton_backend.backends.aws_lambda import cost_model as terms
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.call_results import LONGEST_CALL
-from cloudbutton_backend.backends.aws_lambda.calls import Operations
-from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect, equip, region_of
+from cloudbutton_backend.backends.aws_lambda.calls import LambdaCalls
+from cloudbutton_backend.backends.aws_lambda.connection import (
+    LambdaConnection,
+    connect,
+    equip,
+    region_of,
+)
 from cloudbutton_backend.backends.aws_lambda.detached import collect
 from cloudbutton_backend.backends.aws_lambda.remote_job import most_of
 from cloudbutton_backend.backends.aws_lambda.resource_names import MEMORY, PREFIX, Arch
 from cloudbutton_backend.backends.aws_lambda.settings import (
     MOST_WORKERS,
     USUAL_WORKERS,
-    Settings,
+    LambdaSettings,
     names_of_variables,
     schema,
 )
 from cloudbutton_backend.backends.capabilities import HealthLine, TermsRequest
 from cloudbutton_backend.backends.local.cpu_count import usable_cpus
-from cloudbutton_backend.backends.protocol import Call, Event, JobSpec, Limits, Results
+from cloudbutton_backend.backends.protocol import BatchCall, Event, JobSpec, Limits, Results
 from cloudbutton_backend.capture import Blob
-from cloudbutton_backend.cost.run_model import Terms
+from cloudbutton_backend.cost.run_model import CostModel
 from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.job_model import EMULATED
 
@@ -97,11 +102,11 @@ class LambdaBackend:
         variables: str = "",
         emulate: bool = False,
         *,
-        clients: Clients | None = None,
-        connector: Callable[[Settings], Connection] | None = None,
+        clients: BotoClients | None = None,
+        connector: Callable[[LambdaSettings], LambdaConnection] | None = None,
         patience: float = 60.0,
     ) -> None:
-        self.settings = Settings(
+        self.settings = LambdaSettings(
             region=region,
             memory=memory,
             arch=arch,
@@ -127,7 +132,7 @@ class LambdaBackend:
         self._closed = False
         self._pid = os.getpid()
         self._connector = connector or (lambda settings: connect(settings, clients))
-        self._operations = Operations(
+        self._lambda_calls = LambdaCalls(
             self.settings, self._take, connector=self._connector, patience=patience
         )
 
@@ -194,7 +199,7 @@ class LambdaBackend:
         fresh = [f"lambda-{number}" for number in range(self._announced, wanted)]
         if fresh:
             self._announced = wanted
-            self._later(self._operations.add_slots, fresh)
+            self._later(self._lambda_calls.add_slots, fresh)
 
     def prepare(self, spec: JobSpec) -> None:
         """Have the function found and all that a job needs put into storage, in the user's thread.
@@ -204,10 +209,10 @@ class LambdaBackend:
         CloudError
             What prevents the job: no credentials, no permission, nothing deployed, another version.
         """
-        self._in_time(self._operations.prepare(spec), sum(blob.nbytes for blob in spec.blobs))
+        self._in_time(self._lambda_calls.prepare(spec), sum(blob.nbytes for blob in spec.blobs))
 
     def put(self, blob: Blob) -> None:
-        self._in_time(self._operations.put(blob), blob.nbytes)
+        self._in_time(self._lambda_calls.put(blob), blob.nbytes)
 
     def _in_time(self, work: Coroutine[Any, Any, None], nbytes: int) -> None:
         """Have something done before a job begins for which so many bytes may have to be sent."""
@@ -229,22 +234,22 @@ class LambdaBackend:
         yield from (results for results, _put_at in found)
 
     def open_job(self, spec: JobSpec) -> None:
-        self._later(self._operations.open_job, spec)
+        self._later(self._lambda_calls.open_job, spec)
 
-    def submit(self, call: Call) -> None:
-        self._later(self._operations.submit, call)
+    def submit(self, call: BatchCall) -> None:
+        self._later(self._lambda_calls.submit, call)
 
     def revoke(self, worker: str, keep: int) -> None:
         """Nothing can be taken back from a call under way, and the dispatcher knows."""
 
     def interrupt(self, worker: str, job_id: str) -> None:
-        self._later(self._operations.interrupt, worker, job_id)
+        self._later(self._lambda_calls.interrupt, worker, job_id)
 
     def kill(self, worker: str, reason: str) -> None:
-        self._later(self._operations.kill, worker, reason)
+        self._later(self._lambda_calls.kill, worker, reason)
 
     def close_job(self, job_id: str) -> None:
-        self._later(self._operations.close_job, job_id)
+        self._later(self._lambda_calls.close_job, job_id)
 
     def warm(self, modules: Sequence[str]) -> None:
         """Environments that nobody uses yet cannot be reached, and would cost."""
@@ -275,7 +280,7 @@ class LambdaBackend:
             loop, self._loop, self._closed = self._loop, None, True
         if loop is None or self._thread is None or os.getpid() != self._pid:
             return
-        closing = asyncio.run_coroutine_threadsafe(self._operations.close(_CLOSE_WITHIN), loop)
+        closing = asyncio.run_coroutine_threadsafe(self._lambda_calls.close(_CLOSE_WITHIN), loop)
         try:
             closing.result(2 * _CLOSE_WITHIN)
         except (concurrent.futures.TimeoutError, TimeoutError):
@@ -297,7 +302,7 @@ class LambdaBackend:
         """Return the settings as a JSON schema, for a form."""
         return schema()
 
-    def terms(self, request: TermsRequest) -> list[Terms]:
+    def terms(self, request: TermsRequest) -> list[CostModel]:
         """Return how it would run a job, with memory sizes and workers to choose among.
 
         What was asked for comes first; asks nobody.

@@ -16,7 +16,11 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cloudbutton_backend.backends.aws_lambda.aws_errors import Asked, Purpose, from_exception
+from cloudbutton_backend.backends.aws_lambda.aws_errors import (
+    Purpose,
+    RequestContext,
+    from_exception,
+)
 
 #: What we use, by the names that the variables for endpoints have.
 _SERVICES: Final = {
@@ -49,7 +53,7 @@ def _loader() -> Any:
     return botocore.loaders.create_loader()
 
 
-class Clients:
+class BotoClients:
     """Makes botocore clients, one for each service, and translates what they raise.
 
     Parameters
@@ -162,7 +166,7 @@ class Clients:
         try:
             yield
         except (BotoCoreError, ClientError) as error:
-            asked = Asked(
+            asked = RequestContext(
                 service=service,
                 operation=operation,
                 region=self.__dict__.get("region", self._region),

@@ -12,8 +12,13 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from xml.etree import ElementTree
 
-from cloudbutton_backend.backends.aws_lambda.aws_errors import Asked, from_code
-from cloudbutton_backend.backends.aws_lambda.http import NoAnswer, NotSent, Reply, Web
+from cloudbutton_backend.backends.aws_lambda.aws_errors import RequestContext, from_code
+from cloudbutton_backend.backends.aws_lambda.http import (
+    HttpReply,
+    NoAnswer,
+    NotSent,
+    SignedHttpClient,
+)
 from cloudbutton_backend.backends.aws_lambda.rate_limit import delay
 from cloudbutton_backend.backends.aws_lambda.signing import Credentials
 from cloudbutton_backend.errors import CloudServiceError, Unreachable
@@ -61,7 +66,7 @@ class Bucket:
     """
 
     def __init__(
-        self, web: Web, name: str, region: str, account: str, patience: float = 60.0
+        self, web: SignedHttpClient, name: str, region: str, account: str, patience: float = 60.0
     ) -> None:
         self._web, self.name, self._region, self._account = web, name, region, account
         self._patience = patience
@@ -132,8 +137,8 @@ class Bucket:
         nbytes: int = 0,
         headers: Mapping[str, str] | None = None,
         **request: Any,
-    ) -> Reply:
-        asked = Asked(
+    ) -> HttpReply:
+        asked = RequestContext(
             service="s3",
             operation=operation,
             region=self._region,

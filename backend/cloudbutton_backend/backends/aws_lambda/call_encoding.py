@@ -1,4 +1,4 @@
-"""Calls as bytes, and answers as events: the client's side of `worker.lambda_wire`. Pure."""
+"""Calls as bytes, and answers as events: the client's side of `worker.aws_lambda.call_wire`. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from cloudbutton_backend.backends.local.worker_process import explain_death
 from cloudbutton_backend.backends.protocol import (
+    BatchCall,
     BatchEnded,
-    Call,
     Event,
     JobSpec,
     Overdue,
@@ -70,7 +70,7 @@ def job_json(
 
 
 def call_json(
-    job: str, call: Call, items: Mapping[str, Any], answer: str, *, detached: bool
+    job: str, call: BatchCall, items: Mapping[str, Any], answer: str, *, detached: bool
 ) -> bytes:
     """Return a call. The job's part is text already: it is the same a thousand times."""
     rest = json.dumps(
@@ -133,7 +133,7 @@ def read_records(
 
 
 def events_of_end(
-    call: Call, ending: Mapping[str, Any], memory: int, longest: float
+    call: BatchCall, ending: Mapping[str, Any], memory: int, longest: float
 ) -> list[Event]:
     """Return how a batch ended, from what the function says of it.
 

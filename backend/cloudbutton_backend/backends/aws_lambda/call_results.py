@@ -8,14 +8,14 @@ from typing import Final
 
 from cloudbutton_backend.backends.aws_lambda import call_encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
-from cloudbutton_backend.backends.aws_lambda.invocation_outcome import Failure, explain
-from cloudbutton_backend.backends.aws_lambda.invoke import Answer, Ended
+from cloudbutton_backend.backends.aws_lambda.invocation_outcome import InvocationFailure, explain
+from cloudbutton_backend.backends.aws_lambda.invoke import Ended, InvocationAnswer
 from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, bare_rate, rate_of
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
+    BatchCall,
     BatchEnded,
-    Call,
     Charged,
     Event,
     Results,
@@ -38,10 +38,10 @@ _LOST_IN_SILENCE: Final = 3
 class Attempt:
     """A call as it was made."""
 
-    call: Call
+    call: BatchCall
     """With the lease that the function was given."""
     job: RemoteJob
-    target: Target
+    target: DeploymentTarget
     """The function that was called."""
     puts: int = 0
     """Objects that were put for it."""
@@ -51,7 +51,7 @@ class Attempt:
         return self.call.worker
 
 
-class Reckoner:
+class CallAccountant:
     """Turns ends of calls into events.
 
     Parameters
@@ -60,7 +60,9 @@ class Reckoner:
         Returns the next larger memory with which a function is deployed, None if there is none.
     """
 
-    def __init__(self, bucket: Bucket, larger: Callable[[Target], Awaitable[int | None]]) -> None:
+    def __init__(
+        self, bucket: Bucket, larger: Callable[[DeploymentTarget], Awaitable[int | None]]
+    ) -> None:
         self._bucket = bucket
         self._larger = larger
 
@@ -74,13 +76,13 @@ class Reckoner:
         BackendError
             The function is none of ours.
         """
-        if isinstance(ended, Answer):
+        if isinstance(ended, InvocationAnswer):
             return await self._answered(attempt, ended)
-        if isinstance(ended, Failure):
+        if isinstance(ended, InvocationFailure):
             return await self._failed(attempt, ended)
         return [at_most(attempt.call, attempt.job), *_back(attempt, ended.cause)]
 
-    async def _answered(self, attempt: Attempt, answer: Answer) -> list[Event]:
+    async def _answered(self, attempt: Attempt, answer: InvocationAnswer) -> list[Event]:
         body = answer.body if isinstance(answer.body, dict) else {}
         billed = answer.report.billed if answer.report is not None else None
         call, function = attempt.call, attempt.target.function
@@ -127,7 +129,7 @@ class Reckoner:
         ends = call_encoding.events_of_end(call, ending, attempt.target.memory, LONGEST_CALL)
         return _in_order(attempt.worker, results, charge, await self._more_memory(attempt, ends))
 
-    async def _failed(self, attempt: Attempt, failure: Failure) -> list[Event]:
+    async def _failed(self, attempt: Attempt, failure: InvocationFailure) -> list[Event]:
         """Return the events of a call that the platform ended."""
         call = attempt.call
         charge = at_most(call, attempt.job)
@@ -159,14 +161,14 @@ class Reckoner:
         return ends
 
 
-def at_most(call: Call, job: RemoteJob) -> Charged:
+def at_most(call: BatchCall, job: RemoteJob) -> Charged:
     """Return the price of a call whose bill will not be known."""
     lease = call.lease or LONGEST_CALL
     rate = rate_of(job.target.with_(memory=job.memory_for(call)), job.storage)
     return Charged(call.job_id, call.batch, rate.at_most(lease), lease)
 
 
-def lease_for(call: Call, job: RemoteJob) -> float | None:
+def lease_for(call: BatchCall, job: RemoteJob) -> float | None:
     """Return how long a call may run so that it costs no more than what was set aside for it.
 
     What was set aside is for the backend's usual function; one with more memory or disk costs more.

@@ -22,24 +22,24 @@ from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
 from cloudbutton_backend.backends.aws_lambda.call_results import (
     LONGEST_CALL,
     Attempt,
-    Reckoner,
+    CallAccountant,
     at_most,
     lease_for,
 )
-from cloudbutton_backend.backends.aws_lambda.cancellation import Stopper
-from cloudbutton_backend.backends.aws_lambda.connection import Connection, connect
+from cloudbutton_backend.backends.aws_lambda.cancellation import CallCanceller
+from cloudbutton_backend.backends.aws_lambda.connection import LambdaConnection, connect
 from cloudbutton_backend.backends.aws_lambda.connection_limit import room_for
-from cloudbutton_backend.backends.aws_lambda.deployed_functions import Functions
-from cloudbutton_backend.backends.aws_lambda.detached import Arrivals
-from cloudbutton_backend.backends.aws_lambda.http import Web
-from cloudbutton_backend.backends.aws_lambda.invoke import Answer, Invoker, Lost
+from cloudbutton_backend.backends.aws_lambda.deployed_functions import DeployedFunctions
+from cloudbutton_backend.backends.aws_lambda.detached import DetachedResults
+from cloudbutton_backend.backends.aws_lambda.http import SignedHttpClient
+from cloudbutton_backend.backends.aws_lambda.invoke import InvocationAnswer, Invoker, LostAnswer
 from cloudbutton_backend.backends.aws_lambda.pickled_imports import imports_in
 from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, Uploads
-from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
+    BatchCall,
     BatchEnded,
-    Call,
     Charged,
     Event,
     JobSpec,
@@ -65,10 +65,10 @@ _REMEMBER: Final = 100
 
 
 @dataclass(eq=False, slots=True)
-class Flight:
+class LambdaCall:
     """A call, from its submission to its end."""
 
-    call: Call
+    call: BatchCall
     slot: str
     may_run: bool = False
     """Whether something of it may be running, and be billed."""
@@ -76,7 +76,7 @@ class Flight:
     interrupted: bool = False
 
 
-class Operations:
+class LambdaCalls:
     """The calls of one backend.
 
     Parameters
@@ -91,10 +91,10 @@ class Operations:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: LambdaSettings,
         emit: Callable[[Sequence[Event]], None],
         *,
-        connector: Callable[[Settings], Connection] = connect,
+        connector: Callable[[LambdaSettings], LambdaConnection] = connect,
         patience: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -102,23 +102,23 @@ class Operations:
         self._connector = connector
         self._patience, self._clock = patience, clock
         self._connecting: asyncio.Task[None] | None = None
-        self._connection: Connection
-        self._web: Web | None = None
+        self._connection: LambdaConnection
+        self._web: SignedHttpClient | None = None
         self._invoker: Invoker
         self._bucket: Bucket
         self._uploads: Uploads
-        self._arrivals: Arrivals
-        self._functions: Functions
-        self._reckoner: Reckoner
-        self._stopper: Stopper
-        self._slots: dict[str, deque[Flight]] = {}
+        self._new_results: DetachedResults
+        self._functions: DeployedFunctions
+        self._accountant: CallAccountant
+        self._canceller: CallCanceller
+        self._slots: dict[str, deque[LambdaCall]] = {}
         self._jobs: OrderedDict[str, RemoteJob] = OrderedDict()
         self._specs: dict[str, JobSpec] = {}
         self._closing = False
 
     # -- getting ready
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> LambdaConnection:
         if self._connecting is None or (
             self._connecting.done() and self._connecting.exception() is not None
         ):
@@ -130,15 +130,15 @@ class Operations:
         connection = await asyncio.to_thread(self._connector, self._settings)
         home = connection.home
         self._connection = connection
-        self._web = Web(connection.clients, connection.endpoints)
+        self._web = SignedHttpClient(connection.clients, connection.endpoints)
         self._bucket = Bucket(self._web, home.bucket, home.region, home.account, self._patience)
         self._uploads = Uploads(self._bucket)
         most = room_for(max(1, len(self._slots)))
         self._invoker = Invoker(self._web, home.region, most, self._patience, self._clock)
-        self._arrivals = Arrivals(self._bucket)
-        self._functions = Functions(self._settings, connection)
-        self._reckoner = Reckoner(self._bucket, self._functions.larger)
-        self._stopper = Stopper(self._bucket)
+        self._new_results = DetachedResults(self._bucket)
+        self._functions = DeployedFunctions(self._settings, connection)
+        self._accountant = CallAccountant(self._bucket, self._functions.larger)
+        self._canceller = CallCanceller(self._bucket)
 
     async def prepare(self, spec: JobSpec) -> None:
         """Do all that a job needs before its first call; raise what prevents it."""
@@ -179,7 +179,7 @@ class Operations:
         job.move(await self._functions.equipped(job.target, imports), imports)
         await job.head(self._bucket, self._uploads)
 
-    async def _bring(self, job: RemoteJob, call: Call) -> None:
+    async def _bring(self, job: RemoteJob, call: BatchCall) -> None:
         """See that the function has the packages of a call's items: they may be functions themselves."""
         needed = imports_in(call.parts[0])
         while not needed <= job.imports:
@@ -210,11 +210,11 @@ class Operations:
                 del self._specs[old]
                 self._jobs.pop(old, None)
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: BatchCall) -> None:
         slot = self._slots.get(call.worker)
         if slot is None:
             return
-        slot.append(Flight(call, call.worker))
+        slot.append(LambdaCall(call, call.worker))
         if len(slot) == 1:
             self._begin(slot[0])
 
@@ -247,10 +247,10 @@ class Operations:
 
     # -- flights
 
-    def _begin(self, flight: Flight) -> None:
+    def _begin(self, flight: LambdaCall) -> None:
         flight.task = asyncio.create_task(self._fly(flight))
 
-    def _cancel(self, flight: Flight) -> bool:
+    def _cancel(self, flight: LambdaCall) -> bool:
         """Forget a flight; return whether it was still under way."""
         slot = self._slots[flight.slot]
         if flight not in slot:
@@ -260,7 +260,7 @@ class Operations:
             flight.task.cancel()
         return True
 
-    def _abandon(self, flight: Flight) -> None:
+    def _abandon(self, flight: LambdaCall) -> None:
         """Wait no longer for a call that was told to stop."""
         was_first = next(iter(self._slots[flight.slot]), None) is flight
         charge = self._bill(flight)
@@ -277,7 +277,7 @@ class Operations:
         if slot and slot[0].task is None and not self._closing:
             self._begin(slot[0])
 
-    async def _fly(self, flight: Flight) -> None:
+    async def _fly(self, flight: LambdaCall) -> None:
         try:
             events = await self._events_of(flight)
         except CloudError as error:
@@ -299,12 +299,12 @@ class Operations:
         self._emit(events)
         self._next(flight.slot)
 
-    def _ended_by(self, flight: Flight, cause: str) -> list[Event]:
+    def _ended_by(self, flight: LambdaCall, cause: str) -> list[Event]:
         """Return the events of a call that ended with something that will happen to all others, too."""
         end = BatchEnded(flight.slot, flight.call.batch, 0)
         return [self._bill(flight), end, BackendDown(cause)]
 
-    async def _events_of(self, flight: Flight) -> list[Event]:
+    async def _events_of(self, flight: LambdaCall) -> list[Event]:
         """Make a call; return what came of it."""
         job = await self._ready(flight.call.job_id)
         lease = lease_for(flight.call, job)
@@ -323,25 +323,25 @@ class Operations:
         ended = await self._invoker.invoke(
             target.function, sent.body, within, on_sent, asynchronous=job.detached
         )
-        if job.detached and isinstance(ended, Answer):
-            data = await self._arrivals.wait(job.answer_key(call.batch), within)
+        if job.detached and isinstance(ended, InvocationAnswer):
+            data = await self._new_results.wait(job.answer_key(call.batch), within)
             if data is not None:
-                return await self._reckoner.stored(attempt, data, None)
-            ended = Lost("its results did not arrive in storage")
-        return await self._reckoner.events_of(attempt, ended)
+                return await self._accountant.stored(attempt, data, None)
+            ended = LostAnswer("its results did not arrive in storage")
+        return await self._accountant.events_of(attempt, ended)
 
-    def _too_dear(self, flight: Flight, job: RemoteJob) -> list[Event]:
+    def _too_dear(self, flight: LambdaCall, job: RemoteJob) -> list[Event]:
         """What was set aside for a call does not pay for the memory that its items need."""
         call = flight.call
         cause = f"the budget is too small for a call with {job.memory_for(call):,} MiB"
         down = WorkerDown(flight.slot, cause, call.batch, call.first, "lease")
         return [self._bill(flight), down, WorkerUp(flight.slot)]
 
-    def _stop(self, flight: Flight) -> None:
+    def _stop(self, flight: LambdaCall) -> None:
         """Tell a running call that it is not wanted any more."""
-        self._stopper.stop(self._jobs[flight.call.job_id], flight.call.batch)
+        self._canceller.stop(self._jobs[flight.call.job_id], flight.call.batch)
 
-    def _bill(self, flight: Flight) -> Charged:
+    def _bill(self, flight: LambdaCall) -> Charged:
         """Return the price of a call that was given up: nothing if it surely did not run."""
         call = flight.call
         job = self._jobs.get(call.job_id)
@@ -359,8 +359,8 @@ class Operations:
                     self._stop(flight)
                 self._cancel(flight)
         if self._web is not None:
-            await self._stopper.close(seconds)
-            await self._arrivals.close()
+            await self._canceller.close(seconds)
+            await self._new_results.close()
             await self._web.close()
         # What prepares jobs: nobody waits for it any more, and the loop ends.
         rest = asyncio.all_tasks() - {asyncio.current_task()}

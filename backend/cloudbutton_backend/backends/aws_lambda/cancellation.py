@@ -14,7 +14,7 @@ from cloudbutton_backend.errors import CloudError
 _LOG: Final = logging.getLogger(__name__)
 
 
-class Stopper:
+class CallCanceller:
     """Writes for each job which of its batches must stop: one object, however many they are."""
 
     def __init__(self, bucket: Bucket) -> None:

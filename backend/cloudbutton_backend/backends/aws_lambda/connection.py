@@ -10,40 +10,44 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
-from cloudbutton_backend.backends.aws_lambda.deployment import Wish, deploy
-from cloudbutton_backend.backends.aws_lambda.deployment.actual import FoundFunction
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
+from cloudbutton_backend.backends.aws_lambda.deployment import DesiredDeployment, deploy
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import ActualFunction
 from cloudbutton_backend.backends.aws_lambda.deployment.preflight import require_deployed
-from cloudbutton_backend.backends.aws_lambda.environments import Lock, ensure_environment, lock_for
+from cloudbutton_backend.backends.aws_lambda.environments import (
+    EnvironmentLock,
+    ensure_environment,
+    lock_for,
+)
 from cloudbutton_backend.backends.aws_lambda.function_archive import version
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.aws_lambda.runtimes import Platform, notebook_python, runtime_for
-from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.backends.aws_lambda.signing import Endpoint
 
 _EMULATED_REGION: Final = "us-east-1"
 
 
 @dataclass(frozen=True)
-class Connection:
+class LambdaConnection:
     """An account that can be asked."""
 
-    clients: Clients
-    home: Target
+    clients: BotoClients
+    home: DeploymentTarget
     """The function that jobs use which ask for nothing in particular."""
     endpoints: dict[str, Endpoint]
 
 
-def region_of(settings: Settings, clients: Clients | None) -> str:
+def region_of(settings: LambdaSettings, clients: BotoClients | None) -> str:
     """Return the region whose prices count, without asking anybody."""
     if clients is not None:
         return clients.region
     if settings.emulate:
         return settings.region or _EMULATED_REGION
-    return Clients(settings.region, profile=settings.profile).region
+    return BotoClients(settings.region, profile=settings.profile).region
 
 
-def connect(settings: Settings, clients: Clients | None = None) -> Connection:
+def connect(settings: LambdaSettings, clients: BotoClients | None = None) -> LambdaConnection:
     """Return a connection. Takes a second, as the client library reads its data, and asks AWS once.
 
     Parameters
@@ -61,7 +65,7 @@ def connect(settings: Settings, clients: Clients | None = None) -> Connection:
     if clients is None:
         clients = _emulated(settings) if settings.emulate else _real(settings)
     arch = Platform.here().arch if settings.emulate else settings.arch
-    home = Target(
+    home = DeploymentTarget(
         prefix=settings.prefix,
         account=clients.account,
         region=clients.region,
@@ -69,12 +73,15 @@ def connect(settings: Settings, clients: Clients | None = None) -> Connection:
         python=runtime_for(notebook_python()).python,
         memory=settings.memory,
     )
-    return Connection(clients, home, _endpoints(clients, home))
+    return LambdaConnection(clients, home, _endpoints(clients, home))
 
 
 def equip(
-    settings: Settings, connection: Connection, target: Target, imports: Iterable[str]
-) -> FoundFunction:
+    settings: LambdaSettings,
+    connection: LambdaConnection,
+    target: DeploymentTarget,
+    imports: Iterable[str],
+) -> ActualFunction:
     """Return the function with the packages that code imports; it is deployed when this returns.
 
     Into the emulator the base function is deployed as well, which costs nobody anything.
@@ -88,7 +95,7 @@ def equip(
     """
     clients = connection.clients
     if settings.emulate:
-        deploy(clients, Wish(targets=(target,), version=version()), pause=_soon)
+        deploy(clients, DesiredDeployment(targets=(target,), version=version()), pause=_soon)
     lock = _lock(settings, target, sorted(imports))
     if lock is not None:
         pause = _soon if settings.emulate else time.sleep
@@ -97,7 +104,9 @@ def equip(
     return require_deployed(clients, target)
 
 
-def _lock(settings: Settings, target: Target, imports: Sequence[str]) -> Lock | None:
+def _lock(
+    settings: LambdaSettings, target: DeploymentTarget, imports: Sequence[str]
+) -> EnvironmentLock | None:
     if not imports:
         return None
     if not settings.emulate:
@@ -124,20 +133,20 @@ def _soon(seconds: float) -> None:
     time.sleep(min(seconds, 0.1))
 
 
-def _real(settings: Settings) -> Clients:
-    return Clients(settings.region, profile=settings.profile)
+def _real(settings: LambdaSettings) -> BotoClients:
+    return BotoClients(settings.region, profile=settings.profile)
 
 
-def _emulated(settings: Settings) -> Clients:
+def _emulated(settings: LambdaSettings) -> BotoClients:
     # By name: what stands in for AWS lies above us, as all that is for testing, and nothing here needs it.
     module: Any = importlib.import_module("cloudbutton_backend.backends.aws_lambda.emulator")
     emulator = module.Emulator.shared()
-    return Clients(
+    return BotoClients(
         settings.region or _EMULATED_REGION, emulator.endpoints, environment=emulator.environment
     )
 
 
-def _endpoints(clients: Clients, home: Target) -> dict[str, Endpoint]:
+def _endpoints(clients: BotoClients, home: DeploymentTarget) -> dict[str, Endpoint]:
     functions = urlsplit(clients.client("lambda").meta.endpoint_url)
     storage = urlsplit(clients.client("s3").meta.endpoint_url)
     if "s3" in clients.endpoints:

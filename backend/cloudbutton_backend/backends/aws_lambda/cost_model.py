@@ -13,19 +13,19 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cloudbutton_backend.backends.aws_lambda.resource_names import Arch
-from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import Rate, lambda_rate, storage_prices
 from cloudbutton_backend.cost.measurements import (
-    Measured,
+    Measurement,
     fits,
     lanes_of,
     memory_needed,
     power_of,
     sizes_for,
 )
-from cloudbutton_backend.cost.overhead import Overhead
-from cloudbutton_backend.cost.run_model import Terms, Uncertain, items_per_call
+from cloudbutton_backend.cost.overhead import CallOverhead
+from cloudbutton_backend.cost.run_model import CostModel, UncertainValue, items_per_call
 from cloudbutton_backend.worker.aws_lambda.call_wire import ASK_EVERY, INLINE_ANSWER
 
 #: What is worth comparing: parts of a vCPU, whole ones, and the most there is.
@@ -37,9 +37,9 @@ _DRIFT: Final = 0.08
 """Of what items take there over what they took here, though they use no CPU."""
 _LANES_SPREAD: Final = 0.3
 """The same where a call runs several at a time: how well they fill it depends on their order."""
-_START: Final = Uncertain(0.4, 0.5)
-_EMULATED_START: Final = Uncertain(0.2, 0.5)
-_WARM: Final = Uncertain(0.008, 0.6)
+_START: Final = UncertainValue(0.4, 0.5)
+_EMULATED_START: Final = UncertainValue(0.2, 0.5)
+_WARM: Final = UncertainValue(0.008, 0.6)
 """Seconds that calls are billed beyond their items: assumed."""
 _LOADING: Final = 1.5
 """Times as long that packages take to load from a layer that nobody has read yet: assumed."""
@@ -48,7 +48,7 @@ _BATCH_BYTES: Final = 4 << 20
 _LOAD_SPREAD: Final = 0.6
 _STORED_PER_SECOND, _STORED_SPREAD = 25e6, 0.9
 """Bytes of results that go into storage, where they do not fit into an answer: assumed."""
-_WAIT, _EMULATED_WAIT = Uncertain(1.0, 0.6), Uncertain(0.3, 0.8)
+_WAIT, _EMULATED_WAIT = UncertainValue(1.0, 0.6), UncertainValue(0.3, 0.8)
 """Until a call begins: the function is looked up, values are sent."""
 _BURST, _PER_SECOND = 1000, 100.0
 
@@ -57,7 +57,7 @@ _BURST, _PER_SECOND = 1000, 100.0
 class PricedFunction:
     """Where functions would run, and by which rules."""
 
-    settings: Settings
+    settings: LambdaSettings
     region: str
     name: str
     """As jobs there are recorded."""
@@ -67,8 +67,12 @@ class PricedFunction:
 
 
 def terms_of(
-    function: PricedFunction, measured: Measured, overhead: Overhead, workers: int, memory: int
-) -> Terms:
+    function: PricedFunction,
+    measured: Measurement,
+    overhead: CallOverhead,
+    workers: int,
+    memory: int,
+) -> CostModel:
     """Return how functions of one memory size would run what was measured.
 
     Parameters
@@ -91,15 +95,15 @@ def terms_of(
     start, warm = overhead.start or assumed, overhead.warm or _WARM
     load = measured.load * loading
     if load:  # it may be there already, from an earlier job
-        start = Uncertain(start.median + load, max(start.spread, _LOAD_SPREAD))
+        start = UncertainValue(start.median + load, max(start.spread, _LOAD_SPREAD))
     per_call = items_per_call(measured.mean, batch_seconds, lanes)
     if measured.result_bytes * per_call > _BATCH_BYTES:
         per_call = max(1, int(_BATCH_BYTES / measured.result_bytes))
         batch_seconds = per_call * measured.mean
     answer = measured.result_bytes * per_call
     if answer > INLINE_ANSWER:
-        warm = Uncertain(warm.median + answer / _STORED_PER_SECOND, _STORED_SPREAD)
-    return Terms(
+        warm = UncertainValue(warm.median + answer / _STORED_PER_SECOND, _STORED_SPREAD)
+    return CostModel(
         backend=function.name,
         workers=workers,
         memory=memory,
@@ -107,7 +111,7 @@ def terms_of(
         batch_seconds=batch_seconds,
         first_wave=function.limits.first_wave,
         lanes=lanes,
-        pace=Uncertain(
+        pace=UncertainValue(
             measured.pace(power, speed, waiting),
             math.hypot(
                 unsure * measured.cpu_share,
@@ -136,7 +140,7 @@ def _usual_rate(region: str, arch: Arch, memory: int, *, is_stored: bool) -> Rat
     return replace(rate, per_second=rate.per_second + storage_prices(region).get / ASK_EVERY)
 
 
-def _notes(settings: Settings, memory: int, measured: Measured) -> tuple[str, ...]:
+def _notes(settings: LambdaSettings, memory: int, measured: Measurement) -> tuple[str, ...]:
     notes = []
     if not fits(memory, measured.memory_peak):
         needed = memory_needed(measured.memory_peak, lanes_of(memory))
@@ -146,7 +150,7 @@ def _notes(settings: Settings, memory: int, measured: Measured) -> tuple[str, ..
     return tuple(notes)
 
 
-def memories(settings: Settings, measured: Measured, asked: int | None) -> list[int]:
+def memories(settings: LambdaSettings, measured: Measurement, asked: int | None) -> list[int]:
     """Return the memory sizes to choose among; what was asked for is among them, though it be too small."""
     usual = asked or settings.memory
     found = sizes_for(measured.memory_peak, SIZES, usual)

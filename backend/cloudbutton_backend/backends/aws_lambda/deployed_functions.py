@@ -6,27 +6,29 @@ import asyncio
 import contextlib
 from typing import Final
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
-from cloudbutton_backend.backends.aws_lambda.connection import Connection, equip
-from cloudbutton_backend.backends.aws_lambda.deployment.actual import FoundFunction
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
+from cloudbutton_backend.backends.aws_lambda.connection import LambdaConnection, equip
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import ActualFunction
 from cloudbutton_backend.backends.aws_lambda.deployment.preflight import require_deployed
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
-from cloudbutton_backend.backends.aws_lambda.settings import Settings
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.errors import CloudError
 
 #: Sizes to try where an item ran out of memory: those that buy whole vCPUs, and the usual one between.
 _SIZES: Final = (1769, 3008, 3538, 5307, 7076, 8845, 10_240)
 
 
-class Functions:
+class DeployedFunctions:
     """The functions of one account, as far as jobs have asked for them."""
 
-    def __init__(self, settings: Settings, connection: Connection) -> None:
+    def __init__(self, settings: LambdaSettings, connection: LambdaConnection) -> None:
         self._settings, self._connection = settings, connection
-        self._found: dict[tuple[Target, frozenset[str]], asyncio.Future[FoundFunction]] = {}
-        self._larger: dict[Target, asyncio.Future[int | None]] = {}
+        self._found: dict[
+            tuple[DeploymentTarget, frozenset[str]], asyncio.Future[ActualFunction]
+        ] = {}
+        self._larger: dict[DeploymentTarget, asyncio.Future[int | None]] = {}
 
-    async def equipped(self, target: Target, imports: frozenset[str]) -> FoundFunction:
+    async def equipped(self, target: DeploymentTarget, imports: frozenset[str]) -> ActualFunction:
         """Return the function with the packages that code imports; see `connecting.equip`.
 
         What failed is tried again by the next job: somebody may have deployed it by then.
@@ -38,7 +40,7 @@ class Functions:
             look = self._found[wanted] = asyncio.ensure_future(work)
         return await asyncio.shield(look)
 
-    async def larger(self, target: Target) -> int | None:
+    async def larger(self, target: DeploymentTarget) -> int | None:
         """Return the next larger memory with which a function is deployed, None if there is none."""
         if target not in self._larger:
             work = asyncio.to_thread(_next_size, self._connection.clients, target)
@@ -46,7 +48,7 @@ class Functions:
         return await asyncio.shield(self._larger[target])
 
 
-def _next_size(clients: Clients, target: Target) -> int | None:
+def _next_size(clients: BotoClients, target: DeploymentTarget) -> int | None:
     for size in _SIZES:
         if size > target.memory:
             with contextlib.suppress(CloudError):

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any, Final
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
 from cloudbutton_backend.backends.aws_lambda.call_encoding import job_key, read_records
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target, job_prefix
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget, job_prefix
 from cloudbutton_backend.backends.protocol import Results
 from cloudbutton_backend.storage import sealed_files
 
@@ -25,7 +25,7 @@ _BETWEEN: Final = 300.0
 """… and what it waits in between, all in all, with some to spare."""
 
 
-class Arrivals:
+class DetachedResults:
     """Waits for objects. One listing serves all that are waited for under a prefix."""
 
     def __init__(self, bucket: Bucket) -> None:
@@ -80,7 +80,9 @@ class Arrivals:
             del self._lookers[prefix]
 
 
-def collect(clients: Clients, home: Target, job_id: str) -> Iterator[tuple[Results, float]]:
+def collect(
+    clients: BotoClients, home: DeploymentTarget, job_id: str
+) -> Iterator[tuple[Results, float]]:
     """Yield what a detached job has left in storage, with the Unix time of each object.
 
     Parameters

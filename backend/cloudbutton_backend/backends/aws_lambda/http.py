@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.signing import Credentials, Endpoint, presigned, signed
 
 EMPTY: Final = hashlib.sha256(b"").hexdigest()
@@ -38,7 +38,7 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """What came back."""
 
     status: int
@@ -46,7 +46,7 @@ class Reply:
     body: bytes
 
 
-class Web:
+class SignedHttpClient:
     """Makes requests; used on one event loop only.
 
     Parameters
@@ -57,7 +57,7 @@ class Web:
         By service.
     """
 
-    def __init__(self, clients: Clients, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, clients: BotoClients, endpoints: Mapping[str, Endpoint]) -> None:
         self._clients = clients
         self._endpoints = endpoints
         self._proxies = {name: _proxy(endpoint) for name, endpoint in endpoints.items()}
@@ -94,7 +94,7 @@ class Web:
         body: bytes | AsyncIterable[Any] = b"",
         sha256: str | None = None,
         timeout: float,
-    ) -> Reply:
+    ) -> HttpReply:
         """Make one request, once.
 
         Parameters
@@ -105,7 +105,7 @@ class Web:
         Raises
         ------
         NotSent, NoAnswer
-            There is no telling apart beyond that; what the service answers is a `Reply`.
+            There is no telling apart beyond that; what the service answers is a `HttpReply`.
         """
         endpoint = self._endpoints[service]
         if sha256 is None:
@@ -135,7 +135,7 @@ class Web:
                 timeout=limit,
                 proxy=self._proxies[service],
             ) as response:
-                return Reply(response.status, response.headers, await response.read())
+                return HttpReply(response.status, response.headers, await response.read())
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSent(f"{endpoint.host}: {error}") from error
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:

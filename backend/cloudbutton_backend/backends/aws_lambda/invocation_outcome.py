@@ -32,7 +32,7 @@ _FULL: Final = 0.98
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BilledUsage:
     """The line with which the platform accounts for an invocation. Seconds and MB."""
 
     billed: float
@@ -43,7 +43,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class InvocationFailure:
     """An invocation that ended without an answer of ours."""
 
     fault: Fault
@@ -51,10 +51,10 @@ class Failure:
     message: str
     tail: str
     """The end of the platform's log."""
-    report: Report | None
+    report: BilledUsage | None
 
 
-def read_report(log: str) -> Report | None:
+def read_report(log: str) -> BilledUsage | None:
     """Return what the last REPORT line of a log says, None if there is none."""
     lines = _REPORT.findall(log)
     if not lines:
@@ -63,7 +63,7 @@ def read_report(log: str) -> Report | None:
     number = {name: float(match[1]) if match else 0.0 for name, match in found.items()}
     if not found["billed"]:
         return None
-    return Report(
+    return BilledUsage(
         billed=number["billed"] / 1000,
         seconds=number["seconds"] / 1000,
         start=number["start"] / 1000,
@@ -77,7 +77,7 @@ def read_tail(header: str | None) -> str:
     return b64decode(header).decode("utf-8", "replace") if header else ""
 
 
-def failure_of(body: bytes, log: str) -> Failure:
+def failure_of(body: bytes, log: str) -> InvocationFailure:
     """Return what an invocation failed of, which the platform answered with a function error."""
     report = read_report(log)
     try:
@@ -87,10 +87,10 @@ def failure_of(body: bytes, log: str) -> Failure:
     said = said if isinstance(said, dict) else {}
     kind = str(said.get("errorType", ""))
     message = str(said.get("errorMessage", body[:500].decode("utf-8", "replace")))
-    return Failure(_fault(kind, message, report, log), kind, message, _shown(log), report)
+    return InvocationFailure(_fault(kind, message, report, log), kind, message, _shown(log), report)
 
 
-def _fault(kind: str, message: str, report: Report | None, log: str) -> Fault:
+def _fault(kind: str, message: str, report: BilledUsage | None, log: str) -> Fault:
     if "Task timed out" in message or kind == "Sandbox.Timedout":
         return "timeout"
     if "ResponseSizeTooLarge" in kind:
@@ -114,7 +114,7 @@ def _shown(log: str) -> str:
     return "\n".join(lines[-15:])
 
 
-def explain(failure: Failure) -> str:
+def explain(failure: InvocationFailure) -> str:
     """Return a failure in words for the user."""
     report = failure.report
     size = f"{report.memory} MiB" if report is not None and report.memory else "its memory"

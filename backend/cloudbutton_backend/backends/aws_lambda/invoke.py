@@ -10,16 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cloudbutton_backend.backends.aws_lambda.aws_errors import Asked, from_code
-from cloudbutton_backend.backends.aws_lambda.http import NoAnswer, NotSent, Reply, Web
+from cloudbutton_backend.backends.aws_lambda.aws_errors import RequestContext, from_code
+from cloudbutton_backend.backends.aws_lambda.http import (
+    HttpReply,
+    NoAnswer,
+    NotSent,
+    SignedHttpClient,
+)
 from cloudbutton_backend.backends.aws_lambda.invocation_outcome import (
-    Failure,
-    Report,
+    BilledUsage,
+    InvocationFailure,
     failure_of,
     read_report,
     read_tail,
 )
-from cloudbutton_backend.backends.aws_lambda.rate_limit import Drought, Window, delay
+from cloudbutton_backend.backends.aws_lambda.rate_limit import AimdLimiter, OutageTimer, delay
 from cloudbutton_backend.errors import BackendError
 
 _SLACK: Final = 30.0
@@ -46,24 +51,24 @@ _REASONS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class InvocationAnswer:
     """An invocation that was answered by our handler, or accepted to be run later."""
 
     body: Any
-    report: Report | None
+    report: BilledUsage | None
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostAnswer:
     """An invocation of which nothing is known: its connection ended after it was sent."""
 
     cause: str
 
 
-Ended = Answer | Failure | Lost
+Ended = InvocationAnswer | InvocationFailure | LostAnswer
 
 
-class NothingGoes(BackendError):
+class NoInvocationSucceeds(BackendError):
     """Everything has been refused for so long that it makes no sense to go on."""
 
 
@@ -79,12 +84,17 @@ class Invoker:
     """
 
     def __init__(
-        self, web: Web, region: str, most: int, patience: float, clock: Callable[[], float]
+        self,
+        web: SignedHttpClient,
+        region: str,
+        most: int,
+        patience: float,
+        clock: Callable[[], float],
     ) -> None:
-        self.window = Window(most)
+        self.window = AimdLimiter(most)
         self.refusals = 0
         self._web, self._region, self._clock = web, region, clock
-        self._drought = Drought(patience)
+        self._outage = OutageTimer(patience)
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._out: OrderedDict[object, float] = OrderedDict()
         self._chance = random.Random()
@@ -118,7 +128,7 @@ class Invoker:
         while True:
             await self._enter()
             ticket = object()
-            reply: Reply | None
+            reply: HttpReply | None
             self._out[ticket] = self._clock()
             on_sent(True)
             try:
@@ -127,11 +137,11 @@ class Invoker:
                 reply, trouble = None, f"no connection to {error}"
             except NoAnswer as error:
                 self._grieve(function, f"connections break ({error})", ticket)
-                return Lost(str(error))
+                return LostAnswer(str(error))
             finally:
                 self._leave(ticket)
             if reply is not None and reply.status < 300:
-                self._drought.ended()
+                self._outage.ended()
                 self.window.answered()
                 return _ended(reply, asynchronous)
             on_sent(False)
@@ -142,7 +152,9 @@ class Invoker:
             await asyncio.sleep(delay(attempt, self._chance))
             attempt += 1
 
-    async def _send(self, function: str, body: bytes, within: float, asynchronous: bool) -> Reply:
+    async def _send(
+        self, function: str, body: bytes, within: float, asynchronous: bool
+    ) -> HttpReply:
         kind = "Event" if asynchronous else "RequestResponse"
         headers = {"x-amz-invocation-type": kind, "content-type": "application/json"}
         if not asynchronous:
@@ -156,7 +168,7 @@ class Invoker:
             timeout=time_for(within, len(body), self.window.under_way),
         )
 
-    def _refusal(self, function: str, reply: Reply) -> str:
+    def _refusal(self, function: str, reply: HttpReply) -> str:
         """Return why a request was refused, if repeating it may help; else raise it."""
         code = reply.headers.get("x-amzn-ErrorType", "").partition(":")[0]
         try:
@@ -170,7 +182,7 @@ class Invoker:
             return _REASONS.get(reason, message or reason).format(function=function)
         if reply.status >= 500 or code in _BUSY:
             return f"Lambda answers {code or reply.status}: {message}"
-        asked = Asked(
+        asked = RequestContext(
             service="lambda",
             operation="Invoke",
             region=self._region,
@@ -183,12 +195,12 @@ class Invoker:
         now = self._clock()
         oldest = next((at for ticket, at in self._out.items() if ticket is not own), now)
         if now - oldest > _AT_WORK:
-            self._drought.ended()
+            self._outage.ended()
             return
-        if self._drought.failed(now, trouble):
-            self._drought.ended()  # a later job starts afresh
-            raise NothingGoes(
-                f"No call of {function} got through for {self._drought.patience:g} s: {trouble}."
+        if self._outage.failed(now, trouble):
+            self._outage.ended()  # a later job starts afresh
+            raise NoInvocationSucceeds(
+                f"No call of {function} got through for {self._outage.patience:g} s: {trouble}."
             )
 
     # -- the window
@@ -237,10 +249,10 @@ def time_for(within: float, nbytes: int, under_way: int) -> float:
     return within + _SLACK + max(1, under_way) * _SECONDS_PER_MB * nbytes / 1e6
 
 
-def _ended(reply: Reply, asynchronous: bool) -> Ended:
+def _ended(reply: HttpReply, asynchronous: bool) -> Ended:
     if asynchronous:
-        return Answer(None, None)
+        return InvocationAnswer(None, None)
     log = read_tail(reply.headers.get("x-amz-log-result"))
     if "x-amz-function-error" in reply.headers:
         return failure_of(reply.body, log)
-    return Answer(json.loads(reply.body), read_report(log))
+    return InvocationAnswer(json.loads(reply.body), read_report(log))

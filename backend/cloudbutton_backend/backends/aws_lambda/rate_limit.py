@@ -19,7 +19,7 @@ _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 5.0
 
 
-class Window:
+class AimdLimiter:
     """The number of invocations that may be under way.
 
     Parameters
@@ -62,7 +62,7 @@ class Window:
         self._size = min(float(self._most), self._size + _GROWTH / max(1.0, self._size))
 
 
-class Drought:
+class OutageTimer:
     """Whether it has been so long since anything succeeded that nothing will.
 
     Parameters

@@ -10,17 +10,17 @@ from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda import call_encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
-from cloudbutton_backend.backends.aws_lambda.deployment.actual import FoundFunction
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import ActualFunction
 from cloudbutton_backend.backends.aws_lambda.deployment.desired import FREE_STORAGE
 from cloudbutton_backend.backends.aws_lambda.resource_names import (
     Arch,
-    Target,
+    DeploymentTarget,
     blob_key,
     environment_key,
     job_prefix,
 )
 from cloudbutton_backend.backends.aws_lambda.signing import Credentials
-from cloudbutton_backend.backends.protocol import Call, JobSpec
+from cloudbutton_backend.backends.protocol import BatchCall, JobSpec
 from cloudbutton_backend.cost import Rate, lambda_rate, storage_prices
 from cloudbutton_backend.worker.aws_lambda.call_wire import (
     ASK_EVERY,
@@ -42,7 +42,7 @@ does before our code is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentParts:
     """A call made ready: the body of the request, and what it cost in storage requests."""
 
     body: bytes
@@ -81,9 +81,9 @@ class RemoteJob:
 
     spec: JobSpec
     key: bytes
-    usual: Target
+    usual: DeploymentTarget
     """The function by whose price calls are budgeted."""
-    target: Target
+    target: DeploymentTarget
     """The function that runs it, but for items that need more memory."""
     variables: Sequence[str]
     imports: frozenset[str] = frozenset()
@@ -116,7 +116,7 @@ class RemoteJob:
         """Whether it has a budget, so that no call may cost more than was set aside for it."""
         return bool(self.spec.extra.get("budget", True))
 
-    def memory_for(self, call: Call) -> int:
+    def memory_for(self, call: BatchCall) -> int:
         """Return the MiB that a call's function must have."""
         if not self.needs:
             return self.target.memory
@@ -152,14 +152,14 @@ class RemoteJob:
         self._made, self._signer = time.monotonic(), signer
         return self._text
 
-    def move(self, function: FoundFunction, imports: frozenset[str]) -> None:
+    def move(self, function: ActualFunction, imports: frozenset[str]) -> None:
         """Have another function run the calls from now on, one with more packages."""
         self.target, self.packages = function.target, function.fetches
         self.storage = function.storage
         self.imports = imports
         self._made = float("-inf")
 
-    async def encode(self, call: Call, bucket: Bucket, uploads: Uploads) -> Sent:
+    async def encode(self, call: BatchCall, bucket: Bucket, uploads: Uploads) -> SentParts:
         """Return a call as the body of a request; items that are too large for it go into storage."""
         pieces, length = layout(call.parts)
         limit = call_encoding.INLINE_EVENT if self.detached else call_encoding.INLINE_CALL
@@ -174,12 +174,12 @@ class RemoteJob:
             puts = 1
         head = await self.head(bucket, uploads)
         answer = await bucket.url("PUT", self.answer_key(call.batch))
-        return Sent(
+        return SentParts(
             call_encoding.call_json(head, call, items, answer, detached=self.detached), puts
         )
 
 
-def rate_of(target: Target, storage: int = FREE_STORAGE) -> Rate:
+def rate_of(target: DeploymentTarget, storage: int = FREE_STORAGE) -> Rate:
     """Return what a call of a function with so many MiB of /tmp costs at most, with all it asks of S3."""
     return most_of(target.region, target.arch, target.memory, storage)
 
@@ -199,6 +199,6 @@ def most_of(region: str, arch: Arch, memory: int, storage: int = FREE_STORAGE) -
     return replace(rate, per_second=rate.per_second + asking)
 
 
-def bare_rate(target: Target, storage: int = FREE_STORAGE) -> Rate:
+def bare_rate(target: DeploymentTarget, storage: int = FREE_STORAGE) -> Rate:
     """Return what a call of a function with so many MiB of /tmp costs, without what it asks of S3."""
     return lambda_rate(target.region, target.arch, target.memory, storage=storage)

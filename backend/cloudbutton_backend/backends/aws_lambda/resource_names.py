@@ -1,4 +1,4 @@
-"""What everything on AWS is called: names and ARNs follow from a `Target`, so nothing is looked up."""
+"""Names and ARNs of everything on AWS: they follow from a `DeploymentTarget`, so nothing is looked up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FUNCTION: Final = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class DeploymentTarget:
     """One function: where it is, what it runs on, and what packages it has."""
 
     prefix: str = PREFIX
@@ -102,12 +102,12 @@ class Target:
     def log_group_arn(self) -> str:
         return f"{_arn(self, 'logs')}:log-group:{self.log_group}"
 
-    def with_(self, **changes: Any) -> Target:
+    def with_(self, **changes: Any) -> DeploymentTarget:
         """Return the target with some of it changed."""
         return replace(self, **changes)
 
 
-def parse_function(name: str, *, account: str, region: str) -> Target | None:
+def parse_function(name: str, *, account: str, region: str) -> DeploymentTarget | None:
     """Return the target whose function has that name; None: it is none of ours."""
     match = _FUNCTION.fullmatch(name)
     if match is None or not _PREFIX.fullmatch(match["prefix"]):
@@ -116,7 +116,7 @@ def parse_function(name: str, *, account: str, region: str) -> Target | None:
     if not LEAST_MEMORY <= memory <= MOST_MEMORY:
         return None
     arch: Arch = "arm64" if match["arch"] == "arm64" else "x86_64"
-    return Target(
+    return DeploymentTarget(
         prefix=match["prefix"],
         account=account,
         region=region,
@@ -166,5 +166,5 @@ def partition(region: str) -> str:
     return "aws"
 
 
-def _arn(target: Target, service: str) -> str:
+def _arn(target: DeploymentTarget, service: str) -> str:
     return f"arn:{partition(target.region)}:{service}:{target.region}:{target.account}"

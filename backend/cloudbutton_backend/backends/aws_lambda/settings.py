@@ -32,7 +32,7 @@ _OPTIONAL: Final = frozenset({"region", "profile", "workers"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class LambdaSettings:
     """The backend's settings. None: what AWS's own tools would use, or what is usual."""
 
     region: str | None = None

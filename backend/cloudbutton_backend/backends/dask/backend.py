@@ -27,7 +27,7 @@ from cloudbutton_backend.backends.capabilities import HealthLine
 from cloudbutton_backend.backends.dask.connector import Connector
 from cloudbutton_backend.backends.dask.settings import (
     MOST_WORKERS,
-    Settings,
+    DaskSettings,
     names_of_variables,
     schema,
 )
@@ -35,7 +35,7 @@ from cloudbutton_backend.backends.extras import require
 from cloudbutton_backend.backends.local.cpu_count import usable_cpus
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
-    Call,
+    BatchCall,
     Event,
     JobSpec,
     Limits,
@@ -48,8 +48,8 @@ from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.storage import sealed_files
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.backends.dask.connection import Link
-    from cloudbutton_backend.backends.dask.in_flight import Landed, Ready
+    from cloudbutton_backend.backends.dask.connection import ClusterConnection
+    from cloudbutton_backend.backends.dask.in_flight import FinishedCall, Ready
 
 _LOG: Final = logging.getLogger(__name__)
 BATCH_SECONDS: Final = 0.1
@@ -108,7 +108,7 @@ class DaskBackend:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         require("dask")
-        self.settings = Settings(
+        self.settings = DaskSettings(
             address=address,
             workers=workers,
             worker_hour=worker_hour,
@@ -124,7 +124,7 @@ class DaskBackend:
         self._connector = Connector(self.settings, client, security, self._tell, clock)
         self._limits: Limits | None = None
         # The rest is the driver thread's.
-        self._link: Link | None = None
+        self._link: ClusterConnection | None = None
         self._specs: dict[str, JobSpec] = {}
         self._ready: dict[str, Ready] = {}
         self._taken: dict[str, dict[str, Any]] = {}
@@ -227,7 +227,7 @@ class DaskBackend:
         ready.set_result(self._put_job(link, spec))
         self._ready[spec.id] = ready
 
-    def _put_job(self, link: Link, spec: JobSpec) -> Any:
+    def _put_job(self, link: ClusterConnection, spec: JobSpec) -> Any:
         names = self.settings.variables
         variables = {name: os.environ[name] for name in names if name in os.environ}
         return link.data.put_job(spec, _key_of(spec.id), variables)
@@ -247,14 +247,14 @@ class DaskBackend:
         self._specs[spec.id] = spec
         self._connector.begin()  # again, if it was lost
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: BatchCall) -> None:
         link, spec = self._link, self._specs[call.job_id]
         if link is None:  # it was lost since; what it held has been given back
             return
         lasting = bool(spec.extra.get("detach")) and self._can_outlive
         link.calls.submit(call, self._readied(link, spec), self._where(link, spec), lasting)
 
-    def _where(self, link: Link, spec: JobSpec) -> dict[str, Any]:
+    def _where(self, link: ClusterConnection, spec: JobSpec) -> dict[str, Any]:
         """Return what Dask is told about where a call may run."""
         from cloudbutton_backend.backends.dask.placement import placement
 
@@ -265,7 +265,7 @@ class DaskBackend:
             self._taken[spec.id] = found
         return found
 
-    def _readied(self, link: Link, spec: JobSpec) -> Ready:
+    def _readied(self, link: ClusterConnection, spec: JobSpec) -> Ready:
         """Return a job's data on the cluster, having them sent again if they were lost."""
         ready = self._ready.get(spec.id)
         if ready is None:
@@ -328,19 +328,19 @@ class DaskBackend:
         events: list[Event] = []
         for each in happened:
             events += self._events_of(each)
-        return [*events, *self._look_after()]
+        return [*events, *self._check_progress()]
 
     def _events_of(self, happened: Any) -> list[Event]:
-        from cloudbutton_backend.backends.dask.connection import Link
-        from cloudbutton_backend.backends.dask.in_flight import Landed
+        from cloudbutton_backend.backends.dask.connection import ClusterConnection
+        from cloudbutton_backend.backends.dask.in_flight import FinishedCall
 
         if isinstance(happened, list):
             return happened
         if isinstance(happened, BaseException):
             return [BackendDown(str(happened))]
-        if isinstance(happened, Landed):
+        if isinstance(happened, FinishedCall):
             return self._on_landed(happened)
-        assert isinstance(happened, Link)
+        assert isinstance(happened, ClusterConnection)
         if happened.lost is not None:
             return self._on_lost(happened)
         if self._link is None and not self._closed:
@@ -349,7 +349,7 @@ class DaskBackend:
             self._orphans.clear()
         return []
 
-    def _on_landed(self, landed: Landed) -> list[Event]:
+    def _on_landed(self, landed: FinishedCall) -> list[Event]:
         link = self._link
         if link is None:
             return []
@@ -360,7 +360,7 @@ class DaskBackend:
             link.lose("the connection broke")
         return events
 
-    def _on_lost(self, link: Link) -> list[Event]:
+    def _on_lost(self, link: ClusterConnection) -> list[Event]:
         """The scheduler is gone, or the way to it: try once more to get there, and soon give up."""
         if self._link is not link:
             return []
@@ -382,13 +382,13 @@ class DaskBackend:
             times.append(self._empty_since + self._patience)
         return min((time for time in times if time is not None), default=None)
 
-    def _look_after(self) -> list[Event]:
+    def _check_progress(self) -> list[Event]:
         """See to calls that do not answer, to the number of slots, and to clusters without workers."""
         link = self._link
         if link is None:
             self._empty_since = None
             return []
-        events = [*link.calls.look_after(), *self._fit(link)]
+        events = [*link.calls.check_progress(), *self._fit(link)]
         waits = not link.workers and link.calls.n_flights > 0
         if not waits:
             self._empty_since = None
@@ -401,7 +401,7 @@ class DaskBackend:
             events.append(BackendDown(no_workers(link.address, self._patience)))
         return events
 
-    def _fit(self, link: Link) -> list[Event]:
+    def _fit(self, link: ClusterConnection) -> list[Event]:
         """Have as many slots as the cluster has room for, and some where it may grow."""
         calls = link.calls
         wanted = min(self._most, max(IN_FLIGHT * link.threads, self._wanted, IN_FLIGHT))

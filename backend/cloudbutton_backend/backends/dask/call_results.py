@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from cloudbutton_backend.backends.local.worker_process import explain_death
 from cloudbutton_backend.backends.protocol import (
+    BatchCall,
     BatchEnded,
-    Call,
     Event,
     Overdue,
     Results,
@@ -27,7 +27,7 @@ _MiB: Final = 1 << 20
 _NOTHING: Final = pickle.dumps([None], 5)
 
 
-def read_answer(call: Call, data: Buffer, key: bytes) -> tuple[list[Results], dict[str, Any]]:
+def read_answer(call: BatchCall, data: Buffer, key: bytes) -> tuple[list[Results], dict[str, Any]]:
     """Return the results in an answer, and how the call ended.
 
     Raises
@@ -63,13 +63,13 @@ def read_answer(call: Call, data: Buffer, key: bytes) -> tuple[list[Results], di
     return results, ending
 
 
-def is_whole(call: Call, ending: Mapping[str, Any]) -> bool:
+def is_whole(call: BatchCall, ending: Mapping[str, Any]) -> bool:
     """Whether all of a call's items have run, and nothing went wrong but what they raised."""
     events = events_of_end(call, ending)
     return events == [BatchEnded(call.worker, call.batch, call.count)]
 
 
-def events_of_end(call: Call, ending: Mapping[str, Any]) -> list[Event]:
+def events_of_end(call: BatchCall, ending: Mapping[str, Any]) -> list[Event]:
     """Return how a batch ended, from what its worker says of it."""
     worker, batch = call.worker, call.batch
     if ending["culprits"]:
@@ -93,7 +93,7 @@ def events_of_end(call: Call, ending: Mapping[str, Any]) -> list[Event]:
     return [BatchEnded(worker, batch, ending["ran"], ending["unreadable"], expired)]
 
 
-def returned(call: Call) -> list[Event]:
+def returned(call: BatchCall) -> list[Event]:
     """Return the events of a call that is to be sent again, at no attempt's cost."""
     return [
         Revoked(call.worker, call.batch, call.first, call.first + call.count),
@@ -101,7 +101,7 @@ def returned(call: Call) -> list[Event]:
     ]
 
 
-def killed(call: Call, error: Any, proven: bool) -> list[Event]:
+def killed(call: BatchCall, error: Any, proven: bool) -> list[Event]:
     """Return the events of a call whose Dask workers died, as often as the scheduler allows.
 
     Parameters

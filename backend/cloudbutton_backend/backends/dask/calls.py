@@ -25,15 +25,15 @@ from cloudbutton_backend.backends.dask.call_results import (
     read_answer,
     returned,
 )
-from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, Cluster
+from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, DaskCluster
 from cloudbutton_backend.backends.dask.detached import parts_of, publish, unpublish
-from cloudbutton_backend.backends.dask.in_flight import Flight, Kept, Landed, Ready
+from cloudbutton_backend.backends.dask.in_flight import DaskCall, FinishedCall, KeptResult, Ready
 from cloudbutton_backend.backends.dask.scattered_data import JobData
 from cloudbutton_backend.backends.dask.shipped_code import plugin_name, run_call, stop_calls
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
+    BatchCall,
     BatchEnded,
-    Call,
     Charged,
     Event,
     WorkerDown,
@@ -55,7 +55,7 @@ _KEEP_JOBS: Final = 8
 _HOUR: Final = 3600.0
 
 
-class Calls:
+class DaskCalls:
     """The calls on one cluster. Used on the driver's thread, but for what waits on Dask's.
 
     Parameters
@@ -70,25 +70,25 @@ class Calls:
 
     def __init__(
         self,
-        cluster: Cluster,
-        land: Callable[[Landed], None],
+        cluster: DaskCluster,
+        land: Callable[[FinishedCall], None],
         clock: Callable[[], float],
         worker_hour: float | None = None,
         keep: bool = False,
     ) -> None:
         self._cluster, self._land, self._clock = cluster, land, clock
         self._worker_hour, self._keep = worker_hour, keep
-        self.kept: OrderedDict[str, list[Kept]] = OrderedDict()
+        self.kept: OrderedDict[str, list[KeptResult]] = OrderedDict()
         """Answers, by job; those of the last few."""
         self._token = uuid.uuid4().hex[:8]
         """Another process may number calls of the same job alike."""
-        self._slots: dict[str, deque[Flight]] = {}
+        self._slots: dict[str, deque[DaskCall]] = {}
         self._made = 0
         self._suspects: set[tuple[str, int]] = set()
         """Items, by job, whose Dask workers died. Those of calls that only waited there are among them, so
         they are tried again one by one: who loses its workers then has done it."""
-        self._on_trial: Flight | None = None
-        self._awaiting_trial: deque[Flight] = deque()
+        self._on_trial: DaskCall | None = None
+        self._awaiting_trial: deque[DaskCall] = deque()
         self._came_back: Counter[tuple[str, int]] = Counter()
         """By job and first item."""
         self._pace: dict[str, float] = {}
@@ -175,17 +175,17 @@ class Calls:
     # -- out
 
     def submit(
-        self, call: Call, ready: Ready, placement: Mapping[str, Any], lasting: bool = False
+        self, call: BatchCall, ready: Ready, placement: Mapping[str, Any], lasting: bool = False
     ) -> None:
         slot = self._slots.get(call.worker)
         if slot is None:
             return
         name = f"{call.job_id}-{self._token}-{call.batch}"
-        slot.append(Flight(call, name, ready, placement, lasting))
+        slot.append(DaskCall(call, name, ready, placement, lasting))
         if len(slot) == 1:
             self._send(slot[0])
 
-    def _send(self, flight: Flight) -> None:
+    def _send(self, flight: DaskCall) -> None:
         call = flight.call
         if call.count == 1 and (call.job_id, call.first) in self._suspects:
             if self._on_trial is not None:
@@ -195,7 +195,7 @@ class Calls:
         flight.sent_at = self._clock()
         self._cluster.client.loop.add_callback(self._fly, flight)
 
-    async def _fly(self, flight: Flight) -> None:
+    async def _fly(self, flight: DaskCall) -> None:
         """Have Dask run a call, and wait for its answer; on Dask's thread."""
         try:
             await self._submit(flight, await asyncio.wrap_future(flight.ready))
@@ -204,11 +204,11 @@ class Calls:
                     return
                 # ends: with the call's lease or its cancelling at the latest, or with the scheduler
                 answer = await self._cluster.client.gather(flight.futures[number])
-                self._land(Landed(flight, answer, None))
+                self._land(FinishedCall(flight, answer, None))
         except BaseException as error:  # cancellation is one of the answers
-            self._land(Landed(flight, None, error))
+            self._land(FinishedCall(flight, None, error))
 
-    async def _submit(self, flight: Flight, data: JobData) -> None:
+    async def _submit(self, flight: DaskCall, data: JobData) -> None:
         call, client = flight.call, self._cluster.client
         pieces, length = layout(call.parts)
         items: Any = b"".join(pieces)
@@ -249,7 +249,7 @@ class Calls:
         if flight.lasting:
             await self._publish(flight)
 
-    async def _publish(self, flight: Flight) -> None:
+    async def _publish(self, flight: DaskCall) -> None:
         """Have a call go on when this process ends."""
         name = flight.published = f"cloudbutton-{flight.name}"  # see `prefix_of`
         try:
@@ -273,7 +273,7 @@ class Calls:
                 self._cluster.client.loop.add_callback(self._stop, flight)
         return events
 
-    async def _stop(self, flight: Flight) -> None:
+    async def _stop(self, flight: DaskCall) -> None:
         try:
             told = await self._cluster.client.run(
                 stop_calls,
@@ -285,9 +285,9 @@ class Calls:
         except Exception:  # who cannot be told is waited for no longer in the end
             return
         if not told:  # no worker is there that could run it
-            self._land(Landed(flight, None, asyncio.CancelledError()))
+            self._land(FinishedCall(flight, None, asyncio.CancelledError()))
 
-    def _release(self, flight: Flight) -> None:
+    def _release(self, flight: DaskCall) -> None:
         """Have Dask forget a call: what runs it hears of that, and stops."""
         flight.released = True
         if flight is self._on_trial:
@@ -301,7 +301,7 @@ class Calls:
             with contextlib.suppress(Exception):  # the client is closed
                 future.release()
 
-    def _drop(self, flight: Flight) -> None:
+    def _drop(self, flight: DaskCall) -> None:
         """A call is over, or given up: nobody will collect it."""
         if flight.published is not None:
             self._collected.append(flight.published)
@@ -316,7 +316,7 @@ class Calls:
             (each.give_up_at for each in flights if each.give_up_at is not None), default=None
         )
 
-    def look_after(self) -> list[Event]:
+    def check_progress(self) -> list[Event]:
         """Give up those that do not answer."""
         now = self._clock()
         events: list[Event] = []
@@ -333,7 +333,7 @@ class Calls:
         if slot and slot[0].sent_at is None:
             self._send(slot[0])
 
-    def landed(self, landed: Landed) -> tuple[list[Event], str | None]:
+    def landed(self, landed: FinishedCall) -> tuple[list[Event], str | None]:
         """Return the events of a call that is over, and the job whose data have to be sent again."""
         flight = landed.flight
         name, job_id = flight.call.worker, flight.call.job_id
@@ -363,7 +363,7 @@ class Calls:
             self._next(name)
         return events, stale
 
-    def _answered(self, flight: Flight, answer: bytes) -> tuple[list[Event], bool]:
+    def _answered(self, flight: DaskCall, answer: bytes) -> tuple[list[Event], bool]:
         """Return the events of a task's answer, and whether its call is over."""
         call, part = flight.call, flight.parts[flight.landed]
         self._came_back.pop((call.job_id, part.first), None)
@@ -391,14 +391,14 @@ class Calls:
         charge = Charged(call.job_id, call.batch, flight.cost, flight.seconds)
         return [*results[:-1], charge, *results[-1:], *ends], True
 
-    def _keep_answer(self, job_id: str, part: Call, flight: Flight) -> None:
+    def _keep_answer(self, job_id: str, part: BatchCall, flight: DaskCall) -> None:
         kept = self.kept.setdefault(job_id, [])
         future, flight.futures[flight.landed] = flight.futures[flight.landed], None
-        kept.append(Kept(part.first, part.count, future, flight.ready.result(0).key))
+        kept.append(KeptResult(part.first, part.count, future, flight.ready.result(0).key))
         if len(self.kept) > _KEEP_JOBS:
             self.kept.popitem(last=False)
 
-    def _cancelled(self, flight: Flight) -> list[Event]:
+    def _cancelled(self, flight: DaskCall) -> list[Event]:
         """A call's task is gone: what it needs was lost with a worker, or somebody cancelled it."""
         call = flight.rest
         self._came_back[call.job_id, call.first] += 1
@@ -407,7 +407,7 @@ class Calls:
         cause = "its task on the cluster was cancelled again and again"
         return self._charged(flight, [WorkerDown(call.worker, cause, call.batch, call.first)])
 
-    def _failed(self, flight: Flight, error: BaseException | None) -> list[Event]:
+    def _failed(self, flight: DaskCall, error: BaseException | None) -> list[Event]:
         """Return the events of a call that Dask ended."""
         call = flight.rest
         if isinstance(error, KilledWorker):
@@ -420,7 +420,7 @@ class Calls:
 
     # -- money
 
-    def _charge(self, flight: Flight) -> Charged | None:
+    def _charge(self, flight: DaskCall) -> Charged | None:
         """Return the price of a call that was given up: all the time since it was sent, at most."""
         if self._worker_hour is None:
             return None
@@ -430,6 +430,6 @@ class Calls:
         seconds = max(seconds, flight.seconds)  # its tasks may have run side by side
         return Charged(call.job_id, call.batch, seconds * self._worker_hour / _HOUR, seconds)
 
-    def _charged(self, flight: Flight, events: list[Event]) -> list[Event]:
+    def _charged(self, flight: DaskCall, events: list[Event]) -> list[Event]:
         charge = self._charge(flight)
         return events if charge is None else [charge, *events]

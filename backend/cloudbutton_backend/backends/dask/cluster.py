@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import distributed
 
-from cloudbutton_backend.backends.dask.settings import Settings
-from cloudbutton_backend.backends.dask.shipped_code import Shipped, plugin_name
+from cloudbutton_backend.backends.dask.settings import DaskSettings
+from cloudbutton_backend.backends.dask.shipped_code import ShippedCall, plugin_name
 from cloudbutton_backend.backends.local.cpu_count import usable_cpus
 from cloudbutton_backend.errors import BackendError
 
@@ -45,7 +45,7 @@ class WorkerInfo:
         return self.memory // max(1, self.threads)
 
 
-class Cluster:
+class DaskCluster:
     """A scheduler and its workers, as far as we deal with them. Safe from any thread but Dask's own.
 
     Parameters
@@ -60,7 +60,7 @@ class Cluster:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: DaskSettings,
         client: Any = None,
         security: Any = None,
         within: float = CONNECT_WITHIN,
@@ -103,9 +103,9 @@ class Cluster:
 
     async def _equip(self) -> None:
         """Have all workers get our code, those which come later, too."""
-        await self.client.register_plugin(Shipped(), name=plugin_name())
+        await self.client.register_plugin(ShippedCall(), name=plugin_name())
 
-    def _connect(self, settings: Settings, security: Any, within: float) -> Any:
+    def _connect(self, settings: DaskSettings, security: Any, within: float) -> Any:
         target: Any = settings.address
         try:
             if target is None:

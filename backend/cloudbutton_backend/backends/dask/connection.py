@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from cloudbutton_backend.backends.dask.calls import Calls
-from cloudbutton_backend.backends.dask.cluster import Cluster, WorkerInfo
-from cloudbutton_backend.backends.dask.scattered_data import Data
+from cloudbutton_backend.backends.dask.calls import DaskCalls
+from cloudbutton_backend.backends.dask.cluster import DaskCluster, WorkerInfo
+from cloudbutton_backend.backends.dask.scattered_data import ScatteredData
 from cloudbutton_backend.backends.dask.version_check import VersionCheck
 
 _LOG: Final = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ SILENT_FOR: Final = 45.0
 at once."""
 
 
-class Link:
+class ClusterConnection:
     """All that belongs to one connection.
 
     Parameters
@@ -31,16 +31,16 @@ class Link:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: DaskCluster,
         tell: Callable[[Any], None],
         clock: Callable[[], float],
         worker_hour: float | None,
         keep: bool,
     ) -> None:
         self.cluster = cluster
-        self.data = Data(cluster)
+        self.data = ScatteredData(cluster)
         self.versions = VersionCheck(cluster)
-        self.calls = Calls(cluster, tell, clock, worker_hour, keep)
+        self.calls = DaskCalls(cluster, tell, clock, worker_hour, keep)
         self.address = cluster.address
         self.workers: tuple[WorkerInfo, ...] = cluster.workers()
         self.lost: str | None = None

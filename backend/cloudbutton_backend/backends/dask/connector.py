@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TookTooLong
 from typing import TYPE_CHECKING, Any, Final
 
-from cloudbutton_backend.backends.dask.settings import Settings
+from cloudbutton_backend.backends.dask.settings import DaskSettings
 from cloudbutton_backend.errors import BackendError
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.backends.dask.connection import Link
+    from cloudbutton_backend.backends.dask.connection import ClusterConnection
 
 _WITHIN: Final = 120.0
 """Seconds within which a connection is there, or has failed."""
@@ -33,7 +33,7 @@ class Connector:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: DaskSettings,
         given: Any,
         security: Any,
         tell: Callable[[Any], None],
@@ -42,10 +42,10 @@ class Connector:
         self._settings, self._given, self._security = settings, given, security
         self._tell, self._clock = tell, clock
         self._lock = threading.Lock()
-        self._attempt: Future[Link] | None = None
+        self._attempt: Future[ClusterConnection] | None = None
         self._closed = False
 
-    def begin(self, within: float | None = None) -> Future[Link]:
+    def begin(self, within: float | None = None) -> Future[ClusterConnection]:
         """Return the link, or the attempt at one.
 
         Parameters
@@ -65,7 +65,7 @@ class Connector:
                 ).start()
             return attempt
 
-    def link(self) -> Link:
+    def link(self) -> ClusterConnection:
         """Return the link, waiting for it.
 
         Raises
@@ -85,7 +85,7 @@ class Connector:
         with self._lock:
             self._attempt = None
 
-    def close(self) -> Link | None:
+    def close(self) -> ClusterConnection | None:
         """Make no other link; return the one there is, which nobody closes here. Safe to repeat."""
         with self._lock:
             self._closed = True
@@ -94,7 +94,7 @@ class Connector:
             return None
         return attempt.result(0)
 
-    def _make(self, attempt: Future[Link], within: float | None) -> None:
+    def _make(self, attempt: Future[ClusterConnection], within: float | None) -> None:
         try:
             link = self._new_link(within)
         except BaseException as error:
@@ -108,18 +108,18 @@ class Connector:
             link.close()
         self._tell(link)
 
-    def _new_link(self, within: float | None) -> Link:
+    def _new_link(self, within: float | None) -> ClusterConnection:
         if self._closed:
             raise BackendError("The Dask backend was closed.")
         from cloudbutton_backend.backends.dask import cluster
         from cloudbutton_backend.backends.dask import connection as link
 
         settings = self._settings
-        made = cluster.Cluster(
+        made = cluster.DaskCluster(
             settings, self._given, self._security, within or cluster.CONNECT_WITHIN
         )
         try:
-            return link.Link(
+            return link.ClusterConnection(
                 made, self._tell, self._clock, settings.worker_hour, settings.keep_results
             )
         except BaseException:

@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any, Final
 
 from cloudbutton_backend.backends.dask.call_results import read_answer
-from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, Cluster
-from cloudbutton_backend.backends.protocol import Call, Results
+from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, DaskCluster
+from cloudbutton_backend.backends.protocol import BatchCall, Results
 from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.worker.result_file import TornRecord
 from cloudbutton_backend.worker.sealed_records import BrokenSeal
@@ -39,7 +39,7 @@ _GONE: Final = (
 )
 
 
-def parts_of(call: Call, nbytes: int, pace: float | None) -> list[Call]:
+def parts_of(call: BatchCall, nbytes: int, pace: float | None) -> list[BatchCall]:
     """Return a call in parts, each of which becomes a task: the cluster shares them out as it likes.
 
     Parameters
@@ -62,7 +62,7 @@ def parts_of(call: Call, nbytes: int, pace: float | None) -> list[Call]:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedCalls:
     """One call as it lies on the cluster."""
 
     batch: int
@@ -70,9 +70,11 @@ class Published:
     """First item and number of items of each task."""
     futures: list[Any]
 
-    def calls(self, job_id: str) -> list[Call]:
+    def calls(self, job_id: str) -> list[BatchCall]:
         """Return its parts."""
-        return [Call(self.batch, job_id, "dask", first, count, ()) for first, count in self.parts]
+        return [
+            BatchCall(self.batch, job_id, "dask", first, count, ()) for first, count in self.parts
+        ]
 
 
 def prefix_of(job_id: str) -> str:
@@ -80,7 +82,9 @@ def prefix_of(job_id: str) -> str:
     return f"cloudbutton-{job_id}-"
 
 
-async def publish(client: Any, name: str, parts: Iterable[Call], futures: Iterable[Any]) -> None:
+async def publish(
+    client: Any, name: str, parts: Iterable[BatchCall], futures: Iterable[Any]
+) -> None:
     """Have a call's tasks go on without their client; on Dask's thread."""
     parts = list(parts)
     plain = {
@@ -99,7 +103,7 @@ async def unpublish(client: Any, names: Iterable[str]) -> None:
             await asyncio.wait_for(client.unpublish_dataset(name), ANSWER_WITHIN)
 
 
-def recovered(cluster: Cluster, job_id: str, key: bytes) -> Iterator[Results]:
+def recovered(cluster: DaskCluster, job_id: str, key: bytes) -> Iterator[Results]:
     """Yield what a detached job's calls have brought, and have the cluster forget them.
 
     Calls that run are waited for, for some seconds; those that nothing was done for are stopped, as is
@@ -154,10 +158,10 @@ def recovered(cluster: Cluster, job_id: str, key: bytes) -> Iterator[Results]:
         raise BackendError(f"results are damaged, and those are not used: {damage}") from damage
 
 
-def _published(client: Any, name: str) -> Published:
+def _published(client: Any, name: str) -> PublishedCalls:
     none: Mapping[str, Any] = {"batch": 0, "parts": (), "futures": []}
     found = client.get_dataset(name, default=none, callback_timeout=ANSWER_WITHIN)
-    return Published(found["batch"], tuple(found["parts"]), found["futures"])
+    return PublishedCalls(found["batch"], tuple(found["parts"]), found["futures"])
 
 
 def _keep_what_began(client: Any, futures: list[Any]) -> dict[str, bool]:

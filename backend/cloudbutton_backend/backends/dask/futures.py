@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from cloudbutton_backend.backends.dask.shipped_code import plugin_name, raise_error, value_of
 
 if TYPE_CHECKING:
-    from cloudbutton_backend.backends.dask.connection import Link
-    from cloudbutton_backend.backends.dask.in_flight import Kept
+    from cloudbutton_backend.backends.dask.connection import ClusterConnection
+    from cloudbutton_backend.backends.dask.in_flight import KeptResult
 
 
 def futures_of(
-    link: Link, outcomes: Iterable[tuple[int, Any, BaseException | None]], kept: Iterable[Kept]
+    link: ClusterConnection,
+    outcomes: Iterable[tuple[int, Any, BaseException | None]],
+    kept: Iterable[KeptResult],
 ) -> list[Any]:
     """Return a future for each item, in their order.
 
@@ -26,7 +28,7 @@ def futures_of(
         Index, value and exception of each item.
     """
     client = link.cluster.client
-    at: Mapping[int, Kept] = {
+    at: Mapping[int, KeptResult] = {
         index: each for each in kept for index in range(each.first, each.first + each.count)
     }
     link.cluster.await_worker()

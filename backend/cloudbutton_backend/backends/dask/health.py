@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from cloudbutton_backend.backends.capabilities import HealthLine
-from cloudbutton_backend.backends.dask.connection import Link
+from cloudbutton_backend.backends.dask.connection import ClusterConnection
 
 _GiB: Final = 1 << 30
 
 
-def health(link: Link) -> Iterator[HealthLine]:
+def health(link: ClusterConnection) -> Iterator[HealthLine]:
     """Yield what jobs need and whether it is well; asks the cluster."""
     where = "made here, on this machine" if link.cluster.is_local else link.address
     yield HealthLine("scheduler", True, where)

@@ -8,22 +8,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cloudbutton_backend.backends.dask.scattered_data import JobData
-from cloudbutton_backend.backends.protocol import Call
+from cloudbutton_backend.backends.protocol import BatchCall
 
 Ready = concurrent.futures.Future[JobData]
 
 
 @dataclass(eq=False, slots=True)
-class Flight:
+class DaskCall:
     """A call, from its submission to its end."""
 
-    call: Call
+    call: BatchCall
     name: str
     ready: Ready
     placement: Mapping[str, Any]
     lasting: bool = False
     """Whether it goes on when this process ends."""
-    parts: list[Call] = field(default_factory=list)
+    parts: list[BatchCall] = field(default_factory=list)
     """Its tasks' items."""
     futures: list[Any] = field(default_factory=list)
     """Dask's, once the tasks are there."""
@@ -45,7 +45,7 @@ class Flight:
     """Whether no other suspect was under way with it."""
 
     @property
-    def rest(self) -> Call:
+    def rest(self) -> BatchCall:
         """Its items that were not answered for."""
         if not self.landed:
             return self.call
@@ -59,7 +59,7 @@ class Flight:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptResult:
     """A call's answer that stays on the cluster."""
 
     first: int
@@ -70,10 +70,10 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class FinishedCall:
     """What came of a call: its answer, or the error it ended with."""
 
-    flight: Flight
+    flight: DaskCall
     answer: bytes | None
     """Of its next task."""
     error: BaseException | None

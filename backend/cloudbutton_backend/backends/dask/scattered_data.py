@@ -15,7 +15,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cloudbutton_backend.backends.dask.cluster import Cluster
+from cloudbutton_backend.backends.dask.cluster import DaskCluster
 from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.worker.wire import layout
@@ -37,10 +37,10 @@ class JobData:
     blobs: list[Any]
 
 
-class Data:
+class ScatteredData:
     """What is on one cluster. Safe from any thread."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: DaskCluster) -> None:
         self._cluster = cluster
         self._lock = threading.Lock()
         self._blobs: OrderedDict[str, tuple[Any, int]] = OrderedDict()

@@ -19,7 +19,7 @@ _KINDS: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class DaskSettings:
     """The backend's settings, as they may stand in a file."""
 
     address: str | None = None

@@ -44,7 +44,7 @@ def _digest(files: dict[str, bytes]) -> str:
     return state.hexdigest()[:16]
 
 
-class Crews(WorkerPlugin):
+class WorkerProcesses(WorkerPlugin):
     """Keeps the processes beside one Dask worker. Exists on workers only.
 
     Parameters
@@ -55,7 +55,7 @@ class Crews(WorkerPlugin):
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self._files = files
-        self._site: Any = None
+        self._process_host: Any = None
         self._folder: Any = None
 
     def setup(self, worker: Any) -> None:
@@ -69,12 +69,14 @@ class Crews(WorkerPlugin):
         folder = None if _is_installed(self._files) else _unpack(self._files, scratch)
         self._worker = worker
         memory = worker.memory_manager.memory_limit or 0
-        self._site = _site_module(folder).Site(folder, scratch, worker.state.nthreads, memory)
+        self._process_host = _site_module(folder).Site(
+            folder, scratch, worker.state.nthreads, memory
+        )
 
     def teardown(self, worker: Any) -> None:
         """End the processes."""
-        if self._site is not None:
-            self._site.close()
+        if self._process_host is not None:
+            self._process_host.close()
             self._folder.cleanup()
 
     def run(self, call: dict[str, Any], job: bytes, blobs: dict[str, bytes]) -> bytes:
@@ -87,16 +89,16 @@ class Crews(WorkerPlugin):
             task = tasks.get(key)
             return task is None or task.state not in ("executing", "long-running")
 
-        answer: bytes = self._site.run(call, pickle.loads(job), blobs, is_released)
+        answer: bytes = self._process_host.run(call, pickle.loads(job), blobs, is_released)
         return answer
 
     def value_of(self, answer: bytes, key: bytes, index: int) -> Any:
         """Return an item's value out of a call's answer."""
-        return self._site.value_of(answer, key, index)
+        return self._process_host.value_of(answer, key, index)
 
     def stop(self, names: list[str]) -> None:
         """Have calls stop that run here, or would."""
-        self._site.stop(names)
+        self._process_host.stop(names)
 
 
 def _is_installed(files: dict[str, bytes]) -> bool:
@@ -159,8 +161,8 @@ def _site_module(folder: str | None) -> Any:
         sys.modules.update(others)
 
 
-class Shipped(WorkerPlugin):
-    """A plugin that unpickles as `Crews` where nothing of ours is installed."""
+class ShippedCall(WorkerPlugin):
+    """A plugin that unpickles as `WorkerProcesses` where nothing of ours is installed."""
 
     idempotent = True
     """Workers that have it keep it, with the processes that run."""
@@ -169,7 +171,7 @@ class Shipped(WorkerPlugin):
         self.name = plugin_name()
 
     def __reduce__(self) -> Any:
-        return cloudpickle.loads, (_crews(),)
+        return cloudpickle.loads, (_worker_processes(),)
 
 
 @functools.cache
@@ -179,8 +181,8 @@ def plugin_name() -> str:
 
 
 @functools.cache
-def _crews() -> bytes:
-    return by_value(Crews(worker_code()))
+def _worker_processes() -> bytes:
+    return by_value(WorkerProcesses(worker_code()))
 
 
 def by_value(thing: Any) -> bytes:
@@ -206,8 +208,8 @@ def run_call(
     """Run a call on a worker: the task that Dask sees."""
     from distributed import get_worker
 
-    crews: Any = get_worker().plugins[plugin]
-    found: bytes = crews.run({**call, "items": items}, job, dict(zip(digests, blobs)))
+    worker_processes: Any = get_worker().plugins[plugin]
+    found: bytes = worker_processes.run({**call, "items": items}, job, dict(zip(digests, blobs)))
     return found
 
 
@@ -215,8 +217,8 @@ def value_of(plugin: str, answer: bytes, key: bytes, index: int) -> Any:
     """Return an item's value out of a call's answer, on a worker."""
     from distributed import get_worker
 
-    crews: Any = get_worker().plugins[plugin]
-    return crews.value_of(answer, key, index)
+    worker_processes: Any = get_worker().plugins[plugin]
+    return worker_processes.value_of(answer, key, index)
 
 
 def raise_error(error: BaseException) -> Any:

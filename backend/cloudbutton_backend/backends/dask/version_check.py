@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import cloudpickle
 
-from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, Cluster
+from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, DaskCluster
 from cloudbutton_backend.backends.dask.shipped_code import installed_versions
 from cloudbutton_backend.capture.distributions import distributions, third_party
 from cloudbutton_backend.errors import BackendError, PackagesDoNotFit
@@ -59,7 +59,7 @@ def _differs(name: str, ours: str | None, theirs: str | None) -> bool:
 class VersionCheck:
     """Compares the notebook with the workers of one cluster, each worker once for each package."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: DaskCluster) -> None:
         self._cluster = cluster
         self._known: dict[str, dict[str, str | None]] = {}
 

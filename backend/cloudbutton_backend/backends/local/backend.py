@@ -26,14 +26,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cloudbutton_backend.backends.local.blob_files import BlobShelf
+from cloudbutton_backend.backends.local.blob_files import BlobFiles
 from cloudbutton_backend.backends.local.cpu_count import thread_limits, usable_cpus
-from cloudbutton_backend.backends.local.shared_memory import Arena
-from cloudbutton_backend.backends.local.worker_process import Held, WorkerProcess, explain_death
+from cloudbutton_backend.backends.local.shared_memory import SharedArena
+from cloudbutton_backend.backends.local.worker_process import (
+    BatchInWorker,
+    WorkerProcess,
+    explain_death,
+)
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
+    BatchCall,
     BatchEnded,
-    Call,
     Event,
     JobSpec,
     Limits,
@@ -60,7 +64,7 @@ FORGET_AFTER: Final = 0.2
 GRACE: Final = 0.3
 """Seconds between a gentle interrupt and the end by force."""
 SETTLE: Final = 0.001
-"""Seconds after which a revocation is sure to be seen, see `worker.status`."""
+"""Seconds after which a revocation is sure to be seen, see `worker.status_page`."""
 START_TIMEOUT: Final = 60.0
 MAX_FAILED_STARTS: Final = 5
 """After so many in a row, no other worker is started before the next job."""
@@ -107,13 +111,13 @@ class LocalBackend:
         self._workers: dict[str, WorkerProcess] = {}
         self._count = 0
         self._selector = selectors.DefaultSelector()
-        self._alarm, self._bell = socket.socketpair()
+        self._alarm, self._wakeup = socket.socketpair()
         self._alarm.setblocking(False)
-        self._bell.setblocking(False)
+        self._wakeup.setblocking(False)
         self._selector.register(self._alarm, selectors.EVENT_READ, None)
         self._jobs: dict[str, JobSpec] = {}
-        self._arena = Arena()
-        self._shelf = BlobShelf()
+        self._arena = SharedArena()
+        self._blob_files = BlobFiles()
         self._imported: list[str] = []
         self._base_environment: dict[str, str] | None = None
         self._environment_size = 0
@@ -179,7 +183,7 @@ class LocalBackend:
             worker.post(m.IMPORTS, (self._imported,))
         return True
 
-    def _bury(self, worker: WorkerProcess) -> None:
+    def _reap(self, worker: WorkerProcess) -> None:
         """Report a dead worker and start another if there is work."""
         self._read(worker)  # what it sent before it died counts
         self._selector.unregister(worker.socket)
@@ -216,12 +220,12 @@ class LocalBackend:
         """Nothing to see to: workers come up by themselves."""
 
     def put(self, blob: Blob) -> None:
-        self._shelf.put(blob)
+        self._blob_files.put(blob)
 
     def _trim_blobs(self) -> None:
         """Have workers forget the blobs for which there is no room."""
         used = {blob.digest for spec in self._jobs.values() for blob in spec.blobs}
-        dropped = set(self._shelf.trim(used))
+        dropped = set(self._blob_files.trim(used))
         for worker in self._workers.values():
             if worker.blobs & dropped:
                 worker.post(m.FORGET, ((), tuple(worker.blobs & dropped), ()))
@@ -254,12 +258,12 @@ class LocalBackend:
             for worker in self._workers.values():
                 worker.post(m.IMPORTS, (fresh,))
 
-    def _introduce(self, worker: WorkerProcess, spec: JobSpec) -> None:
+    def _send_job(self, worker: WorkerProcess, spec: JobSpec) -> None:
         """Tell a worker of a job, before its first batch of it."""
         self._forget_jobs(worker)
         for blob in spec.blobs:
             if blob.digest not in worker.blobs:
-                region = self._shelf.region(blob)
+                region = self._blob_files.region(blob)
                 worker.queue(m.BLOB, (blob.digest, region.nbytes, region.tag), (), region.fds)
                 worker.blobs.add(blob.digest)
         environment = self._environment(spec.environment)
@@ -282,12 +286,12 @@ class LocalBackend:
         worker.queue(m.JOB, meta, (spec.payload,))
         worker.jobs.add(spec.id)
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: BatchCall) -> None:
         worker = self._workers.get(call.worker)
         if worker is None:  # it died since; its WorkerDown, on the way, covers this batch too
             return
         if call.job_id not in worker.jobs:
-            self._introduce(worker, self._jobs[call.job_id])
+            self._send_job(worker, self._jobs[call.job_id])
         pieces, length = layout(call.parts)
         slot = place = None
         if length > INLINE:
@@ -297,7 +301,9 @@ class LocalBackend:
                 worker.queue(m.SEGMENT, (slot, region.nbytes, region.tag), (), region.fds)
                 worker.segments.add(slot)
             place, pieces = (slot, 0, length), []
-        held = Held(call.batch, call.job_id, worker.next_ordinal, call.first, call.count, slot)
+        held = BatchInWorker(
+            call.batch, call.job_id, worker.next_ordinal, call.first, call.count, slot
+        )
         worker.next_ordinal += call.count
         worker.held[call.batch] = held
         meta = (call.batch, call.job_id, held.base, call.first, call.count, place)
@@ -398,7 +404,7 @@ class LocalBackend:
             for process in self._workers.values():
                 self._forget_jobs(process)
                 process.flush()
-        self._look_after(now)
+        self._check_progress(now)
         events, self._events = self._events, []
         return events
 
@@ -473,7 +479,7 @@ class LocalBackend:
                 worker.segments.discard(number)
                 worker.post(m.FORGET, ((), (), (number,)))
 
-    def _look_after(self, now: float) -> None:
+    def _check_progress(self, now: float) -> None:
         """Bury the dead, end the stubborn, watch time and memory."""
         checking = now >= self._next_check and self._watching()
         if checking:
@@ -485,7 +491,7 @@ class LocalBackend:
             if checking and worker.held:
                 self._check_item(worker)
             if (worker.hung_up or worker.pidfd < 0) and worker.reap():
-                self._bury(worker)
+                self._reap(worker)
                 continue
             mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.wants_to_write else 0)
             if worker.hung_up:
@@ -511,7 +517,7 @@ class LocalBackend:
 
     def wake(self) -> None:
         with contextlib.suppress(OSError):
-            self._bell.send(b"!")
+            self._wakeup.send(b"!")
 
     def close(self) -> None:
         if self._closed:
@@ -528,6 +534,6 @@ class LocalBackend:
         self._workers.clear()
         self._selector.close()
         self._alarm.close()
-        self._bell.close()
+        self._wakeup.close()
         self._arena.close()
-        self._shelf.close()
+        self._blob_files.close()

@@ -7,16 +7,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Set
 
-from cloudbutton_backend.backends.local.shared_memory import Region, fill
+from cloudbutton_backend.backends.local.shared_memory import SharedRegion, fill
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.worker.wire import layout
 
 
-class BlobShelf:
+class BlobFiles:
     """Blobs by their digest, those used last at the end. Safe from any thread."""
 
     def __init__(self, room: int | None = None) -> None:
-        self._regions: OrderedDict[str, Region] = OrderedDict()
+        self._regions: OrderedDict[str, SharedRegion] = OrderedDict()
         self._lock = threading.Lock()
         self._nbytes = 0
         self._room = _memory() // 4 if room is None else room
@@ -28,7 +28,7 @@ class BlobShelf:
                 self._regions.move_to_end(blob.digest)
                 return
             pieces, length = layout(blob.parts)
-            region = Region(length)
+            region = SharedRegion(length)
             try:
                 fill(region, pieces)
             except BaseException:  # no memory, or interrupted: what is there must not stay
@@ -37,7 +37,7 @@ class BlobShelf:
             self._regions[blob.digest] = region
             self._nbytes += region.nbytes
 
-    def region(self, blob: Blob) -> Region:
+    def region(self, blob: Blob) -> SharedRegion:
         """Return where a value is, putting it there if it was dropped for want of room."""
         self.put(blob)
         return self._regions[blob.digest]

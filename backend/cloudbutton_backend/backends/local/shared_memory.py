@@ -19,7 +19,7 @@ _KEEP_FREE: Final = 512 << 20
 """Bytes of free segments kept for reuse: warm pages copy ten times faster than fresh ones."""
 
 
-class Region:
+class SharedRegion:
     """Shared memory that another process maps by descriptor (POSIX) or by tag (Windows)."""
 
     def __init__(self, nbytes: int) -> None:
@@ -67,7 +67,7 @@ def _anonymous_file() -> int:
     return fd
 
 
-def fill(region: Region, pieces: Sequence[Buffer], threads: int = 2) -> None:
+def fill(region: SharedRegion, pieces: Sequence[Buffer], threads: int = 2) -> None:
     """Write `pieces` into a fresh region, in parallel where they are large.
 
     Writing through the descriptor lets the system allocate pages in bulk and without the
@@ -96,16 +96,16 @@ def fill(region: Region, pieces: Sequence[Buffer], threads: int = 2) -> None:
         list(pool.map(write, jobs))
 
 
-class Arena:
+class SharedArena:
     """Segments for items under way, reused by size so that their pages stay warm."""
 
     def __init__(self) -> None:
-        self._regions: dict[int, Region] = {}
+        self._regions: dict[int, SharedRegion] = {}
         self._free: dict[int, list[int]] = defaultdict(list)
         self._free_bytes = 0
         self._next = 0
 
-    def take(self, nbytes: int) -> tuple[int, Region]:
+    def take(self, nbytes: int) -> tuple[int, SharedRegion]:
         """Return the number and region of a free segment of at least `nbytes`."""
         size = _SMALLEST
         while size < nbytes:
@@ -116,7 +116,7 @@ class Arena:
             return number, self._regions[number]
         number = self._next
         self._next += 1
-        self._regions[number] = Region(size)
+        self._regions[number] = SharedRegion(size)
         return number, self._regions[number]
 
     def give_back(self, number: int) -> bool:

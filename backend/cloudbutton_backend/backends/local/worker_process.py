@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cloudbutton_backend.backends.local.shared_memory import Region
+from cloudbutton_backend.backends.local.shared_memory import SharedRegion
 from cloudbutton_backend.worker import status_page
 from cloudbutton_backend.worker.wire import Buffer, Decoder, encode, receive, send_some
 
@@ -43,13 +43,13 @@ if hasattr(os, "register_at_fork"):
 
 
 @dataclass(slots=True)
-class Held:
+class BatchInWorker:
     """A batch that a worker holds."""
 
     batch: int
     job_id: str
     base: int
-    """Ordinal of its first item, see `worker.status`."""
+    """Ordinal of its first item, see `worker.status_page`."""
     first: int
     count: int
     slot: int | None
@@ -81,10 +81,10 @@ class WorkerProcess:
 
     def __init__(self, name: str, environment: dict[str, str]) -> None:
         self.name = name
-        self.page = Region(status_page.SIZE)
+        self.page = SharedRegion(status_page.SIZE)
         self.words = status_page.view(self.page.map)
         status_page.reset(self.words)
-        self.tail = Region(mmap.PAGESIZE)
+        self.tail = SharedRegion(mmap.PAGESIZE)
         if self.tail.fd >= 0:
             os.ftruncate(self.tail.fd, 0)
         ours, theirs = socket.socketpair()
@@ -134,7 +134,7 @@ class WorkerProcess:
         self.up = False
         self.hung_up = False
         """Its socket has closed, which its death follows."""
-        self.held: dict[int, Held] = {}
+        self.held: dict[int, BatchInWorker] = {}
         self.next_ordinal = 0
         self.jobs: set[str] = set()
         self.ended: list[str] = []
@@ -215,7 +215,7 @@ class WorkerProcess:
 
     # -- where it is
 
-    def current(self) -> tuple[Held, int] | None:
+    def current(self) -> tuple[BatchInWorker, int] | None:
         """Return the batch and item it runs or ran last, None if that is not known."""
         ordinal = self.words[status_page.CURRENT]
         for held in self.held.values():

@@ -1,6 +1,6 @@
 """What goes to a function and comes back: JSON, with bytes inside in base64 or in storage.
 
-A call is an object with the keys of `Order`; parts that are too large for it, or the same in many
+A call is an object with the keys of `CallSpec`; parts that are too large for it, or the same in many
 calls, are named by SHA-256 and fetched by a presigned URL. The answer holds sealed records, the last of
 which tells how the call ended (`end_record`), or says that they lie in storage.
 """
@@ -29,7 +29,7 @@ third; but from about 1 MB on, packing and unpacking that takes longer than a re
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CallPart:
     """Bytes that come along, or are to be fetched."""
 
     data: bytes | None
@@ -39,7 +39,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CallSpec:
     """One call: a job, and the items of it to run."""
 
     job_id: str
@@ -52,21 +52,21 @@ class Order:
     stop_on_error: bool
     displays: bool
     variables: dict[str, str]
-    function: Part
-    blobs: dict[str, Part]
+    function: CallPart
+    blobs: dict[str, CallPart]
     """By the digests that the function refers to."""
     batch: int
     first: int
     count: int
     lease: float | None
-    items: Part
+    items: CallPart
     answer: str
     """URL where an answer that is too large is put."""
     detached: bool
     """Whether nobody waits for the answer: it is put there in any case."""
     stop: str
     """URL of an object that tells which batches must stop, if it exists."""
-    packages: Part | None = None
+    packages: CallPart | None = None
     """An archive with packages that were too large to be deployed with the function."""
 
 
@@ -80,18 +80,18 @@ def stored_part(sha256: str, nbytes: int, url: str) -> dict[str, Any]:
     return {"sha256": sha256, "nbytes": nbytes, "url": url}
 
 
-def _read_part(found: Mapping[str, Any]) -> Part:
+def _read_part(found: Mapping[str, Any]) -> CallPart:
     if "data" in found:
-        return Part(b64decode(found["data"]))
-    return Part(None, found["sha256"], found["nbytes"], found["url"])
+        return CallPart(b64decode(found["data"]))
+    return CallPart(None, found["sha256"], found["nbytes"], found["url"])
 
 
-def read_order(event: Mapping[str, Any]) -> Order:
+def read_order(event: Mapping[str, Any]) -> CallSpec:
     """Return the call that an event holds."""
     job = event["job"]
     function = _read_part(job["function"])
     digest = function.sha256 or hashlib.sha256(function.data or b"").hexdigest()
-    return Order(
+    return CallSpec(
         job_id=f"{job['id']}-{digest[:16]}",
         key=b64decode(job["key"]),
         seed=job["seed"],

@@ -23,14 +23,14 @@ from typing import Any
 
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status_page
-from cloudbutton_backend.worker.loop import Channel, Worker, peak_memory, watch_lifeline
+from cloudbutton_backend.worker.loop import Channel, WorkerLoop, peak_memory, watch_lifeline
 from cloudbutton_backend.worker.wire import layout, split
 
 for _name in ("failures", "guard", "output", "result_file", "runner", "unpickling"):
     importlib.import_module(f"cloudbutton_backend.worker.{_name}")  # each child would do so again
 
 
-class FunctionWorker(Worker):
+class FunctionWorker(WorkerLoop):
     """A worker that sends all results through its socket, and runs a batch in several spans.
 
     The items of a batch come with its first span and are kept for the others. A span's meta is that

@@ -25,11 +25,11 @@ from cloudbutton_backend.worker.aws_lambda.call_wire import (
     INLINE_ANSWER,
     START_ALLOWANCE,
     WIRE,
-    Order,
+    CallSpec,
     code_digest,
     read_order,
 )
-from cloudbutton_backend.worker.aws_lambda.processes import Crew
+from cloudbutton_backend.worker.aws_lambda.processes import ChildProcesses
 from cloudbutton_backend.worker.aws_lambda.storage import (
     NotAsNamed,
     OutOfTime,
@@ -39,7 +39,7 @@ from cloudbutton_backend.worker.aws_lambda.storage import (
     peek,
     put,
 )
-from cloudbutton_backend.worker.call_runner import Ending, Shift
+from cloudbutton_backend.worker.call_runner import CallEnd, CallRunner
 from cloudbutton_backend.worker.sealed_records import sealed_record
 
 _LEAST_RESERVE: Final = 0.05
@@ -47,7 +47,7 @@ _RESERVE_SHARE: Final = 0.1
 _MOST_RESERVE: Final = 1.0
 """Seconds kept of a call's time for its answer: a share of it, within these bounds."""
 
-_crew: Crew | None = None
+_processes: ChildProcesses | None = None
 
 
 def _age() -> float:
@@ -100,26 +100,26 @@ def about(context: Any) -> dict[str, Any]:
     }
 
 
-def _run(order: Order, until: float, why: str) -> tuple[list[Any], Ending]:
-    global _crew
-    if _crew is None:
-        _crew = Crew(int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")))
+def _run(order: CallSpec, until: float, why: str) -> tuple[list[Any], CallEnd]:
+    global _processes
+    if _processes is None:
+        _processes = ChildProcesses(int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")))
     if order.detached and _is_unwanted(order):  # it may have waited for hours
-        return [], Ending(why="cancelled")
+        return [], CallEnd(why="cancelled")
     try:
-        _crew.learn(order, until)
+        _processes.learn(order, until)
         items = fetch(order.items, until)
     except OutOfTime as error:
-        return [], Ending(why=why, message=str(error))
+        return [], CallEnd(why=why, message=str(error))
     except StorageTrouble as error:
         kind = "changed" if isinstance(error, NotAsNamed) else "storage"
-        return [], Ending(why=kind, message=str(error))
-    shift = Shift(_crew, order, until, why, lambda: _is_unwanted(order), ASK_EVERY)
+        return [], CallEnd(why=kind, message=str(error))
+    shift = CallRunner(_processes, order, until, why, lambda: _is_unwanted(order), ASK_EVERY)
     records = shift.run(items)
     return records, shift.ending
 
 
-def _is_unwanted(order: Order) -> bool:
+def _is_unwanted(order: CallSpec) -> bool:
     """Whether storage says that this call must stop."""
     data = peek(order.stop, timeout=1.0)
     if data is None:
@@ -133,7 +133,7 @@ def _is_unwanted(order: Order) -> bool:
     return False
 
 
-def _answer(order: Order, records: list[Any]) -> dict[str, Any]:
+def _answer(order: CallSpec, records: list[Any]) -> dict[str, Any]:
     """Return the answer: with the records, or having put them into storage."""
     length = sum(len(piece) for piece in records)
     if order.detached or length > INLINE_ANSWER:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from cloudbutton_backend.worker import messages as m
-from cloudbutton_backend.worker.aws_lambda.call_wire import Order, Part
+from cloudbutton_backend.worker.aws_lambda.call_wire import CallPart, CallSpec
 from cloudbutton_backend.worker.aws_lambda.child import fork, run_child
-from cloudbutton_backend.worker.aws_lambda.storage import Shelf, fetch
-from cloudbutton_backend.worker.child_process import Child, Ends, exceed
+from cloudbutton_backend.worker.aws_lambda.storage import FetchedBlobs, fetch
+from cloudbutton_backend.worker.child_process import ChildProcess, ProcessEnds, exceed
 
 VCPU: Final = 1769
 """MiB of memory that come with one vCPU."""
@@ -28,7 +28,7 @@ _THREADS: Final = dict.fromkeys(
 )
 
 
-class Crew:
+class ChildProcesses:
     """The processes of this environment, as many as its memory buys vCPUs.
 
     Parameters
@@ -40,23 +40,23 @@ class Crew:
     def __init__(self, memory: int) -> None:
         self.memory = memory
         self.size = max(1, memory // VCPU)
-        self.children: list[Child] = []
-        self._shelf: Shelf | None = None
+        self.children: list[ChildProcess] = []
+        self._blob_cache: FetchedBlobs | None = None
         self._packages = ""
         """SHA-256 of the archive of packages that was unpacked here."""
         self._functions: OrderedDict[str, bytes] = OrderedDict()
         self._names: dict[str, set[str]] = {}
         """By SHA-256: the digests under which functions know a blob."""
 
-    def muster(self, most: int) -> list[Child]:
+    def ensure_started(self, most: int) -> list[ChildProcess]:
         """Return as many living processes as there are vCPUs, and no more than `most`."""
         for child in [child for child in self.children if child.has_ended()]:
-            self.bury(child)
+            self.reap(child)
         while len(self.children) < min(self.size, most):
-            self.children.append(Child(self._start))
+            self.children.append(ChildProcess(self._start))
         return self.children[:most]
 
-    def _start(self, child: Child, ends: Ends) -> int:
+    def _start(self, child: ChildProcess, ends: ProcessEnds) -> int:
         pid = fork()
         if pid == 0:
             for each in (
@@ -67,63 +67,63 @@ class Crew:
             run_child(ends.socket, child.page, ends.lifeline, ends.tail)
         return pid
 
-    def is_full(self, children: Sequence[Child]) -> bool:
+    def is_full(self, children: Sequence[ChildProcess]) -> bool:
         """Whether the function will soon have no memory left."""
         return exceed(
             [os.getpid(), *(child.pid for child in children)], _FULL * (self.memory << 20)
         )
 
-    def bury(self, child: Child) -> None:
+    def reap(self, child: ChildProcess) -> None:
         """Forget a process that has ended."""
         child.dispose()
         self.children.remove(child)
 
-    def learn(self, order: Order, until: float) -> None:
+    def learn(self, order: CallSpec, until: float) -> None:
         """Fetch what a job needs, unless it is here, in the time there is."""
         if order.function.data is None and order.function.sha256 not in self._functions:
             self._functions[order.function.sha256] = fetch(order.function, until)
             if len(self._functions) > _KEEP_JOBS:
                 self._functions.popitem(last=False)
-        if self._shelf is None:
-            self._shelf = Shelf()
+        if self._blob_cache is None:
+            self._blob_cache = FetchedBlobs()
         if order.packages is not None and order.packages.sha256 != self._packages:
             self._unpack(order.packages, until)
-        for sha256 in self._shelf.make_room(order.blobs.values()):
+        for sha256 in self._blob_cache.make_room(order.blobs.values()):
             digests = self._names.pop(sha256, set())
             for child in self.children:
                 child.post(m.FORGET, ((), tuple(child.blobs & digests), ()))
                 child.blobs -= digests
         for digest, blob in order.blobs.items():
-            self._shelf.get(blob, until)
+            self._blob_cache.get(blob, until)
             self._names.setdefault(blob.sha256, set()).add(digest)
 
-    def _unpack(self, packages: Part, until: float) -> None:
+    def _unpack(self, packages: CallPart, until: float) -> None:
         """Have packages that were too large to come with the function."""
         import zipfile
 
-        assert self._shelf is not None
-        fd, _ = self._shelf.get(packages, until)
+        assert self._blob_cache is not None
+        fd, _ = self._blob_cache.get(packages, until)
         folder = tempfile.mkdtemp(prefix="cloudbutton-packages-")
         with open(os.dup(fd), "rb") as file, zipfile.ZipFile(file) as archive:
             archive.extractall(folder)
-        self._shelf.drop(packages)
+        self._blob_cache.drop(packages)
         sys.path.insert(0, os.path.join(folder, "python"))
         importlib.invalidate_caches()
         self._packages = packages.sha256
         for child in list(self.children):  # they do not have them
             child.kill()
             child.has_ended(wait=True)
-            self.bury(child)
+            self.reap(child)
 
-    def introduce(self, child: Child, order: Order) -> None:
+    def send_job(self, child: ChildProcess, order: CallSpec) -> None:
         """Tell a process of a job, unless it knows it."""
         if order.job_id in child.jobs:
             child.jobs.move_to_end(order.job_id)
             return
         for digest, blob in order.blobs.items():
             if digest not in child.blobs:
-                assert self._shelf is not None
-                fd, nbytes = self._shelf.get(blob)
+                assert self._blob_cache is not None
+                fd, nbytes = self._blob_cache.get(blob)
                 child.post(m.BLOB, (digest, nbytes, None), (), (fd,))
                 child.blobs.add(digest)
         function = order.function.data

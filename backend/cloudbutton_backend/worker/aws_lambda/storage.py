@@ -16,7 +16,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Set
 from typing import Any, Final
 
-from cloudbutton_backend.worker.aws_lambda.call_wire import Part
+from cloudbutton_backend.worker.aws_lambda.call_wire import CallPart
 from cloudbutton_backend.worker.wire import Buffer
 
 _ATTEMPTS: Final = 4
@@ -73,7 +73,7 @@ def _again(what: str, act: Any, accept: Set[int] = frozenset()) -> Any:
     raise StorageTrouble(f"{what} failed: {trouble}") from trouble
 
 
-def _download(wanted: Part, until: float) -> Iterator[bytes]:
+def _download(wanted: CallPart, until: float) -> Iterator[bytes]:
     """Yield what is at a part's URL, as long as there is time for it."""
     left = until - time.monotonic()
     try:
@@ -91,7 +91,7 @@ def _download(wanted: Part, until: float) -> Iterator[bytes]:
         raise OutOfTime(text) from error
 
 
-def fetch(wanted: Part, until: float = math.inf) -> bytes:
+def fetch(wanted: CallPart, until: float = math.inf) -> bytes:
     """Return the bytes of a part, wherever they are; `until` when they must be here."""
     if wanted.data is not None:
         return wanted.data
@@ -134,7 +134,7 @@ def peek(url: str, timeout: float) -> bytes | None:
     return None
 
 
-def _check(nbytes: int, found: str, wanted: Part) -> None:
+def _check(nbytes: int, found: str, wanted: CallPart) -> None:
     if nbytes < wanted.nbytes:
         raise ConnectionError(f"the connection ended after {nbytes:,} of {wanted.nbytes:,} bytes")
     if found != wanted.sha256:
@@ -143,7 +143,7 @@ def _check(nbytes: int, found: str, wanted: Part) -> None:
         )
 
 
-class Shelf:
+class FetchedBlobs:
     """Fetched objects in files without a name, those used last at the end.
 
     Parameters
@@ -158,7 +158,7 @@ class Shelf:
         self._room = _free() * 4 // 5 if room is None else room
         self._taken = 0
 
-    def get(self, wanted: Part, until: float = math.inf) -> tuple[int, int]:
+    def get(self, wanted: CallPart, until: float = math.inf) -> tuple[int, int]:
         """Return the descriptor and size of an object, fetching it if it is not here."""
         if wanted.sha256 not in self._files:
             self._files[wanted.sha256] = self._fetch(wanted, until)
@@ -166,7 +166,7 @@ class Shelf:
         self._files.move_to_end(wanted.sha256)
         return self._files[wanted.sha256]
 
-    def make_room(self, wanted: Iterable[Part]) -> list[str]:
+    def make_room(self, wanted: Iterable[CallPart]) -> list[str]:
         """Drop objects until those wanted will fit; return the digests of the dropped."""
         names = {part.sha256: part.nbytes for part in wanted}
         missing = sum(size for name, size in names.items() if name not in self._files)
@@ -181,13 +181,13 @@ class Shelf:
                 dropped.append(name)
         return dropped
 
-    def drop(self, wanted: Part) -> None:
+    def drop(self, wanted: CallPart) -> None:
         """Let go of an object."""
         fd, size = self._files.pop(wanted.sha256)
         os.close(fd)
         self._taken -= size
 
-    def _fetch(self, wanted: Part, until: float) -> tuple[int, int]:
+    def _fetch(self, wanted: CallPart, until: float) -> tuple[int, int]:
         # Packages and tasks take room there as well.
         in_memory = self._taken + wanted.nbytes > self._room or wanted.nbytes > _free()
 

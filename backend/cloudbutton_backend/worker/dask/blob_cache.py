@@ -13,7 +13,7 @@ KEEP_BYTES: Final = 4 << 30
 """What is kept beyond what is in use."""
 
 
-class Shelf:
+class BlobCache:
     """Values by their digest, those used last at the end. Safe from any thread.
 
     Parameters

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cloudbutton_backend.worker import messages as m
-from cloudbutton_backend.worker.call_runner import TICK, Shift
-from cloudbutton_backend.worker.child_process import Child, Ends, exceed
-from cloudbutton_backend.worker.dask.blob_cache import Shelf
+from cloudbutton_backend.worker.call_runner import TICK, CallRunner
+from cloudbutton_backend.worker.child_process import ChildProcess, ProcessEnds, exceed
+from cloudbutton_backend.worker.dask.blob_cache import BlobCache
 from cloudbutton_backend.worker.sealed_records import open_records, sealed_record
 from cloudbutton_backend.worker.wire import split
 
@@ -47,8 +47,8 @@ _MiB: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One call, as `Shift` wants to know it, and the job it belongs to."""
+class HostedCall:
+    """One call, as `CallRunner` wants to know it, and the job it belongs to."""
 
     job_id: str
     key: bytes
@@ -61,25 +61,25 @@ class Task:
     blobs: Mapping[str, bytes]
 
 
-class Berth:
+class Slot:
     """The process for one call at a time."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, process_host: ProcessHost) -> None:
+        self._process_host = process_host
         self.memory = 0
         """MiB that it may have for the call under way; 0 for what the Dask worker has."""
-        self.child: Child | None = None
+        self.child: ChildProcess | None = None
         self.idle_since = 0.0
 
-    def muster(self, most: int) -> list[Child]:
+    def ensure_started(self, most: int) -> list[ChildProcess]:
         """Return the process, alive."""
         if self.child is not None and self.child.has_ended():
-            self.bury(self.child)
+            self.reap(self.child)
         if self.child is None:
-            self.child = Child(self._site.start)
+            self.child = ChildProcess(self._process_host.start)
         return [self.child]
 
-    def bury(self, child: Child) -> None:
+    def reap(self, child: ChildProcess) -> None:
         """Forget a process that has ended."""
         child.dispose()
         self.child = None
@@ -89,23 +89,23 @@ class Berth:
         if self.child is not None:
             self.child.kill()
             self.child.has_ended(wait=True)
-            self.bury(self.child)
+            self.reap(self.child)
 
-    def is_full(self, children: Sequence[Child]) -> bool:
+    def is_full(self, children: Sequence[ChildProcess]) -> bool:
         """Whether the process has more memory than it may."""
         (child,) = children
         if self.memory and exceed([child.pid], self.memory * _MiB):
             return True
-        return self._site.must_end(child)
+        return self._process_host.must_end(child)
 
-    def introduce(self, child: Child, task: Task) -> None:
+    def send_job(self, child: ChildProcess, task: HostedCall) -> None:
         """Tell the process of a job, unless it knows it."""
         if task.job_id in child.jobs:
             child.jobs.move_to_end(task.job_id)
             return
         for digest, data in task.blobs.items():
             if digest not in child.blobs:
-                fd, nbytes = self._site.shelf.file(digest, data)
+                fd, nbytes = self._process_host.blob_cache.file(digest, data)
                 child.post(m.BLOB, (digest, nbytes, None), (), (fd,))
                 child.blobs.add(digest)
         job = task.job
@@ -128,7 +128,7 @@ class Berth:
             child.post(m.FORGET, ((child.jobs.popitem(last=False)[0],), (), ()))
 
 
-class Site:
+class ProcessHost:
     """The processes beside one Dask worker. Safe from any thread.
 
     Parameters
@@ -145,16 +145,16 @@ class Site:
 
     def __init__(self, folder: str | None, scratch: str, threads: int, memory: int) -> None:
         self._folder, self._threads, self._memory = folder, threads, memory
-        self.shelf = Shelf(scratch)
+        self.blob_cache = BlobCache(scratch)
         self._lock = threading.Lock()
-        self._berths: set[Berth] = set()
-        self._idle: list[Berth] = []
+        self._berths: set[Slot] = set()
+        self._idle: list[Slot] = []
         self._unwanted: OrderedDict[str, None] = OrderedDict()
         """Calls that must stop, or not begin."""
         self._tidier: threading.Timer | None = None
         self._closed = False
 
-    def start(self, _child: Child, ends: Ends) -> int:
+    def start(self, _child: ChildProcess, ends: ProcessEnds) -> int:
         """Start a process."""
         path = [entry for entry in sys.path if entry != self._folder]
         if self._folder is not None:
@@ -175,7 +175,7 @@ class Site:
             pass_fds=(ends.socket.fileno(), ends.page, ends.lifeline, ends.tail),
             start_new_session=True,
         )
-        process.returncode = 0  # `Child` waits for it; nobody else must
+        process.returncode = 0  # `ChildProcess` waits for it; nobody else must
         return process.pid
 
     # -- calls
@@ -196,7 +196,7 @@ class Site:
         """
         begin = time.monotonic()
         name = call["name"]
-        task = Task(
+        task = HostedCall(
             job_id=job["id"],
             key=job["key"],
             batch=call["batch"],
@@ -207,30 +207,30 @@ class Site:
             job=job,
             blobs=blobs,
         )
-        berth = self._take()
-        berth.memory = job["memory"] or 0
+        slot = self._take()
+        slot.memory = job["memory"] or 0
         until = math.inf if call["lease"] is None else begin + call["lease"]
 
         def is_unwanted() -> bool:
             return name in self._unwanted or is_released()
 
-        shift = Shift(berth, task, until, "lease", is_unwanted, TICK)
+        shift = CallRunner(slot, task, until, "lease", is_unwanted, TICK)
         pieces: list[Any] = []
-        self.shelf.hold(blobs)
+        self.blob_cache.hold(blobs)
         try:
             if is_unwanted():
                 shift.ending.why = "cancelled"
             else:
                 pieces += shift.run(call["items"], call["skip"])
         finally:
-            self.shelf.let_go(blobs)
-            self._give_back(berth)
+            self.blob_cache.let_go(blobs)
+            self._give_back(slot)
             self._unwanted.pop(name, None)
         meta = {
             "end": shift.ending.as_meta(),
             "seconds": time.monotonic() - begin,
             "threads": self._threads,
-            "memory": berth.memory or self._memory // _MiB,
+            "memory": slot.memory or self._memory // _MiB,
         }
         pieces += sealed_record(task.batch, task.first, 0, meta, [], 0, task.key)
         return b"".join(pieces)
@@ -258,7 +258,7 @@ class Site:
             while len(self._unwanted) > _KEEP_NAMES:
                 self._unwanted.popitem(last=False)
 
-    def must_end(self, child: Child) -> bool:
+    def must_end(self, child: ChildProcess) -> bool:
         """Whether all here have more memory than the Dask worker may, and this process has the most.
 
         The system would end any of them, or Dask's nanny the Dask worker with all that it holds.
@@ -266,28 +266,28 @@ class Site:
         if not self._memory:
             return False
         with self._lock:
-            children = [berth.child for berth in self._berths if berth.child is not None]
+            children = [slot.child for slot in self._berths if slot.child is not None]
         if not exceed([os.getpid(), *(each.pid for each in children)], _FULL * self._memory):
             return False
-        return child is max(children, key=Child.memory)
+        return child is max(children, key=ChildProcess.memory)
 
     # -- processes
 
-    def _take(self) -> Berth:
+    def _take(self) -> Slot:
         with self._lock:
             if self._closed:
                 raise RuntimeError("this Dask worker is closing")
-            berth = self._idle.pop() if self._idle else Berth(self)
-            self._berths.add(berth)
-            return berth
+            slot = self._idle.pop() if self._idle else Slot(self)
+            self._berths.add(slot)
+            return slot
 
-    def _give_back(self, berth: Berth) -> None:
+    def _give_back(self, slot: Slot) -> None:
         with self._lock:
-            berth.idle_since = time.monotonic()
+            slot.idle_since = time.monotonic()
             if self._closed:
-                berth.end()
+                slot.end()
                 return
-            self._idle.append(berth)
+            self._idle.append(slot)
             if self._tidier is None:
                 self._tidy_later()
 
@@ -300,10 +300,10 @@ class Site:
         """End processes that nobody has needed for long: others use the cluster, too."""
         until = time.monotonic() - _KEEP_IDLE
         with self._lock:
-            for berth in [berth for berth in self._idle if berth.idle_since <= until]:
-                self._idle.remove(berth)
-                self._berths.discard(berth)
-                berth.end()
+            for slot in [slot for slot in self._idle if slot.idle_since <= until]:
+                self._idle.remove(slot)
+                self._berths.discard(slot)
+                slot.end()
             self._tidier = None
             if self._idle and not self._closed:
                 self._tidy_later()
@@ -314,11 +314,11 @@ class Site:
             self._closed = True
             if self._tidier is not None:
                 self._tidier.cancel()
-            for berth in self._berths.difference(self._idle):
-                if berth.child is not None:
-                    berth.child.kill()  # who uses it will see
-            for berth in self._idle:
-                berth.end()
+            for slot in self._berths.difference(self._idle):
+                if slot.child is not None:
+                    slot.child.kill()  # who uses it will see
+            for slot in self._idle:
+                slot.end()
             self._berths.clear()
             self._idle.clear()
-        self.shelf.close()
+        self.blob_cache.close()

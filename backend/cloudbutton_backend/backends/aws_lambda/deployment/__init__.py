@@ -1,27 +1,34 @@
 """What is on AWS for jobs: planned, printed, made, looked at and removed again."""
 
-from cloudbutton_backend.backends.aws_lambda.deployment.actual import Found, look_around, look_for
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import (
+    ActualDeployment,
+    look_around,
+    look_for,
+)
 from cloudbutton_backend.backends.aws_lambda.deployment.apply import deploy, undeploy
-from cloudbutton_backend.backends.aws_lambda.deployment.desired import Packages, Wish
+from cloudbutton_backend.backends.aws_lambda.deployment.desired import (
+    DesiredDeployment,
+    PackageSource,
+)
 from cloudbutton_backend.backends.aws_lambda.deployment.planning import plan_deployment
 from cloudbutton_backend.backends.aws_lambda.deployment.policies import policy
 from cloudbutton_backend.backends.aws_lambda.deployment.preflight import (
-    Line,
+    CheckResult,
     concurrency,
     health,
     require_deployed,
 )
 from cloudbutton_backend.backends.aws_lambda.deployment.removal import plan_removal
 from cloudbutton_backend.backends.aws_lambda.deployment.status import describe, standing_cost
-from cloudbutton_backend.backends.aws_lambda.deployment.steps import Plan, Step
+from cloudbutton_backend.backends.aws_lambda.deployment.steps import DeploymentPlan, DeploymentStep
 
 __all__ = [
-    "Found",
-    "Line",
-    "Packages",
-    "Plan",
-    "Step",
-    "Wish",
+    "ActualDeployment",
+    "CheckResult",
+    "DeploymentPlan",
+    "DeploymentStep",
+    "DesiredDeployment",
+    "PackageSource",
     "concurrency",
     "deploy",
     "describe",

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cloudbutton_backend.backends.aws_lambda.aws_errors import Asked, from_code
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.aws_errors import RequestContext, from_code
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.deployment.desired import (
     DIGEST,
     FETCHED_TAG,
@@ -17,7 +17,7 @@ from cloudbutton_backend.backends.aws_lambda.deployment.desired import (
 from cloudbutton_backend.backends.aws_lambda.resource_names import (
     ENVIRONMENT_DIGITS,
     TAG,
-    Target,
+    DeploymentTarget,
     environment_key,
     parse_function,
 )
@@ -28,10 +28,10 @@ _COUNTED: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundFunction:
+class ActualFunction:
     """A function that has one of our names."""
 
-    target: Target
+    target: DeploymentTarget
     settings: Mapping[str, Any]
     """Its configuration, as AWS states it."""
     tags: Mapping[str, str]
@@ -61,7 +61,7 @@ class FoundFunction:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundRole:
+class ActualRole:
     """A role that has our name."""
 
     trust: Mapping[str, Any]
@@ -71,7 +71,7 @@ class FoundRole:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundBucket:
+class ActualBucket:
     """A bucket that has our name."""
 
     tags: Mapping[str, str]
@@ -90,7 +90,7 @@ class FoundBucket:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundLogGroup:
+class ActualLogGroup:
     """A log group that has our name."""
 
     days: int | None
@@ -98,7 +98,7 @@ class FoundLogGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class StoredBytes:
     """What is in the bucket."""
 
     objects: int
@@ -108,34 +108,34 @@ class Stored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ActualDeployment:
     """All that is there of one prefix in one region."""
 
-    home: Target
-    role: FoundRole | None = None
-    bucket: FoundBucket | None = None
-    log_group: FoundLogGroup | None = None
-    functions: Mapping[str, FoundFunction] = field(default_factory=dict)
+    home: DeploymentTarget
+    role: ActualRole | None = None
+    bucket: ActualBucket | None = None
+    log_group: ActualLogGroup | None = None
+    functions: Mapping[str, ActualFunction] = field(default_factory=dict)
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By name, the ARNs of the versions, the newest first."""
     archives: Mapping[str, str] = field(default_factory=dict)
     """Of the environments that were asked for, the SHA-256 of their archives in the bucket, by hash."""
-    stored: Stored | None = None
+    stored: StoredBytes | None = None
 
     @property
     def is_nothing(self) -> bool:
         return not (self.role or self.bucket or self.log_group or self.functions or self.layers)
 
 
-def look_for(clients: Clients, targets: Collection[Target]) -> Found:
+def look_for(clients: BotoClients, targets: Collection[DeploymentTarget]) -> ActualDeployment:
     """Return what is there of these functions and of what they need."""
     home = next(iter(targets))
     bucket = _bucket(clients, home)
     functions, layers, archives = {}, {}, {}
     for target in targets:
-        found = look_at_function(clients, target)
-        if found is not None:
-            functions[target.function] = found
+        actual = look_at_function(clients, target)
+        if actual is not None:
+            functions[target.function] = actual
         if target.layer is not None and target.layer not in layers:
             versions = _layer_versions(clients, target.layer)
             if versions:
@@ -144,7 +144,7 @@ def look_for(clients: Clients, targets: Collection[Target]) -> Found:
             digest = _archive(clients, home, environment_key(target.environment))
             if digest is not None:
                 archives[target.environment] = digest
-    return Found(
+    return ActualDeployment(
         home=home,
         role=_role(clients, home),
         bucket=bucket,
@@ -155,18 +155,18 @@ def look_for(clients: Clients, targets: Collection[Target]) -> Found:
     )
 
 
-def look_around(clients: Clients, home: Target) -> Found:
+def look_around(clients: BotoClients, home: DeploymentTarget) -> ActualDeployment:
     """Return everything that is there under `home`'s prefix in its region, and how much is stored."""
     functions = {}
     for page in clients.pages("lambda", "ListFunctions", about="the functions of this region"):
         for each in page.get("Functions", ()):
             target = _parsed(each["FunctionName"], home)
-            found = look_at_function(clients, target) if target is not None else None
-            if found is not None:
-                functions[each["FunctionName"]] = found
+            actual = look_at_function(clients, target) if target is not None else None
+            if actual is not None:
+                functions[each["FunctionName"]] = actual
     bucket = _bucket(clients, home)
     readable = bucket is not None and not bucket.foreign
-    return Found(
+    return ActualDeployment(
         home=home,
         role=_role(clients, home),
         bucket=bucket,
@@ -177,12 +177,12 @@ def look_around(clients: Clients, home: Target) -> Found:
     )
 
 
-def _parsed(name: str, home: Target) -> Target | None:
+def _parsed(name: str, home: DeploymentTarget) -> DeploymentTarget | None:
     target = parse_function(name, account=home.account, region=home.region)
     return target if target is not None and target.prefix == home.prefix else None
 
 
-def look_at_function(clients: Clients, target: Target) -> FoundFunction | None:
+def look_at_function(clients: BotoClients, target: DeploymentTarget) -> ActualFunction | None:
     """Return the function of a target, if it is there. One request.
 
     Raises
@@ -197,7 +197,7 @@ def look_at_function(clients: Clients, target: Target) -> FoundFunction | None:
     except NotThere:
         return None
     if "TagsError" in answer:
-        asked = Asked(
+        asked = RequestContext(
             service="lambda",
             operation="ListTags",
             region=clients.region,
@@ -205,12 +205,12 @@ def look_at_function(clients: Clients, target: Target) -> FoundFunction | None:
             purpose=clients.purpose,
         )
         raise from_code("AccessDenied", answer["TagsError"].get("Message", ""), asked)
-    return FoundFunction(
+    return ActualFunction(
         target=target, settings=answer["Configuration"], tags=answer.get("Tags") or {}
     )
 
 
-def _role(clients: Clients, home: Target) -> FoundRole | None:
+def _role(clients: BotoClients, home: DeploymentTarget) -> ActualRole | None:
     about = f"role {home.role}"
     try:
         role = clients.call("iam", "GetRole", RoleName=home.role, about=about)["Role"]
@@ -223,10 +223,10 @@ def _role(clients: Clients, home: Target) -> FoundRole | None:
     except NotThere:
         policy = None
     tags = {each["Key"]: each["Value"] for each in role.get("Tags", ())}
-    return FoundRole(trust=role["AssumeRolePolicyDocument"], policy=policy, tags=tags)
+    return ActualRole(trust=role["AssumeRolePolicyDocument"], policy=policy, tags=tags)
 
 
-def _bucket(clients: Clients, home: Target) -> FoundBucket | None:
+def _bucket(clients: BotoClients, home: DeploymentTarget) -> ActualBucket | None:
     who = {"Bucket": home.bucket, "ExpectedBucketOwner": home.account}
     about = f"bucket {home.bucket}"
     try:
@@ -236,7 +236,7 @@ def _bucket(clients: Clients, home: Target) -> FoundBucket | None:
     except (
         NotPermitted
     ):  # buckets of all accounts share their names, and S3 does not tell whose it is
-        return FoundBucket(
+        return ActualBucket(
             tags={}, block=None, encryption=None, rules=(), is_empty=False, foreign=True
         )
     tagging = _or_none(clients, "GetBucketTagging", home)
@@ -244,7 +244,7 @@ def _bucket(clients: Clients, home: Target) -> FoundBucket | None:
     encryption = _or_none(clients, "GetBucketEncryption", home)
     rules = _or_none(clients, "GetBucketLifecycleConfiguration", home)
     listed = clients.call("s3", "ListObjectsV2", MaxKeys=1, about=about, **who)
-    return FoundBucket(
+    return ActualBucket(
         tags={each["Key"]: each["Value"] for each in (tagging or {}).get("TagSet", ())},
         block=(block or {}).get("PublicAccessBlockConfiguration"),
         encryption=_algorithm(encryption),
@@ -253,7 +253,7 @@ def _bucket(clients: Clients, home: Target) -> FoundBucket | None:
     )
 
 
-def _or_none(clients: Clients, operation: str, home: Target) -> dict[str, Any] | None:
+def _or_none(clients: BotoClients, operation: str, home: DeploymentTarget) -> dict[str, Any] | None:
     """Ask S3 for a setting that a bucket may not have."""
     try:
         return clients.call(
@@ -274,7 +274,7 @@ def _algorithm(answer: Mapping[str, Any] | None) -> str | None:
     return str(rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"])
 
 
-def _log_group(clients: Clients, home: Target) -> FoundLogGroup | None:
+def _log_group(clients: BotoClients, home: DeploymentTarget) -> ActualLogGroup | None:
     about = f"log group {home.log_group}"
     answer = clients.call(
         "logs", "DescribeLogGroups", logGroupNamePrefix=home.log_group, about=about
@@ -287,10 +287,10 @@ def _log_group(clients: Clients, home: Target) -> FoundLogGroup | None:
     tags = clients.call("logs", "ListTagsForResource", resourceArn=home.log_group_arn, about=about)[
         "tags"
     ]
-    return FoundLogGroup(days=group.get("retentionInDays"), tags=tags)
+    return ActualLogGroup(days=group.get("retentionInDays"), tags=tags)
 
 
-def _layer_versions(clients: Clients, name: str) -> tuple[str, ...]:
+def _layer_versions(clients: BotoClients, name: str) -> tuple[str, ...]:
     versions = [
         (each["Version"], each["LayerVersionArn"])
         for page in clients.pages(
@@ -301,24 +301,24 @@ def _layer_versions(clients: Clients, name: str) -> tuple[str, ...]:
     return tuple(arn for _, arn in sorted(versions, reverse=True))
 
 
-def _all_layers(clients: Clients, home: Target) -> dict[str, tuple[str, ...]]:
+def _all_layers(clients: BotoClients, home: DeploymentTarget) -> dict[str, tuple[str, ...]]:
     names = [
         each["LayerName"]
         for page in clients.pages("lambda", "ListLayers", about="the layers of this region")
         for each in page["Layers"]
         if _is_our_layer(each["LayerName"], home)
     ]
-    found = {name: _layer_versions(clients, name) for name in names}
-    return {name: versions for name, versions in found.items() if versions}
+    actual = {name: _layer_versions(clients, name) for name in names}
+    return {name: versions for name, versions in actual.items() if versions}
 
 
-def _is_our_layer(name: str, home: Target) -> bool:
+def _is_our_layer(name: str, home: DeploymentTarget) -> bool:
     """Return whether a layer has a name that we give, for one of our environments."""
     stem, _, digits = name.rpartition("-")
     return len(digits) == ENVIRONMENT_DIGITS and _parsed(f"{stem}-1769-{digits}", home) is not None
 
 
-def _archive(clients: Clients, home: Target, key: str) -> str | None:
+def _archive(clients: BotoClients, home: DeploymentTarget, key: str) -> str | None:
     """Return the SHA-256 that an archive was stored with, None if it is not there."""
     about = f"s3://{home.bucket}/{key}"
     try:
@@ -328,12 +328,12 @@ def _archive(clients: Clients, home: Target, key: str) -> str | None:
     return str(answer["Metadata"].get(DIGEST, ""))
 
 
-def _stored(clients: Clients, home: Target) -> Stored:
+def _stored(clients: BotoClients, home: DeploymentTarget) -> StoredBytes:
     objects = nbytes = 0
     pages = clients.pages("s3", "ListObjectsV2", Bucket=home.bucket, about=f"bucket {home.bucket}")
     for page in pages:
         objects += page.get("KeyCount", 0)
         nbytes += sum(each["Size"] for each in page.get("Contents", ()))
         if objects >= _COUNTED:
-            return Stored(objects=objects, nbytes=nbytes, complete=False)
-    return Stored(objects=objects, nbytes=nbytes, complete=True)
+            return StoredBytes(objects=objects, nbytes=nbytes, complete=False)
+    return StoredBytes(objects=objects, nbytes=nbytes, complete=True)

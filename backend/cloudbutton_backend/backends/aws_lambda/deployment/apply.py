@@ -8,20 +8,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, Final
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
-from cloudbutton_backend.backends.aws_lambda.deployment.actual import Found, look_around, look_for
-from cloudbutton_backend.backends.aws_lambda.deployment.desired import Wish
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import (
+    ActualDeployment,
+    look_around,
+    look_for,
+)
+from cloudbutton_backend.backends.aws_lambda.deployment.desired import DesiredDeployment
 from cloudbutton_backend.backends.aws_lambda.deployment.planning import plan_deployment
 from cloudbutton_backend.backends.aws_lambda.deployment.removal import plan_removal
 from cloudbutton_backend.backends.aws_lambda.deployment.steps import (
-    Content,
-    Emptied,
-    Later,
-    Plan,
-    Request,
-    Step,
+    AwsRequest,
+    DeferredValue,
+    DeploymentPlan,
+    DeploymentStep,
+    EmptyBucket,
+    FileContent,
 )
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.errors import (
     AlreadyThere,
     CloudServiceError,
@@ -41,8 +45,12 @@ _LOOK_EVERY, _LOOKS = 1.0, 120
 
 
 def deploy(
-    clients: Clients, wish: Wish, *, say: Say = lambda _: None, pause: Pause = time.sleep
-) -> Found:
+    clients: BotoClients,
+    desired: DesiredDeployment,
+    *,
+    say: Say = lambda _: None,
+    pause: Pause = time.sleep,
+) -> ActualDeployment:
     """Make what is there into what is wished for, and return what is there then.
 
     Safe to repeat, to interrupt, and to do at the same time as somebody else: each try looks at what is
@@ -55,28 +63,34 @@ def deploy(
     CloudServiceError
         AWS refused a request, or did not get ready within about 90 seconds.
     """
-    found = Found(home=wish.home)
+    actual = ActualDeployment(home=desired.home)
 
-    def look() -> Plan:
-        nonlocal found
-        found = look_for(clients, wish.targets)
-        plan = plan_deployment(wish, found)
+    def look() -> DeploymentPlan:
+        nonlocal actual
+        actual = look_for(clients, desired.targets)
+        plan = plan_deployment(desired, actual)
         if plan.refusals:
             raise DeploymentRefused("\n".join(plan.refusals))
         return plan
 
     _until_done(clients, look, say, pause)
-    return found
+    return actual
 
 
 def undeploy(
-    clients: Clients, home: Target, *, say: Say = lambda _: None, pause: Pause = time.sleep
+    clients: BotoClients,
+    home: DeploymentTarget,
+    *,
+    say: Say = lambda _: None,
+    pause: Pause = time.sleep,
 ) -> None:
     """Remove everything that was deployed under `home`'s prefix in its region. Safe to repeat."""
     _until_done(clients, lambda: plan_removal(look_around(clients, home)), say, pause)
 
 
-def _until_done(clients: Clients, look: Callable[[], Plan], say: Say, pause: Pause) -> None:
+def _until_done(
+    clients: BotoClients, look: Callable[[], DeploymentPlan], say: Say, pause: Pause
+) -> None:
     said: set[str] = set()
     waits = iter(_BACK_OFF)
     plan = look()
@@ -95,7 +109,7 @@ def _until_done(clients: Clients, look: Callable[[], Plan], say: Say, pause: Pau
 
 
 def _try(
-    clients: Clients, plan: Plan, said: set[str], say: Say, pause: Pause
+    clients: BotoClients, plan: DeploymentPlan, said: set[str], say: Say, pause: Pause
 ) -> CloudServiceError | None:
     """Carry out a plan; return the error that stopped it if that may go away by itself."""
     try:
@@ -111,14 +125,16 @@ def _try(
     return None
 
 
-def _carry_out(clients: Clients, plan: Plan, said: set[str], say: Say, pause: Pause) -> None:
+def _carry_out(
+    clients: BotoClients, plan: DeploymentPlan, said: set[str], say: Say, pause: Pause
+) -> None:
     given: dict[str, Any] = {}
     for step in plan.steps:
         if str(step) not in said:
             said.add(str(step))
             say(str(step))
         for action in step.actions:
-            if isinstance(action, Emptied):
+            if isinstance(action, EmptyBucket):
                 _empty(clients, action.bucket)
             elif step.kind == "delete":
                 with contextlib.suppress(NotThere):  # somebody was quicker
@@ -129,7 +145,9 @@ def _carry_out(clients: Clients, plan: Plan, said: set[str], say: Say, pause: Pa
                     _await_ready(clients, action.then_ready, pause)
 
 
-def _make(clients: Clients, request: Request, step: Step, given: dict[str, Any]) -> None:
+def _make(
+    clients: BotoClients, request: AwsRequest, step: DeploymentStep, given: dict[str, Any]
+) -> None:
     with ExitStack() as files:
         parameters = _filled_in(request.parameters, given, files)
         answer = clients.call(request.service, request.operation, about=step.what, **parameters)
@@ -139,9 +157,9 @@ def _make(clients: Clients, request: Request, step: Step, given: dict[str, Any])
 
 
 def _filled_in(value: Any, given: Mapping[str, Any], files: ExitStack) -> Any:
-    if isinstance(value, Later):
+    if isinstance(value, DeferredValue):
         return given[value.name]
-    if isinstance(value, Content):
+    if isinstance(value, FileContent):
         return files.enter_context(value.path.open("rb"))
     if isinstance(value, Mapping):
         return {key: _filled_in(each, given, files) for key, each in value.items()}
@@ -150,7 +168,7 @@ def _filled_in(value: Any, given: Mapping[str, Any], files: ExitStack) -> Any:
     return value
 
 
-def _await_ready(clients: Clients, function: str, pause: Pause) -> None:
+def _await_ready(clients: BotoClients, function: str, pause: Pause) -> None:
     """Wait until a function that was made or changed can be called or changed again."""
     about = f"function {function}"
     for _ in range(_LOOKS):
@@ -175,7 +193,7 @@ def _await_ready(clients: Clients, function: str, pause: Pause) -> None:
     )
 
 
-def _empty(clients: Clients, bucket: str) -> None:
+def _empty(clients: BotoClients, bucket: str) -> None:
     about = f"bucket {bucket}"
     with contextlib.suppress(NotThere):
         for uploads in clients.pages("s3", "ListMultipartUploads", Bucket=bucket, about=about):
@@ -194,7 +212,7 @@ def _empty(clients: Clients, bucket: str) -> None:
                 )
 
 
-def _keys(clients: Clients, bucket: str) -> Iterator[list[str]]:
+def _keys(clients: BotoClients, bucket: str) -> Iterator[list[str]]:
     for page in clients.pages("s3", "ListObjectsV2", Bucket=bucket, about=f"bucket {bucket}"):
         keys = [each["Key"] for each in page.get("Contents", ())]
         if keys:
@@ -218,7 +236,7 @@ def _waiting_for(error: CloudServiceError) -> str:
     return f"wait    {error}"
 
 
-def _never_settled(plan: Plan) -> CloudServiceError:
+def _never_settled(plan: DeploymentPlan) -> CloudServiceError:
     left = "; ".join(str(step) for step in plan.steps)
     return CloudServiceError(
         f"AWS accepted every request, but does not show their effect. Left to do: {left}. Is somebody else "

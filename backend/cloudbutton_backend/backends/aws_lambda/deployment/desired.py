@@ -13,7 +13,11 @@ from cloudbutton_backend.backends.aws_lambda.function_archive import (
     code_sha256,
     function_zip,
 )
-from cloudbutton_backend.backends.aws_lambda.resource_names import TAG, Target, environment_key
+from cloudbutton_backend.backends.aws_lambda.resource_names import (
+    TAG,
+    DeploymentTarget,
+    environment_key,
+)
 from cloudbutton_backend.backends.aws_lambda.runtimes import runtime_identifier
 
 LONGEST_CALL: Final = 900
@@ -35,7 +39,7 @@ ROLE_POLICY: Final = "write-logs"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Packages:
+class PackageSource:
     """An environment that functions are to have, as it was built here."""
 
     hash: str
@@ -57,18 +61,18 @@ class Packages:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class DesiredDeployment:
     """The functions to have, and with that everything they need."""
 
-    targets: tuple[Target, ...]
+    targets: tuple[DeploymentTarget, ...]
     """Of one prefix, account and region."""
     version: str
     """Of this project: what is deployed says which one made it."""
-    packages: Packages | None = None
+    packages: PackageSource | None = None
     """Of the targets that name an environment."""
 
     @property
-    def home(self) -> Target:
+    def home(self) -> DeploymentTarget:
         """Any of the targets: bucket, role and log group are the same for all."""
         return self.targets[0]
 
@@ -77,7 +81,7 @@ class Wish:
         """What everything carries that can."""
         return {TAG: self.version}
 
-    def tags_of(self, target: Target, stored: str | None) -> dict[str, str]:
+    def tags_of(self, target: DeploymentTarget, stored: str | None) -> dict[str, str]:
         """Return the tags of a function: for one that fetches its packages, what they must be.
 
         `stored` is the SHA-256 of the archive in the bucket, if there is one. It may have been built by
@@ -89,7 +93,7 @@ class Wish:
         return {**self.tags, FETCHED_TAG: stored or packages.sha256}
 
 
-def function_settings(target: Target, packages: Packages | None) -> dict[str, Any]:
+def function_settings(target: DeploymentTarget, packages: PackageSource | None) -> dict[str, Any]:
     """Return a function's configuration, but for its layers, as requests take it."""
     settings: dict[str, Any] = {
         "Runtime": runtime_identifier(target.python),
@@ -106,13 +110,13 @@ def function_settings(target: Target, packages: Packages | None) -> dict[str, An
     return settings  # of an environment that is not at hand the size is unknown, and left as it is
 
 
-def function_code(target: Target) -> tuple[bytes, str]:
+def function_code(target: DeploymentTarget) -> tuple[bytes, str]:
     """Return a function's archive and its digest."""
     archive = function_zip(target.python)
     return archive, code_sha256(archive)
 
 
-def archive_key(packages: Packages) -> str:
+def archive_key(packages: PackageSource) -> str:
     """Return where in the bucket an environment's archive is kept."""
     return environment_key(packages.hash)
 
@@ -131,7 +135,7 @@ def trust_policy() -> dict[str, Any]:
     }
 
 
-def role_policy(target: Target) -> dict[str, Any]:
+def role_policy(target: DeploymentTarget) -> dict[str, Any]:
     """Return what the user's code on Lambda may do in the account: write its log.
 
     It reads and writes job data through presigned URLs, which the notebook makes, so a function can

@@ -6,71 +6,76 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cloudbutton_backend.backends.aws_lambda.deployment import desired as w
-from cloudbutton_backend.backends.aws_lambda.deployment.actual import Found, FoundFunction
-from cloudbutton_backend.backends.aws_lambda.deployment.desired import Wish
-from cloudbutton_backend.backends.aws_lambda.deployment.steps import (
-    Content,
-    Later,
-    Plan,
-    Request,
-    Step,
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import (
+    ActualDeployment,
+    ActualFunction,
 )
-from cloudbutton_backend.backends.aws_lambda.resource_names import TAG, Target
+from cloudbutton_backend.backends.aws_lambda.deployment.desired import DesiredDeployment
+from cloudbutton_backend.backends.aws_lambda.deployment.steps import (
+    AwsRequest,
+    DeferredValue,
+    DeploymentPlan,
+    DeploymentStep,
+    FileContent,
+)
+from cloudbutton_backend.backends.aws_lambda.resource_names import TAG, DeploymentTarget
 from cloudbutton_backend.backends.aws_lambda.runtimes import runtime_identifier
 
 
-def plan_deployment(wish: Wish, found: Found) -> Plan:
+def plan_deployment(desired: DesiredDeployment, actual: ActualDeployment) -> DeploymentPlan:
     """Return the steps that make what is `found` into what is wished for; none when it is."""
-    refusals = tuple(_refusals(wish, found))
+    refusals = tuple(_refusals(desired, actual))
     if refusals:
-        return Plan(steps=(), refusals=refusals)
+        return DeploymentPlan(steps=(), refusals=refusals)
     steps = [
-        *_role_steps(wish, found),
-        *_bucket_steps(wish, found),
-        *_log_steps(wish, found),
-        *_package_steps(wish, found),
-        *(step for target in wish.targets for step in _function_steps(wish, target, found)),
+        *_role_steps(desired, actual),
+        *_bucket_steps(desired, actual),
+        *_log_steps(desired, actual),
+        *_package_steps(desired, actual),
+        *(step for target in desired.targets for step in _function_steps(desired, target, actual)),
     ]
     changed = {step.what for step in steps}
-    return Plan(steps=tuple(steps), kept=tuple(sorted(_all(wish) - changed)))
+    return DeploymentPlan(steps=tuple(steps), kept=tuple(sorted(_all(desired) - changed)))
 
 
-def drift(target: Target, packages: w.Packages | None, found: FoundFunction) -> dict[str, str]:
+def drift(
+    target: DeploymentTarget, packages: w.PackageSource | None, actual: ActualFunction
+) -> dict[str, str]:
     """Return what of a function is not as this version would deploy it: `now → then`, by name."""
     wanted = w.function_settings(target, packages)
     differs = {
-        name: f"{_short(found.settings[name])} → {_short(value)}"
+        name: f"{_short(actual.settings[name])} → {_short(value)}"
         for name, value in wanted.items()
         # AWS states all of these. What is left out is not supported there, as by an emulator.
-        if name in found.settings and not _agrees(found.settings[name], value)
+        if name in actual.settings and not _agrees(actual.settings[name], value)
     }
     _, digest = w.function_code(target)
-    if found.settings.get("CodeSha256") != digest:
-        differs["code"] = f"that of another version ({found.version or 'unknown'})"
+    if actual.settings.get("CodeSha256") != digest:
+        differs["code"] = f"that of another version ({actual.version or 'unknown'})"
     return differs
 
 
-def _refusals(wish: Wish, found: Found) -> Iterator[str]:
-    home = wish.home
+def _refusals(desired: DesiredDeployment, actual: ActualDeployment) -> Iterator[str]:
+    home = desired.home
     advice = "Choose another prefix (`--prefix`), or have it renamed or removed."
-    if found.role is not None and TAG not in found.role.tags:
+    if actual.role is not None and TAG not in actual.role.tags:
         yield (
             f"A role {home.role} exists in account {home.account} that Cloud Button has not made (it has no "
             f"tag {TAG}). {advice}"
         )
-    if found.bucket is not None and found.bucket.foreign:
+    if actual.bucket is not None and actual.bucket.foreign:
         yield (
             f"A bucket {home.bucket} exists that may not be looked at: it belongs to another account, or "
             f"you lack s3:ListBucket on it. {advice}"
         )
-    elif found.bucket is not None and not found.bucket.is_ours:
+    elif actual.bucket is not None and not actual.bucket.is_ours:
         yield (
             f"A bucket {home.bucket} exists in your account that Cloud Button has not made (it has no tag "
             f"{TAG}, and something is in it). {advice}"
         )
-    if found.log_group is not None and found.log_group.tags and TAG not in found.log_group.tags:
+    if actual.log_group is not None and actual.log_group.tags and TAG not in actual.log_group.tags:
         yield f"A log group {home.log_group} exists that Cloud Button has not made. {advice}"
-    for name, function in found.functions.items():
+    for name, function in actual.functions.items():
         if not function.is_ours:
             yield (
                 f"A function {name} exists in {home.region} that Cloud Button has not made (it has no tag "
@@ -78,60 +83,62 @@ def _refusals(wish: Wish, found: Found) -> Iterator[str]:
             )
 
 
-def _role_steps(wish: Wish, found: Found) -> Iterator[Step]:
-    home, role = wish.home, found.role
+def _role_steps(desired: DesiredDeployment, actual: ActualDeployment) -> Iterator[DeploymentStep]:
+    home, role = desired.home, actual.role
     named = {"RoleName": home.role}
     trust, policy = w.trust_policy(), w.role_policy(home)
-    give_policy = Request(
+    give_policy = AwsRequest(
         service="iam",
         operation="PutRolePolicy",
         parameters={**named, "PolicyName": w.ROLE_POLICY, "PolicyDocument": w.as_json(policy)},
     )
     what = _role_name(home)
     if role is None:
-        make = Request(
+        make = AwsRequest(
             service="iam",
             operation="CreateRole",
             parameters={
                 **named,
                 "AssumeRolePolicyDocument": w.as_json(trust),
                 "Description": "What code run by Cloud Button on Lambda may do: write its log.",
-                "Tags": w.tag_list(wish.tags),
+                "Tags": w.tag_list(desired.tags),
             },
         )
         detail = "for the functions; may write their log and nothing else"
-        yield Step(kind="create", what=what, detail=detail, actions=(make, give_policy))
+        yield DeploymentStep(kind="create", what=what, detail=detail, actions=(make, give_policy))
         return
     requests, details = [], []
     if role.trust != trust:
         parameters = {**named, "PolicyDocument": w.as_json(trust)}
         requests.append(
-            Request(service="iam", operation="UpdateAssumeRolePolicy", parameters=parameters)
+            AwsRequest(service="iam", operation="UpdateAssumeRolePolicy", parameters=parameters)
         )
         details.append("who may use it")
     if role.policy != policy:
         requests.append(give_policy)
         details.append("what it may do")
     if requests:
-        yield Step(kind="update", what=what, detail=", ".join(details), actions=tuple(requests))
+        yield DeploymentStep(
+            kind="update", what=what, detail=", ".join(details), actions=tuple(requests)
+        )
 
 
-def _bucket_steps(wish: Wish, found: Found) -> Iterator[Step]:
-    home, bucket = wish.home, found.bucket
+def _bucket_steps(desired: DesiredDeployment, actual: ActualDeployment) -> Iterator[DeploymentStep]:
+    home, bucket = desired.home, actual.bucket
     named = {"Bucket": home.bucket}
     owned = {**named, "ExpectedBucketOwner": home.account}
     # us-east-1 is where buckets are unless said otherwise, and must not be said.
     place = {"CreateBucketConfiguration": {"LocationConstraint": home.region}}
     if home.region == "us-east-1":
         place = {}
-    missing: list[tuple[str, Request]] = []
+    missing: list[tuple[str, AwsRequest]] = []
     if bucket is None:
         missing.append(("", _s3("CreateBucket", {**named, **place})))
     if bucket is None or bucket.block != w.public_access_block():
         block = {"PublicAccessBlockConfiguration": w.public_access_block()}
         missing.append(("private", _s3("PutPublicAccessBlock", {**owned, **block})))
     if bucket is None or TAG not in bucket.tags:
-        tagging = {"Tagging": {"TagSet": w.tag_list(wish.tags)}}
+        tagging = {"Tagging": {"TagSet": w.tag_list(desired.tags)}}
         missing.append(("tagged", _s3("PutBucketTagging", {**owned, **tagging})))
     if bucket is None or bucket.encryption is None:  # a key of the user's own is as good
         encryption = {"ServerSideEncryptionConfiguration": w.encryption()}
@@ -142,7 +149,7 @@ def _bucket_steps(wish: Wish, found: Found) -> Iterator[Step]:
         words = f"job data expires after {w.JOB_DAYS} days, captured values after {w.BLOB_DAYS}"
         missing.append((words, _s3("PutBucketLifecycleConfiguration", {**owned, **rules})))
     if missing:
-        yield Step(
+        yield DeploymentStep(
             kind="create" if bucket is None else "update",
             what=_bucket_name(home),
             detail=", ".join(word for word, _ in missing if word),
@@ -150,10 +157,10 @@ def _bucket_steps(wish: Wish, found: Found) -> Iterator[Step]:
         )
 
 
-def _log_steps(wish: Wish, found: Found) -> Iterator[Step]:
-    home, group = wish.home, found.log_group
+def _log_steps(desired: DesiredDeployment, actual: ActualDeployment) -> Iterator[DeploymentStep]:
+    home, group = desired.home, actual.log_group
     named = {"logGroupName": home.log_group}
-    keep = Request(
+    keep = AwsRequest(
         service="logs",
         operation="PutRetentionPolicy",
         parameters={**named, "retentionInDays": w.LOG_DAYS},
@@ -161,32 +168,36 @@ def _log_steps(wish: Wish, found: Found) -> Iterator[Step]:
     detail = f"kept for {w.LOG_DAYS} days"
     what = _log_name(home)
     if group is None:
-        make = Request(
-            service="logs", operation="CreateLogGroup", parameters={**named, "tags": wish.tags}
+        make = AwsRequest(
+            service="logs", operation="CreateLogGroup", parameters={**named, "tags": desired.tags}
         )
-        yield Step(kind="create", what=what, detail=detail, actions=(make, keep))
+        yield DeploymentStep(kind="create", what=what, detail=detail, actions=(make, keep))
     elif group.days != w.LOG_DAYS:
-        yield Step(kind="update", what=what, detail=detail, actions=(keep,))
+        yield DeploymentStep(kind="update", what=what, detail=detail, actions=(keep,))
 
 
-def _package_steps(wish: Wish, found: Found) -> Iterator[Step]:
-    packages = wish.packages
+def _package_steps(
+    desired: DesiredDeployment, actual: ActualDeployment
+) -> Iterator[DeploymentStep]:
+    packages = desired.packages
     if packages is None:
         return
-    home, key = wish.home, w.archive_key(packages)
-    if packages.hash not in found.archives:
+    home, key = desired.home, w.archive_key(packages)
+    if packages.hash not in actual.archives:
         place = {"Bucket": home.bucket, "Key": key}
-        body = {"Body": Content(packages.archive), "Metadata": {w.DIGEST: packages.sha256}}
+        body = {"Body": FileContent(packages.archive), "Metadata": {w.DIGEST: packages.sha256}}
         put = _s3("PutObject", {**place, **body})
         detail = f"{packages.nbytes / 1e6:.1f} MB of packages"
-        yield Step(kind="create", what=_archive_name(home, packages), detail=detail, actions=(put,))
-    for layer, target in _layers(wish).items():
-        if layer not in found.layers:
+        yield DeploymentStep(
+            kind="create", what=_archive_name(home, packages), detail=detail, actions=(put,)
+        )
+    for layer, target in _layers(desired).items():
+        if layer not in actual.layers:
             yield _layer_step(layer, target, packages)
 
 
-def _layer_step(layer: str, target: Target, packages: w.Packages) -> Step:
-    publish = Request(
+def _layer_step(layer: str, target: DeploymentTarget, packages: w.PackageSource) -> DeploymentStep:
+    publish = AwsRequest(
         service="lambda",
         operation="PublishLayerVersion",
         parameters={
@@ -199,19 +210,21 @@ def _layer_step(layer: str, target: Target, packages: w.Packages) -> Step:
         gives=(layer, "LayerVersionArn"),
     )
     detail = f"{packages.unpacked / 1e6:.1f} MB unpacked"
-    return Step(kind="create", what=_layer_name(layer), detail=detail, actions=(publish,))
+    return DeploymentStep(kind="create", what=_layer_name(layer), detail=detail, actions=(publish,))
 
 
-def _function_steps(wish: Wish, target: Target, found: Found) -> Iterator[Step]:
-    function = found.functions.get(target.function)
-    layers = _layer_arns(wish, target, found)
-    settings = w.function_settings(target, wish.packages)
+def _function_steps(
+    desired: DesiredDeployment, target: DeploymentTarget, actual: ActualDeployment
+) -> Iterator[DeploymentStep]:
+    function = actual.functions.get(target.function)
+    layers = _layer_arns(desired, target, actual)
+    settings = w.function_settings(target, desired.packages)
     code, _ = w.function_code(target)
     named = {"FunctionName": target.function}
-    tags = wish.tags_of(target, found.archives.get(target.environment or ""))
+    tags = desired.tags_of(target, actual.archives.get(target.environment or ""))
     what = _function_name(target)
     if function is None:
-        make = Request(
+        make = AwsRequest(
             service="lambda",
             operation="CreateFunction",
             parameters={
@@ -226,11 +239,11 @@ def _function_steps(wish: Wish, target: Target, found: Found) -> Iterator[Step]:
             then_ready=target.function,
         )
         detail = f"Python {target.python}, {target.arch}, {target.memory:,} MiB"
-        yield Step(kind="create", what=what, detail=detail, actions=(make,))
+        yield DeploymentStep(kind="create", what=what, detail=detail, actions=(make,))
         return
-    differs = drift(target, wish.packages, function)
+    differs = drift(target, desired.packages, function)
     requests = []
-    if isinstance(layers[0] if layers else "", Later) or tuple(layers) != function.layers:
+    if isinstance(layers[0] if layers else "", DeferredValue) or tuple(layers) != function.layers:
         differs["layers"] = "the packages asked for"
     if differs.keys() - {"code"}:
         parameters = {**named, **settings, "Layers": layers}
@@ -238,20 +251,20 @@ def _function_steps(wish: Wish, target: Target, found: Found) -> Iterator[Step]:
     if "code" in differs:
         parameters = {**named, "ZipFile": code, "Architectures": [target.arch]}
         requests.append(_update("UpdateFunctionCode", target, parameters))
-    if requests or function.version != wish.version:
+    if requests or function.version != desired.version:
         # Last, so that the tag tells the truth when this is interrupted.
         tag = {"Resource": target.function_arn, "Tags": tags}
-        requests.append(Request(service="lambda", operation="TagResource", parameters=tag))
+        requests.append(AwsRequest(service="lambda", operation="TagResource", parameters=tag))
         detail = ", ".join(f"{name}: {change}" for name, change in differs.items())
-        if function.version != wish.version:
-            detail = f"version {function.version} → {wish.version}" + (
+        if function.version != desired.version:
+            detail = f"version {function.version} → {desired.version}" + (
                 f", {detail}" if detail else ""
             )
-        yield Step(kind="update", what=what, detail=detail, actions=tuple(requests))
+        yield DeploymentStep(kind="update", what=what, detail=detail, actions=tuple(requests))
 
 
-def _update(operation: str, target: Target, parameters: Mapping[str, Any]) -> Request:
-    return Request(
+def _update(operation: str, target: DeploymentTarget, parameters: Mapping[str, Any]) -> AwsRequest:
+    return AwsRequest(
         service="lambda",
         operation=operation,
         parameters=parameters,
@@ -259,49 +272,51 @@ def _update(operation: str, target: Target, parameters: Mapping[str, Any]) -> Re
     )
 
 
-def _layers(wish: Wish) -> dict[str, Target]:
+def _layers(desired: DesiredDeployment) -> dict[str, DeploymentTarget]:
     """Return the layers that are to be there, each with a target that it is for."""
-    if wish.packages is None or not wish.packages.as_layer:
+    if desired.packages is None or not desired.packages.as_layer:
         return {}
     return {
         target.layer: target
-        for target in wish.targets
-        if target.layer is not None and target.environment == wish.packages.hash
+        for target in desired.targets
+        if target.layer is not None and target.environment == desired.packages.hash
     }
 
 
-def _layer_arns(wish: Wish, target: Target, found: Found) -> list[str | Later]:
+def _layer_arns(
+    desired: DesiredDeployment, target: DeploymentTarget, actual: ActualDeployment
+) -> list[str | DeferredValue]:
     """Return the layers that a function is to have."""
-    if target.layer is None or target.layer not in _layers(wish):
+    if target.layer is None or target.layer not in _layers(desired):
         # Of an environment that was not asked for now, what the function has is right.
-        function = found.functions.get(target.function)
+        function = actual.functions.get(target.function)
         return list(function.layers) if function is not None and target.environment else []
-    versions = found.layers.get(target.layer)
-    return [versions[0] if versions else Later(target.layer)]
+    versions = actual.layers.get(target.layer)
+    return [versions[0] if versions else DeferredValue(target.layer)]
 
 
-def _all(wish: Wish) -> set[str]:
+def _all(desired: DesiredDeployment) -> set[str]:
     """Return what each thing is called that should be there."""
-    home, packages = wish.home, wish.packages
+    home, packages = desired.home, desired.packages
     everything = {_role_name(home), _bucket_name(home), _log_name(home)}
-    everything |= {_function_name(target) for target in wish.targets}
-    everything |= {_layer_name(layer) for layer in _layers(wish)}
+    everything |= {_function_name(target) for target in desired.targets}
+    everything |= {_layer_name(layer) for layer in _layers(desired)}
     return everything | ({_archive_name(home, packages)} if packages is not None else set())
 
 
-def _role_name(home: Target) -> str:
+def _role_name(home: DeploymentTarget) -> str:
     return f"role {home.role}"
 
 
-def _bucket_name(home: Target) -> str:
+def _bucket_name(home: DeploymentTarget) -> str:
     return f"bucket {home.bucket}"
 
 
-def _log_name(home: Target) -> str:
+def _log_name(home: DeploymentTarget) -> str:
     return f"log group {home.log_group}"
 
 
-def _archive_name(home: Target, packages: w.Packages) -> str:
+def _archive_name(home: DeploymentTarget, packages: w.PackageSource) -> str:
     return f"object s3://{home.bucket}/{w.archive_key(packages)}"
 
 
@@ -309,12 +324,12 @@ def _layer_name(layer: str) -> str:
     return f"layer {layer}"
 
 
-def _function_name(target: Target) -> str:
+def _function_name(target: DeploymentTarget) -> str:
     return f"function {target.function}"
 
 
-def _s3(operation: str, parameters: Mapping[str, Any]) -> Request:
-    return Request(service="s3", operation=operation, parameters=parameters)
+def _s3(operation: str, parameters: Mapping[str, Any]) -> AwsRequest:
+    return AwsRequest(service="s3", operation=operation, parameters=parameters)
 
 
 def _is_our_rule(rule: Mapping[str, Any]) -> bool:
@@ -329,16 +344,16 @@ def _has_rules(rules: tuple[Mapping[str, Any], ...]) -> bool:
     )
 
 
-def _agrees(found: Any, wanted: Any) -> bool:
+def _agrees(actual: Any, wanted: Any) -> bool:
     """Return whether `found` is what was wanted, and perhaps more.
 
     AWS adds defaults to what it is given, and leaves out what is empty.
     """
     if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(
-            _agrees(found.get(key), value) for key, value in wanted.items()
+        return isinstance(actual, Mapping) and all(
+            _agrees(actual.get(key), value) for key, value in wanted.items()
         )
-    return bool(found == wanted) or (wanted == "" and found is None)
+    return bool(actual == wanted) or (wanted == "" and actual is None)
 
 
 def _short(value: Any) -> str:

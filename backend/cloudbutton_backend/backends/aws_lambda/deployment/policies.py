@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda.aws_errors import Purpose
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 
 _STATEMENTS_VERSION: Final = "2012-10-17"
 
 
-def policy(purpose: Purpose, home: Target) -> dict[str, Any]:
+def policy(purpose: Purpose, home: DeploymentTarget) -> dict[str, Any]:
     """Return the policy for a user who is to `run` jobs, or for one who is to `deploy`.
 
     The latter includes what `run` needs. Only what carries the prefix of `home` can be touched; a
@@ -20,7 +20,7 @@ def policy(purpose: Purpose, home: Target) -> dict[str, Any]:
     return {"Version": _STATEMENTS_VERSION, "Statement": statements}
 
 
-def _run(home: Target) -> list[dict[str, Any]]:
+def _run(home: DeploymentTarget) -> list[dict[str, Any]]:
     bucket = home.bucket_arn
     return [
         _allow(
@@ -41,7 +41,7 @@ def _run(home: Target) -> list[dict[str, Any]]:
     ]
 
 
-def _deploy(home: Target) -> list[dict[str, Any]]:
+def _deploy(home: DeploymentTarget) -> list[dict[str, Any]]:
     bucket, layers = home.bucket_arn, _layers(home)
     pass_role = _allow("GiveTheRoleToLambda", ["iam:PassRole"], [home.role_arn])
     pass_role["Condition"] = {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
@@ -121,11 +121,11 @@ def _deploy(home: Target) -> list[dict[str, Any]]:
     ]
 
 
-def _functions(home: Target) -> str:
+def _functions(home: DeploymentTarget) -> str:
     return f"{home.function_arn.rpartition(':')[0]}:{home.prefix}-*"
 
 
-def _layers(home: Target) -> str:
+def _layers(home: DeploymentTarget) -> str:
     return f"{home.function_arn.rpartition(':function:')[0]}:layer:{home.prefix}-*"
 
 

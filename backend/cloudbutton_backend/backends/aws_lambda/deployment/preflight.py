@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.deployment.actual import (
-    FoundFunction,
+    ActualFunction,
     look_at_function,
 )
 from cloudbutton_backend.backends.aws_lambda.deployment.planning import drift
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.aws_lambda.runtimes import runtime_for
 from cloudbutton_backend.errors import CloudError, NotDeployed, NotThere
 
@@ -21,7 +21,7 @@ _FEW: Final = 100
 
 
 @dataclass(frozen=True)
-class Line:
+class CheckResult:
     """One thing that was looked at."""
 
     name: str
@@ -29,7 +29,7 @@ class Line:
     detail: str
 
 
-def require_deployed(clients: Clients, target: Target) -> FoundFunction:
+def require_deployed(clients: BotoClients, target: DeploymentTarget) -> ActualFunction:
     """Return the function that jobs on `target` use. One request.
 
     Raises
@@ -40,24 +40,24 @@ def require_deployed(clients: Clients, target: Target) -> FoundFunction:
         AWS cannot be asked.
     """
     name = target.function
-    found = look_at_function(clients, target)
-    if found is None:
+    actual = look_at_function(clients, target)
+    if actual is None:
         raise NotDeployed(_missing(target))
-    differs = drift(target, None, found)
+    differs = drift(target, None, actual)
     if "code" in differs or "Handler" in differs:
         raise NotDeployed(
             f"Function {name} in {target.region} was deployed by another version of Cloud Button or "
-            f"cloudpickle (its tag says {found.version or 'nothing'}), and must agree with this one. Bring "
+            f"cloudpickle (its tag says {actual.version or 'nothing'}), and must agree with this one. Bring "
             f"it up to date: `{_command(target)}`. Where colleagues use another version, deploy your own "
             f"with `--prefix`."
         )
-    return found
+    return actual
 
 
-def health(clients: Clients, target: Target) -> Iterator[Line]:
+def health(clients: BotoClients, target: DeploymentTarget) -> Iterator[CheckResult]:
     """Yield what is there for jobs on `target` and what is not; each look may cost one request."""
-    looks: dict[str, Callable[[], Line]] = {
-        "credentials": lambda: Line("credentials", True, f"account {clients.account}"),
+    looks: dict[str, Callable[[], CheckResult]] = {
+        "credentials": lambda: CheckResult("credentials", True, f"account {clients.account}"),
         "runtime": lambda: _runtime(target),
         "function": lambda: _function(clients, target),
         "bucket": lambda: _bucket(clients, target),
@@ -67,54 +67,54 @@ def health(clients: Clients, target: Target) -> Iterator[Line]:
         try:
             yield look()
         except CloudError as error:
-            yield Line(name, False, str(error))
+            yield CheckResult(name, False, str(error))
             if name == "credentials":
                 return  # nothing else can be asked
 
 
-def _runtime(target: Target) -> Line:
+def _runtime(target: DeploymentTarget) -> CheckResult:
     runtime = runtime_for(target.python)
     detail = f"Python {target.python} on {runtime.system}, mended until {runtime.deprecated}"
-    return Line("runtime", True, detail)
+    return CheckResult("runtime", True, detail)
 
 
-def _function(clients: Clients, target: Target) -> Line:
-    found = require_deployed(clients, target)
-    differs = drift(target, None, found)
+def _function(clients: BotoClients, target: DeploymentTarget) -> CheckResult:
+    actual = require_deployed(clients, target)
+    differs = drift(target, None, actual)
     if differs:
         changes = ", ".join(f"{name}: {change}" for name, change in differs.items())
         detail = f"{target.function} was changed by hand ({changes}); `{_command(target)}` mends it"
-        return Line("function", False, detail)
-    return Line("function", True, f"{target.function}, version {found.version}")
+        return CheckResult("function", False, detail)
+    return CheckResult("function", True, f"{target.function}, version {actual.version}")
 
 
-def _bucket(clients: Clients, target: Target) -> Line:
+def _bucket(clients: BotoClients, target: DeploymentTarget) -> CheckResult:
     about = f"bucket {target.bucket}"
     owned = {"Bucket": target.bucket, "ExpectedBucketOwner": target.account}
     try:
         clients.call("s3", "HeadBucket", about=about, **owned)
     except NotThere as error:
         raise NotDeployed(f"There is no bucket {target.bucket}: `{_command(target)}`.") from error
-    return Line("bucket", True, target.bucket)
+    return CheckResult("bucket", True, target.bucket)
 
 
-def _concurrency(clients: Clients) -> Line:
+def _concurrency(clients: BotoClients) -> CheckResult:
     limit = concurrency(clients)
     detail = f"{limit:,} calls at a time in this account and region"
     if limit < _FEW:
         detail += (
             "; ask for more in the console under Service Quotas, AWS Lambda, Concurrent executions"
         )
-    return Line("concurrency", True, detail)
+    return CheckResult("concurrency", True, detail)
 
 
-def concurrency(clients: Clients) -> int:
+def concurrency(clients: BotoClients) -> int:
     """Return how many calls the account may have running at a time in this region."""
     settings = clients.call("lambda", "GetAccountSettings", about="the limits of your account")
     return int(settings["AccountLimit"]["ConcurrentExecutions"])
 
 
-def _missing(target: Target) -> str:
+def _missing(target: DeploymentTarget) -> str:
     if target.environment:
         return (
             f"Nothing is deployed in {target.region} for these packages: function {target.function} is not "
@@ -126,7 +126,7 @@ def _missing(target: Target) -> str:
     )
 
 
-def _command(target: Target) -> str:
+def _command(target: DeploymentTarget) -> str:
     """Return what to type for a function to be made or brought up to date."""
     if target.environment:
         return f"cloudbutton env build --deploy {target.environment[:12]} --region {target.region}"

@@ -4,90 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cloudbutton_backend.backends.aws_lambda.deployment.actual import Found
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import ActualDeployment
 from cloudbutton_backend.backends.aws_lambda.deployment.desired import ROLE_POLICY
-from cloudbutton_backend.backends.aws_lambda.deployment.steps import Emptied, Plan, Request, Step
+from cloudbutton_backend.backends.aws_lambda.deployment.steps import (
+    AwsRequest,
+    DeploymentPlan,
+    DeploymentStep,
+    EmptyBucket,
+)
 from cloudbutton_backend.backends.aws_lambda.resource_names import TAG
 
 
-def plan_removal(found: Found) -> Plan:
+def plan_removal(actual: ActualDeployment) -> DeploymentPlan:
     """Return the steps that remove everything of ours; what is somebody else's is kept and named."""
     steps = (
-        *_functions(found),
-        *_layers(found),
-        *_logs(found),
-        *_role(found),
-        *_bucket(found),
+        *_functions(actual),
+        *_layers(actual),
+        *_logs(actual),
+        *_role(actual),
+        *_bucket(actual),
     )
-    return Plan(steps=steps, kept=tuple(_others(found)))
+    return DeploymentPlan(steps=steps, kept=tuple(_others(actual)))
 
 
-def _functions(found: Found) -> Iterator[Step]:
-    for name, function in found.functions.items():
+def _functions(actual: ActualDeployment) -> Iterator[DeploymentStep]:
+    for name, function in actual.functions.items():
         if function.is_ours:
-            delete = Request(
+            delete = AwsRequest(
                 service="lambda", operation="DeleteFunction", parameters={"FunctionName": name}
             )
-            yield Step(kind="delete", what=f"function {name}", actions=(delete,))
+            yield DeploymentStep(kind="delete", what=f"function {name}", actions=(delete,))
 
 
-def _layers(found: Found) -> Iterator[Step]:
-    for name, versions in found.layers.items():
+def _layers(actual: ActualDeployment) -> Iterator[DeploymentStep]:
+    for name, versions in actual.layers.items():
         deletions = tuple(
-            Request(
+            AwsRequest(
                 service="lambda",
                 operation="DeleteLayerVersion",
                 parameters={"LayerName": name, "VersionNumber": int(arn.rpartition(":")[2])},
             )
             for arn in versions
         )
-        yield Step(kind="delete", what=f"layer {name}", actions=deletions)
+        yield DeploymentStep(kind="delete", what=f"layer {name}", actions=deletions)
 
 
-def _logs(found: Found) -> Iterator[Step]:
-    if found.log_group is not None and TAG in found.log_group.tags:
-        group = found.home.log_group
-        delete = Request(
+def _logs(actual: ActualDeployment) -> Iterator[DeploymentStep]:
+    if actual.log_group is not None and TAG in actual.log_group.tags:
+        group = actual.home.log_group
+        delete = AwsRequest(
             service="logs", operation="DeleteLogGroup", parameters={"logGroupName": group}
         )
-        yield Step(kind="delete", what=f"log group {group}", actions=(delete,))
+        yield DeploymentStep(kind="delete", what=f"log group {group}", actions=(delete,))
 
 
-def _role(found: Found) -> Iterator[Step]:
-    if found.role is None or TAG not in found.role.tags:
+def _role(actual: ActualDeployment) -> Iterator[DeploymentStep]:
+    if actual.role is None or TAG not in actual.role.tags:
         return
-    named = {"RoleName": found.home.role}
-    requests = [Request(service="iam", operation="DeleteRole", parameters=named)]
-    if found.role.policy is not None:
+    named = {"RoleName": actual.home.role}
+    requests = [AwsRequest(service="iam", operation="DeleteRole", parameters=named)]
+    if actual.role.policy is not None:
         parameters = {**named, "PolicyName": ROLE_POLICY}
         requests.insert(
-            0, Request(service="iam", operation="DeleteRolePolicy", parameters=parameters)
+            0, AwsRequest(service="iam", operation="DeleteRolePolicy", parameters=parameters)
         )
-    yield Step(kind="delete", what=f"role {found.home.role}", actions=tuple(requests))
+    yield DeploymentStep(kind="delete", what=f"role {actual.home.role}", actions=tuple(requests))
 
 
-def _bucket(found: Found) -> Iterator[Step]:
+def _bucket(actual: ActualDeployment) -> Iterator[DeploymentStep]:
     """Last of all: while it is there, a second try finds what the first has left."""
-    if found.bucket is None or not found.bucket.is_ours:
+    if actual.bucket is None or not actual.bucket.is_ours:
         return
-    name = found.home.bucket
+    name = actual.home.bucket
     detail = "it is empty"
-    if found.stored is not None and found.stored.objects:
-        more = "" if found.stored.complete else "more than "
-        megabytes = f"{found.stored.nbytes / 1e6:,.1f} MB"
-        detail = f"with {more}{found.stored.objects:,} objects in it ({more}{megabytes})"
-    parameters = {"Bucket": name, "ExpectedBucketOwner": found.home.account}
-    delete = Request(service="s3", operation="DeleteBucket", parameters=parameters)
-    yield Step(kind="delete", what=f"bucket {name}", detail=detail, actions=(Emptied(name), delete))
+    if actual.stored is not None and actual.stored.objects:
+        more = "" if actual.stored.complete else "more than "
+        megabytes = f"{actual.stored.nbytes / 1e6:,.1f} MB"
+        detail = f"with {more}{actual.stored.objects:,} objects in it ({more}{megabytes})"
+    parameters = {"Bucket": name, "ExpectedBucketOwner": actual.home.account}
+    delete = AwsRequest(service="s3", operation="DeleteBucket", parameters=parameters)
+    yield DeploymentStep(
+        kind="delete", what=f"bucket {name}", detail=detail, actions=(EmptyBucket(name), delete)
+    )
 
 
-def _others(found: Found) -> Iterator[str]:
-    for name, function in found.functions.items():
+def _others(actual: ActualDeployment) -> Iterator[str]:
+    for name, function in actual.functions.items():
         if not function.is_ours:
             yield f"function {name}"
-    if found.role is not None and TAG not in found.role.tags:
-        yield f"role {found.home.role}"
-    if found.log_group is not None and TAG not in found.log_group.tags:
-        yield f"log group {found.home.log_group}"
-    if found.bucket is not None and not found.bucket.is_ours:
-        yield f"bucket {found.home.bucket}"
+    if actual.role is not None and TAG not in actual.role.tags:
+        yield f"role {actual.home.role}"
+    if actual.log_group is not None and TAG not in actual.log_group.tags:
+        yield f"log group {actual.home.log_group}"
+    if actual.bucket is not None and not actual.bucket.is_ours:
+        yield f"bucket {actual.home.bucket}"

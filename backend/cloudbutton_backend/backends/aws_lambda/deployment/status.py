@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cloudbutton_backend.backends.aws_lambda.deployment.actual import Found
+from cloudbutton_backend.backends.aws_lambda.deployment.actual import ActualDeployment
 from cloudbutton_backend.backends.aws_lambda.deployment.planning import drift
 from cloudbutton_backend.backends.aws_lambda.resource_names import TAG
 from cloudbutton_backend.cost.price_list import storage_prices
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class StatusRow:
     """One thing that is deployed."""
 
     name: str
@@ -23,11 +23,11 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
+class DeploymentStatus:
     """All that is deployed under one prefix in one region."""
 
     where: str
-    rows: tuple[Row, ...]
+    rows: tuple[StatusRow, ...]
     stored: str
     """What is in the bucket, and what that costs in a month."""
 
@@ -59,13 +59,13 @@ class Status:
         return "\n".join(lines)
 
 
-def describe(found: Found) -> Status:
+def describe(actual: ActualDeployment) -> DeploymentStatus:
     """Return what is there in words."""
-    home = found.home
-    return Status(
+    home = actual.home
+    return DeploymentStatus(
         where=f"under `{home.prefix}` in account {home.account}, region {home.region}",
-        rows=tuple(_rows(found)),
-        stored=_stored(found),
+        rows=tuple(_rows(actual)),
+        stored=_stored(actual),
     )
 
 
@@ -79,41 +79,43 @@ def standing_cost(region: str) -> str:
     )
 
 
-def _rows(found: Found) -> list[Row]:
-    if found.is_nothing:
+def _rows(actual: ActualDeployment) -> list[StatusRow]:
+    if actual.is_nothing:
         return []
-    home, rows = found.home, []
+    home, rows = actual.home, []
     for kind, name, there, tags in (
-        ("role", home.role, found.role, found.role.tags if found.role else {}),
-        ("bucket", home.bucket, found.bucket, found.bucket.tags if found.bucket else {}),
+        ("role", home.role, actual.role, actual.role.tags if actual.role else {}),
+        ("bucket", home.bucket, actual.bucket, actual.bucket.tags if actual.bucket else {}),
         (
             "log group",
             home.log_group,
-            found.log_group,
-            found.log_group.tags if found.log_group else {},
+            actual.log_group,
+            actual.log_group.tags if actual.log_group else {},
         ),
     ):
         remark = "missing" if there is None else "" if TAG in tags else f"has no tag {TAG}"
-        rows.append(Row(name=f"{kind} {name}", version=tags.get(TAG, ""), remark=remark))
-    for name, function in sorted(found.functions.items()):
+        rows.append(StatusRow(name=f"{kind} {name}", version=tags.get(TAG, ""), remark=remark))
+    for name, function in sorted(actual.functions.items()):
         remark = "is not Cloud Button's"
         if function.is_ours:
             differs = drift(function.target, None, function)
             remark = "; ".join(f"{what}: {change}" for what, change in differs.items())
-        rows.append(Row(name=f"function {name}", version=function.version, remark=remark))
-    if not found.functions:
-        rows.append(Row(name="functions", version="", remark="missing"))
-    rows += [Row(name=f"layer {name}", version="", remark="") for name in sorted(found.layers)]
+        rows.append(StatusRow(name=f"function {name}", version=function.version, remark=remark))
+    if not actual.functions:
+        rows.append(StatusRow(name="functions", version="", remark="missing"))
+    rows += [
+        StatusRow(name=f"layer {name}", version="", remark="") for name in sorted(actual.layers)
+    ]
     return rows
 
 
-def _stored(found: Found) -> str:
-    if found.stored is None or not found.stored.objects:
+def _stored(actual: ActualDeployment) -> str:
+    if actual.stored is None or not actual.stored.objects:
         return ""
-    more = "" if found.stored.complete else "more than "
-    month = found.stored.nbytes / 1e9 * storage_prices(found.home.region).gb_month
+    more = "" if actual.stored.complete else "more than "
+    month = actual.stored.nbytes / 1e9 * storage_prices(actual.home.region).gb_month
     money = f"${month:.2f}" if month >= 0.005 else "under one cent"
     return (
-        f"In the bucket: {more}{found.stored.objects:,} objects, {more}{found.stored.nbytes / 1e6:,.1f} MB "
+        f"In the bucket: {more}{actual.stored.objects:,} objects, {more}{actual.stored.nbytes / 1e6:,.1f} MB "
         f"({money} a month while it is there)."
     )

@@ -11,49 +11,49 @@ Kind = Literal["create", "update", "delete"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class AwsRequest:
     """One request to AWS."""
 
     service: str
     operation: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """A `Later` or `Content` in it is filled in when the request is made."""
+    """A `DeferredValue` or `FileContent` in it is filled in when the request is made."""
     gives: tuple[str, str] | None = None
-    """A name for one field of the answer, which a `Later` refers to."""
+    """A name for one field of the answer, which a `DeferredValue` refers to."""
     then_ready: str = ""
     """The function that must be ready before anything goes on."""
 
 
 @dataclass(frozen=True)
-class Later:
+class DeferredValue:
     """A value that an earlier request's answer will give."""
 
     name: str
 
 
 @dataclass(frozen=True)
-class Content:
+class FileContent:
     """What is in a file, sent without reading it all at once."""
 
     path: Path
 
 
 @dataclass(frozen=True)
-class Emptied:
+class EmptyBucket:
     """All objects in a bucket, and all uploads that were not completed, deleted."""
 
     bucket: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class DeploymentStep:
     """One thing that is made, changed or removed."""
 
     kind: Kind
     what: str
     """`bucket cloudbutton-123456789012-eu-central-1`"""
     detail: str = ""
-    actions: tuple[Request | Emptied, ...]
+    actions: tuple[AwsRequest | EmptyBucket, ...]
     """Each may have been done before: the step was begun and not finished."""
 
     def __str__(self) -> str:
@@ -61,10 +61,10 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class DeploymentPlan:
     """What would be done, and why not, where it cannot be."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[DeploymentStep, ...]
     refusals: tuple[str, ...] = ()
     """What stands in the way, with what to do; nothing is done then."""
     kept: tuple[str, ...] = ()

@@ -26,10 +26,14 @@ What is not:
   service: it comes back with the answer.
 """
 
-from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import Faults as Faults
+from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import (
+    EmulatedFaults as EmulatedFaults,
+)
 from cloudbutton_backend.backends.aws_lambda.emulator.emulator import Emulator as Emulator
-from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import Call as Call
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits as Limits
-from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import Dropped as Dropped
-from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import Report as Report
+from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import ApiCall as ApiCall
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits as LambdaLimits
+from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import (
+    DroppedEvent as DroppedEvent,
+)
+from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import ReportLine as ReportLine
 from cloudbutton_backend.backends.aws_lambda.emulator.serve import serve as serve

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
 
 Reason = Literal[
     "ConcurrentInvocationLimitExceeded",
@@ -16,7 +16,7 @@ Reason = Literal[
 
 
 @dataclass(frozen=True)
-class Throttled:
+class ThrottleReason:
     """An invocation is refused."""
 
     reason: Reason
@@ -25,27 +25,27 @@ class Throttled:
 
 
 @dataclass(frozen=True)
-class Allowance:
+class ConcurrencyAllowance:
     """How many environments a function may add: a bucket that fills steadily."""
 
     tokens: float
     at: float
 
     @classmethod
-    def full(cls, limits: Limits, now: float) -> Allowance:
+    def full(cls, limits: LambdaLimits, now: float) -> ConcurrencyAllowance:
         return cls(float(limits.burst), now)
 
-    def at_time(self, now: float, limits: Limits) -> Allowance:
+    def at_time(self, now: float, limits: LambdaLimits) -> ConcurrencyAllowance:
         """Return what the allowance has grown to."""
         gained = (now - self.at) * limits.burst / limits.burst_seconds
-        return Allowance(min(float(limits.burst), self.tokens + gained), now)
+        return ConcurrencyAllowance(min(float(limits.burst), self.tokens + gained), now)
 
-    def less_one(self) -> Allowance:
-        return Allowance(self.tokens - 1, self.at)
+    def less_one(self) -> ConcurrencyAllowance:
+        return ConcurrencyAllowance(self.tokens - 1, self.at)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class AccountLoad:
     """What runs in the account at the moment an invocation arrives."""
 
     running: int
@@ -60,20 +60,22 @@ class Load:
     """Whether an environment of the function waits for work."""
 
 
-def refusal(load: Load, allowance: Allowance, limits: Limits) -> Throttled | None:
+def refusal(
+    load: AccountLoad, allowance: ConcurrencyAllowance, limits: LambdaLimits
+) -> ThrottleReason | None:
     """Return why an invocation is throttled, or None if it may run."""
     if load.reserved is not None:
         if load.running >= load.reserved:
-            return Throttled("ReservedFunctionConcurrentInvocationLimitExceeded", 1.0)
+            return ThrottleReason("ReservedFunctionConcurrentInvocationLimitExceeded", 1.0)
     elif load.unreserved_running >= limits.concurrency - load.reserved_by_all:
-        return Throttled("ConcurrentInvocationLimitExceeded", 1.0)
+        return ThrottleReason("ConcurrentInvocationLimitExceeded", 1.0)
     if not load.warm and allowance.tokens < 1:
         wait = (1 - allowance.tokens) * limits.burst_seconds / limits.burst
-        return Throttled("FunctionInvocationRateLimitExceeded", wait)
+        return ThrottleReason("FunctionInvocationRateLimitExceeded", wait)
     return None
 
 
-def reservation_refusal(wanted: int, others: int, limits: Limits) -> str | None:
+def reservation_refusal(wanted: int, others: int, limits: LambdaLimits) -> str | None:
     """Return why so much concurrency cannot be set aside for a function, if it cannot."""
     floor = min(100, limits.concurrency)
     if limits.concurrency - others - wanted >= floor or wanted == 0:

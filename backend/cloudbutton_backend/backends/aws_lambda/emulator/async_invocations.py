@@ -6,18 +6,21 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
-from cloudbutton_backend.backends.aws_lambda.emulator.clock import Clock
-from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import Faults, fault_of
-from cloudbutton_backend.backends.aws_lambda.emulator.environment_pool import Pool
+from cloudbutton_backend.backends.aws_lambda.emulator.clock import EmulatorClock
+from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import (
+    EmulatedFaults,
+    fault_of,
+)
+from cloudbutton_backend.backends.aws_lambda.emulator.environment_pool import EnvironmentPool
 from cloudbutton_backend.backends.aws_lambda.emulator.execution_environment import Invocation
 from cloudbutton_backend.backends.aws_lambda.emulator.function_store import (
-    Function,
-    Library,
-    Reference,
-    Refused,
+    FunctionReference,
+    FunctionStore,
+    FunctionVersion,
+    RequestRejected,
 )
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits
-from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import Dropped
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
+from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import DroppedEvent
 
 _CLOSES_WITHIN: Final = 5.0
 """Seconds that cancelled tasks are waited for."""
@@ -25,19 +28,27 @@ _REFUSED: Final = ("throttle", "server_error")
 """Faults of the request; once an event is queued they mean nothing."""
 
 
-class Events:
+class AsyncInvocations:
     """The queue of events; each is a task that waits for its turn."""
 
-    def __init__(self, pool: Pool, library: Library, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self,
+        pool: EnvironmentPool,
+        library: FunctionStore,
+        limits: LambdaLimits,
+        clock: EmulatorClock,
+    ) -> None:
         self._pool, self._library, self._limits, self._clock = pool, library, limits, clock
         self._tasks: set[asyncio.Task[None]] = set()
-        self.dropped: list[Dropped] = []
+        self.dropped: list[DroppedEvent] = []
 
     def __len__(self) -> int:
         """How many have not been settled."""
         return len(self._tasks)
 
-    def add(self, function: Function, invocation: Invocation, number: int, faults: Faults) -> None:
+    def add(
+        self, function: FunctionVersion, invocation: Invocation, number: int, faults: EmulatedFaults
+    ) -> None:
         """Queue an event."""
         fault = fault_of(faults, number)
         for copy in range(2 if fault == "duplicate" else 1):
@@ -48,15 +59,20 @@ class Events:
             task.add_done_callback(self._tasks.discard)
 
     async def _deliver(
-        self, function: Function, invocation: Invocation, number: int, faults: Faults, copy: int
+        self,
+        function: FunctionVersion,
+        invocation: Invocation,
+        number: int,
+        faults: EmulatedFaults,
+        copy: int,
     ) -> None:
         queued = self._clock.now()
-        reference = Reference(function.name, function.version)
+        reference = FunctionReference(function.name, function.version)
         deliveries = 0
         while True:
             try:
                 entry, function = self._library.find(function.region, reference)
-            except Refused:
+            except RequestRejected:
                 return self._drop(invocation, function, deliveries, "FunctionDeleted")
             if self._clock.now() - queued > self._limits.event_age_seconds:
                 return self._drop(invocation, function, deliveries, "EventAgeExceeded")
@@ -75,7 +91,7 @@ class Events:
             await self._clock.sleep(waits[min(deliveries, len(waits)) - 1])
 
     def _with_fault(
-        self, invocation: Invocation, number: int, delivery: int, copy: int, faults: Faults
+        self, invocation: Invocation, number: int, delivery: int, copy: int, faults: EmulatedFaults
     ) -> Invocation:
         """Return a delivery; each one, and each copy's, draws for itself."""
         fault = fault_of(faults, number, delivery + 1000 * copy)
@@ -86,10 +102,10 @@ class Events:
         )
 
     def _drop(
-        self, invocation: Invocation, function: Function, deliveries: int, reason: str
+        self, invocation: Invocation, function: FunctionVersion, deliveries: int, reason: str
     ) -> None:
         self.dropped.append(
-            Dropped(
+            DroppedEvent(
                 request_id=invocation.request_id,
                 function=function.name,
                 deliveries=deliveries,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 
-class Clock:
+class EmulatorClock:
     """Time for whatever Lambda does in its own time: retries, expiry, scaling; not for running code."""
 
     def __init__(self) -> None:

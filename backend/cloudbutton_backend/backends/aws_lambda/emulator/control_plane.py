@@ -12,19 +12,19 @@ import aiohttp
 from aiohttp import web
 
 from cloudbutton_backend.backends.aws_lambda.emulator import admission, function_store
-from cloudbutton_backend.backends.aws_lambda.emulator.clock import Clock
-from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import Faults
-from cloudbutton_backend.backends.aws_lambda.emulator.environment_pool import Pool
+from cloudbutton_backend.backends.aws_lambda.emulator.clock import EmulatorClock
+from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import EmulatedFaults
+from cloudbutton_backend.backends.aws_lambda.emulator.environment_pool import EnvironmentPool
 from cloudbutton_backend.backends.aws_lambda.emulator.environment_variables import SERVICE_KEY
 from cloudbutton_backend.backends.aws_lambda.emulator.function_store import (
     LATEST,
-    Library,
-    Reference,
-    Refused,
+    FunctionReference,
+    FunctionStore,
+    RequestRejected,
     invalid,
 )
-from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import Operation
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits
+from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import ApiOperation
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
 
 _NOT_FORWARDED: Final = {"host", "content-length", "transfer-encoding", "connection"}
 _NOT_RETURNED: Final = {"content-length", "transfer-encoding", "connection", "content-encoding"}
@@ -38,7 +38,7 @@ _AS_SERVICE: Final = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiResponse:
     """What moto said."""
 
     status: int
@@ -55,13 +55,18 @@ class ControlPlane:
     """Functions, layers, versions and reservations."""
 
     def __init__(
-        self, moto: str, library: Library, pool: Pool, limits: Limits, clock: Clock
+        self,
+        moto: str,
+        library: FunctionStore,
+        pool: EnvironmentPool,
+        limits: LambdaLimits,
+        clock: EmulatorClock,
     ) -> None:
         self._moto, self._library, self._pool = moto, library, pool
         self._limits, self._clock = limits, clock
         self._session: aiohttp.ClientSession | None = None
         self._refused_roles = 0
-        self.faults = Faults()
+        self.faults = EmulatedFaults()
         self._special: Mapping[str, Callable[[_Asked], Awaitable[web.Response]]] = {
             "CreateFunction": self._create_function,
             "UpdateFunctionCode": self._update,
@@ -79,11 +84,11 @@ class ControlPlane:
         }
 
     async def answer(
-        self, request: web.BaseRequest, operation: Operation | None, region: str
+        self, request: web.BaseRequest, operation: ApiOperation | None, region: str
     ) -> web.Response:
         """Answer any request but Invoke."""
         body = await request.read()
-        reference = Reference.parse(
+        reference = FunctionReference.parse(
             (operation.parts if operation else {}).get("f", ""), request.query.get("Qualifier")
         )
         asked = _Asked(request, body, region, reference, operation.parts if operation else {})
@@ -98,9 +103,11 @@ class ControlPlane:
 
     async def _create_function(self, asked: _Asked) -> web.Response:
         wanted = asked.json
-        name = Reference.parse(str(wanted.get("FunctionName", "")), None).name
+        name = FunctionReference.parse(str(wanted.get("FunctionName", "")), None).name
         if (asked.region, name) in self._library.entries:
-            raise Refused(409, "ResourceConflictException", f"Function already exist: {name}")
+            raise RequestRejected(
+                409, "ResourceConflictException", f"Function already exist: {name}"
+            )
         if self._refused_roles < self.faults.role_not_ready:
             self._refused_roles += 1
             raise invalid("The role defined for the function cannot be assumed by Lambda.")
@@ -117,14 +124,14 @@ class ControlPlane:
 
     async def _update(self, asked: _Asked) -> web.Response:
         """Change a function's code or configuration."""
-        entry, _ = self._library.find(asked.region, Reference(asked.name, None))
+        entry, _ = self._library.find(asked.region, FunctionReference(asked.name, None))
         if self._clock.now() < entry.ready_at:
             arn = entry.versions[LATEST].arn
             message = (
                 "The operation cannot be performed at this time. "
                 f"An update is in progress for resource: {arn}"
             )
-            raise Refused(409, "ResourceConflictException", message)
+            raise RequestRejected(409, "ResourceConflictException", message)
         wanted = asked.json
         is_code = asked.request.path.rstrip("/").endswith("/code")
         archive = await self._archive(wanted) if is_code else None
@@ -169,7 +176,7 @@ class ControlPlane:
         return _passed_on(answer)
 
     async def _put_concurrency(self, asked: _Asked) -> web.Response:
-        entry, _ = self._library.find(asked.region, Reference(asked.name, None))
+        entry, _ = self._library.find(asked.region, FunctionReference(asked.name, None))
         wanted = int(asked.json.get("ReservedConcurrentExecutions") or 0)
         others = sum(e.reserved or 0 for e in self._library.entries.values() if e is not entry)
         message = admission.reservation_refusal(wanted, others, self._limits)
@@ -183,13 +190,13 @@ class ControlPlane:
     async def _delete_concurrency(self, asked: _Asked) -> web.Response:
         answer = await self._forward(asked)
         if answer.status < 300:
-            self._library.find(asked.region, Reference(asked.name, None))[0].reserved = None
+            self._library.find(asked.region, FunctionReference(asked.name, None))[0].reserved = None
         return _passed_on(answer)
 
     async def _event_config(self, asked: _Asked) -> web.Response:
         answer = await self._forward(asked)
         if answer.status < 300 and "MaximumRetryAttempts" in asked.json:
-            entry, _ = self._library.find(asked.region, Reference(asked.name, None))
+            entry, _ = self._library.find(asked.region, FunctionReference(asked.name, None))
             entry.retries = int(asked.json["MaximumRetryAttempts"])
         return _passed_on(answer)
 
@@ -209,7 +216,7 @@ class ControlPlane:
         usage = {"FunctionCount": len(self._library.entries), "TotalCodeSize": 0}
         return web.json_response({"AccountLimit": limit, "AccountUsage": usage})
 
-    def _with_state(self, answer: Answer, region: str, name: str) -> web.Response:
+    def _with_state(self, answer: ApiResponse, region: str, name: str) -> web.Response:
         """Say what state the function is in, as boto3's waiters want to know."""
         entry = self._library.entries.get((region, name))
         if answer.status >= 300 or entry is None:
@@ -237,7 +244,7 @@ class ControlPlane:
             if len(archive) > self._limits.zipped_bytes:
                 limit = self._limits.zipped_bytes
                 message = f"Request must be smaller than {limit} bytes for this operation"
-                raise Refused(413, "RequestEntityTooLargeException", message)
+                raise RequestRejected(413, "RequestEntityTooLargeException", message)
             return archive
         if "S3Bucket" not in source:
             raise invalid("Please provide a source for function code.")
@@ -250,7 +257,7 @@ class ControlPlane:
                 )
             return await got.read()
 
-    async def _forward(self, asked: _Asked) -> Answer:
+    async def _forward(self, asked: _Asked) -> ApiResponse:
         """Have moto answer."""
         headers = {
             name: value
@@ -261,7 +268,7 @@ class ControlPlane:
         async with self._http().request(
             asked.request.method, _as_is(url), headers=headers, data=asked.body
         ) as got:
-            return Answer(got.status, got.headers, await got.read())
+            return ApiResponse(got.status, got.headers, await got.read())
 
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -276,7 +283,7 @@ class _Asked:
     request: web.BaseRequest
     body: bytes
     region: str
-    reference: Reference
+    reference: FunctionReference
     parts: Mapping[str, str]
 
     @property
@@ -288,7 +295,9 @@ class _Asked:
         try:
             found = json.loads(self.body or b"{}")
         except ValueError:
-            raise Refused(400, "SerializationException", "The request is not JSON.") from None
+            raise RequestRejected(
+                400, "SerializationException", "The request is not JSON."
+            ) from None
         return found if isinstance(found, dict) else {}
 
 
@@ -297,7 +306,7 @@ def _check(wanted: Body) -> None:
     for name, low, high in (("MemorySize", 128, 10_240), ("Timeout", 1, 900)):
         value = wanted.get(name)
         if value is not None and not low <= value <= high:
-            raise Refused(
+            raise RequestRejected(
                 400,
                 "ValidationException",
                 f"Value '{value}' at '{name[0].lower()}{name[1:]}' failed to satisfy constraint: "
@@ -311,7 +320,7 @@ def _check(wanted: Body) -> None:
         )
 
 
-def _passed_on(answer: Answer) -> web.Response:
+def _passed_on(answer: ApiResponse) -> web.Response:
     headers = {
         name: value for name, value in answer.headers.items() if name.lower() not in _NOT_RETURNED
     }

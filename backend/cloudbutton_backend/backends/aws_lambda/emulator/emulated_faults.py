@@ -30,7 +30,7 @@ duplicate       an asynchronous event is delivered twice
 
 
 @dataclass(frozen=True, kw_only=True)
-class Faults:
+class EmulatedFaults:
     """Probabilities of each fault for each invocation, and what happens to certain ones.
 
     Which invocation meets which fault depends on the seed and on its number alone: the first request
@@ -58,7 +58,7 @@ class Faults:
             raise ValueError(f"no such fault: {sorted(unknown)}; known: {get_args(Fault)}")
 
 
-def fault_of(faults: Faults, number: int, delivery: int = 0) -> Fault | None:
+def fault_of(faults: EmulatedFaults, number: int, delivery: int = 0) -> Fault | None:
     """Return what happens to an invocation; at most one thing does."""
     if delivery == 0 and number in faults.script:
         return faults.script[number]

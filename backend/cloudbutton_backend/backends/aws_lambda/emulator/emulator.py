@@ -23,10 +23,10 @@ from cloudbutton_backend.backends.aws_lambda.emulator import (
     environment_variables,
     moto_process,
 )
-from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import Faults
-from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import Call
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits
-from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import Dropped, Report
+from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import EmulatedFaults
+from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import ApiCall
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
+from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import DroppedEvent, ReportLine
 from cloudbutton_backend.backends.extras import require
 from cloudbutton_backend.errors import BackendError
 
@@ -58,13 +58,13 @@ class Emulator:
     def __init__(
         self,
         *,
-        limits: Limits | None = None,
-        faults: Faults | None = None,
+        limits: LambdaLimits | None = None,
+        faults: EmulatedFaults | None = None,
         region: str = "us-east-1",
         port: int = 0,
     ) -> None:
-        self.limits = limits or Limits()
-        self.faults = faults or Faults()
+        self.limits = limits or LambdaLimits()
+        self.faults = faults or EmulatedFaults()
         self.region = region
         self._port = port
         self._endpoints: Mapping[str, str] = {}
@@ -160,21 +160,21 @@ class Emulator:
         return environment_variables.client_variables(self._endpoints, self.region)
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[ApiCall]:
         """Every request so far, as the permissions it needed, oldest first."""
         own = self._ask("calls")
         others = _fetch(self._endpoints["s3"] + moto_process.CALLS)
-        return sorted((Call(**call) for call in own + others), key=lambda call: call.at)
+        return sorted((ApiCall(**call) for call in own + others), key=lambda call: call.at)
 
     @property
-    def reports(self) -> list[Report]:
+    def reports(self) -> list[ReportLine]:
         """What each run was billed for, oldest first."""
-        return [Report(**report) for report in self._ask("reports")]
+        return [ReportLine(**report) for report in self._ask("reports")]
 
     @property
-    def dropped(self) -> list[Dropped]:
+    def dropped(self) -> list[DroppedEvent]:
         """Asynchronous events that were given up."""
-        return [Dropped(**dropped) for dropped in self._ask("dropped")]
+        return [DroppedEvent(**dropped) for dropped in self._ask("dropped")]
 
     @property
     def state(self) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class Emulator:
         """Push the clock of retries, idleness, scaling and pending states forward."""
         self._ask("advance", {"seconds": seconds})
 
-    def set_faults(self, faults: Faults) -> None:
+    def set_faults(self, faults: EmulatedFaults) -> None:
         """Let other things go wrong from now on."""
         self.faults = faults
         self._ask("faults", asdict(faults))

@@ -15,18 +15,29 @@ from pathlib import Path
 from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda.emulator import admission, log_reports
-from cloudbutton_backend.backends.aws_lambda.emulator.admission import Allowance, Load, Throttled
-from cloudbutton_backend.backends.aws_lambda.emulator.clock import Clock, settle
+from cloudbutton_backend.backends.aws_lambda.emulator.admission import (
+    AccountLoad,
+    ConcurrencyAllowance,
+    ThrottleReason,
+)
+from cloudbutton_backend.backends.aws_lambda.emulator.clock import EmulatorClock, settle
 from cloudbutton_backend.backends.aws_lambda.emulator.environment_variables import variables_of
 from cloudbutton_backend.backends.aws_lambda.emulator.execution_environment import (
-    Environment,
+    EnvironmentState,
+    ExecutionEnvironment,
     Invocation,
-    State,
 )
-from cloudbutton_backend.backends.aws_lambda.emulator.function_store import Function, Key, Library
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits
-from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import Outcome, Report
-from cloudbutton_backend.backends.aws_lambda.emulator.zygote_client import Nursery
+from cloudbutton_backend.backends.aws_lambda.emulator.function_store import (
+    FunctionStore,
+    FunctionVersion,
+    Key,
+)
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
+from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import (
+    InvocationResult,
+    ReportLine,
+)
+from cloudbutton_backend.backends.aws_lambda.emulator.zygote_client import ZygoteClient
 
 _CLOSES_WITHIN: Final = 10.0
 """Seconds that what is ending is waited for."""
@@ -38,8 +49,8 @@ _LOOK: Final = 0.05
 class _Start:
     """What an invocation finds when it is to begin."""
 
-    environment: Environment
-    failure: Outcome | None
+    environment: ExecutionEnvironment
+    failure: InvocationResult | None
     """Why the environment is of no use, if it is not."""
     init_seconds: float | None
     """Time of the initialisation, None in a warm environment."""
@@ -47,27 +58,29 @@ class _Start:
     """When the function's own time began: after the initialisation, if that went well."""
 
 
-class Pool:
+class EnvironmentPool:
     """Runs invocations in warm environments, or in new ones as far as the account allows."""
 
     def __init__(
         self,
-        nursery: Nursery,
-        library: Library,
-        limits: Limits,
-        clock: Clock,
+        zygote_client: ZygoteClient,
+        library: FunctionStore,
+        limits: LambdaLimits,
+        clock: EmulatorClock,
         folder: Path,
         endpoints: Mapping[str, str],
     ) -> None:
-        self._nursery, self._library, self._limits = nursery, library, limits
+        self._zygote_client, self._library, self._limits = zygote_client, library, limits
         self._clock, self._folder, self._endpoints = clock, folder, endpoints
         self._numbers = itertools.count()
-        self._idle: defaultdict[Function, list[tuple[Environment, float]]] = defaultdict(list)
+        self._idle: defaultdict[FunctionVersion, list[tuple[ExecutionEnvironment, float]]] = (
+            defaultdict(list)
+        )
         """Environments that wait for work, and since when, by what they can run."""
-        self._busy: set[Environment] = set()
+        self._busy: set[ExecutionEnvironment] = set()
         self._claimed: defaultdict[Key, int] = defaultdict(int)
         """Executions by function, from the moment they are admitted."""
-        self._allowances: dict[Key, Allowance] = {}
+        self._allowances: dict[Key, ConcurrencyAllowance] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._watch: asyncio.Task[None] | None = None
         self._next_expiry = math.inf
@@ -75,22 +88,22 @@ class Pool:
         # each one is billed for, and may take, is about its own.
         self._starting = asyncio.Semaphore(2 * (os.cpu_count() or 1))
         self._ending: set[asyncio.Task[None]] = set()
-        self.reports: list[Report] = []
+        self.reports: list[ReportLine] = []
 
     @property
-    def environments(self) -> list[Environment]:
+    def environments(self) -> list[ExecutionEnvironment]:
         """All there are."""
         return [*self._busy, *(e for kept in self._idle.values() for e, _ in kept)]
 
-    def admit(self, function: Function) -> Throttled | None:
+    def admit(self, function: FunctionVersion) -> ThrottleReason | None:
         """Claim an execution of `function`; the caller runs it at once, or releases it."""
         key = function.key
         now = self._clock.now()
-        allowance = self._allowances.get(key) or Allowance.full(self._limits, now)
+        allowance = self._allowances.get(key) or ConcurrencyAllowance.full(self._limits, now)
         allowance = allowance.at_time(now, self._limits)
         entries = self._library.entries
         reserved = {k: e.reserved for k, e in entries.items() if e.reserved is not None}
-        load = Load(
+        load = AccountLoad(
             running=self._claimed[key],
             reserved=reserved.get(key),
             unreserved_running=sum(n for k, n in self._claimed.items() if k not in reserved),
@@ -113,7 +126,7 @@ class Pool:
         self._clock.call_at(self._clock.now() + 1.0, functools.partial(settle, waiter))
         await waiter  # ends: with the alarm at the latest
 
-    def release(self, function: Function) -> None:
+    def release(self, function: FunctionVersion) -> None:
         """Give a claim back."""
         self._claimed[function.key] -= 1
         while self._waiting:
@@ -122,14 +135,18 @@ class Pool:
                 waiter.set_result(None)
                 break
 
-    async def run(self, function: Function, invocation: Invocation) -> tuple[Outcome, str]:
+    async def run(
+        self, function: FunctionVersion, invocation: Invocation
+    ) -> tuple[InvocationResult, str]:
         """Run an admitted invocation; return how it ended, and its log."""
         try:
             return await self._run(function, invocation)
         finally:
             self.release(function)
 
-    async def _run(self, function: Function, invocation: Invocation) -> tuple[Outcome, str]:
+    async def _run(
+        self, function: FunctionVersion, invocation: Invocation
+    ) -> tuple[InvocationResult, str]:
         start = await self._start(function, invocation)
         environment, before = start.environment, start.environment.take_log()
         try:
@@ -142,7 +159,7 @@ class Pool:
             outcome = log_reports.timed_out(invocation.request_id, function.timeout)
         if outcome.status == "timeout":
             seconds = function.timeout
-        report = Report(
+        report = ReportLine(
             request_id=invocation.request_id,
             function=function.name,
             version=function.version,
@@ -157,7 +174,7 @@ class Pool:
         self.reports.append(report)
         return outcome, log_reports.log_of(report, before, environment.take_log())
 
-    async def _start(self, function: Function, invocation: Invocation) -> _Start:
+    async def _start(self, function: FunctionVersion, invocation: Invocation) -> _Start:
         """Return a busy environment, or one that could not be initialised, and why."""
         warm = self._take(function)
         if warm is not None:
@@ -183,15 +200,15 @@ class Pool:
         return _Start(environment, failure, now - began, now)
 
     async def _initialise(
-        self, environment: Environment, request_id: str, seconds: float
-    ) -> Outcome | None:
+        self, environment: ExecutionEnvironment, request_id: str, seconds: float
+    ) -> InvocationResult | None:
         try:
             return await environment.start(request_id, seconds=seconds)
         except BaseException:  # this task was cancelled: the process must not stay behind
             await self._drop(environment)
             raise
 
-    def _take(self, function: Function) -> Environment | None:
+    def _take(self, function: FunctionVersion) -> ExecutionEnvironment | None:
         """Return the environment that was used last, which is busy from now on."""
         kept = self._idle[function]
         while kept:
@@ -202,10 +219,12 @@ class Pool:
             self._in_background(environment.end())
         return None
 
-    def _new(self, function: Function) -> Environment:
+    def _new(self, function: FunctionVersion) -> ExecutionEnvironment:
         variables = variables_of(function, self._endpoints)
         folder = self._folder / f"tmp-{next(self._numbers)}"
-        environment = Environment(function, self._nursery, self._limits, variables, folder)
+        environment = ExecutionEnvironment(
+            function, self._zygote_client, self._limits, variables, folder
+        )
         self._busy.add(environment)
         return environment
 
@@ -219,16 +238,16 @@ class Pool:
             environment, _ = kept.pop(0)
             await environment.end()
 
-    def _put_back(self, environment: Environment) -> None:
+    def _put_back(self, environment: ExecutionEnvironment) -> None:
         self._busy.discard(environment)
-        if environment.state is not State.IDLE:
+        if environment.state is not EnvironmentState.IDLE:
             return
         now = self._clock.now()
         self._idle[environment.function].append((environment, now))
         is_current = self._library.has(environment.function)
         self._expire_at(now + self._limits.idle_seconds if is_current else now)
 
-    async def _drop(self, environment: Environment) -> None:
+    async def _drop(self, environment: ExecutionEnvironment) -> None:
         self._busy.discard(environment)
         await environment.end()
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-from cloudbutton_backend.backends.aws_lambda.emulator.function_store import Function
+from cloudbutton_backend.backends.aws_lambda.emulator.function_store import FunctionVersion
 
 USER_KEY: Final = "AKIAEMULATEDUSER0000"
 SERVICE_KEY: Final = "AKIAEMULATEDLAMBDA00"
@@ -22,7 +22,7 @@ def principal_of(access_key: str) -> str:
     return "role" if access_key.startswith(_ROLE_KEYS) else "user"
 
 
-def variables_of(function: Function, endpoints: Mapping[str, str]) -> dict[str, str]:
+def variables_of(function: FunctionVersion, endpoints: Mapping[str, str]) -> dict[str, str]:
     """Return what Lambda puts into the environment of a function's code, beside its paths.
 
     The endpoints of the other emulated services are the one addition: code in Lambda needs none.

@@ -30,10 +30,13 @@ from cloudbutton_backend.backends.aws_lambda.emulator import (
     process_memory,
 )
 from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import Fault
-from cloudbutton_backend.backends.aws_lambda.emulator.function_store import Function
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits
-from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import Outcome
-from cloudbutton_backend.backends.aws_lambda.emulator.zygote_client import Child, Nursery
+from cloudbutton_backend.backends.aws_lambda.emulator.function_store import FunctionVersion
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
+from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import InvocationResult
+from cloudbutton_backend.backends.aws_lambda.emulator.zygote_client import (
+    ForkedProcess,
+    ZygoteClient,
+)
 
 _API: Final = "/2018-06-01/runtime/"
 _MEGABYTE: Final = 1 << 20
@@ -43,7 +46,7 @@ _LOG_KEPT: Final = 256 * 1024
 """The log of one invocation is cut to its last so many bytes."""
 
 
-class State(enum.Enum):
+class EnvironmentState(enum.Enum):
     """Where an environment is in its life."""
 
     STARTING = "starting"
@@ -67,32 +70,32 @@ class Invocation:
     """Seconds that a slow start takes, where that is the fault."""
 
 
-class Environment:
+class ExecutionEnvironment:
     """A sandbox of one function version, for one invocation at a time."""
 
     def __init__(
         self,
-        function: Function,
-        nursery: Nursery,
-        limits: Limits,
+        function: FunctionVersion,
+        zygote_client: ZygoteClient,
+        limits: LambdaLimits,
         variables: Mapping[str, str],
         folder: Path,
     ) -> None:
         self.function = function
-        self.state = State.STARTING
+        self.state = EnvironmentState.STARTING
         self.peak_bytes = 0
-        self._nursery = nursery
+        self._zygote_client = zygote_client
         self._limits = limits
         self._variables = variables
         self._folder = folder
         self._log = bytearray()
         self._log_fd = -1
         self._server: asyncio.Server | None = None
-        self._child: Child | None = None
+        self._child: ForkedProcess | None = None
         self._work: asyncio.Future[Invocation] | None = None
         """What the runtime waits for."""
         self._changed = asyncio.Event()
-        self._reported: Outcome | None = None
+        self._reported: InvocationResult | None = None
         self._current: Invocation | None = None
         self._out_of_memory = False
 
@@ -109,7 +112,7 @@ class Environment:
     def pid(self) -> int | None:
         return self._child.pid if self._child else None
 
-    async def start(self, request_id: str, *, seconds: float) -> Outcome | None:
+    async def start(self, request_id: str, *, seconds: float) -> InvocationResult | None:
         """Start and initialise; return None if it is ready for work, else how it failed.
 
         Parameters
@@ -124,38 +127,44 @@ class Environment:
         if self._server is None:
             handler = http_server.server(self._handle)
             self._server = await loop.create_server(handler, "127.0.0.1", 0, backlog=8)
-        self.state = State.STARTING
+        self.state = EnvironmentState.STARTING
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         self._log_fd = reading
         loop.add_reader(reading, self._drain)
         try:
-            self._child = await self._nursery.start(self._spec(), writing)
+            self._child = await self._zygote_client.start(self._spec(), writing)
         finally:
             os.close(writing)
         self._child.exited.add_done_callback(lambda _: self._changed.set())
-        await self._until(lambda: self.state is State.IDLE or self._reported is not None, seconds)
-        if self.state is State.IDLE:
+        await self._until(
+            lambda: self.state is EnvironmentState.IDLE or self._reported is not None, seconds
+        )
+        if self.state is EnvironmentState.IDLE:
             return None
         failure = self._outcome(request_id, seconds)
         await self.end()
         return failure
 
-    async def run(self, invocation: Invocation, *, seconds: float) -> Outcome:
+    async def run(self, invocation: Invocation, *, seconds: float) -> InvocationResult:
         """Run an invocation; afterwards the environment is IDLE again, or GONE."""
-        assert self.state is State.IDLE and self._work is not None and self._child is not None
-        self.state = State.BUSY
+        assert (
+            self.state is EnvironmentState.IDLE
+            and self._work is not None
+            and self._child is not None
+        )
+        self.state = EnvironmentState.BUSY
         self._current, self._reported = invocation, None
         self._child.thaw()
         if invocation.fault in ("crash_before", "timeout"):
             self._child.kill()
         self._work.set_result(invocation)
         self._work = None
-        await self._until(lambda: self.state is State.IDLE, seconds)
+        await self._until(lambda: self.state is EnvironmentState.IDLE, seconds)
         self._current = None
         self._measure()
         outcome = self._outcome(invocation.request_id, seconds)
-        if self.state is not State.IDLE:
+        if self.state is not EnvironmentState.IDLE:
             await self.end()
         return outcome
 
@@ -181,7 +190,7 @@ class Environment:
 
     async def end(self) -> None:
         """End the process, and remove what it leaves."""
-        self.state = State.GONE
+        self.state = EnvironmentState.GONE
         if self._work is not None:
             self._work.cancel()
             self._work = None
@@ -201,7 +210,7 @@ class Environment:
         except OSError:  # something was written
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    def _outcome(self, request_id: str, seconds: float) -> Outcome:
+    def _outcome(self, request_id: str, seconds: float) -> InvocationResult:
         """Return what the process has reported, or what became of it instead."""
         assert self._child is not None
         if self._reported is not None:
@@ -228,10 +237,10 @@ class Environment:
         own = {
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
             "LAMBDA_TASK_ROOT": str(function.code),
-            "LAMBDA_RUNTIME_DIR": str(self._nursery.runtime),
+            "LAMBDA_RUNTIME_DIR": str(self._zygote_client.runtime),
             "LD_LIBRARY_PATH": f"{layers}/lib:{function.code}:{function.code}/lib",
-            "PATH": f"{self._nursery.bin}:/usr/local/bin:/usr/bin:/bin:{layers}/bin",
-            "PYTHONPATH": os.pathsep.join([*path, str(self._nursery.runtime)]),
+            "PATH": f"{self._zygote_client.bin}:/usr/local/bin:/usr/bin:/bin:{layers}/bin",
+            "PYTHONPATH": os.pathsep.join([*path, str(self._zygote_client.runtime)]),
             "TMPDIR": str(self._folder),
         }
         return {
@@ -239,7 +248,7 @@ class Environment:
             "cwd": str(function.code),
             "path": path,
             "handler": function.handler,
-            "executable": str(self._nursery.bin / "python3"),
+            "executable": str(self._zygote_client.bin / "python3"),
             # The watch over the memory is what counts; this protects the machine between its looks.
             "data_bytes": (2 * function.memory + 512) * _MEGABYTE,
         }
@@ -302,14 +311,14 @@ class Environment:
             )
             return _runtime_error(413, "RequestEntityTooLarge", message)
         else:
-            self._reported = Outcome(payload=body)
+            self._reported = InvocationResult(payload=body)
         return _accepted()
 
     async def _next(self) -> web.Response:
         """Wait for work with the runtime, which has ended what it had."""
-        if self.state is State.GONE:
+        if self.state is EnvironmentState.GONE:
             return _runtime_error(403, "InvalidStateTransition", "This environment has ended")
-        self.state = State.IDLE
+        self.state = EnvironmentState.IDLE
         self._drain()
         work = self._work = asyncio.get_running_loop().create_future()
         self._changed.set()
@@ -331,7 +340,7 @@ class Environment:
         )
 
     def _freeze_if_idle(self) -> None:
-        if self._limits.freeze and self.state is State.IDLE and self._child is not None:
+        if self._limits.freeze and self.state is EnvironmentState.IDLE and self._child is not None:
             self._child.freeze()
 
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
 
 LATEST: Final = "$LATEST"
 ACCOUNT: Final = "123456789012"
 """moto's, for credentials that it does not know."""
 
 
-class Refused(Exception):
+class RequestRejected(Exception):
     """The emulated service refuses a request."""
 
     def __init__(self, status: int, kind: str, message: str) -> None:
@@ -31,7 +31,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Function:
+class FunctionVersion:
     """One version of a function, as it was after one change: another change makes another one."""
 
     name: str
@@ -59,10 +59,10 @@ class Function:
 
 
 @dataclass
-class Entry:
+class FunctionRecord:
     """What the account knows of a function beyond its versions."""
 
-    versions: dict[str, Function]
+    versions: dict[str, FunctionVersion]
     ready_at: float
     """When it is Active, or its last update Successful."""
     reserved: int | None = None
@@ -72,14 +72,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Reference:
+class FunctionReference:
     """A function as a request names it."""
 
     name: str
     version: str | None
 
     @classmethod
-    def parse(cls, text: str, qualifier: str | None) -> Reference:
+    def parse(cls, text: str, qualifier: str | None) -> FunctionReference:
         """Read a name, a partial ARN or an ARN, each with or without a version."""
         parts = text.split(":")
         if "function" in parts[:-1]:
@@ -87,26 +87,28 @@ class Reference:
         return cls(parts[0], parts[1] if len(parts) > 1 else qualifier)
 
 
-class Library:
+class FunctionStore:
     """Functions and layers by name, and their code, unpacked below one folder."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: LambdaLimits) -> None:
         self._folder = folder
         self._limits = limits
         self._layers: dict[str, bytes] = {}
-        self.entries: dict[Key, Entry] = {}
+        self.entries: dict[Key, FunctionRecord] = {}
 
-    def find(self, region: str, reference: Reference) -> tuple[Entry, Function]:
+    def find(
+        self, region: str, reference: FunctionReference
+    ) -> tuple[FunctionRecord, FunctionVersion]:
         """Return a function, or refuse as Lambda does if there is none."""
         entry = self.entries.get((region, reference.name))
         version = reference.version or LATEST
         function = entry.versions.get(version) if entry else None
         if entry is None or function is None:
             arn = f"arn:aws:lambda:{region}:{ACCOUNT}:function:{reference.name}:{version}"
-            raise Refused(404, "ResourceNotFoundException", f"Function not found: {arn}")
+            raise RequestRejected(404, "ResourceNotFoundException", f"Function not found: {arn}")
         return entry, function
 
-    def has(self, function: Function) -> bool:
+    def has(self, function: FunctionVersion) -> bool:
         """Whether `function` is what its name and version still mean."""
         entry = self.entries.get(function.key)
         return entry is not None and entry.versions.get(function.version) is function
@@ -117,7 +119,7 @@ class Library:
 
     def put(
         self, configuration: Mapping[str, Any], archive: bytes | None, ready_at: float
-    ) -> Function:
+    ) -> FunctionVersion:
         """Create or change a function as its configuration now says, with new code or its old."""
         arn = configuration["FunctionArn"]
         region, name = arn.split(":")[3], configuration["FunctionName"]
@@ -129,7 +131,7 @@ class Library:
             assert entry is not None, "only a creation lacks older code, and it has new code"
             code = entry.versions[LATEST].code
         layers = [layer["Arn"] for layer in configuration.get("Layers") or []]
-        function = Function(
+        function = FunctionVersion(
             name=name,
             region=region,
             arn=arn,
@@ -146,7 +148,7 @@ class Library:
             layer_arns=tuple(layers),
         )
         if entry is None:
-            self.entries[region, name] = Entry({LATEST: function}, ready_at)
+            self.entries[region, name] = FunctionRecord({LATEST: function}, ready_at)
         else:
             entry.versions[LATEST] = function
             entry.ready_at, entry.is_new = ready_at, False
@@ -204,9 +206,9 @@ class Library:
         return folder
 
 
-def invalid(message: str) -> Refused:
+def invalid(message: str) -> RequestRejected:
     """Return the refusal of a value that makes no sense."""
-    return Refused(400, "InvalidParameterValueException", message)
+    return RequestRejected(400, "InvalidParameterValueException", message)
 
 
 def unzipped_size(archive: bytes) -> int:
@@ -225,4 +227,6 @@ def decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise Refused(400, "SerializationException", "The zip file is not base64.") from None
+        raise RequestRejected(
+            400, "SerializationException", "The zip file is not base64."
+        ) from None

@@ -10,11 +10,14 @@ from typing import Any, Final
 from urllib.parse import parse_qs, parse_qsl, unquote
 
 from cloudbutton_backend.backends.aws_lambda.emulator.environment_variables import principal_of
-from cloudbutton_backend.backends.aws_lambda.emulator.function_store import ACCOUNT, Reference
+from cloudbutton_backend.backends.aws_lambda.emulator.function_store import (
+    ACCOUNT,
+    FunctionReference,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class ApiCall:
     """A request that somebody made, in the terms of IAM."""
 
     service: str
@@ -34,7 +37,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Request:
+class IamRequest:
     """What is looked at of an HTTP request."""
 
     method: str
@@ -58,7 +61,7 @@ class Request:
         return (found[1], found[2], found[3]) if found else None
 
 
-def calls_of(request: Request, at: float) -> list[Call]:
+def calls_of(request: IamRequest, at: float) -> list[ApiCall]:
     """Return the permissions that a request needs; none for one that is not signed."""
     scope = request.scope
     if scope is None:
@@ -72,7 +75,7 @@ def calls_of(request: Request, at: float) -> list[Call]:
     for action, resource in pairs:
         owner, _, name = action.rpartition(":")
         calls.append(
-            Call(service=owner or service, action=name, resource=resource, principal=who, at=at)
+            ApiCall(service=owner or service, action=name, resource=resource, principal=who, at=at)
         )
     return calls
 
@@ -119,7 +122,7 @@ _LAMBDA: Final = tuple(
 
 
 @dataclass(frozen=True)
-class Operation:
+class ApiOperation:
     """An operation of Lambda's API, recognised from its address."""
 
     action: str
@@ -127,18 +130,18 @@ class Operation:
     """The variable parts of the address: function (f), layer (l), layer version (v), ARN (t)."""
 
 
-def lambda_operation(method: str, path: str) -> Operation | None:
+def lambda_operation(method: str, path: str) -> ApiOperation | None:
     """Return which operation of Lambda's an address means."""
     undated = re.sub(r"^/\d{4}-\d\d-\d\d", "", path)
     for verb, pattern, action in _LAMBDA:
         found = pattern.fullmatch(undated)
         if verb == method and found:
             parts = {name: unquote(text) for name, text in found.groupdict().items() if text}
-            return Operation(action, parts)
+            return ApiOperation(action, parts)
     return None
 
 
-def _lambda(request: Request, region: str) -> list[tuple[str, str]]:
+def _lambda(request: IamRequest, region: str) -> list[tuple[str, str]]:
     operation = lambda_operation(request.method, request.path)
     if operation is None:
         return [(f"{request.method} {request.path}", "*")]
@@ -151,7 +154,7 @@ def _lambda(request: Request, region: str) -> list[tuple[str, str]]:
     body = _json(request.body) if action.startswith(("Create", "Update")) else {}
     name = str(body.get("FunctionName", "")) if action == "CreateFunction" else parts.get("f", "")
     if name:
-        reference = Reference.parse(name, query.get("Qualifier"))
+        reference = FunctionReference.parse(name, query.get("Qualifier"))
         resource = f"{arn}function:{reference.name}"
         if action == "InvokeFunction" and reference.version not in (None, "$LATEST"):
             resource += f":{reference.version}"
@@ -196,7 +199,7 @@ _BUCKET: Final = {
 _READ_WRITE_DELETE: Final = {"GET": 0, "HEAD": 0, "PUT": 1, "DELETE": 2}
 
 
-def _s3(request: Request, _region: str) -> list[tuple[str, str]]:
+def _s3(request: IamRequest, _region: str) -> list[tuple[str, str]]:
     bucket, _, key = unquote(request.path).lstrip("/").partition("/")
     query = parse_qs(request.query, keep_blank_values=True)
     method = request.method
@@ -236,7 +239,7 @@ _IAM_RESOURCES: Final = {
 }
 
 
-def _iam(request: Request, _region: str) -> list[tuple[str, str]]:
+def _iam(request: IamRequest, _region: str) -> list[tuple[str, str]]:
     form = _form(request)
     for parameter, kind in _IAM_RESOURCES.items():
         if parameter in form:
@@ -249,12 +252,12 @@ def _iam(request: Request, _region: str) -> list[tuple[str, str]]:
     return [(form.get("Action", "?"), form.get("PolicyArn", "*"))]
 
 
-def _sts(request: Request, _region: str) -> list[tuple[str, str]]:
+def _sts(request: IamRequest, _region: str) -> list[tuple[str, str]]:
     form = _form(request)
     return [(form.get("Action", "?"), form.get("RoleArn", "*"))]
 
 
-def _logs(request: Request, region: str) -> list[tuple[str, str]]:
+def _logs(request: IamRequest, region: str) -> list[tuple[str, str]]:
     action = request.headers.get("x-amz-target", "?").rpartition(".")[2]
     body = _json(request.body)
     group = body.get("logGroupName") or body.get("logGroupIdentifier")
@@ -267,7 +270,7 @@ def _logs(request: Request, region: str) -> list[tuple[str, str]]:
     return needs
 
 
-def _form(request: Request) -> dict[str, str]:
+def _form(request: IamRequest) -> dict[str, str]:
     return dict(parse_qsl(request.body.decode("utf-8", "replace") or request.query))
 
 

@@ -11,34 +11,42 @@ from typing import Final
 from aiohttp import web
 
 from cloudbutton_backend.backends.aws_lambda.emulator import log_reports, runtime_packages
-from cloudbutton_backend.backends.aws_lambda.emulator.admission import Throttled
-from cloudbutton_backend.backends.aws_lambda.emulator.async_invocations import Events
-from cloudbutton_backend.backends.aws_lambda.emulator.clock import Clock
-from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import Faults, fault_of
-from cloudbutton_backend.backends.aws_lambda.emulator.environment_pool import Pool
+from cloudbutton_backend.backends.aws_lambda.emulator.admission import ThrottleReason
+from cloudbutton_backend.backends.aws_lambda.emulator.async_invocations import AsyncInvocations
+from cloudbutton_backend.backends.aws_lambda.emulator.clock import EmulatorClock
+from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import (
+    EmulatedFaults,
+    fault_of,
+)
+from cloudbutton_backend.backends.aws_lambda.emulator.environment_pool import EnvironmentPool
 from cloudbutton_backend.backends.aws_lambda.emulator.execution_environment import Invocation
 from cloudbutton_backend.backends.aws_lambda.emulator.function_store import (
-    Function,
-    Library,
-    Reference,
-    Refused,
+    FunctionReference,
+    FunctionStore,
+    FunctionVersion,
+    RequestRejected,
 )
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
 
 _REQUEST: Final = "RequestResponse"
 _EVENT: Final = "Event"
 
 
-class Invoker:
+class InvokeApi:
     """Answers Invoke."""
 
     def __init__(
-        self, pool: Pool, events: Events, library: Library, limits: Limits, clock: Clock
+        self,
+        pool: EnvironmentPool,
+        events: AsyncInvocations,
+        library: FunctionStore,
+        limits: LambdaLimits,
+        clock: EmulatorClock,
     ) -> None:
         self._pool, self._events, self._library = pool, events, library
         self._limits, self._clock = limits, clock
         self._numbers = itertools.count(1)
-        self.faults = Faults()
+        self.faults = EmulatedFaults()
 
     async def invoke(
         self, request: web.BaseRequest, region: str, name: str
@@ -48,7 +56,7 @@ class Invoker:
         kind = request.headers.get("X-Amz-Invocation-Type", _REQUEST)
         limit = self._limits.event_bytes if kind == _EVENT else self._limits.request_bytes
         payload = await _payload(request, kind, limit)
-        reference = Reference.parse(name, request.query.get("Qualifier"))
+        reference = FunctionReference.parse(name, request.query.get("Qualifier"))
         function = self._runnable(region, reference)
         request_id = str(uuid.uuid4())
         headers = _headers(request_id, function)
@@ -56,9 +64,11 @@ class Invoker:
             return web.Response(status=204, headers=headers)
         fault = fault_of(self.faults, number)
         if fault == "server_error":
-            raise Refused(500, "ServiceException", "An internal error occurred (emulated fault).")
+            raise RequestRejected(
+                500, "ServiceException", "An internal error occurred (emulated fault)."
+            )
         if fault == "throttle":
-            return _throttled(Throttled("ConcurrentInvocationLimitExceeded", 1.0), request_id)
+            return _throttled(ThrottleReason("ConcurrentInvocationLimitExceeded", 1.0), request_id)
         invocation = Invocation(
             request_id=request_id,
             payload=payload,
@@ -78,18 +88,18 @@ class Invoker:
             answer = await self._run(function, invocation, headers, wants_log=wants_log)
         return None if fault == "lost_answer" else answer
 
-    def _runnable(self, region: str, reference: Reference) -> Function:
+    def _runnable(self, region: str, reference: FunctionReference) -> FunctionVersion:
         """Return the function that a request names, or refuse as long as it cannot be run."""
         entry, function = self._library.find(region, reference)
         if self._clock.now() < entry.ready_at and entry.is_new:
-            raise Refused(
+            raise RequestRejected(
                 409,
                 "ResourceConflictException",
                 "The operation cannot be performed at this time. "
                 "The function is currently in the following state: Pending",
             )
         if function.runtime != runtime_packages.runtime_name():
-            raise Refused(
+            raise RequestRejected(
                 502,
                 "InvalidRuntimeException",
                 f"The function wants {function.runtime}, and this emulator runs code with the "
@@ -99,7 +109,7 @@ class Invoker:
 
     async def _run(
         self,
-        function: Function,
+        function: FunctionVersion,
         invocation: Invocation,
         headers: dict[str, str],
         *,
@@ -119,10 +129,12 @@ class Invoker:
 async def _payload(request: web.BaseRequest, kind: str, limit: int) -> bytes:
     """Read the payload, and refuse what is too large or not JSON."""
     if kind not in (_REQUEST, _EVENT, "DryRun"):
-        raise Refused(400, "InvalidParameterValueException", f"Invalid invocation type: {kind}")
+        raise RequestRejected(
+            400, "InvalidParameterValueException", f"Invalid invocation type: {kind}"
+        )
     payload = await request.read()
     if len(payload) > limit:
-        raise Refused(
+        raise RequestRejected(
             413,
             "RequestEntityTooLargeException",
             f"{len(payload)} byte payload is too large for the {kind} invocation type "
@@ -132,18 +144,18 @@ async def _payload(request: web.BaseRequest, kind: str, limit: int) -> bytes:
         json.loads(payload or b"{}")
     except ValueError as error:
         message = f"Could not parse request body into json: {error}"
-        raise Refused(400, "InvalidRequestContentException", message) from None
+        raise RequestRejected(400, "InvalidRequestContentException", message) from None
     return payload or b"{}"
 
 
-def _headers(request_id: str, function: Function) -> dict[str, str]:
+def _headers(request_id: str, function: FunctionVersion) -> dict[str, str]:
     return {
         "x-amzn-RequestId": request_id,
         "X-Amz-Executed-Version": function.version,
     }
 
 
-def _throttled(refused: Throttled, request_id: str) -> web.Response:
+def _throttled(refused: ThrottleReason, request_id: str) -> web.Response:
     headers = {
         "x-amzn-RequestId": request_id,
         "x-amzn-ErrorType": "TooManyRequestsException",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class LambdaLimits:
     """The quotas of the emulated account and the rhythm of the emulated service."""
 
     concurrency: int = 10

@@ -14,7 +14,7 @@ _TAIL: Final = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class InvocationResult:
     """How an invocation of a function ended, as its caller sees it."""
 
     payload: bytes
@@ -25,7 +25,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ReportLine:
     """One REPORT line: what an invocation took, and what it is billed for."""
 
     request_id: str
@@ -67,7 +67,7 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dropped:
+class DroppedEvent:
     """An event that was given up."""
 
     request_id: str
@@ -77,7 +77,7 @@ class Dropped:
     """`RetriesExhausted` or `EventAgeExceeded`, as Lambda calls them."""
 
 
-def log_of(report: Report, printed_before: str, printed: str) -> str:
+def log_of(report: ReportLine, printed_before: str, printed: str) -> str:
     """Return the log of one invocation: what was printed, between the platform's own lines."""
     start = f"START RequestId: {report.request_id} Version: {report.version}\n"
     end = f"END RequestId: {report.request_id}\n"
@@ -100,18 +100,20 @@ def error_body(error_type: str, message: str) -> bytes:
     return json.dumps({"errorType": error_type, "errorMessage": message}).encode()
 
 
-def timed_out(request_id: str, seconds: float) -> Outcome:
+def timed_out(request_id: str, seconds: float) -> InvocationResult:
     """Return the outcome of a handler that ran longer than the function's time-out."""
     message = f"RequestId: {request_id} Error: Task timed out after {seconds:.2f} seconds"
     body = error_body("Sandbox.Timedout", message)
-    return Outcome(payload=body, failed=True, status="timeout", error_type="Sandbox.Timedout")
+    return InvocationResult(
+        payload=body, failed=True, status="timeout", error_type="Sandbox.Timedout"
+    )
 
 
-def exited(request_id: str, wait_status: int, *, out_of_memory: bool) -> Outcome:
+def exited(request_id: str, wait_status: int, *, out_of_memory: bool) -> InvocationResult:
     """Return the outcome of a handler whose process ended under it."""
     how = _how_it_exited(wait_status)
     message = f"RequestId: {request_id} Error: Runtime exited {how}"
-    return Outcome(
+    return InvocationResult(
         payload=error_body("Runtime.ExitError", message),
         failed=True,
         status="error",
@@ -119,19 +121,21 @@ def exited(request_id: str, wait_status: int, *, out_of_memory: bool) -> Outcome
     )
 
 
-def too_large(nbytes: int, limit: int) -> Outcome:
+def too_large(nbytes: int, limit: int) -> InvocationResult:
     """Return the outcome of a handler whose answer does not fit."""
     kind = "Function.ResponseSizeTooLarge"
     message = (
         f"Response payload size ({nbytes} bytes) exceeded maximum allowed payload size "
         f"({limit} bytes)."
     )
-    return Outcome(payload=error_body(kind, message), failed=True, status="error", error_type=kind)
+    return InvocationResult(
+        payload=error_body(kind, message), failed=True, status="error", error_type=kind
+    )
 
 
-def raised(body: bytes, error_type: str | None) -> Outcome:
+def raised(body: bytes, error_type: str | None) -> InvocationResult:
     """Return the outcome of a handler, or of an initialisation, that reported an error itself."""
-    return Outcome(
+    return InvocationResult(
         payload=body, failed=True, status="error", error_type=error_type or "Function.Unhandled"
     )
 

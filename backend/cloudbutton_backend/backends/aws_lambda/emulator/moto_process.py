@@ -18,7 +18,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, Final
 
-from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import Call, Request, calls_of
+from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import (
+    ApiCall,
+    IamRequest,
+    calls_of,
+)
 
 CALLS: Final = "/_emulator/calls"
 _LOOKED_AT: Final = 1 << 20
@@ -27,12 +31,12 @@ _LOOKED_AT: Final = 1 << 20
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-class Recorder:
+class RequestRecorder:
     """Writes down what a web application is asked for, and refuses what is not signed."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        self._calls: list[Call] = []
+        self._calls: list[ApiCall] = []
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] == CALLS:
@@ -46,7 +50,7 @@ class Recorder:
         return self._application(environ, start_response)
 
 
-def _request_of(environ: dict[str, Any]) -> Request:
+def _request_of(environ: dict[str, Any]) -> IamRequest:
     headers = {
         name[5:].replace("_", "-").lower(): value
         for name, value in environ.items()
@@ -58,7 +62,7 @@ def _request_of(environ: dict[str, Any]) -> Request:
         body = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = io.BytesIO(body)
     raw = str(environ.get("RAW_URI") or environ["PATH_INFO"])
-    return Request(
+    return IamRequest(
         method=environ["REQUEST_METHOD"],
         path=raw.partition("?")[0],
         query=environ.get("QUERY_STRING", ""),
@@ -87,7 +91,7 @@ def main() -> None:
         protocol_version = "HTTP/1.1"
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    application = Recorder(DomainDispatcherApplication(create_backend_app))
+    application = RequestRecorder(DomainDispatcherApplication(create_backend_app))
     server = make_server(
         host,
         port,

@@ -6,17 +6,17 @@ import signal
 import threading
 from collections.abc import Callable
 
-from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import Faults
+from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import EmulatedFaults
 from cloudbutton_backend.backends.aws_lambda.emulator.emulator import Emulator
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
 
 
 def serve(
     port: int = 0,
     *,
     say: Callable[[str], object],
-    limits: Limits | None = None,
-    faults: Faults | None = None,
+    limits: LambdaLimits | None = None,
+    faults: EmulatedFaults | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Run an emulator until Ctrl-C or SIGTERM, and say how to reach it.

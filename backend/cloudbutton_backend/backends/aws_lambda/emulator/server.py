@@ -35,41 +35,46 @@ from typing import Any, Final
 from aiohttp import web
 
 from cloudbutton_backend.backends.aws_lambda.emulator import boot, http_server, moto_process
-from cloudbutton_backend.backends.aws_lambda.emulator.async_invocations import Events
-from cloudbutton_backend.backends.aws_lambda.emulator.clock import Clock
+from cloudbutton_backend.backends.aws_lambda.emulator.async_invocations import AsyncInvocations
+from cloudbutton_backend.backends.aws_lambda.emulator.clock import EmulatorClock
 from cloudbutton_backend.backends.aws_lambda.emulator.control_plane import ControlPlane
-from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import Faults
-from cloudbutton_backend.backends.aws_lambda.emulator.environment_pool import Pool
-from cloudbutton_backend.backends.aws_lambda.emulator.function_store import Library, Refused
+from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import EmulatedFaults
+from cloudbutton_backend.backends.aws_lambda.emulator.environment_pool import EnvironmentPool
+from cloudbutton_backend.backends.aws_lambda.emulator.function_store import (
+    FunctionStore,
+    RequestRejected,
+)
 from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import (
-    Call,
-    Request,
+    ApiCall,
+    IamRequest,
     calls_of,
     lambda_operation,
 )
-from cloudbutton_backend.backends.aws_lambda.emulator.invoke_api import Invoker
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import Limits
-from cloudbutton_backend.backends.aws_lambda.emulator.zygote_client import Nursery
+from cloudbutton_backend.backends.aws_lambda.emulator.invoke_api import InvokeApi
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
+from cloudbutton_backend.backends.aws_lambda.emulator.zygote_client import ZygoteClient
 
 #: Beside S3, these are moto's as well.
 MOTO_SERVICES: Final = ("iam", "logs", "s3", "sts")
 _OWN: Final = "/_emulator/"
 
 
-class Service:
+class EmulatorServer:
     """The emulated account, and how it is looked at and steered from outside."""
 
-    def __init__(self, folder: Path, limits: Limits, faults: Faults, moto: str) -> None:
+    def __init__(
+        self, folder: Path, limits: LambdaLimits, faults: EmulatedFaults, moto: str
+    ) -> None:
         self._moto = moto
-        clock = self._clock = Clock()
-        self.nursery = Nursery(folder)
-        library = Library(folder, limits)
+        clock = self._clock = EmulatorClock()
+        self.zygote_client = ZygoteClient(folder)
+        library = FunctionStore(folder, limits)
         endpoints: Mapping[str, str] = dict.fromkeys(MOTO_SERVICES, moto)
-        self._pool = Pool(self.nursery, library, limits, clock, folder, endpoints)
-        self._events = Events(self._pool, library, limits, clock)
-        self._invoker = Invoker(self._pool, self._events, library, limits, clock)
+        self._pool = EnvironmentPool(self.zygote_client, library, limits, clock, folder, endpoints)
+        self._events = AsyncInvocations(self._pool, library, limits, clock)
+        self._invoker = InvokeApi(self._pool, self._events, library, limits, clock)
         self._control = ControlPlane(moto, library, self._pool, limits, clock)
-        self._calls: list[Call] = []
+        self._calls: list[ApiCall] = []
         self._set_faults(faults)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -78,17 +83,19 @@ class Service:
         if path.startswith(_OWN):
             return web.json_response(await self._own(path[len(_OWN) :], request))
         headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Request(request.method, path, request.query_string, headers)
+        seen = IamRequest(request.method, path, request.query_string, headers)
         if seen.scope is None:
             return _refusal(
-                Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+                RequestRejected(
+                    403, "MissingAuthenticationTokenException", "Missing Authentication Token"
+                )
             )
         region = seen.scope[1]
         operation = lambda_operation(request.method, path)
         invoked = operation is not None and operation.action == "InvokeFunction"
         if not invoked:
             body = await request.read()
-            seen = Request(request.method, path, request.query_string, headers, body)
+            seen = IamRequest(request.method, path, request.query_string, headers, body)
         self._calls += calls_of(seen, time.time())
         try:
             if invoked and operation is not None:
@@ -99,7 +106,7 @@ class Service:
                     return web.Response()
                 return answer
             return await self._control.answer(request, operation, region)
-        except Refused as refused:
+        except RequestRejected as refused:
             return _refusal(refused)
 
     async def _own(self, what: str, request: web.BaseRequest) -> Any:
@@ -125,28 +132,28 @@ class Service:
             self._set_faults(faults_from(body))
         return {}
 
-    def _set_faults(self, faults: Faults) -> None:
+    def _set_faults(self, faults: EmulatedFaults) -> None:
         self._invoker.faults = self._control.faults = faults
 
     async def close(self) -> None:
         await self._events.close()
         await self._pool.close()
         await self._control.close()
-        self.nursery.close()
+        self.zygote_client.close()
 
 
-def faults_from(plain: dict[str, Any]) -> Faults:
+def faults_from(plain: dict[str, Any]) -> EmulatedFaults:
     """Return the faults that were sent as JSON, which knows no numbers as keys."""
     script = {int(number): fault for number, fault in plain.pop("script", {}).items()}
-    return Faults(script=script, **plain)
+    return EmulatedFaults(script=script, **plain)
 
 
-def limits_from(plain: dict[str, Any]) -> Limits:
+def limits_from(plain: dict[str, Any]) -> LambdaLimits:
     """Return the limits that were sent as JSON, which knows no tuples."""
-    return Limits(**{**plain, "retry_seconds": tuple(plain["retry_seconds"])})
+    return LambdaLimits(**{**plain, "retry_seconds": tuple(plain["retry_seconds"])})
 
 
-def _refusal(refused: Refused) -> web.Response:
+def _refusal(refused: RequestRejected) -> web.Response:
     return web.json_response(
         {"Type": "User", "message": refused.message, "Message": refused.message},
         status=refused.status,
@@ -178,13 +185,13 @@ async def _serve(config: dict[str, Any]) -> None:
     with listening:
         moto = _start_moto(listening)
         moto_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    service = Service(
+    service = EmulatorServer(
         Path(config["folder"]),
         limits_from(config["limits"]),
         faults_from(config["faults"]),
         moto_url,
     )
-    service.nursery.failed.add_done_callback(lambda _: stop.set())
+    service.zygote_client.failed.add_done_callback(lambda _: stop.set())
     handler = http_server.server(service.handle)
     server = await loop.create_server(handler, sock=_listen(config["port"]))
     os.set_blocking(0, False)

@@ -20,7 +20,7 @@ from cloudbutton_backend.errors import BackendError
 _MESSAGE = 1 << 20
 
 
-class Child:
+class ForkedProcess:
     """A process forked by the zygote."""
 
     def __init__(self, pid: int, exited: asyncio.Future[int]) -> None:
@@ -48,7 +48,7 @@ class Child:
                 os.kill(self.pid, number)
 
 
-class Nursery:
+class ZygoteClient:
     """The zygote's other side."""
 
     def __init__(self, folder: Path) -> None:
@@ -75,16 +75,16 @@ class Nursery:
         self.runtime = runtime
         self._socket = ours
         self._ids = itertools.count()
-        self._starting: dict[int, asyncio.Future[Child]] = {}
-        self._alive: dict[int, Child] = {}
+        self._starting: dict[int, asyncio.Future[ForkedProcess]] = {}
+        self._alive: dict[int, ForkedProcess] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the zygote has died, which nothing survives."""
         asyncio.get_running_loop().add_reader(ours.fileno(), self._read)
 
-    async def start(self, spec: dict[str, Any], log: int) -> Child:
+    async def start(self, spec: dict[str, Any], log: int) -> ForkedProcess:
         """Start an environment whose output goes to the descriptor `log`."""
         number = next(self._ids)
-        started: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
+        started: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
         self._starting[number] = started
         request = json.dumps({**spec, "id": number}).encode()
         fds = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [log]))]
@@ -134,6 +134,6 @@ class Nursery:
                 child = self._alive.pop(message["pid"])
                 child.exited.set_result(message["status"])
             else:
-                child = Child(message["pid"], asyncio.get_running_loop().create_future())
+                child = ForkedProcess(message["pid"], asyncio.get_running_loop().create_future())
                 self._alive[child.pid] = child
                 self._starting.pop(message["id"]).set_result(child)

@@ -9,7 +9,7 @@ from cloudbutton_backend.backends.aws_lambda.environments.ensure import (
     ensure_environment,
 )
 from cloudbutton_backend.backends.aws_lambda.environments.layer_build import (
-    Built,
+    BuiltEnvironment,
     build,
     by_hash,
     find_built,
@@ -17,17 +17,17 @@ from cloudbutton_backend.backends.aws_lambda.environments.layer_build import (
     prune,
 )
 from cloudbutton_backend.backends.aws_lambda.environments.package_lock import (
-    Lock,
-    Pin,
+    EnvironmentLock,
+    PinnedPackage,
     lock_distributions,
     lock_for,
     read_lock,
 )
 
 __all__ = [
-    "Built",
-    "Lock",
-    "Pin",
+    "BuiltEnvironment",
+    "EnvironmentLock",
+    "PinnedPackage",
     "build",
     "by_hash",
     "deploy_environment",

@@ -7,8 +7,8 @@ from importlib import metadata
 
 from cloudbutton_backend.backends.aws_lambda.environments.layer_build import find_built
 from cloudbutton_backend.backends.aws_lambda.environments.package_lock import (
-    Here,
-    Lock,
+    EnvironmentLock,
+    LocalPackages,
     glibc_of,
     lock_for,
 )
@@ -34,7 +34,7 @@ def describe_environment(imports: Iterable[str], where: Platform) -> str:
     return "\n".join(lines)
 
 
-def packages_table(lock: Lock) -> str:
+def packages_table(lock: EnvironmentLock) -> str:
     """Return a line per package: its version, and where it comes from."""
     width = max(len(pin.name) for pin in lock.pins)
     long = max(len(pin.version) for pin in lock.pins)
@@ -44,7 +44,7 @@ def packages_table(lock: Lock) -> str:
     )
 
 
-def _doubts(lock: Lock) -> list[str]:
+def _doubts(lock: EnvironmentLock) -> list[str]:
     """Say which packages were installed here from wheels that would not load there."""
     if find_built(lock) is not None:
         return []
@@ -53,7 +53,7 @@ def _doubts(lock: Lock) -> list[str]:
         str(pin): glibc
         for pin in lock.pins
         if pin.origin == "wheel"
-        and (glibc := glibc_of(Here(metadata.distribution(pin.name)).tags)) is not None
+        and (glibc := glibc_of(LocalPackages(metadata.distribution(pin.name)).tags)) is not None
         and glibc > there
     }
     if not needs:
@@ -71,7 +71,7 @@ def _dotted(glibc: tuple[int, int]) -> str:
     return f"{glibc[0]}.{glibc[1]}"
 
 
-def _state(lock: Lock) -> str:
+def _state(lock: EnvironmentLock) -> str:
     built = find_built(lock)
     name = lock.hash[:12]
     if built is None:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from cloudbutton_backend.backends.aws_lambda.boto_clients import Clients
+from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.deployment.apply import Pause, deploy
-from cloudbutton_backend.backends.aws_lambda.deployment.desired import Wish
+from cloudbutton_backend.backends.aws_lambda.deployment.desired import DesiredDeployment
 from cloudbutton_backend.backends.aws_lambda.deployment.preflight import require_deployed
 from cloudbutton_backend.backends.aws_lambda.environments.layer_build import build, remember
-from cloudbutton_backend.backends.aws_lambda.environments.package_lock import Lock
+from cloudbutton_backend.backends.aws_lambda.environments.package_lock import EnvironmentLock
 from cloudbutton_backend.backends.aws_lambda.function_archive import version
-from cloudbutton_backend.backends.aws_lambda.resource_names import Target
+from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.errors import NotDeployed, NotPermitted
 
 Say = Callable[[str], None]
 
 
 def ensure_environment(
-    clients: Clients,
-    target: Target,
-    lock: Lock,
+    clients: BotoClients,
+    target: DeploymentTarget,
+    lock: EnvironmentLock,
     *,
     say: Say = lambda _: None,
     pause: Pause = time.sleep,
-) -> Target:
+) -> DeploymentTarget:
     """Return the target whose function has the packages of `lock`; it is deployed when this returns.
 
     Where it is deployed already, that takes one request. Else the environment is built and the function
@@ -57,22 +57,22 @@ def ensure_environment(
 
 
 def deploy_environment(
-    clients: Clients,
-    targets: Sequence[Target],
-    lock: Lock,
+    clients: BotoClients,
+    targets: Sequence[DeploymentTarget],
+    lock: EnvironmentLock,
     *,
     say: Say = lambda _: None,
     pause: Pause = time.sleep,
 ) -> None:
     """Build an environment and make functions that have it. As `ensure_environment`, without a look."""
     built = build(lock)
-    wish = Wish(
+    desired = DesiredDeployment(
         targets=tuple(target.with_(environment=lock.hash) for target in targets),
         version=version(),
         packages=built.packages,
     )
     try:
-        deploy(clients, wish, say=say, pause=pause)
+        deploy(clients, desired, say=say, pause=pause)
     except NotPermitted as error:
         raise NotDeployed(
             f"Nothing is deployed for the packages that this code needs ({listed(lock)}), and your "
@@ -82,7 +82,7 @@ def deploy_environment(
         ) from error
 
 
-def listed(lock: Lock, most: int = 6) -> str:
+def listed(lock: EnvironmentLock, most: int = 6) -> str:
     """Return the packages of a lock for a line of text."""
     names = [str(pin) for pin in lock.pins]
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -17,8 +17,12 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from cloudbutton_backend.backends.aws_lambda.deployment.desired import Packages
-from cloudbutton_backend.backends.aws_lambda.environments.package_lock import Lock, Pin, read_lock
+from cloudbutton_backend.backends.aws_lambda.deployment.desired import PackageSource
+from cloudbutton_backend.backends.aws_lambda.environments.package_lock import (
+    EnvironmentLock,
+    PinnedPackage,
+    read_lock,
+)
 from cloudbutton_backend.backends.aws_lambda.environments.pruning import needed
 from cloudbutton_backend.backends.aws_lambda.environments.wheels import Pip, download, run_pip
 from cloudbutton_backend.backends.aws_lambda.function_archive import function_zip
@@ -36,10 +40,10 @@ _IN_LAYER: Final = "python/"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Built:
+class BuiltEnvironment:
     """An environment that has been built here."""
 
-    lock: Lock
+    lock: EnvironmentLock
     archive: Path
     nbytes: int
     unpacked: int
@@ -54,9 +58,9 @@ class Built:
         return fits_layer(self.unpacked, self.lock.platform.python)
 
     @property
-    def packages(self) -> Packages:
+    def packages(self) -> PackageSource:
         """What deploying it needs to know."""
-        return Packages(
+        return PackageSource(
             hash=self.lock.hash,
             archive=self.archive,
             nbytes=self.nbytes,
@@ -78,7 +82,7 @@ def folder_of_environments() -> Path:
     return path
 
 
-def remember(lock: Lock) -> Path:
+def remember(lock: EnvironmentLock) -> Path:
     """Keep a lock, so that `cloudbutton env build HASH` can build it; return the folder for it.
 
     The lock's file is touched each time, so that `prune` leaves alone what is in use.
@@ -93,7 +97,7 @@ def remember(lock: Lock) -> Path:
     return folder
 
 
-def find_built(lock: Lock) -> Built | None:
+def find_built(lock: EnvironmentLock) -> BuiltEnvironment | None:
     """Return the environment if it was built here before."""
     folder = folder_of_environments() / lock.hash
     try:
@@ -103,10 +107,10 @@ def find_built(lock: Lock) -> Built | None:
     archive = folder / "environment.zip"
     if not archive.is_file() or archive.stat().st_size != facts["nbytes"]:
         return None  # somebody has tidied up
-    return Built(lock=lock, archive=archive, **facts)
+    return BuiltEnvironment(lock=lock, archive=archive, **facts)
 
 
-def known() -> Iterator[tuple[Lock, Built | None]]:
+def known() -> Iterator[tuple[EnvironmentLock, BuiltEnvironment | None]]:
     """Yield all environments that are known here, whether built or not."""
     for folder in sorted(folder_of_environments().iterdir()):
         path = folder / "lock.json"
@@ -115,7 +119,7 @@ def known() -> Iterator[tuple[Lock, Built | None]]:
             yield lock, find_built(lock)
 
 
-def by_hash(beginning: str) -> Lock:
+def by_hash(beginning: str) -> EnvironmentLock:
     """Return the lock whose hash begins like that.
 
     Raises
@@ -143,7 +147,7 @@ def prune(*, keep_days: float, now: float | None = None) -> tuple[int, int]:
     return removed, freed
 
 
-def build(lock: Lock, pip: Pip = run_pip) -> Built:
+def build(lock: EnvironmentLock, pip: Pip = run_pip) -> BuiltEnvironment:
     """Return the environment of a lock, building it if it was not built here before.
 
     Raises
@@ -168,10 +172,10 @@ def build(lock: Lock, pip: Pip = run_pip) -> Built:
         os.replace(archive, folder / archive.name)
     # Last: what has no facts was not finished.
     _write(folder / "built.json", json.dumps(facts).encode())
-    return Built(lock=lock, archive=folder / archive.name, **facts)
+    return BuiltEnvironment(lock=lock, archive=folder / archive.name, **facts)
 
 
-def _make(lock: Lock, archive: Path, place: Path, pip: Pip) -> int:
+def _make(lock: EnvironmentLock, archive: Path, place: Path, pip: Pip) -> int:
     """Write the archive and return how large it is unpacked."""
     wheels = place / "wheels"
     wheels.mkdir()
@@ -242,7 +246,7 @@ def _installed_as(name: str) -> str | None:
     return str(path)
 
 
-def _copied(pin: Pin) -> _Files:
+def _copied(pin: PinnedPackage) -> _Files:
     """Return the files of a distribution that is installed here."""
     readers = {}
     for file in metadata.distribution(pin.name).files or ():
@@ -254,7 +258,7 @@ def _copied(pin: Pin) -> _Files:
     return _Files(readers)
 
 
-def _require_room(lock: Lock, unpacked: int) -> None:
+def _require_room(lock: EnvironmentLock, unpacked: int) -> None:
     if unpacked / 2**20 > _TMP_LIMIT:
         raise PackagesDoNotFit(
             f"The packages take {unpacked / 1e9:.1f} GB, and a function has room for {_TMP_LIMIT:,} MiB: "

@@ -32,7 +32,7 @@ _IN_EVERY_FUNCTION: Final = frozenset({"cloudpickle"})
 
 
 @dataclass(frozen=True, order=True)
-class Pin:
+class PinnedPackage:
     """One distribution in one version."""
 
     name: str
@@ -47,11 +47,11 @@ class Pin:
 
 
 @dataclass(frozen=True)
-class Lock:
+class EnvironmentLock:
     """What an environment consists of."""
 
     platform: Platform
-    pins: tuple[Pin, ...]
+    pins: tuple[PinnedPackage, ...]
     """By name."""
 
     @property
@@ -65,13 +65,13 @@ class Lock:
         return {"platform": asdict(self.platform), "pins": [asdict(pin) for pin in self.pins]}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Lock:
+    def from_dict(cls, data: Mapping[str, Any]) -> EnvironmentLock:
         """Return the lock that `to_dict` has written."""
         found = data["platform"]
         where = Platform(
             python=found["python"], arch=found["arch"], glibc=(found["glibc"][0], found["glibc"][1])
         )
-        return cls(where, tuple(Pin(**pin) for pin in data["pins"]))
+        return cls(where, tuple(PinnedPackage(**pin) for pin in data["pins"]))
 
 
 class Installed(Protocol):
@@ -95,7 +95,7 @@ class Installed(Protocol):
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalPackages:
     """A distribution that is installed here."""
 
     source: metadata.Distribution = field(compare=False)
@@ -134,7 +134,7 @@ class Here:
         return hashlib.sha256("\n".join(sorted(kept)).encode()).hexdigest()
 
 
-def lock_for(imports: Iterable[str], where: Platform) -> Lock | None:
+def lock_for(imports: Iterable[str], where: Platform) -> EnvironmentLock | None:
     """Return the lock of what code needs that imports these packages; None if that is nothing.
 
     Parameters
@@ -150,10 +150,10 @@ def lock_for(imports: Iterable[str], where: Platform) -> Lock | None:
     return lock_distributions([each.name for each in distributions(imports)], where)
 
 
-def lock_distributions(names: Iterable[str], where: Platform) -> Lock | None:
+def lock_distributions(names: Iterable[str], where: Platform) -> EnvironmentLock | None:
     """Return the lock of these distributions (`scikit-learn`) and all that they require."""
-    installed: dict[str, Here] = {
-        canonicalize_name(each.metadata["Name"]): Here(each)
+    installed: dict[str, LocalPackages] = {
+        canonicalize_name(each.metadata["Name"]): LocalPackages(each)
         for each in metadata.distributions()
         if each.metadata["Name"]
     }
@@ -164,7 +164,7 @@ def lock_distributions(names: Iterable[str], where: Platform) -> Lock | None:
             )
     editable = {name for name, each in installed.items() if each.is_editable}
     pins = closure(names, installed, markers_of(where), by_value=editable)
-    return Lock(where, pins) if pins else None
+    return EnvironmentLock(where, pins) if pins else None
 
 
 def closure(
@@ -173,13 +173,13 @@ def closure(
     there: Mapping[str, str],
     *,
     by_value: Iterable[str] = (),
-) -> tuple[Pin, ...]:
+) -> tuple[PinnedPackage, ...]:
     """Return pins for these distributions and for what they require where markers are as `there`.
 
     Pure. Those in `by_value` are the user's own and travel as code; what they require is needed too.
     """
     left_out = _IN_EVERY_FUNCTION | {canonicalize_name(name) for name in by_value}
-    found: dict[str, Pin] = {}
+    found: dict[str, PinnedPackage] = {}
     queue = deque((canonicalize_name(name), frozenset[str](), "the code") for name in names)
     seen: set[tuple[str, frozenset[str]]] = set()
     while queue:
@@ -242,11 +242,11 @@ _HERE: Final = {
 }
 
 
-def _pin(each: Installed) -> Pin:
+def _pin(each: Installed) -> PinnedPackage:
     name = canonicalize_name(each.name)
     if each.is_pure:
-        return Pin(name, each.version, "copied", each.digest)
-    return Pin(name, each.version, "wheel")
+        return PinnedPackage(name, each.version, "copied", each.digest)
+    return PinnedPackage(name, each.version, "wheel")
 
 
 def _required(
@@ -268,6 +268,6 @@ def _is_wanted(requirement: Requirement, extras: frozenset[str], there: Mapping[
     return any(marker.evaluate({**there, "extra": extra}) for extra in ("", *sorted(extras)))
 
 
-def read_lock(path: Path) -> Lock:
+def read_lock(path: Path) -> EnvironmentLock:
     """Return the lock in a file."""
-    return Lock.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    return EnvironmentLock.from_dict(json.loads(path.read_text(encoding="utf-8")))

@@ -14,7 +14,7 @@ from typing import Final
 
 from packaging.version import InvalidVersion, Version
 
-from cloudbutton_backend.backends.aws_lambda.environments.package_lock import Pin
+from cloudbutton_backend.backends.aws_lambda.environments.package_lock import PinnedPackage
 from cloudbutton_backend.backends.aws_lambda.resource_names import ARCHS
 from cloudbutton_backend.backends.aws_lambda.runtimes import RUNTIMES, Platform
 from cloudbutton_backend.errors import PackagesDoNotFit
@@ -29,17 +29,17 @@ _NONE_FITS: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class Answer:
+class PipResult:
     """How a run of pip ended."""
 
     code: int
     text: str
 
 
-Pip = Callable[[Sequence[str], float], Answer]
+Pip = Callable[[Sequence[str], float], PipResult]
 
 
-def run_pip(arguments: Sequence[str], seconds: float) -> Answer:
+def run_pip(arguments: Sequence[str], seconds: float) -> PipResult:
     """Run pip in this Python, as the user has configured it."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
     try:
@@ -54,11 +54,13 @@ def run_pip(arguments: Sequence[str], seconds: float) -> Answer:
             timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        return Answer(1, f"pip had not finished after {seconds:g} s")
-    return Answer(done.returncode, done.stdout)
+        return PipResult(1, f"pip had not finished after {seconds:g} s")
+    return PipResult(done.returncode, done.stdout)
 
 
-def download(pins: Sequence[Pin], where: Platform, folder: Path, pip: Pip = run_pip) -> list[Path]:
+def download(
+    pins: Sequence[PinnedPackage], where: Platform, folder: Path, pip: Pip = run_pip
+) -> list[Path]:
     """Put wheels of exactly these versions into `folder`, and return their paths.
 
     Raises
@@ -100,7 +102,7 @@ def nearest(wanted: str, versions: Sequence[str]) -> str | None:
     return str(max(before) if before else min(known))
 
 
-def _problem(pin: Pin, where: Platform, folder: Path, pip: Pip) -> str | None:
+def _problem(pin: PinnedPackage, where: Platform, folder: Path, pip: Pip) -> str | None:
     """Return why a package cannot be had, in words; None if it can."""
     answer = pip(["download", *_for(where), "--dest", str(folder), _exact(pin)], _DOWNLOAD_WITHIN)
     if answer.code == 0:
@@ -114,7 +116,7 @@ def _problem(pin: Pin, where: Platform, folder: Path, pip: Pip) -> str | None:
     return f"  {pin} has no wheel for {where}: {advice}."
 
 
-def _choices(pin: Pin, where: Platform, versions: Sequence[str], pip: Pip) -> list[str]:
+def _choices(pin: PinnedPackage, where: Platform, versions: Sequence[str], pip: Pip) -> list[str]:
     choices = []
     close = nearest(pin.version, versions)
     if close is not None:
@@ -131,7 +133,7 @@ def _choices(pin: Pin, where: Platform, versions: Sequence[str], pip: Pip) -> li
     return choices
 
 
-def _exists(pin: Pin, where: Platform, pip: Pip) -> bool:
+def _exists(pin: PinnedPackage, where: Platform, pip: Pip) -> bool:
     with tempfile.TemporaryDirectory(prefix="cloudbutton-") as nowhere:
         arguments = ["install", "--dry-run", "--target", nowhere, *_for(where), _exact(pin)]
         return pip(arguments, _ASK_WITHIN).code == 0
@@ -143,7 +145,7 @@ def _for(where: Platform) -> list[str]:
             "--python-version", where.python, *tags]  # fmt: skip
 
 
-def _exact(pin: Pin) -> str:
+def _exact(pin: PinnedPackage) -> str:
     return f"{pin.name}=={pin.version}"
 
 
