@@ -69,7 +69,7 @@ class WorkerProcesses(WorkerPlugin):
         folder = None if _is_installed(self._files) else _unpack(self._files, scratch)
         self._worker = worker
         memory = worker.memory_manager.memory_limit or 0
-        self._process_host = _site_module(folder).Site(
+        self._process_host = _process_host_module(folder).ProcessHost(
             folder, scratch, worker.state.nthreads, memory
         )
 
@@ -131,7 +131,7 @@ def _unpack(files: dict[str, bytes], folder: str) -> str:
     return folder
 
 
-def _site_module(folder: str | None) -> Any:
+def _process_host_module(folder: str | None) -> Any:
     """Import our code: from a folder under the same names as another version that is in use here, perhaps."""
     import importlib
     import sys
