@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from cloudbutton_magic.kernel import front_end_api
+
 from .kernels import ROOT, Kernel, started
 
 ON = {"on": True}
@@ -398,3 +400,9 @@ class TestABackendThatCostsMoney:
             assert kernel.run("never = 1", cell_id="v", choice=ON).reply["ename"] == "NotConfirmed"
         finally:
             kernel.client.session.session = mine
+
+
+def test_the_extension_asks_the_module_that_answers_it() -> None:
+    source = (ROOT / "labextension/src/cell/kernel.ts").read_text(encoding="utf-8")
+    (module,) = re.findall(r"const MODULE = `\$\{PACKAGE\}\.([\w.]+)`", source)
+    assert f"cloudbutton_magic.{module}" == front_end_api.__name__

@@ -14,7 +14,7 @@ import type { Choice } from './choice';
 export const PROTOCOL = 1;
 
 const PACKAGE = 'cloudbutton_magic';
-const MODULE = `${PACKAGE}.front_end`;
+const MODULE = `${PACKAGE}.kernel.front_end_api`;
 
 export type Answer =
   /** It will run there; `allowed` is false if the user did not agree to spend money. */
