@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from cloudbutton_backend.backends.capabilities import (
     ChecksHealth,
     CostsBySettings,
     DeclaresCost,
+    HasSettingsForm,
     HasTitle,
     HealthLine,
 )
@@ -27,7 +29,7 @@ from cloudbutton_backend.errors import CloudError, MissingExtra, UnknownName
 from cloudbutton_backend.session import doctor
 from cloudbutton_backend.session.doctor import Finding
 from cloudbutton_backend.settings import ResolvedSettings
-from cloudbutton_ext.server import settings_schema
+from cloudbutton_backend.settings.forms import schema_of_signature
 from cloudbutton_ext.server.handler import Handler, RequestRefused, endpoint
 
 #: Seconds that looking at a backend's health, and trying it, may take.
@@ -121,10 +123,10 @@ def described(name: str, resolved: ResolvedSettings) -> dict[str, Any]:
         return found | {"problem": f"It needs a package that is not installed: {error}."}
     except Exception as error:  # somebody else's package, which must not break the list
         return found | {"problem": f"It cannot be loaded: {type(error).__name__}."}
-    form = settings_schema.settings_schema(maker)
+    form = settings_schema(maker)
     return found | {
         "title": maker.title if isinstance(maker, HasTitle) else found["title"],
-        "description": settings_schema.summary(maker),
+        "description": summary(maker),
         "costs": costs(maker, resolved.backends.get(name, {})),
         "available": True,
         "schema": form,
@@ -133,6 +135,19 @@ def described(name: str, resolved: ResolvedSettings) -> dict[str, Any]:
             for key, part in form.get("properties", {}).items()
         },
     }
+
+
+def settings_schema(maker: BackendMaker) -> dict[str, Any]:
+    """Return the JSON schema of a backend's settings: its own `settings_schema()`, or a derived one."""
+    if isinstance(maker, HasSettingsForm):
+        return dict(maker.settings_schema())
+    return schema_of_signature(maker)
+
+
+def summary(maker: BackendMaker) -> str:
+    """Return the first paragraph of the docstring, as one line."""
+    paragraph = (inspect.getdoc(maker) or "").split("\n\n")[0]
+    return " ".join(paragraph.split())
 
 
 def costs(maker: BackendMaker, own: Mapping[str, Any]) -> bool:

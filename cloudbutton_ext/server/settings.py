@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import typing
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.errors import CloudError, UsageError
-from cloudbutton_backend.settings import ResolvedSettings, SettingsSources, SettingsValues, parse
-from cloudbutton_backend.settings.known import FIELDS, describe_value, read_value, show_value
+from cloudbutton_backend.settings import ResolvedSettings, SettingsSources
+from cloudbutton_backend.settings.known import (
+    FIELDS,
+    describe_value,
+    kind_of,
+    read_value,
+    show_value,
+)
 from cloudbutton_backend.settings.sources import FILE_NAME
 from cloudbutton_ext.server import arguments, settings_file
 from cloudbutton_ext.server.handler import Handler, RequestRefused, endpoint
-
-#: What a form shows for a setting, by how its text is read.
-TYPES: Final[Mapping[Any, str]] = {
-    parse.size: "size",
-    parse.seconds: "duration",
-    parse.dollars: "money",
-    parse.mebibytes: "memory",
-    parse.count: "integer",
-    parse.whole: "integer",
-    parse.flag: "boolean",
-    parse.name: "string",
-}
 
 
 class SettingsHandler(Handler):
@@ -113,21 +105,20 @@ def shown(
     resolved: ResolvedSettings, around: SettingsSources, *, choices: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Return each setting as a form shows it."""
-    hints = typing.get_type_hints(SettingsValues)
+    kinds = {name: kind_of(name) for name in FIELDS}
+    kinds["backend"] = kinds["backend"]._replace(form="choice", choices=choices)
     return [
         {
-            "name": each.name,
-            "value": getattr(resolved, each.name),
-            "shown": show_value(each.name, getattr(resolved, each.name)),
-            "source": source(resolved.source(each.name), around),
-            "description": describe_value(each.name),
-            "type": "choice"
-            if each.name == "backend"
-            else TYPES.get(each.metadata["read"], "choice"),
-            "choices": list(choices) if each.name == "backend" else _choices(hints[each.name]),
-            "default": each.default,
+            "name": name,
+            "value": getattr(resolved, name),
+            "shown": show_value(name, getattr(resolved, name)),
+            "source": source(resolved.source(name), around),
+            "description": describe_value(name),
+            "type": kind.form,
+            "choices": list(kind.choices) or None,
+            "default": FIELDS[name].default,
         }
-        for each in dataclasses.fields(SettingsValues)
+        for name, kind in kinds.items()
     ]
 
 
@@ -140,7 +131,3 @@ def source(found: str, around: SettingsSources) -> str:
     if place == str(around.directory / FILE_NAME):
         return f"{FILE_NAME} beside the notebook{line[0] if line else ''}"
     return found
-
-
-def _choices(hint: Any) -> list[str] | None:
-    return list(typing.get_args(hint)) if typing.get_origin(hint) is Literal else None

@@ -10,7 +10,7 @@ import pytest
 from cloudbutton_backend.backends.dask.call_results import events_of_end, read_answer, returned
 from cloudbutton_backend.backends.dask.cluster import WorkerInfo
 from cloudbutton_backend.backends.dask.placement import placement
-from cloudbutton_backend.backends.dask.settings import DaskSettings, names_of_variables
+from cloudbutton_backend.backends.dask.settings import DaskSettings
 from cloudbutton_backend.backends.dask.version_check import explain, mismatches
 from cloudbutton_backend.backends.protocol import (
     BatchCall,
@@ -20,6 +20,7 @@ from cloudbutton_backend.backends.protocol import (
     WorkerDown,
 )
 from cloudbutton_backend.errors import UsageError
+from cloudbutton_backend.settings.forms import variable_names
 from cloudbutton_backend.worker.call_runner import CallEnd
 from cloudbutton_backend.worker.result_file import TornRecord
 from cloudbutton_backend.worker.sealed_records import BrokenSeal, sealed_record
@@ -186,6 +187,6 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], said:
 
 
 def test_variables_are_names_with_commas_in_between() -> None:
-    assert names_of_variables("HOME, LANG ,") == ("HOME", "LANG")
+    assert variable_names("HOME, LANG ,") == ("HOME", "LANG")
     with pytest.raises(UsageError, match="names with commas"):
-        names_of_variables(3)
+        variable_names(3)

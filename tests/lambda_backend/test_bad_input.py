@@ -75,8 +75,8 @@ def test_without_a_region_the_error_says_how_to_name_one() -> None:
 @pytest.mark.parametrize(
     ("settings", "kind", "words"),
     [
-        ({"memory": 64}, UsageError, "between 128 and 10240"),
-        ({"memory": 20_000}, UsageError, "20000"),
+        ({"memory": 64}, UsageError, "between 128 and 10,240"),
+        ({"memory": 20_000}, UsageError, "20,000"),
         ({"arch": "arm"}, UnknownName, "arm64"),
         ({"workers": 0}, UsageError, "between 1 and"),
         ({"prefix": "No_Good"}, UsageError, "small letters"),

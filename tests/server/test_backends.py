@@ -14,7 +14,7 @@ import pytest
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.settings import ResolvedSettings
 from cloudbutton_ext.server import backends
-from cloudbutton_ext.server import settings_schema as schema
+from cloudbutton_ext.server.backends import settings_schema, summary
 
 from .conftest import Ask
 from .processes import ROOT
@@ -73,7 +73,7 @@ def moon(monkeypatch: pytest.MonkeyPatch) -> type[Moon]:
 
 
 def test_a_form_is_derived_from_signature_and_docstring() -> None:
-    assert schema.settings_schema(Moon)["properties"] == {
+    assert settings_schema(Moon)["properties"] == {
         "craters": {
             "title": "Craters", "description": "How many to use; None for all.",
             "type": ["integer", "null"], "default": None,
@@ -87,11 +87,11 @@ def test_a_form_is_derived_from_signature_and_docstring() -> None:
         },
         "shine": {"title": "Shine", "description": "", "type": "boolean", "default": True},
     }  # fmt: skip
-    assert schema.summary(Moon) == "Computers on the moon, when it is up."
+    assert summary(Moon) == "Computers on the moon, when it is up."
 
 
 def test_a_backend_s_own_form_is_taken_as_it_is() -> None:
-    assert schema.settings_schema(Described) == Described.settings_schema()
+    assert settings_schema(Described) == Described.settings_schema()
 
 
 @pytest.mark.usefixtures("moon")

@@ -206,7 +206,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
     "an odd backend": ({"backend": {"a": 1}}, "must be one of `"),
     "of no backend": ({"moon.phase": "new"}, "there is no such backend"),
     "no setting of the backend": ({"lambda.moons": 1}, "has no such setting"),
-    "too much for the backend": ({"lambda.memory": 99}, "between 128 and 10240"),
+    "too much for the backend": ({"lambda.memory": 99}, "between 128 and 10,240"),
     "text for a number": ({"lambda.memory": "big"}, "must be a whole number"),
     "text for true or false": ({"lambda.emulate": "no"}, "must be true or false"),
     "a list for the backend": ({"lambda.memory": [1]}, "must be text, a number"),

@@ -1,94 +1,88 @@
-"""Every setting there is: its type, its default, what it does, and how its text is read."""
+"""Every general setting: its type, its default, what it does, and how its text is read."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from cloudbutton_backend.settings import parse
 
 
-def _setting(
-    default: Any,
-    description: str,
-    read: Callable[[Any], Any],
-    show: Callable[[Any], str] = str,
-    *,
-    optional: bool = False,
-) -> Any:
-    metadata = {"description": description, "read": read, "show": show, "optional": optional}
-    return dataclasses.field(default=default, metadata=metadata)
+class ValueKind(NamedTuple):
+    """How values of a setting are read, written, and edited in a form."""
+
+    form: str
+    """What a form shows for it."""
+    read: Callable[[Any], Any]
+    show: Callable[[Any], str] = str
+    choices: tuple[str, ...] = ()
 
 
-def _one_of(*choices: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if value in choices:
-            return str(value)
-        raise ValueError("one of " + ", ".join(f"`{choice}`" for choice in choices))
+_NAME: Final = ValueKind("string", parse.name)
+_COUNT: Final = ValueKind("integer", parse.count)
+_WHOLE: Final = ValueKind("integer", parse.whole)
+_MEMORY: Final = ValueKind("memory", parse.mebibytes)
+_DOLLARS: Final = ValueKind("money", parse.dollars)
+_SECONDS: Final = ValueKind("duration", parse.seconds, parse.show_seconds)
+_SIZE: Final = ValueKind("size", parse.size, parse.show_size)
+_FLAG: Final = ValueKind("boolean", parse.flag, lambda value: "true" if value else "false")
 
-    return read
+
+def _one_of(*choices: str) -> ValueKind:
+    return ValueKind("choice", lambda value: parse.choice(value, choices), choices=choices)
 
 
-def _show_flag(value: bool) -> str:
-    return "true" if value else "false"
+def _setting(default: Any, kind: ValueKind, description: str) -> Any:
+    return dataclasses.field(default=default, metadata={"kind": kind, "description": description})
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsValues:
-    """The values that hold for one job, or for this process."""
+    """The values that hold for one job, or for this process. None: not limited, not chosen."""
 
-    backend: str = _setting("local", "where jobs run", parse.name)
-    workers: int | None = _setting(
-        None, "at most this many workers; none: as many as suit", parse.count, optional=True
-    )
+    backend: str = _setting("local", _NAME, "where jobs run")
+    workers: int | None = _setting(None, _COUNT, "at most this many workers; none: as many as suit")
     memory: int | None = _setting(
-        None, "MiB per worker, where it can be chosen or limited", parse.mebibytes, optional=True
+        None, _MEMORY, "MiB per worker, where it can be chosen or limited"
     )
-    timeout: float | None = _setting(
-        None, "how long one item may run", parse.seconds, parse.show_seconds, optional=True
-    )
-    retries: int = _setting(
-        0, "how often an item whose own code failed is tried again", parse.whole
-    )
+    timeout: float | None = _setting(None, _SECONDS, "how long one item may run")
+    retries: int = _setting(0, _WHOLE, "how often an item whose own code failed is tried again")
     errors: Literal["raise", "keep"] = _setting(
-        "raise", "stop at the first failed item, or keep the errors", _one_of("raise", "keep")
+        "raise", _one_of("raise", "keep"), "stop at the first failed item, or keep the errors"
     )
-    budget: float | None = _setting(
-        None, "US dollars one job may cost", parse.dollars, optional=True
-    )
+    budget: float | None = _setting(None, _DOLLARS, "US dollars one job may cost")
     budget_per_day: float | None = _setting(
-        None, "US dollars all jobs of a day may cost together", parse.dollars, optional=True
+        None, _DOLLARS, "US dollars all jobs of a day may cost together"
     )
-    backup: bool = _setting(True, "run stragglers twice on idle workers", parse.flag, _show_flag)
+    backup: bool = _setting(True, _FLAG, "run stragglers twice on idle workers")
     guard: Literal["off", "warn"] = _setting(
-        "warn", "when a task changed a captured value", _one_of("off", "warn")
+        "warn", _one_of("off", "warn"), "when a task changed a captured value"
     )
     view: Literal["auto", "html", "text", "none"] = _setting(
-        "auto", "how a running job is shown", _one_of("auto", "html", "text", "none")
+        "auto", _one_of("auto", "html", "text", "none"), "how a running job is shown"
     )
-    prewarm: bool = _setting(
-        True, "start local workers before the first job", parse.flag, _show_flag
-    )
+    prewarm: bool = _setting(True, _FLAG, "start local workers before the first job")
     threshold_bytes: int = _setting(
-        65_536, "larger captured values are sent once and shared", parse.size, parse.show_size
+        65_536, _SIZE, "larger captured values are sent once and shared"
     )
-    results_max_bytes: int = _setting(
-        5_000_000_000, "kept on disk of all jobs together", parse.size, parse.show_size
-    )
+    results_max_bytes: int = _setting(5_000_000_000, _SIZE, "kept on disk of all jobs together")
     attach_max_bytes: int = _setting(
         2_000_000_000,
+        _SIZE,
         "what one job writes to disk to be continued when its kernel has died",
-        parse.size,
-        parse.show_size,
     )
-    results_max_age: float = _setting(
-        30 * 86_400.0, "how long finished jobs are kept", parse.seconds, parse.show_seconds
-    )
+    results_max_age: float = _setting(30 * 86_400.0, _SECONDS, "how long finished jobs are kept")
 
 
 FIELDS: Final = {field.name: field for field in dataclasses.fields(SettingsValues)}
+
+
+def kind_of(name: str) -> ValueKind:
+    """Return how values of the setting `name` are read, written and edited."""
+    kind: ValueKind = FIELDS[name].metadata["kind"]
+    return kind
 
 
 def read_value(name: str, value: Any) -> Any:
@@ -99,15 +93,14 @@ def read_value(name: str, value: Any) -> Any:
     ValueError
         It does not fit; the message says what would.
     """
-    metadata = FIELDS[name].metadata
-    if metadata["optional"] and value in (None, "", "none"):
+    if FIELDS[name].default is None and value in (None, "", "none"):
         return None
-    return metadata["read"](value)
+    return kind_of(name).read(value)
 
 
 def show_value(name: str, value: Any) -> str:
     """Return `value` as a person would write it; `read_value` reads it back."""
-    return "none" if value is None else str(FIELDS[name].metadata["show"](value))
+    return "none" if value is None else kind_of(name).show(value)
 
 
 def describe_value(name: str) -> str:

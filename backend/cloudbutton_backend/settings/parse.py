@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 _NUMBER: Final = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ]*)\s*")
@@ -91,6 +92,13 @@ def name(value: Any) -> str:
     if isinstance(value, str) and value.strip():
         return value.strip()
     raise ValueError("a name")
+
+
+def choice(value: Any, choices: Sequence[str]) -> str:
+    """Return one of `choices`."""
+    if value in choices:
+        return str(value)
+    raise ValueError("one of " + ", ".join(f"`{each}`" for each in choices))
 
 
 def show_size(nbytes: int) -> str:

@@ -33,8 +33,6 @@ from cloudbutton_backend.backends.aws_lambda.settings import (
     MOST_WORKERS,
     USUAL_WORKERS,
     LambdaSettings,
-    names_of_variables,
-    schema,
 )
 from cloudbutton_backend.backends.capabilities import HealthLine, TermsRequest
 from cloudbutton_backend.backends.local.cpu_count import usable_cpus
@@ -43,6 +41,7 @@ from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.run_model import CostModel
 from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.job_model import EMULATED
+from cloudbutton_backend.settings.forms import schema_of, variable_names
 
 _LOG: Final = logging.getLogger(__name__)
 BATCH_SECONDS: Final = 1.5
@@ -113,7 +112,7 @@ class LambdaBackend:
             workers=workers,
             prefix=prefix,
             profile=profile,
-            variables=names_of_variables(variables),
+            variables=variable_names(variables),
             emulate=emulate,
         )
         self.costs = not emulate
@@ -300,7 +299,7 @@ class LambdaBackend:
     @staticmethod
     def settings_schema() -> dict[str, Any]:
         """Return the settings as a JSON schema, for a form."""
-        return schema()
+        return schema_of(LambdaSettings)
 
     def terms(self, request: TermsRequest) -> list[CostModel]:
         """Return how it would run a job, with memory sizes and workers to choose among.

@@ -25,12 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.backends.capabilities import HealthLine
 from cloudbutton_backend.backends.dask.connector import Connector
-from cloudbutton_backend.backends.dask.settings import (
-    MOST_WORKERS,
-    DaskSettings,
-    names_of_variables,
-    schema,
-)
+from cloudbutton_backend.backends.dask.settings import MOST_WORKERS, DaskSettings
 from cloudbutton_backend.backends.extras import require
 from cloudbutton_backend.backends.local.cpu_count import usable_cpus
 from cloudbutton_backend.backends.protocol import (
@@ -45,6 +40,7 @@ from cloudbutton_backend.backends.protocol import (
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.errors import CloudError
+from cloudbutton_backend.settings.forms import schema_of, variable_names
 from cloudbutton_backend.storage import sealed_files
 
 if TYPE_CHECKING:
@@ -112,7 +108,7 @@ class DaskBackend:
             address=address,
             workers=workers,
             worker_hour=worker_hour,
-            variables=names_of_variables(variables),
+            variables=variable_names(variables),
             keep_results=keep_results,
             tls_ca=tls_ca,
             tls_cert=tls_cert,
@@ -431,7 +427,7 @@ class DaskBackend:
     @staticmethod
     def settings_schema() -> dict[str, Any]:
         """Return the settings as a JSON schema, for a form."""
-        return schema()
+        return schema_of(DaskSettings)
 
     @staticmethod
     def costs_with(settings: Mapping[str, Any]) -> bool:
