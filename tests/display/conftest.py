@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.job_model import BatchRecord, ItemOutcome, JobState, Output, Progress
-from cloudbutton_magic.display.timeline import TimelineView
+from cloudbutton_backend.job_model.timeline import Timeline
 from cloudbutton_magic.display.view_model import View
 
 
@@ -97,7 +97,7 @@ class RecordingScreen:
 
     def __init__(self) -> None:
         self.drawn: list[View] = []
-        self.closed: list[tuple[View, TimelineView | None]] = []
+        self.closed: list[tuple[View, Timeline | None]] = []
 
     def draw(self, view: View) -> None:
         self.drawn.append(view)
@@ -105,7 +105,7 @@ class RecordingScreen:
     def clear(self) -> None:
         pass
 
-    def close(self, view: View, timeline: TimelineView | None) -> None:
+    def close(self, view: View, timeline: Timeline | None) -> None:
         self.closed.append((view, timeline))
 
 

@@ -11,7 +11,7 @@ import pytest
 from cloudbutton_backend.job_model import BatchRecord, JobState, Progress
 from cloudbutton_magic.display.html import html_of
 from cloudbutton_magic.display.table import Table
-from cloudbutton_magic.display.timeline import timeline_of
+from cloudbutton_magic.display.timeline import summary_timeline
 from cloudbutton_magic.display.view_model import FailureGroup, view_of
 
 Make = Callable[..., Progress]
@@ -70,7 +70,7 @@ def test_an_unknown_total_has_a_bar_without_a_value(progress: Make) -> None:
 
 def test_the_summary_has_a_timeline_and_no_bar(progress: Make) -> None:
     batch = BatchRecord("j", 0, "w", 0, 1, 5.0, 6.0, "done")
-    page = Page(html_of(view_of(progress(state=JobState.DONE, done=4)), timeline_of([batch])))
+    page = Page(html_of(view_of(progress(state=JobState.DONE, done=4)), summary_timeline([batch])))
     assert page.with_class("cb-bar") == []
     assert "svg" in page.tags
     assert page.with_class("cb-is-done")
@@ -113,7 +113,9 @@ def test_both_themes_and_the_front_ends_own_colours_are_provided(progress: Make)
 def test_without_its_style_the_summary_still_reads(progress: Make) -> None:
     batch = BatchRecord("j", 0, "w", 0, 1, 5.0, 6.0, "done")
     view = view_of(progress(state=JobState.DONE, done=4, elapsed=0.05))
-    lines = [line.strip() for line in Page(html_of(view, timeline_of([batch]))).text.splitlines()]
+    lines = [
+        line.strip() for line in Page(html_of(view, summary_timeline([batch]))).text.splitlines()
+    ]
     assert [line for line in lines if line] == [
         "scores ✓ 4 items in 50 ms on 2 local workers",
         "job k3fb7xq2",
@@ -143,4 +145,4 @@ def test_an_output_stays_small_whatever_the_job_was(progress: Make, n_batches: i
         BatchRecord("j", i, f"w{i % 1000}", i, 1, float(i), i + 0.5, "done")
         for i in range(n_batches)
     ]
-    assert len(html_of(view_of(progress(state=JobState.DONE)), timeline_of(batches))) < 30_000
+    assert len(html_of(view_of(progress(state=JobState.DONE)), summary_timeline(batches))) < 30_000

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.job_model import BatchRecord
-from cloudbutton_magic.display.timeline import Span, timeline_of, timeline_svg
+from cloudbutton_backend.job_model.timeline import Interval, timeline_of
+from cloudbutton_magic.display.timeline import summary_timeline, timeline_svg
 
 
 def batch(
@@ -23,39 +24,35 @@ def batch(
 
 
 def test_no_batches_make_no_picture() -> None:
-    assert timeline_of([]) is None
+    assert summary_timeline([]) is None
 
 
 def test_each_worker_has_a_lane_from_the_first_start() -> None:
-    timeline = timeline_of([batch("b", 101, 103), batch("a", 100, 101), batch("a", 101, 102)])
+    records = [batch("b", 101, 103), batch("a", 100, 100.9), batch("a", 102.1, 102.9)]
+    timeline = timeline_of(records, steps=3, lanes=5)
     assert timeline is not None
     assert timeline.lanes == (
-        (Span(0, 1, "done"), Span(1, 2, "done")),
-        (Span(1, 3, "done"),),
+        ("a", (Interval(0, 1, "done"), Interval(2, 3, "done"))),
+        ("b", (Interval(1, 3, "done"),)),
     )
-    assert timeline.seconds == 3
+    assert (timeline.seconds, timeline.busy) == (3, (1, 1, 2))
 
 
 def test_failures_and_losses_show() -> None:
     timeline = timeline_of(
-        [batch("a", 0, 1, failed=1), batch("a", 1, 2, "lost"), batch("a", 2, 3, "timeout")]
+        [batch("a", 0, 0.9, failed=1), batch("a", 1, 1.9, "lost"), batch("a", 2, 3, "timeout")],
+        steps=3,
+        lanes=1,
     )
     assert timeline is not None
-    assert [span.kind for span in timeline.lanes[0]] == ["failed", "lost", "lost"]
+    assert timeline.lanes[0][1] == (Interval(0, 1, "failed"), Interval(1, 3, "lost"))
 
 
-def test_the_smallest_gaps_are_closed_first() -> None:
-    records = [batch("a", 0, 1), batch("a", 1.1, 2), batch("a", 5, 6), batch("a", 6.5, 7)]
-    timeline = timeline_of(records, max_spans=2)
-    assert timeline is not None
-    assert timeline.lanes == ((Span(0, 2, "done"), Span(5, 7, "done")),)
-
-
-def test_a_merged_span_shows_the_worst_of_its_parts() -> None:
+def test_a_step_shows_the_worst_of_its_parts() -> None:
     records = [batch("a", 0, 1), batch("a", 1, 2, failed=1), batch("a", 2, 3)]
-    timeline = timeline_of(records, max_spans=1)
+    timeline = timeline_of(records, steps=1, lanes=1)
     assert timeline is not None
-    assert timeline.lanes == ((Span(0, 3, "failed"),),)
+    assert timeline.lanes == (("a", (Interval(0, 1, "failed"),)),)
 
 
 BATCHES = st.lists(
@@ -72,17 +69,16 @@ BATCHES = st.lists(
 
 @given(BATCHES, st.integers(1, 20), st.integers(1, 5))
 def test_the_picture_is_bounded_and_covers_each_lane(
-    batches: list[BatchRecord], max_spans: int, max_lanes: int
+    batches: list[BatchRecord], steps: int, lanes: int
 ) -> None:
-    timeline = timeline_of(batches, max_spans=max_spans, max_lanes=max_lanes)
+    timeline = timeline_of(batches, steps=steps, lanes=lanes)
     assert timeline is not None
-    assert len(timeline.lanes) <= max_lanes
-    assert sum(map(len, timeline.lanes)) <= max(max_spans, len(timeline.lanes))
+    assert len(timeline.lanes) <= lanes
     assert timeline.n_workers == len({each.worker for each in batches})
-    for lane in timeline.lanes:
-        assert all(one.start <= other.start for one, other in itertools.pairwise(lane))
+    for _, lane in timeline.lanes:
+        assert 0 < len(lane) <= steps
+        assert all(one.stop <= other.first for one, other in itertools.pairwise(lane))
     svg = timeline_svg(timeline)
-    assert svg.count("<rect") == len(timeline.lanes) + sum(map(len, timeline.lanes))
     assert "nan" not in svg
     assert ">" not in svg.rpartition("<svg")[2].replace("/>", "").partition(">")[2].replace(
         "</svg>", ""

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.errors import CloudError, UnknownName
+from cloudbutton_backend.job_model.timeline import Timeline
 from cloudbutton_backend.session.session import Session
 from cloudbutton_magic.commands.attach import AttachRequest, attach, parse_request
-from cloudbutton_magic.display.timeline import TimelineView
 from cloudbutton_magic.display.view_model import View
 from cloudbutton_magic.kernel.completion import CompletionSources, suggestions
 
@@ -33,7 +33,7 @@ class Wall:
     def clear(self) -> None:
         """Nothing was drawn."""
 
-    def close(self, view: View, timeline: TimelineView | None) -> None:
+    def close(self, view: View, timeline: Timeline | None) -> None:
         self.left.append(view)
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudbutton_backend.job_model import BatchRecord
-from cloudbutton_backend.report.chart_data import STEPS, histogram, memory, timeline
+from cloudbutton_backend.job_model.timeline import Timeline, timeline_of
+from cloudbutton_backend.report.chart_data import STEPS, histogram, memory
 
 from .conftest import NOON, batch
 
@@ -29,6 +30,10 @@ batches = st.lists(
     min_size=1,
     max_size=60,
 )  # fmt: skip
+
+
+def timeline(found: list[BatchRecord]) -> Timeline | None:
+    return timeline_of(found, steps=STEPS, lanes=40)
 
 
 @settings(max_examples=200, deadline=None)
@@ -76,5 +81,5 @@ def test_many_workers_are_counted_instead_of_drawn() -> None:
     found = [batch(number, worker=f"w-{number}") for number in range(100)]
     shown = timeline(found)
     assert shown is not None
-    assert (shown.lanes, shown.n_workers) == ((), 100)
+    assert (shown.is_complete, shown.n_workers) == (False, 100)
     assert shown.busy[STEPS // 2] in (2, 3)

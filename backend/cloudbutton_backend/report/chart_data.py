@@ -3,41 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from cloudbutton_backend.job_model import BatchRecord
+from cloudbutton_backend.job_model.timeline import batch_kind, span, step_at
 
-#: Steps of time in a chart, and lanes: what a page has room for.
+#: Steps of time in a chart: what a page has room for.
 STEPS: Final = 480
-LANES: Final = 40
 BARS: Final = 28
-
-Kind = Literal["done", "failed", "lost"]
-_SEVERITY: Final[dict[Kind, int]] = {"done": 0, "failed": 1, "lost": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class ChartInterval:
-    """Steps of one worker's time, `[first, stop)`, in which the worst that happened is the same."""
-
-    first: int
-    stop: int
-    kind: Kind
-
-
-@dataclass(frozen=True)
-class TimelineChart:
-    """Which worker ran when; or, where there are too many of them, how many did."""
-
-    seconds: float
-    n_workers: int
-    lanes: tuple[tuple[str, tuple[ChartInterval, ...]], ...]
-    """By worker, in the order in which they began; none if there are more than `LANES`."""
-    busy: tuple[int, ...]
-    """Workers at work in each step."""
 
 
 @dataclass(frozen=True)
@@ -62,36 +37,12 @@ class MemoryChart:
     peak: int
 
 
-def timeline(batches: Sequence[BatchRecord], *, lanes: int = LANES) -> TimelineChart | None:
-    """Return who ran when, merged to steps; None without batches."""
-    if not batches:
-        return None
-    begin, seconds = _span(batches)
-    by_worker: dict[str, dict[int, Kind]] = defaultdict(dict)
-    for batch in sorted(batches, key=lambda each: each.start):
-        steps, kind = by_worker[batch.worker], _kind(batch)
-        for step in _steps(batch, begin, seconds):
-            known = steps.get(step)
-            if known is None or _SEVERITY[kind] > _SEVERITY[known]:
-                steps[step] = kind
-    busy = [0] * STEPS
-    for steps in by_worker.values():
-        for step in steps:
-            busy[step] += 1
-    shown = (
-        tuple((worker, _merged(steps)) for worker, steps in by_worker.items())
-        if len(by_worker) <= lanes
-        else ()
-    )
-    return TimelineChart(seconds, len(by_worker), shown, tuple(busy))
-
-
 def histogram(batches: Iterable[BatchRecord], *, bars: int = BARS) -> Histogram | None:
     """Return how long items took, each counted with its batch's mean; None if nothing was measured."""
     taken = sorted(
         ((batch.end - batch.start) / batch.count, batch.count)
         for batch in batches
-        if batch.count and batch.end > batch.start and _kind(batch) != "lost"
+        if batch.count and batch.end > batch.start and batch_kind(batch) != "lost"
     )
     if not taken:
         return None
@@ -126,47 +77,14 @@ def memory(batches: Sequence[BatchRecord]) -> MemoryChart | None:
     known = [batch for batch in batches if batch.memory_peak]
     if not known:
         return None
-    begin, seconds = _span(batches)
+    begin, seconds = span(batches)
     peaks = [0] * STEPS
     for batch in known:
-        step = _step(batch.end, begin, seconds)
+        step = step_at(batch.end, begin, seconds, STEPS)
         peaks[step] = max(peaks[step], batch.memory_peak)
     for step in range(1, STEPS):  # a resident peak never falls
         peaks[step] = max(peaks[step], peaks[step - 1])
     return MemoryChart(seconds, tuple(peaks), peaks[-1])
-
-
-def _span(batches: Iterable[BatchRecord]) -> tuple[float, float]:
-    """Return when the first batch began, and the seconds until the last ended."""
-    begin, end = math.inf, -math.inf
-    for batch in batches:
-        begin, end = min(begin, batch.start), max(end, batch.end)
-    return begin, max(end - begin, 1e-6)
-
-
-def _step(when: float, begin: float, seconds: float) -> int:
-    return min(max(int((when - begin) / seconds * STEPS), 0), STEPS - 1)
-
-
-def _steps(batch: BatchRecord, begin: float, seconds: float) -> range:
-    return range(_step(batch.start, begin, seconds), _step(batch.end, begin, seconds) + 1)
-
-
-def _merged(steps: dict[int, Kind]) -> tuple[ChartInterval, ...]:
-    stretches: list[ChartInterval] = []
-    for step in sorted(steps):
-        last = stretches[-1] if stretches else None
-        if last is not None and last.stop == step and last.kind == steps[step]:
-            stretches[-1] = ChartInterval(last.first, step + 1, last.kind)
-        else:
-            stretches.append(ChartInterval(step, step + 1, steps[step]))
-    return tuple(stretches)
-
-
-def _kind(batch: BatchRecord) -> Kind:
-    if batch.status in ("lost", "timeout"):
-        return "lost"
-    return "failed" if batch.failed or batch.status == "error" else "done"
 
 
 def _quantile(taken: Sequence[tuple[float, int]], total: int, share: float) -> float:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from cloudbutton_backend import units
-from cloudbutton_backend.report.chart_data import STEPS, Histogram, Kind, MemoryChart, TimelineChart
+from cloudbutton_backend.job_model.timeline import BATCH_KINDS, Timeline
+from cloudbutton_backend.report.chart_data import STEPS, Histogram, MemoryChart
 from cloudbutton_backend.report.markup import Markup, element
 
 _LEFT: Final = 92
@@ -16,14 +17,13 @@ _LANE: Final = 16
 _BAR: Final = 10
 _HEIGHT: Final = 150
 _FOOT: Final = 26
-_KINDS: Final[tuple[Kind, ...]] = ("done", "failed", "lost")
 
 
-def timeline_chart(shown: TimelineChart) -> Markup:
+def timeline_chart(shown: Timeline) -> Markup:
     """Return a lane for each worker, or the number of busy ones where there are many."""
     workers = units.count(shown.n_workers, "worker")
     what = f"{workers} over {units.seconds(shown.seconds)}."
-    if not shown.lanes:
+    if not shown.is_complete:
         most = max(shown.busy)
         chart = _area(shown.busy, most, "area", f"{most:,}", "busy workers")
         return _svg("Busy workers", what, _HEIGHT, chart, _time_axis(shown.seconds, _HEIGHT))
@@ -35,7 +35,7 @@ def timeline_chart(shown: TimelineChart) -> Markup:
             element("rect", x=_LEFT, y=y + 3, width=_WIDTH, height=_BAR, class_="track", rx=2)
         )
         parts.append(_text(units.clipped(worker, 14), _LEFT - 8, y + 12, "end"))
-    for kind in _KINDS:
+    for kind in BATCH_KINDS:
         steps = [
             f"M{_LEFT + 2 * stretch.first},{number * _LANE + 8}h{2 * (stretch.stop - stretch.first)}"
             for number, (_, lane) in enumerate(shown.lanes)

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from cloudbutton_backend import units
+from cloudbutton_backend.job_model.timeline import timeline_of
 from cloudbutton_backend.journal import ErrorRecord
 from cloudbutton_backend.report import chart_data, charts
 from cloudbutton_backend.report.job_facts import JobFacts
 from cloudbutton_backend.report.markup import Markup, element, joined, prose
 from cloudbutton_backend.report.redaction import without_places, without_secrets
 
+_LANES: Final = 40
+"""Workers that have a lane of their own; of more it is shown how many were busy."""
 _ERRORS: Final = 20
 """Kinds of errors that are told in full."""
 _ITEMS: Final = 8
@@ -100,7 +103,7 @@ def _expected_time(facts: JobFacts) -> str:
 
 def timeline(facts: JobFacts) -> Markup | None:
     """Return who ran when."""
-    shown = chart_data.timeline(facts.batches)
+    shown = timeline_of(facts.batches, steps=chart_data.STEPS, lanes=_LANES)
     if shown is None:
         return None
     legend = element(
@@ -113,7 +116,7 @@ def timeline(facts: JobFacts) -> Markup | None:
                 element("span", class_="key failed"), "an item failed",
                 element("span", class_="key lost"), "worker lost, or out of time",
             )
-            if shown.lanes
+            if shown.is_complete
             else ()
         ),
         class_="muted",

@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from cloudbutton_backend.job_model.timeline import Timeline
 from cloudbutton_magic import units
 from cloudbutton_magic.display.css import BARE, STYLE
-from cloudbutton_magic.display.timeline import TimelineView, timeline_svg
+from cloudbutton_magic.display.timeline import timeline_svg
 from cloudbutton_magic.display.view_model import View
 
 _MARKS = "✓✗◼"
 
 
-def html_of(view: View, timeline: TimelineView | None = None, *, cancel: str = "") -> str:
+def html_of(view: View, timeline: Timeline | None = None, *, cancel: str = "") -> str:
     """Return a view as one `<div>` with its style.
 
     A timeline only makes sense at the end, and `cancel`, the button of that name, only before.
@@ -81,7 +82,7 @@ def _bar(view: View) -> str:
     )
 
 
-def _axis(timeline: TimelineView) -> str:
+def _axis(timeline: Timeline) -> str:
     shown = len(timeline.lanes)
     which = (
         units.count(shown, "worker")

@@ -9,7 +9,7 @@ from cloudbutton_backend.job_model import BatchRecord, Progress
 from cloudbutton_magic.display.failure_groups import failure_groups
 from cloudbutton_magic.display.html import html_of
 from cloudbutton_magic.display.text import text_of
-from cloudbutton_magic.display.timeline import timeline_of
+from cloudbutton_magic.display.timeline import summary_timeline
 from cloudbutton_magic.display.view_model import View, view_of
 
 
@@ -44,4 +44,4 @@ def job_text(job: Drawable) -> str:
 def job_html(job: Drawable) -> str:
     """Return a job as HTML, with its timeline once it has ended."""
     view = job_view(job)
-    return html_of(view, timeline_of(job.timeline()) if view.is_final else None)
+    return html_of(view, summary_timeline(job.timeline()) if view.is_final else None)

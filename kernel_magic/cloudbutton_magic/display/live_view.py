@@ -10,10 +10,11 @@ from typing import Final, Protocol
 
 from cloudbutton_backend.errors import CloudError, TaskTimeout, WorkerLost
 from cloudbutton_backend.job_model import ItemOutcome, JobState
+from cloudbutton_backend.job_model.timeline import Timeline
 from cloudbutton_magic.display.job_repr import Drawable, job_view
 from cloudbutton_magic.display.screens import Screen
 from cloudbutton_magic.display.task_outputs import OutputReplay
-from cloudbutton_magic.display.timeline import TimelineView, timeline_of
+from cloudbutton_magic.display.timeline import summary_timeline
 from cloudbutton_magic.display.view_model import View
 
 PATIENCE: Final = 0.3
@@ -184,9 +185,9 @@ def _close(job: Followed, screen: Screen, wording: Wording) -> View:
     return view
 
 
-def _picture(job: Followed) -> TimelineView | None:
+def _picture(job: Followed) -> Timeline | None:
     """A timeline, unless the job was over before one could look at it."""
     if job.progress.elapsed < PATIENCE:
         return None
-    timeline = timeline_of(job.timeline())
+    timeline = summary_timeline(job.timeline())
     return timeline if timeline is not None and timeline.seconds >= PERIOD else None

@@ -6,10 +6,10 @@ import shutil
 import sys
 from typing import Any, Protocol, TextIO
 
+from cloudbutton_backend.job_model.timeline import Timeline
 from cloudbutton_magic.display.cancel_button import cancel_button, kernel_id
 from cloudbutton_magic.display.html import html_of
 from cloudbutton_magic.display.text import terminal_line, text_of
-from cloudbutton_magic.display.timeline import TimelineView
 from cloudbutton_magic.display.view_model import View
 
 
@@ -22,7 +22,7 @@ class Screen(Protocol):
     def clear(self) -> None:
         """Make way for printed output."""
 
-    def close(self, view: View, timeline: TimelineView | None) -> None:
+    def close(self, view: View, timeline: Timeline | None) -> None:
         """Show the final view, which stays."""
 
 
@@ -40,7 +40,7 @@ class NotebookScreen:
     def clear(self) -> None:
         """Printed output goes below; nothing is in its way."""
 
-    def close(self, view: View, timeline: TimelineView | None) -> None:
+    def close(self, view: View, timeline: Timeline | None) -> None:
         self._show(view.job_id, text_of(view), html_of(view, timeline))
 
     def _show(self, job_id: str, text: str, html: str) -> None:
@@ -74,7 +74,7 @@ class TerminalScreen:
             self._stream.write("\r\x1b[K")
             self._is_drawn = False
 
-    def close(self, view: View, timeline: TimelineView | None) -> None:
+    def close(self, view: View, timeline: Timeline | None) -> None:
         self.clear()
         self._stream.write(text_of(view) + "\n")
         self._stream.flush()
@@ -92,7 +92,7 @@ class LogScreen:
     def clear(self) -> None:
         """There is nothing in the way."""
 
-    def close(self, view: View, timeline: TimelineView | None) -> None:
+    def close(self, view: View, timeline: Timeline | None) -> None:
         self._stream.write(text_of(view) + "\n")
 
 
@@ -105,7 +105,7 @@ class QuietScreen:
     def clear(self) -> None:
         """There is nothing in the way."""
 
-    def close(self, view: View, timeline: TimelineView | None) -> None:
+    def close(self, view: View, timeline: Timeline | None) -> None:
         for warning in view.warnings:
             sys.stderr.write(f"{warning}\n")
 
