@@ -141,8 +141,6 @@ class CallRunner:
         self._spans: deque[tuple[int, int]] = deque()
         """(items before it, items)"""
         self._body: list[Buffer] = []
-        self._reasons: dict[ChildProcess, str] = {}
-        self._overdue: dict[ChildProcess, int] = {}
         self._force_at: float | None = None
         self._records: list[tuple[int, list[Buffer]]] = []
         self._nbytes = 0
@@ -287,23 +285,22 @@ class CallRunner:
 
     def _end(self, child: ChildProcess, reason: str) -> None:
         """End a process by force."""
-        self._reasons[child] = reason
-        child.kill()
-        child.has_ended(wait=True)
+        child.kill(reason)
+        child.end()
         self._reap(child)
 
     def _reap(self, child: ChildProcess) -> None:
         """Take note of what a dead process was doing."""
         self._listen(child)  # what it sent before it died counts
         if not child.has_ended():  # it hung up and lives: something in it closed our socket
-            child.kill()
-            child.has_ended(wait=True)
+            child.kill("died")
+            child.end()
         held = self._held.pop(child, None)
         death = child.death
         assert death is not None
         if held is not None:
             item = self._running(child, held)
-            reason = self._reasons.get(child, "died")
+            reason = child.kill_reason or "died"
             if reason == "stopped":
                 held.struck = held.struck if held.struck is not None else item
                 self._note_struck(held)

@@ -9,7 +9,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from cloudbutton_backend.backends.local.worker_process import explain_death
 from cloudbutton_backend.backends.protocol import (
     BatchCall,
     BatchEnded,
@@ -20,6 +19,7 @@ from cloudbutton_backend.backends.protocol import (
     WorkerDown,
 )
 from cloudbutton_backend.worker.aws_lambda.call_wire import WIRE
+from cloudbutton_backend.worker.child_process import ProcessDeath
 from cloudbutton_backend.worker.sealed_records import open_records
 from cloudbutton_backend.worker.wire import Buffer
 
@@ -148,7 +148,7 @@ def events_of_end(
     if ending["culprits"]:
         culprit = ending["culprits"][0]
         item, reason = culprit["item"], culprit["reason"]
-        cause = explain_death(culprit["code"], culprit["peak"], culprit["words"])
+        cause = ProcessDeath(culprit["code"], culprit["peak"], culprit["words"]).explain()
         if reason == "memory":
             cause = memory_cause(memory, culprit["peak"] / (1 << 20))
         down = WorkerDown(worker, cause, call.batch, item, reason)

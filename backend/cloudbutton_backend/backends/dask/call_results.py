@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cloudbutton_backend.backends.local.worker_process import explain_death
 from cloudbutton_backend.backends.protocol import (
     BatchCall,
     BatchEnded,
@@ -19,6 +18,7 @@ from cloudbutton_backend.backends.protocol import (
 )
 from cloudbutton_backend.errors import WorkerLost
 from cloudbutton_backend.worker import failures
+from cloudbutton_backend.worker.child_process import ProcessDeath
 from cloudbutton_backend.worker.result_file import TornRecord
 from cloudbutton_backend.worker.sealed_records import open_records
 from cloudbutton_backend.worker.wire import Buffer, layout
@@ -75,7 +75,7 @@ def events_of_end(call: BatchCall, ending: Mapping[str, Any]) -> list[Event]:
     if ending["culprits"]:
         culprit = ending["culprits"][0]
         item, reason = culprit["item"], culprit["reason"]
-        cause = explain_death(culprit["code"], culprit["peak"], culprit["words"])
+        cause = ProcessDeath(culprit["code"], culprit["peak"], culprit["words"]).explain()
         if reason == "memory":
             peak = culprit["peak"] / _MiB
             cause = (

@@ -28,12 +28,8 @@ from typing import Final
 
 from cloudbutton_backend.backends.local.blob_files import BlobFiles
 from cloudbutton_backend.backends.local.cpu_count import thread_limits, usable_cpus
-from cloudbutton_backend.backends.local.shared_memory import SharedArena
-from cloudbutton_backend.backends.local.worker_process import (
-    BatchInWorker,
-    WorkerProcess,
-    explain_death,
-)
+from cloudbutton_backend.backends.local.segments import SharedArena
+from cloudbutton_backend.backends.local.worker_process import BatchInWorker, WorkerProcess
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
     BatchCall,
@@ -191,9 +187,9 @@ class LocalBackend:
             self._selector.unregister(worker.pidfd)
         del self._workers[worker.name]
         self._settling = [each for each in self._settling if each.worker is not worker]
-        code = worker.popen.returncode
-        cause = explain_death(code, worker.rusage_peak, worker.last_words())
-        where = worker.current() if worker.words[status_page.BUSY] else None
+        assert worker.death is not None
+        cause = worker.death.explain()
+        where = worker.current() if worker.is_busy else None
         reason = worker.kill_reason or "died"
         if reason == "memory" and where is not None:
             limit = self._jobs[where[0].job_id].memory
@@ -240,7 +236,7 @@ class LocalBackend:
         self._jobs.pop(job_id, None)
         for worker in self._workers.values():
             if job_id in worker.jobs:
-                worker.jobs.discard(job_id)
+                del worker.jobs[job_id]
                 worker.ended.append(job_id)
         self._forget_at = self._clock() + FORGET_AFTER
         self._trim_blobs()
@@ -284,7 +280,7 @@ class LocalBackend:
             bool(spec.extra.get("stop_on_error")),
         )
         worker.queue(m.JOB, meta, (spec.payload,))
-        worker.jobs.add(spec.id)
+        worker.jobs[spec.id] = None
 
     def submit(self, call: BatchCall) -> None:
         worker = self._workers.get(call.worker)
@@ -490,7 +486,7 @@ class LocalBackend:
                 worker.kill("died" if not worker.up else "killed")
             if checking and worker.held:
                 self._check_item(worker)
-            if (worker.hung_up or worker.pidfd < 0) and worker.reap():
+            if (worker.hung_up or worker.pidfd < 0) and worker.has_ended():
                 self._reap(worker)
                 continue
             mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.wants_to_write else 0)
@@ -501,7 +497,7 @@ class LocalBackend:
 
     def _check_item(self, worker: WorkerProcess) -> None:
         where = worker.current()
-        if where is None or not worker.words[status_page.BUSY]:
+        if where is None or not worker.is_busy:
             return
         held, item = where
         spec = self._jobs.get(held.job_id)
@@ -526,10 +522,9 @@ class LocalBackend:
         if os.getpid() != self._pid:
             return  # a forked child of the kernel: the workers are not its own
         for worker in self._workers.values():
-            worker.kill("killed")
+            worker.kill()
         for worker in self._workers.values():
-            with contextlib.suppress(Exception):
-                worker.popen.wait(5)
+            worker.end(within=5)
             worker.dispose()
         self._workers.clear()
         self._selector.close()

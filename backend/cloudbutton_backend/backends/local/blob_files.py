@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Set
+from collections.abc import Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 
-from cloudbutton_backend.backends.local.shared_memory import SharedRegion, fill
 from cloudbutton_backend.capture import Blob
-from cloudbutton_backend.worker.wire import layout
+from cloudbutton_backend.worker.shared_memory import SharedRegion
+from cloudbutton_backend.worker.wire import Buffer, layout
 
 
 class BlobFiles:
@@ -71,3 +72,32 @@ def _memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 8 << 30
+
+
+def fill(region: SharedRegion, pieces: Sequence[Buffer], threads: int = 2) -> None:
+    """Write `pieces` into a fresh region, in parallel where they are large.
+
+    Writing through the descriptor lets the system allocate pages in bulk and without the
+    interpreter's lock; storing through the map would fault on each page.
+    """
+    total = sum(len(piece) for piece in pieces)
+    if region.fd < 0 or total < 8 << 20:
+        region.write(0, pieces)
+        return
+    jobs: list[tuple[memoryview, int]] = []
+    chunk = max(4 << 20, -(-total // (threads * 4)))
+    position = 0
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), chunk):
+            jobs.append((view[start : start + chunk], position + start))
+        position += len(view)
+
+    def write(job: tuple[memoryview, int]) -> None:
+        view, offset = job
+        while view:
+            written = os.pwrite(region.fd, view, offset)
+            view, offset = view[written:], offset + written
+
+    with ThreadPoolExecutor(threads) as pool:  # ends: its threads only copy memory
+        list(pool.map(write, jobs))

@@ -10,11 +10,9 @@ import _thread
 import importlib
 import importlib.util
 import logging
-import mmap
 import os
 import pickle
 import signal
-import socket
 import sys
 import tempfile
 import types
@@ -23,6 +21,7 @@ from typing import Any
 
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status_page
+from cloudbutton_backend.worker.child_process import ProcessEnds
 from cloudbutton_backend.worker.loop import Channel, WorkerLoop, peak_memory, watch_lifeline
 from cloudbutton_backend.worker.wire import layout, split
 
@@ -82,7 +81,19 @@ class FunctionWorker(WorkerLoop):
         )
 
 
-def run_child(sock: socket.socket, page: mmap.mmap, lifeline: int, tail: int) -> None:
+def fork_worker(ends: ProcessEnds) -> int:
+    """Start a worker process by forking this one; return its id."""
+    with (
+        warnings.catch_warnings()
+    ):  # no thread of ours runs now; one of the runtime's waits for a call
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        _run(ends)
+    return pid
+
+
+def _run(ends: ProcessEnds) -> None:
     """Be a worker, in a process just forked; never return."""
     code = 1
     try:
@@ -93,10 +104,10 @@ def run_child(sock: socket.socket, page: mmap.mmap, lifeline: int, tail: int) ->
         logging.root.handlers.clear()
         logging.root.setLevel(logging.WARNING)
         os.chdir(tempfile.gettempdir())  # the only place that can be written
-        _thread.start_new_thread(watch_lifeline, (lifeline,))
+        _thread.start_new_thread(watch_lifeline, (ends.lifeline,))
         if importlib.util.find_spec("cloudbutton_ext") is None:
             stand_in()
-        worker = FunctionWorker(Channel(sock), status_page.view(page), tail)
+        worker = FunctionWorker(Channel(ends.socket), status_page.view(ends.page.map), ends.tail)
         import faulthandler
 
         faulthandler.enable(2)
@@ -113,10 +124,3 @@ def stand_in() -> None:
     module = types.ModuleType("cloudbutton_ext", "What tasks may use of Cloud Button.")
     module.rng = rng  # type: ignore[attr-defined]
     sys.modules["cloudbutton_ext"] = module
-
-
-def fork() -> int:
-    """Fork. The handler runs nothing at that time; a thread of the runtime, if any, waits for a call."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()

@@ -12,9 +12,9 @@ from typing import Final
 
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker.aws_lambda.call_wire import CallPart, CallSpec
-from cloudbutton_backend.worker.aws_lambda.child import fork, run_child
+from cloudbutton_backend.worker.aws_lambda.child import fork_worker
 from cloudbutton_backend.worker.aws_lambda.storage import FetchedBlobs, fetch
-from cloudbutton_backend.worker.child_process import ChildProcess, ProcessEnds, exceed
+from cloudbutton_backend.worker.child_process import ChildProcess, exceed
 
 VCPU: Final = 1769
 """MiB of memory that come with one vCPU."""
@@ -53,19 +53,8 @@ class ChildProcesses:
         for child in [child for child in self.children if child.has_ended()]:
             self.reap(child)
         while len(self.children) < min(self.size, most):
-            self.children.append(ChildProcess(self._start))
+            self.children.append(ChildProcess(fork_worker))
         return self.children[:most]
-
-    def _start(self, child: ChildProcess, ends: ProcessEnds) -> int:
-        pid = fork()
-        if pid == 0:
-            for each in (
-                *self.children,
-                child,
-            ):  # else they would hear of each other's end, not of ours
-                each.let_go()
-            run_child(ends.socket, child.page, ends.lifeline, ends.tail)
-        return pid
 
     def is_full(self, children: Sequence[ChildProcess]) -> bool:
         """Whether the function will soon have no memory left."""
@@ -111,8 +100,7 @@ class ChildProcesses:
         importlib.invalidate_caches()
         self._packages = packages.sha256
         for child in list(self.children):  # they do not have them
-            child.kill()
-            child.has_ended(wait=True)
+            child.end()
             self.reap(child)
 
     def send_job(self, child: ChildProcess, order: CallSpec) -> None:

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import pickle
@@ -26,15 +25,16 @@ from typing import Any, Final
 
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker.call_runner import TICK, CallRunner
-from cloudbutton_backend.worker.child_process import ChildProcess, ProcessEnds, exceed
+from cloudbutton_backend.worker.child_process import (
+    ChildProcess,
+    ProcessEnds,
+    exceed,
+    exec_worker,
+)
 from cloudbutton_backend.worker.dask.blob_cache import BlobCache
 from cloudbutton_backend.worker.sealed_records import open_records, sealed_record
 from cloudbutton_backend.worker.wire import split
 
-_BOOT: Final = (
-    "import sys; sys.path[:] = {path!r}; from cloudbutton_backend.worker.dask.child import main; "
-    "main(sys.argv[1])"
-)
 _KEEP_JOBS: Final = 4
 """Functions that a process keeps loaded."""
 _KEEP_IDLE: Final = 300.0
@@ -76,7 +76,7 @@ class Slot:
         if self.child is not None and self.child.has_ended():
             self.reap(self.child)
         if self.child is None:
-            self.child = ChildProcess(self._process_host.start)
+            self.child = ChildProcess(self._process_host.start_process)
         return [self.child]
 
     def reap(self, child: ChildProcess) -> None:
@@ -87,8 +87,7 @@ class Slot:
     def end(self) -> None:
         """End the process, which runs nothing."""
         if self.child is not None:
-            self.child.kill()
-            self.child.has_ended(wait=True)
+            self.child.end()
             self.reap(self.child)
 
     def is_full(self, children: Sequence[ChildProcess]) -> bool:
@@ -154,29 +153,17 @@ class ProcessHost:
         self._tidier: threading.Timer | None = None
         self._closed = False
 
-    def start(self, _child: ChildProcess, ends: ProcessEnds) -> int:
-        """Start a process."""
+    def start_process(self, ends: ProcessEnds) -> subprocess.Popen[bytes]:
+        """Start a worker process on our code."""
         path = [entry for entry in sys.path if entry != self._folder]
         if self._folder is not None:
             path.insert(0, self._folder)
-        config = {
-            "socket": ends.socket.fileno(),
-            "page": ends.page,
-            "lifeline": ends.lifeline,
-            "tail": ends.tail,
-            "alone": self._folder is not None,
-        }
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        process = subprocess.Popen(
-            [sys.executable, *flags, "-c", _BOOT.format(path=path), json.dumps(config)],
-            stdin=subprocess.DEVNULL,
-            stdout=ends.tail,
-            stderr=ends.tail,
-            pass_fds=(ends.socket.fileno(), ends.page, ends.lifeline, ends.tail),
-            start_new_session=True,
+        return exec_worker(
+            ends,
+            path,
+            module="cloudbutton_backend.worker.dask.child",
+            alone=self._folder is not None,
         )
-        process.returncode = 0  # `ChildProcess` waits for it; nobody else must
-        return process.pid
 
     # -- calls
 
@@ -316,7 +303,7 @@ class ProcessHost:
                 self._tidier.cancel()
             for slot in self._berths.difference(self._idle):
                 if slot.child is not None:
-                    slot.child.kill()  # who uses it will see
+                    slot.child.kill("died")  # who uses it will see
             for slot in self._idle:
                 slot.end()
             self._berths.clear()
