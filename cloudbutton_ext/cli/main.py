@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.job_model.rules import refusal
 from cloudbutton_ext.cli import attach, aws_lambda, environments, report
 from cloudbutton_ext.cli import text as cli_text
 
@@ -156,10 +157,8 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
     reader = JournalReader()
     job = _find(reader, arguments.id)
-    if job.state is JobState.LOST:
-        return _refuse(f"Job {job.id} does not run any more: its process (pid {job.pid}) is gone.")
-    if job.state.is_final:
-        return _refuse(f"Job {job.id} has already ended ({job.state.value}).")
+    if reason := refusal("cancel", job, job.state):
+        return _refuse(reason)
     deadline = time.monotonic() + PATIENCE
     if not _taken(reader, job.id, "cancel", deadline):
         return _refuse(
@@ -184,18 +183,11 @@ def _retry(arguments: argparse.Namespace) -> int:
     asked = {} if arguments.budget is None else {"budget": _dollars(arguments.budget)}
     reader = JournalReader()
     job = _find(reader, arguments.id)
-    if job.state in (JobState.RUNNING, JobState.CANCELLING):
-        return _refuse(f"Job {job.id} is still {job.state.value}; retry when it has ended.")
-    if job.state is JobState.DONE:
-        return _refuse(f"Job {job.id} is done: it has no failed items.")
-    gone = f"Its process (pid {job.pid} on {job.host}) is gone or does not listen"
-    if job.state is JobState.LOST or not _taken(
-        reader, job.id, "retry", time.monotonic() + PATIENCE, **asked
-    ):
-        return _refuse(
-            f"{gone}: `cloudbutton attach {job.id}` goes on with it here, `%cloud attach {job.id}` in a"
-            " notebook."
-        )
+    reason = refusal("retry", job, job.state)
+    if not reason and not _taken(reader, job.id, "retry", time.monotonic() + PATIENCE, **asked):
+        reason = refusal("retry", job, job.state, is_gone=True)  # or it does not listen
+    if reason:
+        return _refuse(reason)
     print(f"Job {job.id} ({job.name}) runs its unfinished items again.")
     return DONE
 

@@ -1,4 +1,4 @@
-"""What a notebook is to run to take hold of a job, and which jobs it can take hold of. Pure."""
+"""The line that a notebook runs to attach to a job. Pure."""
 
 from __future__ import annotations
 
@@ -25,24 +25,6 @@ def line_for(row: JobRow) -> str | None:
     if row.kind in ("button", "run"):  # the cell's own variables come back
         return f"%cloud attach {row.id}"
     return f"%cloud attach {row.id} -> {', '.join(names_for(row))}"
-
-
-def can_attach(row: JobRow, *, is_gone: bool) -> bool:
-    """Return whether another kernel can bring a job's results, and go on with what is missing.
-
-    An executor's calls came one by one, from a program. What runs in a kernel that is there is that
-    kernel's, unless it was detached; so is a cell that was pressed there, also when its job has ended.
-    """
-    if row.kind == "executor":
-        return False
-    if row.kind == "button":
-        return is_gone
-    return row.state.is_final or is_detached(row)
-
-
-def is_detached(row: JobRow) -> bool:
-    """Return whether a job was to go on without the process that started it."""
-    return bool(row.options.get("detach"))
 
 
 def names_for(row: JobRow) -> tuple[str, ...]:

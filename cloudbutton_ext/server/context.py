@@ -8,7 +8,7 @@ import dataclasses
 import threading
 import time
 from asyncio import Task
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -101,16 +101,16 @@ class ServerContext:
             self._under_way[key] = task
         return self._under_way[key]
 
-    def shape(self, rows: list[JobRow] | tuple[JobRow, ...]) -> list[dict[str, Any]]:
+    def is_gone(self, row: JobRow, liveness: LivenessCheck | None = None) -> bool:
+        """Whether the process that ran a job is known not to be there."""
+        look = liveness or LivenessCheck(self.clock())
+        return look.is_gone(pid=row.pid, host=row.host, token=row.token)
+
+    def shape(self, rows: Sequence[JobRow]) -> list[dict[str, Any]]:
         """Return jobs as the panel is sent them."""
         now = self.clock()
         liveness = LivenessCheck(now)
         return [
-            serializers.job(
-                row,
-                now=now,
-                places=self.places,
-                is_gone=liveness.is_gone(pid=row.pid, host=row.host, token=row.token),
-            )
+            serializers.job(row, now=now, places=self.places, is_gone=self.is_gone(row, liveness))
             for row in rows
         ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.job_model.rules import Verb, refusal
 from cloudbutton_backend.journal import JobRow, queries
 from cloudbutton_backend.report import text_of_id
 from cloudbutton_ext.server import arguments, attach_source, serializers
@@ -143,31 +144,14 @@ class JobCommandHandler(OneJob):
     """`POST jobs/ID/cancel` and `POST jobs/ID/retry`."""
 
     @endpoint
-    async def post(self, job_id: str, verb: str) -> Any:
-        job = await self.of_job(job_id, lambda _, row: self.shaped(row))
-        reason = reason_against(verb, job)
+    async def post(self, job_id: str, verb: Verb) -> Any:
+        row = await self.of_job(job_id, lambda _, row: row)
+        reason = refusal(verb, row, row.state, is_gone=self.context.is_gone(row))
         if reason:
             raise RequestRefused(reason)
         command = await self.off_loop(self.context.reader().send, job_id, verb)
         asyncio.get_running_loop().call_later(PATIENCE, self.context.take_back, command)
         return {"command": command}
-
-
-def reason_against(verb: str, job: dict[str, Any]) -> str | None:
-    """Return why a job cannot be cancelled or retried as it is; None when it can."""
-    named, state = f"Job {job['id']} ({job['name']})", job["state"]
-    gone = f"{named} has no process any more: it was on {job['host']} with pid {job['pid']}."
-    if verb == "cancel":
-        if state == "lost":
-            return gone
-        return (
-            None if state in ("running", "cancelling") else f"{named} has already ended: {state}."
-        )
-    if state in ("running", "cancelling"):
-        return f"{named} is still {state}; retry when it has ended."
-    if state == "done":
-        return f"{named} is done: it has no failed items."
-    return None if job["can_retry"] else f"{gone} Run its cell again."
 
 
 class OneCommand(Handler):

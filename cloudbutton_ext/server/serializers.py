@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.job_model.rules import Verb, is_detached, refusal
 from cloudbutton_backend.journal.queries import Batches
 from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
-from cloudbutton_ext.server import attach_source
 from cloudbutton_ext.server.public_paths import PublicPaths
 
 
@@ -17,6 +17,10 @@ def job(row: JobRow, *, now: float, places: PublicPaths, is_gone: bool) -> dict[
     """Return a job as lists show it; `is_gone` says that the process that ran it is not there."""
     notebook, notebook_name = places.notebook(row.notebook)
     elapsed = row.elapsed(now)
+
+    def may(verb: Verb) -> bool:
+        return refusal(verb, row, row.state, is_gone=is_gone) is None
+
     return {
         "id": row.id,
         "name": row.name,
@@ -53,10 +57,10 @@ def job(row: JobRow, *, now: float, places: PublicPaths, is_gone: bool) -> dict[
         "warnings": [places.hide(line) for line in row.warnings],
         "retried": row.retried,
         "lost_workers": row.lost_workers,
-        "can_cancel": row.state is JobState.RUNNING,
-        "can_retry": row.state in (JobState.FAILED, JobState.CANCELLED) and not is_gone,
-        "can_attach": attach_source.can_attach(row, is_gone=is_gone),
-        "detached": attach_source.is_detached(row),
+        "can_cancel": may("cancel") and row.state is not JobState.CANCELLING,
+        "can_retry": may("retry"),
+        "can_attach": may("attach"),
+        "detached": is_detached(row),
     }
 
 

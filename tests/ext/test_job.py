@@ -257,7 +257,7 @@ def test_there_is_nothing_to_retry_while_it_runs_or_when_all_is_done(gate: Gate)
         job.retry_failed()
     gate.open()
     job.results()
-    with pytest.raises(UsageError, match="All 6 items"):
+    with pytest.raises(UsageError, match="no failed items"):
         job.retry_failed()
 
 

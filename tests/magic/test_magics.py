@@ -268,7 +268,7 @@ def test_line_commands_answer_with_tables(run: Run, shell: InteractiveShell) -> 
     assert run(f"%cloud show {job.id}").value is job
     assert run(f"job = %cloud show {job.id}").error is None
     assert shell.user_ns["job"] is job
-    assert "ended already (done)" in repr(run(f"%cloud cancel {job.id}").value)
+    assert "already ended (done)" in repr(run(f"%cloud cancel {job.id}").value)
     assert "`local`" in repr(run("%cloud use").value)
     assert "this call" not in repr(run("%cloud config").value)
     assert "Python" in repr(run("%cloud doctor").value)

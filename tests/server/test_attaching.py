@@ -38,29 +38,6 @@ def test_results_get_the_names_that_they_were_to_have_or_one_that_is_free(case: 
     )
 
 
-BUTTON = {"kind": "button"}
-
-#: State, other fields, whether the kernel that ran it has gone, whether one can attach to it.
-CAN: dict[str, tuple[JobState, dict[str, Any], bool, bool]] = {
-    "its kernel has gone": (JobState.LOST, {}, True, True),
-    "failed": (JobState.FAILED, {}, False, True),
-    "cancelled": (JobState.CANCELLED, {}, False, True),
-    "done": (JobState.DONE, {}, False, True),
-    "runs in its kernel": (JobState.RUNNING, {}, False, False),
-    "runs on by itself": (JobState.RUNNING, {"options": {"detach": True}}, False, True),
-    "a lost executor": (JobState.LOST, {"kind": "executor"}, True, False),
-    "a cell of a kernel that has gone": (JobState.LOST, BUTTON, True, True),
-    "a cell that failed in a kernel that is there": (JobState.FAILED, BUTTON, False, False),
-    "a cell that was done in a kernel that has gone": (JobState.DONE, BUTTON, True, True),
-}
-
-
-@pytest.mark.parametrize("case", CAN)
-def test_one_attaches_to_what_no_kernel_waits_for(case: str) -> None:
-    state, changes, is_gone, can = CAN[case]
-    assert attach_source.can_attach(a_row(state, **changes), is_gone=is_gone) is can
-
-
 def test_an_executor_s_job_has_no_line() -> None:
     assert attach_source.line_for(a_row(kind="executor")) is None
 

@@ -228,9 +228,9 @@ def test_a_command_reaches_the_job_s_process(
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], JobState, str]] = {
-    "cancel what is done": ("cancel", {}, JobState.DONE, "already ended: done"),
+    "cancel what is done": ("cancel", {}, JobState.DONE, "already ended (done)"),
     "cancel without a process": ("cancel", {"pid": 2**22 + 1, "host": "elsewhere"},
-                                 JobState.RUNNING, "no process any more"),
+                                 JobState.RUNNING, "is gone"),
     "retry what runs": ("retry", {}, JobState.RUNNING, "still running"),
     "retry what is being cancelled": ("retry", {}, JobState.CANCELLING, "still cancelling"),
     "retry what is done": ("retry", {}, JobState.DONE, "no failed items"),
@@ -263,7 +263,7 @@ def test_a_job_whose_process_has_gone_cannot_be_retried(ask: Ask, home: Path) ->
     assert ask("jobs/abcd2345").body["can_retry"] is False
     status, body = ask("jobs/abcd2345/retry", method="POST")
     assert status == 409
-    assert "Run its cell again" in body["message"]
+    assert "`%cloud attach abcd2345`" in body["message"]
 
 
 def test_a_command_that_nobody_takes_is_taken_back(

@@ -9,7 +9,6 @@ from typing import Protocol
 
 from cloudbutton_backend.errors import BudgetReached, UsageError
 from cloudbutton_backend.job_model import (
-    LIFE_CYCLE,
     BatchRecord,
     Estimate,
     JobOptions,
@@ -17,6 +16,7 @@ from cloudbutton_backend.job_model import (
     JobState,
     Progress,
 )
+from cloudbutton_backend.job_model.rules import refusal
 from cloudbutton_backend.results.result_ranges import ResultRange
 from cloudbutton_backend.results.result_store import ResultStore
 
@@ -143,13 +143,8 @@ class RunState:
         UsageError
             While it runs, or if nothing of it can be run again.
         """
-        job_id = self.record.id
-        if not self.state.is_final:
-            raise UsageError(f"Job {job_id} is still running; wait for it or cancel it first.")
-        if (self.state, "retry") not in LIFE_CYCLE:
-            raise UsageError(f"All {self.done} items of job {job_id} are done.")
-        if self.record.kind == "executor":
-            raise UsageError(f"Job {job_id} is an executor's: submit its calls anew.")
+        if reason := refusal("retry", self.record, self.state):
+            raise UsageError(reason)
         self.result_store.reopen()
         self.state = JobState.RUNNING
         self.failed = 0

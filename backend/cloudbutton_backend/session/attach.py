@@ -13,6 +13,7 @@ from cloudbutton_backend.durable.salvage import salvage
 from cloudbutton_backend.errors import CannotContinue, JobFailed, Tampered, UnknownName, UsageError
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.job_model.rules import refusal
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.journal.ownership import OwnedElsewhere
 from cloudbutton_backend.results.result_ranges import ranges_of
@@ -53,10 +54,7 @@ class Attacher:
         """Return the job with this id, with what is there of it; see `Session.attach`."""
         row = self._row(job_id)
         if row.kind == "executor":
-            raise UsageError(
-                f"Job {row.id} is an executor's: its calls came from a program, call by call. Submit them"
-                " anew."
-            )
+            raise UsageError(refusal("attach", row, row.state))
         if row.kind == "button":
             raise UsageError(
                 f"Job {row.id} is a loop of a cell: `%cloud attach {row.id}` in a notebook runs the cell"

@@ -8,10 +8,11 @@ from dataclasses import dataclass, fields
 
 from cloudbutton_backend.capture import CaptureReport
 from cloudbutton_backend.durable.salvage import SalvagedResults
-from cloudbutton_backend.errors import JobFailed, UsageError
+from cloudbutton_backend.errors import CloudError, JobFailed, UsageError
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job.run_state import RunState
 from cloudbutton_backend.job_model import BatchRecord, Estimate, JobOptions, JobState
+from cloudbutton_backend.job_model.rules import refusal
 from cloudbutton_backend.journal import JobRow
 
 
@@ -51,9 +52,8 @@ class FinishedCount:
 class NoRunner:
     """Runs a job that is not run any more."""
 
-    job_id: str
-    why_not: JobFailed | None
-    """Why what is missing of it cannot be run."""
+    why_not: CloudError
+    """Why nothing of it can be run again."""
     ends_with_us: bool = False
     backend: None = None
 
@@ -62,9 +62,7 @@ class NoRunner:
 
     def retry(self, budget: float | None) -> None:
         """Refuse."""
-        if self.why_not is not None:
-            raise self.why_not
-        raise UsageError(f"All items of job {self.job_id} are done.")
+        raise self.why_not
 
     def forget(self) -> None:
         """Nothing is kept."""
@@ -90,7 +88,8 @@ def past_job(
     run_state.end(JobState.DONE if error is None else JobState.FAILED)
     run_state.ended = time.monotonic()
     run_state.started = run_state.ended - seconds_of(row)
-    return Job(run_state, NoRunner(row.id, error), lambda: report_of(row))
+    why_not = error or UsageError(refusal("retry", row, JobState.DONE))
+    return Job(run_state, NoRunner(why_not), lambda: report_of(row))
 
 
 def _is_over() -> None:

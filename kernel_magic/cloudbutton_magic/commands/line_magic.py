@@ -15,8 +15,9 @@ from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.capabilities import DescribesPackages
 from cloudbutton_backend.capture import explain
 from cloudbutton_backend.errors import UnknownName, UsageError
-from cloudbutton_backend.job_model import LIFE_CYCLE
-from cloudbutton_backend.journal import JournalReader
+from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job_model.rules import refusal
+from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.session import session
 from cloudbutton_backend.settings import resolve
 from cloudbutton_backend.settings import use as use_settings
@@ -78,7 +79,7 @@ def run_command(line: str, around: CommandContext) -> Any:
     return command.run(rest, around)
 
 
-def find_job(id_or_prefix: str) -> Any:
+def find_job(id_or_prefix: str) -> Job | JobRow:
     """Return the job of this kernel with that id, or what the journal knows of another's.
 
     Raises
@@ -92,10 +93,6 @@ def find_job(id_or_prefix: str) -> Any:
         return session.current().job(id_or_prefix)
     except UnknownName:
         return JournalReader().job(id_or_prefix)
-
-
-def _is_of_this_kernel(job: Any) -> bool:
-    return hasattr(job, "retry_failed")
 
 
 def _use(text: str, around: CommandContext) -> Any:
@@ -183,7 +180,7 @@ def _jobs(text: str, around: CommandContext) -> Any:
     return listing_of(_own_news(JournalReader().jobs(LATEST)))
 
 
-def _own_news(rows: list[Any]) -> list[Any]:
+def _own_news(rows: list[JobRow]) -> list[JobRow]:
     """Correct the rows of this kernel's jobs: the journal is written in batches, so it lags."""
     own = {job.id: job.progress for job in session.current().jobs()}
     return [
@@ -202,16 +199,16 @@ def _own_news(rows: list[Any]) -> list[Any]:
 
 def _show(text: str, around: CommandContext) -> Any:
     job = find_job(text)
-    if _is_of_this_kernel(job):
+    if isinstance(job, Job):
         return job
     return JobListing(job, time.time())
 
 
 def _cancel(text: str, around: CommandContext) -> Any:
     job = find_job(text)
-    if job.state.is_final:
-        return Table(f"Job `{job.id}` has ended already ({job.state.value}).")
-    if _is_of_this_kernel(job):
+    if reason := refusal("cancel", job.record if isinstance(job, Job) else job, job.state):
+        return Table(reason)
+    if isinstance(job, Job):
         job.cancel()
     else:
         JournalReader().send(job.id, "cancel")
@@ -228,7 +225,7 @@ def _retry(text: str, around: CommandContext) -> Any:
     if option and budget is None:
         raise UsageError(f"`--budget` needs an amount in US dollars: `{_usage('retry')}`.")
     job = find_job(id_.strip() or _latest_unfinished())
-    if not _is_of_this_kernel(job):
+    if not isinstance(job, Job):
         raise UsageError(
             f"Job {job.id} belongs to another kernel: `%cloud attach {job.id}` goes on with it here."
         )
@@ -247,8 +244,8 @@ def _attach(text: str, around: CommandContext) -> Any:
 
 def _latest_unfinished() -> str:
     """Return the id of this kernel's latest job that something is missing of, or nothing."""
-    ended = (job for job in session.current().jobs() if (job.state, "retry") in LIFE_CYCLE)
-    return next((job.id for job in ended), "")
+    jobs = session.current().jobs()
+    return next((job.id for job in jobs if not refusal("retry", job.record, job.state)), "")
 
 
 def _explain(text: str, around: CommandContext) -> Any:
@@ -265,7 +262,7 @@ def _explain(text: str, around: CommandContext) -> Any:
             )
         return _explained(explain(value))
     job = find_job(text)
-    if not _is_of_this_kernel(job):
+    if not isinstance(job, Job):
         raise UsageError(f"Job {job.id} belongs to another kernel; explain works in that one.")
     return _explained(job.explain())
 
@@ -306,7 +303,7 @@ def _report(text: str, around: CommandContext) -> Any:
     elif len(words) > 1:
         raise UsageError(f"Not understood: `{text}`. `{_usage('report')}`")
     job = find_job(job_id)
-    written = report_of_job(job, path) if _is_of_this_kernel(job) else report_of_id(job.id, path)
+    written = report_of_job(job, path) if isinstance(job, Job) else report_of_id(job.id, path)
     shown = os.path.relpath(written) if written.is_relative_to(os.getcwd()) else written
     return Table(f"The report of job {job.id} is in `{shown}`.")
 
