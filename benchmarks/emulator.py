@@ -17,7 +17,7 @@ import aiohttp
 import boto3
 
 from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, LambdaLimits
-from cloudbutton_backend.backends.aws_lambda.emulator.runtime_packages import runtime_name
+from cloudbutton_backend.backends.aws_lambda.emulator.zygote_client import runtime_name
 
 _SOURCE = "import time\ndef handler(event, context): time.sleep(event)\n"
 _TOGETHER = 0.5

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.capture.code_names import ImportedName, names_of
+from cloudbutton_backend.capture.closure import ImportedName, names_of
 
 MODULES = ["ast", "dataclasses", "enum", "inspect", "json.decoder", "typing", "pickletools"]
 GLOBAL = {

@@ -125,7 +125,7 @@ def test_a_function_that_is_none_of_ours_is_recognised_by_its_answer() -> None:
 
 
 def _another_zip() -> bytes:
-    from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
+    from cloudbutton_backend.backends.aws_lambda.function_archive import deterministic_zip
 
     code = b"def handler(event, context):\n    return {'hello': 1}\n"
     return deterministic_zip(

@@ -22,8 +22,8 @@ from cloudbutton_backend.backends.aws_lambda.deployment import (
     PackageSource,
     deploy,
 )
+from cloudbutton_backend.backends.aws_lambda.function_archive import deterministic_zip
 from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
-from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
 from cloudbutton_backend.backends.protocol import (
     BatchEnded,
     Charged,

@@ -12,7 +12,7 @@ import pytest
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
-from cloudbutton_backend.backends.aws_lambda.deployed_functions import DeployedFunctions
+from cloudbutton_backend.backends.aws_lambda.connection import DeployedFunctions
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import UnknownName
 from cloudbutton_backend.session import session

@@ -193,7 +193,7 @@ def test_calls_leave_the_process_enough_descriptors(
 ) -> None:
     program = (
         "import resource\n"
-        "from cloudbutton_backend.backends.aws_lambda.connection_limit import room_for\n"
+        "from cloudbutton_backend.backends.aws_lambda.http import room_for\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
         f"print(room_for({calls}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
     )

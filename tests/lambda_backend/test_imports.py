@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cloudbutton_backend.backends.aws_lambda.pickled_imports import imports_in
+from cloudbutton_backend.backends.aws_lambda.call_encoding import imports_in
 from cloudbutton_backend.capture import dump_items
 from cloudbutton_backend.worker.calls import PushedCall
 

@@ -193,7 +193,7 @@ def _less_time(clients: BotoClients, home: DeploymentTarget) -> None:
 
 
 def _other_code(clients: BotoClients, home: DeploymentTarget) -> None:
-    from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
+    from cloudbutton_backend.backends.aws_lambda.function_archive import deterministic_zip
 
     archive = deterministic_zip({"handler.py": b""})
     clients.call("lambda", "UpdateFunctionCode", FunctionName=home.function, ZipFile=archive)

@@ -18,12 +18,12 @@ from cloudbutton_backend.backends.aws_lambda.environments import (
     lock_distributions,
     lock_for,
 )
+from cloudbutton_backend.backends.aws_lambda.environments.layer_build import mentioned_tests, needed
 from cloudbutton_backend.backends.aws_lambda.environments.package_lock import (
     closure,
     glibc_of,
     markers_of,
 )
-from cloudbutton_backend.backends.aws_lambda.environments.pruning import mentioned_tests, needed
 from cloudbutton_backend.backends.aws_lambda.environments.wheels import PipResult, download, nearest
 from cloudbutton_backend.backends.aws_lambda.runtimes import Platform, runtime_for
 from cloudbutton_backend.errors import PackagesDoNotFit, UsageError

@@ -19,9 +19,9 @@ from cloudbutton_backend.backends.aws_lambda.deployment import health
 from cloudbutton_backend.backends.aws_lambda.deployment.desired import as_json
 from cloudbutton_backend.backends.aws_lambda.deployment.policies import policy
 from cloudbutton_backend.backends.aws_lambda.emulator import ApiCall, Emulator
+from cloudbutton_backend.backends.aws_lambda.function_archive import deterministic_zip
 from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.aws_lambda.runtimes import notebook_python
-from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session.session import Session
 from cloudbutton_ext.cli import main

@@ -18,7 +18,7 @@ import boto3
 from botocore.config import Config
 
 from cloudbutton_backend.backends.aws_lambda.emulator import Emulator
-from cloudbutton_backend.backends.aws_lambda.emulator.runtime_packages import runtime_name
+from cloudbutton_backend.backends.aws_lambda.emulator.zygote_client import runtime_name
 
 _numbers = itertools.count(1)
 

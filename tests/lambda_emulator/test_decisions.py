@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.aws_lambda.emulator import LambdaLimits, ReportLine
-from cloudbutton_backend.backends.aws_lambda.emulator.admission import (
+from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import IamRequest, calls_of
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import (
     AccountLoad,
     ConcurrencyAllowance,
     refusal,
     reservation_refusal,
 )
-from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import IamRequest, calls_of
 
 IDLE: dict[str, Any] = {
     "running": 0,

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: A user who starts an emulator, invokes a function, and waits to be killed.
 USER = """
 import sys
-from cloudbutton_backend.backends.aws_lambda.emulator import Emulator
+from cloudbutton_backend.backends.aws_lambda.emulator import Emulator, serve
 from tests.lambda_emulator.account import Account
 emulator = Emulator.shared()
 account = Account(emulator)

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Final
 
 from cloudpickle import cloudpickle as _cloudpickle
 
-from cloudbutton_backend.capture.code_names import names_of
+from cloudbutton_backend.capture.closure import names_of
 from cloudbutton_backend.capture.pickling import (
     PROTOCOL,
     Contents,

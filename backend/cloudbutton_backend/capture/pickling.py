@@ -32,8 +32,13 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from cloudpickle import cloudpickle as _cloudpickle
 
-from cloudbutton_backend.capture.closure import LruCache, named_attributes
-from cloudbutton_backend.capture.code_names import CodeNames, ImportedName, names_of
+from cloudbutton_backend.capture.closure import (
+    CodeNames,
+    ImportedName,
+    LruCache,
+    named_attributes,
+    names_of,
+)
 from cloudbutton_backend.capture.unpicklable import RefusedObject, refusal_of_type
 from cloudbutton_backend.capture.user_modules import by_value, own_namespace, top_level, user_module
 from cloudbutton_backend.worker.pickling import PROTOCOL as PROTOCOL

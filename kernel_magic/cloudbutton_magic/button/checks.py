@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cloudbutton_backend.capture.code_names import names_of
+from cloudbutton_backend.capture.closure import names_of
 from cloudbutton_magic.analysis import UNKNOWN, Parallel
 from cloudbutton_magic.rewriting import object_graph
 from cloudbutton_magic.rewriting.object_graph import Graph

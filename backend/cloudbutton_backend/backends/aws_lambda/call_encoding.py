@@ -1,10 +1,13 @@
-"""Calls as bytes, and answers as events: the client's side of `worker.aws_lambda.call_wire`. Pure."""
+"""Encode calls and decode answers: the client's side of `worker.aws_lambda.call_wire`. Pure."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import json
+import re
+import sys
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -18,6 +21,7 @@ from cloudbutton_backend.backends.protocol import (
     Results,
     WorkerDown,
 )
+from cloudbutton_backend.capture import third_party
 from cloudbutton_backend.worker.aws_lambda.call_wire import WIRE
 from cloudbutton_backend.worker.child_process import ProcessDeath
 from cloudbutton_backend.worker.sealed_records import open_records
@@ -183,3 +187,21 @@ def memory_cause(limit: int, peak: float) -> str:
         f"it used more memory than the function has: its peak was {peak:,.0f} MiB of {limit:,} MiB. "
         f"Give it more: `memory={more}` (in a cell `--memory {more}`)"
     )
+
+
+#: Short texts: names of modules are among them, those of classes and those that code imports.
+_TEXT: Final = re.compile(rb"\x8c[\x01-\x7f]([A-Za-z_][A-Za-z0-9_]*)")
+_MOST: Final = 256 << 10
+"""Bytes that are looked at: what comes after is more of the same."""
+
+
+def imports_in(stream: Any) -> frozenset[str]:
+    """Return the import names of installed packages that a pickle mentions."""
+    found = {name.decode("ascii") for name in _TEXT.findall(memoryview(stream)[:_MOST])}
+    return frozenset(name for name in found if name in sys.modules and _is_installed(name))
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_installed(name: str) -> bool:
+    """Whether an imported module belongs to a package that functions do not have anyway."""
+    return bool(third_party([name]))

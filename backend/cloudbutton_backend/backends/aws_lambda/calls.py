@@ -19,6 +19,7 @@ from typing import Final
 
 from cloudbutton_backend.backends.aws_lambda import call_encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket
+from cloudbutton_backend.backends.aws_lambda.call_encoding import imports_in
 from cloudbutton_backend.backends.aws_lambda.call_results import (
     LONGEST_CALL,
     Attempt,
@@ -26,15 +27,15 @@ from cloudbutton_backend.backends.aws_lambda.call_results import (
     at_most,
     lease_for,
 )
-from cloudbutton_backend.backends.aws_lambda.cancellation import CallCanceller
-from cloudbutton_backend.backends.aws_lambda.connection import LambdaConnection, connect
-from cloudbutton_backend.backends.aws_lambda.connection_limit import room_for
-from cloudbutton_backend.backends.aws_lambda.deployed_functions import DeployedFunctions
+from cloudbutton_backend.backends.aws_lambda.connection import (
+    DeployedFunctions,
+    LambdaConnection,
+    connect,
+)
 from cloudbutton_backend.backends.aws_lambda.detached import DetachedResults
-from cloudbutton_backend.backends.aws_lambda.http import SignedHttpClient
+from cloudbutton_backend.backends.aws_lambda.http import SignedHttpClient, room_for
 from cloudbutton_backend.backends.aws_lambda.invoke import InvocationAnswer, Invoker, LostAnswer
-from cloudbutton_backend.backends.aws_lambda.pickled_imports import imports_in
-from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, Uploads
+from cloudbutton_backend.backends.aws_lambda.remote_job import CallCanceller, RemoteJob, Uploads
 from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.backends.protocol import (
     BackendDown,

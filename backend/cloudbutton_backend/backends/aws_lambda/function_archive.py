@@ -1,14 +1,38 @@
-"""The code that every function has: the worker and cloudpickle, as one small deterministic archive."""
+"""The deployed code, worker and cloudpickle, as a deterministic zip archive."""
 
 from __future__ import annotations
 
 import functools
+import io
+import zipfile
 from base64 import b64encode
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from cloudbutton_backend.backends.aws_lambda.zip_archive import deterministic_zip
+#: The earliest that the format can say. All files have it.
+_NEVER: Final = (1980, 1, 1, 0, 0, 0)
+_REGULAR: Final = 0o100000
+_UNIX: Final = 3
+
+
+def deterministic_zip(files: Mapping[str, bytes]) -> bytes:
+    """Return an archive of `files`, by their paths, uncompressed."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in sorted(files):
+            archive.writestr(entry(name), files[name])
+    return out.getvalue()
+
+
+def entry(name: str, *, executable: bool = False) -> zipfile.ZipInfo:
+    """Return what an archive says of one file: readable for everybody, as Lambda needs it."""
+    info = zipfile.ZipInfo(name, _NEVER)
+    info.create_system = _UNIX  # else the machine that makes it shows
+    info.external_attr = (_REGULAR | (0o755 if executable else 0o644)) << 16
+    return info
+
 
 HANDLER: Final = "cloudbutton_backend.worker.aws_lambda.handler.handler"
 

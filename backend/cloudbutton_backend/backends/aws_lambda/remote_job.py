@@ -1,8 +1,9 @@
-"""A job as its calls need it: where its parts lie, which function runs it, what a call costs."""
+"""A job as its calls need it: where its parts are stored, which function runs it, how it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda import call_encoding
 from cloudbutton_backend.backends.aws_lambda.bucket import Bucket, Pieces
+from cloudbutton_backend.backends.aws_lambda.call_encoding import stop_text
 from cloudbutton_backend.backends.aws_lambda.deployment.actual import ActualFunction
 from cloudbutton_backend.backends.aws_lambda.deployment.desired import FREE_STORAGE
 from cloudbutton_backend.backends.aws_lambda.resource_names import (
@@ -22,6 +24,7 @@ from cloudbutton_backend.backends.aws_lambda.resource_names import (
 from cloudbutton_backend.backends.aws_lambda.signing import Credentials
 from cloudbutton_backend.backends.protocol import BatchCall, JobSpec
 from cloudbutton_backend.cost import Rate, lambda_rate, storage_prices
+from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.worker.aws_lambda.call_wire import (
     ASK_EVERY,
     START_ALLOWANCE,
@@ -202,3 +205,41 @@ def most_of(region: str, arch: Arch, memory: int, storage: int = FREE_STORAGE) -
 def bare_rate(target: DeploymentTarget, storage: int = FREE_STORAGE) -> Rate:
     """Return what a call of a function with so many MiB of /tmp costs, without what it asks of S3."""
     return lambda_rate(target.region, target.arch, target.memory, storage=storage)
+
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class CallCanceller:
+    """Writes for each job which of its batches must stop: one object, however many they are."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._writing: dict[RemoteJob, asyncio.Task[None]] = {}
+
+    def stop(self, job: RemoteJob, batch: int) -> None:
+        """Have a call stop, soon."""
+        job.stopped.add(batch)
+        if job not in self._writing:
+            self._writing[job] = asyncio.create_task(self._write(job))
+
+    async def _write(self, job: RemoteJob) -> None:
+        written: set[int] = set()
+        try:
+            while written != job.stopped:  # those of one turn of the loop go together
+                written = set(job.stopped)
+                await self._bucket.put(job.stop_key, Pieces([stop_text(job.key, written)]))
+        except CloudError as error:
+            _LOG.warning("calls of job %s cannot be told to stop: %s", job.spec.id, error)
+        finally:
+            del self._writing[job]
+
+    async def close(self, seconds: float) -> None:
+        """Wait for what is being written, at most for so long."""
+        tasks = list(self._writing.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)

@@ -10,7 +10,10 @@ from cloudbutton_backend.backends.aws_lambda.deployment.desired import (
     DesiredDeployment,
     PackageSource,
 )
-from cloudbutton_backend.backends.aws_lambda.deployment.planning import plan_deployment
+from cloudbutton_backend.backends.aws_lambda.deployment.planning import (
+    plan_deployment,
+    plan_removal,
+)
 from cloudbutton_backend.backends.aws_lambda.deployment.policies import policy
 from cloudbutton_backend.backends.aws_lambda.deployment.preflight import (
     CheckResult,
@@ -18,7 +21,6 @@ from cloudbutton_backend.backends.aws_lambda.deployment.preflight import (
     health,
     require_deployed,
 )
-from cloudbutton_backend.backends.aws_lambda.deployment.removal import plan_removal
 from cloudbutton_backend.backends.aws_lambda.deployment.status import describe, standing_cost
 from cloudbutton_backend.backends.aws_lambda.deployment.steps import DeploymentPlan, DeploymentStep
 

@@ -15,8 +15,10 @@ from cloudbutton_backend.backends.aws_lambda.deployment.actual import (
     look_for,
 )
 from cloudbutton_backend.backends.aws_lambda.deployment.desired import DesiredDeployment
-from cloudbutton_backend.backends.aws_lambda.deployment.planning import plan_deployment
-from cloudbutton_backend.backends.aws_lambda.deployment.removal import plan_removal
+from cloudbutton_backend.backends.aws_lambda.deployment.planning import (
+    plan_deployment,
+    plan_removal,
+)
 from cloudbutton_backend.backends.aws_lambda.deployment.steps import (
     AwsRequest,
     DeferredValue,

@@ -30,10 +30,10 @@ from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import (
     EmulatedFaults as EmulatedFaults,
 )
 from cloudbutton_backend.backends.aws_lambda.emulator.emulator import Emulator as Emulator
+from cloudbutton_backend.backends.aws_lambda.emulator.emulator import serve as serve
 from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import ApiCall as ApiCall
 from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits as LambdaLimits
 from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import (
     DroppedEvent as DroppedEvent,
 )
 from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import ReportLine as ReportLine
-from cloudbutton_backend.backends.aws_lambda.emulator.serve import serve as serve

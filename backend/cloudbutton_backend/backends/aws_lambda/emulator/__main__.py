@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 
-from cloudbutton_backend.backends.aws_lambda.emulator.serve import serve
+from cloudbutton_backend.backends.aws_lambda.emulator.emulator import serve
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 0

@@ -11,7 +11,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
-from cloudbutton_backend.backends.aws_lambda.emulator import admission, function_store
+from cloudbutton_backend.backends.aws_lambda.emulator import function_store, limits
 from cloudbutton_backend.backends.aws_lambda.emulator.clock import EmulatorClock
 from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import EmulatedFaults
 from cloudbutton_backend.backends.aws_lambda.emulator.environment_pool import EnvironmentPool
@@ -179,7 +179,7 @@ class ControlPlane:
         entry, _ = self._library.find(asked.region, FunctionReference(asked.name, None))
         wanted = int(asked.json.get("ReservedConcurrentExecutions") or 0)
         others = sum(e.reserved or 0 for e in self._library.entries.values() if e is not entry)
-        message = admission.reservation_refusal(wanted, others, self._limits)
+        message = limits.reservation_refusal(wanted, others, self._limits)
         if message is not None:
             raise invalid(message)
         answer = await self._forward(asked)

@@ -1,4 +1,4 @@
-"""`Emulator`: starts the emulated account, says where it is, looks into it, ends it."""
+"""`Emulator` starts, inspects and ends the emulated account; `serve` runs one until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final
 
-from cloudbutton_backend.backends.aws_lambda.emulator import (
-    boot,
-    environment_variables,
-    moto_process,
-)
+from cloudbutton_backend.backends.aws_lambda.emulator import environment_variables, moto_process
 from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import EmulatedFaults
 from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import ApiCall
 from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
@@ -109,7 +106,7 @@ class Emulator:
         module = "cloudbutton_backend.backends.aws_lambda.emulator.server"
         with open(self._folder / "stderr", "w", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
-                boot.command(module, json.dumps(config)),
+                moto_process.command(module, json.dumps(config)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -223,3 +220,39 @@ def _fetch(url: str, body: Any = None) -> Any:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(url, data, timeout=_START_SECONDS) as answer:
         return json.load(answer)
+
+
+def serve(
+    port: int = 0,
+    *,
+    say: Callable[[str], object],
+    limits: LambdaLimits | None = None,
+    faults: EmulatedFaults | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Run an emulator until Ctrl-C or SIGTERM, and say how to reach it.
+
+    Parameters
+    ----------
+    port
+        Port of the Lambda endpoint on 127.0.0.1; 0 takes a free one.
+    say
+        Takes each line to be shown. Those that start with `export` are for a shell.
+    limits, faults
+        As for `Emulator`.
+    stop
+        Ends it as well, for callers in a thread of their own.
+    """
+    stop = stop or threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with Emulator(port=port, limits=limits, faults=faults) as emulator:
+        say("# AWS is emulated on this machine until Ctrl-C. In another shell:")
+        for name, value in sorted(emulator.environment.items()):
+            say(f"export {name}={value}")
+        try:
+            # A wait without an end would not notice that the emulator is gone.
+            while emulator.is_running and not stop.wait(0.5):
+                continue
+        except KeyboardInterrupt:
+            pass

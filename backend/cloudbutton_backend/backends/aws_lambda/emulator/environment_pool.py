@@ -14,12 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cloudbutton_backend.backends.aws_lambda.emulator import admission, log_reports
-from cloudbutton_backend.backends.aws_lambda.emulator.admission import (
-    AccountLoad,
-    ConcurrencyAllowance,
-    ThrottleReason,
-)
+from cloudbutton_backend.backends.aws_lambda.emulator import limits, log_reports
 from cloudbutton_backend.backends.aws_lambda.emulator.clock import EmulatorClock, settle
 from cloudbutton_backend.backends.aws_lambda.emulator.environment_variables import variables_of
 from cloudbutton_backend.backends.aws_lambda.emulator.execution_environment import (
@@ -32,7 +27,12 @@ from cloudbutton_backend.backends.aws_lambda.emulator.function_store import (
     FunctionVersion,
     Key,
 )
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import (
+    AccountLoad,
+    ConcurrencyAllowance,
+    LambdaLimits,
+    ThrottleReason,
+)
 from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import (
     InvocationResult,
     ReportLine,
@@ -110,7 +110,7 @@ class EnvironmentPool:
             reserved_by_all=sum(reserved.values()),
             warm=any(environment.is_alive for environment, _ in self._idle[function]),
         )
-        refused = admission.refusal(load, allowance, self._limits)
+        refused = limits.refusal(load, allowance, self._limits)
         if refused is None:
             self._claimed[key] += 1
             if not load.warm:

@@ -1,4 +1,4 @@
-"""One execution environment: a process, its Runtime API, its log, its /tmp, its memory.
+"""One execution environment: a process, its Runtime API, its log, its /tmp and its memory.
 
 ::
 
@@ -17,18 +17,14 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
-from cloudbutton_backend.backends.aws_lambda.emulator import (
-    http_server,
-    log_reports,
-    process_memory,
-)
+from cloudbutton_backend.backends.aws_lambda.emulator import log_reports
 from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import Fault
 from cloudbutton_backend.backends.aws_lambda.emulator.function_store import FunctionVersion
 from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
@@ -37,6 +33,68 @@ from cloudbutton_backend.backends.aws_lambda.emulator.zygote_client import (
     ForkedProcess,
     ZygoteClient,
 )
+
+_LARGEST: Final = 1 << 30
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def server(handler: Handler) -> web.Server:
+    """Return what `loop.create_server` needs to have every request answered by `handler`."""
+    loop = asyncio.get_running_loop()
+
+    def request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Any:
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, loop, client_max_size=_LARGEST
+        )
+
+    return web.Server(handler, request_factory=request, access_log=None)
+
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def of_tree(pid: int, limit: int) -> int:
+    """Return the bytes that a process and its descendants have in memory.
+
+    Pages that they share count for each of them at first, which is cheap to find out; only if that
+    exceeds `limit` are they counted once.
+    """
+    family = _family(pid)
+    total = sum(map(_resident, family))
+    if total > limit and len(family) > 1:
+        total = sum(map(_proportional, family))
+    return total
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for parent in found:  # grows while it is walked
+        try:
+            threads = os.listdir(f"/proc/{parent}/task")
+            for thread in threads:
+                with open(f"/proc/{parent}/task/{thread}/children", encoding="ascii") as file:
+                    found += map(int, file.read().split())
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def _resident(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
+def _proportional(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            line = next(line for line in file if line.startswith("Pss:"))
+            return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return 0
+
 
 _API: Final = "/2018-06-01/runtime/"
 _MEGABYTE: Final = 1 << 20
@@ -125,7 +183,7 @@ class ExecutionEnvironment:
         loop = asyncio.get_running_loop()
         self._folder.mkdir(parents=True)
         if self._server is None:
-            handler = http_server.server(self._handle)
+            handler = server(self._handle)
             self._server = await loop.create_server(handler, "127.0.0.1", 0, backlog=8)
         self.state = EnvironmentState.STARTING
         reading, writing = os.pipe()
@@ -223,7 +281,7 @@ class ExecutionEnvironment:
     def _measure(self) -> None:
         if self._child is not None:
             limit = self.function.memory * _MEGABYTE
-            used = process_memory.of_tree(self._child.pid, limit)
+            used = of_tree(self._child.pid, limit)
             self.peak_bytes = max(self.peak_bytes, used)
 
     def _spec(self) -> dict[str, Any]:

@@ -1,18 +1,18 @@
-"""Invoke: from the request of a client to the run of a function and the answer."""
+"""The Invoke API: synchronous invocations, and asynchronous ones that are queued and retried."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import math
 import uuid
+from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
 
-from cloudbutton_backend.backends.aws_lambda.emulator import log_reports, runtime_packages
-from cloudbutton_backend.backends.aws_lambda.emulator.admission import ThrottleReason
-from cloudbutton_backend.backends.aws_lambda.emulator.async_invocations import AsyncInvocations
+from cloudbutton_backend.backends.aws_lambda.emulator import log_reports, zygote_client
 from cloudbutton_backend.backends.aws_lambda.emulator.clock import EmulatorClock
 from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import (
     EmulatedFaults,
@@ -26,7 +26,106 @@ from cloudbutton_backend.backends.aws_lambda.emulator.function_store import (
     FunctionVersion,
     RequestRejected,
 )
-from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
+from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits, ThrottleReason
+from cloudbutton_backend.backends.aws_lambda.emulator.log_reports import DroppedEvent
+
+_CLOSES_WITHIN: Final = 5.0
+"""Seconds that cancelled tasks are waited for."""
+_REFUSED: Final = ("throttle", "server_error")
+"""Faults of the request; once an event is queued they mean nothing."""
+
+
+class AsyncInvocations:
+    """The queue of events; each is a task that waits for its turn."""
+
+    def __init__(
+        self,
+        pool: EnvironmentPool,
+        library: FunctionStore,
+        limits: LambdaLimits,
+        clock: EmulatorClock,
+    ) -> None:
+        self._pool, self._library, self._limits, self._clock = pool, library, limits, clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.dropped: list[DroppedEvent] = []
+
+    def __len__(self) -> int:
+        """How many have not been settled."""
+        return len(self._tasks)
+
+    def add(
+        self, function: FunctionVersion, invocation: Invocation, number: int, faults: EmulatedFaults
+    ) -> None:
+        """Queue an event."""
+        fault = fault_of(faults, number)
+        for copy in range(2 if fault == "duplicate" else 1):
+            task = asyncio.get_running_loop().create_task(
+                self._deliver(function, invocation, number, faults, copy)
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(
+        self,
+        function: FunctionVersion,
+        invocation: Invocation,
+        number: int,
+        faults: EmulatedFaults,
+        copy: int,
+    ) -> None:
+        queued = self._clock.now()
+        reference = FunctionReference(function.name, function.version)
+        deliveries = 0
+        while True:
+            try:
+                entry, function = self._library.find(function.region, reference)
+            except RequestRejected:
+                return self._drop(invocation, function, deliveries, "FunctionDeleted")
+            if self._clock.now() - queued > self._limits.event_age_seconds:
+                return self._drop(invocation, function, deliveries, "EventAgeExceeded")
+            if self._pool.admit(function) is not None:
+                await self._pool.room()
+                continue
+            outcome, _log = await self._pool.run(
+                function, self._with_fault(invocation, number, deliveries, copy, faults)
+            )
+            deliveries += 1
+            if not outcome.failed:
+                return None
+            if deliveries > entry.retries:
+                return self._drop(invocation, function, deliveries, "RetriesExhausted")
+            waits = self._limits.retry_seconds
+            await self._clock.sleep(waits[min(deliveries, len(waits)) - 1])
+
+    def _with_fault(
+        self, invocation: Invocation, number: int, delivery: int, copy: int, faults: EmulatedFaults
+    ) -> Invocation:
+        """Return a delivery; each one, and each copy's, draws for itself."""
+        fault = fault_of(faults, number, delivery + 1000 * copy)
+        return replace(
+            invocation,
+            fault=None if fault in _REFUSED else fault,
+            start_delay=faults.slow_start_seconds if fault == "slow_start" else 0.0,
+        )
+
+    def _drop(
+        self, invocation: Invocation, function: FunctionVersion, deliveries: int, reason: str
+    ) -> None:
+        self.dropped.append(
+            DroppedEvent(
+                request_id=invocation.request_id,
+                function=function.name,
+                deliveries=deliveries,
+                reason=reason,
+            )
+        )
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSES_WITHIN)
+
 
 _REQUEST: Final = "RequestResponse"
 _EVENT: Final = "Event"
@@ -98,12 +197,12 @@ class InvokeApi:
                 "The operation cannot be performed at this time. "
                 "The function is currently in the following state: Pending",
             )
-        if function.runtime != runtime_packages.runtime_name():
+        if function.runtime != zygote_client.runtime_name():
             raise RequestRejected(
                 502,
                 "InvalidRuntimeException",
                 f"The function wants {function.runtime}, and this emulator runs code with the "
-                f"Python it was started by: {runtime_packages.runtime_name()}",
+                f"Python it was started by: {zygote_client.runtime_name()}",
             )
         return function
 

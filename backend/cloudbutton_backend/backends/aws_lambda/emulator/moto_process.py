@@ -1,4 +1,4 @@
-"""S3, IAM, STS, logs and the records of Lambda: moto's server, in a process of its own.
+"""moto's server in its own process: S3, IAM, STS, logs and Lambda's records.
 
 Its listening socket is made by the emulator and handed over, so that requests may be sent before
 moto has been imported, which takes most of a second.
@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import (
@@ -23,6 +24,18 @@ from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import (
     IamRequest,
     calls_of,
 )
+
+_ROOT = str(Path(__file__).parents[4])
+
+
+def command(module: str, argument: str) -> list[str]:
+    """Return the command that runs `main` of one of our modules.
+
+    The current folder, where a user's `json.py` may lie, is not on the path.
+    """
+    code = f"import sys; sys.path[0] = {_ROOT!r}; from {module} import main; main()"
+    return [sys.executable, "-c", code, argument]
+
 
 CALLS: Final = "/_emulator/calls"
 _LOOKED_AT: Final = 1 << 20

@@ -34,8 +34,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from cloudbutton_backend.backends.aws_lambda.emulator import boot, http_server, moto_process
-from cloudbutton_backend.backends.aws_lambda.emulator.async_invocations import AsyncInvocations
+from cloudbutton_backend.backends.aws_lambda.emulator import execution_environment, moto_process
 from cloudbutton_backend.backends.aws_lambda.emulator.clock import EmulatorClock
 from cloudbutton_backend.backends.aws_lambda.emulator.control_plane import ControlPlane
 from cloudbutton_backend.backends.aws_lambda.emulator.emulated_faults import EmulatedFaults
@@ -50,7 +49,7 @@ from cloudbutton_backend.backends.aws_lambda.emulator.iam_requests import (
     calls_of,
     lambda_operation,
 )
-from cloudbutton_backend.backends.aws_lambda.emulator.invoke_api import InvokeApi
+from cloudbutton_backend.backends.aws_lambda.emulator.invoke_api import AsyncInvocations, InvokeApi
 from cloudbutton_backend.backends.aws_lambda.emulator.limits import LambdaLimits
 from cloudbutton_backend.backends.aws_lambda.emulator.zygote_client import ZygoteClient
 
@@ -169,7 +168,7 @@ def _listen(port: int = 0) -> socket.socket:
 
 def _start_moto(listening: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        boot.command(moto_process.__name__, str(listening.fileno())),
+        moto_process.command(moto_process.__name__, str(listening.fileno())),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         pass_fds=[listening.fileno()],
@@ -192,7 +191,7 @@ async def _serve(config: dict[str, Any]) -> None:
         moto_url,
     )
     service.zygote_client.failed.add_done_callback(lambda _: stop.set())
-    handler = http_server.server(service.handle)
+    handler = execution_environment.server(service.handle)
     server = await loop.create_server(handler, sock=_listen(config["port"]))
     os.set_blocking(0, False)
     loop.add_reader(0, lambda: stop.set() if _at_end(0) else None)

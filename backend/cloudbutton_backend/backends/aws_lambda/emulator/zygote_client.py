@@ -1,21 +1,76 @@
-"""Starts processes through the zygote, and learns from it how they end."""
+"""Starts processes through the zygote, with the packages of Lambda's own Python on their path.
+
+
+Code in an emulated environment must not find what happens to be installed here. So it runs with a
+hand-made path, on which a folder of links stands for Lambda's `/var/runtime`.
+"""
 
 from __future__ import annotations
 
 import array
 import asyncio
 import contextlib
+import importlib.util
 import itertools
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from cloudbutton_backend.backends.aws_lambda.emulator import runtime_packages
-from cloudbutton_backend.errors import BackendError
+from cloudbutton_backend.errors import BackendError, MissingExtra
+
+#: What AWS's images for Python contain: the runtime client, boto3, and what these two need.
+PACKAGES: Final = (
+    "awslambdaric",
+    "boto3",
+    "botocore",
+    "dateutil",
+    "jmespath",
+    "runtime_client",
+    "s3transfer",
+    "simplejson",
+    "six",
+    "snapshot_restore_py",
+    "urllib3",
+)
+
+
+def gather(folder: Path) -> None:
+    """Fill `folder` with links to the runtime's packages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise MissingExtra("The Lambda emulator", "emulator", [name])
+        origin = Path(spec.origin)
+        source = origin.parent if origin.name == "__init__.py" else origin
+        (folder / source.name).symlink_to(source)
+
+
+def make_interpreter(path: Path) -> None:
+    """Write a command that runs Python without what is installed for it, for child processes.
+
+    A Python started by a handler finds its path in PYTHONPATH, as in Lambda.
+    """
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(interpreter())} -S "$@"\n', encoding="utf-8")
+    path.chmod(0o755)
+
+
+def interpreter() -> str:
+    """Return the interpreter without a virtual environment around it."""
+    found = getattr(sys, "_base_executable", None) or sys.executable
+    return os.path.realpath(found)
+
+
+def runtime_name() -> str:
+    """Return the one Lambda runtime that can be emulated here: this Python's."""
+    return f"python{sys.version_info.major}.{sys.version_info.minor}"
+
 
 _MESSAGE = 1 << 20
 
@@ -53,16 +108,16 @@ class ZygoteClient:
 
     def __init__(self, folder: Path) -> None:
         runtime = folder / "runtime"
-        runtime_packages.gather(runtime)
+        gather(runtime)
         self.bin = folder / "bin"
         self.bin.mkdir()
-        for name in ("python", "python3", runtime_packages.runtime_name()):
-            runtime_packages.make_interpreter(self.bin / name)
+        for name in ("python", "python3", runtime_name()):
+            make_interpreter(self.bin / name)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    runtime_packages.interpreter(),
+                    interpreter(),
                     *("-I", "-S", "-X", "utf8", str(Path(__file__).with_name("zygote.py"))),
                     *(str(theirs.fileno()), str(runtime)),
                 ],

@@ -1,12 +1,10 @@
 """The packages that code imports, as environments for Lambda: locked, built once, deployed, described."""
 
-from cloudbutton_backend.backends.aws_lambda.environments.description import (
-    describe_environment,
-    packages_table,
-)
 from cloudbutton_backend.backends.aws_lambda.environments.ensure import (
     deploy_environment,
+    describe_environment,
     ensure_environment,
+    packages_table,
 )
 from cloudbutton_backend.backends.aws_lambda.environments.layer_build import (
     BuiltEnvironment,
