@@ -13,9 +13,8 @@ import pytest
 from cloudbutton_backend.errors import JobFailed
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.results import result_file
-from cloudbutton_backend.results.result_file import ResultFile
+from cloudbutton_backend.results.result_file import ResultFile, spare_memory
 from cloudbutton_backend.results.result_record import ResultRecord
-from cloudbutton_backend.results.spare_memory import spare_memory
 from cloudbutton_backend.session.session import Session
 
 MB = 1 << 20

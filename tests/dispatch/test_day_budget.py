@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import Rate
-from cloudbutton_backend.cost.daily import portion
+from cloudbutton_backend.cost.budgets import portion
 from cloudbutton_backend.dispatch.job_budget import JobBudget
 from tests.support.scripted_faults import (
     Crash,

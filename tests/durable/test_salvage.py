@@ -9,10 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.durable.missing_ranges import uncovered
 from cloudbutton_backend.durable.salvage import SalvagedItems, prefix_of, salvage
 from cloudbutton_backend.job_model import BatchRecord
-from cloudbutton_backend.results.result_ranges import ResultRange, ranges_of
+from cloudbutton_backend.results.result_ranges import ResultRange, ranges_of, uncovered
 from cloudbutton_backend.worker.result_file import FileRecord, SegmentWriter
 from cloudbutton_backend.worker.wire import layout
 

@@ -16,7 +16,7 @@ def say_busy(main: int) -> None:
 
 def _waits(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_filename.endswith("interruptible_condition.py"):
+        if type(frame.f_locals.get("self")).__name__ == "InterruptibleCondition":
             return True
         frame = frame.f_back
     return False

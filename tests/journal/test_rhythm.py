@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloudbutton_backend.journal.schedule import BEAT, IDLE_POLL, POLL, WriteSchedule
+from cloudbutton_backend.journal.write_loop import BEAT, IDLE_POLL, POLL, WriteSchedule
 
 
 def test_a_live_job_has_a_beat_every_two_seconds_and_a_look_every_fifth() -> None:

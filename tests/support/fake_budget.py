@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from cloudbutton_backend.cost.daily import portion
+from cloudbutton_backend.cost.budgets import portion
 from cloudbutton_backend.dispatch.actions import AskForMoney
 
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends.protocol import Limits
-from cloudbutton_backend.cost.daily import portion
+from cloudbutton_backend.cost.budgets import portion
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.job_model import EMULATED
 from cloudbutton_backend.journal import database

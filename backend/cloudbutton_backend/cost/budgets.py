@@ -1,4 +1,4 @@
-"""What a budget should have been: pure arithmetic."""
+"""How large a job's budget should have been, and how much of a day's it is granted. Pure."""
 
 from __future__ import annotations
 
@@ -30,3 +30,26 @@ def round_up(dollars: float, digits: int = 2) -> float:
     places = digits - 1 - math.floor(math.log10(dollars))
     step = 10.0**-places
     return round(math.ceil(dollars / step - 1e-9) * step, max(0, places))
+
+
+_DUST = 1e-12
+
+
+def portion(left: float, at_least: float, wanted: float) -> float:
+    """Return the dollars that a job is given; 0 if there are too few left for it.
+
+    A job gets what it wants, but no more than half of what is left unless it needs that: another kernel
+    may want to begin a job, too. What it does not spend comes back when it ends.
+
+    Parameters
+    ----------
+    left
+        Dollars of the day's budget that are neither spent nor given to anybody.
+    at_least
+        Without which it cannot go on.
+    wanted
+        With which it would not have to ask again soon.
+    """
+    if left <= 0 or at_least > left + _DUST:
+        return 0.0
+    return min(left, max(at_least, min(wanted, left / 2)))

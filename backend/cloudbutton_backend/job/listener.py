@@ -153,7 +153,7 @@ class JobListener:
             run_state.task_seconds += seconds
             run_state.waited += meta.get("delay", 0.0)
             run_state.result_store.add(runs)
-        run_state.result_store.ring()
+        run_state.result_store.notify()
         if self.cache is not None:
             self.cache.accept(results, entry, runs)
         if run_state.broken is None and (why := self._recorder.memory_is_short()):
@@ -183,7 +183,7 @@ class JobListener:
         with run_state.lock:
             run_state.failed += 1
             run_state.result_store.add([ResultRange(index, index + 1, None, error)])
-        run_state.result_store.ring()
+        run_state.result_store.notify()
 
     def on_batch_lost(self, lost: BatchLost) -> None:
         """A worker went down with a batch."""

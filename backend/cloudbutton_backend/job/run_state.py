@@ -117,7 +117,7 @@ class RunState:
         with self.lock:
             self.done += sum(run.stop - run.first for run in runs)
             self.result_store.add(runs)
-        self.result_store.ring()
+        self.result_store.notify()
 
     def continue_as(
         self,
@@ -167,7 +167,7 @@ class RunState:
             record()
             self.result_store.end()
             callbacks, self.callbacks = self.callbacks, []
-        self.result_store.ring()
+        self.result_store.notify()
         return callbacks
 
     @property

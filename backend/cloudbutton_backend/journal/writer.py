@@ -31,7 +31,6 @@ from cloudbutton_backend.journal.records import (
     LogRecord,
     ProgressUpdate,
 )
-from cloudbutton_backend.journal.schedule import GATHER
 from cloudbutton_backend.journal.schema import MUTABLE
 from cloudbutton_backend.storage.home import home as default_home
 from cloudbutton_backend.storage.home import home_warning
@@ -39,6 +38,8 @@ from cloudbutton_backend.storage.home import home_warning
 if TYPE_CHECKING:
     from cloudbutton_backend.journal.write_loop import WriteLoop
 
+#: Seconds that entries gather before a transaction.
+GATHER: Final = 0.1
 #: Seconds that the end of the process waits for the last transaction.
 EXIT_PATIENCE: Final = 2.0
 #: Seconds that a flush waits for what has to happen before jobs are listed.

@@ -1,12 +1,15 @@
-"""Stretches of consecutive items with results: what a job has of its items so far."""
+"""Ranges of consecutive items: those with results so far, and those that are missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cloudbutton_backend.job_model import ItemOutcome, Output
 from cloudbutton_backend.results.result_record import ResultRecord, rebuild_error
+
+Range = tuple[int, int]
+"""The items ``[first, stop)``."""
 
 
 class ResultRange:
@@ -82,12 +85,43 @@ def only_done(runs: Iterable[ResultRange]) -> list[ResultRange]:
     return kept
 
 
-def ranges_of(runs: Iterable[ResultRange]) -> tuple[tuple[int, int], ...]:
-    """Return the ranges ``[first, stop)`` of items that `runs` cover, joined where they touch."""
-    joined: list[tuple[int, int]] = []
+def ranges_of(runs: Iterable[ResultRange]) -> tuple[Range, ...]:
+    """Return the ranges of items that `runs` cover, joined where they touch."""
+    joined: list[Range] = []
     for run in sorted(runs, key=lambda run: run.first):
         if joined and joined[-1][1] == run.first:
             joined[-1] = (joined[-1][0], run.stop)
         else:
             joined.append((run.first, run.stop))
     return tuple(joined)
+
+
+def uncovered(runs: Iterable[ResultRange], held: Iterable[ResultRange]) -> list[ResultRange]:
+    """Return what of `runs` concerns items that are not in `held`."""
+    gaps = complement(ranges_of(held), 1 << 62)
+    return [
+        ResultRange(max(run.first, first), min(run.stop, stop), run.entry)
+        for run in runs
+        for first, stop in gaps
+        if max(run.first, first) < min(run.stop, stop)
+    ]
+
+
+def complement(done: Sequence[Range], count: int) -> list[Range]:
+    """Return the ranges of items below `count` that are not in `done`, which is in order."""
+    gaps, start = [], 0
+    for first, stop in (*done, (count, count)):
+        if start < min(first, count):
+            gaps.append((start, min(first, count)))
+        start = max(start, stop)
+    return gaps
+
+
+def named(ranges: Sequence[Range]) -> str:
+    """Return `item 3`, `items 3–7 and 9`."""
+    names = [f"{first}" if stop == first + 1 else f"{first}–{stop - 1}" for first, stop in ranges]
+    if len(names) > 5:
+        names = [*names[:4], f"{len(names) - 4} more stretches"]
+    one = len(ranges) == 1 and ranges[0][1] == ranges[0][0] + 1
+    text = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{'item' if one else 'items'} {text}"

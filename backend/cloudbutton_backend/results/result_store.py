@@ -1,14 +1,14 @@
-"""What the items of a job have brought so far, and waiting for more: the driver adds, users take."""
+"""The results of a job so far, and waiting for more: the driver adds, users take."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
 from typing import Any, Final
 
 from cloudbutton_backend.errors import ResultNotSendable
-from cloudbutton_backend.results.interruptible_condition import InterruptibleCondition
 from cloudbutton_backend.results.result_ranges import ResultRange, only_done
 
 _PATIENCE: Final = 1.0
@@ -36,18 +36,18 @@ class ResultStore:
         self._order: list[ResultRange] = []
 
     def add(self, runs: Iterable[ResultRange]) -> None:
-        """Take in what has arrived. `ring` tells those who wait."""
+        """Take in what has arrived. `notify` tells those who wait."""
         for run in runs:
             self._runs[run.first] = run
             self._order.append(run)
 
     def end(self) -> None:
-        """The job has ended. `ring` tells those who wait."""
+        """The job has ended. `notify` tells those who wait."""
         self._is_over = True
 
-    def ring(self) -> None:
-        """Something has changed."""
-        self._condition.ring()
+    def notify(self) -> None:
+        """Wake those who wait: something has changed."""
+        self._condition.notify_all()
 
     def reopen(self) -> None:
         """The failed items are tried again."""
@@ -136,3 +136,29 @@ def _raise_unreadable(values: list[Any]) -> None:
     for value in values:
         if type(value) is ResultNotSendable:
             raise value
+
+
+class InterruptibleCondition:
+    """A condition variable that Ctrl-C may interrupt at any moment.
+
+    Unlike with a `threading.Condition`, a waiter holds no lock that a notifier needs: an interrupt that
+    lands while one is being acquired or released would leave it locked for ever.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[threading.Lock] = []
+
+    def notify_all(self) -> None:
+        """Wake all waiters. What they wait for must have been changed before."""
+        waiting, self._waiting = self._waiting, []
+        for sleeper in waiting:
+            sleeper.release()
+
+    def wait(self, is_over: Callable[[], bool], timeout: float) -> None:
+        """Wait until notified, `is_over` holds already or `timeout` seconds have passed."""
+        sleeper = threading.Lock()
+        sleeper.acquire(blocking=False)
+        self._waiting.append(sleeper)
+        # Only now: a notification from before this one waits would not wake it.
+        if not is_over():
+            sleeper.acquire(timeout=timeout)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from cloudbutton_backend.durable import job_file
-from cloudbutton_backend.durable.missing_ranges import complement, named
 from cloudbutton_backend.durable.orphans import unrecorded
 from cloudbutton_backend.durable.salvage import salvage
 from cloudbutton_backend.errors import CannotContinue, JobFailed, Tampered, UnknownName, UsageError
@@ -16,7 +15,7 @@ from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.job_model.rules import refusal
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.journal.ownership import OwnedElsewhere
-from cloudbutton_backend.results.result_ranges import ranges_of
+from cloudbutton_backend.results.result_ranges import complement, named, ranges_of
 from cloudbutton_backend.session.checkpoint import Checkpoint
 from cloudbutton_backend.session.drivers import Drivers
 from cloudbutton_backend.session.finished_jobs import past_job, report_of

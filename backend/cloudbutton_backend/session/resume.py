@@ -21,7 +21,6 @@ from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.durable.item_file import StoredItems, StoredSource
 from cloudbutton_backend.durable.job_file import JobFile, python_version
-from cloudbutton_backend.durable.missing_ranges import Range, complement, named, uncovered
 from cloudbutton_backend.durable.salvage import prefix_of, salvage
 from cloudbutton_backend.errors import CannotContinue, CloudError, Tampered, UsageError
 from cloudbutton_backend.job.job import Job, check_budget
@@ -32,7 +31,15 @@ from cloudbutton_backend.job_model import JobOptions, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.journal.liveness import start_token
 from cloudbutton_backend.journal.ownership import claim
-from cloudbutton_backend.results.result_ranges import ResultRange, ranges_of, runs_of
+from cloudbutton_backend.results.result_ranges import (
+    Range,
+    ResultRange,
+    complement,
+    named,
+    ranges_of,
+    runs_of,
+    uncovered,
+)
 from cloudbutton_backend.session.drivers import Drivers
 from cloudbutton_backend.session.finished_jobs import money_of, seconds_of
 from cloudbutton_backend.session.job_plan import cwd, extra_of, plan_of
