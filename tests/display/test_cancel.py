@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.job_model import JobState, Progress
-from cloudbutton_magic.display.cancel_button import cancel_button, kernel_id
-from cloudbutton_magic.display.html import html_of
+from cloudbutton_magic.display.rendering import html_of
+from cloudbutton_magic.display.screens import cancel_button, kernel_id
 from cloudbutton_magic.display.view_model import view_of
 
 RUNNING = Progress(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.errors import WorkerLost
-from cloudbutton_magic.display.failure_groups import failure_groups, item_label, one_line
+from cloudbutton_magic.display.job_view import failure_groups, item_label, one_line
 
 
 def raised(kind: type[Exception], message: str, item: object) -> Exception:

@@ -10,7 +10,7 @@ import pytest
 
 from cloudbutton_backend.job_model import Estimate, JobState, Progress
 from cloudbutton_magic import units
-from cloudbutton_magic.display.text import terminal_line, text_of
+from cloudbutton_magic.display.rendering import terminal_line, text_of
 from cloudbutton_magic.display.view_model import FailureGroup, Tone, view_of
 
 Make = Callable[..., Progress]

@@ -28,7 +28,7 @@ from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobOptions, JobState
 from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.session.session import Session
-from cloudbutton_magic.display.failure_groups import failure_groups
+from cloudbutton_magic.display.job_view import failure_groups
 
 KEEP = JobOptions(errors="keep")
 

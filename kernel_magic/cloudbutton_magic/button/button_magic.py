@@ -24,7 +24,7 @@ from cloudbutton_magic.button.no_loop_hint import nothing_to_send
 from cloudbutton_magic.cells.cell_context import CellContext
 from cloudbutton_magic.cells.options import CellOptions
 from cloudbutton_magic.display.live_view import stream
-from cloudbutton_magic.display.table import Table
+from cloudbutton_magic.display.rendering import Table
 from cloudbutton_magic.display.task_outputs import OutputReplay
 from cloudbutton_magic.rewriting.process_settings import telling
 from cloudbutton_magic.rewriting.worker_side import LATE, Task

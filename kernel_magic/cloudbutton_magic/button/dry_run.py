@@ -21,7 +21,7 @@ from cloudbutton_magic.analysis import Parallel
 from cloudbutton_magic.button import plan
 from cloudbutton_magic.cells.cell_context import CellContext
 from cloudbutton_magic.cells.estimate_table import EstimateTable
-from cloudbutton_magic.display.html import card
+from cloudbutton_magic.display.rendering import card
 
 _LOOKED_AT = 200
 """Jobs of the journal among which earlier runs of the cell are looked for."""

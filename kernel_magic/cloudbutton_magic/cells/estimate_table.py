@@ -13,7 +13,7 @@ from cloudbutton_backend.forecast.sampling import WITHIN
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session import session
 from cloudbutton_magic import units
-from cloudbutton_magic.display.html import card, marked, table
+from cloudbutton_magic.display.rendering import card, marked, table
 
 _HEADER = ("", "where", "time", "cost", "")
 _RECOMMENDED = "→"

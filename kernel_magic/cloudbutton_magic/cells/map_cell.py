@@ -21,7 +21,7 @@ from cloudbutton_magic.cells.item_expression import enumerate_items
 from cloudbutton_magic.cells.map_plan import MapPlan
 from cloudbutton_magic.cells.options import CellOptions
 from cloudbutton_magic.display.live_view import Wording, follow
-from cloudbutton_magic.display.table import Table
+from cloudbutton_magic.display.rendering import Table
 from cloudbutton_magic.display.view_model import Tone, View
 
 NO_VALUE = "the cell's last line is not an expression; the results are None"

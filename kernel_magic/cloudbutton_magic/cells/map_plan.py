@@ -11,7 +11,7 @@ from cloudbutton_backend.capture import CaptureReport, explain
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_magic import units
 from cloudbutton_magic.cells.estimate_table import EstimateTable
-from cloudbutton_magic.display.html import card
+from cloudbutton_magic.display.rendering import card
 
 
 @dataclass(frozen=True)

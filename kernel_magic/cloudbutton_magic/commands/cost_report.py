@@ -16,8 +16,7 @@ from cloudbutton_backend.journal import JournalReader, queries
 from cloudbutton_backend.journal.queries import Spending
 from cloudbutton_backend.settings import resolve
 from cloudbutton_magic import units
-from cloudbutton_magic.display.html import card, table
-from cloudbutton_magic.display.table import Table
+from cloudbutton_magic.display.rendering import Table, card, table
 
 DAYS: Final = 31
 """That are looked at unless somebody says otherwise."""

@@ -9,9 +9,7 @@ from collections.abc import Iterable
 from cloudbutton_backend.job_model import Estimate, Progress
 from cloudbutton_backend.journal import JobRow
 from cloudbutton_magic import units
-from cloudbutton_magic.display.html import html_of
-from cloudbutton_magic.display.table import Table
-from cloudbutton_magic.display.text import text_of
+from cloudbutton_magic.display.rendering import Table, html_of, text_of
 from cloudbutton_magic.display.view_model import view_of
 
 _HEADER = ("id", "name", "state", "items", "time", "cost", "where")

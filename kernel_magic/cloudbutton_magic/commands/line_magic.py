@@ -28,8 +28,8 @@ from cloudbutton_magic.commands.attach import USAGE as ATTACH_USAGE
 from cloudbutton_magic.commands.attach import attach, run_cell_again
 from cloudbutton_magic.commands.job_lists import JobListing, listing_of
 from cloudbutton_magic.display.live_view import follow
+from cloudbutton_magic.display.rendering import Table
 from cloudbutton_magic.display.screens import Screen
-from cloudbutton_magic.display.table import Table
 
 LATEST: Final = 20
 """Jobs that `%cloud jobs` lists."""

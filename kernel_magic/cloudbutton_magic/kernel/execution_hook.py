@@ -25,7 +25,7 @@ from cloudbutton_backend.errors import UsageError
 from cloudbutton_magic.analysis import suspends
 from cloudbutton_magic.cells.cell_context import place_of_pressed, request_of
 from cloudbutton_magic.cells.options import parse_options
-from cloudbutton_magic.display.table import Table
+from cloudbutton_magic.display.rendering import Table
 from cloudbutton_magic.kernel.consent import require_consent
 from cloudbutton_magic.kernel.error_display import shown_plainly
 

@@ -1,13 +1,16 @@
-"""Failed items, grouped by how they failed."""
+"""Build the view of a job: its progress, and its failed items grouped by how they failed."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Protocol
 
+from cloudbutton_backend.job_model import BatchRecord, Progress
 from cloudbutton_magic import units
-from cloudbutton_magic.display.view_model import FailureGroup
+from cloudbutton_magic.display.rendering import html_of, text_of
+from cloudbutton_magic.display.timeline import summary_timeline
+from cloudbutton_magic.display.view_model import FailureGroup, View, view_of
 
 
 def failure_groups(
@@ -89,3 +92,37 @@ def _place(error: BaseException) -> tuple[Any, ...]:
     while trace.tb_next is not None:
         trace = trace.tb_next
     return (type(error), trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+
+
+class Drawable(Protocol):
+    """What of a job a view looks at."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def progress(self) -> Progress: ...
+    def errors(self) -> Mapping[int, BaseException]: ...
+    def timeline(self) -> Sequence[BatchRecord]: ...
+
+
+#: Beyond this many, failed items are counted but not compared: each is an exception to rebuild.
+MAX_COMPARED: Final = 1000
+
+
+def job_view(job: Drawable, targets: Sequence[str] = ()) -> View:
+    """Return the view of a job as it is now."""
+    progress = job.progress
+    compare = progress.state.is_final and 0 < progress.failed <= MAX_COMPARED
+    groups = failure_groups(job.errors(), targets) if compare else []
+    return view_of(progress, failures=groups)
+
+
+def job_text(job: Drawable) -> str:
+    """Return a job as text, one line if all is well."""
+    return text_of(job_view(job))
+
+
+def job_html(job: Drawable) -> str:
+    """Return a job as HTML, with its timeline once it has ended."""
+    view = job_view(job)
+    return html_of(view, summary_timeline(job.timeline()) if view.is_final else None)
