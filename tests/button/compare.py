@@ -21,8 +21,7 @@ import numpy as np
 import pandas as pd
 
 from cloudbutton_magic.button import Button, CellReport, StartOverhead, run_plainly
-from cloudbutton_magic.button.engine import Mapper
-from cloudbutton_magic.button.loop_run import LoopReport
+from cloudbutton_magic.button.loop_run import LoopReport, Mapper
 
 _numbers = itertools.count()
 ATOMS = (

@@ -1,6 +1,5 @@
 """The button: an ordinary cell, its independent loops run elsewhere, the rest here."""
 
-from cloudbutton_magic.button.cell_plan import CellPlan, LoopPlan, plan
 from cloudbutton_magic.button.cell_run import (
     WORTH_A_LINE,
     Button,
@@ -9,9 +8,8 @@ from cloudbutton_magic.button.cell_run import (
     run_plainly,
     show_output,
 )
-from cloudbutton_magic.button.engine import Mapper
-from cloudbutton_magic.button.loop_run import LoopReport
-from cloudbutton_magic.button.worth_it import StartOverhead, decide
+from cloudbutton_magic.button.loop_run import LoopReport, Mapper, StartOverhead, decide
+from cloudbutton_magic.rewriting.cell_rewrite import CellPlan, LoopPlan, plan
 
 __all__ = [
     "WORTH_A_LINE",

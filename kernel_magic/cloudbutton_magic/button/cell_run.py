@@ -15,19 +15,18 @@ from typing import Any, Protocol
 from cloudbutton_backend.job_model.outcome import Output
 from cloudbutton_magic import units
 from cloudbutton_magic.analysis import Loop, Namespace, NotIndependent, suspends
-from cloudbutton_magic.button.engine import Mapper
 from cloudbutton_magic.button.loop_run import (
     LoopReport,
     LoopRun,
     LoopSetting,
+    Mapper,
     RanElsewhere,
     RanHere,
+    StartOverhead,
 )
-from cloudbutton_magic.button.scope import FunctionScope
-from cloudbutton_magic.button.worth_it import StartOverhead
 from cloudbutton_magic.rewriting import loop_functions as code
+from cloudbutton_magic.rewriting.called_functions import FunctionScope, twin
 from cloudbutton_magic.rewriting.cell_rewrite import HOOK, RewrittenCell, instrument
-from cloudbutton_magic.rewriting.recompile import twin
 
 
 class LoopRunner(Protocol):

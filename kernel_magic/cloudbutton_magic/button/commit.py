@@ -1,19 +1,194 @@
-"""Executes the kernel's part of finished items, one by one, in item order."""
+"""Commit finished items in item order: merge what workers sent into the kernel's objects and names."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import operator
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from cloudbutton_backend.job_model.outcome import Output
-from cloudbutton_magic.analysis import Loop, Parallel
-from cloudbutton_magic.analysis.scopes import uses
-from cloudbutton_magic.button.merge import IterationRecord, Merger, bind
-from cloudbutton_magic.rewriting import worker_side
+from cloudbutton_magic.analysis import UNKNOWN, Loop, Parallel
+from cloudbutton_magic.analysis.scopes import target_names, uses
+from cloudbutton_magic.rewriting import object_graph, worker_side
+
+
+@dataclass(frozen=True)
+class IterationRecord:
+    """The answer of one item, in the kernel's own objects."""
+
+    index: int
+    ops: list[tuple[Any, ...]]
+    binds: dict[str, Any]
+    owed: list[str]
+    gone: set[str]
+    parts: list[tuple[Any, tuple[str, Any]]]
+
+
+class Merger:
+    """Puts what came back into the kernel's objects, and remembers what names are left with."""
+
+    def __init__(
+        self, items: list[Any], function: Any, local: tuple[str, ...], definite: frozenset[str]
+    ) -> None:
+        self.items, self.function = items, function
+        self.local, self.definite = local, definite
+        self._values: dict[str, Any] = {}
+        self._gone: set[str] = set()
+        self._owed: dict[str, int] = {}
+        self._changed: set[int] = set()
+        self._owners: dict[int, int] | None = None
+        self._outer: object_graph.Graph | None = None
+
+    def record(self, index: int, kind: str, content: list[Any]) -> IterationRecord:
+        """Return the record of item `index`; raises if it cannot be expressed here."""
+        if kind == worker_side.DONE:
+            ops, binds, owed, gone = content
+            return IterationRecord(index, ops, binds, owed, gone, [])
+        roots = {"outer": self.function, "inner": self.items[index]}
+
+        def find(side: str, path: object_graph.Path) -> Any:
+            return object_graph.follow(roots[side], path[1:])
+
+        ops, binds, owed, gone, parts = worker_side.unpack(content[0], find)
+        changed = [(find("inner", path), new) for path, new in parts]
+        for value, _ in changed:
+            self._check_alone(index, value)
+        return IterationRecord(index, ops, binds, owed, gone, changed)
+
+    def _check_alone(self, index: int, value: Any) -> None:
+        """Make sure that only item `index` holds the object that it changed."""
+        if self._outer is None or self._owners is None:
+            self._outer = object_graph.Graph({"": self.function})
+            self._owners = {}
+            for number, item in enumerate(self.items):
+                for key in object_graph.Graph({"": item}, watch=False).ids:
+                    self._owners[key] = number if key not in self._owners else -1
+        if not self._outer.complete or id(value) in self._outer.ids:
+            raise worker_side.Stop("the loop changed its item, which it also uses by another name")
+        if self._owners.get(id(value)) != index:
+            raise worker_side.Stop("the loop changed its item, which is part of another item too")
+
+    def take(self, record: IterationRecord) -> None:
+        """Put changes of the item in place and remember what the iteration bound."""
+        for value, (kind, content) in record.parts:
+            _make_like(value, kind, content)
+        if record.parts:
+            # Running the body on it once more would change it once more.
+            self._changed.add(record.index)
+        for name in record.owed:
+            self._owed[name] = record.index
+        for name, bound in record.binds.items():
+            self._values[name] = bound
+            self._owed.pop(name, None)
+            self._gone.discard(name)
+        for name in record.gone:
+            self._gone.add(name)
+            self._values.pop(name, None)
+            self._owed.pop(name, None)
+
+    def restore(
+        self, namespace: dict[str, Any], loop: Loop, item: Any, *, complete: bool = False
+    ) -> None:
+        """Leave the names as the plain loop would have left them after `item`.
+
+        Unless `complete`, names that every iteration binds are left to the iteration that
+        follows here.
+        """
+        if loop.kind == "for":
+            rebound = set(self.local)
+            for name, value in bind(loop, item).items():
+                if name not in rebound:
+                    namespace[name] = value
+        owed = {n: i for n, i in self._owed.items() if complete or n not in self.definite}
+        for number in sorted(set(owed.values()) - self._changed):
+            self._values.update(self._recover(number, {n for n in owed if owed[n] == number}))
+        for name in self._gone:
+            namespace.pop(name, None)
+        namespace.update(self._values)
+
+    def _recover(self, number: int, wanted: set[str]) -> dict[str, Any]:
+        """Run the body of one item here for names whose values could not travel."""
+        quiet = io.StringIO()
+        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            found = self.function(
+                self.items[number], lambda op: None, lambda name: None,
+                lambda value, later: value, lambda *args: None,
+            )  # fmt: skip
+        return {name: found[name] for name in wanted if name in found}
+
+
+def _make_like(value: Any, kind: str, content: Any) -> None:
+    """Give the kernel's own object the content that the worker's copy ended with."""
+    if kind in ("list", "bytearray"):
+        value[:] = content
+    elif kind in ("dict", "set"):
+        value.clear()
+        value.update(content)
+    elif kind == "array":
+        value[...] = content
+    elif kind == "random":
+        _set_random_state(value, content)
+    else:
+        value.__dict__.clear()
+        value.__dict__.update(content)
+
+
+def _set_random_state(generator: Any, state: Any) -> None:
+    if hasattr(generator, "bit_generator"):
+        generator.bit_generator.state = state
+    elif hasattr(generator, "set_state"):
+        generator.set_state(state)
+    else:
+        generator.setstate(state)
+
+
+def bind(loop: Loop, item: Any) -> dict[str, Any]:
+    """Return what binding the loop's target to `item` binds."""
+    assignment = ast.Module(
+        body=[ast.Assign(targets=[loop.target], value=ast.Name(id="__cb_item", ctx=ast.Load()))],
+        type_ignores=[],
+    )
+    scope: dict[str, Any] = {"__cb_item": item}
+    exec(compile(ast.fix_missing_locations(assignment), "<target>", "exec"), scope)
+    return {name: scope[name] for name in target_names(loop.target) if name in scope}
+
+
+def part_of(loop: Loop, item: Any, name: str) -> Any:
+    """Return what the target `name` would be for `item`, where that is plain to see."""
+
+    def find(target: ast.expr, value: Any) -> Any:
+        if isinstance(target, ast.Name):
+            return value if target.id == name else UNKNOWN
+        if (
+            isinstance(target, (ast.Tuple, ast.List))
+            and isinstance(value, (tuple, list))
+            and len(value) == len(target.elts)
+        ):
+            for part, inner in zip(target.elts, value):
+                found = find(part, inner)
+                if found is not UNKNOWN:
+                    return found
+        return UNKNOWN
+
+    return find(loop.target, item)
+
+
+def telling_part(loop: Loop, items: list[Any], name: str) -> Any:
+    """Return a value that the target `name` will have: a set, if it is one for any item."""
+    first = part_of(loop, items[0], name)
+    if isinstance(first, object_graph.ATOMS):
+        return first
+    for item in items[:10_000]:
+        part = part_of(loop, item, name)
+        if isinstance(part, (set, frozenset)):
+            return part
+    return first
+
 
 Apply = Callable[[Iterator[tuple[Any, ...]]], None]
 

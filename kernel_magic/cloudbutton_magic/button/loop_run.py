@@ -14,9 +14,9 @@ import ast
 import sys
 import time
 import types
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import cloudpickle
 
@@ -38,16 +38,20 @@ from cloudbutton_magic.analysis import (
     analyse,
 )
 from cloudbutton_magic.analysis.scopes import uses
-from cloudbutton_magic.button.cell_plan import LoopPlan
 from cloudbutton_magic.button.checks import holds_sets, objection
-from cloudbutton_magic.button.commit import Apply, Committer
-from cloudbutton_magic.button.engine import Mapper
+from cloudbutton_magic.button.commit import (
+    Apply,
+    Committer,
+    IterationRecord,
+    Merger,
+    part_of,
+    telling_part,
+)
 from cloudbutton_magic.button.item_feed import ItemFeed
-from cloudbutton_magic.button.merge import IterationRecord, Merger, part_of, telling_part
-from cloudbutton_magic.button.scope import FunctionScope
-from cloudbutton_magic.button.worth_it import StartOverhead, decide
 from cloudbutton_magic.rewriting import loop_functions as code
 from cloudbutton_magic.rewriting import object_graph, process_settings, worker_side
+from cloudbutton_magic.rewriting.called_functions import FunctionScope
+from cloudbutton_magic.rewriting.cell_rewrite import LoopPlan
 
 # A worker need not have this package: what runs around the body travels with it.
 cloudpickle.register_pickle_by_value(object_graph)
@@ -59,6 +63,64 @@ CHUNK = 0.05
 
 FATAL = (WorkerLost, TaskTimeout)
 """What an item ends with that must not be run here: it would take the kernel with it."""
+
+
+@dataclass(frozen=True)
+class StartOverhead:
+    """What the engine costs, in seconds."""
+
+    start: float = 0.12
+    """Until the first results are back, workers being warm."""
+    item: float = 0.0002
+    """Per item, for its journey there and back."""
+
+
+def decide(
+    elapsed: float,
+    done: int,
+    remaining: int,
+    workers: int,
+    overhead: StartOverhead = StartOverhead(),
+) -> Literal["stay", "go"]:
+    """Return whether `remaining` items finish sooner elsewhere.
+
+    Parameters
+    ----------
+    elapsed, done
+        The time that the items run so far took, and how many they were.
+    remaining
+        How many are left, as far as known.
+    workers
+        How many run at the same time elsewhere.
+    """
+    if not done or not remaining or workers < 1:
+        return "stay"
+    each = elapsed / done
+    here = each * remaining
+    there = overhead.start + max(each, here / workers) + overhead.item * remaining
+    # A gain of a few per cent is not worth the risk of a wrong guess.
+    return "go" if there < 0.85 * here else "stay"
+
+
+class Mapper(Protocol):
+    """Runs ``body(item)`` for all items in other processes.
+
+    Yields the outcomes in item order, lazily; closing the iterator cancels the rest. The body
+    watches what it captured by itself, so the engine needs no guard of its own. What `plan`
+    returns is for the record: readable Python of what became of the loop. So many items as
+    `before` says ran already: where the user reads an item's number, it counts them.
+    """
+
+    def __call__(
+        self,
+        body: Callable[[Any], Any],
+        items: Sequence[Any],
+        *,
+        label: str,
+        line: int,
+        before: int,
+        plan: Callable[[], str],
+    ) -> Iterator[ItemOutcome]: ...
 
 
 @dataclass(frozen=True)

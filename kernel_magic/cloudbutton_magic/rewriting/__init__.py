@@ -1,9 +1,9 @@
 """From a verdict to code: the loop's body for a worker, its bookkeeping for the kernel.
 
-* `body`    the two functions made from a loop
-* `cell`    the cell with its loops handed to the runner
-* `graph`   the objects reached from a value: watched, compared, named by their path
-* `habits`  settings of the process that change results
-* `twin`    a function of the cell with its loops handed over, for its one call
-* `remote`  what runs around the body in the worker, and how results keep the identity of the kernel's objects
+* `loop_functions`    the two functions made from a loop
+* `cell_rewrite`      the cell with a hook in its loops; the same as readable Python, for a dry run
+* `called_functions`  functions that the cell calls once, recompiled; their variables as a namespace
+* `worker_side`       what runs around the body in a worker; results that are the kernel's own objects
+* `object_graph`      the objects reached from a value: watched, compared, named by their path
+* `process_settings`  settings of the process that change results
 """

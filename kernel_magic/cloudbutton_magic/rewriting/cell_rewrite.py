@@ -1,4 +1,4 @@
-"""Hands the loops of a cell to the runner, leaving everything else as it stands.
+"""Put a hook into the loops of a cell and leave everything else as it stands; plan that for a dry run.
 
 ``for x in xs: …`` becomes ``for x in __cloudbutton__(0, xs): …``: the runner gives the loop
 the items that are to run here, does the others elsewhere, and the `else` of the loop, the
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from cloudbutton_magic.analysis import (
     Loop,
     Namespace,
     NotIndependent,
+    Parallel,
+    Verdict,
     analyse,
     called_once,
     find_loops,
@@ -30,8 +33,9 @@ from cloudbutton_magic.analysis.called_once import CalledOnce
 from cloudbutton_magic.analysis.namespace import UNKNOWN, Live
 from cloudbutton_magic.analysis.scopes import uses
 from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.rewriting import loop_functions as code
+from cloudbutton_magic.rewriting.called_functions import twin_tree
 from cloudbutton_magic.rewriting.loop_functions import plain_lambda
-from cloudbutton_magic.rewriting.recompile import twin_tree
 
 HOOK = "__cloudbutton__"
 
@@ -156,3 +160,60 @@ def _twin_call(number: int, call: ast.Call) -> ast.expr:
     for child in (made, find, find.value, made.args[0]):
         ast.copy_location(child, call.func)
     return made
+
+
+@dataclass(frozen=True)
+class LoopPlan:
+    """One loop, as far as it can be judged before the cell runs."""
+
+    loop: Loop
+    verdict: Verdict
+
+    def source(self) -> str:
+        """Return readable Python for what happens to the loop; a comment where nothing does."""
+        if isinstance(self.verdict, NotIndependent):
+            return f"# {self.verdict}\n"
+        return _readable(self.loop, self.verdict)
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """A cell that was not run."""
+
+    loops: tuple[LoopPlan, ...]
+    refused: tuple[NotIndependent, ...]
+    """Loops whose text alone shows that they must run here."""
+
+    def source(self) -> str:
+        """Return the plan of the whole cell as readable Python."""
+        parts = [plan.source() for plan in self.loops]
+        parts += [f"# {refused}\n" for refused in self.refused]
+        return "\n\n".join(parts) or "# No loop: all of the cell runs here.\n"
+
+
+def plan(tree: ast.Module, namespace: Mapping[str, object]) -> CellPlan:
+    """Judge the loops of a cell before it runs.
+
+    What the cell itself binds is not known yet, so the verdict when a loop is reached may
+    still be a refusal, or come from a value that the text does not show.
+    """
+    live = early_view(tree, Namespace(namespace))
+    cell = instrument(tree, Namespace(namespace))
+    plans = (LoopPlan(loop, analyse(loop, seen_by(loop, live))) for loop in cell.loops)
+    return CellPlan(tuple(plans), cell.refused)
+
+
+def _readable(loop: Loop, verdict: Parallel) -> str:
+    """Return the loop as the user might have written it with `cloud.map`."""
+    trees = code.build(loop, verdict)
+    names = {"body": "work", "apply": "put"}
+    text = ast.unparse(ast.fix_missing_locations(ast.Module([trees.body], [])))
+    text = text.replace("(__cb_item, __cb_op, __cb_gone, __cb_keep, __cb_check)", "(item)")
+    if loop.kind == "for":
+        text += "\n\n\n" + ast.unparse(ast.fix_missing_locations(ast.Module([trees.apply], [])))
+        use = f"for ops in cloud.map(work, {ast.unparse(loop.iter)}).results():\n    put(ops)"
+    else:
+        use = f"cloud.map(work, {ast.unparse(loop.iter)})  # in place of the {loop.kind}"
+    for old, new in names.items():
+        text = text.replace(code.PREFIX + old, new)
+    return f"# {verdict.explain()}\n{text.replace(code.PREFIX, '')}\n\n\n{use}\n"
