@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from cloudbutton_magic.analysis.data_flow import DefiniteAssignment
-from cloudbutton_magic.analysis.scopes import uses
+from cloudbutton_magic.analysis.syntax import uses
 
 
 @pytest.mark.parametrize(

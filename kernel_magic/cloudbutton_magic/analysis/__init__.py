@@ -1,19 +1,21 @@
-"""What a loop's iteration reads, writes and carries; whether iterations are independent.
+"""Decide whether the iterations of a loop are independent: what one reads, writes and carries.
 
 Pure: text and live values in, frozen verdicts out. One module per question:
 
-* `called`     which functions it calls just once, so that their loops are looked at too
-* `loops`      which loops a cell has, each with the body of one iteration
-* `names`      what code reads and binds, as Python scopes names
-* `flow`       what an iteration reads before binding it
-* `changes`    which objects code changes in place, and through which names
-* `calls`      what the functions it calls do (`functions` finds their source)
-* `sets`       where the order of a set would show
-* `iterables`  whether the iterable can be walked ahead
-* `splitting`  the cut into work for workers and statements the kernel runs in order
-* `judge`      the coordinator
-* `trees`      walking syntax trees
-* `verdict`    the answers, with their sentences
+* `loops`            which loops a cell has, each with the body of one iteration
+* `called_once`      which functions it calls just once, so that their loops are analysed too
+* `syntax`           what code reads and binds, as Python scopes names; walking syntax trees
+* `namespace`        what a name stands for now, and which values are connected
+* `data_flow`        what an iteration reads before binding it
+* `mutations`        which objects code changes in place, and through which names
+* `call_rules`       what the functions it calls do (`user_functions` finds their source)
+* `type_facts`       which methods of builtin and library types change their object
+* `set_order`        where the order of a set would show
+* `iterables`        whether the iterable can be walked ahead
+* `body_split`       the cut into work for workers and statements that the kernel runs in order
+* `statement_split`  the same cut within one statement
+* `independence`     the coordinator
+* `verdict`          the answers, with their sentences
 """
 
 from cloudbutton_magic.analysis.called_once import CalledOnce, called_once

@@ -17,9 +17,8 @@ from typing import Literal
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.mutations import Origins, changes
 from cloudbutton_magic.analysis.namespace import UNKNOWN, Live, Namespace, lookup, root
-from cloudbutton_magic.analysis.scopes import uses
 from cloudbutton_magic.analysis.set_order import check_sets
-from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.syntax import uses, walk
 from cloudbutton_magic.analysis.user_functions import (
     global_reads,
     is_empty,

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 from cloudbutton_magic.analysis.loops import Loop, find_loops
 from cloudbutton_magic.analysis.namespace import UNKNOWN, Live
-from cloudbutton_magic.analysis.scopes import COMPREHENSIONS, FUNCTIONS, NameUses, uses
-from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, FUNCTIONS, NameUses, uses, walk
 from cloudbutton_magic.analysis.type_facts import words
 from cloudbutton_magic.analysis.verdict import NotIndependent, Reason
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from cloudbutton_magic.analysis.scopes import COMPREHENSIONS, FUNCTIONS, target_names, uses
+from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, FUNCTIONS, target_names, uses
 
 State = frozenset[str]
 #: After `continue`, `break`, `return` or `raise` nothing follows.

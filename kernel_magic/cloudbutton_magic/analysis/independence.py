@@ -8,18 +8,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from cloudbutton_magic.analysis import type_facts
-from cloudbutton_magic.analysis.aliases import reaches, shares_memory
-from cloudbutton_magic.analysis.body_split import BodySplitter, shared_objects
+from cloudbutton_magic.analysis.body_split import BodySplitter, own_slots, shared_objects
 from cloudbutton_magic.analysis.call_rules import AnalysisContext, CallRules, SetsMatter
 from cloudbutton_magic.analysis.data_flow import DefiniteAssignment
 from cloudbutton_magic.analysis.iterables import check_iterable
 from cloudbutton_magic.analysis.loops import Loop
 from cloudbutton_magic.analysis.mutations import INDEXERS, Origins, changes
-from cloudbutton_magic.analysis.namespace import UNKNOWN, Live, Namespace, lookup
-from cloudbutton_magic.analysis.own_index import own_slots
-from cloudbutton_magic.analysis.scopes import FUNCTIONS, target_names, uses
+from cloudbutton_magic.analysis.namespace import (
+    UNKNOWN,
+    Live,
+    Namespace,
+    lookup,
+    reaches,
+    shares_memory,
+)
 from cloudbutton_magic.analysis.set_order import check_sets, hash_seed_is_fixed
-from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.syntax import FUNCTIONS, target_names, uses, walk
 from cloudbutton_magic.analysis.user_functions import is_own
 from cloudbutton_magic.analysis.verdict import (
     LoopSite,

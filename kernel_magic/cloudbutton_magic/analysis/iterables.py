@@ -9,8 +9,7 @@ from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.call_rules import CallRules
 from cloudbutton_magic.analysis.loops import Loop, inner_loops
 from cloudbutton_magic.analysis.namespace import UNKNOWN, Live, Namespace, lookup, root
-from cloudbutton_magic.analysis.scopes import COMPREHENSIONS
-from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, walk
 from cloudbutton_magic.analysis.type_facts import words
 from cloudbutton_magic.analysis.user_functions import is_own, source_tree
 from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cloudbutton_magic.analysis.scopes import COMPREHENSIONS, Comprehension
-from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, Comprehension, walk
 from cloudbutton_magic.analysis.type_facts import words
 
 Kind = Literal["for", "list", "set", "dict", "generator"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cloudbutton_magic.analysis.namespace import UNKNOWN, root
-from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.syntax import walk
 from cloudbutton_magic.analysis.type_facts import CHANGING_ANY, changing_methods, is_atom, words
 
 How = Literal["method", "item", "attribute", "augmented", "delete"]

@@ -11,8 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from cloudbutton_magic.analysis.namespace import UNKNOWN
-from cloudbutton_magic.analysis.scopes import COMPREHENSIONS
-from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, walk
 from cloudbutton_magic.analysis.type_facts import words
 from cloudbutton_magic.analysis.verdict import Reason, refuse
 

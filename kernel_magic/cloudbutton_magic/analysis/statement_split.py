@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.mutations import INDEXERS
 from cloudbutton_magic.analysis.namespace import UNKNOWN, root
-from cloudbutton_magic.analysis.scopes import COMPREHENSIONS, FUNCTIONS
-from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, FUNCTIONS, walk
 from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ import sysconfig
 import types
 from collections.abc import Iterator
 
-from cloudbutton_magic.analysis.scopes import uses
-from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.syntax import uses, walk
 
 _FOREIGN = tuple(
     {

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cloudbutton_backend.result_cache import EarlierLoops, LoopTracer
 
 
-from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.syntax import walk
 
 
 def run_button(

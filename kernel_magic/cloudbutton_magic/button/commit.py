@@ -13,7 +13,7 @@ from typing import Any
 
 from cloudbutton_backend.job_model.outcome import Output
 from cloudbutton_magic.analysis import UNKNOWN, Loop, Parallel
-from cloudbutton_magic.analysis.scopes import target_names, uses
+from cloudbutton_magic.analysis.syntax import target_names, uses
 from cloudbutton_magic.rewriting import object_graph, worker_side
 
 

@@ -37,7 +37,7 @@ from cloudbutton_magic.analysis import (
     Reason,
     analyse,
 )
-from cloudbutton_magic.analysis.scopes import uses
+from cloudbutton_magic.analysis.syntax import uses
 from cloudbutton_magic.button.checks import holds_sets, objection
 from cloudbutton_magic.button.commit import (
     Apply,

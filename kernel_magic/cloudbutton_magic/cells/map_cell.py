@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
 from typing import Any
 
+from cloudbutton_backend.capture import CaptureReport, explain
 from cloudbutton_backend.errors import BudgetReached, UsageError
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session import session
+from cloudbutton_magic import units
 from cloudbutton_magic.cells.body_function import (
     function_of_body,
     function_of_cell,
@@ -16,12 +20,12 @@ from cloudbutton_magic.cells.body_function import (
     the_function_of,
 )
 from cloudbutton_magic.cells.cell_context import CellContext
+from cloudbutton_magic.cells.estimate_table import EstimateTable
 from cloudbutton_magic.cells.header import MapHeader, RunHeader
 from cloudbutton_magic.cells.item_expression import enumerate_items
-from cloudbutton_magic.cells.map_plan import MapPlan
 from cloudbutton_magic.cells.options import CellOptions
 from cloudbutton_magic.display.live_view import Wording, follow
-from cloudbutton_magic.display.rendering import Table
+from cloudbutton_magic.display.rendering import Table, card
 from cloudbutton_magic.display.view_model import Tone, View
 
 NO_VALUE = "the cell's last line is not an expression; the results are None"
@@ -182,3 +186,43 @@ def _hints(
 
 def _nothing_to_do(name: str) -> View:
     return View(tone=Tone.DONE, name=name, job_id="", headline="✓ nothing to do: 0 items", done=1.0)
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """A job that was not started."""
+
+    n_items: int | None
+    options: JobOptions
+    report: CaptureReport
+    estimates: EstimateTable
+
+    @classmethod
+    def of(cls, call: Callable[[Any], Any], items: Iterable[Any], options: JobOptions) -> MapPlan:
+        """Plan a job; what cannot travel is refused here as it would be in earnest."""
+        report = explain(call)
+        estimates = EstimateTable.of(call, items, options)
+        return cls(estimates.forecast.n_items, options, report, estimates)
+
+    @property
+    def headline(self) -> str:
+        """One sentence."""
+        items = "items of unknown number"
+        if self.n_items is not None:
+            items = units.count(self.n_items, "item")
+        where = self.options.backend
+        if self.options.workers:
+            where += f", at most {units.count(self.options.workers, 'worker')}"
+        return f"Dry run, nothing started: {items} on {where}."
+
+    def __repr__(self) -> str:
+        return "\n".join([self.headline, "", repr(self.estimates), "", str(self.report)])
+
+    def _repr_html_(self) -> str:
+        return card(
+            f'<div class="cb-head">{escape(self.headline)}</div>'
+            f"{self.estimates.to_html()}"
+            f'<pre class="cb-report">{escape(str(self.report))}</pre>',
+            tone="running",
+            label="Dry run",
+        )

@@ -18,6 +18,7 @@ from cloudbutton_backend.session import session
 from cloudbutton_magic.cells.header import CELL_COMMANDS
 from cloudbutton_magic.cells.options import OPTIONS
 from cloudbutton_magic.commands.line_magic import COMMANDS
+from cloudbutton_magic.kernel.shell_hooks import ShellHook
 
 _MAGIC = re.compile(r"^\s*(?:[\w.,\s]+=\s*)?(%%?)cloud(?:\s+|$)")
 _TAKES_JOB: Final = ("show", "cancel", "retry", "explain", "report")
@@ -31,7 +32,7 @@ class CompletionSources:
 
     backends: Callable[[], Iterable[str]]
     jobs: Callable[[], Iterable[str]]
-    everybodys_jobs: Callable[[], Iterable[str]] = tuple
+    all_jobs: Callable[[], Iterable[str]] = tuple
     """Also of other kernels, and of earlier ones."""
 
 
@@ -67,7 +68,7 @@ def _for_line(before: Sequence[str], last: str, known: CompletionSources) -> Ite
     if before[0] == "use":
         return known.backends()
     if before[0] == "attach":
-        return known.everybodys_jobs()
+        return known.all_jobs()
     return known.jobs() if before[0] in _TAKES_JOB else ()
 
 
@@ -75,7 +76,7 @@ def _known_here() -> CompletionSources:
     return CompletionSources(
         backends=lambda: session.current().backends(),
         jobs=lambda: [job.id for job in session.current().jobs()],
-        everybodys_jobs=lambda: [job.id for job in JournalReader().jobs(_LATEST)],
+        all_jobs=lambda: [job.id for job in JournalReader().jobs(_LATEST)],
     )
 
 
@@ -90,15 +91,13 @@ def cloud_matcher(context: CompletionContext) -> dict[str, Any]:
     }
 
 
-def install(shell: Any) -> None:
-    """Add the matcher to a shell, once."""
-    matchers = shell.Completer.custom_matchers
-    if cloud_matcher not in matchers:
-        matchers.append(cloud_matcher)
+class CompletionHook(ShellHook):
+    """Adds our matcher to a shell's completer."""
 
+    def register(self) -> None:
+        if cloud_matcher not in self._shell.Completer.custom_matchers:
+            self._shell.Completer.custom_matchers.append(cloud_matcher)
 
-def uninstall(shell: Any) -> None:
-    """Take the matcher out again."""
-    matchers = shell.Completer.custom_matchers
-    if cloud_matcher in matchers:
-        matchers.remove(cloud_matcher)
+    def unregister(self) -> None:
+        if cloud_matcher in self._shell.Completer.custom_matchers:
+            self._shell.Completer.custom_matchers.remove(cloud_matcher)

@@ -15,7 +15,7 @@ import ast
 import itertools
 import shlex
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from cloudbutton_magic.cells.options import parse_options
 from cloudbutton_magic.display.rendering import Table
 from cloudbutton_magic.kernel.consent import require_consent
 from cloudbutton_magic.kernel.error_display import shown_plainly
+from cloudbutton_magic.kernel.shell_hooks import ShellHook
 
 KEY: Final = "cloudbutton"
 """Of a cell's metadata."""
@@ -48,33 +49,28 @@ class PressedCell:
     """What the cell's metadata says."""
 
 
-class ExecutionHook:
-    """Hooked to a shell; takes over the cells whose metadata says that the button is on."""
+class ExecutionHook(ShellHook):
+    """Takes over the cells whose metadata says that the button is on."""
 
     def __init__(self, shell: Any) -> None:
-        self._shell = shell
+        super().__init__(shell)
         self._next = threading.local()  # cells of subshells run beside each other
         self._taken: dict[int, PressedCell] = {}
         self._numbers = itertools.count()
 
-    def start(self) -> None:
-        """Listen to the shell."""
-        self._shell.events.register("pre_execute", self.before_anything)
-        self._shell.events.register("pre_run_cell", self.before_cell)
-        self._shell.ast_transformers.append(self)
+    def callbacks(self) -> Mapping[str, Callable[..., None]]:
+        return {"pre_execute": self.before_execution, "pre_run_cell": self.before_cell}
 
-    def stop(self) -> None:
-        """Listen no longer."""
-        for event, callback in (
-            ("pre_execute", self.before_anything),
-            ("pre_run_cell", self.before_cell),
-        ):
-            if callback in self._shell.events.callbacks[event]:
-                self._shell.events.unregister(event, callback)
+    def register(self) -> None:
+        super().register()
+        self._transform_last()
+
+    def unregister(self) -> None:
+        super().unregister()
         if self in self._shell.ast_transformers:
             self._shell.ast_transformers.remove(self)
 
-    def before_anything(self) -> None:
+    def before_execution(self) -> None:
         """Forget the cell before: if it was not Python, IPython had no tree of it for `visit`.
 
         What front ends run silently is no cell, so `before_cell` is not called for it.
@@ -86,10 +82,10 @@ class ExecutionHook:
         choice = choice_of(request_of(self._shell), info.cell_id)
         if choice is not None:
             self._next.info = (info, choice)
-            self._go_last()
+            self._transform_last()
 
-    def _go_last(self) -> None:
-        """Be there, as others may clear the list, and be the last, lest they transform our call."""
+    def _transform_last(self) -> None:
+        """Be there, as others may clear the list, and be the last, so that they do not transform our call."""
         transformers = self._shell.ast_transformers
         if self in transformers:
             transformers.remove(self)

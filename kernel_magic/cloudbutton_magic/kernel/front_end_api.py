@@ -15,12 +15,12 @@ from typing import Any, Final
 from IPython import get_ipython
 
 from cloudbutton_backend.errors import CloudError, UsageError
+from cloudbutton_magic import load_ipython_extension
 from cloudbutton_magic.cells.cell_context import place_of_pressed, tell_notebook
 from cloudbutton_magic.cells.header import ButtonHeader, parse_header
 from cloudbutton_magic.cells.options import parse_options
 from cloudbutton_magic.kernel import consent
 from cloudbutton_magic.kernel.execution_hook import cell_magic_of, header_of
-from cloudbutton_magic.kernel.extension import load_ipython_extension
 
 PROTOCOL: Final = 1
 """What the extension and this kernel agree on; counts up when one would misunderstand the other."""

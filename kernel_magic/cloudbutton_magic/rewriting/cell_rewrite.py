@@ -31,8 +31,7 @@ from cloudbutton_magic.analysis import (
 )
 from cloudbutton_magic.analysis.called_once import CalledOnce
 from cloudbutton_magic.analysis.namespace import UNKNOWN, Live
-from cloudbutton_magic.analysis.scopes import uses
-from cloudbutton_magic.analysis.syntax_trees import walk
+from cloudbutton_magic.analysis.syntax import uses, walk
 from cloudbutton_magic.rewriting import loop_functions as code
 from cloudbutton_magic.rewriting.called_functions import twin_tree
 from cloudbutton_magic.rewriting.loop_functions import plain_lambda

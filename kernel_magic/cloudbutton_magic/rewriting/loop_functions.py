@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from cloudbutton_magic.analysis.loops import Loop
-from cloudbutton_magic.analysis.scopes import uses
+from cloudbutton_magic.analysis.syntax import uses
 from cloudbutton_magic.analysis.verdict import LoopSite, Parallel
 
 PREFIX = "__cb_"

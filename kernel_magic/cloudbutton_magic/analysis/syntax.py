@@ -1,4 +1,7 @@
-"""Which names a piece of code reads and binds, resolved as Python resolves them."""
+"""Walk syntax trees; find the names that code reads and binds, resolved as Python resolves them.
+
+Each tree is walked only once: the same few subtrees are asked about again and again.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,36 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloudbutton_magic.analysis.syntax_trees import walk
+#: For a node's id, the node itself (so that the id stays its own) and all below it.
+_walked: Final[dict[int, tuple[ast.AST, tuple[ast.AST, ...]]]] = {}
+_ENOUGH: Final = 100_000
+
+
+def walk(node: ast.AST) -> tuple[ast.AST, ...]:
+    """Return `node` and all nodes below it, in the order of the text.
+
+    For trees that nobody changes: the answer is kept.
+    """
+    known = _walked.get(id(node))
+    if known is not None:
+        return known[1]
+    found = [node]
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, ast.AST):
+            found += walk(value)
+        elif isinstance(value, list):
+            for part in value:
+                if isinstance(part, ast.AST):
+                    found += walk(part)
+    if len(_walked) > _ENOUGH:
+        _walked.clear()
+    answer = tuple(found)
+    # Names and constants are walked as quickly as they are looked up.
+    if len(answer) > 2:
+        _walked[id(node)] = node, answer
+    return answer
+
 
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -53,7 +85,7 @@ def uses(nodes: ast.AST | Iterable[ast.AST]) -> NameUses:
     return found.uses
 
 
-#: Answers for single nodes, which are asked for again and again, by id (see `trees`).
+#: Answers for single nodes, which are asked for again and again, by id (see `walk`).
 _known: Final[dict[int, tuple[ast.AST, NameUses]]] = {}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.linalg import norm
 
-from cloudbutton_magic.kernel.warm_up import imported_packages
+from cloudbutton_magic.kernel.shell_hooks import imported_packages
 
 
 def test_installed_packages_are_imported_ahead() -> None:
