@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from cloudbutton_magic import units
+from cloudbutton_backend import units
 
 if TYPE_CHECKING:
     from cloudbutton_backend.job_model import BatchRecord

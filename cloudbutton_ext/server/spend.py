@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from cloudbutton_backend import settings
+from cloudbutton_backend import settings, units
 from cloudbutton_backend.cost.accuracy import accuracy
 from cloudbutton_backend.cost.job_estimate import EarlierRun, from_history
 from cloudbutton_backend.job_model import EMULATED, Expectation
@@ -16,7 +16,6 @@ from cloudbutton_backend.journal import queries
 from cloudbutton_backend.journal.queries import JudgedEstimate, Spending
 from cloudbutton_ext.server import arguments
 from cloudbutton_ext.server.handler import Handler, endpoint
-from cloudbutton_magic import units
 
 MOST_DAYS: Final = 366
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cloudbutton_backend import units
 from cloudbutton_backend.job_model import Estimate, JobState, Progress
-from cloudbutton_magic import units
 from cloudbutton_magic.display.rendering import terminal_line, text_of
 from cloudbutton_magic.display.view_model import FailureGroup, Tone, view_of
 

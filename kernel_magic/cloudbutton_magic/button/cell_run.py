@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from cloudbutton_backend import units
 from cloudbutton_backend.job_model.outcome import Output
-from cloudbutton_magic import units
 from cloudbutton_magic.analysis import Loop, Namespace, NotIndependent, suspends
 from cloudbutton_magic.button.loop_run import (
     LoopReport,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from cloudbutton_backend import units
 from cloudbutton_backend.capture import explain
 from cloudbutton_backend.cost.job_estimate import EarlierRun, from_history
 from cloudbutton_backend.errors import CaptureError
@@ -16,7 +17,6 @@ from cloudbutton_backend.forecast import forecast_again
 from cloudbutton_backend.job_model import Estimate, JobOptions, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.session import session
-from cloudbutton_magic import units
 from cloudbutton_magic.analysis import Parallel
 from cloudbutton_magic.button import plan
 from cloudbutton_magic.cells.cell_context import CellContext

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from cloudbutton_backend import units
 from cloudbutton_backend.cost.quotes import Quote
 from cloudbutton_backend.forecast import Forecast, forecast
 from cloudbutton_backend.forecast.sampling import WITHIN
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session import session
-from cloudbutton_magic import units
 from cloudbutton_magic.display.rendering import card, marked, table
 
 _HEADER = ("", "where", "time", "cost", "")

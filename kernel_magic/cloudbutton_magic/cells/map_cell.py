@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from cloudbutton_backend import units
 from cloudbutton_backend.capture import CaptureReport, explain
 from cloudbutton_backend.errors import BudgetReached, UsageError
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session import session
-from cloudbutton_magic import units
 from cloudbutton_magic.cells.body_function import (
     function_of_body,
     function_of_cell,

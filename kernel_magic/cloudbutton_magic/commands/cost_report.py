@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from html import escape
 from typing import Any, Final
 
+from cloudbutton_backend import units
 from cloudbutton_backend.cost.accuracy import Accuracy, accuracy
 from cloudbutton_backend.job_model import EMULATED
 from cloudbutton_backend.journal import JournalReader, queries
 from cloudbutton_backend.journal.queries import Spending
 from cloudbutton_backend.settings import resolve
-from cloudbutton_magic import units
 from cloudbutton_magic.display.rendering import Table, card, table
 
 DAYS: Final = 31

@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Iterable
 
+from cloudbutton_backend import units
 from cloudbutton_backend.job_model import Estimate, Progress
 from cloudbutton_backend.journal import JobRow
-from cloudbutton_magic import units
 from cloudbutton_magic.display.rendering import Table, html_of, text_of
 from cloudbutton_magic.display.view_model import view_of
 

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from cloudbutton_backend import units
 from cloudbutton_backend.job_model import BatchRecord, Progress
-from cloudbutton_magic import units
 from cloudbutton_magic.display.rendering import html_of, text_of
 from cloudbutton_magic.display.timeline import summary_timeline
 from cloudbutton_magic.display.view_model import FailureGroup, View, view_of

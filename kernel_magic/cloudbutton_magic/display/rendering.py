@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from cloudbutton_backend import units
 from cloudbutton_backend.job_model.timeline import Timeline
-from cloudbutton_magic import units
 from cloudbutton_magic.display.timeline import timeline_svg
 from cloudbutton_magic.display.view_model import View
 

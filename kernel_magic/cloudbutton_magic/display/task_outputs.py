@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from cloudbutton_backend import units
 from cloudbutton_backend.job_model import ItemOutcome, Output
-from cloudbutton_magic import units
 
 MAX_TEXT: Final = 500_000
 """Characters; a notebook of more is slow to open."""

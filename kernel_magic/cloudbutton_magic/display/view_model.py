@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from cloudbutton_backend import units
 from cloudbutton_backend.job_model import JobState, Progress
-from cloudbutton_magic import units
 
 #: Below this the ratio of work to wall time says more about the overhead than about the job.
 _WORTH_COMPARING: Final = 0.1
