@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cloudbutton_backend.worker.context import rng
     from cloudbutton_ext.api import (
         attach,
+        estimate,
         explain,
         job,
         jobs,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
         use,
         warm_up,
     )
-    from cloudbutton_ext.estimating import estimate
     from cloudbutton_ext.integrations.dask_graphs import dask_scheduler
     from cloudbutton_ext.integrations.executor import Executor
 
@@ -58,10 +58,20 @@ _WHERE = {
     "Executor": "cloudbutton_ext.integrations.executor",
     "Job": "cloudbutton_backend.job.job",
     "dask_scheduler": "cloudbutton_ext.integrations.dask_graphs",
-    "estimate": "cloudbutton_ext.estimating",
     "rng": "cloudbutton_backend.worker.context",
     **dict.fromkeys(
-        ("attach", "explain", "job", "jobs", "map", "map_reduce", "submit", "use", "warm_up"),
+        (
+            "attach",
+            "estimate",
+            "explain",
+            "job",
+            "jobs",
+            "map",
+            "map_reduce",
+            "submit",
+            "use",
+            "warm_up",
+        ),
         "cloudbutton_ext.api",
     ),
 }

@@ -5,16 +5,19 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloudbutton_backend import capture as _capture
 from cloudbutton_backend import settings as _settings
-from cloudbutton_backend.errors import UnknownName, WrongArgument
+from cloudbutton_backend.errors import UnknownName, UsageError, WrongArgument
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session import session as _session
 from cloudbutton_backend.worker.calls import Spread
 from cloudbutton_backend.worker.failures import short_repr
+
+if TYPE_CHECKING:
+    from cloudbutton_magic.cells.estimate_table import EstimateTable
 
 _OPTIONS = tuple(JobOptions.__dataclass_fields__)
 
@@ -208,6 +211,54 @@ def explain(function: Callable[..., Any]) -> _capture.CaptureReport:
     return _capture.explain(function)
 
 
+def estimate(
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    *,
+    backend: str | None = None,
+    within: float = 10.0,
+    **options: Any,
+) -> EstimateTable:
+    """Return what mapping `function` over `items` would take and cost; nothing is spent.
+
+    If the same code has run before, the estimate comes from its earlier runs. Otherwise a few of the items
+    run here: the first, and others spread over all of them, in processes of their own that get the function
+    and the items by value, so that nothing in this one changes. What they do to files and the like, they do.
+
+    Parameters
+    ----------
+    items
+        A list, range or array: where their number is not known, there is no estimate.
+    backend
+        Where to run; None to compare this machine with all that is set up.
+    within
+        Seconds for which items may run here.
+    **options
+        As of `map`: `workers`, `memory`, `budget`, …
+
+    Returns
+    -------
+    EstimateTable
+        `rows`, each with `backend`, `workers`, `memory`, `seconds` and `dollars` (and these with `expected`,
+        `low` and `high`, an interval of 90 %); `recommended`; `reason`; `basis`.
+
+    Raises
+    ------
+    CaptureError
+        If something that the function uses cannot travel.
+    UsageError
+        If an option makes no sense.
+    """
+    from cloudbutton_magic.cells.estimate_table import EstimateTable
+
+    _check_callable(function)
+    if not within > 0:
+        raise UsageError(f"`within` must be above 0 seconds, not {within!r}.")
+    given = options if backend is None else {**options, "backend": backend}
+    chosen = None if backend is None else (backend,)
+    return EstimateTable.of(function, items, options_from(given), backends=chosen, within=within)
+
+
 def warm_up(timeout: float = 30.0) -> bool:
     """Wait until the workers of the default backend are up; return whether they are."""
     return _session.current().warm_up(timeout=timeout)
@@ -215,6 +266,7 @@ def warm_up(timeout: float = 30.0) -> bool:
 
 __all__: Sequence[str] = [
     "attach",
+    "estimate",
     "explain",
     "job",
     "jobs",

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from cloudbutton_backend.errors import DeploymentRefused, NoCredentials, Unreachable, UsageError
+from cloudbutton_ext.cli import DONE, FAILED
 
 if TYPE_CHECKING:
     from cloudbutton_backend.backends.aws_lambda.aws_errors import Purpose
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-DONE, FAILED = 0, 1
 ARCHS: Final = ("arm64", "x86_64")  # as in aws_lambda.names, which is not loaded for `--help`
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_ext.cli import aws_lambda, text
+from cloudbutton_ext.cli import DONE, aws_lambda, text
 
 if TYPE_CHECKING:
     from cloudbutton_backend.backends.aws_lambda.environments import EnvironmentLock
 
-DONE: Final = 0
 _KEEP_DAYS: Final = 90.0
 _HASH_DIGITS: Final = frozenset("0123456789abcdef")
 

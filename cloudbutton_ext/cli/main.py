@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any, Final
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.job_model.rules import refusal
-from cloudbutton_ext.cli import attach, aws_lambda, environments, report
+from cloudbutton_ext.cli import DONE, FAILED, INTERRUPTED, MISUSED, aws_lambda, environments
 from cloudbutton_ext.cli import text as cli_text
 
 if TYPE_CHECKING:
+    from cloudbutton_backend.job.job import Job
     from cloudbutton_backend.journal import JobRow, JournalReader
 
 #: Seconds until a job that began just now is in the journal.
 WRITTEN_WITHIN: Final = 0.3
 #: Seconds to wait for a job's process to answer; a running one looks every 0.2 s.
 PATIENCE: Final = 2.0
+#: Seconds between two lines about how far an attached job is.
+REDRAW_EVERY: Final = 0.2
 #: Jobs that `cloudbutton jobs` shows without `--all`.
 SHOWN: Final = 20
-
-#: Exit codes: it was done; it could not be done; it was not understood.
-DONE, FAILED, MISUSED = 0, 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except KeyboardInterrupt:
-        return 128 + 2
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     retry.set_defaults(run=_retry)
 
-    attach.add_command(commands)
+    _add_attach(commands)
 
     gc = commands.add_parser("gc", help="remove old finished jobs and their results")
     gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="is everything there that jobs need?")
     doctor.set_defaults(run=_doctor)
 
-    report.add_commands(commands)
+    _add_report(commands)
     aws_lambda.add_commands(commands)
     environments.add_commands(commands)
     return parser
@@ -273,6 +273,98 @@ def _version() -> str:
         return metadata.version("cloudbutton")
     except metadata.PackageNotFoundError:
         return "(not installed: run from a checkout)"
+
+
+def _add_report(commands: aws_lambda.Commands) -> None:
+    report = commands.add_parser("report", help="write an HTML file about a job, to share")
+    report.add_argument("id", metavar="ID", help="a job's id, or the beginning of it")
+    report.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where to (default: cloudbutton-ID.html here; `-` for the standard output)",
+    )
+    report.set_defaults(run=_report)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.report import report_of_id, text_of_id
+
+    if arguments.output == "-":
+        sys.stdout.write(text_of_id(arguments.id))
+    else:
+        print(f"Wrote {report_of_id(arguments.id, arguments.output)}.")
+    return DONE
+
+
+def _add_attach(commands: aws_lambda.Commands) -> None:
+    attach = commands.add_parser(
+        "attach", help="run what is missing of a job here, or watch it where it runs"
+    )
+    attach.add_argument("id", metavar="ID", help="a job's id, or the beginning of it")
+    attach.add_argument("--backend", metavar="B", help="run the rest there")
+    attach.add_argument(
+        "--budget", metavar="DOLLARS", help="for all that it spends; +1.00 for so many more"
+    )
+    attach.add_argument("--workers", metavar="N", type=int, help="at most so many")
+    attach.set_defaults(run=_attach)
+
+
+def _attach(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.session import session
+
+    here = session.current()
+    job = here.attach(
+        arguments.id,
+        backend=arguments.backend,
+        budget=arguments.budget,
+        workers=arguments.workers,
+    )
+    try:
+        _watch(job)
+    except KeyboardInterrupt:
+        if not job.ends_with_us:
+            print(f"\nJob {job.id} goes on; `cloudbutton cancel {job.id}` stops it.")
+            return INTERRUPTED
+        job.cancel()
+        job.wait(5.0)
+    here.close()
+    return _conclude(job)
+
+
+def _watch(job: Job) -> None:
+    """Show how far it is until it has ended: in place in a terminal, else not at all."""
+    shows = sys.stdout.isatty()
+    while not job.wait(REDRAW_EVERY):
+        if shows:
+            print(f"\r{_line(job)}", end="", flush=True)
+    if shows:
+        print("\r", end="")
+
+
+def _line(job: Job) -> str:
+    progress = job.progress
+    of = "" if progress.total is None else f" of {progress.total}"
+    eta = "" if progress.eta is None else f", {progress.eta:.0f} s left"
+    return f"Job {job.id} ({job.name}): {progress.done}{of} done{eta}   "
+
+
+def _conclude(job: Job) -> int:
+    """Say how it ended, and where its results are."""
+    progress = job.progress
+    of = "" if progress.total is None else f" of {progress.total}"
+    for line in progress.warnings:
+        print(f"! {line}", file=sys.stderr)
+    if progress.done == progress.total and job.failure is None:
+        print(f"Job {job.id} ({job.name}) is done: {progress.done}{of} items.")
+        print(f"`%cloud attach {job.id} -> NAME` in a notebook brings the results.")
+        return DONE
+    reason = job.failure or progress.first_error or "it was cancelled"
+    print(
+        f"Job {job.id} ({job.name}) has {progress.done}{of} items ({job.state.value}): {reason}",
+        file=sys.stderr,
+    )
+    return FAILED
 
 
 if __name__ == "__main__":

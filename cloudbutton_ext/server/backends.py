@@ -1,4 +1,4 @@
-"""Backends over HTTP: which there are, whether they are well, and trying one."""
+"""Backends over HTTP: list them with their settings, check their health, test one."""
 
 from __future__ import annotations
 

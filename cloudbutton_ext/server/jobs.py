@@ -10,7 +10,7 @@ from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.job_model.rules import Verb, refusal
 from cloudbutton_backend.journal import JobRow, queries
 from cloudbutton_backend.report import text_of_id
-from cloudbutton_ext.server import arguments, attach_source, serializers
+from cloudbutton_ext.server import arguments, serializers
 from cloudbutton_ext.server.handler import Document, Handler, RequestRefused, endpoint
 
 Value = TypeVar("Value")
@@ -75,7 +75,7 @@ class OneJob(Handler):
 
     def shaped(self, row: JobRow) -> dict[str, Any]:
         """Return all of a job."""
-        more = {"attach": attach_source.line_for(row)}
+        more = {"attach": serializers.line_for(row)}
         return self.context.shape([row])[0] | serializers.details(row) | more
 
     @endpoint

@@ -1,16 +1,22 @@
-"""From the journal's values to what the panel is sent. Pure: no file, no clock."""
+"""Serialize the journal's values for the panel, and say how a notebook takes hold of a job.
+
+Pure: no file, no clock.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.job_model.rules import Verb, is_detached, refusal
 from cloudbutton_backend.journal.queries import Batches
 from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
 from cloudbutton_ext.server.public_paths import PublicPaths
+from cloudbutton_magic.cells.header import MapHeader, parse_header
 
 
 def job(row: JobRow, *, now: float, places: PublicPaths, is_gone: bool) -> dict[str, Any]:
@@ -179,3 +185,32 @@ def clean(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [clean(each) for each in value]
     return value
+
+
+_MAGIC: Final = "%%cloud"
+
+
+def line_for(row: JobRow) -> str | None:
+    """Return the line that brings a job's results into a notebook; None where none ever will.
+
+    Parameters
+    ----------
+    row
+        With all its columns.
+    """
+    if row.kind == "executor":
+        return None
+    if row.kind in ("button", "run"):  # the cell's own variables come back
+        return f"%cloud attach {row.id}"
+    return f"%cloud attach {row.id} -> {', '.join(names_for(row))}"
+
+
+def names_for(row: JobRow) -> tuple[str, ...]:
+    """Return the names that a job's results were to have, or one that no notebook has yet."""
+    line, _, _ = (row.source or "").partition("\n")
+    if line.startswith(_MAGIC):
+        with contextlib.suppress(UsageError):  # the syntax of another version
+            header = parse_header(line.removeprefix(_MAGIC).lstrip())
+            if isinstance(header, MapHeader) and header.results:
+                return header.results
+    return (f"results_{row.id}",)

@@ -271,7 +271,9 @@ def test_results_are_put_together_here(local: DaskScheduler, session: Session) -
 
 def test_a_scheduler_travels_and_tells_what_it_is() -> None:
     scheduler = cloud.dask_scheduler("local", workers=2, name="sums")
-    assert repr(scheduler) == "Scheduler(backend='local', options={'workers': 2, 'name': 'sums'})"
+    assert (
+        repr(scheduler) == "DaskScheduler(backend='local', options={'workers': 2, 'name': 'sums'})"
+    )
     inner = delayed(lambda chosen: chosen.options["name"])(scheduler)
     assert inner.compute(scheduler=scheduler) == "sums"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloudbutton_ext.integrations.dask_graphs.send_ahead import SendAheadWindow, tasks_ahead
+from cloudbutton_ext.integrations.dask_graphs.scheduler import SendAheadWindow, tasks_ahead
 
 
 @pytest.mark.parametrize(

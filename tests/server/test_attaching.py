@@ -7,7 +7,7 @@ import pytest
 
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JobRow, Journal
-from cloudbutton_ext.server import attach_source
+from cloudbutton_ext.server import serializers
 
 from .conftest import Ask, a_job
 
@@ -33,13 +33,11 @@ NAMES: dict[str, tuple[str, str | None, str]] = {
 @pytest.mark.parametrize("case", NAMES)
 def test_results_get_the_names_that_they_were_to_have_or_one_that_is_free(case: str) -> None:
     kind, source, names = NAMES[case]
-    assert (
-        attach_source.line_for(a_row(kind=kind, source=source)) == f"%cloud attach abcd2345{names}"
-    )
+    assert serializers.line_for(a_row(kind=kind, source=source)) == f"%cloud attach abcd2345{names}"
 
 
 def test_an_executor_s_job_has_no_line() -> None:
-    assert attach_source.line_for(a_row(kind="executor")) is None
+    assert serializers.line_for(a_row(kind="executor")) is None
 
 
 def test_a_lost_job_and_a_detached_one_are_told_apart(ask: Ask, journal: Journal) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final
@@ -21,7 +22,6 @@ from cloudbutton_backend.session import session as _session
 from cloudbutton_backend.worker.shared_arrays import run_packed
 from cloudbutton_ext.api import options_from
 from cloudbutton_ext.integrations.joblib.array_sharing import ArrayPacker, ArraySharing
-from cloudbutton_ext.integrations.joblib.error_lines import with_lines
 from cloudbutton_ext.integrations.pushed_calls import PushedCalls
 
 #: What joblib hands to every backend for its pool and its files, which here means nothing.
@@ -216,3 +216,27 @@ def _name_of(batch: Any) -> str:
     function = batch.items[0][0]
     function = getattr(function, "function", function)  # scikit-learn wraps each of its own
     return str(getattr(function, "__name__", type(function).__name__))
+
+
+class WorkerTraceback(Exception):
+    """Where in the worker a task's error was raised."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+def with_lines(error: BaseException) -> BaseException:
+    """Return `error` with its traceback as text at the end of its chain of causes."""
+    if error.__traceback__ is None:
+        return error
+    last, seen = error, {id(error)}
+    while last.__cause__ is not None and id(last.__cause__) not in seen:
+        last = last.__cause__
+        seen.add(id(last))
+    if not isinstance(last, WorkerTraceback):
+        last.__cause__ = WorkerTraceback("".join(traceback.format_exception(error)))
+    return error
