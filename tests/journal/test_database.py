@@ -8,6 +8,7 @@ import pytest
 
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.journal import JournalReader, database, schema
+from cloudbutton_backend.storage import sqlite
 
 
 def make(home: Path, version: int, *statements: str) -> Path:
@@ -194,15 +195,15 @@ def test_a_journal_that_is_begun_while_somebody_looks_is_not_taken_for_an_old_on
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(home, 0, "PRAGMA journal_mode = WAL")
-    read_version = database._version
+    read_version = sqlite.version_of
 
     def begun_just_after(connection: sqlite3.Connection) -> int:
         found = read_version(connection)
-        monkeypatch.setattr(database, "_version", read_version)
+        monkeypatch.setattr(sqlite, "version_of", read_version)
         database.open_for_writing(home)[0].close()
         return found
 
-    monkeypatch.setattr(database, "_version", begun_just_after)
+    monkeypatch.setattr(sqlite, "version_of", begun_just_after)
     assert database.open_for_reading(path) is None
     connection = database.open_for_reading(path)
     assert connection is not None
@@ -220,7 +221,7 @@ def test_a_reader_cannot_write(home: Path) -> None:
 def test_a_journal_that_somebody_has_locked_is_not_read_as_it_once_was(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_TIMEOUT", 50)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
     with closing(sqlite3.connect(home / database.NAME, isolation_level=None)) as somebody:
         somebody.execute("PRAGMA journal_mode = WAL")
         somebody.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -6,19 +6,20 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.journal import schema
 from cloudbutton_backend.journal.repair import SUFFIXES, salvage
+from cloudbutton_backend.storage import sqlite
 
 NAME = "journal.db"
 
-#: Milliseconds to wait for another process's transaction; ours take a few.
-BUSY_TIMEOUT = 5_000
-_PAUSE = 10
+_PAUSE: Final = 0.01
+"""Seconds between two tries to switch to a write-ahead log."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,12 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
         return None
     with translated(path):
         try:
-            connection, found, begun = _open_existing(f"{path.as_uri()}?mode=rw")
+            connection, found, begun = _open_existing(path, "mode=rw")
         except sqlite3.OperationalError:
             if os.access(path.parent, os.W_OK):
                 raise  # somebody has it locked, say: without their log, we would read what was once
             # A read-only directory: nobody writes here now, so no log has to be consulted.
-            connection, found, begun = _open_existing(f"{path.as_uri()}?immutable=1")
+            connection, found, begun = _open_existing(path, "immutable=1")
     if found == schema.VERSION:
         return connection
     connection.close()
@@ -118,12 +119,31 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
 def migrate(path: Path) -> None:
     """Bring a journal of an older version up to date; any other is left alone, also a broken one."""
     try:
-        connection, found, _ = _open_existing(f"{path.as_uri()}?mode=rw")
+        connection, found, _ = _open_existing(path, "mode=rw")
         connection.close()
         if found in schema.MIGRATIONS:
             _open_current(path, schema.VERSION, schema.MIGRATIONS).close()
     except (sqlite3.DatabaseError, OSError, _TooOld):
         return  # whoever opens it next is told
+
+
+@contextmanager
+def existing(path: Path, *, writable: bool = False) -> Iterator[sqlite3.Connection | None]:
+    """Open a journal that is there, and close it; None while there is none.
+
+    Raises
+    ------
+    JournalError
+        As from `open_for_reading`, and for what goes wrong while it is open.
+    """
+    connection = open_for_reading(path)
+    if connection is None:
+        yield None
+        return
+    with closing(connection), translated(path):
+        if writable:
+            connection.execute("PRAGMA query_only = OFF")
+        yield connection
 
 
 @contextmanager
@@ -141,16 +161,16 @@ def translated(path: Path) -> Iterator[None]:
         raise JournalError(f"{path} cannot be used: {error}. {advice}") from error
 
 
-def _open_existing(uri: str) -> tuple[sqlite3.Connection, int, bool]:
+def _open_existing(
+    path: Path, mode: Literal["mode=rw", "immutable=1"]
+) -> tuple[sqlite3.Connection, int, bool]:
     """Return a connection, the version found, and whether there are tables."""
-    connection = _connect(uri)
+    connection = _connect(path, mode)
     try:
         connection.execute("PRAGMA query_only = ON")
         # Both as of one moment: a journal that is being created just now has neither or both.
-        connection.execute("BEGIN")
-        found, begun = _version(connection), _has_tables(connection)
-        connection.execute("COMMIT")
-        return connection, found, begun
+        with sqlite.transaction(connection, "DEFERRED"):
+            return connection, sqlite.version_of(connection), _has_tables(connection)
     except BaseException:
         connection.close()
         raise
@@ -186,13 +206,17 @@ class _TooOld(Exception):
 def _open_current(
     path: Path, version: int, migrations: Mapping[int, Sequence[str]]
 ) -> sqlite3.Connection:
-    connection = _connect(f"{path.as_uri()}?mode=rwc")
+    connection = _connect(path, "mode=rwc")
     try:
         path.chmod(0o600)  # the directory is private; a copy of the file should be too
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table
         _use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
-        _bring_to(connection, path, version, migrations)
+        sqlite.bring_to(
+            connection,
+            version,
+            lambda found: _steps(connection, path, found, version, migrations),
+        )
     except BaseException:
         connection.close()
         raise
@@ -205,60 +229,38 @@ def _use_wal(connection: sqlite3.Connection, pause: Callable[[float], None] = ti
     While another process does the same, SQLite answers "locked" at once instead of waiting as
     it does everywhere else; two kernels that begin the first journal together meet here.
     """
-    for _ in range(BUSY_TIMEOUT // _PAUSE - 1):
+    for _ in range(round(sqlite.BUSY_SECONDS / _PAUSE) - 1):
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 raise
-        pause(_PAUSE / 1000)
+        pause(_PAUSE)
     connection.execute("PRAGMA journal_mode = WAL")
 
 
-def _bring_to(
+def _steps(
     connection: sqlite3.Connection,
     path: Path,
+    found: int,
     version: int,
     migrations: Mapping[int, Sequence[str]],
-) -> None:
-    if _version(connection) == version:
-        return
-    connection.execute("BEGIN IMMEDIATE")  # of two that find it so, one does the work
-    try:
-        found = _version(connection)
-        if found > version:
-            raise _newer(path, found)
-        if found == 0 and not _has_tables(connection):
-            steps: Sequence[str] = schema.TABLES
-        else:
-            steps = _path_from(found, version, migrations)
-        for statement in steps:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {version:d}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-
-
-def _path_from(found: int, version: int, migrations: Mapping[int, Sequence[str]]) -> Sequence[str]:
-    missing = [step for step in range(found, version) if step not in migrations]
-    if missing:
+) -> Sequence[str]:
+    """Return the statements that lead from a version to another."""
+    if found > version:
+        raise _newer(path, found)
+    if found == 0 and not _has_tables(connection):
+        return schema.TABLES
+    if any(step not in migrations for step in range(found, version)):
         raise _TooOld(found)
     return [statement for step in range(found, version) for statement in migrations[step]]
 
 
-def _connect(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=BUSY_TIMEOUT / 1000, isolation_level=None, check_same_thread=False
-    )
+def _connect(path: Path, mode: Literal["mode=rwc", "mode=rw", "immutable=1"]) -> sqlite3.Connection:
+    connection = sqlite.connect(path, mode)
     connection.row_factory = sqlite3.Row
     return connection
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:

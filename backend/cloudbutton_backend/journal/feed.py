@@ -19,6 +19,7 @@ from cloudbutton_backend.journal import database, rows
 from cloudbutton_backend.journal.liveness import LivenessCheck
 from cloudbutton_backend.journal.records import JobRow
 from cloudbutton_backend.journal.sequence import Position
+from cloudbutton_backend.storage.sqlite import transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -218,11 +219,8 @@ class Feed:
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
         """Read everything from one state of the database."""
         assert self._connection is not None
-        self._connection.execute("BEGIN")
-        try:
+        with transaction(self._connection, "DEFERRED"):
             yield self._connection
-        finally:
-            self._connection.execute("COMMIT")
 
 
 def _is_suspect(job: JobRow, liveness: LivenessCheck) -> bool:

@@ -6,7 +6,7 @@ import difflib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -150,12 +150,9 @@ class JournalReader:
         from cloudbutton_backend.journal import database
 
         database.migrate(self.path)
-        connection = database.open_for_reading(self.path)
-        if connection is None:
-            yield None
-            return
-        with closing(connection), database.translated(self.path):
-            connection.execute("BEGIN")
+        with database.existing(self.path) as connection:
+            if connection is not None:
+                connection.execute("BEGIN")  # until it is closed
             yield connection
 
     def _row(self, row: sqlite3.Row) -> JobRow:
@@ -175,21 +172,16 @@ class JournalReader:
     def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
         from cloudbutton_backend.journal import database
 
-        connection = database.open_for_reading(self.path)
-        if connection is None:
-            return []
-        with closing(connection), database.translated(self.path):
-            return connection.execute(query, values).fetchall()
+        with database.existing(self.path) as connection:
+            return connection.execute(query, values).fetchall() if connection else []
 
     @contextmanager
     def _writable(self) -> Iterator[sqlite3.Connection]:
         from cloudbutton_backend.journal import database
 
-        connection = database.open_for_reading(self.path)
-        if connection is None:
-            raise JournalError(f"No job has been recorded in {self.home} yet.")
-        with closing(connection), database.translated(self.path):
-            connection.execute("PRAGMA query_only = OFF")
+        with database.existing(self.path, writable=True) as connection:
+            if connection is None:
+                raise JournalError(f"No job has been recorded in {self.home} yet.")
             yield connection
 
 

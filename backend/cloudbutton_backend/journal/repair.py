@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal.sequence import mark_changed
+from cloudbutton_backend.storage.sqlite import transaction
 
 Row = dict[str, Any]
 
@@ -49,8 +50,7 @@ def salvage(kept: Path, connection: sqlite3.Connection) -> int:
 
 
 def _copy(damaged: sqlite3.Connection, connection: sqlite3.Connection) -> int:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         jobs: set[str] = set()
         for table in _TABLES:
             described = connection.execute(f"PRAGMA table_info({table})").fetchall()
@@ -65,10 +65,6 @@ def _copy(damaged: sqlite3.Connection, connection: sqlite3.Connection) -> int:
                 if table == "jobs":
                     jobs.add(known["id"])
         mark_changed(connection, jobs, errors=jobs)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
     return len(jobs)
 
 

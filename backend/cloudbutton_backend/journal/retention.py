@@ -6,7 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -191,12 +191,11 @@ def _rows(path: Path, now: float) -> Iterator[StoredJobSize]:
     """Yield what the journal knows of each job, without its files."""
     from cloudbutton_backend.journal import database, rows
 
-    connection = database.open_for_reading(path)
-    if connection is None:
-        return
     liveness = LivenessCheck(now)
     taken: Counter[str] = Counter()
-    with closing(connection), database.translated(path):
+    with database.existing(path) as connection:
+        if connection is None:
+            return
         for table, each in _ROW_BYTES.items():  # answered by indexes alone
             counts = connection.execute(f"SELECT job_id, count(*) FROM {table} GROUP BY job_id")
             for job_id, count in counts:
@@ -224,27 +223,24 @@ def _forget(path: Path, doomed: Sequence[StoredJobSize], now: float) -> list[Sto
     """
     from cloudbutton_backend.journal import database
     from cloudbutton_backend.journal.sequence import mark_removed
+    from cloudbutton_backend.storage import sqlite
 
-    connection = database.open_for_reading(path)
-    if connection is None:
-        return list(doomed)
     gone: list[StoredJobSize] = []
-    with closing(connection), database.translated(path):
-        connection.execute("PRAGMA query_only = OFF")
+    with database.existing(path, writable=True) as connection:
+        if connection is None:
+            return list(doomed)
         for start in range(0, len(doomed), _AT_ONCE):
-            connection.execute("BEGIN IMMEDIATE")
-            removed = [
-                job for job in doomed[start : start + _AT_ONCE] if _is_removed(connection, job)
-            ]
-            for table in OF_A_JOB:
-                marks = ", ".join("?" * len(removed))
-                connection.execute(
-                    f"DELETE FROM {table} WHERE job_id IN ({marks})",
-                    [job.job_id for job in removed],
-                )
-            if removed:
-                mark_removed(connection, [job.job_id for job in removed])
-            connection.execute("COMMIT")
+            with sqlite.transaction(connection):
+                removed = [
+                    job for job in doomed[start : start + _AT_ONCE] if _is_removed(connection, job)
+                ]
+                ids = [job.job_id for job in removed]
+                for table in OF_A_JOB:
+                    connection.execute(
+                        f"DELETE FROM {table} WHERE job_id IN ({sqlite.marks(ids)})", ids
+                    )
+                if removed:
+                    mark_removed(connection, ids)
             gone += removed
         connection.execute("DELETE FROM allowances WHERE granted < ?", (now - _ALLOWANCES_FOR,))
         if gone:

@@ -19,6 +19,7 @@ from cloudbutton_backend.journal.write_batch import (
     WriteBatch,
     fold,
 )
+from cloudbutton_backend.storage.sqlite import marks, transaction
 
 #: Rows of printed output kept for one job, however short they are.
 MAX_LOG_ROWS = 1_000
@@ -65,12 +66,11 @@ class JournalTables:
         touched = changes.jobs
         connection = self._connect()
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            changed = self._write_jobs(connection, changes)
-            _write_details(connection, changes)
-            if touched:
-                mark_changed(connection, touched, errors=changes.cleared.union(changes.errors))
-            connection.execute("COMMIT")
+            with transaction(connection):
+                changed = self._write_jobs(connection, changes)
+                _write_details(connection, changes)
+                if touched:
+                    mark_changed(connection, touched, errors=changes.cleared.union(changes.errors))
         except BaseException as error:
             self._give_up(error)
             raise
@@ -139,11 +139,10 @@ class JournalTables:
 
     def _write_live(self, connection: sqlite3.Connection) -> None:
         """Write the unfinished jobs into a journal that may not have them."""
-        connection.execute("BEGIN IMMEDIATE")
-        for columns in self._live.values():
-            _upsert(connection, columns)
-        mark_changed(connection, self._live, errors=self._live)
-        connection.execute("COMMIT")
+        with transaction(connection):
+            for columns in self._live.values():
+                _upsert(connection, columns)
+            mark_changed(connection, self._live, errors=self._live)
 
     def _write_jobs(
         self, connection: sqlite3.Connection, changes: WriteBatch
@@ -158,9 +157,8 @@ class JournalTables:
         for job_id, update in changes.updated.items():
             columns = rows.plain(update)
             if job_id in self._live:
-                columns["heartbeat"] = (
-                    now  # until when a job ran is known from it, if its process dies
-                )
+                # If its process dies, this tells until when it ran.
+                columns["heartbeat"] = now
             assignments = ", ".join(f"{name} = :{name}" for name in columns)
             connection.execute(
                 f"UPDATE jobs SET {assignments} WHERE id = :id", columns | {"id": job_id}
@@ -173,14 +171,13 @@ class JournalTables:
         return changed
 
     def _take(self, connection: sqlite3.Connection, key: int) -> sqlite3.Row | None:
-        connection.execute("BEGIN IMMEDIATE")
         try:
-            marked = connection.execute(
-                "UPDATE commands SET taken = ? WHERE id = ? AND taken IS NULL",
-                (self._clock(), key),
-            )
-            row = connection.execute("SELECT * FROM commands WHERE id = ?", (key,)).fetchone()
-            connection.execute("COMMIT")
+            with transaction(connection):
+                marked = connection.execute(
+                    "UPDATE commands SET taken = ? WHERE id = ? AND taken IS NULL",
+                    (self._clock(), key),
+                )
+                row = connection.execute("SELECT * FROM commands WHERE id = ?", (key,)).fetchone()
         except BaseException as error:
             self._give_up(error)
             raise
@@ -200,7 +197,7 @@ class JournalTables:
 
 def _write_details(connection: sqlite3.Connection, changes: WriteBatch) -> None:
     connection.executemany(
-        f"INSERT INTO batches VALUES ({_marks(13)})",
+        f"INSERT INTO batches VALUES ({marks(rows.BATCH_COLUMNS)})",
         [rows.batch_values(batch) for batch in changes.batches],
     )
     connection.executemany(
@@ -210,7 +207,7 @@ def _write_details(connection: sqlite3.Connection, changes: WriteBatch) -> None:
         count = connection.execute("SELECT count(*) FROM errors WHERE job_id = ?", (job_id,))
         room = MAX_ERRORS - count.fetchone()[0]
         connection.executemany(
-            f"INSERT OR REPLACE INTO errors VALUES ({_marks(6)})",
+            "INSERT OR REPLACE INTO errors VALUES (?, ?, ?, ?, ?, ?)",
             [rows.error_values(error) for error in list(errors.values())[: max(room, 0)]],
         )
     bounds = {"rows": MAX_LOG_ROWS, "chars": MAX_LOG_CHARS}
@@ -244,10 +241,6 @@ def _upsert(connection: sqlite3.Connection, columns: rows.Columns) -> None:
         f"INSERT INTO jobs ({names}) VALUES ({values}) ON CONFLICT (id) DO UPDATE SET {updates}",
         columns,
     )
-
-
-def _marks(count: int) -> str:
-    return ", ".join("?" * count)
 
 
 def _is_final(columns: rows.Columns) -> bool:

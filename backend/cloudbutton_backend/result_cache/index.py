@@ -6,16 +6,18 @@ found any more, and forgotten.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from cloudbutton_backend.storage import sqlite
 
 NAME: Final = "cache.db"
 VERSION: Final = 1
@@ -37,8 +39,6 @@ _TABLES: Final = (
     ) WITHOUT ROWID""",
     "CREATE INDEX entries_by_record ON entries (record)",
 )
-_BUSY: Final = 5.0
-"""Seconds to wait for another kernel's transaction; ours take a few milliseconds."""
 _GATHER: Final = 0.1
 """Seconds for which what is to be kept is gathered into one transaction."""
 _PATIENCE: Final = 10.0
@@ -113,12 +113,16 @@ class CacheIndex:
             return {}
         found: dict[bytes, CacheHit] = {}
         places: dict[int, ResultLocation] = {}
-        with self._noting_trouble(), self._open() as connection:
-            connection.execute("BEGIN")  # all as of one moment
+        with (
+            self._noting_trouble(),
+            closing(_connect(self.path)) as connection,
+            sqlite.transaction(connection, "DEFERRED"),
+        ):
             for start in range(0, len(keys), _AT_ONCE):
                 some = keys[start : start + _AT_ONCE]
-                marks = ",".join("?" * len(some))
-                query = f"SELECT key, record, position FROM entries WHERE key IN ({marks})"
+                query = (
+                    f"SELECT key, record, position FROM entries WHERE key IN ({sqlite.marks(some)})"
+                )
                 for key, record, position in connection.execute(query, some).fetchall():
                     if record not in places:
                         places[record] = _place(connection, record)
@@ -127,7 +131,11 @@ class CacheIndex:
 
     def forget(self, records: Iterable[int]) -> None:
         """Remove records of which nothing can be had any more."""
-        with self._noting_trouble(), self._open() as connection, _transaction(connection):
+        with (
+            self._noting_trouble(),
+            closing(_connect(self.path)) as connection,
+            sqlite.transaction(connection),
+        ):
             connection.executemany("DELETE FROM records WHERE id = ?", [(id,) for id in records])
 
     # -- keeping
@@ -195,7 +203,11 @@ class CacheIndex:
     def _commit(self, deposits: Sequence[CacheEntry]) -> None:
         if not deposits:
             return
-        with self._noting_trouble(), self._open() as connection, _transaction(connection):
+        with (
+            self._noting_trouble(),
+            closing(_connect(self.path)) as connection,
+            sqlite.transaction(connection),
+        ):
             for cache_entry in deposits:
                 place = cache_entry.place
                 row = (place.file, place.offset, place.length, place.hash)
@@ -209,17 +221,7 @@ class CacheIndex:
                     [(key, record, position) for key, position in cache_entry.entries],
                 )
 
-    # -- the file
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        connection = _connect(self.path)
-        try:
-            yield connection
-        finally:
-            connection.close()
-
-    @contextlib.contextmanager
+    @contextmanager
     def _noting_trouble(self) -> Iterator[None]:
         try:
             yield
@@ -241,20 +243,17 @@ def tidy(home: Path) -> int:
     path = home / NAME
     if not path.exists():
         return 0
-    connection = _connect(path)
-    try:
+    with closing(_connect(path)) as connection:
         files = [file for (file,) in connection.execute("SELECT DISTINCT file FROM records")]
         gone = [(file,) for file in files if not (home / "results" / file).exists()]
         if not gone:
             return 0
-        with _transaction(connection):
+        with sqlite.transaction(connection):
             before = connection.total_changes
             connection.executemany("DELETE FROM records WHERE file = ?", gone)
             removed = connection.total_changes - before
         connection.execute("VACUUM")
         return removed
-    finally:
-        connection.close()
 
 
 def _place(connection: sqlite3.Connection, record: int) -> ResultLocation:
@@ -264,39 +263,19 @@ def _place(connection: sqlite3.Connection, record: int) -> ResultLocation:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+    connection = sqlite.connect(path, "mode=rwc")
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found != VERSION:
-            _begin(connection, path)
+        path.chmod(0o600)  # the directory is private; a copy of the file should be, too
+        sqlite.bring_to(connection, VERSION, _statements)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _begin(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables; of two kernels that are at it, one does."""
-    with _transaction(connection):
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found == VERSION:
-            return
-        if found > VERSION:
-            raise sqlite3.DatabaseError(f"a newer Cloud Button wrote it (format {found})")
-        path.chmod(0o600)  # the directory is private; a copy of the file should be, too
-        for statement in _TABLES:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION:d}")
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+def _statements(found: int) -> Sequence[str]:
+    if found > VERSION:
+        raise sqlite3.DatabaseError(f"a newer Cloud Button wrote it (format {found})")
+    return _TABLES
