@@ -9,8 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from cloudbutton_backend.job_model import BatchRecord, JobState, Progress
-from cloudbutton_magic.display.rendering import Table, html_of
-from cloudbutton_magic.display.timeline import summary_timeline
+from cloudbutton_magic.display.rendering import Table, html_of, summary_timeline
 from cloudbutton_magic.display.view_model import FailureGroup, view_of
 
 Make = Callable[..., Progress]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.job_model import BatchRecord
 from cloudbutton_backend.job_model.timeline import Interval, timeline_of
-from cloudbutton_magic.display.timeline import summary_timeline, timeline_svg
+from cloudbutton_magic.display.rendering import summary_timeline, timeline_svg
 
 
 def batch(

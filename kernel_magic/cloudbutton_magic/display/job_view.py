@@ -8,8 +8,7 @@ from typing import Any, Final, Protocol
 
 from cloudbutton_backend import units
 from cloudbutton_backend.job_model import BatchRecord, Progress
-from cloudbutton_magic.display.rendering import html_of, text_of
-from cloudbutton_magic.display.timeline import summary_timeline
+from cloudbutton_magic.display.rendering import html_of, summary_timeline, text_of
 from cloudbutton_magic.display.view_model import FailureGroup, View, view_of
 
 

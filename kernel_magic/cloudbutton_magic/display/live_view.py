@@ -12,9 +12,9 @@ from cloudbutton_backend.errors import CloudError, TaskTimeout, WorkerLost
 from cloudbutton_backend.job_model import ItemOutcome, JobState
 from cloudbutton_backend.job_model.timeline import Timeline
 from cloudbutton_magic.display.job_view import Drawable, job_view
+from cloudbutton_magic.display.rendering import summary_timeline
 from cloudbutton_magic.display.screens import Screen
 from cloudbutton_magic.display.task_outputs import OutputReplay
-from cloudbutton_magic.display.timeline import summary_timeline
 from cloudbutton_magic.display.view_model import View
 
 PATIENCE: Final = 0.3
