@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import pickle
 import struct
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from cloudbutton_backend.capture import Captured, capture, load_result
@@ -18,6 +20,7 @@ from cloudbutton_backend.capture import Captured, capture, load_result
 # The loader below is what any worker does with a capture: persistent ids are looked up in blobs.
 WORKER = """
 import io, pickle, struct, sys
+sys.path.insert(0, sys.argv[1])
 import cloudpickle
 
 class Loader(pickle.Unpickler):
@@ -47,12 +50,16 @@ while head := source.read(8):
 """
 
 
+#: Where the other process has its cloudpickle, which may be another version than the one here.
+CLOUDPICKLE = os.environ.get("TEST_OTHER_CLOUDPICKLE") or str(Path(cloudpickle.__file__).parents[1])
+
+
 class Elsewhere:
     """A Python process that knows nothing of this project or of the user's files."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", WORKER],
+            [sys.executable, "-I", "-c", WORKER, CLOUDPICKLE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=Path(sys.prefix),

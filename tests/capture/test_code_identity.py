@@ -1,6 +1,7 @@
 """Code keeps where it was written, whichever cloudpickle there is: tracebacks show the user's lines by that.
 
-Nothing here depends on a version of cloudpickle: to try one, put it before the others on `PYTHONPATH`.
+Nothing here depends on a version of cloudpickle. To try one, name the folder that it is installed in on
+`PYTHONPATH`; to try another one where the code runs, in `TEST_OTHER_CLOUDPICKLE`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import pytest
 
 from cloudbutton_backend.capture import capture, dump_items, load_result
 from cloudbutton_backend.worker import pickling
-from tests.capture.conftest import Elsewhere, Notebook
+from tests.capture.conftest import CLOUDPICKLE, Elsewhere, Notebook
 
 #: Finds all code behind a value, and says of each what identifies it. Runs here and in the other process.
 PROBE = '''
@@ -298,6 +299,13 @@ def test_code_elsewhere_is_what_it_is_here(
     here = notebook["probe"](names)
     assert len(here) >= kind.n_codes
     assert elsewhere.call(notebook["probe"], names) == here
+
+
+def test_the_cloudpickle_there_is_the_one_to_be_tried(
+    notebook: Notebook, elsewhere: Elsewhere
+) -> None:
+    notebook("def f(_): import cloudpickle; return cloudpickle.__file__")
+    assert Path(elsewhere.call(notebook["f"], 0)).is_relative_to(CLOUDPICKLE)
 
 
 def in_a_row(function: Any) -> tuple[Any, ...]:
