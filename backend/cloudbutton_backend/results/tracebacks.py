@@ -7,6 +7,7 @@ source through the first as well as the failing line.
 
 from __future__ import annotations
 
+import ast
 import linecache
 import re
 import sys
@@ -32,7 +33,12 @@ def _code(filename: str, function: str, lineno: int, first: int) -> CodeType:
     first = max(1, min(first, lineno))
     gap = " " if lineno <= first else "\n" * (lineno - first) + " "
     text = "\n" * (first - 1) + "def _():" + gap + "raise _error"
-    module = compile(text, filename, "exec")
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.stmt, ast.expr)):
+            # Python underlines by columns; those of the made-up line are not those of the user's.
+            node.col_offset = node.end_col_offset = -1
+    module = compile(tree, filename, "exec")
     inner = next(part for part in module.co_consts if isinstance(part, CodeType))
     if sys.version_info >= (3, 11):
         return inner.replace(co_name=function, co_qualname=function)
