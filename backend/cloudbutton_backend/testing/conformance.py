@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +51,12 @@ class TaskPlace:
         job = self.start(function, items, **options)
         assert job.wait(PATIENCE), f"{job!r} has not ended within {PATIENCE:g} s"
         return job.results()
+
+
+def _last_frames(error: BaseException) -> list[tuple[str, str, str | None]]:
+    """Return file, function and line of the two innermost frames."""
+    frames = traceback.extract_tb(error.__traceback__)[-2:]
+    return [(frame.filename, frame.name, frame.line) for frame in frames]
 
 
 class JobConformance:
@@ -136,6 +143,35 @@ class JobConformance:
 
         with pytest.raises(ZeroDivisionError):
             place.map(inverse, range(40))
+
+    def test_an_error_shows_the_lines_that_raised_it(self, place: TaskPlace) -> None:
+        def divide(x: int) -> float:
+            return 1 / x
+
+        def task(x: int) -> float:
+            return divide(x)
+
+        with pytest.raises(ZeroDivisionError) as caught:
+            place.map(task, [1, 0])
+        assert _last_frames(caught.value) == [
+            (__file__, "task", "return divide(x)"),
+            (__file__, "divide", "return 1 / x"),
+        ]
+
+    def test_a_function_that_comes_back_knows_where_it_was_written(self, place: TaskPlace) -> None:
+        def make(n: int) -> Callable[[int], float]:
+            def inner(x: int) -> float:
+                return x / n
+
+            return lambda x: inner(x) + 1
+
+        (made,) = place.map(make, [0])
+        with pytest.raises(ZeroDivisionError) as caught:
+            made(1)
+        assert _last_frames(caught.value) == [
+            (__file__, "<lambda>", "return lambda x: inner(x) + 1"),
+            (__file__, "inner", "return x / n"),
+        ]
 
     def test_errors_are_kept_in_their_places_when_asked(self, place: TaskPlace) -> None:
         values = place.map(lambda x: 6 // x, [1, 0, 3], errors="keep")
