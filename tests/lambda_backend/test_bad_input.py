@@ -132,7 +132,8 @@ def _another_zip() -> bytes:
         {
             "cloudbutton_backend/__init__.py": b"",
             "cloudbutton_backend/worker/__init__.py": b"",
-            "cloudbutton_backend/worker/lambda_main.py": code,
+            "cloudbutton_backend/worker/aws_lambda/__init__.py": b"",
+            "cloudbutton_backend/worker/aws_lambda/handler.py": code,
         }
     )
 

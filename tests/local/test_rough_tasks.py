@@ -509,31 +509,3 @@ def test_the_items_left_of_a_loop_are_numbered_as_in_the_loop(session: Session) 
     session.journal.flush()
     found = JournalReader(session.journal.home).errors(job.id)
     assert [error.index for error in found] == [4, 5, 6]
-
-
-def test_a_worker_whose_import_was_interrupted_is_replaced(session: Session, tmp_path: Any) -> None:
-    begun = tmp_path / "begun"
-    (tmp_path / "takes_long.py").write_text(
-        f"import pathlib\npathlib.Path({str(begun)!r}).touch()\n[0 for _ in iter(int, 1)]\n"
-    )
-    folder = str(tmp_path)
-
-    def load(_: int) -> None:
-        sys.path.insert(0, folder)
-        __import__("takes_long")
-
-    job = session.map(load, range(1))
-    limit = time.monotonic() + 20
-    while not begun.exists():
-        assert time.monotonic() < limit
-    (importing,) = {batch.pid for batch in _at_work(session)}
-    job.cancel()
-    assert job.wait(10)
-    while importing in worker_pids(session):
-        assert time.monotonic() < limit
-    assert_usable(session)
-
-
-def _at_work(session: Session) -> list[Any]:
-    workers = session.driver("local").backend._workers.values()  # type: ignore[attr-defined]
-    return [worker for worker in workers if worker.held]

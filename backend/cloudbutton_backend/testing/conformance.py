@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -264,3 +265,28 @@ class SharedFilesConformance(JobConformance):
         assert job.wait(10.0) and job.state is JobState.CANCELLED
         Path(gate).touch()
         assert job.retry_failed().results() == list(range(20))
+
+    def test_a_process_whose_import_was_interrupted_runs_nothing_more(
+        self, place: TaskPlace, tmp_path: Path
+    ) -> None:
+        begun, folder = tmp_path / "begun", str(tmp_path)
+        (tmp_path / "never_imported.py").write_text(
+            "import os, pathlib\n"
+            f"path = pathlib.Path({str(begun)!r})\n"
+            "path.with_suffix('.new').write_text(str(os.getpid()))\n"
+            "path.with_suffix('.new').rename(path)\n"
+            "[0 for _ in iter(int, 1)]\n"
+        )
+
+        def load(_: int) -> None:
+            sys.path.insert(0, folder)
+            __import__("never_imported")
+
+        job = place.start(load, [0])
+        deadline = time.monotonic() + PATIENCE
+        while not begun.exists():
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.005)
+        job.cancel()
+        assert job.wait(10.0)
+        assert int(begun.read_text()) not in place.map(lambda _: os.getpid(), range(100))

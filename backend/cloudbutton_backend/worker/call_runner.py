@@ -197,7 +197,7 @@ class CallRunner:
         held = HeldItems(child.next_ordinal, first, count, alone, first, child.packed)
         child.next_ordinal += count
         self._held[child] = held
-        meta = (order.batch, order.job_id, held.base, first, count, skip)
+        meta = (order.batch, order.job_id, held.base, first, count, skip, None)
         child.post(m.BATCH, meta, self._body if alone else ())
 
     def _listen(self, child: ChildProcess) -> None:
@@ -227,7 +227,7 @@ class CallRunner:
         held: HeldItems,
         _batch: int,
         ran: int,
-        _revoked: bool,
+        spoilt: bool,
         _kept: bool,
         bad: bool,
     ) -> None:
@@ -236,6 +236,8 @@ class CallRunner:
             ending.unreadable, ending.why = True, "failed"
         elif ran < held.count:
             self._note_struck(held)
+        if spoilt:
+            child.end()  # lest the next call meets it before it is gone
         self._next_span(child)
 
     def _note_struck(self, held: HeldItems) -> None:

@@ -29,7 +29,10 @@ _ONE_SENDING: Final = 8192
 _WHOLE_READ: Final = 1 << 17
 """Bytes: after a read of fewer, nothing more is there."""
 _LAST_WORDS: Final = 4000
-_BOOT: Final = "import sys; sys.path[:] = {path!r}; from {module} import main; main(sys.argv[1])"
+_BOOT: Final = (
+    "import sys; sys.path[:] = {path!r}; from cloudbutton_backend.worker.loop import main; "
+    "main(sys.argv[1])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,6 @@ def exec_worker(
     path: Sequence[str],
     environment: Mapping[str, str] | None = None,
     *,
-    module: str = "cloudbutton_backend.worker.loop",
     flags: Sequence[str] = (),
     **config: Any,
 ) -> subprocess.Popen[bytes]:
@@ -104,7 +106,7 @@ def exec_worker(
     flags
         For the interpreter, beside those that this one was started with.
     config
-        For the module's `main`.
+        For `worker.loop.main`.
     """
     config["prefix"] = (sys.prefix, sys.exec_prefix)
     options: dict[str, Any]
@@ -116,7 +118,7 @@ def exec_worker(
         config |= {"socket": fds[0], "page": fds[1], "lifeline": fds[2], "tail": fds[3]}
         options = {"stdin": subprocess.DEVNULL, "pass_fds": fds, "start_new_session": True}
     own_flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    boot = _BOOT.format(path=list(path), module=module)
+    boot = _BOOT.format(path=list(path))
     output = None if ends.tail < 0 else ends.tail
     process = subprocess.Popen(
         [sys.executable, *own_flags, *flags, "-c", boot, json.dumps(config)],

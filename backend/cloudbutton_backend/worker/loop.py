@@ -1,7 +1,8 @@
-"""The loop of a local worker process: read a message, act on it, answer.
+"""The loop of a worker process: read a message, act on it, answer.
 
-Started as ``python -S -c "…"`` by the kernel, with one end of a socket pair, a shared status page, a
-pipe that closes when the kernel dies, and a file for what C code prints.
+Started by a kernel, a process beside a Dask worker or a Lambda function's handler, with one end of a
+socket pair, a shared status page, a pipe that closes when that process dies, and a file for what C code
+prints.
 """
 
 from __future__ import annotations
@@ -135,6 +136,9 @@ class WorkerLoop:
         self._struck = -1
         """The item that was last interrupted; a second interrupt could hit us instead of it."""
         self._batch = -1
+        self._payload = memoryview(b"")
+        self._items: list[Any] | None = None
+        """The items of the batch, until none of them is left; None while they are in the payload."""
         self._job: Any = None
         signal.signal(signal.SIGINT, self._on_interrupt)
         os.register_at_fork(after_in_child=self._after_fork) if hasattr(
@@ -257,48 +261,57 @@ class WorkerLoop:
             self._segments.pop(segment, None)
 
     def _run_batch(self, meta: Any, body: bytes, _fds: list[int]) -> None:
-        batch, job_id, base, first, count, slot = meta
-        job = self._jobs[job_id]
-        if self._words[status_page.LOW] <= base and base + count <= self._words[status_page.HIGH]:
-            self._channel.send(m.ENDED, (batch, 0, True, False, False))
-            return
-        if job is not self._job:
-            self._job = job
-        self._enter(job.cwd, job.environment)
-        self._batch = batch
-        # Arrays among the items must be writable here, as they are in the notebook.
-        payload, window = memoryview(bytearray(body)), None
+        batch, job_id, base, first, count, skip, slot = meta
+        self._batch, self._job = batch, self._jobs[job_id]
+        job, window = self._job, None
         if slot is not None:
             segment, offset, length = slot
             window = self._window(self._segments[segment], offset, length)
-            payload = memoryview(window).cast("B")
-        buffers = split(payload)
-        if job.load_error is not None:
-            self._report_load_error(job, first, count)
-            self._channel.send(m.ENDED, (batch, count, False, False, False))
-            return
-        unreadable = False
-        ran, revoked = 0, False
-        try:
-            items = pickle.loads(buffers[0], buffers=buffers[1:])
-        except BaseException as caught:
-            if count == 1:
-                self._report_item_error(caught, job, first)
-                ran = 1
-            else:
-                unreadable = True
-        else:
-            ran, revoked = self._runner.run(job, base, first, items, self)
-            del items
-        del buffers, payload
-        # Whatever still uses the items' memory (an array that a task stored away) holds the window.
-        kept = window is not None and sys.getrefcount(window) > _ONE_OWNER
-        self._channel.send(m.ENDED, (batch, ran, revoked, kept, unreadable))
-        if self._runner.is_spoilt:  # another takes its place
+            self._payload, self._items = memoryview(window).cast("B"), None
+        elif body:
+            # Arrays among the items must be writable here, as they are in the notebook.
+            self._payload, self._items = memoryview(bytearray(body)), None
+        ran, unreadable = self._run_items(job, base, first, count, skip)
+        kept = False
+        if window is not None:
+            # Whatever still uses the items' memory (an array that a task stored away) holds the window.
+            self._payload = memoryview(b"")
+            kept = sys.getrefcount(window) > _ONE_OWNER
+        spoilt = self._runner.is_spoilt
+        self._channel.send(m.ENDED, (batch, ran, spoilt, kept, unreadable))
+        if spoilt:  # another takes its place
             os._exit(0)
 
-    def _report_load_error(self, job: Any, first: int, count: int) -> None:
-        self._send_failures(job, first, count, job.load_error)
+    def _run_items(
+        self, job: Any, base: int, first: int, count: int, skip: int
+    ) -> tuple[int, bool]:
+        """Run items of the batch; return how many ran, and whether they could not be read."""
+        words = self._words
+        if words[status_page.LOW] <= base and base + count <= words[status_page.HIGH]:
+            return 0, False
+        if job.load_error is not None:
+            self._send_failures(job, first, count, job.load_error)
+            return count, False
+        self._enter(job.cwd, job.environment)
+        try:
+            items = self._take_items(skip, count)
+        except BaseException as caught:
+            if count > 1:
+                return 0, True
+            self._report_item_error(caught, job, first)
+            return 1, False
+        return self._runner.run(job, base, first, items, self), False
+
+    def _take_items(self, skip: int, count: int) -> list[Any]:
+        """Return `count` items of the batch behind the first `skip`, and keep those behind them."""
+        if self._items is None:
+            stream, *buffers = split(self._payload)
+            self._items = pickle.loads(stream, buffers=buffers)
+            self._payload = memoryview(b"")
+        items = self._items
+        if skip + count >= len(items):  # spans come in order: none of this batch follows
+            self._items = None
+        return items[skip : skip + count]
 
     def _report_item_error(self, caught: BaseException, job: Any, first: int) -> None:
         from cloudbutton_backend.worker import failures
@@ -316,33 +329,34 @@ class WorkerLoop:
         self.send(PackedResult(first, count, meta, [pickle.dumps([None] * count, 5)]))
 
     def send(self, parcel: Any) -> None:
-        """Send a parcel: in the message if small, through the job's result file if large."""
+        """Send a parcel: in the message if small, through the job's result file if there is one."""
         send = self._channel.hold if parcel.is_last else self._channel.send
         pieces, length = layout(parcel.parts)
         parcel.meta["rss"] = peak_memory()
-        if length > INLINE:
-            try:
-                writer = self._writer_of(self._job)
-                offset, _ = writer.append(
-                    self._batch, parcel.first, parcel.count, parcel.meta, pieces, length
-                )
-                place = (writer.path, offset)
-            except FileNotFoundError:  # it was removed; the kernel sees to its directory
-                self._drop_writer(self._job.id)
-            except OSError:  # the disk is full: the kernel holds it in memory until it is not
-                pass
-            else:
-                meta = (self._batch, parcel.first, parcel.count, parcel.meta, place, length)
-                send(m.RESULTS, meta)
-                return
-        send(
-            m.RESULTS, (self._batch, parcel.first, parcel.count, parcel.meta, None, length), pieces
-        )
+        self._words[status_page.PACKED] += parcel.count
+        self._words[status_page.PACKED_BYTES] += length
+        place = None
+        if length > INLINE and self._job.results:
+            place = self._write(parcel, pieces, length)
+        meta = (self._batch, parcel.first, parcel.count, parcel.meta, place, length)
+        send(m.RESULTS, meta, pieces if place is None else ())
 
-    def _writer_of(self, job: Any) -> Any:
-        if job.id not in self._writers:
-            self._writers[job.id] = self._writer(job.results)
-        return self._writers[job.id]
+    def _write(self, parcel: Any, pieces: list[Buffer], length: int) -> tuple[str, int] | None:
+        """Append a parcel to the job's result file; return path and offset, None if that is impossible."""
+        job = self._job
+        try:
+            if job.id not in self._writers:
+                self._writers[job.id] = self._writer(job.results)
+            writer = self._writers[job.id]
+            offset, _ = writer.append(
+                self._batch, parcel.first, parcel.count, parcel.meta, pieces, length
+            )
+            return writer.path, offset
+        except FileNotFoundError:  # it was removed; the kernel sees to its directory
+            self._drop_writer(job.id)
+        except OSError:  # the disk is full: the kernel holds it in memory until it is not
+            pass
+        return None
 
     def _drop_writer(self, job_id: str) -> None:
         writer = self._writers.pop(job_id, None)
@@ -393,7 +407,7 @@ def peak_memory() -> int:
 
 
 def main(config: str) -> None:
-    """Run a worker. `config` is the JSON that the kernel wrote on the command line."""
+    """Run a worker. `config` is the JSON that `child_process.exec_worker` wrote on the command line."""
     settings = json.loads(config)
     sys.prefix, sys.exec_prefix = settings["prefix"]
     sys.argv = [""]
@@ -405,13 +419,34 @@ def main(config: str) -> None:
         sock = socket.socket(fileno=settings["socket"])
         page = mmap.mmap(settings["page"], status_page.SIZE)
         os.close(settings["page"])
-        _thread.start_new_thread(watch_lifeline, (settings["lifeline"],))
         sock.setblocking(True)
         for fd in (settings["socket"], settings["lifeline"], settings["tail"]):
             os.set_inheritable(fd, False)
     sys.modules["__main__"].__dict__.pop("main", None)
-    worker = WorkerLoop(Channel(sock), status_page.view(page), settings.get("tail"))
+    if settings.get("stub"):
+        stub_extension()
+    run_worker(sock, page, settings.get("lifeline"), settings.get("tail"))
+
+
+def run_worker(
+    sock: socket.socket, page: mmap.mmap, lifeline: int | None, tail: int | None
+) -> None:
+    """Be a worker in this process; never return."""
+    if lifeline is not None:
+        _thread.start_new_thread(watch_lifeline, (lifeline,))
+    worker = WorkerLoop(Channel(sock), status_page.view(page), tail)
     import faulthandler
 
     faulthandler.enable(2)
     worker.serve()
+
+
+def stub_extension() -> None:
+    """Let `import cloudbutton_ext as cloud; cloud.rng()` work in tasks where it is not installed."""
+    import types
+
+    from cloudbutton_backend.worker.context import rng
+
+    module = types.ModuleType("cloudbutton_ext", "What tasks may use of Cloud Button.")
+    module.rng = rng  # type: ignore[attr-defined]
+    sys.modules["cloudbutton_ext"] = module

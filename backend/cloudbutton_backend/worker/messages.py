@@ -1,4 +1,4 @@
-"""The kinds of messages between a kernel and its local workers, with their meta tuples."""
+"""The kinds of messages between a worker process and the one that started it, with their meta tuples."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from typing import Final
 
 # kernel -> worker
 JOB: Final = 1
-"""(job_id, seed, guard, result file, timed, cwd, environment or None, sys.path or None, displays,
+"""(job_id, seed, guard, result file or "", timed, cwd, environment or None, sys.path or None, displays,
 stop on error); body: function"""
 BLOB: Final = 2
 """(digest, nbytes, tag); one descriptor"""
 SEGMENT: Final = 3
 """(segment id, nbytes, tag); one descriptor"""
 BATCH: Final = 4
-"""(batch, job_id, first ordinal, first item, slot or None); body: items unless in a slot"""
+"""(batch, job_id, first ordinal, first item, count, items before it, slot or None); body: items unless
+in a slot or those of the message before, behind what that one ran"""
 FORGET: Final = 5
 """(job ids, digests, segment ids)"""
 IMPORTS: Final = 6
@@ -25,4 +26,4 @@ READY: Final = 16
 RESULTS: Final = 17
 """(batch, first item, count, meta, reference or None, length); body: payload unless in a file"""
 ENDED: Final = 18
-"""(batch, items run, revoked, slot kept, items could not be read)"""
+"""(batch, items run, process is spoilt and ends, slot kept, items could not be read)"""

@@ -38,7 +38,7 @@ class WorkerJob:
     load_error: dict[str, Any] | None
     guard: Guard | None
     results: str
-    """Path of this worker's result file of the job."""
+    """Path of this worker's result file of the job; empty where all results go through the socket."""
     timed: bool
     """Whether items have a time-out."""
     stop_on_error: bool
@@ -196,10 +196,8 @@ class BatchRunner:
         """Not empty in a process that the user's code forked off this one."""
         threading.Thread(target=self._send_early, name="cloudbutton-results", daemon=True).start()
 
-    def run(
-        self, job: WorkerJob, base: int, first: int, items: Any, sink: ResultSink
-    ) -> tuple[int, bool]:
-        """Run `items`; return how many ran, and whether the rest was revoked.
+    def run(self, job: WorkerJob, base: int, first: int, items: Any, sink: ResultSink) -> int:
+        """Run `items`; return how many ran: the rest was revoked.
 
         Parameters
         ----------
@@ -218,7 +216,6 @@ class BatchRunner:
         batch = _Batch(job, first, sink)
         values = batch.values
         add = values.append
-        stopped = False
         self._batch = batch
         self._busy.set()
         here.values = values
@@ -229,7 +226,6 @@ class BatchRunner:
                     words[status_page.SINCE] = time.monotonic_ns()
                 words[0] = ordinal  # status.CURRENT, HIGH and LOW: this loop's speed is the pool's
                 if ordinal < words[2] and ordinal >= words[1]:
-                    stopped = True
                     break
                 try:
                     add(function(item))
@@ -241,12 +237,10 @@ class BatchRunner:
                     batch.errors[len(values)] = failures.describe(error, shown(item), _OWN_FILE)
                     add(None)
                     if job.stop_on_error:
-                        stopped = True
                         break
                 if forked:
                     os._exit(0)
         except Interrupted as interrupt:
-            stopped = True
             self.is_spoilt = self.is_spoilt or was_importing(interrupt)
         finally:
             words[status_page.BUSY] = 0
@@ -258,7 +252,7 @@ class BatchRunner:
                 self._send(batch, len(values))
         outputs.take()  # what an interrupted item printed
         here.at(-1)
-        return len(values), stopped
+        return len(values)
 
     def _send_early(self) -> None:
         """Send finished results while an item takes long (on a thread of its own)."""

@@ -29,7 +29,7 @@ SINCE: Final = 4
 PACKED: Final = 5
 """Items whose results are packed, over the worker's life: sent, or on their way."""
 PACKED_BYTES: Final = 6
-"""Their bytes. Kept by workers that send all results through their socket."""
+"""Their bytes."""
 NEVER: Final = (1 << 64) - 1
 """In CURRENT: nothing has run yet."""
 

@@ -302,7 +302,7 @@ class LocalBackend:
         )
         worker.next_ordinal += call.count
         worker.held[call.batch] = held
-        meta = (call.batch, call.job_id, held.base, call.first, call.count, place)
+        meta = (call.batch, call.job_id, held.base, call.first, call.count, 0, place)
         worker.post(m.BATCH, meta, pieces)
 
     def revoke(self, worker: str, keep: int) -> None:
@@ -453,7 +453,7 @@ class LocalBackend:
         worker: WorkerProcess,
         batch: int,
         ran: int,
-        revoked: bool,
+        _spoilt: bool,  # its end will be noticed
         kept: bool,
         unreadable: bool,
     ) -> None:
@@ -466,7 +466,6 @@ class LocalBackend:
                 self._forget_segment(held.slot)
         if not any(other.job_id == held.job_id for other in worker.held.values()):
             worker.force_at = None
-        del revoked  # what was taken back is reported when it has settled
         self._events.append(BatchEnded(worker.name, batch, ran, unreadable))
 
     def _forget_segment(self, number: int) -> None:

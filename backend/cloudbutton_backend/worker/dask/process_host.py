@@ -158,12 +158,7 @@ class ProcessHost:
         path = [entry for entry in sys.path if entry != self._folder]
         if self._folder is not None:
             path.insert(0, self._folder)
-        return exec_worker(
-            ends,
-            path,
-            module="cloudbutton_backend.worker.dask.child",
-            alone=self._folder is not None,
-        )
+        return exec_worker(ends, path, stub=self._folder is not None)
 
     # -- calls
 
