@@ -64,7 +64,7 @@ def test_more_workers_than_the_account_may_run_only_makes_them_wait(account: Emu
         job = place.start(lambda x: time.sleep(0.02) or x, range(200))
         assert job.results() == list(range(200))
         assert (job.progress.lost_workers, job.progress.retried) == (0, 0)
-        assert place.backend._operations._invoker.refusals > 0  # type: ignore[attr-defined]
+        assert place.backend._lambda_calls._invoker.refusals > 0  # type: ignore[attr-defined]
     finally:
         place.session.close()
 

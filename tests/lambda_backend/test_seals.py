@@ -106,7 +106,7 @@ def test_a_captured_value_that_was_changed_in_storage_is_not_used() -> None:
     table = os.urandom(300_000)
     with Desk(new_backend(shared_emulator())) as desk:
         spec = desk.open(lambda at: table[at])
-        (sha256,) = [found[0] for found in desk.backend._operations._uploads._known.values()]
+        (sha256,) = [found[0] for found in desk.backend._lambda_calls._uploads._known.values()]
         clients = clients_of(shared_emulator())
         bucket = f"cloudbutton-{clients.account}-{clients.region}"
         clients.client("s3").put_object(
