@@ -168,11 +168,11 @@ def dump_items(items: Sequence[Any], *, known_classes: Set[str] = frozenset()) -
 def _guarded(function: Callable[..., Any], threshold: int, *, exact: bool) -> Captured:
     try:
         return _capture(function, threshold, exact)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _raise_diagnosed(lambda: roots_of(function), error)
 
 
-def _raise_diagnosed(roots: Callable[[], list[Named]], error: Exception) -> NoReturn:
+def _raise_diagnosed(roots: Callable[[], list[Named]], error: BaseException) -> NoReturn:
     if isinstance(error, (CaptureError, MemoryError)):
         raise error
     diagnosed = diagnose(roots(), error)

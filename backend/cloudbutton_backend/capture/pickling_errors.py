@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import pickle
@@ -25,6 +26,7 @@ from cloudbutton_backend.capture.unpicklable import (
 )
 from cloudbutton_backend.capture.user_modules import by_value
 from cloudbutton_backend.errors import CaptureError
+from cloudbutton_backend.worker.failures import message_of
 
 #: Looking for the culprit stops here and names what is known by then.
 _SECONDS: Final = 2.0
@@ -71,7 +73,7 @@ def _search(roots: list[Named], target: object, deadline: float) -> Named | None
         if id(value) in seen:
             continue
         seen[id(value)] = value  # held, so that the id stays its own
-        if value is target if target is not None else refusal(value) is not None:
+        if value is target if target is not None else _is_refused(value):
             return path, value
         queue.extend(islice(_children(path, value), _OBJECTS))
     return None
@@ -112,13 +114,13 @@ class _Nowhere(io.BytesIO):
         return len(data)
 
 
-def _attempt(value: Any) -> Exception | None:
+def _attempt(value: Any) -> BaseException | None:
     """Return what pickling `value` fails with, or None."""
     buffers: list[pickle.PickleBuffer] = []  # out of band: they are not the problem
     pickler = ValuePickler(_Nowhere(), Contents(), buffers.append)
     try:
         pickler.dump(value)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return error
     finally:
         pickler.release()
@@ -126,7 +128,7 @@ def _attempt(value: Any) -> Exception | None:
 
 
 def _reason(error: BaseException) -> str:
-    text = str(error).strip().rstrip(".") or type(error).__name__
+    text = message_of(error).strip().rstrip(".") or type(error).__name__
     return (
         text
         if isinstance(error, (TypeError, pickle.PicklingError))
@@ -135,6 +137,12 @@ def _reason(error: BaseException) -> str:
 
 
 def _children(path: str, value: Any) -> Iterator[Named]:
+    """Yield what pickling `value` goes on to; nothing more of an object that raises when it is looked at."""
+    with contextlib.suppress(Exception, SystemExit):
+        yield from _parts(path, value)
+
+
+def _parts(path: str, value: Any) -> Iterator[Named]:
     """Yield what pickling `value` goes on to, each with the expression that reaches it."""
     kind = type(value)
     if kind in _ATOMS or isinstance(value, ModuleType):
@@ -223,8 +231,12 @@ def _state_parts(path: str, state: Any) -> Iterator[Named]:
 def _quietly(function: Any) -> Any:
     try:
         return function()
-    except Exception:  # the failure itself is found by pickling the object
+    except (Exception, SystemExit):  # the failure itself is found by pickling the object
         return None
+
+
+def _is_refused(value: Any) -> bool:
+    return _quietly(functools.partial(refusal, value)) is not None
 
 
 def _short(key: object) -> str:

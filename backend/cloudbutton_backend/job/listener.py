@@ -34,6 +34,7 @@ from cloudbutton_backend.journal import Journal
 from cloudbutton_backend.journal.ownership import keep
 from cloudbutton_backend.results.result_ranges import ResultRange, runs_of
 from cloudbutton_backend.results.result_record import tag
+from cloudbutton_backend.worker.failures import message_of
 
 if TYPE_CHECKING:
     from cloudbutton_backend.result_cache import JobCache
@@ -179,7 +180,7 @@ class JobListener:
         else:
             error = WorkerLost(item, cause, attempts)
         tag(error, index + run_state.before, item)
-        self._recorder.note_error(index, item, type(error).__name__, str(error))
+        self._recorder.note_error(index, item, type(error).__name__, message_of(error))
         with run_state.lock:
             run_state.failed += 1
             run_state.result_store.add([ResultRange(index, index + 1, None, error)])
@@ -266,7 +267,7 @@ class JobListener:
         else:
             failure = JobFailed(
                 f"The items of job {self.spec.id} could not all be produced: "
-                f"{type(error).__name__}: {error}\n"
+                f"{type(error).__name__}: {message_of(error)}\n"
                 "Those that came before are kept: `job.partial()`."
             )
             failure.__cause__ = error

@@ -10,6 +10,7 @@ from typing import Final
 from cloudbutton_backend.job_model import Estimate
 from cloudbutton_backend.journal import ErrorRecord, JobRow, JournalReader
 from cloudbutton_backend.report.job_facts import JobFacts, ReportedJob
+from cloudbutton_backend.worker.failures import message_of
 
 _ERRORS: Final = 100
 """As many as the journal keeps."""
@@ -107,7 +108,7 @@ def _error(job_id: str, index: int, error: BaseException) -> ErrorRecord:
         getattr(error, "cloud_index", index),
         getattr(error, "cloud_item", ""),
         type(error).__name__,
-        str(error),
+        message_of(error),
         text,
     )
 

@@ -95,7 +95,7 @@ def describe(error: BaseException, item: Any, own_file: str) -> dict[str, Any]:
             {
                 "relation": relation,
                 "type": type(link).__name__,
-                "message": _message(link),
+                "message": message_of(link),
                 "packed": _pack(link),
                 "frames": _frames(link.__traceback__, own_file),
             }
@@ -115,11 +115,12 @@ def not_sendable(value: Any, item: Any, reason: BaseException) -> dict[str, Any]
         "kind": "unsendable",
         "item": short_repr(item),
         "type": type(value).__name__,
-        "reason": f"{type(reason).__name__}: {_message(reason)}",
+        "reason": f"{type(reason).__name__}: {message_of(reason)}",
     }
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Return an exception's message, cut to 2,000 characters; making it may itself raise."""
     try:
         return str(error)[:2000]
     except Exception:

@@ -22,6 +22,7 @@ from cloudbutton_magic.analysis.called_once import CalledOnce, called_once
 from cloudbutton_magic.analysis.independence import analyse
 from cloudbutton_magic.analysis.loops import Loop, find_loops, inner_loops, suspends
 from cloudbutton_magic.analysis.namespace import UNKNOWN, Live, Namespace
+from cloudbutton_magic.analysis.unreadable import stays_here
 from cloudbutton_magic.analysis.verdict import LoopSite, NotIndependent, Parallel, Reason, Verdict
 
 __all__ = [
@@ -39,5 +40,6 @@ __all__ = [
     "called_once",
     "find_loops",
     "inner_loops",
+    "stays_here",
     "suspends",
 ]

@@ -24,6 +24,7 @@ from cloudbutton_magic.analysis.namespace import (
 )
 from cloudbutton_magic.analysis.set_order import check_sets, hash_seed_is_fixed
 from cloudbutton_magic.analysis.syntax import FUNCTIONS, target_names, uses, walk
+from cloudbutton_magic.analysis.unreadable import stays_here
 from cloudbutton_magic.analysis.user_functions import is_own
 from cloudbutton_magic.analysis.verdict import (
     LoopSite,
@@ -71,6 +72,8 @@ def analyse(
         return _Judge(loop, live, iterable, sample, sets).verdict()
     except RefusalReason as refusal:
         return refusal.refused
+    except BaseException as error:
+        return stays_here(error, loop.line, uses(loop.node).reads, live)
 
 
 class _Judge:

@@ -17,7 +17,7 @@ from cloudbutton_backend.forecast import forecast_again
 from cloudbutton_backend.job_model import Estimate, JobOptions, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.session import session
-from cloudbutton_magic.analysis import Parallel
+from cloudbutton_magic.analysis import Namespace, Parallel, stays_here
 from cloudbutton_magic.button import plan
 from cloudbutton_magic.cells.cell_context import CellContext
 from cloudbutton_magic.cells.estimate_table import EstimateTable
@@ -99,6 +99,8 @@ def _capture_of(verdict: Parallel, local: Set[str], namespace: Mapping[str, Any]
         report = str(explain(scope[f"line_{verdict.line}"]))
     except CaptureError as error:
         report = f"line {verdict.line} would run here: {error}"
+    except BaseException as error:
+        report = f"would run here: {stays_here(error, verdict.line, names, Namespace(namespace))}"
     if missing:
         report += f"\nmade by the cell itself, known when it runs: {', '.join(missing)}"
     return report

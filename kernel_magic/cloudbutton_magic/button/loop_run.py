@@ -16,7 +16,7 @@ import time
 import types
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import cloudpickle
 
@@ -28,6 +28,7 @@ from cloudbutton_backend.errors import (
     WorkerLost,
 )
 from cloudbutton_backend.job_model.outcome import ItemOutcome, Output
+from cloudbutton_backend.worker.failures import message_of
 from cloudbutton_magic.analysis import (
     UNKNOWN,
     Loop,
@@ -36,6 +37,7 @@ from cloudbutton_magic.analysis import (
     Parallel,
     Reason,
     analyse,
+    stays_here,
 )
 from cloudbutton_magic.analysis.syntax import uses
 from cloudbutton_magic.button.checks import holds_sets, objection
@@ -183,6 +185,16 @@ class LoopSetting:
     """Send a loop away without a look at its time, when it is reached first."""
 
 
+class _Prepared(NamedTuple):
+    """What sending a loop's items away needs."""
+
+    task: worker_side.Task
+    payloads: list[Any]
+    merger: Merger
+    settler: Committer
+    plan: LoopPlan
+
+
 class LoopRun:
     """One execution of one loop."""
 
@@ -272,7 +284,39 @@ class LoopRun:
         return verdict
 
     def _elsewhere(self, items: list[Any]) -> Iterator[RanElsewhere]:
-        setting, loop, source = self.setting, self.loop, self.source
+        try:
+            prepared = self._prepare(items)
+        except BaseException as error:
+            live = Namespace(self.setting.namespace)
+            self.report.verdict = stays_here(
+                error, self.loop.line, uses(self.loop.node).reads, live
+            )
+            return
+        if prepared is None:
+            return
+        task, payloads, merger, settler, plan = prepared
+        pending: tuple[IterationRecord, tuple[Output, ...]] | None = None
+        try:
+            for record, outputs in self._records(task, payloads, merger, plan):
+                if pending is not None:
+                    if not settler.settle(*pending):
+                        return
+                    self.source.step()
+                    yield RanElsewhere(pending[0].ops)
+                pending = record, outputs
+            # What the last one leaves behind must be complete, or it runs again here.
+            if pending is not None and not pending[0].owed and settler.settle(*pending):
+                self.source.step()
+                yield RanElsewhere(pending[0].ops)
+            if self._raised is not None:
+                raise self._raised
+        finally:
+            self.report.items_there += settler.finished
+            settler.close()
+
+    def _prepare(self, items: list[Any]) -> _Prepared | None:
+        """Return what sending the items needs; None, with the reason in the report, if they must stay."""
+        setting, loop = self.setting, self.loop
         verdict = self.report.verdict
         assert isinstance(verdict, Parallel)
         function = self._body(verdict)
@@ -283,14 +327,14 @@ class LoopRun:
             sets_inside=holds_sets(outer, depth=2) or holds_sets(inner, depth=2),
         )
         if isinstance(verdict, NotIndependent):
-            return
+            return None
         reason = objection(
             verdict, function, items, setting.namespace, lambda item, n: part_of(loop, item, n),
             outer, inner,
         )  # fmt: skip
         if reason:
             self.report.stopped = reason
-            return
+            return None
         local = (
             tuple(sorted(verdict.local))
             if self.loop.kind == "for"
@@ -311,24 +355,7 @@ class LoopRun:
             loop, verdict, setting.namespace, setting.replay, merger,
             self._applier(verdict),
         )  # fmt: skip
-        pending: tuple[IterationRecord, tuple[Output, ...]] | None = None
-        try:
-            for record, outputs in self._records(task, payloads, merger, LoopPlan(loop, verdict)):
-                if pending is not None:
-                    if not settler.settle(*pending):
-                        return
-                    source.step()
-                    yield RanElsewhere(pending[0].ops)
-                pending = record, outputs
-            # What the last one leaves behind must be complete, or it runs again here.
-            if pending is not None and not pending[0].owed and settler.settle(*pending):
-                source.step()
-                yield RanElsewhere(pending[0].ops)
-            if self._raised is not None:
-                raise self._raised
-        finally:
-            self.report.items_there += settler.finished
-            settler.close()
+        return _Prepared(task, payloads, merger, settler, LoopPlan(loop, verdict))
 
     def _body(self, verdict: Parallel) -> types.FunctionType:
         setting = self.setting
@@ -366,7 +393,7 @@ class LoopRun:
             self.report.stopped, self.report.tried = _in_users_terms(error), False
         except Exception as error:
             # The engine could not send or run it; the loop can still run here.
-            self.report.stopped = f"{type(error).__name__}: {error}"
+            self.report.stopped = f"{type(error).__name__}: {message_of(error)}"
         finally:
             close = getattr(outcomes, "close", None)
             if close is not None:
@@ -378,7 +405,7 @@ class LoopRun:
         if outcome.error is not None:
             if index == 0 and not outcome.began:  # what cannot be loaded for one is so for all
                 self.report.tried = False
-            self.report.stopped = f"{type(outcome.error).__name__}: {outcome.error}"
+            self.report.stopped = f"{type(outcome.error).__name__}: {message_of(outcome.error)}"
             return None
         kind, *content = outcome.value
         if kind == worker_side.LATE:
@@ -389,7 +416,7 @@ class LoopRun:
         try:
             return merger.record(index, kind, content)
         except Exception as error:
-            self.report.stopped = str(error)
+            self.report.stopped = message_of(error)
             return None
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from cloudbutton_backend import units
 from cloudbutton_backend.job_model import BatchRecord, Progress
+from cloudbutton_backend.worker.failures import message_of
 from cloudbutton_magic.display.rendering import html_of, summary_timeline, text_of
 from cloudbutton_magic.display.view_model import FailureGroup, View, view_of
 
@@ -37,7 +38,7 @@ def failure_groups(
 
 def one_line(error: BaseException) -> str:
     """Return `ValueError: message`, the first line of it."""
-    first = next(iter(str(error).splitlines()), "")
+    first = next(iter(message_of(error).splitlines()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
