@@ -79,11 +79,14 @@ def imported_packages(namespace: Mapping[str, Any]) -> set[str]:
     for name, value in list(namespace.items()):
         if name.startswith("_"):
             continue
-        if isinstance(value, ModuleType):
-            module_name: Any = value.__name__
-        elif isinstance(value, type) or callable(value):
-            module_name = getattr(value, "__module__", None)
-        else:
+        try:
+            if isinstance(value, ModuleType):
+                module_name: Any = value.__name__
+            elif isinstance(value, type) or callable(value):
+                module_name = getattr(value, "__module__", None)
+            else:
+                continue
+        except (Exception, SystemExit):  # what cannot be looked at imports nothing
             continue
         if isinstance(module_name, str) and _is_worth_importing(module_name):
             found.add(module_name)
