@@ -13,6 +13,7 @@ from cloudbutton_backend.errors import UnknownName, UsageError, WrongArgument
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session import session as _session
+from cloudbutton_backend.session.launcher import JobSource as _JobSource
 from cloudbutton_backend.worker.calls import Spread
 from cloudbutton_backend.worker.failures import short_repr
 
@@ -109,7 +110,9 @@ def submit(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
         return function(*args, **kwargs)
 
     name = getattr(function, "__name__", type(function).__name__)
-    return _session.current().map(call, [None], options=options_from({}), kind="submit", name=name)
+    return _session.current().map(
+        call, [None], options=options_from({}), origin=_JobSource(kind="submit", name=name)
+    )
 
 
 def map_reduce(
@@ -136,7 +139,9 @@ def map_reduce(
     name = f"reduce of {mapped.name}"
     # What it reduces is known when it begins only: nothing can be looked for before.
     once = replace(chosen, cache=False)
-    return session.map(reducer, lists(), options=once, kind="map_reduce", name=name)
+    return session.map(
+        reducer, lists(), options=once, origin=_JobSource(kind="map_reduce", name=name)
+    )
 
 
 def jobs() -> list[Job]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cloudbutton_backend.errors import JobFailed, UsageError
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.session import session as _session
+from cloudbutton_backend.session.launcher import JobSource
 from cloudbutton_backend.worker.calls import PushedCall, Spread, run_call
 from cloudbutton_ext.api import options_from
 from cloudbutton_ext.integrations.pool_results import AsyncResult, IMapIterator, feed, settle_with
@@ -265,7 +266,7 @@ class Pool:
         run, options = self._prepared(func)
         chosen = options_from(options)
         run = reaching_managers(run, self._session, chosen.backend)
-        job = self._session.map(run, items, options=chosen, name=name)
+        job = self._session.map(run, items, options=chosen, origin=JobSource(name=name))
         self._jobs = [job for job in self._jobs if not job.state.is_final] + [job]
         return job
 

@@ -52,8 +52,8 @@ def _try(name: str, home: Path, say: Callable[..., None]) -> bool:
     with closing(Session(home)) as session:
         timed("start the backend", lambda: session.driver(name).start())
         timed("capture the function", lambda: capture(_plus_one))
-        options = JobOptions(backend=name, quiet=True)
-        job = session.map(_plus_one, [1, 2], options=options, name="test")
+        options = JobOptions(backend=name, quiet=True, name="test")
+        job = session.map(_plus_one, [1, 2], options=options)
         answers = job.as_completed()
         first = timed("first result", lambda: next(answers))
         second = timed("second result", lambda: next(answers))

@@ -8,6 +8,7 @@ from typing import Any
 
 from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.job_model.outcome import ItemOutcome
+from cloudbutton_backend.session.launcher import JobSource
 from cloudbutton_backend.session.session import Session
 
 
@@ -29,7 +30,9 @@ class Pool:
     ) -> Iterator[ItemOutcome]:
         # The button watches captured values by itself.
         options = JobOptions(guard="off")
-        job = self._session.map(body, items, kind="button", name=label, source="", options=options)
+        job = self._session.map(
+            body, items, options=options, origin=JobSource(kind="button", name=label, source="")
+        )
         try:
             yield from job.outcomes()
         finally:

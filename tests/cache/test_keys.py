@@ -23,6 +23,7 @@ from cloudbutton_backend.result_cache.loop_traces import (
     read_trace,
     write_trace,
 )
+from cloudbutton_backend.session.launcher import JobSource
 from cloudbutton_backend.session.session import Session
 
 WORDS = st.text("abc.019", min_size=1, max_size=4)
@@ -123,7 +124,9 @@ def test_nothing_of_a_held_job_is_found_before_it_is_said_to_be_right(tmp_path: 
     try:
         for found, is_right in ((0, False), (0, True), (3, False)):
             options = JobOptions(cache=True)
-            job = session.map(lambda x: x, [1, 2, 3], options=options, kind="button")
+            job = session.map(
+                lambda x: x, [1, 2, 3], options=options, origin=JobSource(kind="button")
+            )
             assert job.results() == [1, 2, 3] and job.progress.cached == found
             if is_right and job.cache is not None:
                 job.cache.release()

@@ -14,7 +14,7 @@ from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.backends.protocol import Backend, Charged
 from cloudbutton_backend.cost import Rate
 from cloudbutton_backend.errors import BudgetReached, UsageError
-from cloudbutton_backend.job_model import Estimate, JobState
+from cloudbutton_backend.job_model import Estimate, JobRecord, JobState
 from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.session import session as session_module
 from cloudbutton_backend.testing.conformance import JobConformance, TaskPlace
@@ -78,9 +78,11 @@ def test_a_job_knows_what_it_has_cost(place: TaskPlace, backend: MeteredBackend)
 def test_a_call_whose_price_never_came_makes_the_bill_a_most(
     place: TaskPlace, backend: MeteredBackend, before: float
 ) -> None:
-    bill = JobCost(
-        "k7m2abcd", place.session.journal, backend.limits, 2, Estimate(1.0, 0.8, 1.3, "")
-    )
+    record = JobRecord(
+        id="k7m2abcd", name="f", kind="map", backend="metered", n_items=9, created=0.0, pid=1,
+        host="here", estimate=1.0, estimate_low=0.8, estimate_high=1.3,
+    )  # fmt: skip
+    bill = JobCost(record, place.session.journal, backend.limits, 2)
     bill.before = before
     bill.charge(Charged("k7m2abcd", 0, 0.1, 3.0))
     bill.spend = before + 0.1

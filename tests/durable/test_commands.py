@@ -11,6 +11,7 @@ import pytest
 
 from cloudbutton_backend.errors import CloudError, UnknownName
 from cloudbutton_backend.job_model.timeline import Timeline
+from cloudbutton_backend.session.launcher import JobSource
 from cloudbutton_backend.session.session import Session
 from cloudbutton_magic.commands.attach import AttachRequest, attach, parse_request
 from cloudbutton_magic.display.view_model import View
@@ -84,7 +85,7 @@ def test_results_of_a_dead_kernels_job_are_put_into_the_name(victim: Start) -> N
 
 
 def test_a_cell_that_ran_as_one_task_sets_its_variables(session: Session) -> None:
-    job = session.map(lambda _: (3, {"a": 1, "b": 2}), [None], kind="run")
+    job = session.map(lambda _: (3, {"a": 1, "b": 2}), [None], origin=JobSource(kind="run"))
     job.wait()
     names: dict[str, Any] = {}
     assert attach(job.id, names, Wall()) == 3

@@ -297,7 +297,7 @@ def test_cancelling_the_job_behind_it_ends_every_future(gate: Gate) -> None:
     assert all(future.cancelled() for future in waiting if not future.running())
     with pytest.raises(BrokenExecutor, match="cancelled"):
         executor.submit(abs, 1)
-    with pytest.raises(UsageError, match="submit its calls anew"):
+    with pytest.raises(UsageError, match="Submit them again"):
         cloud.jobs()[0].retry_failed()
 
 

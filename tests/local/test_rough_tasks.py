@@ -27,6 +27,7 @@ from cloudbutton_backend.errors import (
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobOptions, JobState
 from cloudbutton_backend.journal import JournalReader
+from cloudbutton_backend.session.launcher import JobSource
 from cloudbutton_backend.session.session import Session
 from cloudbutton_magic.display.job_view import failure_groups
 
@@ -494,7 +495,7 @@ def fail_in_its_way(x: str) -> Any:
 
 def test_the_items_left_of_a_loop_are_numbered_as_in_the_loop(session: Session) -> None:
     ways = ["raise", "keep", "die"]
-    job = session.map(fail_in_its_way, ways, options=KEEP, before=4)
+    job = session.map(fail_in_its_way, ways, options=KEEP, origin=JobSource(before=4))
     job.wait()
     errors = job.errors()
     assert list(errors) == [0, 1, 2], "the job's own results are found as ever"

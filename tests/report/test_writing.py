@@ -49,7 +49,7 @@ def fail_at_three(number: int) -> int:
 def test_a_job_writes_its_report_into_the_working_directory(
     session: Session, tmp_path: Path
 ) -> None:
-    job = session.map(fail_at_three, range(8), options=JobOptions(errors="keep"), name="eight")
+    job = session.map(fail_at_three, range(8), options=JobOptions(errors="keep", name="eight"))
     job.results()
     path = job.report()
     assert path == tmp_path / f"cloudbutton-{job.id}.html"
@@ -62,7 +62,7 @@ def test_a_job_writes_its_report_into_the_working_directory(
 def test_the_journal_gives_the_same_report_to_any_process(
     session: Session, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = session.map(fail_at_three, range(8), options=JobOptions(errors="keep"), name="eight")
+    job = session.map(fail_at_three, range(8), options=JobOptions(errors="keep", name="eight"))
     job.wait(30)
     assert session.journal.flush(10)
     assert main.main(["report", job.id[:6], "-o", "elsewhere.html"]) == 0
@@ -124,7 +124,7 @@ def test_the_magic_writes_it_too(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "_current", session)
-    job = session.map(fail_at_three, range(2), name="two")
+    job = session.map(fail_at_three, range(2), options=JobOptions(name="two"))
     job.wait(30)
     around = CommandContext(namespace={}, screen=QuietScreen())
     shown = run_command(f"report {job.id[:5]} -o 'my report.html'", around)

@@ -1,4 +1,4 @@
-"""What one job costs: charges as they come, the estimate made at its start, what is expected now."""
+"""What one job costs and how long it takes: charges as they come, the estimates, what is expected now."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from cloudbutton_backend.accounting.daily_budget import DailyBudgetGrant
 from cloudbutton_backend.backends.protocol import Charged, Limits, Results
+from cloudbutton_backend.cost.duration_samples import samples_of
 from cloudbutton_backend.cost.job_estimate import MeasuredCall, from_calls
-from cloudbutton_backend.job_model import Estimate
+from cloudbutton_backend.cost.run_model import CostModel, predict
+from cloudbutton_backend.job_model import Estimate, JobRecord
 from cloudbutton_backend.journal import Journal
 
 _SAMPLES: Final = 8
@@ -56,11 +59,6 @@ class _Sample:
 class JobCost:
     """The money side of one job on a backend whose calls have a price. Used on the driver's thread.
 
-    Parameters
-    ----------
-    memory
-        MiB that each of its workers has, where that is chosen.
-
     Attributes
     ----------
     spend : float
@@ -72,18 +70,12 @@ class JobCost:
     """
 
     def __init__(
-        self,
-        job_id: str,
-        journal: Journal,
-        limits: Limits,
-        workers: int | None,
-        estimate: Estimate | None,
-        memory: int | None = None,
+        self, record: JobRecord, journal: Journal, limits: Limits, workers: int | None
     ) -> None:
         assert limits.rate is not None
         self.spend = self.before = 0.0
-        self.estimate = estimate
-        self._job_id = job_id
+        self.estimate, memory = record.expected, record.worker_memory
+        self._job_id = record.id
         self._journal = journal
         # The backend's is for its usual memory, and a second costs as many times as there is more of it.
         part = memory / limits.memory if memory and limits.memory else 1.0
@@ -204,3 +196,57 @@ class JobCost:
             return max(self.spend, by_items)
         part = min(1.0, done / total)
         return max(self.spend, part * by_items + (1 - part) * self.estimate.expected)
+
+
+_AFTER: Final = 1.0
+"""Seconds; a job that is over sooner needs no estimate, and should not have to pay for one."""
+_LEAST: Final = 4
+_MOST: Final = 32
+"""Results that it rests on."""
+_DRAWS: Final = 200
+
+
+class EtaEstimate:
+    """When a job whose work is free will end, as its first items tell. Used on the driver's thread.
+
+    Made once, and kept to be compared with what came.
+    """
+
+    def __init__(self, job_id: str, journal: Journal, batch_seconds: float) -> None:
+        self._job_id = job_id
+        self._journal = journal
+        self._batch_seconds = batch_seconds
+        self._each: list[float] = []
+        self._is_made = False
+
+    def work(self, items: int, seconds: float) -> None:
+        """Some items have run in so many seconds of a worker's time."""
+        if not self._is_made and len(self._each) < _MOST and items:
+            self._each.append(seconds / items)
+
+    def judge(self, total: int | None, finished: int, workers: int, elapsed: float) -> None:
+        """Record when the job will end, once there is something to tell it by."""
+        if self._is_made or elapsed < _AFTER or total is None or len(self._each) < _LEAST:
+            return
+        self._is_made = True
+        terms = CostModel(backend="", workers=max(1, workers), batch_seconds=self._batch_seconds)
+        left = max(0, total - finished)
+        found = predict(samples_of(self._each, _DRAWS), left, terms, elapsed=elapsed).seconds
+        self._journal.update_job(
+            self._job_id,
+            estimate_seconds=found.expected,
+            estimate_seconds_low=found.low,
+            estimate_seconds_high=found.high,
+            estimate_basis=f"its first {finished} items",
+        )
+
+
+@dataclass(frozen=True)
+class JobAccounting:
+    """What watches the money and the time of one job."""
+
+    cost: JobCost | None = None
+    """None where work is free."""
+    eta: EtaEstimate | None = None
+    daily_grant: DailyBudgetGrant | None = None
+    """None where no day has a budget, or nobody pays."""

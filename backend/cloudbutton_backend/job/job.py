@@ -383,6 +383,21 @@ class Job:
         return self
 
 
+def run_state_of(job: Job) -> RunState:
+    """Return the state of a job, for those who run it."""
+    return job._run_state
+
+
+def runner_of(job: Job) -> JobRunner:
+    """Return who runs a job."""
+    return job._runner
+
+
+def run_with(job: Job, runner: JobRunner) -> None:
+    """Have somebody else run a job from now on."""
+    job._runner = runner
+
+
 def check_budget(budget: float | None) -> None:
     """Refuse a budget that makes no sense.
 

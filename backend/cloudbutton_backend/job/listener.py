@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from cloudbutton_backend.accounting.daily_budget import DailyBudgetGrant
-from cloudbutton_backend.accounting.eta import EtaEstimate
-from cloudbutton_backend.accounting.job_cost import JobCost
+from cloudbutton_backend.accounting.job_cost import JobAccounting
 from cloudbutton_backend.backends.protocol import Backend, Charged, JobSpec, Results
 from cloudbutton_backend.cost.budgets import enough_for
 from cloudbutton_backend.dispatch.actions import AskForMoney, BatchLost, OverBudget
@@ -68,12 +66,10 @@ class JobListener:
         self,
         run_state: RunState,
         recorder: JobRecorder,
-        job_cost: JobCost | None,
+        accounting: JobAccounting,
         journal: Journal,
         spec: JobSpec,
-        known_classes: frozenset[str],
-        eta: EtaEstimate | None = None,
-        daily_grant: DailyBudgetGrant | None = None,
+        known_classes: frozenset[str] = frozenset(),
     ) -> None:
         self.source: ItemSource
         self.known_classes = known_classes
@@ -88,9 +84,8 @@ class JobListener:
         """Stops the job; given by whoever runs it."""
         self._run_state = run_state
         self._recorder = recorder
-        self._job_cost = job_cost
-        self._eta = eta
-        self._daily_grant = daily_grant
+        self._job_cost, self._eta = accounting.cost, accounting.eta
+        self._daily_grant = accounting.daily_grant
         self._journal = journal
         self._is_telling = False
         self._judged = time.monotonic()

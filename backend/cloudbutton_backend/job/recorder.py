@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,15 @@ class JobRecorder:
         )
         self._output_room = _OUTPUT_ROOM
         self._first_error: tuple[int, str] | None = None
+
+    def go_on(
+        self, batches: Sequence[BatchRecord], lost_workers: int, warnings: Iterable[str]
+    ) -> None:
+        """Take over what an earlier process has recorded of the job."""
+        self.batches.extend(batches)
+        self.lost_workers = lost_workers
+        for line in warnings:
+            self.warn(line)
 
     @property
     def first_error(self) -> str | None:

@@ -1,10 +1,11 @@
-"""The course of a job: how far it is, what came of its items, what stands in its way."""
+"""The state of a running job: how far it is, what came of its items, what stands in its way."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from cloudbutton_backend.errors import BudgetReached, UsageError
@@ -63,15 +64,22 @@ class Money(Protocol):
     def expected(self, total: int | None, done: int) -> float | None: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What a job is and who runs it: another one, as a whole, when another process goes on with it."""
+
+    record: JobRecord
+    options: JobOptions
+    notes: Notes
+    money: Money | None
+    check_alive: Callable[[], None]
+    """Raises if nothing will come any more though the job has not ended."""
+    before: int = 0
+    """How many items of the same loop ran before the job's first; messages count them."""
+
+
 class RunState:
     """Changed by whoever drives or follows the job, read by whoever holds it.
-
-    Parameters
-    ----------
-    check_alive
-        Raises if nothing will come any more though the job has not ended.
-    before
-        How many items of the same loop ran before the job's first; messages count them.
 
     Attributes
     ----------
@@ -83,24 +91,13 @@ class RunState:
         Of the items with results, those that other jobs had run.
     """
 
-    def __init__(
-        self,
-        record: JobRecord,
-        options: JobOptions,
-        notes: Notes,
-        money: Money | None,
-        check_alive: Callable[[], None],
-        before: int = 0,
-    ) -> None:
-        self.record = record
-        self.options = options
+    def __init__(self, context: RunContext) -> None:
         self.items: Counted
-        self.notes = notes
-        self.money = money
-        self.before = before
+        self.before = context.before
         self.state = JobState.RUNNING
         self.lock = threading.Lock()
-        self.result_store = ResultStore(self.lock, check_alive)
+        self.result_store = ResultStore(self.lock, context.check_alive)
+        self._set(context)
         self.done = self.failed = 0
         self.running = self.workers = self.retried = 0
         self.cached = 0
@@ -119,21 +116,18 @@ class RunState:
             self.result_store.add(runs)
         self.result_store.notify()
 
-    def continue_as(
-        self,
-        record: JobRecord,
-        options: JobOptions,
-        notes: Notes,
-        money: Money | None,
-        check_alive: Callable[[], None],
-    ) -> None:
+    def continue_as(self, context: RunContext) -> None:
         """Another process than before runs it: what it has of its items stays."""
         with self.lock:
             if self.state.is_final:
                 self.reopen()
             self.state = JobState.RUNNING
-            self.record, self.options, self.notes, self.money = record, options, notes, money
-            self.result_store.check_alive = check_alive
+            self.result_store.check_alive = context.check_alive
+            self._set(context)
+
+    def _set(self, context: RunContext) -> None:
+        self.record, self.options = context.record, context.options
+        self.notes, self.money = context.notes, context.money
 
     def reopen(self) -> None:
         """What failed or is missing is run again. `lock` must be held.

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from cloudbutton_backend.job_model.estimate import Estimate, Expectation
+
 
 class JobState(str, enum.Enum):
     """Where a job is in its life."""
@@ -122,6 +124,27 @@ class JobRecord:
     """MiB that a worker had, where that is chosen."""
     plan: str | None = None
     """What a cell with its loops sent away was turned into, as a dry run shows it."""
+
+    @property
+    def expected(self) -> Estimate | None:
+        """What it was expected to cost, and how long it was to take, when it started."""
+        if self.estimate is None:
+            return None
+        low, high = (
+            self.estimate if bound is None else bound
+            for bound in (self.estimate_low, self.estimate_high)
+        )
+        return Estimate(self.estimate, low, high, self.estimate_basis or "", self.expected_seconds)
+
+    @property
+    def expected_seconds(self) -> Expectation | None:
+        """How long it was expected to take when it started."""
+        expected, low, high = (
+            self.estimate_seconds, self.estimate_seconds_low, self.estimate_seconds_high
+        )  # fmt: skip
+        if expected is None or low is None or high is None:
+            return None
+        return Expectation(expected, low, high)
 
 
 @dataclass(frozen=True, slots=True)

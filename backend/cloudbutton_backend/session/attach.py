@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cloudbutton_backend.durable import job_file
@@ -17,36 +17,21 @@ from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.journal.ownership import OwnedElsewhere
 from cloudbutton_backend.results.result_ranges import complement, named, ranges_of
 from cloudbutton_backend.session.checkpoint import Checkpoint
-from cloudbutton_backend.session.drivers import Drivers
 from cloudbutton_backend.session.finished_jobs import past_job, report_of
 from cloudbutton_backend.session.follow import Follower, RemoteRunner
+from cloudbutton_backend.session.job_builder import JobBuilder
 from cloudbutton_backend.session.keeper import KEEPER_STARTS_WITHIN, start_keeper
-from cloudbutton_backend.session.launcher import JobFiles
 from cloudbutton_backend.session.resume import ResumeOverrides, Resumer
 from cloudbutton_backend.storage import job_paths
 
 
 class Attacher:
-    """Attaches to jobs for one session.
+    """Attaches to jobs for one session."""
 
-    Parameters
-    ----------
-    environment
-        Returns the variables that tasks are to see.
-    remember
-        Called with a job before it goes on.
-    """
-
-    def __init__(
-        self,
-        drivers: Drivers,
-        files: Callable[[], JobFiles],
-        environment: Callable[[], dict[str, str]],
-        remember: Callable[[Job], None],
-    ) -> None:
-        self._files = files
-        self._remember = remember
-        self._resumer = Resumer(drivers, files, environment, remember)
+    def __init__(self, builder: JobBuilder) -> None:
+        self._files = builder.files
+        self._remember = builder.remember
+        self._resumer = Resumer(builder)
         self._followers: list[Follower] = []
 
     def attach(self, job_id: str, overrides: ResumeOverrides) -> Job:

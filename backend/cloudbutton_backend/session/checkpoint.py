@@ -109,7 +109,7 @@ class Checkpoint:
 
     def __repr__(self) -> str:
         condition = "written" if self._begun else "not needed yet"
-        return f"<Deposit of job {self._run_state.record.id}: {condition}, {self._next} items>"
+        return f"<Checkpoint of job {self._run_state.record.id}: {condition}, {self._next} items>"
 
     # -- from the journal's thread
 

@@ -10,7 +10,7 @@ from cloudbutton_backend.capture import CaptureReport
 from cloudbutton_backend.durable.salvage import SalvagedResults
 from cloudbutton_backend.errors import CloudError, JobFailed, UsageError
 from cloudbutton_backend.job.job import Job
-from cloudbutton_backend.job.run_state import RunState
+from cloudbutton_backend.job.run_state import RunContext, RunState
 from cloudbutton_backend.job_model import BatchRecord, Estimate, JobOptions, JobState
 from cloudbutton_backend.job_model.rules import refusal
 from cloudbutton_backend.journal import JobRow
@@ -79,7 +79,15 @@ def past_job(
     notes = FinishedNotes(
         batches, row.lost_workers, (), (*row.warnings, *more_warnings), None if error else row.error
     )
-    run_state = RunState(row, options_of(row), notes, money_of(row), _is_over, 0)
+    run_state = RunState(
+        RunContext(
+            record=row,
+            options=options_of(row),
+            notes=notes,
+            money=money_of(row),
+            check_alive=lambda: None,
+        )
+    )
     run_state.items = FinishedCount(row.n_items)
     run_state.prefill(found.runs)
     run_state.broken = error
@@ -90,10 +98,6 @@ def past_job(
     run_state.started = run_state.ended - seconds_of(row)
     why_not = error or UsageError(refusal("retry", row, JobState.DONE))
     return Job(run_state, NoRunner(why_not), lambda: report_of(row))
-
-
-def _is_over() -> None:
-    """Nobody waits for a job that has ended."""
 
 
 def seconds_of(row: JobRow) -> float:
@@ -113,11 +117,7 @@ def money_of(row: JobRow) -> FinishedMoney | None:
     """Return what the journal says of a job's cost; None where work is free."""
     if row.estimate is None and not row.spend:
         return None
-    estimate = None
-    if row.estimate is not None:
-        low, high = row.estimate_low or row.estimate, row.estimate_high or row.estimate
-        estimate = Estimate(row.estimate, low, high, "")
-    return FinishedMoney(row.spend, estimate)
+    return FinishedMoney(row.spend, row.expected)
 
 
 def report_of(row: JobRow) -> CaptureReport:

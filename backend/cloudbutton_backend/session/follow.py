@@ -12,7 +12,7 @@ from typing import Final
 from cloudbutton_backend.durable.salvage import SalvagedItems, entry_of, result_files
 from cloudbutton_backend.errors import BackendError, CloudError, JobFailed, RemoteError, UnknownName
 from cloudbutton_backend.job.listener import tell
-from cloudbutton_backend.job.run_state import RunState
+from cloudbutton_backend.job.run_state import RunContext, RunState
 from cloudbutton_backend.job_model import BatchRecord, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.journal.ownership import OwnedElsewhere
@@ -88,7 +88,14 @@ class Follower:
             target=self._run, args=(row,), name="cloudbutton-follower", daemon=True
         )
         self.run_state = RunState(
-            row, options_of(row), _notes(row, (), ()), money_of(row), self._check_alive, before
+            RunContext(
+                record=row,
+                options=options_of(row),
+                notes=_notes(row, (), ()),
+                money=money_of(row),
+                check_alive=self._check_alive,
+                before=before,
+            )
         )
         self.run_state.items = FinishedCount(row.n_items)
         self.run_state.started = time.monotonic() - seconds_of(row)

@@ -9,16 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cloudbutton_backend import settings
-from cloudbutton_backend.accounting.daily_budget import allowance_of
-from cloudbutton_backend.accounting.eta import EtaEstimate
 from cloudbutton_backend.accounting.history import expected_bill
-from cloudbutton_backend.accounting.job_cost import JobCost, estimate_columns
+from cloudbutton_backend.accounting.job_cost import estimate_columns
 from cloudbutton_backend.backends.capabilities import HasPortableSettings
-from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.capture import Captured, CaptureReport, capture, imports_of_items
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.item_source import PushSource, SequenceSource, StreamSource, fixed
@@ -26,24 +22,24 @@ from cloudbutton_backend.dispatch.job_state import DispatchPlan
 from cloudbutton_backend.durable.job_file import JobFile, python_version
 from cloudbutton_backend.errors import UsageError, WrongArgument
 from cloudbutton_backend.job.job import Job
-from cloudbutton_backend.job.listener import JobListener, LocalRunner, check_alive
-from cloudbutton_backend.job.recorder import JobRecorder
-from cloudbutton_backend.job.run_state import RunState
-from cloudbutton_backend.job_model import Estimate, JobOptions, JobRecord, new_job_id
-from cloudbutton_backend.journal import Journal
+from cloudbutton_backend.job.listener import JobListener
+from cloudbutton_backend.job_model import JobOptions, JobRecord, new_job_id
 from cloudbutton_backend.results.result_ranges import ResultRange, ranges_of
 from cloudbutton_backend.session.checkpoint import Checkpoint
-from cloudbutton_backend.session.drivers import Drivers
+from cloudbutton_backend.session.job_builder import (
+    JOURNAL_OFF,
+    JobBuilder,
+    JobDefinition,
+    PreparedJob,
+)
 from cloudbutton_backend.session.job_plan import (
     all_of,
     check,
     cwd,
     drawn_seed,
-    extra_of,
     kind_of,
     length_of,
     plain,
-    plan_of,
 )
 from cloudbutton_backend.worker.context import in_task
 
@@ -52,9 +48,6 @@ if TYPE_CHECKING:
 
 _SAMPLE: Final = 3
 """Items that are looked at for the packages they need."""
-JOURNAL_OFF: Final = os.environ.get("CLOUDBUTTON_INTERNAL_JOURNAL") == "off"
-"""For measuring what the journal costs; nothing is written then."""
-
 Kind = Literal["map", "run", "submit", "executor", "button", "map_reduce"]
 
 Found = Callable[[str, Captured, Sequence[Any]], Sequence[ResultRange]]
@@ -75,54 +68,19 @@ class JobSource:
     """How many items of the same loop ran before the first; messages count them."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobFiles:
-    """Where jobs are written down."""
-
-    journal: Journal
-    results: Path
-    """The directory of the result files."""
-
-
-@dataclass(frozen=True)
-class PreparedJob:
-    """A job that is about to begin."""
-
-    job: Job
-    driver: Driver
-    reporter: JobListener
-    plan: DispatchPlan
-    captured: Captured
-    checkpoint: Checkpoint | None = None
-
-
 class Launcher:
     """Starts the jobs of one session.
 
     Parameters
     ----------
-    files
-        Where they are written down; asked when the first job begins.
-    remember
-        Called with each job before it begins.
     hand_over
         Has another process run a job, given its id and what writes it down.
     """
 
-    def __init__(
-        self,
-        drivers: Drivers,
-        files: Callable[[], JobFiles],
-        remember: Callable[[Job], None],
-        hand_over: Callable[[str, Checkpoint], Job],
-    ) -> None:
-        self._drivers = drivers
-        self._files = files
-        self._remember = remember
+    def __init__(self, builder: JobBuilder, hand_over: Callable[[str, Checkpoint], Job]) -> None:
+        self._builder = builder
         self._hand_over = hand_over
         self._index: CacheIndex | None = None
-        self._raw_environment: dict[Any, Any] | None = None
-        self._environment_now: dict[str, str] = {}
 
     def map(
         self,
@@ -151,8 +109,9 @@ class Launcher:
         n_items = length_of(items if known is None else known)
         sample = () if known is None else known[:_SAMPLE]
         captured, driver = self._capture(function, options)
-        start = self._prepare(function, captured, driver, n_items, options, origin, sample)
-        job, plan = start.job, start.plan
+        definition = self._define(function, captured, driver, n_items, options, origin, sample)
+        start = self._build(definition, captured)
+        job, listener, plan = start.job, start.listener, start.plan
         if known is not None:
             shown = getattr(function, "shown_item", None)
             source: SequenceSource | StreamSource = SequenceSource(known, shown, origin.before)
@@ -162,7 +121,7 @@ class Launcher:
             if found is not None:
                 runs = found(job.id, captured, known)
                 job.prefill(runs)
-                job._run_state.cached = sum(run.stop - run.first for run in runs)
+                start.run_state.cached = sum(run.stop - run.first for run in runs)
                 plan = replace(plan, done=ranges_of(runs))
         else:
             stream = StreamSource(
@@ -172,17 +131,15 @@ class Launcher:
             )
             source = stream
             stream.start()
-        start.reporter.give(source)
+        listener.give(source)
+        checkpoint = None
         if not (JOURNAL_OFF or in_task()):
-            checkpoint = self._checkpoint(start, source, origin.before)
-            start.reporter.left_on_disk = checkpoint
+            checkpoint = listener.left_on_disk = self._checkpoint(start, captured, source)
             if options.detach and not driver.backend.limits.can_outlive:
                 return self._hand_over(job.id, checkpoint)
             if options.detach:
                 checkpoint.write_all()
-            else:
-                start = replace(start, checkpoint=checkpoint)
-        self._launch(replace(start, plan=plan))
+        self._launch(start, plan, None if options.detach else checkpoint)
         return job
 
     def _with_cache(
@@ -195,17 +152,16 @@ class Launcher:
         """Have results of earlier jobs found, and those of this one kept to be found."""
         from cloudbutton_backend.result_cache import CacheIndex, JobCache
 
-        files, job, reporter = self._files(), start.job, start.reporter
+        files, job, listener = self._builder.files(), start.job, start.listener
         self._index = self._index or CacheIndex(files.journal.home)
-        cache = JobCache(
+        listener.cache = job.cache = cache = JobCache(
             self._index,
             files.results,
             function,
             seed=job.options.seed,
-            warn=reporter.warn,
+            warn=listener.warn,
             hold=origin.kind == "button",
         )
-        reporter.cache = job.cache = cache
 
         def find(job_id: str, captured: Captured, items: Sequence[Any]) -> Sequence[ResultRange]:
             others = () if found is None else found(job_id, captured, items)
@@ -219,41 +175,39 @@ class Launcher:
             self._index.close()
 
     def _checkpoint(
-        self, start: PreparedJob, source: SequenceSource | StreamSource, before: int
+        self, start: PreparedJob, captured: Captured, source: SequenceSource | StreamSource
     ) -> Checkpoint:
         """Return what the job is to leave on the disk to be continued."""
-        reporter, captured, job = start.reporter, start.captured, start.job
-        spec, options = reporter.spec, job.options
+        job, definition, driver = start.job, start.definition, start.definition.driver
 
         def stored() -> JobFile:
-            used = self._drivers.used.get(options.backend, {})
+            used = self._builder.drivers.used.get(job.options.backend, {})
             # A live object among them (a client, keys) means nothing to another process.
-            backend = start.driver.backend
-            if isinstance(backend, HasPortableSettings):
-                used = backend.lasting_settings(used)
+            if isinstance(driver.backend, HasPortableSettings):
+                used = driver.backend.lasting_settings(used)
             return JobFile(
                 record=job.record,
-                options=options,
+                options=job.options,
                 payload=captured.payload,
                 blobs=tuple(blob.digest for blob in captured.blobs),
                 report=job.explain(),
                 imports=captured.imports,
                 displays=captured.displays,
-                cwd=spec.cwd,
-                path=spec.path,
-                before=before,
+                cwd=definition.cwd,
+                path=definition.path,
+                before=definition.before,
                 python=python_version(),
                 settings=dict(used),
             )
 
         return Checkpoint(
-            self._files().journal.home,
-            job._run_state,
+            self._builder.files().journal.home,
+            start.run_state,
             source,
             stored,
             captured.blobs,
             lambda: settings.resolve().attach_max_bytes,
-            reporter.warn,
+            start.listener.warn,
         )
 
     def open_stream(
@@ -266,19 +220,12 @@ class Launcher:
         """Start a job whose items are pushed one by one; see `Session.open_stream`."""
         captured, driver = self._capture(function, options)
         origin = JobSource(kind="executor", name=options.name)
-        start = self._prepare(function, captured, driver, None, options, origin, sample)
+        definition = self._define(function, captured, driver, None, options, origin, sample)
+        start = self._build(definition, captured)
         source = PushSource(taken)
-        start.reporter.give(source)
-        self._launch(start)
+        start.listener.give(source)
+        self._launch(start, start.plan)
         return start.job, source
-
-    def _estimate(
-        self, digest: str, backend: str, memory: int | None, n_items: int | None
-    ) -> Estimate | None:
-        """Return what a job will cost by earlier runs of its code, where calls have a price."""
-        if not n_items or JOURNAL_OFF:
-            return None
-        return expected_bill(self._files().journal.home, digest, backend, memory, n_items)
 
     def _capture(
         self, function: Callable[[Any], Any], options: JobOptions
@@ -289,13 +236,13 @@ class Launcher:
                 f"The first argument must be a function, not {kind_of(function)}: `map(function, items)`."
             )
         check(options)
-        driver = self._drivers.of(options.backend)
+        driver = self._builder.drivers.of(options.backend)
         driver.start()
         if options.memory is not None and not driver.backend.limits.can_limit_memory:
             raise UsageError(f"The {options.backend} backend cannot limit memory on this system.")
         return capture(function, threshold=options.threshold_bytes), driver
 
-    def _prepare(
+    def _define(
         self,
         function: Callable[[Any], Any],
         captured: Captured,
@@ -304,15 +251,15 @@ class Launcher:
         options: JobOptions,
         origin: JobSource,
         sample: Sequence[Any],
-    ) -> PreparedJob:
+    ) -> JobDefinition:
+        """Return what a new job is made of."""
         if in_task() and options.workers is not None:
             options = replace(options, workers=1)
-        files, limits = self._files(), driver.backend.limits
+        limits = driver.backend.limits
+        name = origin.name or options.name
         record = JobRecord(
             id=new_job_id(),
-            name=origin.name
-            or options.name
-            or str(getattr(function, "__name__", type(function).__name__)),
+            name=name or str(getattr(function, "__name__", type(function).__name__)),
             kind=origin.kind,
             backend=driver.recorded_as,
             n_items=n_items,
@@ -327,77 +274,49 @@ class Launcher:
             options=plain(options),
             worker_memory=options.memory or limits.memory,
         )
-        job_cost = None
-        if limits.rate is not None:
-            memory = record.worker_memory
-            estimate = self._estimate(captured.digest, record.backend, memory, n_items)
-            job_cost = JobCost(record.id, files.journal, limits, options.workers, estimate, memory)
+        if limits.rate is not None and n_items and not JOURNAL_OFF:
+            home, memory = self._builder.files().journal.home, record.worker_memory
+            estimate = expected_bill(home, captured.digest, record.backend, memory, n_items)
             if estimate is not None:
                 record = replace(record, **estimate_columns(estimate))
-        prefix = files.results / record.id
-        spec = JobSpec(
-            id=record.id,
+        return JobDefinition(
+            record=record,
+            options=options,
+            driver=driver,
             payload=captured.payload,
             blobs=captured.blobs,
-            seed=record.seed,
-            guard=options.guard,
-            timeout=options.timeout,
-            memory=options.memory,
-            results=str(prefix),
-            cwd=cwd(),
-            environment=self.environment(),
-            path=tuple(sys.path),
             displays=captured.displays,
-            extra={
-                **extra_of(options),
-                # Only backends that bring packages along ask; finding them out takes its time.
-                "packages": lambda: {*captured.imports, *imports_of_items(sample)},
-            },
+            cwd=cwd(),
+            path=tuple(sys.path),
+            packages=lambda: {*captured.imports, *imports_of_items(sample)},
+            known_classes=captured.classes,
+            before=origin.before,
         )
-        driver.prepare(spec)
-        del spec.extra["packages"]  # it holds items, which are let go of when they have results
-        recorder = JobRecorder(
-            record.id, files.journal, None if JOURNAL_OFF else prefix, origin.before
-        )
-        alive = partial(check_alive, driver, record)
-        run_state = RunState(record, options, recorder, job_cost, alive, origin.before)
-        eta = None
-        if job_cost is None:
-            eta = EtaEstimate(record.id, files.journal, limits.batch_seconds)
-        daily_grant = None if JOURNAL_OFF else allowance_of(files.journal.home, record.id, limits)
-        reporter = JobListener(
-            run_state, recorder, job_cost, files.journal, spec, captured.classes, eta, daily_grant
-        )
-        job = Job(run_state, LocalRunner(driver, reporter), lambda: _report(captured, reporter))
-        if limits.rate is not None and limits.rate.note:
-            reporter.warn(limits.rate.note)
-        plan = replace(plan_of(record.id, options, limits), by_day=daily_grant is not None)
-        return PreparedJob(job, driver, reporter, plan, captured)
 
-    def environment(self) -> dict[str, str]:
-        """Return this process's environment; the same object as long as it has not changed."""
-        raw = getattr(os.environ, "_data", None)  # comparing it needs no decoding
-        if raw is None or raw != self._raw_environment:
-            self._raw_environment = dict(raw or {})
-            self._environment_now = dict(os.environ)
-        return self._environment_now
+    def _build(self, definition: JobDefinition, captured: Captured) -> PreparedJob:
+        results = self._builder.files().results / definition.record.id
+        spec = self._builder.prepare(definition, results)
+        return self._builder.build(definition, spec, partial(_report, captured))
 
-    def _launch(self, start: PreparedJob) -> None:
-        job, journal = start.job, self._files().journal
-        self._remember(job)
-        journal.add_job(job.record, start.checkpoint)
+    def _launch(
+        self, start: PreparedJob, plan: DispatchPlan, checkpoint: Checkpoint | None = None
+    ) -> None:
+        job, journal = start.job, self._builder.files().journal
+        driver = start.definition.driver
+        self._builder.remember(job)
+        journal.add_job(job.record, checkpoint)
         try:
-            start.driver.open(start.reporter.spec, start.plan, start.reporter)
+            driver.open(start.spec, plan, start.listener)
         except BaseException:  # interrupted: nobody holds this job yet
-            start.driver.cancel(job.id)
+            driver.cancel(job.id)
             raise
         # Once the job is on its way, put together the report of what was captured.
         journal.update_job(job.id, capture=lambda: job.explain().to_dict())
 
 
-def _report(captured: Captured, reporter: JobListener) -> CaptureReport:
+def _report(captured: Captured, listener: JobListener) -> CaptureReport:
     """Return what travels, and what keys in the cache are made of."""
-    made_of = None if reporter.cache is None else reporter.cache.ingredients
+    made_of = None if listener.cache is None else listener.cache.ingredients
     if made_of is None:
         return captured.report
     return replace(captured.report, cache=tuple(made_of.lines()))

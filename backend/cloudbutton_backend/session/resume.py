@@ -5,26 +5,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
-from cloudbutton_backend.accounting.daily_budget import allowance_of
-from cloudbutton_backend.accounting.job_cost import JobCost
 from cloudbutton_backend.backends.capabilities import HasPortableSettings, Recovers
 from cloudbutton_backend.backends.protocol import Backend, JobSpec
 from cloudbutton_backend.capture import Blob
-from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.durable.item_file import StoredItems, StoredSource
 from cloudbutton_backend.durable.job_file import JobFile, python_version
 from cloudbutton_backend.durable.salvage import prefix_of, salvage
 from cloudbutton_backend.errors import CannotContinue, CloudError, Tampered, UsageError
 from cloudbutton_backend.job.job import Job, check_budget
-from cloudbutton_backend.job.listener import JobListener, LocalRunner, check_alive
 from cloudbutton_backend.job.recorder import JobRecorder
 from cloudbutton_backend.job.run_state import RunState
 from cloudbutton_backend.job_model import JobOptions, JobState
@@ -40,10 +35,9 @@ from cloudbutton_backend.results.result_ranges import (
     runs_of,
     uncovered,
 )
-from cloudbutton_backend.session.drivers import Drivers
-from cloudbutton_backend.session.finished_jobs import money_of, seconds_of
-from cloudbutton_backend.session.job_plan import cwd, extra_of, plan_of
-from cloudbutton_backend.session.launcher import JobFiles
+from cloudbutton_backend.session.finished_jobs import seconds_of
+from cloudbutton_backend.session.job_builder import EarlierPart, JobBuilder, JobDefinition
+from cloudbutton_backend.session.job_plan import cwd
 from cloudbutton_backend.session.resume_backend import backend_of, driver_of
 from cloudbutton_backend.storage import job_paths, sealed_files
 
@@ -68,27 +62,10 @@ class ResumeOverrides:
 
 
 class Resumer:
-    """Goes on with jobs, for one session.
+    """Goes on with jobs, for one session."""
 
-    Parameters
-    ----------
-    environment
-        Returns the variables that tasks are to see.
-    remember
-        Called with a job before it goes on.
-    """
-
-    def __init__(
-        self,
-        drivers: Drivers,
-        files: Callable[[], JobFiles],
-        environment: Callable[[], dict[str, str]],
-        remember: Callable[[Job], None],
-    ) -> None:
-        self._drivers = drivers
-        self._files = files
-        self._environment = environment
-        self._remember = remember
+    def __init__(self, builder: JobBuilder) -> None:
+        self._builder = builder
 
     def go_on(self, row: JobRow, overrides: ResumeOverrides, into: Job | None = None) -> Job:
         """Run here what is missing of a job, as the job that somebody holds already if there is one.
@@ -97,54 +74,49 @@ class Resumer:
         ------
         CannotContinue
             That is not possible, or not here.
-        IsTaken
-            Somebody else was faster.
+        OwnedElsewhere
+            Another process was faster.
         UsageError
-            A wish makes no sense.
+            An override makes no sense.
         """
-        files, home = self._files(), self._files().journal.home
+        files = self._builder.files()
+        home = files.journal.home
         kept = _stored(home, row)
         options = _options(kept, row, overrides)
         blobs = _blobs(home, kept)
+        drivers = self._builder.drivers.of
         if overrides.backend is None:
-            driver = driver_of(row, options.backend, self._drivers.of)
+            driver = driver_of(row, options.backend, drivers)
         else:
-            driver = self._drivers.of(options.backend)
+            driver = drivers(options.backend)
         driver.start()
-        spec = self._spec(row, kept, options, blobs)
-        driver.prepare(spec)
-        del spec.extra["packages"]
+        definition = JobDefinition(
+            record=replace(row, backend=driver.recorded_as, pid=os.getpid()),
+            options=options,
+            driver=driver,
+            payload=kept.payload,
+            blobs=blobs,
+            displays=kept.displays,
+            cwd=kept.cwd if os.path.isdir(kept.cwd) else cwd(),
+            path=_path_of(kept),
+            packages=lambda: set(kept.imports),
+            before=kept.before,
+        )
+        spec = self._builder.prepare(definition)
         times = claim(home, row.id, backend=driver.recorded_as, budget=options.budget)
         try:
-            return self._launch(_Taken(row, kept, options, spec, driver, times), into)
+            return self._launch(_OwnedJob(row, kept, definition, spec, times), into)
         except BaseException:  # or it would count as running, by us
             state = JobState.CANCELLED if row.state is JobState.LOST else row.state
             files.journal.update_job(row.id, state=state.value)
             raise
 
-    def _spec(
-        self, row: JobRow, kept: JobFile, options: JobOptions, blobs: tuple[Blob, ...]
-    ) -> JobSpec:
-        return JobSpec(
-            id=row.id,
-            payload=kept.payload,
-            blobs=blobs,
-            seed=row.seed,
-            guard=options.guard,
-            timeout=options.timeout,
-            memory=options.memory,
-            results="",
-            cwd=kept.cwd if os.path.isdir(kept.cwd) else cwd(),
-            environment=self._environment(),
-            path=_path_of(kept),
-            displays=kept.displays,
-            extra={**extra_of(options), "packages": lambda: set(kept.imports)},
-        )
-
-    def _launch(self, taken: _Taken, into: Job | None) -> Job:
+    def _launch(self, owned: _OwnedJob, into: Job | None) -> Job:
         """Go on with a job that is ours now."""
-        files, row, kept, driver = self._files(), taken.row, taken.kept, taken.driver
-        home, limits = files.journal.home, driver.backend.limits
+        files, row, kept, driver = (
+            self._builder.files(), owned.row, owned.kept, owned.definition.driver
+        )  # fmt: skip
+        home, journal, backend = files.journal.home, files.journal, driver.backend
         batches = JournalReader(home).batches(row.id)
         found = salvage(
             files.results, row.id, batches, before=kept.before, doubted_after=_doubted_after(row)
@@ -152,18 +124,20 @@ class Resumer:
         items = StoredItems(job_paths.items_file(home, row.id), sealed_files.key(home))
         total = row.n_items if items.total is None else items.total
         count = max(items.stop, found.stop) if total is None else total
-        generation = max(taken.times, found.generation + 1)
-        prefix = prefix_of(files.results, row.id, generation)
-        spec = replace(taken.spec, results=str(prefix))
-
-        recorder = JobRecorder(row.id, files.journal, prefix, kept.before)
-        recorder.batches.extend(batches)
-        recorder.lost_workers = row.lost_workers
-        for line in (*row.warnings, *found.trouble):
+        generation = max(owned.times, found.generation + 1)
+        prepared = self._builder.build(
+            replace(owned.definition, record=replace(owned.definition.record, n_items=total)),
+            replace(owned.spec, results=str(prefix_of(files.results, row.id, generation))),
+            lambda _: kept.report,
+            EarlierPart(row=row, batches=batches, job=into),
+        )
+        run_state, recorder, listener = prepared.run_state, prepared.recorder, prepared.listener
+        if into is None:
+            run_state.task_seconds = row.task_seconds
+            run_state.started = time.monotonic() - seconds_of(row)
+        for line in found.trouble:
             recorder.warn(line)
-        run_state, job_cost = self._run_state(taken, total, recorder, into)
         run_state.prefill(uncovered(found.runs, run_state.result_store.so_far()))
-        backend = driver.backend
         if row.options.get("detach"):
             if isinstance(backend, HasPortableSettings) and (
                 line := backend.differs_from(kept.settings)
@@ -172,68 +146,33 @@ class Resumer:
             _recover(backend, run_state, recorder)
         done = ranges_of(run_state.result_store.so_far())
         gone = items.missing(complement(done, count))
-
-        spent = row.spend + row.committed
-        daily_grant = allowance_of(home, row.id, limits)
-        reporter = JobListener(
-            run_state, recorder, job_cost, files.journal, spec, frozenset(), daily_grant=daily_grant
-        )
-        reporter.give(StoredSource(items, total, kept.before))
-        reporter.left_on_disk = KeptResults(home, row.id)
-        reporter.retried_before = run_state.retried = row.retried
-        run_state.broken = reporter.lacking = _lacking(row.id, gone, total is None, items.damage)
-        driven = LocalRunner(driver, reporter)
-        job = into or Job(run_state, driven, lambda: kept.report)
-        job._runner = driven
+        listener.give(StoredSource(items, total, kept.before))
+        listener.left_on_disk = KeptResults(home, row.id)
+        listener.retried_before = run_state.retried = row.retried
+        run_state.broken = listener.lacking = _lacking(row.id, gone, total is None, items.damage)
         plan = replace(
-            plan_of(row.id, taken.options, limits),
+            prepared.plan,
             n_items=count,
-            by_day=daily_grant is not None,
-            spent=spent,
+            spent=row.spend + row.committed,
             done=(*done, *gone),
             batches_after=generation * _NUMBERS,
         )
-        self._remember(job)
-        files.journal.clear_errors(row.id)
-        files.journal.update_job(row.id, state=JobState.RUNNING.value, failed=0, n_items=total)
-        files.journal.update_progress(run_state.progress)
-        driver.open(spec, plan, reporter)
-        return job
-
-    def _run_state(
-        self, taken: _Taken, total: int | None, recorder: JobRecorder, into: Job | None
-    ) -> tuple[RunState, JobCost | None]:
-        """Return the course that the job goes on with, and who reckons what it costs."""
-        row, kept, driver = taken.row, taken.kept, taken.driver
-        limits, job_cost = driver.backend.limits, None
-        if limits.rate is not None:
-            money = money_of(row)
-            estimate = None if money is None else money.estimate
-            journal = self._files().journal
-            job_cost = JobCost(
-                row.id, journal, limits, taken.options.workers, estimate, row.worker_memory
-            )
-            job_cost.before, job_cost.spend = row.spend, row.spend + row.committed
-        record = replace(kept.record, backend=driver.recorded_as, pid=os.getpid(), n_items=total)
-        alive = partial(check_alive, driver, record)
-        if into is not None:
-            into._run_state.continue_as(record, taken.options, recorder, job_cost, alive)
-            return into._run_state, job_cost
-        run_state = RunState(record, taken.options, recorder, job_cost, alive, kept.before)
-        run_state.task_seconds = row.task_seconds
-        run_state.started = time.monotonic() - seconds_of(row)
-        return run_state, job_cost
+        self._builder.remember(prepared.job)
+        journal.clear_errors(row.id)
+        journal.update_job(row.id, state=JobState.RUNNING.value, failed=0, n_items=total)
+        journal.update_progress(run_state.progress)
+        driver.open(prepared.spec, plan, listener)
+        return prepared.job
 
 
 @dataclass(frozen=True)
-class _Taken:
+class _OwnedJob:
     """A job that is ours now."""
 
     row: JobRow
     kept: JobFile
-    options: JobOptions
+    definition: JobDefinition
     spec: JobSpec
-    driver: Driver
     times: int
     """How often it was taken over."""
 

@@ -18,23 +18,16 @@ from cloudbutton_backend.backends import registry, settings_in_files
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.item_source import PushSource
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
-from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job.job import Job, runner_of
 from cloudbutton_backend.job.listener import LocalRunner
 from cloudbutton_backend.job_model import JobOptions, JobState
 from cloudbutton_backend.journal import JobCommand, Journal, JournalReader
 from cloudbutton_backend.journal.ownership import OwnershipLost
 from cloudbutton_backend.session.attach import Attacher
-from cloudbutton_backend.session.checkpoint import Checkpoint
 from cloudbutton_backend.session.cleanup import tidy
 from cloudbutton_backend.session.drivers import Drivers
-from cloudbutton_backend.session.launcher import (
-    JOURNAL_OFF,
-    Found,
-    JobFiles,
-    JobSource,
-    Kind,
-    Launcher,
-)
+from cloudbutton_backend.session.job_builder import JOURNAL_OFF, JobBuilder, JobFiles
+from cloudbutton_backend.session.launcher import Found, JobSource, Launcher
 from cloudbutton_backend.session.resume import ResumeOverrides, budget_of
 from cloudbutton_backend.storage.home import results_dir
 
@@ -65,15 +58,9 @@ class Session:
         self._journal: Journal | None = None
         self._results: Path | None = None
         self._warmed: set[str] = set()
-        self._launcher = Launcher(
-            self._drivers,
-            self._files,
-            self._remember,
-            self._hand_over,
-        )
-        self._attacher = Attacher(
-            self._drivers, self._files, self._launcher.environment, self._remember
-        )
+        builder = JobBuilder(self._drivers, self._files, self._remember)
+        self._attacher = Attacher(builder)
+        self._launcher = Launcher(builder, self._attacher.hand_over)
         self._closed = False
         self._over = threading.Event()
 
@@ -172,18 +159,13 @@ class Session:
         items: Iterable[Any],
         *,
         options: JobOptions | None = None,
-        kind: Kind = "map",
-        name: str | None = None,
-        source: str | None = None,
-        notebook: str | None = None,
-        cell_id: str | None = None,
-        before: int = 0,
+        origin: JobSource | None = None,
         found: Found | None = None,
     ) -> Job:
         """Start running `function` over `items`; return at once.
 
-        Messages number the items from `before` on: of a loop, so many ran already. `found` gives
-        the results that are known beforehand, where all items are at hand: those items are not run.
+        `found` gives the results that are known beforehand, where all items are at hand: those items
+        are not run.
 
         Raises
         ------
@@ -193,10 +175,9 @@ class Session:
             If an option makes no sense.
         """
         self._require_open()
-        origin = JobSource(
-            kind=kind, name=name, source=source, notebook=notebook, cell_id=cell_id, before=before
+        return self._launcher.map(
+            function, items, options or JobOptions(), origin or JobSource(), found
         )
-        return self._launcher.map(function, items, options or JobOptions(), origin, found)
 
     def open_stream(
         self,
@@ -214,7 +195,7 @@ class Session:
 
     def supply(self, job: Job, ready: int, ended: bool) -> None:
         """Items of a pushed job are at hand."""
-        runner = job._runner
+        runner = runner_of(job)
         assert isinstance(runner, LocalRunner)
         runner.driver.supply(job.id, ready, ended)
 
@@ -234,7 +215,7 @@ class Session:
             if job.state.is_final:
                 del self._jobs[job.id]
                 if job.state is JobState.DONE:  # what failed may still be retried by who holds it
-                    job._runner.forget()
+                    runner_of(job).forget()
 
     def attach(
         self,
@@ -290,9 +271,6 @@ class Session:
                 " with other options."
             )
         return held
-
-    def _hand_over(self, job_id: str, checkpoint: Checkpoint) -> Job:
-        return self._attacher.hand_over(job_id, checkpoint)
 
     def adopt(self, job_id: str) -> Job:
         """Run a job that another process has written down for this one to start."""

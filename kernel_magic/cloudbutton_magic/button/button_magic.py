@@ -162,13 +162,8 @@ class _Workers:
         job = here.map(
             body,
             items,
-            kind="button",
-            name=self._options.name or label,
-            source=self._place.text,
-            notebook=self._place.notebook,
-            cell_id=self._place.cell_id,
             options=options,
-            before=before,
+            origin=self._place.job_source("button", self._options.name or label, before),
             found=None if self._earlier is None else self._earlier.of(_compared(body)),
         )
         self._jobs.append(job)

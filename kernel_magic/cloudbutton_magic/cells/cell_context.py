@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from IPython.core.compilerop import code_name
 
+from cloudbutton_backend.session.launcher import JobSource, Kind
 from cloudbutton_backend.settings import resolve
 from cloudbutton_magic.display.screens import Screen, screen_for
 
@@ -37,6 +38,17 @@ class CellContext:
     notebook: str | None = None
     cell_id: str | None = None
     screen: Screen
+
+    def job_source(self, kind: Kind, name: str | None, before: int = 0) -> JobSource:
+        """Return what is recorded of where a job of this cell was started."""
+        return JobSource(
+            kind=kind,
+            name=name,
+            source=self.text,
+            notebook=self.notebook,
+            cell_id=self.cell_id,
+            before=before,
+        )
 
 
 def place_of(shell: Any, line: str, cell: str, *, quiet: bool = False) -> CellContext:

@@ -57,12 +57,8 @@ def map_cell(header: MapHeader, options: CellOptions, cell: str, place: CellCont
     job = session.current().map(
         call,
         items,
-        kind="map",
-        name=job_options.name or name or None,
-        source=place.text,
-        notebook=place.notebook,
-        cell_id=place.cell_id,
         options=job_options,
+        origin=place.job_source("map", job_options.name or name or None),
     )
     if options.detach:
         return _detached(job, header.results, place)
@@ -82,12 +78,10 @@ def run_cell_as_task(header: RunHeader, options: CellOptions, cell: str, place: 
     job = session.current().map(
         call,
         [None],
-        kind="run",
-        name=job_options.name or (header.results or assigned or ("cell",))[0],
-        source=place.text,
-        notebook=place.notebook,
-        cell_id=place.cell_id,
         options=job_options,
+        origin=place.job_source(
+            "run", job_options.name or (header.results or assigned or ("cell",))[0]
+        ),
     )
     if options.detach:
         return _detached(job, header.results, place)
