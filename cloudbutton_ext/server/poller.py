@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -67,7 +65,7 @@ class Poller:
         """Return whether there is news at all, and what is to be told to each of `panels`."""
         try:
             return self._look(panels)
-        except (CloudError, sqlite3.Error, OSError) as error:
+        except (CloudError, OSError) as error:
             return self._in_trouble(panels, str(error))
         except Exception as error:  # a row that makes no sense must not silence all panels for good
             _LOG.exception("the journal could not be shown")
@@ -117,14 +115,16 @@ class Poller:
 
     def _of_job(self, feed: Feed, watch: Subscription) -> tuple[str | None, Subscription]:
         """Return a message about a watched job, None if there is nothing new to say of it."""
-        connection = feed.connection
-        found = connection and queries.batches(
-            connection, watch.job_id, after=watch.batch, limit=MOST_BATCHES
+        answer = feed.ask(
+            lambda connection: (
+                queries.batches(connection, watch.job_id, after=watch.batch, limit=MOST_BATCHES),
+                queries.log(connection, watch.job_id, after=watch.piece),
+                queries.errors_changed(connection, watch.job_id),
+            )
         )
-        if connection is None or not found:
+        if answer is None:
             return None, replace(watch, is_behind=False)
-        pieces = queries.log(connection, watch.job_id, after=watch.piece)
-        errors = queries.errors_changed(connection, watch.job_id)
+        found, pieces, errors = answer
         rows = found.columns["row"]
         seen = Subscription(
             watch.job_id,
@@ -145,8 +145,7 @@ class Poller:
     def _in_trouble(
         self, panels: Sequence[ClientState], message: str
     ) -> tuple[bool, list[Delivery]]:
-        with contextlib.suppress(sqlite3.Error):
-            self.close()
+        self.close()
         text = to_json({"type": "error", "message": self.context.places.hide(message)})
         # Once it is mended, each is told what it missed; of another journal, all.
         return True, [

@@ -113,10 +113,9 @@ def work_of(feed: Feed, action: Callable[[], object]) -> int:
         steps += 1
         return 0
 
-    assert feed.connection is not None
-    feed.connection.set_progress_handler(count, 1)
+    feed.ask(lambda connection: connection.set_progress_handler(count, 1))
     action()
-    feed.connection.set_progress_handler(None, 0)
+    feed.ask(lambda connection: connection.set_progress_handler(None, 0))
     return steps
 
 
@@ -297,4 +296,4 @@ def test_a_journal_of_an_older_version_is_brought_up_to_date(home: Path, clock: 
         connection.execute("PRAGMA user_version = 1")
     with closing(Feed(home, clock=clock)) as feed:
         feed.look()
-        assert feed.connection is not None
+        assert feed.ask(lambda connection: connection) is not None

@@ -31,6 +31,34 @@ class KeptAside:
     """What was wrong with it, in words."""
 
 
+@dataclass(frozen=True)
+class JournalCheck:
+    """What a look at the whole file has found."""
+
+    jobs: int
+    damage: str
+    """Nothing if it is sound."""
+    kept_aside: tuple[Path, ...]
+    """Earlier journals that could not be used, the latest last."""
+
+
+def check(path: Path) -> JournalCheck | None:
+    """Look through the whole journal; None while there is none.
+
+    Raises
+    ------
+    JournalError
+        It cannot be opened.
+    """
+    with existing(path) as connection:
+        if connection is None:
+            return None
+        verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        jobs = connection.execute("SELECT count(*) FROM jobs").fetchone()[0]
+    kept = sorted(path.parent.glob(f"{NAME}.*-*[0-9]"))
+    return JournalCheck(jobs, "" if verdict == "ok" else verdict, tuple(kept))
+
+
 def is_corruption(error: BaseException) -> bool:
     """Whether `error` says that the file is broken, not that the disk or a lock is in the way."""
     # Python maps SQLITE_CORRUPT and SQLITE_NOTADB, and nothing else of interest, to the base class.

@@ -7,12 +7,13 @@ That a job's process has died is written nowhere; so the processes of unfinished
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, TypeVar
 
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import database, rows
@@ -21,8 +22,7 @@ from cloudbutton_backend.journal.records import JobRow
 from cloudbutton_backend.journal.sequence import Position
 from cloudbutton_backend.storage.sqlite import transaction
 
-if TYPE_CHECKING:
-    import sqlite3
+Answer = TypeVar("Answer")
 
 #: Jobs that somebody is told of who sees the journal for the first time.
 NEWEST: Final = 50
@@ -85,10 +85,12 @@ class Feed:
         """Where this feed is."""
         return str(self._position)
 
-    @property
-    def connection(self) -> sqlite3.Connection | None:
-        """The connection of the latest look, for more about its news; None without a journal."""
-        return self._connection
+    def ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
+        """Return what a function of `queries` says to the latest look; None without a journal."""
+        if self._connection is None:
+            return None
+        with database.translated(self._path):
+            return question(self._connection)
 
     def look(self) -> News:
         """Return what has happened since the last look; the first one returns the newest jobs."""
@@ -124,7 +126,8 @@ class Feed:
     def close(self) -> None:
         """Close the file; a later look opens it again."""
         if self._connection is not None:
-            self._connection.close()
+            with suppress(sqlite3.Error):
+                self._connection.close()
             self._connection = None
 
     def _follow_the_file(self) -> bool:

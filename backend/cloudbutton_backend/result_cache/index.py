@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -235,15 +235,13 @@ class CacheIndex:
 def tidy(home: Path) -> int:
     """Forget all results whose files are gone; return how many records that were.
 
-    Raises
-    ------
-    sqlite3.Error
-        The file cannot be used, or another process is busy with it.
+    A file that cannot be used now, or that another process is busy with, is left for the next time: what is
+    gone is no hit anyway.
     """
     path = home / NAME
     if not path.exists():
         return 0
-    with closing(_connect(path)) as connection:
+    with suppress(sqlite3.Error, OSError), closing(_connect(path)) as connection:
         files = [file for (file,) in connection.execute("SELECT DISTINCT file FROM records")]
         gone = [(file,) for file in files if not (home / "results" / file).exists()]
         if not gone:
@@ -254,6 +252,7 @@ def tidy(home: Path) -> int:
             removed = connection.total_changes - before
         connection.execute("VACUUM")
         return removed
+    return 0
 
 
 def _place(connection: sqlite3.Connection, record: int) -> ResultLocation:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -83,7 +82,9 @@ def tidy(
     of_blobs = sum(sizes[digest] for digest in blobs)
     forgotten = 0
     if not dry_run:
-        forgotten = _tidy_cache(home)
+        from cloudbutton_backend import result_cache  # many homes have none
+
+        forgotten = result_cache.tidy(home)
         _remove_pieces(home, now)
     return CleanupResult(
         jobs=freed.jobs,
@@ -146,14 +147,6 @@ def _is_removed(path: Path, least_age: float, *, dry_run: bool, now: float) -> b
         else:
             going.unlink()
     return False
-
-
-def _tidy_cache(home: Path) -> int:
-    from cloudbutton_backend import result_cache
-
-    with suppress(sqlite3.Error, OSError):  # the next time, then; what is gone is no hit anyway
-        return result_cache.tidy(home)
-    return 0
 
 
 def _remove_pieces(home: Path, now: float) -> None:

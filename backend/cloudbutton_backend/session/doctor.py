@@ -1,4 +1,4 @@
-"""Is everything there that a job needs? A list of findings, for `cloudbutton doctor`."""
+"""Checks the installation, for `cloudbutton doctor`: a list of findings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Final, Literal
 
+from cloudbutton_backend import units
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.settings import resolve
 from cloudbutton_backend.settings.resolve import DEFAULT
@@ -179,18 +180,15 @@ def _journal() -> Finding:
     from cloudbutton_backend.journal import database, schema
 
     path = home() / database.NAME
-    kept = sorted(each.name for each in path.parent.glob(f"{database.NAME}.*-*[0-9]"))
-    connection = database.open_for_reading(path)
-    if connection is None:
+    found = database.check(path)
+    if found is None:
         return Finding("journal", "ok", "empty: no job has been recorded yet")
-    with closing(connection), database.translated(path):
-        verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-        jobs = connection.execute("SELECT count(*) FROM jobs").fetchone()[0]
-    detail = f"{jobs:,} job{'s' * (jobs != 1)}, format {schema.VERSION}, {path.stat().st_size / 1e6:.1f} MB"
-    if verdict != "ok":
+    detail = f"{units.count(found.jobs, 'job')}, format {schema.VERSION}, {path.stat().st_size / 1e6:.1f} MB"
+    if found.damage:
         advice = f"Move {path} away; the next job begins a new one. Results stay where they are."
-        return Finding("journal", "problem", f"{detail}: {verdict}", advice)
-    if kept:
-        advice = f"Delete {path.parent / kept[-1]} when you no longer want it."
-        return Finding("journal", "warning", f"{detail}; kept aside: {', '.join(kept)}", advice)
+        return Finding("journal", "problem", f"{detail}: {found.damage}", advice)
+    if found.kept_aside:
+        names = ", ".join(each.name for each in found.kept_aside)
+        advice = f"Delete {found.kept_aside[-1]} when you no longer want it."
+        return Finding("journal", "warning", f"{detail}; kept aside: {names}", advice)
     return Finding("journal", "ok", detail)
