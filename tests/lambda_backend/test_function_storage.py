@@ -110,14 +110,14 @@ def test_what_comes_with_the_call_is_not_fetched() -> None:
 def test_an_object_is_fetched_whatever_passes(store: Store, script: list[Any]) -> None:
     wanted = store.holds("object", os.urandom(3_000_000))
     store.script = list(script)
-    shelf = FetchedBlobs(10_000_000)
+    blobs = FetchedBlobs(10_000_000)
     assert fetch(wanted) == store.objects["/object"]
     store.script = list(script)
-    fd, nbytes = shelf.get(wanted)
-    assert os.pread(fd, nbytes + 1, 0) == store.objects["/object"]
+    fd = blobs.fetched(wanted)
+    assert os.pread(fd, wanted.nbytes + 1, 0) == store.objects["/object"]
 
 
-@pytest.mark.parametrize("get", [fetch, lambda wanted: FetchedBlobs(1 << 20).get(wanted)])
+@pytest.mark.parametrize("get", [fetch, lambda wanted: FetchedBlobs(1 << 20).fetched(wanted)])
 def test_an_object_that_is_not_what_it_is_named_for_is_refused(
     store: Store, get: Callable[[CallPart], Any]
 ) -> None:
@@ -160,40 +160,40 @@ def test_putting_is_tried_again(store: Store) -> None:
 
 
 def test_an_object_is_fetched_once_and_kept(store: Store) -> None:
-    shelf, wanted = FetchedBlobs(1 << 20), store.holds("object", b"x" * 1000)
-    assert shelf.get(wanted) == shelf.get(wanted)
+    blobs, wanted = FetchedBlobs(1 << 20), store.holds("object", b"x" * 1000)
+    assert blobs.fetched(wanted) == blobs.fetched(wanted)
     assert store.asked == ["GET /object"]
 
 
 def test_what_was_not_used_for_longest_makes_room(store: Store) -> None:
-    shelf = FetchedBlobs(2500)
+    blobs = FetchedBlobs(2500)
     one, two, three = (store.holds(f"object{n}", bytes([n]) * 1000) for n in range(3))
     for each in (one, two, one):
-        shelf.get(each)
-    assert shelf.make_room([three]) == [two.sha256]
-    shelf.get(three)
-    assert shelf.make_room([one, three]) == []
+        blobs.fetched(each)
+    assert blobs.make_room([three]) == [two.sha256]
+    blobs.fetched(three)
+    assert blobs.make_room([one, three]) == []
 
 
 def test_what_a_call_needs_is_kept_even_beyond_the_room(store: Store) -> None:
-    shelf, wanted = FetchedBlobs(10), store.holds("object", b"x" * 1000)
-    assert shelf.make_room([wanted]) == []
-    fd, nbytes = shelf.get(wanted)
-    assert os.pread(fd, nbytes, 0) == b"x" * 1000
+    blobs, wanted = FetchedBlobs(10), store.holds("object", b"x" * 1000)
+    assert blobs.make_room([wanted]) == []
+    fd = blobs.fetched(wanted)
+    assert os.pread(fd, wanted.nbytes, 0) == b"x" * 1000
 
 
 def test_an_object_goes_into_memory_where_others_have_filled_the_disk(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf, wanted = FetchedBlobs(10_000), store.holds("object", b"x" * 1000)
+    blobs, wanted = FetchedBlobs(10_000), store.holds("object", b"x" * 1000)
     monkeypatch.setattr(storage, "_free", lambda: 999)
-    fd, nbytes = shelf.get(wanted)
+    fd = blobs.fetched(wanted)
     assert os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:")
-    assert os.pread(fd, nbytes, 0) == b"x" * 1000
+    assert os.pread(fd, wanted.nbytes, 0) == b"x" * 1000
 
 
 @pytest.mark.parametrize(
-    "get", [fetch, lambda wanted, until: FetchedBlobs(1 << 20).get(wanted, until)]
+    "get", [fetch, lambda wanted, until: FetchedBlobs(1 << 20).fetched(wanted, until)]
 )
 def test_fetching_ends_with_the_time_that_the_call_has(
     store: Store, get: Callable[[CallPart, float], Any]

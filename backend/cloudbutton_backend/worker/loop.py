@@ -116,7 +116,6 @@ class WorkerLoop:
         from cloudbutton_backend.worker import output
         from cloudbutton_backend.worker.result_file import SegmentWriter
         from cloudbutton_backend.worker.runner import BatchRunner, Interrupted
-        from cloudbutton_backend.worker.unpickling import BlobTable
 
         self._interrupted = Interrupted
         self._writer = SegmentWriter
@@ -125,7 +124,8 @@ class WorkerLoop:
         self._output = output
         self._tail = output.install(tail_fd)
         self._runner = BatchRunner(words, self._tail)
-        self._blobs = BlobTable()
+        self._blobs: dict[str, list[memoryview]] = {}
+        """Captured values mapped here, by digest."""
         self._segments: dict[int, Any] = {}
         self._window: Callable[[Any, int, int], Any]
         self._jobs: dict[str, Any] = {}
@@ -188,7 +188,7 @@ class WorkerLoop:
     def _open_job(self, meta: Any, body: bytes, _fds: list[int]) -> None:
         from cloudbutton_backend.worker import failures
         from cloudbutton_backend.worker.runner import WorkerJob
-        from cloudbutton_backend.worker.unpickling import load_function
+        from cloudbutton_backend.worker.unpickling import blob_loader, load_function
 
         job_id, seed, guard, results, timed, cwd, env, path, displays, stop_on_error = meta
         if env is not None:
@@ -206,7 +206,7 @@ class WorkerLoop:
                 from cloudbutton_backend.worker.output import patch_ipython
 
                 patch_ipython()
-            function = load_function(body, self._blobs.loader())
+            function = load_function(body, blob_loader(self._blobs))
         except BaseException as caught:
             error = failures.describe(caught, None, __file__)
             error["kind"] = "load"
@@ -237,7 +237,7 @@ class WorkerLoop:
 
     def _map_blob(self, meta: Any, _body: bytes, fds: list[int]) -> None:
         digest, nbytes, tag = meta
-        self._blobs.add(digest, split(map_shared(fds, nbytes, tag, writable=False)))
+        self._blobs[digest] = split(map_shared(fds, nbytes, tag, writable=False))
 
     def _map_segment(self, meta: Any, _body: bytes, fds: list[int]) -> None:
         segment, nbytes, tag = meta
@@ -256,7 +256,7 @@ class WorkerLoop:
             if self._job is not None and self._job.id == job_id:
                 self._job = None
         for digest in digests:
-            self._blobs.drop(digest)
+            self._blobs.pop(digest, None)
         for segment in segments:
             self._segments.pop(segment, None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 BLOB_TAG = "cloudbutton-blob"
@@ -24,29 +24,20 @@ class FunctionUnpickler(pickle.Unpickler):
         return self._blob(digest)
 
 
-class BlobTable:
-    """The blobs mapped in this process. Values are unpickled once per job: they may be mutable."""
+def blob_loader(blobs: Mapping[str, Sequence[memoryview]]) -> Callable[[str], Any]:
+    """Return a lookup by digest for one job, in which one digest is one object.
 
-    def __init__(self) -> None:
-        self._parts: dict[str, list[memoryview]] = {}
+    Values are unpickled once per job: they may be mutable.
+    """
+    loaded: dict[str, Any] = {}
 
-    def add(self, digest: str, parts: list[memoryview]) -> None:
-        self._parts[digest] = parts
+    def load(digest: str) -> Any:
+        if digest not in loaded:
+            stream, *buffers = blobs[digest]
+            loaded[digest] = pickle.loads(stream, buffers=buffers)
+        return loaded[digest]
 
-    def drop(self, digest: str) -> None:
-        self._parts.pop(digest, None)
-
-    def loader(self) -> Callable[[str], Any]:
-        """Return a lookup for one job, in which one digest is one object."""
-        loaded: dict[str, Any] = {}
-
-        def load(digest: str) -> Any:
-            if digest not in loaded:
-                stream, *buffers = self._parts[digest]
-                loaded[digest] = pickle.loads(stream, buffers=buffers)
-            return loaded[digest]
-
-        return load
+    return load
 
 
 def load_function(payload: bytes, blob: Callable[[str], Any]) -> Any:

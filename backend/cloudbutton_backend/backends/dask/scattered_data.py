@@ -1,16 +1,14 @@
 """What jobs need on the cluster beside their items: functions and captured values, each there once.
 
 A large captured value is scattered under the name of its content, so that the next job that uses it finds
-it there. What Dask calls a future keeps it on the workers; letting go of that frees their memory.
+it there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import pickle
-import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +16,7 @@ from typing import Any, Final
 from cloudbutton_backend.backends.dask.cluster import DaskCluster
 from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.capture import Blob
+from cloudbutton_backend.worker.blob_cache import BlobCache
 from cloudbutton_backend.worker.wire import layout
 
 KEEP_BYTES: Final = 4 << 30
@@ -42,19 +41,15 @@ class ScatteredData:
 
     def __init__(self, cluster: DaskCluster) -> None:
         self._cluster = cluster
-        self._lock = threading.Lock()
-        self._blobs: OrderedDict[str, tuple[Any, int]] = OrderedDict()
-        """Future and length, by digest; those used last at the end."""
+        # What Dask calls a future frees the workers' memory once it is dropped.
+        self._blobs = BlobCache[Any](KEEP_BYTES, lambda _: None)
 
     def put(self, blob: Blob) -> Any:
         """Return the future of a captured value, sending the value unless it is there."""
-        with self._lock:
-            found = self._blobs.get(blob.digest)
-            if found is not None and found[0].status == "finished":
-                self._blobs.move_to_end(blob.digest)
-                return found[0]
+        pieces, length = layout(blob.parts)
+
+        def scatter() -> Any:
             self._cluster.await_worker()
-            pieces, length = layout(blob.parts)
             # Another name each time: Dask may be about to forget what had this one.
             name = f"cloudbutton-value-{blob.digest}-{uuid.uuid4().hex[:8]}"
             # ends: Dask drops a worker that it has not heard of for some minutes
@@ -63,22 +58,19 @@ class ScatteredData:
                 # Two workers have it at least: one of them may be lost.
                 broadcast=True if length <= BROADCAST_BYTES else 2,
             )
-            self._blobs[blob.digest] = scattered[name], length
             return scattered[name]
 
+        return self._blobs.get(
+            blob.digest, length, scatter, lambda future: bool(future.status == "finished")
+        )
+
     def make_room(self, used: Set[str]) -> None:
-        """Let go of what was not used for longest, beyond the room there is, but of nothing in `used`."""
-        with self._lock:
-            total = sum(length for _, length in self._blobs.values())
-            for digest in [digest for digest in self._blobs if digest not in used]:
-                if total <= KEEP_BYTES:
-                    return
-                total -= self._blobs.pop(digest)[1]
+        """Drop the least recently used values beyond the room there is, but none in `used`."""
+        self._blobs.evict(used)
 
     def close(self) -> None:
-        """Let go of everything."""
-        with self._lock:
-            self._blobs.clear()
+        """Drop everything."""
+        self._blobs.close()
 
     def put_job(self, spec: JobSpec, key: bytes, variables: Mapping[str, str]) -> JobData:
         """Return what a job's calls need, sending what is not there."""

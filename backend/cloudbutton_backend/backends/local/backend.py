@@ -26,9 +26,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cloudbutton_backend.backends.local.blob_files import BlobFiles
 from cloudbutton_backend.backends.local.cpu_count import thread_limits, usable_cpus
 from cloudbutton_backend.backends.local.segments import SharedArena
+from cloudbutton_backend.backends.local.shared_blobs import SharedBlobs
 from cloudbutton_backend.backends.local.worker_process import BatchInWorker, WorkerProcess
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
@@ -113,7 +113,7 @@ class LocalBackend:
         self._selector.register(self._alarm, selectors.EVENT_READ, None)
         self._jobs: dict[str, JobSpec] = {}
         self._arena = SharedArena()
-        self._blob_files = BlobFiles()
+        self._blobs = SharedBlobs()
         self._imported: list[str] = []
         self._base_environment: dict[str, str] | None = None
         self._environment_size = 0
@@ -216,12 +216,12 @@ class LocalBackend:
         """Nothing to see to: workers come up by themselves."""
 
     def put(self, blob: Blob) -> None:
-        self._blob_files.put(blob)
+        self._blobs.region(blob)
 
     def _trim_blobs(self) -> None:
         """Have workers forget the blobs for which there is no room."""
         used = {blob.digest for spec in self._jobs.values() for blob in spec.blobs}
-        dropped = set(self._blob_files.trim(used))
+        dropped = set(self._blobs.evict(used))
         for worker in self._workers.values():
             if worker.blobs & dropped:
                 worker.post(m.FORGET, ((), tuple(worker.blobs & dropped), ()))
@@ -259,7 +259,7 @@ class LocalBackend:
         self._forget_jobs(worker)
         for blob in spec.blobs:
             if blob.digest not in worker.blobs:
-                region = self._blob_files.region(blob)
+                region = self._blobs.region(blob)
                 worker.queue(m.BLOB, (blob.digest, region.nbytes, region.tag), (), region.fds)
                 worker.blobs.add(blob.digest)
         environment = self._environment(spec.environment)
@@ -530,4 +530,4 @@ class LocalBackend:
         self._alarm.close()
         self._wakeup.close()
         self._arena.close()
-        self._blob_files.close()
+        self._blobs.close()

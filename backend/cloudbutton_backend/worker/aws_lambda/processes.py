@@ -83,7 +83,7 @@ class ChildProcesses:
                 child.post(m.FORGET, ((), tuple(child.blobs & digests), ()))
                 child.blobs -= digests
         for digest, blob in order.blobs.items():
-            self._blob_cache.get(blob, until)
+            self._blob_cache.fetched(blob, until)
             self._names.setdefault(blob.sha256, set()).add(digest)
 
     def _unpack(self, packages: CallPart, until: float) -> None:
@@ -91,11 +91,11 @@ class ChildProcesses:
         import zipfile
 
         assert self._blob_cache is not None
-        fd, _ = self._blob_cache.get(packages, until)
+        fd = self._blob_cache.fetched(packages, until)
         folder = tempfile.mkdtemp(prefix="cloudbutton-packages-")
         with open(os.dup(fd), "rb") as file, zipfile.ZipFile(file) as archive:
             archive.extractall(folder)
-        self._blob_cache.drop(packages)
+        self._blob_cache.remove(packages.sha256)
         sys.path.insert(0, os.path.join(folder, "python"))
         importlib.invalidate_caches()
         self._packages = packages.sha256
@@ -111,8 +111,8 @@ class ChildProcesses:
         for digest, blob in order.blobs.items():
             if digest not in child.blobs:
                 assert self._blob_cache is not None
-                fd, nbytes = self._blob_cache.get(blob)
-                child.post(m.BLOB, (digest, nbytes, None), (), (fd,))
+                fd = self._blob_cache.fetched(blob)
+                child.post(m.BLOB, (digest, blob.nbytes, None), (), (fd,))
                 child.blobs.add(digest)
         function = order.function.data
         if function is None:

@@ -12,11 +12,12 @@ import os
 import random
 import tempfile
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from typing import Any, Final
 
 from cloudbutton_backend.worker.aws_lambda.call_wire import CallPart
+from cloudbutton_backend.worker.blob_cache import BlobCache
 from cloudbutton_backend.worker.wire import Buffer
 
 _ATTEMPTS: Final = 4
@@ -143,8 +144,8 @@ def _check(nbytes: int, found: str, wanted: CallPart) -> None:
         )
 
 
-class FetchedBlobs:
-    """Fetched objects in files without a name, those used last at the end.
+class FetchedBlobs(BlobCache[int]):
+    """Fetched objects by their SHA-256: descriptors of files without a name.
 
     Parameters
     ----------
@@ -153,43 +154,21 @@ class FetchedBlobs:
     """
 
     def __init__(self, room: int | None = None) -> None:
-        self._files: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        """Descriptor and size, by SHA-256."""
-        self._room = _free() * 4 // 5 if room is None else room
-        self._taken = 0
+        super().__init__(_free() * 4 // 5 if room is None else room, os.close)
 
-    def get(self, wanted: CallPart, until: float = math.inf) -> tuple[int, int]:
-        """Return the descriptor and size of an object, fetching it if it is not here."""
-        if wanted.sha256 not in self._files:
-            self._files[wanted.sha256] = self._fetch(wanted, until)
-            self._taken += wanted.nbytes
-        self._files.move_to_end(wanted.sha256)
-        return self._files[wanted.sha256]
+    def fetched(self, wanted: CallPart, until: float = math.inf) -> int:
+        """Return the descriptor of an object, fetching it if it is not here."""
+        return self.get(wanted.sha256, wanted.nbytes, lambda: self._fetch(wanted, until))
 
     def make_room(self, wanted: Iterable[CallPart]) -> list[str]:
         """Drop objects until those wanted will fit; return the digests of the dropped."""
         names = {part.sha256: part.nbytes for part in wanted}
-        missing = sum(size for name, size in names.items() if name not in self._files)
-        dropped = []
-        for name in list(self._files):
-            if self._taken + missing <= self._room:
-                break
-            if name not in names:
-                fd, size = self._files.pop(name)
-                os.close(fd)
-                self._taken -= size
-                dropped.append(name)
-        return dropped
+        missing = sum(size for name, size in names.items() if name not in self)
+        return self.evict(names.keys(), missing)
 
-    def drop(self, wanted: CallPart) -> None:
-        """Let go of an object."""
-        fd, size = self._files.pop(wanted.sha256)
-        os.close(fd)
-        self._taken -= size
-
-    def _fetch(self, wanted: CallPart, until: float) -> tuple[int, int]:
+    def _fetch(self, wanted: CallPart, until: float) -> int:
         # Packages and tasks take room there as well.
-        in_memory = self._taken + wanted.nbytes > self._room or wanted.nbytes > _free()
+        in_memory = wanted.nbytes > min(self.free, _free())
 
         def act() -> int:
             fd = _nameless(in_memory)
@@ -207,7 +186,7 @@ class FetchedBlobs:
             return fd
 
         fd: int = _again(f"fetching {wanted.sha256[:12]}…", act)
-        return fd, wanted.nbytes
+        return fd
 
 
 def _nameless(in_memory: bool) -> int:

@@ -6,7 +6,7 @@
     ───────────────────────────────────                     ─────────────────────────────────────────────
     Site.run ─▶ Shift: time-outs, memory, deaths ─socket──▶ the local worker's loop: prints, figures,
              ◀─ records, and how the call ended ◀─────────  directory, environment, signals are its own
-    values: Dask's data ─▶ Shelf: files ───────────fd─────▶ mapped read-only, by all processes
+    values: Dask's data ─▶ BlobCache: files ───────fd─────▶ mapped read-only, by all processes
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cloudbutton_backend.worker import messages as m
+from cloudbutton_backend.worker.blob_cache import BlobCache
 from cloudbutton_backend.worker.call_runner import TICK, CallRunner
 from cloudbutton_backend.worker.child_process import (
     ChildProcess,
@@ -31,7 +33,6 @@ from cloudbutton_backend.worker.child_process import (
     exceed,
     exec_worker,
 )
-from cloudbutton_backend.worker.dask.blob_cache import BlobCache
 from cloudbutton_backend.worker.sealed_records import open_records, sealed_record
 from cloudbutton_backend.worker.wire import split
 
@@ -43,6 +44,8 @@ _KEEP_NAMES: Final = 10_000
 """Calls that must not begin, of those that may never come here."""
 _FULL: Final = 0.95
 """Of the Dask worker's memory that may be used."""
+_KEEP_BYTES: Final = 4 << 30
+"""Captured values that are kept, beyond what is in use."""
 _MiB: Final = 1 << 20
 
 
@@ -68,6 +71,8 @@ class Slot:
         self._process_host = process_host
         self.memory = 0
         """MiB that it may have for the call under way; 0 for what the Dask worker has."""
+        self.uses: Set[str] = frozenset()
+        """Digests of the captured values of that call."""
         self.child: ChildProcess | None = None
         self.idle_since = 0.0
 
@@ -104,8 +109,8 @@ class Slot:
             return
         for digest, data in task.blobs.items():
             if digest not in child.blobs:
-                fd, nbytes = self._process_host.blob_cache.file(digest, data)
-                child.post(m.BLOB, (digest, nbytes, None), (), (fd,))
+                fd = self._process_host.blob_file(digest, data)
+                child.post(m.BLOB, (digest, len(data), None), (), (fd,))
                 child.blobs.add(digest)
         job = task.job
         environment = job["environment"]
@@ -144,7 +149,10 @@ class ProcessHost:
 
     def __init__(self, folder: str | None, scratch: str, threads: int, memory: int) -> None:
         self._folder, self._threads, self._memory = folder, threads, memory
-        self.blob_cache = BlobCache(scratch)
+        self._scratch = scratch
+        self._blobs = BlobCache[int](_KEEP_BYTES, os.close)
+        """Files without names that all processes map."""
+        self._blob_lock = threading.Lock()
         self._lock = threading.Lock()
         self._berths: set[Slot] = set()
         self._idle: list[Slot] = []
@@ -190,7 +198,7 @@ class ProcessHost:
             blobs=blobs,
         )
         slot = self._take()
-        slot.memory = job["memory"] or 0
+        slot.memory, slot.uses = job["memory"] or 0, blobs.keys()
         until = math.inf if call["lease"] is None else begin + call["lease"]
 
         def is_unwanted() -> bool:
@@ -198,14 +206,12 @@ class ProcessHost:
 
         shift = CallRunner(slot, task, until, "lease", is_unwanted, TICK)
         pieces: list[Any] = []
-        self.blob_cache.hold(blobs)
         try:
             if is_unwanted():
                 shift.ending.why = "cancelled"
             else:
                 pieces += shift.run(call["items"], call["skip"])
         finally:
-            self.blob_cache.let_go(blobs)
             self._give_back(slot)
             self._unwanted.pop(name, None)
         meta = {
@@ -216,6 +222,22 @@ class ProcessHost:
         }
         pieces += sealed_record(task.batch, task.first, 0, meta, [], 0, task.key)
         return b"".join(pieces)
+
+    def blob_file(self, digest: str, data: bytes) -> int:
+        """Return the descriptor of a file with a value that a call under way uses."""
+
+        def write() -> int:
+            with tempfile.TemporaryFile(dir=self._scratch) as file:
+                file.write(data)
+                file.flush()
+                return os.dup(file.fileno())
+
+        with self._blob_lock:  # what a call says that it uses is not dropped once it is here
+            fd = self._blobs.get(digest, len(data), write)
+            with self._lock:
+                used = {each for slot in self._berths for each in slot.uses}
+            self._blobs.evict(used)  # processes that map one keep it
+            return fd
 
     @staticmethod
     def value_of(answer: bytes, key: bytes, index: int) -> Any:
@@ -265,7 +287,7 @@ class ProcessHost:
 
     def _give_back(self, slot: Slot) -> None:
         with self._lock:
-            slot.idle_since = time.monotonic()
+            slot.idle_since, slot.uses = time.monotonic(), frozenset()
             if self._closed:
                 slot.end()
                 return
@@ -303,4 +325,4 @@ class ProcessHost:
                 slot.end()
             self._berths.clear()
             self._idle.clear()
-        self.blob_cache.close()
+        self._blobs.close()

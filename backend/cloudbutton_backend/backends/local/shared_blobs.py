@@ -1,0 +1,71 @@
+"""Large captured values in shared memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from cloudbutton_backend.capture import Blob
+from cloudbutton_backend.worker.blob_cache import BlobCache
+from cloudbutton_backend.worker.shared_memory import SharedRegion
+from cloudbutton_backend.worker.wire import Buffer, layout
+
+
+class SharedBlobs(BlobCache[SharedRegion]):
+    """Captured values in shared memory, kept in a quarter of the machine's memory for later jobs."""
+
+    def __init__(self) -> None:
+        super().__init__(_memory() // 4, SharedRegion.close)
+
+    def region(self, blob: Blob) -> SharedRegion:
+        """Return where a value is, copying it there if it is not."""
+        pieces, length = layout(blob.parts)
+
+        def copy() -> SharedRegion:
+            region = SharedRegion(length)
+            try:
+                fill(region, pieces)
+            except BaseException:  # no memory, or interrupted: what is there must not stay
+                region.close()
+                raise
+            return region
+
+        return self.get(blob.digest, length, copy)
+
+
+def _memory() -> int:
+    """Return the machine's memory in bytes, or a careful guess."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 8 << 30
+
+
+def fill(region: SharedRegion, pieces: Sequence[Buffer], threads: int = 2) -> None:
+    """Write `pieces` into a fresh region, in parallel where they are large.
+
+    Writing through the descriptor lets the system allocate pages in bulk and without the
+    interpreter's lock; storing through the map would fault on each page.
+    """
+    total = sum(len(piece) for piece in pieces)
+    if region.fd < 0 or total < 8 << 20:
+        region.write(0, pieces)
+        return
+    jobs: list[tuple[memoryview, int]] = []
+    chunk = max(4 << 20, -(-total // (threads * 4)))
+    position = 0
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), chunk):
+            jobs.append((view[start : start + chunk], position + start))
+        position += len(view)
+
+    def write(job: tuple[memoryview, int]) -> None:
+        view, offset = job
+        while view:
+            written = os.pwrite(region.fd, view, offset)
+            view, offset = view[written:], offset + written
+
+    with ThreadPoolExecutor(threads) as pool:  # ends: its threads only copy memory
+        list(pool.map(write, jobs))
