@@ -82,6 +82,22 @@ def test_changing_a_captured_value_is_pointed_out_once() -> None:
     assert quiet.progress.warnings == ()
 
 
+def test_changing_a_default_is_pointed_out_whatever_its_kind() -> None:
+    def plain(x: int, seen: dict[int, int] = {}) -> int:  # noqa: B006
+        seen[x % 3] = x
+        return len(seen)
+
+    def keyword_only(x: int, *, seen: dict[int, int] = {}) -> int:  # noqa: B006
+        seen[x % 3] = x
+        return len(seen)
+
+    for function in (plain, keyword_only):
+        job = cloud.map(function, range(20))
+        job.results()
+        (warning,) = job.progress.warnings
+        assert f"`seen (default of {function.__name__})`" in warning
+
+
 def test_a_decorated_function_a_partial_and_a_method_travel() -> None:
     class Model:
         def __init__(self, weight: int) -> None:

@@ -20,6 +20,7 @@ from cloudbutton_backend.capture.user_modules import (
     own_namespace,
     user_module,
 )
+from cloudbutton_backend.worker.atoms import PLAIN
 
 
 class ImportedName(NamedTuple):
@@ -106,7 +107,7 @@ def _read(code: CodeType) -> CodeNames:
 
 
 #: Types that hold nothing else and are never large.
-SCALARS: Final = frozenset({int, float, bool, complex, type(None), type(Ellipsis)})
+SCALARS: Final = PLAIN - {str, bytes} | {type(Ellipsis)}
 _DESCRIPTORS: Final = (staticmethod, classmethod, property, functools.cached_property)
 LruCache: Final[type] = type(functools.lru_cache(lambda: None))
 _CODE: Final = (type, ModuleType, MethodType, functools.partial, LruCache)

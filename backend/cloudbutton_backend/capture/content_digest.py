@@ -35,12 +35,12 @@ from cloudbutton_backend.capture.pickling import (
 )
 from cloudbutton_backend.capture.unpicklable import RefusedObject
 from cloudbutton_backend.capture.user_modules import by_value, top_level, user_module
+from cloudbutton_backend.worker.atoms import PLAIN
 from cloudbutton_backend.worker.context import rng
 
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
 _IN_FIXED_ORDER: Final = frozenset({int, float, complex, bool})
 """Their hashes are the same everywhere; those of strings are salted, that of None may be an address."""
-_ATOMS: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
 SETS: Final = frozenset({set, frozenset})
 _AT_ONCE: Final = 32
 """Elements from which a list of numbers or strings is taken in one go."""
@@ -101,9 +101,9 @@ def content_of(value: Any) -> ContentDigest:
 def _plain_bytes(value: Any) -> bytes | None:
     """Return what tells a plain value, or a tuple of such, from all others; None for what is neither."""
     kind = type(value)
-    if kind in _ATOMS:
+    if kind in PLAIN:
         return pickle.dumps(value, PROTOCOL)
-    if kind is tuple and all(type(part) in _ATOMS for part in value):
+    if kind is tuple and all(type(part) in PLAIN for part in value):
         return b"tuple" + b"".join([pickle.dumps(part, PROTOCOL) for part in value])
     return None
 
@@ -154,7 +154,7 @@ class _Canonical(_Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
-        if kind in _ATOMS:
+        if kind in PLAIN:
             return NotImplemented
         if kind in SETS:
             return _in_order(obj)
@@ -227,7 +227,7 @@ def _sorted(values: Set[Any]) -> list[Any]:
 
 def _is_plain(value: Any) -> bool:
     kind = type(value)
-    return kind in _ATOMS or (kind is tuple and all(map(_is_plain, value)))
+    return kind in PLAIN or (kind is tuple and all(map(_is_plain, value)))
 
 
 def _in_one_go(values: Any) -> Any:

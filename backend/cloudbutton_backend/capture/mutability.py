@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import decimal
-import enum
-import fractions
-import pathlib
-import re
 import types
-import uuid
 from typing import Any, Final
 
-_ATOMS: Final = (
-    *(int, float, complex, str, bytes, type(None), type(Ellipsis), range, slice),
-    *(decimal.Decimal, fractions.Fraction, uuid.UUID, pathlib.PurePath, re.Pattern, enum.Enum),
-    *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo),
-    *(type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType),
-)
+from cloudbutton_backend.worker.atoms import is_atom
+
 #: Elements looked at before a long tuple is taken to be mutable; nesting likewise.
 _MANY: Final = 100
 _DEPTH: Final = 4
@@ -33,7 +22,7 @@ def is_mutable(value: Any) -> bool:
 
 
 def _is_mutable(value: Any, depth: int) -> bool:
-    if isinstance(value, _ATOMS):
+    if is_atom(value) or isinstance(value, (type, types.FunctionType)):
         return False
     if depth > _DEPTH:
         return True

@@ -26,13 +26,12 @@ from cloudbutton_backend.capture.unpicklable import (
 )
 from cloudbutton_backend.capture.user_modules import by_value
 from cloudbutton_backend.errors import CaptureError
+from cloudbutton_backend.worker.atoms import PLAIN
 from cloudbutton_backend.worker.failures import message_of
 
 #: Looking for the culprit stops here and names what is known by then.
 _SECONDS: Final = 2.0
 _OBJECTS: Final = 200_000
-
-_ATOMS: Final = frozenset({int, float, bool, complex, str, bytes, type(None)})
 
 Named = tuple[str, Any]
 
@@ -102,7 +101,7 @@ def _first_failing(parts: Iterable[Named], deadline: float) -> Named | None:
     for path, value in parts:
         if time.monotonic() > deadline:
             return None
-        if type(value) not in _ATOMS and _attempt(value) is not None:
+        if type(value) not in PLAIN and _attempt(value) is not None:
             return path, value
     return None
 
@@ -145,18 +144,18 @@ def _children(path: str, value: Any) -> Iterator[Named]:
 def _parts(path: str, value: Any) -> Iterator[Named]:
     """Yield what pickling `value` goes on to, each with the expression that reaches it."""
     kind = type(value)
-    if kind in _ATOMS or isinstance(value, ModuleType):
+    if kind in PLAIN or isinstance(value, ModuleType):
         return
     if isinstance(value, dict):
         for key, part in list(value.items()):
-            if type(part) not in _ATOMS:
+            if type(part) not in PLAIN:
                 yield f"{path}[{_short(key)}]", part
         for key in list(value):
-            if type(key) not in _ATOMS:
+            if type(key) not in PLAIN:
                 yield f"a key of {path}", key
     elif isinstance(value, (list, tuple, deque)):
         for i, part in enumerate(list(value)):
-            if type(part) not in _ATOMS:
+            if type(part) not in PLAIN:
                 yield f"{path}[{i}]", part
     elif isinstance(value, (set, frozenset)):
         for part in list(value):

@@ -10,8 +10,8 @@ from typing import Any, Final
 from cloudbutton_backend.capture.content_digest import ContentDigest, Unkeyable, content_of
 from cloudbutton_backend.result_cache.code_versions import needed_by, versions_of
 from cloudbutton_backend.result_cache.key_ingredients import KeyIngredients
+from cloudbutton_backend.worker.atoms import PLAIN
 
-_ATOMS: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
 KEY_BYTES: Final = 20
 
 
@@ -59,7 +59,7 @@ class Keyer:
             If its content cannot be told.
         """
         kind = type(item)
-        if kind in _ATOMS:
+        if kind in PLAIN:
             return ItemKey(self._plain(content_of(item)), False, False)
         content = content_of(item)
         self.classes |= content.classes
@@ -104,4 +104,4 @@ class Keyer:
 def is_fixed(item: Any) -> bool:
     """Whether nothing can make another item of it."""
     kind = type(item)
-    return kind in _ATOMS or (kind is tuple and all(map(is_fixed, item)))
+    return kind in PLAIN or (kind is tuple and all(map(is_fixed, item)))

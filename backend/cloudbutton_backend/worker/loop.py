@@ -379,7 +379,7 @@ def _draw_anew() -> None:
 
 def _guard(function: Any) -> Any:
     """Return a guard of a function's values; None if looking at them is more than they bear."""
-    from cloudbutton_backend.worker.guard import Guard
+    from cloudbutton_backend.worker.watch import Guard
 
     try:
         return Guard(function)

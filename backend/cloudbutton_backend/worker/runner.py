@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cloudbutton_backend.worker import failures, status_page
+from cloudbutton_backend.worker.atoms import PLAIN
 from cloudbutton_backend.worker.context import current
-from cloudbutton_backend.worker.guard import Guard
 from cloudbutton_backend.worker.output import DescriptorTail, outputs
 from cloudbutton_backend.worker.pickling import Pickler
+from cloudbutton_backend.worker.watch import Guard
 
 FLUSH_SECONDS: Final = 0.05
 """Results that are ready are not kept from the kernel much longer than this."""
-_PLAIN: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
 _OWN_FILE: Final = __file__
 
 
@@ -79,7 +79,7 @@ def was_importing(error: BaseException) -> bool:
 def is_plain(values: list[Any]) -> bool:
     """Whether pickling `values` as one list can neither fail here nor there."""
     return all(
-        kind in _PLAIN or (kind.__module__ == "numpy" and kind.__name__ in _NUMPY_SCALARS)
+        kind in PLAIN or (kind.__module__ == "numpy" and kind.__name__ in _NUMPY_SCALARS)
         for kind in set(map(type, values))
     )
 

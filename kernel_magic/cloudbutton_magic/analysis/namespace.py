@@ -9,7 +9,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from cloudbutton_magic.analysis import type_facts
+from cloudbutton_backend.worker.atoms import is_atom
 
 
 class _Unknown:
@@ -117,7 +117,7 @@ def reaches(start: object, wanted: object, limit: int = 20_000) -> bool:
         value = stack.pop()
         if value is wanted:
             return True
-        if id(value) in seen or isinstance(value, (*type_facts.ATOMS, type)):
+        if id(value) in seen or is_atom(value) or isinstance(value, type):
             continue
         seen.add(id(value))
         if isinstance(value, dict):

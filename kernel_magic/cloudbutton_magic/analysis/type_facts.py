@@ -5,26 +5,15 @@ Types are named, not imported, so that nothing heavy is loaded to analyse a cell
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import fractions
-import pathlib
-import re
-import types
 from typing import Final
+
+from cloudbutton_backend.worker import atoms
 
 
 def words(text: str) -> frozenset[str]:
     """Return the words of `text`: long tables of names read better that way."""
     return frozenset(text.split())
 
-
-ATOMS: Final = (
-    type(None), bool, int, float, complex, str, bytes, range, slice, type(...), types.ModuleType,
-    types.BuiltinFunctionType, decimal.Decimal, fractions.Fraction, datetime.date,
-    datetime.time, datetime.timedelta, datetime.tzinfo, pathlib.PurePath, re.Pattern,
-)  # fmt: skip
-"""Types whose objects never change, so sharing or copying them cannot be told apart."""
 
 CHANGING: Final = {
     "list": words("append extend insert remove pop clear sort reverse"),
@@ -166,13 +155,9 @@ def type_names(value: object) -> list[str]:
 
 def is_atom(value: object) -> bool:
     """Tell whether `value` can never change."""
-    if isinstance(value, ATOMS):
-        return True
-    if type(value).__module__ == "numpy" and "generic" in type_names(value):
-        return True
     if isinstance(value, (tuple, frozenset)):
         return len(value) < 1000 and all(is_atom(part) for part in value)
-    return "Enum" in type_names(value)
+    return atoms.is_atom(value)
 
 
 def changing_methods(value: object) -> frozenset[str] | None:

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cloudbutton_backend.capture.closure import names_of
+from cloudbutton_backend.worker.watch import Graph, by_value, is_atom
 from cloudbutton_magic.analysis import UNKNOWN, Parallel
-from cloudbutton_magic.rewriting import object_graph
-from cloudbutton_magic.rewriting.object_graph import Graph
 
 
 def objection(
@@ -59,11 +58,10 @@ def holds_sets(known: Graph, *, depth: int) -> bool:
     Sets that a name stands for are seen in the text; `depth` is how far those lie.
     """
     return any(
-        isinstance(value, (set, frozenset))
-        and len(value) > 1
+        len(value) > 1
         and (path is None or len(path) > depth)
         and not all(isinstance(part, (int, float)) for part in value)
-        for value, path, _ in known.nodes
+        for value, path in known.sets
     )
 
 
@@ -93,7 +91,7 @@ def _identity(outer: Graph, inner: Graph) -> Iterator[str]:
 
     Items travel one by one, apart from what the body captured: ``node in chosen`` fails.
     """
-    for value, path, _ in inner.nodes:
+    for value, path in inner.nodes:
         if any(kind in ("type", "member") for kind, _ in path or ()):
             continue  # belongs to a class, which is one and the same in the worker
         if id(value) in outer.ids and _compared_by_identity(value):
@@ -105,7 +103,7 @@ def _identity(outer: Graph, inner: Graph) -> Iterator[str]:
 
 def _compared_by_identity(value: Any) -> bool:
     if isinstance(value, types.FunctionType):
-        return object_graph.by_value(value)
+        return by_value(value)
     equal: Any = type(value).__eq__
     return equal is object.__eq__ and not isinstance(value, type)
 
@@ -118,7 +116,7 @@ def _hidden_reads(
     written: frozenset[str],
 ) -> Iterator[str]:
     """Functions out of a dict or an object that read what the loop writes."""
-    for value, _, _ in (*outer.nodes, *inner.nodes):
+    for value, _ in (*outer.nodes, *inner.nodes):
         if not isinstance(value, types.FunctionType) or value is body:
             continue
         if value.__globals__ is namespace:
@@ -132,7 +130,7 @@ def _overlap(
 ) -> Iterator[str]:
     """Objects that the kernel's part changes and the body reads by another name."""
     for name in sorted(verdict.shared - verdict.own_slots):
-        if name not in namespace or object_graph.is_atom(namespace[name]):
+        if name not in namespace or is_atom(namespace[name]):
             continue
         value = namespace[name]
         changed = Graph({"": value}, watch=False)
@@ -141,7 +139,7 @@ def _overlap(
         elif not changed.complete:
             yield f"`{name}` holds too many objects to tell whether others use them"
         for known in (outer, inner):
-            for part, _, _ in changed.nodes:
+            for part, _ in changed.nodes:
                 if id(part) in known.ids and _can_change(part):
                     yield f"`{name}` is (or holds) an object that the loop reads by another name"
             if _shares_memory(changed.arrays, known.arrays):

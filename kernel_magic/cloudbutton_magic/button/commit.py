@@ -12,9 +12,11 @@ from types import TracebackType
 from typing import Any
 
 from cloudbutton_backend.job_model.outcome import Output
+from cloudbutton_backend.worker.atoms import is_atom
+from cloudbutton_backend.worker.watch import Graph, Path, follow
 from cloudbutton_magic.analysis import UNKNOWN, Loop, Parallel
 from cloudbutton_magic.analysis.syntax import target_names, uses
-from cloudbutton_magic.rewriting import object_graph, worker_side
+from cloudbutton_magic.rewriting import worker_side
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Merger:
         self._owed: dict[str, int] = {}
         self._changed: set[int] = set()
         self._owners: dict[int, int] | None = None
-        self._outer: object_graph.Graph | None = None
+        self._outer: Graph | None = None
 
     def record(self, index: int, kind: str, content: list[Any]) -> IterationRecord:
         """Return the record of item `index`; raises if it cannot be expressed here."""
@@ -51,8 +53,8 @@ class Merger:
             return IterationRecord(index, ops, binds, owed, gone, [])
         roots = {"outer": self.function, "inner": self.items[index]}
 
-        def find(side: str, path: object_graph.Path) -> Any:
-            return object_graph.follow(roots[side], path[1:])
+        def find(side: str, path: Path) -> Any:
+            return follow(roots[side], path[1:])
 
         ops, binds, owed, gone, parts = worker_side.unpack(content[0], find)
         changed = [(find("inner", path), new) for path, new in parts]
@@ -63,10 +65,10 @@ class Merger:
     def _check_alone(self, index: int, value: Any) -> None:
         """Make sure that only item `index` holds the object that it changed."""
         if self._outer is None or self._owners is None:
-            self._outer = object_graph.Graph({"": self.function})
+            self._outer = Graph({"": self.function})
             self._owners = {}
             for number, item in enumerate(self.items):
-                for key in object_graph.Graph({"": item}, watch=False).ids:
+                for key in Graph({"": item}, watch=False).ids:
                     self._owners[key] = number if key not in self._owners else -1
         if not self._outer.complete or id(value) in self._outer.ids:
             raise worker_side.Stop("the loop changed its item, which it also uses by another name")
@@ -181,7 +183,7 @@ def part_of(loop: Loop, item: Any, name: str) -> Any:
 def telling_part(loop: Loop, items: list[Any], name: str) -> Any:
     """Return a value that the target `name` will have: a set, if it is one for any item."""
     first = part_of(loop, items[0], name)
-    if isinstance(first, object_graph.ATOMS):
+    if is_atom(first):
         return first
     for item in items[:10_000]:
         part = part_of(loop, item, name)

@@ -29,6 +29,7 @@ from cloudbutton_backend.errors import (
 )
 from cloudbutton_backend.job_model.outcome import ItemOutcome, Output
 from cloudbutton_backend.worker.failures import message_of
+from cloudbutton_backend.worker.watch import Graph
 from cloudbutton_magic.analysis import (
     UNKNOWN,
     Loop,
@@ -51,12 +52,11 @@ from cloudbutton_magic.button.commit import (
 )
 from cloudbutton_magic.button.item_feed import ItemFeed
 from cloudbutton_magic.rewriting import loop_functions as code
-from cloudbutton_magic.rewriting import object_graph, process_settings, worker_side
+from cloudbutton_magic.rewriting import process_settings, worker_side
 from cloudbutton_magic.rewriting.called_functions import FunctionScope
 from cloudbutton_magic.rewriting.cell_rewrite import LoopPlan
 
 # A worker need not have this package: what runs around the body travels with it.
-cloudpickle.register_pickle_by_value(object_graph)
 cloudpickle.register_pickle_by_value(process_settings)
 cloudpickle.register_pickle_by_value(worker_side)
 
@@ -320,8 +320,8 @@ class LoopRun:
         verdict = self.report.verdict
         assert isinstance(verdict, Parallel)
         function = self._body(verdict)
-        outer = object_graph.Graph({"": function}, watch=False)
-        inner = object_graph.Graph({"": items}, watch=False)
+        outer = Graph({"": function}, watch=False)
+        inner = Graph({"": items}, watch=False)
         verdict = self.report.verdict = self._judge(
             lambda name: telling_part(loop, items, name),
             sets_inside=holds_sets(outer, depth=2) or holds_sets(inner, depth=2),

@@ -1,6 +1,6 @@
 """What runs around a loop body in the worker: watch, run, and answer with a record.
 
-Travels to the workers by value, with `graph`: the standard library and what every worker has of ours only.
+Travels to the workers by value: it uses the standard library and what every worker has of ours.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-# By name, not through the module: what is named here travels by value.
-from cloudbutton_magic.rewriting.object_graph import (
+from cloudbutton_backend.worker.watch import (
     Graph,
     Path,
-    all_atoms,
+    all_plain,
     by_value,
     children,
     is_array,
     is_atom,
     is_frame,
+    random_state,
 )
-from cloudbutton_magic.rewriting.object_graph import random_state as random_state
+
+# By name, not through the module: what is named here travels by value.
 from cloudbutton_magic.rewriting.process_settings import adopt, agree, current
 
 DONE, PACKED, HERE, LATE = "done", "packed", "here", "late"
@@ -87,7 +88,7 @@ class Task:
         if self._spoiled:
             return HERE, self._spoiled
         if self._outer is None:
-            self._outer = Graph({"": self.function}, freeze=True)
+            self._outer = Graph({"": self.function}, large="freeze")
             own = current()
             if self.habits is not None and not agree(own, self.habits):
                 self._own = own
@@ -138,7 +139,8 @@ class Task:
         changed = outer.changed()
         self._looked += time.perf_counter() - started
         if changed:
-            what = _spell(changed[0][1])
+            name = outer.name_of(changed[0][1])
+            what = f"`{name}`" if name else "an object"
             self._spoiled = f"the loop changed {what}, which all iterations share"
             raise (_Late if self._unseen else Stop)(self._spoiled)
         self._unseen = 0
@@ -215,7 +217,7 @@ def _travels(value: Any) -> bool:
         return True
     if type(value).__module__.partition(".")[0] == "matplotlib":
         return False
-    if isinstance(value, (list, tuple, set, frozenset)) and all_atoms(value):
+    if isinstance(value, (list, tuple, set, frozenset)) and all_plain(value):
         return True
     try:
         from cloudbutton_backend.worker.pickling import dumps
@@ -257,11 +259,6 @@ def _has_hidden_state(kind: type) -> bool:
         base.__dict__.get("__slots__") or base.__flags__ & (1 << 9) == 0
         for base in kind.__mro__[:-1]
     )
-
-
-def _spell(path: Path | None) -> str:
-    names = [str(key) for kind, key in path or () if kind in ("global", "cell", "state", "attr")]
-    return f"`{'.'.join(names)}`" if names else "an object"
 
 
 class Survey:
@@ -308,9 +305,7 @@ class Survey:
     def _check_caches(self) -> None:
         """Stop if a result is kept in a cache: in the plain cell it is one object for all."""
         caches = [
-            node
-            for node, _, _ in self.outer.nodes
-            if isinstance(node, functools._lru_cache_wrapper)
+            node for node, _ in self.outer.nodes if isinstance(node, functools._lru_cache_wrapper)
         ]
         for cache in caches:
             if not cache.cache_info().currsize:

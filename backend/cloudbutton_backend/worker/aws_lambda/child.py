@@ -17,7 +17,7 @@ import warnings
 from cloudbutton_backend.worker.child_process import ProcessEnds
 from cloudbutton_backend.worker.loop import run_worker, stub_extension
 
-for _name in ("failures", "guard", "output", "result_file", "runner", "unpickling"):
+for _name in ("failures", "output", "result_file", "runner", "unpickling", "watch"):
     importlib.import_module(f"cloudbutton_backend.worker.{_name}")  # each child would do so again
 
 
