@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.dispatch.batching import GROWTH, MAX_ITEMS, BatchSizer
+from cloudbutton_backend.cost import run_model
+from cloudbutton_backend.cost.run_model import GROWTH, MAX_ITEMS
+from cloudbutton_backend.dispatch.batching import BatchSizer
+from cloudbutton_backend.worker import runner
 
 
 @pytest.mark.parametrize(
@@ -98,3 +101,7 @@ def test_no_worker_gets_two_parts_of_what_is_sent_at_once(
                 part == MAX_ITEMS or (part + 1) * seconds > 450.0 or (part + 1) * nbytes > 64 << 20
             )
             return
+
+
+def test_estimates_know_when_workers_send_what_has_finished() -> None:
+    assert run_model.FLUSH_SECONDS == runner.FLUSH_SECONDS

@@ -23,19 +23,23 @@ from cloudbutton_backend.job_model import Expectation
 
 MODEL_SPREAD: Final = 0.08
 """Of the logarithm of what comes over what the model says, at best: 13 % either way for nine of ten."""
-_GROWTH: Final = 4
-_TAIL_SHARE: Final = 2
-_TAIL_SECONDS: Final = 0.001
-_MOST_ITEMS: Final = 65_536
-"""As `dispatch.batching` sizes batches."""
+# How the dispatcher sizes batches: `dispatch.batching` has these from here.
+GROWTH: Final = 4
+"""A batch is at most this many times as long as the longest before it."""
+TAIL_SHARE: Final = 2
+"""Towards the end, one batch is at most 1/(TAIL_SHARE × workers) of what is left …"""
+TAIL_SECONDS: Final = 0.001
+"""… but worth at least this much work."""
+MAX_ITEMS: Final = 65_536
+FLUSH_SECONDS: Final = 0.05
+"""After which a worker sends what has finished, though its batch has not: as `worker.runner` has it."""
+
 _MORE_STARTS: Final = 0.1
 """Of the environments, on average."""
 _UNEVEN: Final = 0.8
 """By how much of their spread the lanes of a call differ in the end, about."""
 _FINE: Final = 32
 """Items in a batch from which on one more or less does not matter."""
-_EARLY: Final = 0.05
-"""Seconds after which a worker sends what has finished, though its batch has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +219,7 @@ def _alone(way: Sample, items: int, mean: float, workers: int, terms: CostModel)
     if lanes < 2:
         return 1.0
     # The first items and the last ones have a call each.
-    single = min(items, (terms.first_wave or workers) + _TAIL_SHARE * workers) / items
+    single = min(items, (terms.first_wave or workers) + TAIL_SHARE * workers) / items
     # A call is over with its last item, and the more they differ, the longer it waits for that one.
     differ = math.sqrt(math.expm1(min(way.spread, 1.5) ** 2))
     uneven = _UNEVEN * differ * (lanes - 1) / lanes / size
@@ -225,10 +229,10 @@ def _alone(way: Sample, items: int, mean: float, workers: int, terms: CostModel)
 def items_per_call(mean: float, batch_seconds: float, lanes: int = 1) -> int:
     """Return how many items of so many seconds a call has in the middle of a job."""
     most = batch_seconds / mean if mean > 0 else math.inf
-    if mean > _EARLY or lanes > 1:
+    if mean > FLUSH_SECONDS or lanes > 1:
         # Results come one by one, and what comes at a time decides how fast batches grow.
-        most = min(most, _GROWTH)
-    return max(1, math.floor(min(most, _MOST_ITEMS)))
+        most = min(most, GROWTH)
+    return max(1, math.floor(min(most, MAX_ITEMS)))
 
 
 def n_calls(
@@ -251,17 +255,17 @@ def n_calls(
         return 0
     workers = max(1, min(workers, items))
     full = items_per_call(mean, batch_seconds, lanes)
-    share = _TAIL_SHARE * workers
+    share = TAIL_SHARE * workers
     calls = float(min(items, first_wave or workers, workers))
     left = items - calls
     size = 1
-    while left > share * size and size * _GROWTH < full:
-        size *= _GROWTH
+    while left > share * size and size * GROWTH < full:
+        size *= GROWTH
         sent = min(workers, left / size)
         calls, left = calls + sent, left - sent * size
     bulk = max(0.0, left - share * full)
     calls, left = calls + bulk / full, left - bulk
-    least = max(1, math.floor(min(_TAIL_SECONDS / mean, full) if mean > 0 else full))
+    least = max(1, math.floor(min(TAIL_SECONDS / mean, full) if mean > 0 else full))
     size = min(full, math.ceil(left / share))
     if size > max(_FINE, least):  # what is left shrinks by the same part with each call
         stop = max(_FINE, least)

@@ -5,13 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-GROWTH: Final = 4
-"""A batch is at most this many times as long as the longest before it."""
-TAIL_SHARE: Final = 2
-"""Towards the end, one batch is at most 1/(TAIL_SHARE × workers) of what is left …"""
-TAIL_SECONDS: Final = 0.001
-"""… but worth at least this much work."""
-MAX_ITEMS: Final = 65_536
+from cloudbutton_backend.cost.run_model import GROWTH, MAX_ITEMS, TAIL_SECONDS, TAIL_SHARE
+
 BATCH_BYTES: Final = 4 << 20
 """Data worth moving in one go: larger batches would leave workers waiting for their copy."""
 
