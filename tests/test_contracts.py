@@ -61,3 +61,41 @@ def test_the_capabilities_are_what_is_looked_for() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_nothing_is_looked_up_on_a_backend_by_name(path: Path) -> None:
     assert list(_lookups(ast.parse(path.read_text(encoding="utf-8")))) == []
+
+
+#: Where a backend lives, by name. What it shares with others is not decided by its name there either.
+FOLDERS = {
+    "dask": ("backends/dask/",),
+    "lambda": ("backends/aws_lambda/", "lambda_emulator/"),
+    "local": ("backends/local/",),
+}
+
+
+def _branches(tree: ast.AST, names: frozenset[str]) -> Iterator[str]:
+    """Yield the places where something depends on the name of a backend."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchValue):
+            parts = [node.value]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            parts = node.args if node.func.attr in ("startswith", "endswith") else []
+        else:
+            continue
+        constants = [each for part in parts for each in ast.walk(part)]
+        if any(isinstance(each, ast.Constant) and each.value in names for each in constants):
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize(
+    "code", ["x.name == 'local'", "x in ('a', 'dask')", "x.startswith('lambda')"]
+)
+def test_a_branch_on_the_name_of_a_backend_is_found(code: str) -> None:
+    assert list(_branches(ast.parse(code), frozenset(FOLDERS)))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_nothing_depends_on_the_name_of_a_backend(path: Path) -> None:
+    own = {name for name, folders in FOLDERS.items() if any(f in _name(path) for f in folders)}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert list(_branches(tree, frozenset(FOLDERS) - own)) == []

@@ -31,7 +31,7 @@ def jobs_table(jobs: Sequence[JobRow], now: float) -> str:
             items(job),
             units.seconds(job.elapsed(now)),
             units.dollars(job.spend) if job.spend else "",
-            job.backend,
+            str(job.ran_on),
             ago(now - job.created),
             units.clipped(job.notebook or f"pid {job.pid}", 36),
         )
@@ -72,7 +72,7 @@ def job_page(
         ("items", items(job)),
         ("began", f"{_clock(job.created)}, {ago(now - job.created)}"),
         ("time", _times(job, now)),
-        ("backend", f"{job.backend}, {units.count(len({b.worker for b in batches}), 'worker')}"),
+        ("backend", f"{job.ran_on}, {units.count(len({b.worker for b in batches}), 'worker')}"),
         ("memory", _memory(batches)),
         ("cost", units.dollars(job.spend)),
         ("process", f"pid {job.pid} on {job.host}"),

@@ -32,6 +32,7 @@ def job(row: JobRow, *, now: float, places: PublicPaths, is_gone: bool) -> dict[
         "name": row.name,
         "kind": row.kind,
         "backend": row.backend,
+        "emulated": row.emulated,
         "notebook": notebook,
         "notebook_name": notebook_name,
         "cell_id": row.cell_id,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from cloudbutton_backend import settings, units
 from cloudbutton_backend.cost.accuracy import accuracy
 from cloudbutton_backend.cost.job_estimate import EarlierRun, from_history
-from cloudbutton_backend.job_model import EMULATED, Expectation
+from cloudbutton_backend.job_model import BackendIdentity, Expectation
 from cloudbutton_backend.journal import queries
 from cloudbutton_backend.journal.queries import JudgedEstimate, Spending
 from cloudbutton_ext.server import arguments
@@ -81,25 +81,26 @@ def spend_report(
     """
     first_of_month = today.replace(day=1).isoformat()
     first = (today - timedelta(days=days - 1)).isoformat()
-    month: dict[str, dict[str, float]] = {}
+    month: dict[BackendIdentity, dict[str, float]] = {}
     for each in found:
         if each.date >= first_of_month:
-            sums = month.setdefault(each.backend, {"spend": 0.0, "estimate": 0.0, "jobs": 0})
+            sums = month.setdefault(each.ran_on, {"spend": 0.0, "estimate": 0.0, "jobs": 0})
             sums["spend"] += each.spend
             sums["estimate"] += each.estimate
             sums["jobs"] += each.jobs
     return {
         "days": [each._asdict() for each in found if each.date >= first],
-        "month": month,
+        "month": [
+            {"backend": backend.name, "emulated": backend.emulated, **sums}
+            for backend, sums in month.items()
+        ],
         # Bills of a stand-in are shown, and paid by nobody.
         "total": math.fsum(
-            sums["spend"] for name, sums in month.items() if not name.endswith(EMULATED)
+            sums["spend"] for backend, sums in month.items() if not backend.emulated
         ),
         "today": {
             "spend": math.fsum(
-                each.spend
-                for each in found
-                if each.date == today.isoformat() and not each.backend.endswith(EMULATED)
+                each.spend for each in found if each.date == today.isoformat() and not each.emulated
             ),
             "budget": per_day,
         },

@@ -71,9 +71,10 @@ it.each([
 });
 
 it('spending is shown for each of the last days, those without a job too', () => {
-  const day = (date: string, spend: number, backend = 'lambda') => ({
+  const day = (date: string, spend: number, emulated = false) => ({
     date,
-    backend,
+    backend: 'lambda',
+    emulated,
     jobs: 1,
     spend,
     estimate: null
@@ -82,10 +83,10 @@ it('spending is shown for each of the last days, those without a job too', () =>
     days: [
       day('2026-11-02', 1),
       day('2026-11-02', 2),
-      day('2026-11-02', 9, 'lambda (emulated)'), // nobody pays that
+      day('2026-11-02', 9, true), // nobody pays that
       day('2026-10-31', 4)
     ],
-    month: {},
+    month: [],
     total: 3,
     today: { spend: 0, budget: null },
     estimates: { money: null, seconds: null }

@@ -9,6 +9,7 @@ export function job(id: string, part: Partial<IJob> = {}): IJob {
     name: 'fit',
     kind: 'map',
     backend: 'local',
+    emulated: false,
     notebook: 'sweep.ipynb',
     notebook_name: 'sweep.ipynb',
     cell_id: 'cell-1',

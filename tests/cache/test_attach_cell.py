@@ -231,7 +231,7 @@ def test_a_cell_of_emulated_workers_runs_elsewhere_only_when_asked(kernels: Kern
     kernels.kill_when(lambda: has_keys(kernels, 10), kernels.settings(stop_at=20), ABOVE, CELL)
     (job,) = kernels.jobs()
     with closing(sqlite3.connect(kernels.home / "journal.db")) as journal, journal:
-        journal.execute("UPDATE jobs SET backend = 'local (emulated)'")
+        journal.execute("UPDATE jobs SET emulated = 1")
     ran = len(kernels.ran)
     kernels.gate.write_text("")
     said = kernels.run(kernels.settings(), ABOVE, attach(job))

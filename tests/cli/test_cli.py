@@ -14,6 +14,7 @@ import pytest
 
 from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import ErrorRecord, Journal, JournalReader, LogRecord
+from cloudbutton_backend.journal.schema import VERSION
 from cloudbutton_backend.session import doctor
 from cloudbutton_ext.cli import main, text
 
@@ -193,7 +194,7 @@ def test_a_damaged_journal_is_an_error_and_a_finding(cloudbutton: Command, home:
 def test_doctor_is_content_with_this_machine(cloudbutton: Command, home: Path) -> None:
     answer = cloudbutton("doctor")
     assert answer.code == 0
-    for part in (f"{home} (mode 0700)", "2 jobs, format 3", "usable of", "cloudpickle"):
+    for part in (f"{home} (mode 0700)", f"2 jobs, format {VERSION}", "usable of", "cloudpickle"):
         assert part in answer.out
 
 

@@ -16,7 +16,7 @@ import cloudbutton_ext as cloud
 from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.errors import CannotContinue, UnknownName, UsageError
 from cloudbutton_backend.job.job import Job
-from cloudbutton_backend.job_model import JobOptions, JobState
+from cloudbutton_backend.job_model import BackendIdentity, JobOptions, JobState
 from cloudbutton_backend.journal.ownership import OwnedElsewhere, claim
 from cloudbutton_backend.session.session import Session
 from cloudbutton_backend.storage import job_paths
@@ -89,11 +89,14 @@ def test_of_two_that_attach_one_runs_the_job_and_the_other_is_told(
         f"""
 from cloudbutton_backend.journal.ownership import claim
 from cloudbutton_backend.storage.home import home
+from cloudbutton_backend.job_model import BackendIdentity
 class job:
     id = ""
     def wait(): pass
 try:
-    claim(home(), {job_id!r}, backend="local", budget=None)
+    claim(
+        home(), {job_id!r}, backend=BackendIdentity("local"), on_this_machine=True, budget=None
+    )
 except Exception as error:
     job.id = type(error).__name__
 """,
@@ -123,10 +126,12 @@ def test_threads_that_attach_at_once_have_the_same_job(victim: Start, session: S
 def test_a_claim_is_counted_and_moves_the_job_here(victim: Start) -> None:
     program = victim()
     job_id = program.killed_when(done=10)
-    assert claim(home(), job_id, backend="local", budget=None) == 1
-    assert claim(home(), job_id, backend="local", budget=None) == 2
+    local = BackendIdentity("local")
+    for times in (1, 2):
+        found = claim(home(), job_id, backend=local, on_this_machine=True, budget=None)
+        assert found == times
     with pytest.raises(UnknownName):
-        claim(home(), "zzzzzzzz", backend="local", budget=None)
+        claim(home(), "zzzzzzzz", backend=local, on_this_machine=True, budget=None)
     text = str(OwnedElsewhere("abcd2345", 17, "here"))
     assert "pid 17" in text and "`%cloud attach abcd2345`" in text
 

@@ -39,11 +39,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("aaaa2222", "lambda", 0.25, "/home/a/big.ipynb"),
         ("bbbb2222", "lambda", 0.5, "/home/a/big.ipynb"),
         ("cccc2222", "lambda", 0.125, None),
-        ("dddd2222", "lambda (emulated)", 4.0, "/home/a/big.ipynb"),
+        ("dddd2222", "an emulator", 4.0, "/home/a/big.ipynb"),
         ("eeee2222", "local", 0.0, None),
     ]:
         expected = {"estimate": 0.3, "estimate_low": 0.2, "estimate_high": 0.6} if spend else {}
-        journal.add_job(a_job(job_id, backend, notebook=notebook, **expected))
+        ran_on = (
+            {"backend": "lambda", "emulated": True} if "emul" in backend else {"backend": backend}
+        )
+        journal.add_job(a_job(job_id, notebook=notebook, **ran_on, **expected))
         journal.update_job(job_id, state=JobState.DONE, spend=spend, done=10, ended=NOW + 1)
     assert journal.flush(10)
     journal.close()
@@ -53,7 +56,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_it_is_added_up_by_day_backend_and_notebook(home: Path) -> None:
     found = costs(reader=JournalReader(home), now=NOW)
-    assert [(each.backend, each.jobs, each.spend) for each in found.by_day] == [
+    assert [(str(each.ran_on), each.jobs, each.spend) for each in found.by_day] == [
         ("lambda", 3, 0.875),
         ("lambda (emulated)", 1, 4.0),
     ]

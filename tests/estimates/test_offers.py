@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def test_what_may_cost_more_than_the_budget_is_not_recommended() -> None:
 
 
 def test_what_stands_in_for_another_place_is_taken_only_alone() -> None:
-    emulated = offer("lambda (emulated)", 1, 0.1)
+    emulated = replace(offer("lambda", 1, 0.1), emulated=True)
     assert advise([emulated, offer("local", 600, 0)]).offer == offer("local", 600, 0)
     assert advise([emulated]).offer == emulated
 

@@ -130,6 +130,27 @@ def test_what_a_former_version_wrote_is_read_as_it_was(home: Path, version: int)
     assert [log.text for log in reader.log(job.id)] == ["hello"]
 
 
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ("local", ("local", False, True)),
+        ("lambda", ("lambda", False, False)),
+        ("lambda (emulated)", ("lambda", True, False)),
+    ],
+)
+@pytest.mark.parametrize("version", [2, 3])
+def test_what_a_name_told_of_a_backend_is_told_by_columns(
+    home: Path, version: int, recorded: str, expected: tuple[str, bool, bool]
+) -> None:
+    path = make(home, version, former(version), f"UPDATE jobs SET backend = '{recorded}'")
+    database.migrate(path)
+    (job,) = JournalReader(home).jobs()
+    assert job.ran_on == expected[:2]
+    assert str(job.ran_on) == recorded
+    stored = JournalReader(home).job(job.id)
+    assert (stored.emulated, stored.on_this_machine) == expected[1:]
+
+
 def former(version: int) -> str:
     """Return what a journal of a former version held, as SQL."""
     return (Path(__file__).parent / "versions" / f"{version}.sql").read_text(encoding="utf-8")

@@ -154,9 +154,9 @@ def test_spending_is_summed_by_local_day_and_backend(
     with JournalReader(home).snapshot() as connection:
         assert connection is not None
         assert queries.spending(connection, noon - 2 * DAY) == [
-            ("2026-11-20", "lambda", 2, 0.5, 0.5),
-            ("2026-11-20", "local", 1, 0.0, 0.0),
-            ("2026-11-19", "lambda", 1, 0.25, 0.0),
+            ("2026-11-20", "lambda", False, 2, 0.5, 0.5),
+            ("2026-11-20", "local", False, 1, 0.0, 0.0),
+            ("2026-11-19", "lambda", False, 1, 0.25, 0.0),
         ]
 
 

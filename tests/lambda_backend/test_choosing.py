@@ -105,7 +105,7 @@ def test_a_cell_with_the_button_runs_there_with_no_package_that_it_does_not_use(
         assert shell.user_ns["out"] == [3 * math.isqrt(i) for i in range(20)]
         assert shell.user_ns["last"] == 19
         (job,) = current.jobs()
-        assert job.record.backend == "lambda (emulated)" and wanted == [frozenset()]
+        assert job.record.ran_on == ("lambda", True) and wanted == [frozenset()]
     finally:
         current.close()
 

@@ -52,6 +52,7 @@ def test_a_running_job_is_listed_as_the_contract_says(
     assert job.pop("speed_up") == pytest.approx(0.8, rel=0.5)
     assert job == {
         "id": "abcd2345", "name": "scores", "kind": "map", "backend": "local",
+        "emulated": False,
         "notebook": "sub/a.ipynb", "notebook_name": "a.ipynb", "cell_id": "c1", "state": "running",
         "total": 10, "done": 3, "failed": 1, "running": 2, "workers": 2,
         "created": created, "started": created, "ended": None, "eta": 6 * 2.0 / 2,

@@ -21,30 +21,35 @@ TODAY = date(2026, 11, 20)
 
 def test_spending_is_reported_by_day_and_this_month_s_by_backend() -> None:
     found = [
-        Spending("2026-11-20", "lambda", 2, 0.5, 0.6),
-        Spending("2026-11-20", "lambda (emulated)", 1, 4.0, 4.0),
-        Spending("2026-11-20", "local", 3, 0.0, 0.0),
-        Spending("2026-11-01", "lambda", 1, 0.25, 0.2),
-        Spending("2026-10-31", "lambda", 9, 9.0, 9.0),
+        Spending("2026-11-20", "lambda", False, 2, 0.5, 0.6),
+        Spending("2026-11-20", "lambda", True, 1, 4.0, 4.0),
+        Spending("2026-11-20", "local", False, 3, 0.0, 0.0),
+        Spending("2026-11-01", "lambda", False, 1, 0.25, 0.2),
+        Spending("2026-10-31", "lambda", False, 9, 9.0, 9.0),
     ]
     report = spend_report(found, today=TODAY, days=7)
-    assert [(day["date"], day["backend"]) for day in report["days"]] == [
-        ("2026-11-20", "lambda"),
-        ("2026-11-20", "lambda (emulated)"),
-        ("2026-11-20", "local"),
+    assert [(day["date"], day["backend"], day["emulated"]) for day in report["days"]] == [
+        ("2026-11-20", "lambda", False),
+        ("2026-11-20", "lambda", True),
+        ("2026-11-20", "local", False),
     ]
-    assert report["month"]["lambda"] == pytest.approx({"spend": 0.75, "estimate": 0.8, "jobs": 3})
-    assert report["month"]["local"] == {"spend": 0.0, "estimate": 0.0, "jobs": 3}
-    assert report["month"]["lambda (emulated)"]["spend"] == 4.0
+    month = {(each["backend"], each["emulated"]): each for each in report["month"]}
+    billed = month["lambda", False]
+    assert (billed["spend"], billed["estimate"]) == pytest.approx((0.75, 0.8))
+    assert billed["jobs"] == 3
+    assert month["local", False] == {
+        "backend": "local", "emulated": False, "spend": 0.0, "estimate": 0.0, "jobs": 3,
+    }  # fmt: skip
+    assert month["lambda", True]["spend"] == 4.0
     assert report["total"] == 0.75  # what nobody has to pay is left out
     assert report["today"] == {"spend": 0.5, "budget": None}
 
 
 def test_a_report_over_months_counts_only_this_one_for_the_month() -> None:
-    found = [Spending("2026-10-31", "lambda", 1, 9.0, 9.0)]
+    found = [Spending("2026-10-31", "lambda", False, 1, 9.0, 9.0)]
     report = spend_report(found, today=TODAY, days=31)
     assert [day["spend"] for day in report["days"]] == [9.0]
-    assert (report["month"], report["total"]) == ({}, 0.0)
+    assert (report["month"], report["total"]) == ([], 0.0)
 
 
 def test_spending_over_http(ask: Ask, journal: Journal) -> None:
@@ -56,7 +61,9 @@ def test_spending_over_http(ask: Ask, journal: Journal) -> None:
     assert [
         (day["backend"], day["jobs"], day["spend"], day["estimate"]) for day in body["days"]
     ] == [("lambda", 1, 0.25, 0.2)]
-    assert body["month"] == {"lambda": {"spend": 0.25, "estimate": 0.2, "jobs": 1}}
+    assert body["month"] == [
+        {"backend": "lambda", "emulated": False, "spend": 0.25, "estimate": 0.2, "jobs": 1}
+    ]
     assert body["total"] == 0.25
     assert body["estimates"] == {"money": None, "seconds": None}
 

@@ -22,7 +22,6 @@ from cloudbutton_backend import settings
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost.budgets import portion
 from cloudbutton_backend.errors import JournalError
-from cloudbutton_backend.job_model import EMULATED
 from cloudbutton_backend.journal import database
 
 _OPEN_FOR: Final = 86_400.0
@@ -34,7 +33,7 @@ _TAKEN: Final = """
     SELECT
         (SELECT total(amount) FROM allowances WHERE day = :day OR (NOT settled AND granted > :open))
         + (SELECT total(spend + committed) FROM jobs WHERE created >= :midnight
-            AND backend NOT LIKE :emulated
+            AND NOT emulated
             AND NOT EXISTS (SELECT 1 FROM allowances WHERE substr(job_id, 1, length(jobs.id)) = jobs.id))
 """
 
@@ -109,7 +108,6 @@ class DailyBudgetGrant:
                     "day": day,
                     "open": now - _OPEN_FOR,
                     "midnight": datetime(today.year, today.month, today.day).timestamp(),
-                    "emulated": f"%{EMULATED}",
                 }
                 taken = connection.execute(_TAKEN, values).fetchone()[0]
                 dollars = portion(self.per_day - taken, at_least, wanted)

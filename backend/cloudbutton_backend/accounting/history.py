@@ -12,7 +12,7 @@ from cloudbutton_backend.cost.job_estimate import EarlierRun, from_history
 from cloudbutton_backend.cost.overhead import CallOverhead, overhead_of
 from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.errors import JournalError
-from cloudbutton_backend.job_model import Estimate
+from cloudbutton_backend.job_model import BackendIdentity, Estimate
 
 _RUNS: Final = 20
 """The latest runs that are looked at: older ones tell of other data, machines and prices."""
@@ -27,8 +27,8 @@ _CALLS: Final = (
     "WHERE job_id = ? AND status = 'done' GROUP BY batch, attempt ORDER BY min(rowid) LIMIT ?"
 )
 _COLUMNS: Final = (
-    "id", "backend", "done", "cached", "spend", "created", "ended", "workers", "worker_memory",
-    "task_seconds",
+    "id", "backend", "emulated", "on_this_machine", "done", "cached", "spend", "created", "ended",
+    "workers", "worker_memory", "task_seconds",
 )  # fmt: skip
 
 
@@ -37,7 +37,9 @@ class JobHistory:
     """A job that ended well."""
 
     id: str
-    backend: str
+    ran_on: BackendIdentity
+    is_here: bool
+    """Whether it ran on this machine."""
     done: int
     """Items that it ran."""
     spend: float
@@ -104,7 +106,8 @@ def _starts(connection: Any, job_id: str) -> float:
 def _earlier(row: Any, starts: float) -> JobHistory:
     return JobHistory(
         id=row["id"],
-        backend=row["backend"],
+        ran_on=BackendIdentity(row["backend"], bool(row["emulated"])),
+        is_here=bool(row["on_this_machine"] or row["emulated"]),
         done=row["done"] - row["cached"],
         spend=row["spend"],
         seconds=max(0.0, (row["ended"] or row["created"]) - row["created"]),
@@ -143,7 +146,7 @@ def stretches(home: Path | None, jobs: Sequence[JobHistory]) -> list[WorkInterva
 
 
 def bill_of(
-    jobs: Sequence[JobHistory], backend: str, memory: int | None, items: int, now: float
+    jobs: Sequence[JobHistory], backend: BackendIdentity, memory: int | None, items: int, now: float
 ) -> Estimate | None:
     """Return what so many items cost on a backend by its earlier bills; None if there is none.
 
@@ -154,13 +157,15 @@ def bill_of(
     now
         Unix time.
     """
-    same = [job for job in jobs if job.backend == backend and memory in (None, job.memory)]
+    same = [job for job in jobs if job.ran_on == backend and memory in (None, job.memory)]
     is_warm = any(now - job.ended < _WARM_FOR for job in same)
     runs = [EarlierRun(job.done, job.spend, job.seconds, job.starts) for job in same]
     return from_history(runs, items, is_warm=is_warm)
 
 
-def overhead(home: Path | None, backend: str, rate: Callable[[int | None], Rate]) -> CallOverhead:
+def overhead(
+    home: Path | None, backend: BackendIdentity, rate: Callable[[int | None], Rate]
+) -> CallOverhead:
     """Return what calls to a backend were billed beside their items in the latest jobs of any code.
 
     Parameters
@@ -176,14 +181,14 @@ def overhead(home: Path | None, backend: str, rate: Callable[[int | None], Rate]
     from cloudbutton_backend.journal import JournalReader
 
     jobs = (
-        "SELECT id, worker_memory, ended FROM jobs WHERE backend = ? AND state = 'done' AND spend > 0 "
-        "ORDER BY created DESC LIMIT ?"
+        "SELECT id, worker_memory, ended FROM jobs WHERE backend = ? AND emulated = ? AND state = 'done' "
+        "AND spend > 0 ORDER BY created DESC LIMIT ?"
     )
     starts: list[float] = []
     warm: list[float] = []
     latest = 0.0
     with JournalReader(home).snapshot() as connection:
-        for job in connection.execute(jobs, (backend, _RUNS)) if connection else ():
+        for job in connection.execute(jobs, (*backend, _RUNS)) if connection else ():
             assert connection is not None
             price, seen = rate(job["worker_memory"]), set()
             latest = max(latest, job["ended"] or 0.0)
@@ -202,7 +207,12 @@ class HistoryEstimate:
         self._estimates: dict[tuple[Any, ...], Estimate] = {}
 
     def tell(
-        self, digest: str, backend: str, memory: int | None, items: int, said: Estimate
+        self,
+        digest: str,
+        backend: BackendIdentity,
+        memory: int | None,
+        items: int,
+        said: Estimate,
     ) -> None:
         """Somebody has been told what running this code will cost."""
         self._estimates[digest, backend, memory, items] = said
@@ -213,7 +223,9 @@ class HistoryEstimate:
         """What was said no longer counts."""
         self._estimates.clear()
 
-    def said(self, digest: str, backend: str, memory: int | None, items: int) -> Estimate | None:
+    def said(
+        self, digest: str, backend: BackendIdentity, memory: int | None, items: int
+    ) -> Estimate | None:
         """Return what was said, None if nothing was."""
         return self._estimates.get((digest, backend, memory, items))
 
@@ -223,7 +235,7 @@ told: Final = HistoryEstimate()
 
 
 def expected_bill(
-    home: Path | None, digest: str, backend: str, memory: int | None, items: int
+    home: Path | None, digest: str, backend: BackendIdentity, memory: int | None, items: int
 ) -> Estimate | None:
     """Return what a job is expected to cost when it starts: what was said, or its earlier bills."""
     said = told.said(digest, backend, memory, items)

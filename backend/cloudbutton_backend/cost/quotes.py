@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cloudbutton_backend.job_model import EMULATED, Expectation
+from cloudbutton_backend.job_model import BackendIdentity, Expectation
 
 _WORTH_PAYING: Final = 30.0
 """Seconds that a job must take where it is free before another place is worth money …"""
@@ -21,8 +21,9 @@ class Quote:
     """A place, what the job takes there, and what it costs."""
 
     backend: str
-    """As jobs there are recorded."""
     workers: int
+    emulated: bool = False
+    """Whether it stands in for another place, and nobody pays."""
     memory: int | None = None
     """MiB of each worker, where that is chosen."""
     seconds: Expectation
@@ -39,9 +40,8 @@ class Quote:
         return self.dollars.high <= 0
 
     @property
-    def is_emulated(self) -> bool:
-        """Whether it stands in for another place, and nobody pays."""
-        return self.backend.endswith(EMULATED)
+    def runs_on(self) -> BackendIdentity:
+        return BackendIdentity(self.backend, self.emulated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def advise(quotes: Sequence[Quote], budget: float | None = None) -> Recommendati
     """
     quotes = [offer for offer in quotes if offer.is_roomy]
     quotes = [offer for offer in quotes if not offer.notes] or quotes
-    real = [offer for offer in quotes if not offer.is_emulated] or quotes
+    real = [offer for offer in quotes if not offer.emulated] or quotes
     free = min((o for o in real if o.is_free), key=_seconds, default=None)
     priced = [o for o in real if not o.is_free]
     within = [o for o in priced if budget is None or o.dollars.high <= budget]
@@ -96,7 +96,7 @@ def advise(quotes: Sequence[Quote], budget: float | None = None) -> Recommendati
         )
     rounded = f"{times:.1f}" if times < 10 else f"{times:,.0f}"
     return Recommendation(
-        paid, f"{rounded} times as fast as {free.backend}; {_among_paid(paid, within)}"
+        paid, f"{rounded} times as fast as {free.runs_on}; {_among_paid(paid, within)}"
     )
 
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from cloudbutton_backend.cost.duration_samples import Sample, Samples, expectation
 from cloudbutton_backend.cost.rates import Rate
-from cloudbutton_backend.job_model import Expectation
+from cloudbutton_backend.job_model import BackendIdentity, Expectation
 
 MODEL_SPREAD: Final = 0.08
 """Of the logarithm of what comes over what the model says, at best: 13 % either way for nine of ten."""
@@ -67,8 +67,9 @@ class CostModel:
     """How a place would run a job: what of it matters for time and money. Times are seconds."""
 
     backend: str
-    """As jobs there are recorded."""
     workers: int
+    emulated: bool = False
+    """Whether something stands in for the backend, so that nobody pays."""
     memory: int | None = None
     """MiB of each, where that is chosen."""
     rate: Rate | None = None
@@ -95,6 +96,10 @@ class CostModel:
     """Whether its memory suffices by what was measured, with headroom."""
     notes: tuple[str, ...] = ()
     """For the user, a line each: why it may not be had, or may not be as said."""
+
+    @property
+    def runs_on(self) -> BackendIdentity:
+        return BackendIdentity(self.backend, self.emulated)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from cloudbutton_backend.dispatch.item_source import ItemSource
 from cloudbutton_backend.dispatch.job_state import DispatchPlan
 from cloudbutton_backend.dispatch.scheduler import Scheduler
 from cloudbutton_backend.errors import BackendError
-from cloudbutton_backend.job_model import EMULATED
+from cloudbutton_backend.job_model import BackendIdentity
 from cloudbutton_backend.worker import failures
 from cloudbutton_backend.worker.wire import raw
 
@@ -116,9 +116,9 @@ class Driver:
         return f"<Driver of {self.backend!r}, {state}, {len(self._jobs)} jobs>"
 
     @property
-    def recorded_as(self) -> str:
+    def identity(self) -> BackendIdentity:
         """The backend's name in the records of its jobs: bills that nobody pays are told apart."""
-        return self.backend.name + (EMULATED if self.backend.limits.emulated else "")
+        return BackendIdentity(self.backend.name, self.backend.limits.emulated)
 
     @property
     def is_alive(self) -> bool:

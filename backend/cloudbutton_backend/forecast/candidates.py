@@ -16,7 +16,7 @@ from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.cost.run_model import CostModel, UncertainValue
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import JournalError
-from cloudbutton_backend.job_model import JobOptions
+from cloudbutton_backend.job_model import BackendIdentity, JobOptions
 from cloudbutton_backend.session.session import Session
 
 _LOCAL_WAIT: Final = UncertainValue(0.02, 0.5)
@@ -49,11 +49,12 @@ def terms_at(
     memory = options.memory if is_asked else None
     if isinstance(backend, QuotesTerms):
         request = TermsRequest(measured=measured, items=items, workers=workers, memory=memory)
-        known = _overhead(home, driver.recorded_as, backend.terms(request))
+        known = _overhead(home, driver.identity, backend.terms(request))
         return backend.terms(replace(request, overhead=known))
     there = min(workers or limits.workers, max(1, items))
     plain = CostModel(
-        backend=driver.recorded_as,
+        backend=driver.identity.name,
+        emulated=driver.identity.emulated,
         workers=there,
         memory=memory,
         rate=limits.rate,
@@ -67,7 +68,9 @@ def terms_at(
     return [replace(plain, pace=UncertainValue(measured.pace(power, waiting=measured.waiting)))]
 
 
-def _overhead(home: Path | None, backend: str, terms: Sequence[CostModel]) -> CallOverhead:
+def _overhead(
+    home: Path | None, backend: BackendIdentity, terms: Sequence[CostModel]
+) -> CallOverhead:
     """Return what calls took beside their items in earlier jobs there, if that is known."""
     rates = {each.memory: each.rate for each in terms if each.rate is not None}
     if not rates:

@@ -19,7 +19,7 @@ from cloudbutton_backend.dispatch.item_source import fixed
 from cloudbutton_backend.errors import CloudError, JournalError
 from cloudbutton_backend.forecast.candidates import set_up, terms_at
 from cloudbutton_backend.forecast.sampling import WITHIN, sample
-from cloudbutton_backend.job_model import EMULATED, Estimate, Expectation, JobOptions
+from cloudbutton_backend.job_model import BackendIdentity, Estimate, Expectation, JobOptions
 from cloudbutton_backend.session.session import Session
 
 _MOST_SAMPLES: Final = 200
@@ -115,13 +115,14 @@ def together(found: Sequence[Forecast], budget: float | None) -> Forecast | None
     """Return what several jobs take and cost together, wherever all of them could run."""
     if not found:
         return None
-    places: dict[tuple[str, int | None], list[Quote]] = {}
+    places: dict[tuple[BackendIdentity, int | None], list[Quote]] = {}
     for each in found:
         seen = set()
         for row in each.rows:
-            if (row.backend, row.memory) not in seen:  # the first is the one with most workers
-                seen.add((row.backend, row.memory))
-                places.setdefault((row.backend, row.memory), []).append(row)
+            place = (row.runs_on, row.memory)
+            if place not in seen:  # the first is the one with most workers
+                seen.add(place)
+                places.setdefault(place, []).append(row)
     rows = tuple(_sum(quotes) for quotes in places.values() if len(quotes) == len(found))
     peaks = [each.memory_needed for each in found if each.memory_needed is not None]
     return Forecast(
@@ -178,7 +179,7 @@ def _compare(
     if asked is not None and not asked.is_free:
         money = asked.dollars
         said = Estimate(money.expected, money.low, money.high, measured.basis, asked.seconds)
-        told.tell(digest, asked.backend, asked.memory, total, said)
+        told.tell(digest, asked.runs_on, asked.memory, total, said)
     return Forecast(
         n_items=total,
         rows=tuple(rows),
@@ -196,11 +197,12 @@ def _offer(
     found = predict(samples, total, terms)
     seconds, dollars = found.seconds, found.dollars
     if terms.rate is not None:
-        bill = history.bill_of(jobs, terms.backend, terms.memory, total, time.time())
+        bill = history.bill_of(jobs, terms.runs_on, terms.memory, total, time.time())
         if bill is not None:
             dollars = Expectation(bill.expected, bill.low, bill.high)
     return Quote(
         backend=terms.backend,
+        emulated=terms.emulated,
         workers=terms.workers,
         memory=terms.memory,
         seconds=seconds,
@@ -223,7 +225,7 @@ def _from_history(home: Path, jobs: Sequence[JobHistory]) -> Measurement | None:
     if not jobs:
         return None
     latest = jobs[0]
-    alike = [job for job in jobs if (job.backend, job.memory) == (latest.backend, latest.memory)]
+    alike = [job for job in jobs if (job.ran_on, job.memory) == (latest.ran_on, latest.memory)]
     try:
         found = history.stretches(home, alike)
     except JournalError:
@@ -234,14 +236,13 @@ def _from_history(home: Path, jobs: Sequence[JobHistory]) -> Measurement | None:
     means = [each.seconds / each.items for each in found[:_MOST_SAMPLES]]
     # A stretch of many items counts as much as one of a few, but not for the mean.
     right = seconds / items / (sum(means) / len(means))
-    is_here = latest.backend == "local" or latest.backend.endswith(EMULATED)
-    memory = None if is_here else latest.memory
+    memory = None if latest.is_here else latest.memory
     return Measurement(
         seconds=tuple(mean * right for mean in means),
         basis="1 earlier run" if len(alike) == 1 else f"{len(alike)} earlier runs",
         cpu_share=min(1.0, sum(each.cpu for each in found) / seconds),
         power=1.0 if memory is None else power_of(memory),
-        here=is_here,
+        here=latest.is_here,
         memory_peak=max(each.memory_peak for each in found),
     )
 

@@ -315,7 +315,7 @@ class Job:
         backend = self._runner.backend
         if backend is None or not isinstance(backend, MakesDaskFutures):
             raise UsageError(
-                f"Job {self.id} ran on the {self.record.backend} backend, which has no futures of "
+                f"Job {self.id} ran on the {self.record.ran_on} backend, which has no futures of "
                 f'Dask\'s: `--backend dask` (`backend="dask"`) has. Its values are in `job.results()`.'
             )
         self.wait()

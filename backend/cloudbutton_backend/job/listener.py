@@ -344,7 +344,7 @@ def check_alive(driver: Driver, record: JobRecord) -> None:
     """Refuse to wait for a driver that is gone."""
     if not driver.is_alive:
         raise BackendError(
-            f"The thread that drives the {record.backend} backend is gone"
+            f"The thread that drives the {record.ran_on} backend is gone"
             f" ({driver.broken or 'the session was closed'}); what job {record.id} had"
             " finished is in `job.partial()`."
         )

@@ -189,6 +189,7 @@ class RunState:
             job_id=self.record.id,
             name=self.record.name,
             backend=self.record.backend,
+            emulated=self.record.emulated,
             state=self.state,
             total=total,
             done=self.done,

@@ -4,8 +4,8 @@ from cloudbutton_backend.job_model.estimate import Estimate, Expectation
 from cloudbutton_backend.job_model.outcome import ItemOutcome, Output
 from cloudbutton_backend.job_model.progress import Progress
 from cloudbutton_backend.job_model.records import (
-    EMULATED,
     LIFE_CYCLE,
+    BackendIdentity,
     BatchRecord,
     JobOptions,
     JobRecord,
@@ -14,8 +14,8 @@ from cloudbutton_backend.job_model.records import (
 )
 
 __all__ = [
-    "EMULATED",
     "LIFE_CYCLE",
+    "BackendIdentity",
     "BatchRecord",
     "Estimate",
     "Expectation",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cloudbutton_backend.job_model.estimate import Estimate
-from cloudbutton_backend.job_model.records import JobState
+from cloudbutton_backend.job_model.records import BackendIdentity, JobState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,8 @@ class Progress:
     job_id: str
     name: str
     backend: str
+    emulated: bool = False
+    """Whether something stands in for the backend, so that nobody pays."""
     state: JobState
     total: int | None
     """None while the iterable's length is unknown."""
@@ -56,6 +58,10 @@ class Progress:
     """One line about the first failed item."""
     warnings: tuple[str, ...] = ()
     """One line each, for the user, once."""
+
+    @property
+    def runs_on(self) -> BackendIdentity:
+        return BackendIdentity(self.backend, self.emulated)
 
     @property
     def finished(self) -> int:

@@ -6,7 +6,7 @@ import enum
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from cloudbutton_backend.job_model.estimate import Estimate, Expectation
 
@@ -42,8 +42,15 @@ LIFE_CYCLE: Final[Mapping[tuple[JobState, str], JobState]] = {
 }
 
 
-EMULATED: Final = " (emulated)"
-"""What follows a backend's name in the records of jobs whose bills nobody pays."""
+class BackendIdentity(NamedTuple):
+    """Which backend a job runs on, and whether something else stands in for it."""
+
+    name: str
+    emulated: bool = False
+    """Whether nobody pays its bills."""
+
+    def __str__(self) -> str:
+        return f"{self.name} (emulated)" if self.emulated else self.name
 
 
 def new_job_id() -> str:
@@ -122,8 +129,16 @@ class JobRecord:
     estimate_seconds_high: float | None = None
     worker_memory: int | None = None
     """MiB that a worker had, where that is chosen."""
+    emulated: bool = False
+    """Whether something stood in for the backend, so that nobody pays."""
+    on_this_machine: bool = False
+    """Whether its workers were processes of `host`."""
     plan: str | None = None
     """What a cell with its loops sent away was turned into, as a dry run shows it."""
+
+    @property
+    def ran_on(self) -> BackendIdentity:
+        return BackendIdentity(self.backend, self.emulated)
 
     @property
     def expected(self) -> Estimate | None:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cloudbutton_backend.errors import JournalError, UnknownName, UsageError
-from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.job_model import BackendIdentity, JobState
 
 #: The verb under which the journal keeps who took a job over.
 VERB = "attach"
@@ -30,7 +30,14 @@ class OwnedElsewhere(UsageError):
         )
 
 
-def claim(home: Path, job_id: str, *, backend: str, budget: float | None) -> int:
+def claim(
+    home: Path,
+    job_id: str,
+    *,
+    backend: BackendIdentity,
+    on_this_machine: bool,
+    budget: float | None,
+) -> int:
     """Make this process the one that runs a job; return how often it was taken over, this time included.
 
     Raises
@@ -63,8 +70,18 @@ def claim(home: Path, job_id: str, *, backend: str, budget: float | None) -> int
             raise OwnedElsewhere(job_id, row["pid"], row["host"])
         connection.execute(
             "UPDATE jobs SET pid = ?, host = ?, token = ?, heartbeat = ?, state = ?, ended = NULL,"
-            " backend = ?, budget = ?, running = 0 WHERE id = ?",
-            (pid, host, start_token(pid), now, JobState.RUNNING.value, backend, budget, job_id),
+            " backend = ?, emulated = ?, on_this_machine = ?, budget = ?, running = 0 WHERE id = ?",
+            (
+                pid,
+                host,
+                start_token(pid),
+                now,
+                JobState.RUNNING.value,
+                *backend,
+                on_this_machine,
+                budget,
+                job_id,
+            ),
         )
         connection.execute(
             "INSERT INTO commands (job_id, verb, args, created, taken) VALUES (?, ?, ?, ?, ?)",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from cloudbutton_backend.job_model import Expectation, JobState
+from cloudbutton_backend.job_model import BackendIdentity, Expectation, JobState
 from cloudbutton_backend.journal import rows
 from cloudbutton_backend.journal.liveness import LivenessCheck
 from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
@@ -21,6 +21,8 @@ _OPEN: Final = ("running", "cancelling")
 _MAY_BE_LOST: Final = frozenset({JobState.RUNNING, JobState.CANCELLING, JobState.LOST})
 
 _LATEST_FIRST: Final = " ORDER BY created DESC, id"
+#: As `BackendIdentity` is shown.
+_SHOWN_BACKEND: Final = "(backend || CASE WHEN emulated THEN ' (emulated)' ELSE '' END)"
 _LISTED: Final = ", ".join(rows.LISTED)
 
 
@@ -59,9 +61,15 @@ class Spending(NamedTuple):
     date: str
     """Local, as ISO 8601 writes it."""
     backend: str
+    emulated: bool
+    """Whether something stood in for the backend, so that nobody pays."""
     jobs: int
     spend: float
     estimate: float
+
+    @property
+    def ran_on(self) -> BackendIdentity:
+        return BackendIdentity(self.backend, self.emulated)
 
 
 class JudgedEstimate(NamedTuple):
@@ -152,12 +160,12 @@ def log(connection: sqlite3.Connection, job_id: str, *, after: int) -> list[tupl
 def spending(connection: sqlite3.Connection, since: float) -> list[Spending]:
     """Return what was spent by day and backend, the latest day first."""
     found = connection.execute(
-        "SELECT date(created, 'unixepoch', 'localtime') AS date, backend, count(*), sum(spend), "
-        "total(estimate) FROM jobs WHERE created >= ? GROUP BY date, backend "
-        "ORDER BY date DESC, backend",
+        "SELECT date(created, 'unixepoch', 'localtime') AS date, backend, emulated, count(*) AS jobs, "
+        "sum(spend) AS spend, total(estimate) AS estimate FROM jobs WHERE created >= ? "
+        "GROUP BY date, backend, emulated ORDER BY date DESC, backend, emulated",
         (since,),
     )
-    return [Spending(*row) for row in found]
+    return [Spending(**(dict(row) | {"emulated": bool(row["emulated"])})) for row in found]
 
 
 def judged(connection: sqlite3.Connection, since: float, *, limit: int = 1_000) -> JudgedEstimate:
@@ -201,7 +209,7 @@ def earlier_spends(
     """
     found = connection.execute(
         f"SELECT name, spend, source FROM jobs WHERE notebook IN ({_marks(notebooks)}) "
-        "AND cell_id = ? AND backend = ? AND state = 'done' ORDER BY created DESC LIMIT ?",
+        "AND cell_id = ? AND backend = ? AND NOT emulated AND state = 'done' ORDER BY created DESC LIMIT ?",
         (*notebooks, cell_id, backend, limit),
     ).fetchall()
     spends: dict[str, list[float]] = {}
@@ -224,7 +232,7 @@ def _where(wanted: JobQuery) -> tuple[str, list[Any]]:
         conditions.append(f"notebook IN ({_marks(wanted.notebooks)})")
         values += wanted.notebooks
     if wanted.search:
-        searched = ("name", "id", "backend", "source", "error", "replace(notebook, ?, '')")
+        searched = ("name", "id", _SHOWN_BACKEND, "source", "error", "replace(notebook, ?, '')")
         conditions.append(
             "(" + " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in searched) + ")"
         )

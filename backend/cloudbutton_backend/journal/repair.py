@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.journal import schema
 from cloudbutton_backend.journal.sequence import mark_changed
 from cloudbutton_backend.storage.sqlite import transaction
 
@@ -64,6 +65,8 @@ def _copy(damaged: sqlite3.Connection, connection: sqlite3.Connection) -> int:
                 _insert(connection, table, known)
                 if table == "jobs":
                     jobs.add(known["id"])
+        for statement in schema.FROM_NAMES:  # rows of an older version
+            connection.execute(statement)
         mark_changed(connection, jobs, errors=jobs)
     return len(jobs)
 

@@ -21,14 +21,15 @@ _RECORD_FIELDS = (
     "id", "name", "kind", "backend", "n_items", "created", "pid", "host",
     "notebook", "cell_id", "source", "code_digest", "seed", "options", "capture",
     "estimate", "estimate_low", "estimate_high", "estimate_basis", "estimate_seconds",
-    "estimate_seconds_low", "estimate_seconds_high", "worker_memory", "plan",
+    "estimate_seconds_low", "estimate_seconds_high", "worker_memory", "emulated", "on_this_machine",
+    "plan",
 )  # fmt: skip
 
 
 #: What a list of jobs shows. The other columns may be long, and are left where they are.
 LISTED = (
-    "id", "name", "kind", "backend", "n_items", "created", "pid", "host", "token", "notebook",
-    "cell_id", "options", "state", "done", "failed", "running", "workers", "started", "ended",
+    "id", "name", "kind", "backend", "emulated", "n_items", "created", "pid", "host", "token",
+    "notebook", "cell_id", "options", "state", "done", "failed", "running", "workers", "started", "ended",
     "task_seconds", "spend", "expected_spend", "budget", "error", "warnings", "retried", "lost_workers",
     "heartbeat", "estimate", "estimate_low", "estimate_high", "estimate_basis", "estimate_seconds",
     "estimate_seconds_low", "estimate_seconds_high", "committed", "cached", "worker_memory", "changed",
@@ -106,8 +107,10 @@ def to_json(value: Any) -> str:
     return json.dumps(value, default=repr, ensure_ascii=True, skipkeys=True)
 
 
-_READ: dict[str, Callable[[str], Any]] = {
+_READ: dict[str, Callable[[Any], Any]] = {
     "seed": int,
+    "emulated": bool,
+    "on_this_machine": bool,
     "options": json.loads,
     "capture": json.loads,
     "warnings": lambda text: tuple(json.loads(text)),

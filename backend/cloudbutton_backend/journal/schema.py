@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 #: Kept in `PRAGMA user_version`. A change of a table raises it and adds a migration.
-VERSION: Final = 3
+VERSION: Final = 4
 
 _BY_CODE: Final = (
     # What a piece of code took and cost before is asked with each job.
     "CREATE INDEX jobs_by_code ON jobs (code_digest, created)",
 )
 
-_INDEXES_OF_JOBS: Final = (
+_BY_AGE: Final = (
     # Spending by day is answered from this one alone.
-    "CREATE INDEX jobs_by_age ON jobs (created, backend, spend, estimate)",
+    "CREATE INDEX jobs_by_age ON jobs (created, backend, emulated, spend, estimate)",
+)
+
+_INDEXES_OF_JOBS: Final = (
     "CREATE INDEX jobs_by_state ON jobs (state, created)",
     "CREATE INDEX jobs_by_notebook ON jobs (notebook, created)",
     "CREATE INDEX jobs_by_change ON jobs (changed)",
@@ -40,6 +43,13 @@ _ALLOWANCES: Final = (
         settled INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID
     """,
+)
+
+#: Until version 3, the name of the backend told what these two columns do.
+FROM_NAMES: Final = (
+    "UPDATE jobs SET on_this_machine = 1 WHERE backend = 'local'",
+    "UPDATE jobs SET emulated = 1, backend = replace(backend, ' (emulated)', '') "
+    "WHERE backend LIKE '% (emulated)'",
 )
 
 TABLES: Final[Sequence[str]] = (
@@ -89,9 +99,12 @@ TABLES: Final[Sequence[str]] = (
         estimate_seconds_low REAL,
         estimate_seconds_high REAL,
         estimate_basis TEXT,
-        worker_memory INTEGER
+        worker_memory INTEGER,
+        emulated INTEGER NOT NULL DEFAULT 0,
+        on_this_machine INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID
     """,
+    *_BY_AGE,
     *_INDEXES_OF_JOBS,
     *_BY_CODE,
     *_CHANGES,
@@ -173,6 +186,13 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
         *_BY_CODE,
         *_ALLOWANCES,
     ),
+    3: (
+        "ALTER TABLE jobs ADD COLUMN emulated INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN on_this_machine INTEGER NOT NULL DEFAULT 0",
+        "DROP INDEX IF EXISTS jobs_by_age",
+        *_BY_AGE,
+        *FROM_NAMES,
+    ),
 }
 
 #: Tables that hold what belongs to a job, for those who forget a job.
@@ -186,6 +206,7 @@ MUTABLE: Final = frozenset(
         "capture", "estimate", "estimate_low", "estimate_high", "estimate_basis", "estimate_seconds",
         "estimate_seconds_low", "estimate_seconds_high", "budget", "committed", "cached", "plan",
         # Another process goes on with it, perhaps on another backend.
-        "pid", "host", "token", "backend", "worker_memory", "notebook", "cell_id",
+        "pid", "host", "token", "backend", "emulated", "on_this_machine", "worker_memory", "notebook",
+        "cell_id",
     }
 )  # fmt: skip

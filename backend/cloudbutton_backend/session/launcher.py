@@ -261,7 +261,9 @@ class Launcher:
             id=new_job_id(),
             name=name or str(getattr(function, "__name__", type(function).__name__)),
             kind=origin.kind,
-            backend=driver.recorded_as,
+            backend=driver.identity.name,
+            emulated=driver.identity.emulated,
+            on_this_machine=limits.is_this_machine,
             n_items=n_items,
             created=time.time(),
             pid=os.getpid(),
@@ -276,7 +278,7 @@ class Launcher:
         )
         if limits.rate is not None and n_items and not JOURNAL_OFF:
             home, memory = self._builder.files().journal.home, record.worker_memory
-            estimate = expected_bill(home, captured.digest, record.backend, memory, n_items)
+            estimate = expected_bill(home, captured.digest, record.ran_on, memory, n_items)
             if estimate is not None:
                 record = replace(record, **estimate_columns(estimate))
         return JobDefinition(

@@ -38,7 +38,7 @@ from cloudbutton_backend.results.result_ranges import (
 from cloudbutton_backend.session.finished_jobs import seconds_of
 from cloudbutton_backend.session.job_builder import EarlierPart, JobBuilder, JobDefinition
 from cloudbutton_backend.session.job_plan import cwd
-from cloudbutton_backend.session.resume_backend import backend_of, driver_of
+from cloudbutton_backend.session.resume_backend import driver_of
 from cloudbutton_backend.storage import job_paths, sealed_files
 
 _NUMBERS: Final = 1 << 24
@@ -91,7 +91,13 @@ class Resumer:
             driver = drivers(options.backend)
         driver.start()
         definition = JobDefinition(
-            record=replace(row, backend=driver.recorded_as, pid=os.getpid()),
+            record=replace(
+                row,
+                backend=driver.identity.name,
+                emulated=driver.identity.emulated,
+                on_this_machine=driver.backend.limits.is_this_machine,
+                pid=os.getpid(),
+            ),
             options=options,
             driver=driver,
             payload=kept.payload,
@@ -103,7 +109,13 @@ class Resumer:
             before=kept.before,
         )
         spec = self._builder.prepare(definition)
-        times = claim(home, row.id, backend=driver.recorded_as, budget=options.budget)
+        times = claim(
+            home,
+            row.id,
+            backend=driver.identity,
+            on_this_machine=definition.record.on_this_machine,
+            budget=options.budget,
+        )
         try:
             return self._launch(_OwnedJob(row, kept, definition, spec, times), into)
         except BaseException:  # or it would count as running, by us
@@ -227,7 +239,7 @@ def _options(kept: JobFile, row: JobRow, overrides: ResumeOverrides) -> JobOptio
 
 def _where(kept: JobFile, row: JobRow) -> str:
     """Return the backend on which a job ran last: somebody may have gone on with it elsewhere."""
-    return kept.options.backend if row.backend == kept.record.backend else backend_of(row)
+    return kept.options.backend if row.backend == kept.record.backend else row.backend
 
 
 def _blobs(home: Path, kept: JobFile) -> tuple[Blob, ...]:

@@ -10,13 +10,7 @@ from collections.abc import Callable
 
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import CloudError, UsageError
-from cloudbutton_backend.job_model import EMULATED
 from cloudbutton_backend.journal import JobRow
-
-
-def backend_of(row: JobRow) -> str:
-    """Return the name of the backend on which a job ran last, without what its records add to it."""
-    return row.backend.removesuffix(EMULATED)
 
 
 def driver_of(row: JobRow, name: str, drivers: Callable[[str], Driver]) -> Driver:
@@ -30,10 +24,10 @@ def driver_of(row: JobRow, name: str, drivers: Callable[[str], Driver]) -> Drive
     try:
         driver = drivers(name)
     except CloudError as error:
-        if not row.backend.endswith(EMULATED):
+        if not row.emulated:
             raise
         raise UsageError(
-            f"Job {row.id} ran on {row.backend}, and `{name}` is not emulated in this kernel. Nothing was"
+            f"Job {row.id} ran on {row.ran_on}, and `{name}` is not emulated in this kernel. Nothing was"
             f" started. Say `%cloud use {name} --emulate`, and attach then; or go on elsewhere:"
             f" `%cloud attach {row.id} --backend local`."
         ) from error
@@ -49,12 +43,12 @@ def require_same(row: JobRow, driver: Driver) -> None:
     UsageError
         It is not, and nobody has asked for it.
     """
-    if driver.recorded_as == row.backend:
+    if driver.identity == row.ran_on:
         return
     name, limits = driver.backend.name, driver.backend.limits
     cost = ", which costs money" if limits.rate is not None and not limits.emulated else ""
     raise UsageError(
-        f"Job {row.id} ran on {row.backend}, and `{name}` is {driver.recorded_as} in this kernel{cost}."
+        f"Job {row.id} ran on {row.ran_on}, and `{name}` is {driver.identity} in this kernel{cost}."
         f" Nothing was started. Give `{name}` the settings that it had (`%cloud use {name} …`) and attach"
         f" then; or go on with those of this kernel: `%cloud attach {row.id} --backend {name}`."
     )

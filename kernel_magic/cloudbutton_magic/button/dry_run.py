@@ -144,7 +144,7 @@ def _cost(earlier: Sequence[JobRow], options: JobOptions) -> str:
     each = [
         from_history([EarlierRun(job.done, job.spend)], job.done)
         for job in earlier
-        if job.backend == driver.recorded_as
+        if job.ran_on == driver.identity
     ]
     known = [estimate for estimate in each if estimate is not None]
     if not known or len(known) < len(earlier):

@@ -43,7 +43,7 @@ class EstimateTable:
 
     @property
     def rows(self) -> tuple[Quote, ...]:
-        """The places, each with `backend`, `workers`, `memory`, `seconds` and `dollars`."""
+        """The places, each with `backend`, `emulated`, `workers`, `memory`, `seconds` and `dollars`."""
         return self.forecast.rows
 
     @property
@@ -125,5 +125,5 @@ class EstimateTable:
 def where(offer: Quote) -> str:
     """Return `local, 2 workers` or `lambda, 1,769 MiB × 200`."""
     if offer.memory is None:
-        return f"{offer.backend}, {units.count(offer.workers, 'worker')}"
-    return f"{offer.backend}, {offer.memory:,} MiB × {offer.workers:,}"
+        return f"{offer.runs_on}, {units.count(offer.workers, 'worker')}"
+    return f"{offer.runs_on}, {offer.memory:,} MiB × {offer.workers:,}"

@@ -14,7 +14,7 @@ from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.result_cache import EarlierLoops
 from cloudbutton_backend.session import session
-from cloudbutton_backend.session.resume_backend import backend_of, driver_of
+from cloudbutton_backend.session.resume_backend import driver_of
 from cloudbutton_magic.button.button_magic import run_button
 from cloudbutton_magic.cells.cell_context import place_of
 from cloudbutton_magic.cells.header import parse_header
@@ -53,7 +53,7 @@ def attach_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
     shell: Any = get_ipython()
     options = parse_options(parse_header(line).options)
     loops = _loops_of_the_cell(row)
-    backend = changes.get("backend") or backend_of(row)
+    backend = changes.get("backend") or row.backend
     if "backend" not in changes:
         driver_of(row, backend, session.current().driver)
     given = {**options.given, **changes, "backend": backend}

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from cloudbutton_backend import units
 from cloudbutton_backend.cost.accuracy import Accuracy, accuracy
-from cloudbutton_backend.job_model import EMULATED
 from cloudbutton_backend.journal import JournalReader, queries
 from cloudbutton_backend.journal.queries import Spending
 from cloudbutton_backend.settings import resolve
@@ -54,7 +53,7 @@ class CostReport:
     @property
     def total(self) -> float:
         """Dollars, what nobody pays left out."""
-        return sum(each.spend for each in self.by_day if not each.backend.endswith(EMULATED))
+        return sum(each.spend for each in self.by_day if not each.emulated)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON-ready data."""
@@ -93,7 +92,7 @@ class CostReport:
         rows = [
             (
                 each.date,
-                each.backend,
+                str(each.ran_on),
                 units.count(each.jobs),
                 units.dollars(each.spend),
                 units.dollars(each.estimate) if each.estimate else "",
@@ -101,7 +100,7 @@ class CostReport:
             for each in self.by_day
         ]
         notes = [_judgement("bills", self.money), _judgement("times", self.seconds)]
-        if any(each.backend.endswith(EMULATED) for each in self.by_day):
+        if any(each.emulated for each in self.by_day):
             notes.append("What was emulated is paid by nobody, and in no sum.")
         return Table(
             f"{head}{units.dollars(self.today)}{of} today",
@@ -159,8 +158,8 @@ def costs(
             judged = queries.judged(connection, midnight)
             notebooks = connection.execute(
                 "SELECT notebook, count(*), sum(spend) AS spent FROM jobs WHERE created >= ? AND spend > 0 "
-                "AND backend NOT LIKE ? GROUP BY notebook ORDER BY spent DESC LIMIT ?",
-                (midnight, f"%{EMULATED}", _NOTEBOOKS),
+                "AND NOT emulated GROUP BY notebook ORDER BY spent DESC LIMIT ?",
+                (midnight, _NOTEBOOKS),
             ).fetchall()
     return CostReport(
         days,
@@ -168,10 +167,6 @@ def costs(
         tuple(NotebookCost(*row) for row in notebooks),
         accuracy(judged.money),
         accuracy(judged.seconds),
-        sum(
-            each.spend
-            for each in found
-            if each.date == today.isoformat() and not each.backend.endswith(EMULATED)
-        ),
+        sum(each.spend for each in found if each.date == today.isoformat() and not each.emulated),
         resolve().budget_per_day,
     )

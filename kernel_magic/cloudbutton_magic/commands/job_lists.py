@@ -21,6 +21,7 @@ def progress_of(row: JobRow, now: float) -> Progress:
         job_id=row.id,
         name=row.name,
         backend=row.backend,
+        emulated=row.emulated,
         state=row.state,
         total=row.n_items,
         done=row.done,

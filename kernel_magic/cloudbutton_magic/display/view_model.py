@@ -218,8 +218,8 @@ def _what_failed(progress: Progress, failures: Sequence[FailureGroup]) -> str:
 
 def _where(progress: Progress) -> str:
     if not progress.workers:
-        return f" on {progress.backend}"
-    return f" on {units.count(progress.workers, f'{progress.backend} worker')}"
+        return f" on {progress.runs_on}"
+    return f" on {units.count(progress.workers, f'{progress.runs_on} worker')}"
 
 
 def _compared(progress: Progress) -> list[str]:

@@ -24,6 +24,8 @@ export interface IJob {
   readonly name: string;
   readonly kind: string;
   readonly backend: string;
+  /** Whether something stood in for the backend, so that nobody was billed. */
+  readonly emulated: boolean;
   /** Relative to the server's root, as the contents API names it. */
   readonly notebook: string | null;
   readonly notebook_name: string | null;
@@ -198,16 +200,18 @@ export interface ISpend {
     /** ISO, as in 2026-11-20. */
     readonly date: string;
     readonly backend: string;
+    readonly emulated: boolean;
     readonly jobs: number;
     readonly spend: number;
     readonly estimate: number | null;
   }[];
-  readonly month: Readonly<
-    Record<
-      string,
-      { readonly spend: number; readonly estimate: number | null; readonly jobs: number }
-    >
-  >;
+  readonly month: readonly {
+    readonly backend: string;
+    readonly emulated: boolean;
+    readonly spend: number;
+    readonly estimate: number | null;
+    readonly jobs: number;
+  }[];
   readonly total: number;
   readonly today: {
     readonly spend: number;
@@ -263,8 +267,16 @@ export type IChange =
       readonly message: string;
     };
 
-/** What follows a backend's name where something else stood in for it, and nobody was billed. */
-export const EMULATED = ' (emulated)';
+/** The name of a backend as people read it, which says where something else stood in for it. */
+export function backendLabel({
+  backend,
+  emulated
+}: {
+  readonly backend: string;
+  readonly emulated: boolean;
+}): string {
+  return emulated ? `${backend} (emulated)` : backend;
+}
 
 /** Whether a job can still change by itself. */
 export function isActive(job: IJob): boolean {

@@ -10,7 +10,7 @@ import type { Kernel } from '@jupyterlab/services';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { Client } from '../api/client';
-import { EMULATED, type IJob, isActive } from '../api/types';
+import { backendLabel, type IJob, isActive } from '../api/types';
 import { paragraphs } from '../cell/asking';
 import { BUDGET, parseBudget } from '../cell/choice';
 import { money } from '../format';
@@ -103,7 +103,7 @@ export class Attaching {
   }
 
   private _title(job: IJob): string {
-    return this._trans.__('Go on with %1 on %2?', job.name, job.backend);
+    return this._trans.__('Go on with %1 on %2?', job.name, backendLabel(job));
   }
 
   private async _costs(job: IJob): Promise<boolean> {
@@ -112,8 +112,7 @@ export class Attaching {
     }
     const known = await this._client.backends();
     // Where one stands in for a backend, another kernel may have the backend itself.
-    const backend = job.backend.replace(EMULATED, '');
-    return known.some(({ name, costs }) => name === backend && costs);
+    return known.some(({ name, costs }) => name === job.backend && costs);
   }
 }
 

@@ -40,7 +40,6 @@ from cloudbutton_backend.backends.protocol import BatchCall, Event, JobSpec, Lim
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.run_model import CostModel
 from cloudbutton_backend.errors import BackendError
-from cloudbutton_backend.job_model import EMULATED
 from cloudbutton_backend.settings.forms import schema_of, variable_names
 
 _LOG: Final = logging.getLogger(__name__)
@@ -316,7 +315,7 @@ class LambdaBackend:
         function = terms.PricedFunction(
             settings,
             region_of(settings, self._clients),
-            self.name + (EMULATED if settings.emulate else ""),
+            self.name,
             limits,
             cpus=usable_cpus(),
         )

@@ -59,8 +59,8 @@ class PricedFunction:
 
     settings: LambdaSettings
     region: str
-    name: str
-    """As jobs there are recorded."""
+    backend: str
+    """Its name."""
     limits: Limits
     cpus: int
     """Of this machine: what emulated functions share."""
@@ -104,7 +104,8 @@ def terms_of(
     if answer > INLINE_ANSWER:
         warm = UncertainValue(warm.median + answer / _STORED_PER_SECOND, _STORED_SPREAD)
     return CostModel(
-        backend=function.name,
+        backend=function.backend,
+        emulated=function.settings.emulate,
         workers=workers,
         memory=memory,
         rate=_usual_rate(function.region, settings.arch, memory, is_stored=answer > INLINE_ANSWER),

@@ -2,7 +2,7 @@
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import { type IJob, isActive } from '../../api/types';
+import { backendLabel, type IJob, isActive } from '../../api/types';
 import * as format from '../../format';
 
 /** What is added for what an item's mean cost does not tell. */
@@ -47,13 +47,13 @@ function keptAndRun(job: IJob, trans: TranslationBundle): string {
     ? trans.__(
         '%1 finished are kept, and what else it was given runs on %2.',
         kept,
-        job.backend
+        backendLabel(job)
       )
     : trans.__(
         '%1 finished are kept, %2 run on %3.',
         kept,
         format.count(left),
-        job.backend
+        backendLabel(job)
       );
 }
 

@@ -2,7 +2,7 @@
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import { type IInterval, type IJob, isActive } from '../../api/types';
+import { backendLabel, type IInterval, type IJob, isActive } from '../../api/types';
 import * as format from '../../format';
 import { costOf } from '../jobs/cost';
 import type { Fact } from '../parts';
@@ -68,7 +68,7 @@ export function factsOf(
           )
         }
       : null,
-    { name: trans.__('Backend'), value: job.backend },
+    { name: trans.__('Backend'), value: backendLabel(job) },
     active ? { name: trans.__('Workers'), value: format.count(job.workers) } : null,
     cost !== null ? { name: trans.__('Spent'), value: cost } : null,
     active && job.committed > 0

@@ -4,7 +4,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
 import type { Feed } from '../../api/feed';
-import type { IChange, IJob, JobState } from '../../api/types';
+import { backendLabel, type IChange, type IJob, type JobState } from '../../api/types';
 import type { IJobsModel } from '../../tokens';
 import { type Interval, Redraw } from '../redraw';
 
@@ -236,7 +236,13 @@ function belongs(job: IJob, { state, notebook }: IFilter): boolean {
 
 function mentions(job: IJob, search: string): boolean {
   const text = search.trim().toLowerCase();
-  const fields = [job.name, job.id, job.backend, job.notebook ?? '', job.error ?? ''];
+  const fields = [
+    job.name,
+    job.id,
+    backendLabel(job),
+    job.notebook ?? '',
+    job.error ?? ''
+  ];
   return fields.some(field => field.toLowerCase().includes(text));
 }
 

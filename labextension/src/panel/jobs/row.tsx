@@ -4,7 +4,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { notebookIcon, stopIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import { type IJob, isActive } from '../../api/types';
+import { backendLabel, type IJob, isActive } from '../../api/types';
 import * as format from '../../format';
 import { detachedMeans, ProgressBar, StateDot, stateName, useElapsed } from '../parts';
 import { costOf } from './cost';
@@ -80,7 +80,7 @@ function JobRow({ job, trans, ...on }: IJobRowProps): JSX.Element {
         ) : (
           <span>{job.notebook_name ?? trans.__('not from a notebook')}</span>
         )}
-        <span>{job.backend}</span>
+        <span>{backendLabel(job)}</span>
         {costOf(job, trans) !== null && <span>{costOf(job, trans)}</span>}
       </div>
       {job.error !== null && (

@@ -3,7 +3,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { UseSignal } from '@jupyterlab/ui-components';
 
-import type { ISpend } from '../../api/types';
+import { backendLabel, type ISpend } from '../../api/types';
 import * as format from '../../format';
 import { Problem, Section } from '../parts';
 import { daily, type SpendModel } from './model';
@@ -15,6 +15,11 @@ interface ISpendProps {
 
 interface ISpendPartProps {
   spend: ISpend;
+  trans: TranslationBundle;
+}
+
+interface IBilledProps {
+  month: ISpend['month'][number];
   trans: TranslationBundle;
 }
 
@@ -31,9 +36,7 @@ function SpendBody({ model, trans }: ISpendProps): JSX.Element {
   if (spend === null) {
     return <Problem text={model.problem} />;
   }
-  const backends = Object.entries(spend.month).sort(
-    ([, a], [, b]) => b.spend - a.spend || b.jobs - a.jobs
-  );
+  const backends = [...spend.month].sort((a, b) => b.spend - a.spend || b.jobs - a.jobs);
   return (
     <div className="cb-Spend">
       <Problem text={model.problem} />
@@ -53,15 +56,8 @@ function SpendBody({ model, trans }: ISpendProps): JSX.Element {
             </tr>
           </thead>
           <tbody>
-            {backends.map(([name, { estimate, jobs, spend: billed }]) => (
-              <tr key={name}>
-                <th scope="row">{name}</th>
-                <td>{format.count(jobs)}</td>
-                <td>{estimate ? format.money(estimate) : '–'}</td>
-                <td title={estimate ? difference(billed, estimate, trans) : undefined}>
-                  {format.money(billed)}
-                </td>
-              </tr>
+            {backends.map(each => (
+              <Billed key={backendLabel(each)} month={each} trans={trans} />
             ))}
           </tbody>
         </table>
@@ -75,6 +71,21 @@ function SpendBody({ model, trans }: ISpendProps): JSX.Element {
         )}
       </p>
     </div>
+  );
+}
+
+/** What a backend's jobs of this month have cost. */
+function Billed({ month, trans }: IBilledProps): JSX.Element {
+  const { estimate, jobs, spend } = month;
+  return (
+    <tr>
+      <th scope="row">{backendLabel(month)}</th>
+      <td>{format.count(jobs)}</td>
+      <td>{estimate ? format.money(estimate) : '–'}</td>
+      <td title={estimate ? difference(spend, estimate, trans) : undefined}>
+        {format.money(spend)}
+      </td>
+    </tr>
   );
 }
 

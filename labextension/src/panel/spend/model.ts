@@ -4,7 +4,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
 import type { Client } from '../../api/client';
-import { EMULATED, type ISpend } from '../../api/types';
+import type { ISpend } from '../../api/types';
 
 /** Days of the bar chart. */
 export const DAYS = 31;
@@ -60,8 +60,8 @@ export class SpendModel implements IDisposable {
 /** Each of the last days until `today`, those without a job too; without bills that nobody pays. */
 export function daily(spend: ISpend, today: Date): readonly IDay[] {
   const sums = new Map<string, { spend: number; jobs: number }>();
-  for (const { date, backend, jobs, spend: dollars } of spend.days) {
-    if (backend.endsWith(EMULATED)) {
+  for (const { date, emulated, jobs, spend: dollars } of spend.days) {
+    if (emulated) {
       continue;
     }
     const sum = sums.get(date) ?? { spend: 0, jobs: 0 };
