@@ -98,7 +98,7 @@ def test_the_definition_stays_as_it_stands() -> None:
     tree = ast.parse(f"def f(xs, out):\n{LOOP}f(a, b)")
     cell = instrument(tree)
     assert cell.tree.body[0] is tree.body[0]
-    assert ast.unparse(cell.tree.body[1]) == "__cloudbutton__.called(0, f)(a, b)"
+    assert ast.unparse(cell.tree.body[1]) == "__cloudbutton__.recompiled(0, f)(a, b)"
     assert find_loops(cell.tree) == []
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cloudbutton_magic.button import Button, CellReport, StartOverhead, run_plainly
+from cloudbutton_magic.button import Button, CellReport, StartOverhead, run_unchanged
 from cloudbutton_magic.button.loop_run import LoopReport, Mapper
 
 _numbers = itertools.count()
@@ -62,7 +62,7 @@ def run_twice(setup: str, cell: str, mapper: Mapper, *, some_here: bool = False)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
             try:
                 if way == "plain":
-                    run_plainly(ast.parse(cell), filename, namespace)
+                    run_unchanged(ast.parse(cell), filename, namespace)
                 else:
                     button = Button(mapper, workers=2, overhead=free)
                     run.report = button.run(

@@ -235,7 +235,7 @@ def test_a_generated_cell_leaves_what_the_plain_cell_leaves(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plain, sent = run_twice(SETUP, cell, process, some_here=some_here)
-    event("sent" if any(loop.items_there for loop in sent.loops) else "here")
+    event("sent" if any(loop.items_elsewhere for loop in sent.loops) else "here")
     assert differences(plain, sent) == []
 
 
@@ -252,5 +252,5 @@ def test_a_generated_function_leaves_what_the_plain_function_leaves(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plain, sent = run_twice(SETUP, cell, process, some_here=some_here)
-    event("sent" if any(loop.items_there for loop in sent.loops) else "here")
+    event("sent" if any(loop.items_elsewhere for loop in sent.loops) else "here")
     assert differences(plain, sent) == []

@@ -11,7 +11,7 @@ import pytest
 from cloudbutton_backend.errors import CaptureError, TaskTimeout, WorkerLost
 from cloudbutton_backend.job_model.outcome import ItemOutcome, Output
 from cloudbutton_magic.analysis import find_loops
-from cloudbutton_magic.button import Button, LoopReport, StartOverhead, decide, plan
+from cloudbutton_magic.button import Button, LoopReport, StartOverhead, is_worth_sending, plan
 from cloudbutton_magic.button.loop_run import LoopRun, LoopSetting
 
 
@@ -46,22 +46,22 @@ class Here:
 
 
 @pytest.mark.parametrize(
-    ("elapsed", "done", "remaining", "workers", "choice"),
+    ("elapsed", "done", "remaining", "workers", "sent"),
     [
-        (0.05, 1, 63, 2, "go"),
-        (0.001, 1, 100, 8, "stay"),
-        (0.001, 1, 100_000, 8, "go"),
-        (1.0, 1, 1, 8, "stay"),
-        (1.0, 1, 2, 8, "go"),
-        (1.0, 1, 100, 1, "stay"),
-        (0.0, 1, 100, 8, "stay"),
-        (1.0, 1, 0, 8, "stay"),
+        (0.05, 1, 63, 2, True),
+        (0.001, 1, 100, 8, False),
+        (0.001, 1, 100_000, 8, True),
+        (1.0, 1, 1, 8, False),
+        (1.0, 1, 2, 8, True),
+        (1.0, 1, 100, 1, False),
+        (0.0, 1, 100, 8, False),
+        (1.0, 1, 0, 8, False),
     ],
 )
 def test_the_rest_goes_only_where_it_ends_sooner(
-    elapsed: float, done: int, remaining: int, workers: int, choice: str
+    elapsed: float, done: int, remaining: int, workers: int, sent: bool
 ) -> None:
-    assert decide(elapsed, done, remaining, workers, StartOverhead(0.12, 0.0002)) == choice
+    assert is_worth_sending(elapsed, done, remaining, workers, StartOverhead(0.12, 0.0002)) is sent
 
 
 def run(source: str, mapper: Any, *, force: bool = True, **names: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pytest
 
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
-from cloudbutton_magic.commands.attach_button_cell import what_is_left
+from cloudbutton_magic.commands.attach_button_cell import remaining_budget
 
 KERNEL = Path(__file__).with_name("kernel.py")
 PATIENCE = 60.0
@@ -344,4 +344,4 @@ def test_a_budget_is_for_all_that_the_cell_spends(
         )
         for n in range(2)
     ]  # fmt: skip
-    assert what_is_left(own, wish, rows) == pytest.approx(left)
+    assert remaining_budget(own, wish, rows) == pytest.approx(left)

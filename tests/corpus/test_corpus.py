@@ -89,7 +89,7 @@ def test_every_refusal_says_why_and_where() -> None:
 
 
 def outcome(run: Run) -> str:
-    if any(loop.items_there for loop in run.loops):
+    if any(loop.items_elsewhere for loop in run.loops):
         return "parallel"
     if any(loop.stopped for loop in run.loops):
         return "parallel" if run.error is not None else "stopped"

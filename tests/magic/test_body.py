@@ -12,8 +12,8 @@ from cloudbutton_backend.errors import UsageError
 from cloudbutton_magic.cells.body_function import (
     function_of_body,
     function_of_cell,
+    only_function_name,
     parse_body,
-    the_function_of,
 )
 from cloudbutton_magic.cells.use_before_def import assigned_names, read_before_assigned
 
@@ -142,7 +142,7 @@ def test_return_is_refused_in_a_whole_cell() -> None:
 
 
 def test_the_one_function_of_a_cell_is_found() -> None:
-    assert the_function_of(parse_body("import math\ndef f(x):\n    return x")) == "f"
+    assert only_function_name(parse_body("import math\ndef f(x):\n    return x")) == "f"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_the_one_function_of_a_cell_is_found() -> None:
 )
 def test_no_function_or_several_are_refused(cell: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        the_function_of(parse_body(cell))
+        only_function_name(parse_body(cell))
 
 
 @pytest.mark.parametrize(

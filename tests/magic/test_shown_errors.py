@@ -10,7 +10,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_magic.kernel.error_display import shown_plainly, users_part, without_ours
+from cloudbutton_magic.kernel.error_display import PlainErrors, user_traceback, without_own_frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ def drawn(error: BaseException) -> str:
 def test_the_users_error_passes_unchanged_and_can_still_travel(
     shell: InteractiveShell, error: Exception
 ) -> None:
-    with pytest.raises(type(error)) as caught, shown_plainly(shell):
+    with pytest.raises(type(error)) as caught, PlainErrors(shell):
         raise error
     assert caught.value is error
     assert type(error).__name__ in drawn(error)
@@ -37,7 +37,7 @@ def test_the_users_error_passes_unchanged_and_can_still_travel(
 
 
 def test_our_advice_has_no_traceback(shell: InteractiveShell) -> None:
-    with pytest.raises(UsageError) as caught, shown_plainly(shell):
+    with pytest.raises(UsageError) as caught, PlainErrors(shell):
         raise UsageError("Do this.")
     assert drawn(caught.value) == "UsageError: Do this."
 
@@ -55,13 +55,13 @@ def test_our_frames_above_the_users_are_left_out() -> None:
         own = error.__traceback__
     assert own is not None
     assert own.tb_next is not None
-    below = users_part(own.tb_next)
+    below = user_traceback(own.tb_next)
     assert below is not None
     assert below.tb_frame.f_code.co_name == "users"
 
 
 def test_an_error_of_ours_alone_has_no_users_part() -> None:
-    assert users_part(None) is None
+    assert user_traceback(None) is None
 
 
 def test_frames_of_ours_that_failed_themselves_are_kept() -> None:
@@ -76,5 +76,5 @@ def test_frames_of_ours_that_failed_themselves_are_kept() -> None:
     except KeyError as error:
         whole = error.__traceback__
     assert whole is not None
-    names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(without_ours(whole))]
+    names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(without_own_frames(whole))]
     assert names[1:] == ["users", "fail"]

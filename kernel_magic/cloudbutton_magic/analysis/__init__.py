@@ -20,15 +20,15 @@ Pure: text and live values in, frozen verdicts out. One module per question:
 
 from cloudbutton_magic.analysis.called_once import CalledOnce, called_once
 from cloudbutton_magic.analysis.independence import analyse
-from cloudbutton_magic.analysis.loops import Loop, find_loops, inner_loops, suspends
-from cloudbutton_magic.analysis.namespace import UNKNOWN, Live, Namespace
+from cloudbutton_magic.analysis.loops import Loop, find_loops, first_await, inner_loops
+from cloudbutton_magic.analysis.namespace import UNKNOWN, LiveNames, Namespace
 from cloudbutton_magic.analysis.unreadable import stays_here
 from cloudbutton_magic.analysis.verdict import LoopSite, NotIndependent, Parallel, Reason, Verdict
 
 __all__ = [
     "UNKNOWN",
     "CalledOnce",
-    "Live",
+    "LiveNames",
     "Loop",
     "LoopSite",
     "Namespace",
@@ -39,7 +39,7 @@ __all__ = [
     "analyse",
     "called_once",
     "find_loops",
+    "first_await",
     "inner_loops",
     "stays_here",
-    "suspends",
 ]

@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cloudbutton_magic.analysis import type_facts
-from cloudbutton_magic.analysis.mutations import Origins, changes
-from cloudbutton_magic.analysis.namespace import UNKNOWN, Live, Namespace, lookup, root
+from cloudbutton_magic.analysis.mutations import Origins, find_mutations
+from cloudbutton_magic.analysis.namespace import UNKNOWN, LiveNames, Namespace, lookup, root_name
 from cloudbutton_magic.analysis.set_order import check_sets
 from cloudbutton_magic.analysis.syntax import uses, walk
 from cloudbutton_magic.analysis.user_functions import (
     global_reads,
-    is_empty,
-    is_own,
+    is_unbound,
+    is_user_code,
     kept_defaults,
     local_names,
-    methods,
     outer_declared,
     source_tree,
     stores_global,
+    user_methods,
 )
 from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 
@@ -43,7 +43,7 @@ _CERTAIN = (
 class AnalysisContext:
     """What a judgement depends on, besides the code."""
 
-    live: Live
+    live: LiveNames
     local: frozenset[str]
     """Names bound by the iteration: not to be looked up outside."""
     sample: Callable[[str], object] = lambda name: UNKNOWN
@@ -64,7 +64,7 @@ class AnalysisContext:
 class CallRules:
     """Walks code and raises a refusal at the first call that iterations cannot make alone."""
 
-    around: AnalysisContext
+    context: AnalysisContext
     _seen: set[types.CodeType] = field(default_factory=set)
     _depth: int = 0
 
@@ -73,24 +73,24 @@ class CallRules:
         for top in nodes:
             for node in walk(top):
                 if isinstance(node, ast.Call):
-                    self._call(node)
+                    self._check_call(node)
                 elif isinstance(node, ast.Compare):
-                    self._identity(node)
+                    self._check_identity(node)
                 elif isinstance(node, ast.Attribute):
-                    self._attribute(node)
+                    self._check_attribute(node)
                 elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-                    self._name(node)
+                    self._check_name(node)
                 elif isinstance(node, (ast.Import, ast.ImportFrom)):
-                    self._import(node)
+                    self._check_import(node)
 
     # -- single nodes ----------------------------------------------------------------
 
-    def _name(self, node: ast.Name) -> None:
-        if node.id in self.around.local:
+    def _check_name(self, node: ast.Name) -> None:
+        if node.id in self.context.local:
             return
         if node.id in ("In", "Out", "_", "__", "___", "_ih", "_oh"):
             raise refuse(Reason.INTERACTIVE, node, node.id)
-        value = self.around.live.get(node.id)
+        value = self.context.live.get(node.id)
         if value is UNKNOWN:
             return
         if type_facts.is_file(value):
@@ -100,15 +100,15 @@ class CallRules:
         if type_facts.is_iterator(value) and not isinstance(value, type):
             raise refuse(Reason.ITERATOR, node, node.id)
 
-    def _attribute(self, node: ast.Attribute) -> None:
-        owner = self.around.value_of(node.value)
+    def _check_attribute(self, node: ast.Attribute) -> None:
+        owner = self.context.value_of(node.value)
         if isinstance(owner, types.ModuleType):
             if owner.__name__ == "sys" and node.attr in ("stdin", "path"):
                 raise refuse(Reason.PROCESS_STATE, node, f"sys.{node.attr}")
             if owner.__name__.partition(".")[0] in type_facts.FORBIDDEN_MODULES:
                 raise refuse(Reason.PROCESS_STATE, node, ast.unparse(node))
 
-    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
+    def _check_import(self, node: ast.Import | ast.ImportFrom) -> None:
         modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
         for module in modules:
             top = (module or "").partition(".")[0]
@@ -119,7 +119,7 @@ class CallRules:
         if isinstance(node, ast.ImportFrom) and any(a.name == "*" for a in node.names):
             raise refuse(Reason.NAMESPACE, node, "import *")
 
-    def _identity(self, node: ast.Compare) -> None:
+    def _check_identity(self, node: ast.Compare) -> None:
         operands = [node.left, *node.comparators]
         for op, left, right in zip(node.ops, operands, operands[1:]):
             if isinstance(op, (ast.Is, ast.IsNot)) and not (
@@ -131,7 +131,7 @@ class CallRules:
         """Tell whether there is one such object in every process."""
         if isinstance(node, ast.Constant):
             return node.value is None or node.value is ... or isinstance(node.value, bool)
-        value = self.around.value_of(node)
+        value = self.context.value_of(node)
         return (
             value is None
             or isinstance(value, (type, types.ModuleType))
@@ -139,29 +139,29 @@ class CallRules:
             or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type")
         )
 
-    def _call(self, node: ast.Call) -> None:
+    def _check_call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Name):
-            if node.func.id in self.around.local:
+            if node.func.id in self.context.local:
                 return
-            value = self.around.live.get(node.func.id)
+            value = self.context.live.get(node.func.id)
             if value is UNKNOWN:
                 if node.func.id in type_facts.FORBIDDEN_BUILTINS:
-                    self._builtin(node, node.func.id)
+                    self._check_builtin(node, node.func.id)
                 return
-            self._target(node, value, node.func.id)
+            self._check_callee(node, value, node.func.id)
         elif isinstance(node.func, ast.Attribute):
-            value = self.around.value_of(node.func)
+            value = self.context.value_of(node.func)
             if value is not UNKNOWN:
-                self._target(node, value, ast.unparse(node.func))
+                self._check_callee(node, value, ast.unparse(node.func))
             else:
-                self._method(node, node.func)
+                self._check_method(node, node.func)
         for argument in (*node.args, *(k.value for k in node.keywords)):
             # A function handed over is called, sooner or later.
-            value = self.around.value_of(argument)
+            value = self.context.value_of(argument)
             if isinstance(value, types.FunctionType):
-                self._target(node, value, ast.unparse(argument))
+                self._check_callee(node, value, ast.unparse(argument))
 
-    def _builtin(self, node: ast.Call, name: str) -> None:
+    def _check_builtin(self, node: ast.Call, name: str) -> None:
         if name == "open" or name.endswith(".open"):
             mode = node.args[1] if len(node.args) > 1 else None
             for keyword in node.keywords:
@@ -169,8 +169,8 @@ class CallRules:
             if isinstance(mode, ast.Constant) and "a" in str(mode.value):
                 raise refuse(Reason.FILE_HANDLE, node, ast.unparse(node))
         elif name in ("next", "setattr", "delattr") and node.args:
-            name_of = root(node.args[0])
-            if name_of is not None and name_of not in self.around.local:
+            name_of = root_name(node.args[0])
+            if name_of is not None and name_of not in self.context.local:
                 reason = Reason.ITERATOR if name == "next" else Reason.ATTRIBUTE_WRITE
                 raise refuse(reason, node, name_of)
         elif name in ("vars", "dir") and node.args:
@@ -181,10 +181,10 @@ class CallRules:
 
     # -- what is called --------------------------------------------------------------
 
-    def _target(self, node: ast.Call, value: object, name: str) -> None:
+    def _check_callee(self, node: ast.Call, value: object, name: str) -> None:
         """Judge a call of the known object `value`, which the code names `name`."""
         if isinstance(value, functools.partial):
-            self._target(node, value.func, name)
+            self._check_callee(node, value.func, name)
             return
         if isinstance(value, functools._lru_cache_wrapper):
             value = value.__wrapped__
@@ -205,51 +205,51 @@ class CallRules:
         ) or module == "io":
             owner = getattr(value, "__self__", None)
             if owner is None or isinstance(owner, types.ModuleType):
-                self._builtin(node, short or name)
+                self._check_builtin(node, short or name)
             return
         if isinstance(value, types.FunctionType):
-            if is_own(value):
-                self._follow(node, value, name)
+            if is_user_code(value):
+                self._check_user_function(node, value, name)
             elif hasattr(value, "__wrapped__") and isinstance(
                 value.__wrapped__, types.FunctionType
             ):
-                self._target(node, value.__wrapped__, name)
+                self._check_callee(node, value.__wrapped__, name)
         elif isinstance(value, types.MethodType):
             if isinstance(value.__self__, type):
-                self._class(node, value.__self__, name)
+                self._check_class(node, value.__self__, name)
             else:
-                self._bound(node, value.__self__, value.__name__, name)
+                self._check_bound_method(node, value.__self__, value.__name__, name)
         elif isinstance(value, types.BuiltinFunctionType):
             owner = getattr(value, "__self__", None)
             if owner is not None and not isinstance(owner, (types.ModuleType, type)):
-                self._bound(node, owner, short, name)
+                self._check_bound_method(node, owner, short, name)
         elif isinstance(value, type):
-            self._class(node, value, name)
+            self._check_class(node, value, name)
         elif callable(value):
-            self._bound(node, value, "__call__", name)
+            self._check_bound_method(node, value, "__call__", name)
 
-    def _method(self, node: ast.Call, func: ast.Attribute) -> None:
+    def _check_method(self, node: ast.Call, func: ast.Attribute) -> None:
         """Judge `x.y.method(…)` where only (part of) x is known."""
         method = func.attr
         has_seed = any(k.arg in ("random_state", "seed", "rng") for k in node.keywords)
         if method in ("rvs", "sample") and not has_seed:
             raise refuse(Reason.RANDOM, node, detail=f"`{ast.unparse(func)}`")
-        name = root(func.value)
+        name = root_name(func.value)
         if name is None:
             return
-        if name in self.around.local:
-            value = self.around.value_of(func.value)
+        if name in self.context.local:
+            value = self.context.value_of(func.value)
             if value is not UNKNOWN and type_facts.is_file(value):
                 raise refuse(Reason.FILE_HANDLE, node, name)
             if type(value).__module__ not in ("builtins", "__main__") or value is UNKNOWN:
                 return
-            self._instance_methods(node, value, method, name)
+            self._check_instance_method(node, value, method, name)
             return
-        base = self.around.live.get(name)
+        base = self.context.live.get(name)
         if base is UNKNOWN or isinstance(base, types.ModuleType):
             return
         if isinstance(func.value, ast.Name):
-            self._bound(node, base, method, name)
+            self._check_bound_method(node, base, method, name)
         elif not type_facts.is_atom(base) and self._may_change(base, method):
             # settings.history.append(x): the part is unknown, the whole is shared.
             raise refuse(Reason.MUTATES_CAPTURED, node, ast.unparse(func.value))
@@ -257,12 +257,12 @@ class CallRules:
     def _may_change(self, base: object, method: str) -> bool:
         return method in type_facts.CHANGING_ANY and method not in ("eval", "train", "update_")
 
-    def _instance_methods(self, node: ast.Call, value: object, method: str, name: str) -> None:
-        function = methods(type(value)).get(method)
+    def _check_instance_method(self, node: ast.Call, value: object, method: str, name: str) -> None:
+        function = user_methods(type(value)).get(method)
         if function is not None:
-            self._follow(node, function, f"{name}.{method}")
+            self._check_user_function(node, function, f"{name}.{method}")
 
-    def _bound(self, node: ast.Call, owner: object, method: str, name: str) -> None:
+    def _check_bound_method(self, node: ast.Call, owner: object, method: str, name: str) -> None:
         """Judge the call of a method of a captured object."""
         if isinstance(owner, (types.ModuleType, type)) or type_facts.is_atom(owner):
             return
@@ -281,16 +281,16 @@ class CallRules:
             if method in known:
                 raise refuse(Reason.MUTATES_CAPTURED, node, name)
             return
-        if is_own(kind):
-            function = methods(kind).get(method)
+        if is_user_code(kind):
+            function = user_methods(kind).get(method)
             if function is None:
                 raise refuse(Reason.UNKNOWN_EFFECT, node, f"{name}.{method}")
             change = self._changes_self(function)
             if change:
                 raise refuse(Reason.HIDDEN_WRITE, node, f"{name}.{method}", f"changes `{name}`")
-            self._follow(node, function, f"{name}.{method}")
+            self._check_user_function(node, function, f"{name}.{method}")
             return
-        if method == "__call__" or method in type_facts.LOOKING_ANY:
+        if method == "__call__" or method in type_facts.READING_ANY:
             return
         if method in type_facts.CHANGING_ANY:
             raise refuse(Reason.MUTATES_CAPTURED, node, name)
@@ -298,11 +298,11 @@ class CallRules:
             return
         raise refuse(Reason.UNKNOWN_EFFECT, node, f"{name}.{method}")
 
-    def _class(self, node: ast.Call, kind: type, name: str) -> None:
-        if not is_own(kind):
+    def _check_class(self, node: ast.Call, kind: type, name: str) -> None:
+        if not is_user_code(kind):
             return
-        for function in methods(kind).values():
-            self._follow(node, function, name)
+        for function in user_methods(kind).values():
+            self._check_user_function(node, function, name)
 
     # -- the user's own functions ----------------------------------------------------
 
@@ -313,10 +313,10 @@ class CallRules:
         own = tree.args.args[0].arg
         return any(
             change.name == own and change.how != "augmented"
-            for change in changes(tree, lambda node: UNKNOWN)
+            for change in find_mutations(tree, lambda node: UNKNOWN)
         )
 
-    def _follow(self, node: ast.Call, function: types.FunctionType, name: str) -> None:
+    def _check_user_function(self, node: ast.Call, function: types.FunctionType, name: str) -> None:
         """Look inside a function of the user's for state that it keeps."""
         code = function.__code__
         if code in self._seen or self._depth > _DEPTH:
@@ -324,36 +324,36 @@ class CallRules:
         self._seen.add(code)
         tree = source_tree(function)
         if tree is None:
-            self._blind(node, function, name)
+            self._check_without_source(node, function, name)
             return
         cells = zip(code.co_freevars, function.__closure__ or ())
-        closure = {name: cell.cell_contents for name, cell in cells if not is_empty(cell)}
+        closure = {name: cell.cell_contents for name, cell in cells if not is_unbound(cell)}
         live = Namespace(closure, function.__globals__)
         local = local_names(tree)
         inner = CallRules(
-            AnalysisContext(live, local, written=self.around.written, sets=self.around.sets),
+            AnalysisContext(live, local, written=self.context.written, sets=self.context.sets),
             self._seen,
             self._depth + 1,
         )
         body = [tree.body] if isinstance(tree, ast.Lambda) else tree.body
-        self._hidden_state(node, function, tree, name, live, local)
+        self._check_hidden_state(node, function, tree, name, live, local)
         if self._depth == 0:
-            self._changed_arguments(node, tree, name)
+            self._check_arguments(node, tree, name)
         try:
             inner.check(body)
-            if self.around.sets:
-                anywhere = self.around.sets == "anywhere"
-                check_sets(body, inner.around.value_of, anywhere=anywhere)
+            if self.context.sets:
+                anywhere = self.context.sets == "anywhere"
+                check_sets(body, inner.context.value_of, anywhere=anywhere)
         except RefusalReason as refusal:
-            raise _through(node, name, refusal) from None
+            raise _at_call_site(node, name, refusal) from None
 
-    def _hidden_state(
+    def _check_hidden_state(
         self,
         node: ast.Call,
         function: types.FunctionType,
         tree: ast.FunctionDef | ast.Lambda,
         name: str,
-        live: Live,
+        live: LiveNames,
         local: frozenset[str],
     ) -> None:
         body = [tree.body] if isinstance(tree, ast.Lambda) else tree.body
@@ -363,7 +363,7 @@ class CallRules:
                 raise refuse(Reason.HIDDEN_WRITE, node, name, f"writes `{declared}`, kept outside")
         value_of = AnalysisContext(live, local).value_of
         for top in body:
-            for change in changes(top, value_of):
+            for change in find_mutations(top, value_of):
                 if change.how == "augmented" or change.name in local - kept_defaults(tree):
                     continue
                 value = live.get(change.name)
@@ -374,12 +374,12 @@ class CallRules:
                 )
         in_cell_scope = function.__globals__
         for read in found.reads:
-            if read in self.around.written and read not in local and read in in_cell_scope:
+            if read in self.context.written and read not in local and read in in_cell_scope:
                 raise refuse(
                     Reason.HIDDEN_READ, node, name, f"reads `{read}`, which the loop writes"
                 )
 
-    def _changed_arguments(
+    def _check_arguments(
         self, node: ast.Call, tree: ast.FunctionDef | ast.Lambda, name: str
     ) -> None:
         """Refuse ``mark(grid, i)`` where mark changes its first argument and grid is shared."""
@@ -389,14 +389,14 @@ class CallRules:
         local = local_names(tree)
         origins = Origins(tree.body if isinstance(tree.body, list) else [], local)
         for top in tree.body if isinstance(tree.body, list) else [tree.body]:
-            for change in changes(top, lambda _: UNKNOWN):
+            for change in find_mutations(top, lambda _: UNKNOWN):
                 if change.method and change.method not in _CERTAIN:
                     continue
                 for parameter in origins.of(change.name) & given.keys():
-                    shared = root(given[parameter])
-                    if shared is None or shared in self.around.local:
+                    shared = root_name(given[parameter])
+                    if shared is None or shared in self.context.local:
                         continue
-                    value = self.around.live.get(shared)
+                    value = self.context.live.get(shared)
                     if (
                         value is not UNKNOWN
                         and not type_facts.is_atom(value)
@@ -406,14 +406,16 @@ class CallRules:
                             Reason.HIDDEN_WRITE, node, name, f"changes its argument `{shared}`"
                         )
 
-    def _blind(self, node: ast.Call, function: types.FunctionType, name: str) -> None:
+    def _check_without_source(
+        self, node: ast.Call, function: types.FunctionType, name: str
+    ) -> None:
         """Judge a function without source by the names in its code."""
         names = set(global_reads(function.__code__))
-        if names & self.around.written or stores_global(function.__code__):
+        if names & self.context.written or stores_global(function.__code__):
             raise refuse(Reason.HIDDEN_READ, node, name, "has no source to look into")
 
 
-def _through(node: ast.Call, name: str, refusal: RefusalReason) -> RefusalReason:
+def _at_call_site(node: ast.Call, name: str, refusal: RefusalReason) -> RefusalReason:
     """Return a refusal met inside a function as one about the line that calls it."""
     inner = refusal.refused
     if inner.reason in (Reason.HIDDEN_WRITE, Reason.HIDDEN_READ):

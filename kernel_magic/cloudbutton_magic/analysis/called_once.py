@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from cloudbutton_magic.analysis.loops import Loop, find_loops
-from cloudbutton_magic.analysis.namespace import UNKNOWN, Live
+from cloudbutton_magic.analysis.namespace import UNKNOWN, LiveNames
 from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, FUNCTIONS, NameUses, uses, walk
 from cloudbutton_magic.analysis.type_facts import words
 from cloudbutton_magic.analysis.verdict import NotIndependent, Reason
@@ -22,7 +22,9 @@ _SEES_FRAMES = words(
 _USE_UP = words("sum min max any all sorted list dict set tuple frozenset")
 _HAVE_KEYS = words("min max sorted")
 
-Keeper = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef | ast.GeneratorExp
+VariableHolder = (
+    ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef | ast.GeneratorExp
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class CalledOnce:
         found = uses(loop.consumer or loop.node)
         return self.local & (found.reads.keys() | found.binds.keys() | found.deletes.keys())
 
-    def objection(self, loop: Loop, live: Live) -> NotIndependent | None:
+    def find_objection(self, loop: Loop, live: LiveNames) -> NotIndependent | None:
         """Return why a loop must run here although its text may be independent.
 
         Functions and generators made beside the loop hold the variables of the function, and
@@ -57,9 +59,9 @@ class CalledOnce:
             )  # fmt: skip
         again = id(loop.node) in self._repeated
         inside = set(map(id, walk(loop.node)))
-        for node, holder in self._keepers:
+        for node, consumer in self._holders:
             seen = bound & uses(node).reads.keys()
-            if not seen or id(node) in inside or self._is_let_go(node, holder, live):
+            if not seen or id(node) in inside or self._is_released(node, consumer, live):
                 continue
             if again or not _is_after(node, loop.node):
                 return NotIndependent(
@@ -75,22 +77,22 @@ class CalledOnce:
         return frozenset(id(node) for loop in loops for node in walk(loop)[1:])
 
     @functools.cached_property
-    def _keepers(self) -> list[tuple[Keeper, ast.Call | None]]:
+    def _holders(self) -> list[tuple[VariableHolder, ast.Call | None]]:
         """What may keep variables for later, each with the call it is an argument of."""
         nodes = walk(self.function)
-        holders = {
+        consumers = {
             id(argument): node
             for node in nodes
             if isinstance(node, ast.Call)
             for argument in (*node.args, *(keyword.value for keyword in node.keywords))
         }
         return [
-            (node, holders.get(id(node)))
+            (node, consumers.get(id(node)))
             for node in nodes[1:]
             if isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.GeneratorExp))
         ]
 
-    def _is_let_go(self, node: Keeper, call: ast.Call | None, live: Live) -> bool:
+    def _is_released(self, node: VariableHolder, call: ast.Call | None, live: LiveNames) -> bool:
         """Tell whether the call that `node` is made for has done with it when it returns."""
         if call is None or not isinstance(call.func, ast.Name):
             return False

@@ -13,10 +13,10 @@ from cloudbutton_magic.analysis.call_rules import AnalysisContext, CallRules, Se
 from cloudbutton_magic.analysis.data_flow import DefiniteAssignment
 from cloudbutton_magic.analysis.iterables import check_iterable
 from cloudbutton_magic.analysis.loops import Loop
-from cloudbutton_magic.analysis.mutations import INDEXERS, Origins, changes
+from cloudbutton_magic.analysis.mutations import INDEXERS, Origins, find_mutations
 from cloudbutton_magic.analysis.namespace import (
     UNKNOWN,
-    Live,
+    LiveNames,
     Namespace,
     lookup,
     reaches,
@@ -25,7 +25,7 @@ from cloudbutton_magic.analysis.namespace import (
 from cloudbutton_magic.analysis.set_order import check_sets, hash_seed_is_fixed
 from cloudbutton_magic.analysis.syntax import FUNCTIONS, target_names, uses, walk
 from cloudbutton_magic.analysis.unreadable import stays_here
-from cloudbutton_magic.analysis.user_functions import is_own
+from cloudbutton_magic.analysis.user_functions import is_user_code
 from cloudbutton_magic.analysis.verdict import (
     LoopSite,
     Parallel,
@@ -40,7 +40,7 @@ _NOTHING = Namespace({})
 
 def analyse(
     loop: Loop,
-    live: Live = _NOTHING,
+    live: LiveNames = _NOTHING,
     *,
     iterable: object = UNKNOWN,
     sample: Callable[[str], object] = lambda name: UNKNOWN,
@@ -69,18 +69,18 @@ def analyse(
         fixed_hash_seed = hash_seed_is_fixed()
     try:
         sets: SetsMatter = "" if fixed_hash_seed else "anywhere" if sets_inside else "named"
-        return _Judge(loop, live, iterable, sample, sets).verdict()
+        return _LoopAnalysis(loop, live, iterable, sample, sets).verdict()
     except RefusalReason as refusal:
         return refusal.refused
     except BaseException as error:
         return stays_here(error, loop.line, uses(loop.node).reads, live)
 
 
-class _Judge:
+class _LoopAnalysis:
     def __init__(
         self,
         loop: Loop,
-        live: Live,
+        live: LiveNames,
         iterable: object,
         sample: Callable[[str], object],
         sets: SetsMatter,
@@ -92,7 +92,7 @@ class _Judge:
         self.targets = frozenset(target_names(loop.target))
         self.local = frozenset(self.found.binds) | frozenset(self.found.deletes) | self.targets
         rebound = frozenset(self.found.binds)
-        self.around = AnalysisContext(
+        self.context = AnalysisContext(
             live,
             self.local | _inner_names(loop.body),
             lambda name: sample(name) if name in self.targets - rebound else UNKNOWN,
@@ -107,22 +107,24 @@ class _Judge:
         origins = Origins(loop.body, self.local)
         shared = self._shared(flow, origins)
         self._check_aliases(shared)
-        slots = own_slots(loop, self.around, shared.keys() - self.local, self.targets)
+        slots = own_slots(loop, self.context, shared.keys() - self.local, self.targets)
         splitter = BodySplitter(
-            loop, self.around, shared, {n: slot for n, (slot, _) in slots.items()}
+            loop, self.context, shared, {n: slot for n, (slot, _) in slots.items()}
         )
-        splitter.settle()
+        splitter.extend_shared()
         if clash := self.targets & set(splitter.shared):
             name = min(clash)
             raise refuse(Reason.CARRIED, self._line(name), name)
-        check_iterable(loop, self.live, self.iterable, frozenset(splitter.shared), self._judge())
-        splitter.cut()
+        check_iterable(
+            loop, self.live, self.iterable, frozenset(splitter.shared), self._call_rules()
+        )
+        splitter.split_body()
         work = self._work(splitter)
         self._check_kernel_part(splitter, work)
-        self._judge(frozenset(splitter.shared) | self.local).check(work)
+        self._call_rules(frozenset(splitter.shared) | self.local).check(work)
         self._check_plots(work)
-        if self.around.sets:
-            check_sets(loop.body, self.around.value_of, anywhere=self.around.sets == "anywhere")
+        if self.context.sets:
+            check_sets(loop.body, self.context.value_of, anywhere=self.context.sets == "anywhere")
         self._check_deferred()
         return Parallel(
             line=loop.line,
@@ -138,8 +140,8 @@ class _Judge:
             deep=frozenset(self._changed_inside(shared)),
         )
 
-    def _judge(self, written: frozenset[str] = frozenset()) -> CallRules:
-        return CallRules(replace(self.around, written=written))
+    def _call_rules(self, written: frozenset[str] = frozenset()) -> CallRules:
+        return CallRules(replace(self.context, written=written))
 
     def _line(self, name: str) -> int:
         for uses_of in (self.found.reads, self.found.binds):
@@ -164,7 +166,7 @@ class _Judge:
             consumer = self.loop.consumer.func
             if isinstance(lookup(consumer, self.live, frozenset()), types.FunctionType):
                 value = lookup(consumer, self.live, frozenset())
-                if is_own(value):  # type: ignore[arg-type]
+                if is_user_code(value):  # type: ignore[arg-type]
                     raise refuse(
                         Reason.UNSUPPORTED, consumer,
                         detail=f"hands a generator to `{ast.unparse(consumer)}`, a function of "
@@ -218,7 +220,7 @@ class _Judge:
         name = (
             call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         )
-        value = self.around.value_of(call.func)
+        value = self.context.value_of(call.func)
         if name in ("append", "add", "partial", "defaultdict", "insert", "setdefault", "register"):
             return True
         return isinstance(value, type) and value not in (map, filter, sorted, list, dict)
@@ -227,7 +229,7 @@ class _Judge:
 
     def _shared(self, flow: DefiniteAssignment, origins: Origins) -> dict[str, Reason]:
         shared = dict.fromkeys(flow.unbound, Reason.CARRIED)
-        for change, outer in shared_objects(self.loop, self.around, origins, self.targets):
+        for change, outer in shared_objects(self.loop, self.context, origins, self.targets):
             if change.name in self.local:
                 if change.how == "augmented" and change.name in shared:
                     continue
@@ -250,7 +252,7 @@ class _Judge:
             if how != "method":
                 raise refuse(Reason.PROCESS_STATE, node, ast.unparse(node))
             assert isinstance(node, ast.Call)
-            self._judge().check([node])
+            self._call_rules().check([node])
             raise refuse(Reason.PROCESS_STATE, node, ast.unparse(node.func))
         if value is UNKNOWN:
             if how == "method" and method not in type_facts.EFFECTS_ANY:
@@ -275,7 +277,7 @@ class _Judge:
     def _changed_inside(self, shared: Iterable[str]) -> Iterable[str]:
         """Yield names like d in `d[k].append(v)`: what is changed is inside the object."""
         for statement in self.loop.body:
-            for change in changes(statement, self.around.value_of):
+            for change in find_mutations(statement, self.context.value_of):
                 place = change.node
                 if isinstance(place, ast.Call) and isinstance(place.func, ast.Attribute):
                     place = place.func.value
@@ -343,7 +345,7 @@ class _Judge:
         folds = [site for site in splitter.sites if site.kind == "fold"]
         if folds and not any(self._is_work(node) for node in work):
             first = folds[0]
-            name = splitter.touches(first.node) or ""
+            name = splitter.shared_name_in(first.node) or ""
             for read in uses(first.node).reads:
                 if read in splitter.shared:
                     name = read
@@ -356,7 +358,7 @@ class _Judge:
                 if any(self._is_work(n) for n in later) or _inside_inner_loop(
                     self.loop.body, site.node
                 ):
-                    name = splitter.touches(site.node) or ""
+                    name = splitter.shared_name_in(site.node) or ""
                     raise refuse(Reason.ORDER_OF_OUTPUT, site.line, name)
 
     def _is_work(self, node: ast.AST) -> bool:
@@ -374,7 +376,7 @@ class _Judge:
         changed = {
             c.name
             for statement in self.loop.body
-            for c in changes(statement, self.around.value_of)
+            for c in find_mutations(statement, self.context.value_of)
             if c.name in self.local and c.name not in splitter.shared
         }
         sites = []
@@ -384,7 +386,9 @@ class _Judge:
             if site.kind == "fold" and risky:
                 name = min(risky)
                 if set(site.inputs) & risky:
-                    raise refuse(Reason.CARRIED, site.line, splitter.touches(site.node) or name)
+                    raise refuse(
+                        Reason.CARRIED, site.line, splitter.shared_name_in(site.node) or name
+                    )
             sites.append(replace(site, copies=risky) if site.kind == "consume" else site)
         return sites
 
@@ -395,7 +399,7 @@ class _Judge:
             for top in work
             for node in walk(top)
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-            and getattr(lookup(node.func.value, self.live, self.around.local), "__name__", "")
+            and getattr(lookup(node.func.value, self.live, self.context.local), "__name__", "")
             == "matplotlib.pyplot"
         ]  # fmt: skip
         if not calls:

@@ -8,15 +8,15 @@ import types
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.call_rules import CallRules
 from cloudbutton_magic.analysis.loops import Loop, inner_loops
-from cloudbutton_magic.analysis.namespace import UNKNOWN, Live, Namespace, lookup, root
+from cloudbutton_magic.analysis.namespace import UNKNOWN, LiveNames, Namespace, lookup, root_name
 from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, walk
 from cloudbutton_magic.analysis.type_facts import words
-from cloudbutton_magic.analysis.user_functions import is_own, source_tree
+from cloudbutton_magic.analysis.user_functions import is_user_code, source_tree
 from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 
-_PASSING = words("enumerate zip reversed tqdm track items keys values iterrows itertuples")
+_PASS_THROUGH = words("enumerate zip reversed tqdm track items keys values iterrows itertuples")
 
-_LOUD = words(
+_WITH_OUTPUT = words(
     "print display open write write_text write_bytes writelines info warning error debug show savefig "
     "remove unlink mkdir rename sleep input urlopen request post put"
 )
@@ -31,11 +31,11 @@ def walked_names(node: ast.expr) -> set[str]:
     if isinstance(node, ast.Name):
         return {node.id}
     if isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
-        name = root(node)
+        name = root_name(node)
         return {name} if name else set()
     if isinstance(node, ast.Call):
         name = getattr(node.func, "attr", None) or getattr(node.func, "id", "")
-        if name in _PASSING:
+        if name in _PASS_THROUGH:
             found: set[str] = set()
             for argument in node.args:
                 found |= walked_names(argument)
@@ -46,7 +46,7 @@ def walked_names(node: ast.expr) -> set[str]:
 
 
 def check_iterable(
-    loop: Loop, live: Live, value: object, shared: frozenset[str], judge: CallRules
+    loop: Loop, live: LiveNames, value: object, shared: frozenset[str], call_rules: CallRules
 ) -> None:
     """Refuse iterables that the body changes, and iterators that other code may share."""
     walked = walked_names(loop.iter)
@@ -64,12 +64,12 @@ def check_iterable(
         raise refuse(Reason.ITERABLE_CHANGES, loop.iter, text, text)
     if value is not UNKNOWN and _is_container(value):
         return
-    if value is UNKNOWN and _is_told_later(loop, live):
+    if value is UNKNOWN and _is_known_when_reached(loop, live):
         return
-    _check_expression(loop.iter, loop, live, judge)
+    _check_expression(loop.iter, loop, live, call_rules)
 
 
-def _is_told_later(loop: Loop, live: Live) -> bool:
+def _is_known_when_reached(loop: Loop, live: LiveNames) -> bool:
     """Tell whether the object that a method gives is to be awaited: it may be a plain list.
 
     A loop with loops inside is judged by its text, lest those are not looked at.
@@ -77,22 +77,22 @@ def _is_told_later(loop: Loop, live: Live) -> bool:
     method = loop.iter.func if isinstance(loop.iter, ast.Call) else None
     if not isinstance(method, ast.Attribute) or inner_loops(loop):
         return False
-    owner = live.get(root(method.value) or "")
+    owner = live.get(root_name(method.value) or "")
     return owner is not UNKNOWN and not (
         isinstance(owner, types.ModuleType) or type_facts.is_iterator(owner)
     )
 
 
-def _check_expression(node: ast.expr, loop: Loop, live: Live, judge: CallRules) -> None:
+def _check_expression(node: ast.expr, loop: Loop, live: LiveNames, call_rules: CallRules) -> None:
     """Refuse an expression that gives an iterator with a life of its own."""
     if isinstance(node, (ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.BinOp)):
         return
     if isinstance(node, COMPREHENSIONS):
         if isinstance(node, ast.GeneratorExp):
-            _check_generator(node, loop, live, judge)
+            _check_generator(node, loop, live, call_rules)
         return
     if isinstance(node, ast.Starred):
-        _check_expression(node.value, loop, live, judge)
+        _check_expression(node.value, loop, live, call_rules)
         return
     if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
         value = lookup(node, live, frozenset())
@@ -105,30 +105,30 @@ def _check_expression(node: ast.expr, loop: Loop, live: Live, judge: CallRules) 
             return  # the `with` around the loop closes it: nobody sees how far it was read
         raise refuse(Reason.ITERABLE, node, detail=f"the iterator `{ast.unparse(node)}`")
     if isinstance(node, ast.Call):
-        _check_call(node, loop, live, judge)
+        _check_call(node, loop, live, call_rules)
 
 
-def _check_call(node: ast.Call, loop: Loop, live: Live, judge: CallRules) -> None:
+def _check_call(node: ast.Call, loop: Loop, live: LiveNames, call_rules: CallRules) -> None:
     name = str(getattr(node.func, "attr", None) or getattr(node.func, "id", ""))
     value = lookup(node.func, live, frozenset())
-    if isinstance(value, types.FunctionType) and is_own(value):
+    if isinstance(value, types.FunctionType) and is_user_code(value):
         # Seen already if the value is a list; here it is a generator, or not yet known.
         try:
-            judge.check([node])
+            call_rules.check([node])
         except RefusalReason:
             raise refuse(
                 Reason.ITERABLE, node, detail=f"the generator `{name}`, which keeps state,"
             ) from None
-        _check_quiet([node], live, node)
+        _check_no_output([node], live, node)
         return
     if name in ("map", "filter") and node.args:
-        judge.check([node])
-        _check_quiet([node.args[0]], live, node)
+        call_rules.check([node])
+        _check_no_output([node.args[0]], live, node)
         for argument in node.args[1:]:
-            _check_expression(argument, loop, live, judge)
+            _check_expression(argument, loop, live, call_rules)
         return
     if isinstance(node.func, ast.Attribute):
-        owner = live.get(root(node.func.value) or "")
+        owner = live.get(root_name(node.func.value) or "")
         if owner is not UNKNOWN and not isinstance(owner, types.ModuleType):
             if type_facts.is_iterator(owner) and not loop.in_with:
                 raise refuse(Reason.ITERABLE, node, detail=f"the iterator `{ast.unparse(node)}`")
@@ -136,14 +136,14 @@ def _check_call(node: ast.Call, loop: Loop, live: Live, judge: CallRules) -> Non
                 return  # drawn before the loop starts, in the order of the plain cell
     if name in type_facts.WRAPPERS:
         for argument in node.args:
-            _check_expression(argument, loop, live, judge)
+            _check_expression(argument, loop, live, call_rules)
         return
     module = (getattr(value, "__module__", None) or "").partition(".")[0]
     if module in ("itertools", "numpy", "pandas", "sklearn", "tqdm", "pathlib", "os", "glob", "re"):
         for argument in node.args:
-            _check_expression(argument, loop, live, judge)
+            _check_expression(argument, loop, live, call_rules)
         return
-    if value is not UNKNOWN or live.get(root(node.func) or "") is not UNKNOWN:
+    if value is not UNKNOWN or live.get(root_name(node.func) or "") is not UNKNOWN:
         raise refuse(Reason.ITERABLE, node, detail=f"what `{ast.unparse(node.func)}` gives")
 
 
@@ -151,7 +151,7 @@ def _is_container(value: object) -> bool:
     return any(name in type_facts.CONTAINERS for name in type_facts.type_names(value))
 
 
-def _check_quiet(nodes: list[ast.AST], live: Live, at: ast.AST, depth: int = 5) -> None:
+def _check_no_output(nodes: list[ast.AST], live: LiveNames, at: ast.AST, depth: int = 5) -> None:
     """Refuse code that may print or write: walked ahead, it would do so too early."""
     for top in nodes:
         for node in walk(top):
@@ -159,19 +159,21 @@ def _check_quiet(nodes: list[ast.AST], live: Live, at: ast.AST, depth: int = 5) 
                 continue
             value = lookup(node, live, frozenset())
             name = node.id if isinstance(node, ast.Name) else node.attr
-            if name in _LOUD:
+            if name in _WITH_OUTPUT:
                 raise refuse(Reason.ITERABLE, at, detail=f"a generator that uses `{name}`")
-            if isinstance(value, types.FunctionType) and is_own(value):
+            if isinstance(value, types.FunctionType) and is_user_code(value):
                 tree = source_tree(value)
                 if tree is None or not depth:
                     raise refuse(Reason.ITERABLE, at, detail=f"a generator that calls `{name}`")
                 body = tree.body if isinstance(tree.body, list) else [tree.body]
-                _check_quiet(list(body), Namespace(value.__globals__), at, depth - 1)
+                _check_no_output(list(body), Namespace(value.__globals__), at, depth - 1)
 
 
-def _check_generator(node: ast.GeneratorExp, loop: Loop, live: Live, judge: CallRules) -> None:
+def _check_generator(
+    node: ast.GeneratorExp, loop: Loop, live: LiveNames, call_rules: CallRules
+) -> None:
     """Allow a generator expression whose element has no effect and prints nothing."""
-    judge.check([node])
-    _check_quiet([node.elt, *(test for g in node.generators for test in g.ifs)], live, node)
+    call_rules.check([node])
+    _check_no_output([node.elt, *(test for g in node.generators for test in g.ifs)], live, node)
     for generator in node.generators:
-        _check_expression(generator.iter, loop, live, judge)
+        _check_expression(generator.iter, loop, live, call_rules)

@@ -161,7 +161,7 @@ def _is_async(node: Comprehension) -> bool:
     )
 
 
-def suspends(tree: ast.AST) -> ast.AST | None:
+def first_await(tree: ast.AST) -> ast.AST | None:
     """Return the first top-level `await`, `async for` or `async with`, None without one."""
     for node in _same_scope(tree):
         if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)):

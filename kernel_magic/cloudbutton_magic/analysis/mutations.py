@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from cloudbutton_magic.analysis.namespace import UNKNOWN, root
+from cloudbutton_magic.analysis.namespace import UNKNOWN, root_name
 from cloudbutton_magic.analysis.syntax import walk
 from cloudbutton_magic.analysis.type_facts import CHANGING_ANY, changing_methods, is_atom, words
 
@@ -17,11 +17,11 @@ How = Literal["method", "item", "attribute", "augmented", "delete"]
 INDEXERS = frozenset({"loc", "iloc", "at", "iat", "flat"})
 
 #: Calls that hand out (part of) what they were given.
-_PASSING_METHODS = words(
+_PASS_THROUGH_METHODS = words(
     "get setdefault pop values items keys view reshape ravel transpose squeeze swapaxes "
     "popitem popleft diagonal"
 )
-_PASSING_FUNCTIONS = words(
+_PASS_THROUGH_FUNCTIONS = words(
     "enumerate zip iter reversed next min max asarray atleast_1d atleast_2d ravel squeeze "
     "reshape transpose tqdm"
 )
@@ -38,7 +38,7 @@ class Mutation:
     method: str = ""
 
 
-def changes(node: ast.AST, value_of: Callable[[ast.expr], object]) -> Iterator[Mutation]:
+def find_mutations(node: ast.AST, value_of: Callable[[ast.expr], object]) -> Iterator[Mutation]:
     """Yield the changes made anywhere in `node`, nested functions included.
 
     ``value_of`` gives the live value of an expression or `UNKNOWN`; it decides which
@@ -46,17 +46,17 @@ def changes(node: ast.AST, value_of: Callable[[ast.expr], object]) -> Iterator[M
     """
     for child in walk(node):
         if isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute):
-            name = root(child.func.value)
+            name = root_name(child.func.value)
             if name is not None and _method_changes(child, value_of(child.func.value)):
                 yield Mutation(name, child.lineno, "method", child, child.func.attr)
-            changed = root(child.args[0]) if child.func.attr == "at" and child.args else None
+            changed = root_name(child.args[0]) if child.func.attr == "at" and child.args else None
             if changed is not None:
                 # NumPy's `add.at(a, …)` does not ask whether it may write: a worker would crash.
                 yield Mutation(changed, child.lineno, "method", child, "at")
         elif isinstance(child, (ast.Subscript, ast.Attribute)) and not isinstance(
             child.ctx, ast.Load
         ):
-            name = root(child.value)
+            name = root_name(child.value)
             if name is None:
                 continue
             if isinstance(child.ctx, ast.Del):
@@ -156,13 +156,13 @@ class Origins:
         if isinstance(node, ast.BoolOp):
             return set().union(*(self._of(value, seen) for value in node.values))
         if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Attribute) and node.func.attr in _PASSING_METHODS:
+            if isinstance(node.func, ast.Attribute) and node.func.attr in _PASS_THROUGH_METHODS:
                 return self._of(node.func.value, seen)
             name = (
                 node.func.attr
                 if isinstance(node.func, ast.Attribute)
                 else getattr(node.func, "id", "")
             )
-            if name in _PASSING_FUNCTIONS:
+            if name in _PASS_THROUGH_FUNCTIONS:
                 return set().union(*(self._of(argument, seen) for argument in node.args), set())
         return set()

@@ -24,7 +24,7 @@ UNKNOWN: Final = _Unknown()
 """The answer where nothing is known: a name not bound yet, a value made in the loop."""
 
 
-class Live(Protocol):
+class LiveNames(Protocol):
     """Answers for names. The analysis only looks; it never calls user code."""
 
     def get(self, name: str) -> object:
@@ -45,7 +45,7 @@ class Namespace:
         return UNKNOWN
 
 
-def lookup(node: ast.expr, live: Live, local: frozenset[str]) -> object:
+def lookup(node: ast.expr, live: LiveNames, local: frozenset[str]) -> object:
     """Return what a dotted expression stands for, `UNKNOWN` unless it is certain.
 
     Attributes are followed through modules and classes only: on other objects they may
@@ -63,7 +63,7 @@ def lookup(node: ast.expr, live: Live, local: frozenset[str]) -> object:
     return UNKNOWN
 
 
-def root(node: ast.AST) -> str | None:
+def root_name(node: ast.AST) -> str | None:
     """Return the name an expression reaches into: `d[k].x.setdefault(i, [])` gives d."""
     while True:
         if isinstance(node, ast.Name):

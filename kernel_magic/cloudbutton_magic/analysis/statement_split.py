@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.mutations import INDEXERS
-from cloudbutton_magic.analysis.namespace import UNKNOWN, root
+from cloudbutton_magic.analysis.namespace import UNKNOWN, root_name
 from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, FUNCTIONS, walk
 from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 
@@ -33,92 +33,92 @@ class StatementSplitter:
 
     def statement(self, node: ast.stmt) -> None:
         if isinstance(node, ast.Assign):
-            self.take(node.value)
+            self.extract(node.value)
             for target in node.targets:
-                self._place(target)
+                self._split_target(target)
         elif isinstance(node, ast.AnnAssign) and node.value is not None:
-            self.take(node.value)
-            self._place(node.target)
+            self.extract(node.value)
+            self._split_target(node.target)
         elif isinstance(node, ast.AugAssign):
-            self._place(node.target)
-            self.take(node.value)
+            self._split_target(node.target)
+            self.extract(node.value)
         elif isinstance(node, ast.Expr):
-            self.take(node.value, statement=True)
+            self.extract(node.value, statement=True)
         elif isinstance(node, ast.Delete):
             for target in node.targets:
                 if isinstance(target, ast.Name):
-                    raise self.split.carried(self.node)
-                self._place(target)
+                    raise self.split.carried_refusal(self.node)
+                self._split_target(target)
         else:
-            raise self.split.carried(node)
+            raise self.split.carried_refusal(node)
 
-    def _place(self, target: ast.expr) -> None:
+    def _split_target(self, target: ast.expr) -> None:
         if isinstance(target, (ast.Tuple, ast.List)):
             for part in target.elts:
-                self._place(part)
+                self._split_target(part)
         elif isinstance(target, ast.Starred):
-            self._place(target.value)
+            self._split_target(target.value)
         elif isinstance(target, ast.Subscript):
-            self._place(target.value)
-            self.take(target.slice)
+            self._split_target(target.value)
+            self.extract(target.slice)
         elif isinstance(target, ast.Attribute):
             if target.attr not in INDEXERS:
-                name = root(target) or ""
+                name = root_name(target) or ""
                 raise refuse(Reason.ATTRIBUTE_WRITE, target, name)
-            self._place(target.value)
+            self._split_target(target.value)
         elif isinstance(target, ast.Name):
             if target.id not in self.split.shared:
-                raise self.split.carried(self.node)
+                raise self.split.carried_refusal(self.node)
         else:
-            self.take(target)
+            self.extract(target)
 
-    def take(self, node: ast.expr, *, statement: bool = False) -> None:
+    def extract(self, node: ast.expr, *, statement: bool = False) -> None:
         """Make `node` a hole if it touches nothing shared; else look into it."""
         if isinstance(node, ast.Constant):
             return
-        if not self.split.touches(node):
+        if not self.split.shared_name_in(node):
             if self._is_constant(node):
                 return
             if isinstance(node, ast.Slice):
                 for part in (node.lower, node.upper, node.step):
                     if part is not None:
-                        self.take(part)
+                        self.extract(part)
                 return
             if isinstance(node, ast.Starred):
-                self.take(node.value)
+                self.extract(node.value)
                 return
             self.holes.append(node)
             return
         self._check_cheap(node, statement=statement)
         if isinstance(node, ast.BoolOp):
-            self.take(node.values[0])
+            self.extract(node.values[0])
             for value in node.values[1:]:
-                self.stay(value)
+                self.keep_whole(value)
         elif isinstance(node, ast.IfExp):
-            self.take(node.test)
-            self.stay(node.body)
-            self.stay(node.orelse)
+            self.extract(node.test)
+            self.keep_whole(node.body)
+            self.keep_whole(node.orelse)
         elif isinstance(node, ast.Compare) and len(node.ops) > 1:
-            self.take(node.left)
-            self.take(node.comparators[0])
+            self.extract(node.left)
+            self.extract(node.comparators[0])
             for value in node.comparators[1:]:
-                self.stay(value)
+                self.keep_whole(value)
         elif isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values):
                 if key is not None:
-                    self.take(key)
-                self.take(value)
+                    self.extract(key)
+                self.extract(value)
         elif isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute):
-                self.take(node.func.value)
+                self.extract(node.func.value)
             for argument in node.args:
-                self.take(argument)
+                self.extract(argument)
             for keyword in node.keywords:
-                self.take(keyword.value)
+                self.extract(keyword.value)
         else:
             for child in ast.iter_child_nodes(node):
                 if isinstance(child, ast.expr):
-                    self.take(child)
+                    self.extract(child)
 
     def _is_constant(self, node: ast.expr) -> bool:
         """Tell whether the kernel can look it up as well: outer names, and nothing called."""
@@ -126,26 +126,26 @@ class StatementSplitter:
             isinstance(
                 child, (ast.Constant, ast.Attribute, ast.expr_context, ast.UnaryOp, ast.USub)
             )
-            or (isinstance(child, ast.Name) and child.id not in self.split.around.local)
+            or (isinstance(child, ast.Name) and child.id not in self.split.context.local)
             for child in walk(node)
         )
 
-    def stay(self, node: ast.AST) -> None:
+    def keep_whole(self, node: ast.AST) -> None:
         """Leave `node` whole in the kernel, where it may or may not be reached."""
         for child in walk(node):
             if isinstance(child, ast.expr):
                 self._check_cheap(child, statement=isinstance(node, ast.Expr))
             if isinstance(child, ast.stmt) and not isinstance(child, _LIGHT):
-                raise self.split.carried(self.node)
+                raise self.split.carried_refusal(self.node)
             if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Del):
-                raise self.split.carried(self.node)
+                raise self.split.carried_refusal(self.node)
             if isinstance(child, ast.Attribute) and not isinstance(child.ctx, ast.Load):
-                raise refuse(Reason.ATTRIBUTE_WRITE, child, root(child) or "")
+                raise refuse(Reason.ATTRIBUTE_WRITE, child, root_name(child) or "")
             if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load):
-                self._input(child.id)
+                self._add_input(child.id)
 
-    def _input(self, name: str) -> None:
-        own = name in self.split.around.local and name not in self.split.shared
+    def _add_input(self, name: str) -> None:
+        own = name in self.split.context.local and name not in self.split.shared
         if own and name not in self.inputs:
             self.inputs.append(name)
 
@@ -154,30 +154,30 @@ class StatementSplitter:
         if isinstance(node, (ast.NamedExpr, *FUNCTIONS, *COMPREHENSIONS)) or not isinstance(
             node, _CHEAP_NODES
         ):
-            raise self.split.carried(node if self.split.touches(node) else self.node)
+            raise self.split.carried_refusal(node if self.split.shared_name_in(node) else self.node)
         if not isinstance(node, ast.Call):
             return
         split = self.split
         if isinstance(node.func, ast.Name):
-            value = split.around.live.get(node.func.id)
+            value = split.context.live.get(node.func.id)
             builtin = value is UNKNOWN or getattr(value, "__module__", "") == "builtins"
-            if node.func.id in split.around.local or not (
+            if node.func.id in split.context.local or not (
                 node.func.id in type_facts.CHEAP_CALLS and builtin
             ):
-                self._not_cheap(node)
+                self._refuse_call(node)
             return
         if not isinstance(node.func, ast.Attribute):
-            self._not_cheap(node)
+            self._refuse_call(node)
         assert isinstance(node.func, ast.Attribute)
-        value = split.around.value_of(node.func)
+        value = split.context.value_of(node.func)
         if value is not UNKNOWN and not isinstance(value, type):
             module = (getattr(value, "__module__", None) or "").partition(".")[0]
             if f"{module}.{getattr(value, '__name__', '')}" in type_facts.FOLDS:
                 return
-            self._not_cheap(node)
-        name = root(node.func.value)
-        receiver = split.around.live.get(name) if name else UNKNOWN
-        if name in split.shared and receiver is not UNKNOWN and name not in split.around.local:
+            self._refuse_call(node)
+        name = root_name(node.func.value)
+        receiver = split.context.live.get(name) if name else UNKNOWN
+        if name in split.shared and receiver is not UNKNOWN and name not in split.context.local:
             plain = isinstance(node.func.value, ast.Name)
             if plain:
                 known = type_facts.changing_methods(receiver)
@@ -193,10 +193,10 @@ class StatementSplitter:
         if node.func.attr not in type_facts.CHEAP_METHODS:
             if name in split.shared and split.shared[name] is Reason.MUTATES_CAPTURED:
                 raise refuse(Reason.MUTATES_CAPTURED, node, name)
-            self._not_cheap(node)
+            self._refuse_call(node)
 
-    def _not_cheap(self, node: ast.Call) -> None:
-        raise self.split.carried(node if self.split.touches(node) else self.node)
+    def _refuse_call(self, node: ast.Call) -> None:
+        raise self.split.carried_refusal(node if self.split.shared_name_in(node) else self.node)
 
 
 def _changed(receiver: object, node: ast.Call, name: str) -> RefusalReason:

@@ -12,7 +12,7 @@ from typing import Final
 
 #: For a node's id, the node itself (so that the id stays its own) and all below it.
 _walked: Final[dict[int, tuple[ast.AST, tuple[ast.AST, ...]]]] = {}
-_ENOUGH: Final = 100_000
+_MAX_CACHED: Final = 100_000
 
 
 def walk(node: ast.AST) -> tuple[ast.AST, ...]:
@@ -32,7 +32,7 @@ def walk(node: ast.AST) -> tuple[ast.AST, ...]:
             for part in value:
                 if isinstance(part, ast.AST):
                     found += walk(part)
-    if len(_walked) > _ENOUGH:
+    if len(_walked) > _MAX_CACHED:
         _walked.clear()
     answer = tuple(found)
     # Names and constants are walked as quickly as they are looked up.
@@ -61,13 +61,6 @@ class NameUses:
     declared: dict[str, int] = field(default_factory=dict)
     """Names in `global` and `nonlocal` statements, nested functions included."""
 
-    def touches(self, names: Iterable[str]) -> str | None:
-        """Return the first of `names` that is read, bound or deleted here."""
-        for name in names:
-            if name in self.reads or name in self.binds or name in self.deletes:
-                return name
-        return None
-
 
 def uses(nodes: ast.AST | Iterable[ast.AST]) -> NameUses:
     """Return the names that `nodes`, taken as code of one scope, read and bind."""
@@ -75,7 +68,7 @@ def uses(nodes: ast.AST | Iterable[ast.AST]) -> NameUses:
         known = _known.get(id(nodes))
         if known is not None:
             return known[1]
-    found = _Finder()
+    found = _NameCollector()
     for node in [nodes] if isinstance(nodes, ast.AST) else nodes:
         found.visit(node)
     if isinstance(nodes, ast.AST):
@@ -98,7 +91,7 @@ def target_names(target: ast.AST) -> tuple[str, ...]:
     )
 
 
-class _Finder(ast.NodeVisitor):
+class _NameCollector(ast.NodeVisitor):
     def __init__(self) -> None:
         self.uses = NameUses()
 
@@ -158,7 +151,7 @@ class _Finder(ast.NodeVisitor):
         # through which a walrus binds outside: [y := f(x) for x in xs] binds y here.
         first, *others = node.generators
         self.visit(first.iter)
-        inner = _Finder()
+        inner = _NameCollector()
         for part in (first.target, *first.ifs):
             inner.visit(part)
         for generator in others:
@@ -187,7 +180,7 @@ class _Finder(ast.NodeVisitor):
             for annotation in (node.returns, *(a.annotation for a in _arguments(arguments))):
                 if annotation:
                     self.visit(annotation)
-        inner = _Finder()
+        inner = _NameCollector()
         for part in [node.body] if isinstance(node, ast.Lambda) else node.body:
             inner.visit(part)
         own = {argument.arg for argument in _arguments(arguments)}
@@ -204,7 +197,7 @@ class _Finder(ast.NodeVisitor):
         self.bind(node.name, node.lineno)
         for part in (*node.decorator_list, *node.bases, *node.keywords):
             self.visit(part)
-        inner = _Finder()
+        inner = _NameCollector()
         for statement in node.body:
             inner.visit(statement)
         # A name bound in a class body may still be read from outside before that.

@@ -40,7 +40,7 @@ CHANGING_ANY: Final = frozenset().union(*CHANGING.values()) | words(
 )
 """Names of methods that usually change their object, for objects of unknown type."""
 
-LOOKING_ANY: Final = words(
+READING_ANY: Final = words(
     "predict predict_proba predict_log_proba decision_function transform inverse_transform score "
     "score_samples get_params get_feature_names_out get items keys values copy split get_n_splits "
     "evaluate compute lower upper strip match search fullmatch findall finditer sub subn exists "

@@ -10,11 +10,13 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable
 
-from cloudbutton_magic.analysis.namespace import UNKNOWN, Live
+from cloudbutton_magic.analysis.namespace import UNKNOWN, LiveNames
 from cloudbutton_magic.analysis.verdict import NotIndependent, Reason
 
 
-def stays_here(error: BaseException, line: int, names: Iterable[str], live: Live) -> NotIndependent:
+def stays_here(
+    error: BaseException, line: int, names: Iterable[str], live: LiveNames
+) -> NotIndependent:
     """Return the verdict on a loop whose objects could not be looked at.
 
     Parameters

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from cloudbutton_magic.analysis.syntax import uses, walk
 
-_FOREIGN = tuple(
+_INSTALLED = tuple(
     {
         path
         for path in (
@@ -30,7 +30,7 @@ _FOREIGN = tuple(
 _OURS = frozenset({"cloudbutton_ext", "cloudbutton_magic", "cloudbutton_backend"})
 
 
-def is_own(function: types.FunctionType | type) -> bool:
+def is_user_code(function: types.FunctionType | type) -> bool:
     """Tell whether the code belongs to the user: the notebook, or a module not installed."""
     if (function.__module__ or "").partition(".")[0] in _OURS:
         return False  # `cloud.rng()`, also where this package is installed for editing
@@ -49,7 +49,7 @@ def is_own(function: types.FunctionType | type) -> bool:
         return False
     if "/lib/python3" in filename.replace("\\", "/"):
         return False
-    return not filename.startswith(_FOREIGN) or "/ipykernel_" in filename
+    return not filename.startswith(_INSTALLED) or "/ipykernel_" in filename
 
 
 def source_tree(function: types.FunctionType) -> ast.FunctionDef | ast.Lambda | None:
@@ -70,17 +70,17 @@ def source_tree(function: types.FunctionType) -> ast.FunctionDef | ast.Lambda | 
     return matches[0] if len(matches) == 1 else None  # type: ignore[return-value]
 
 
-def methods(kind: type) -> dict[str, types.FunctionType]:
+def user_methods(kind: type) -> dict[str, types.FunctionType]:
     """Return the functions defined in a class of the user's and its bases."""
     found: dict[str, types.FunctionType] = {}
     for base in kind.__mro__:
-        if base is object or not is_own(base):
+        if base is object or not is_user_code(base):
             continue
         for name, value in vars(base).items():
             function = getattr(value, "__func__", value)
             function = getattr(function, "fget", function)
             function = getattr(function, "func", function)
-            if isinstance(function, types.FunctionType) and is_own(function):
+            if isinstance(function, types.FunctionType) and is_user_code(function):
                 found.setdefault(name, function)
     return found
 
@@ -180,7 +180,7 @@ def stores_global(code: types.CodeType) -> bool:
     return any(i.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") for i in dis.get_instructions(code))
 
 
-def is_empty(cell: types.CellType) -> bool:
+def is_unbound(cell: types.CellType) -> bool:
     """Tell whether a closure's variable is not bound yet."""
     try:
         _ = cell.cell_contents

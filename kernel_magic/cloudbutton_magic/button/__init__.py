@@ -5,10 +5,10 @@ from cloudbutton_magic.button.cell_run import (
     Button,
     CellReport,
     LoopRunner,
-    run_plainly,
+    run_unchanged,
     show_output,
 )
-from cloudbutton_magic.button.loop_run import LoopReport, Mapper, StartOverhead, decide
+from cloudbutton_magic.button.loop_run import LoopReport, Mapper, StartOverhead, is_worth_sending
 from cloudbutton_magic.rewriting.cell_rewrite import CellPlan, LoopPlan, plan
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "LoopRunner",
     "Mapper",
     "StartOverhead",
-    "decide",
+    "is_worth_sending",
     "plan",
-    "run_plainly",
+    "run_unchanged",
     "show_output",
 ]

@@ -16,8 +16,8 @@ from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import ItemOutcome, JobOptions, Output
 from cloudbutton_backend.session import session
-from cloudbutton_magic.analysis import suspends
-from cloudbutton_magic.button import WORTH_A_LINE, Button, LoopReport, run_plainly
+from cloudbutton_magic.analysis import first_await
+from cloudbutton_magic.button import WORTH_A_LINE, Button, LoopReport, run_unchanged
 from cloudbutton_magic.button.dry_run import plan_button
 from cloudbutton_magic.button.loop_run import HiddenChange
 from cloudbutton_magic.cells.cell_context import CellContext
@@ -25,7 +25,7 @@ from cloudbutton_magic.cells.options import CellOptions
 from cloudbutton_magic.display.live_view import stream
 from cloudbutton_magic.display.rendering import Table
 from cloudbutton_magic.display.task_outputs import OutputReplay
-from cloudbutton_magic.rewriting.process_settings import telling
+from cloudbutton_magic.rewriting.process_settings import settings_in_results
 from cloudbutton_magic.rewriting.worker_side import LATE, Task
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ from cloudbutton_magic.analysis.syntax import walk
 def run_button(
     options: CellOptions,
     source: str,
-    place: CellContext,
+    context: CellContext,
     *,
     transform: Callable[[ast.Module], ast.Module] = lambda tree: tree,
     earlier: EarlierLoops | None = None,
@@ -51,8 +51,8 @@ def run_button(
     options
         Those of the cell.
     source
-        The cell as Python, its lines where `place.filename` has them.
-    place
+        The cell as Python, its lines where `context.filename` has them.
+    context
         Where the cell is.
     transform
         What the notebook does to the tree of each cell, such as checking types or rewriting asserts.
@@ -68,24 +68,24 @@ def run_button(
     # The button watches by itself.
     job_options = replace(options.resolve(), guard="off", continues=continues)
     try:
-        tree = ast.parse(source, place.filename)
+        tree = ast.parse(source, context.filename)
     except SyntaxError as error:
         raise error.with_traceback(None) from None  # of the cell, not of our own frames
     tree = ast.fix_missing_locations(transform(tree))
-    awaiting = suspends(tree)
+    awaiting = first_await(tree)
     if awaiting is not None:
         raise UsageError("This cell uses `await` at its top level; run it without `%%cloud`.")
     if options.dry_run:
-        return plan_button(tree, place, job_options)
+        return plan_button(tree, context, job_options)
     limits = session.current().driver(job_options.backend).backend.limits
-    replay = OutputReplay(job_has_it=False, namespace=place.namespace)
-    mapper = _Workers(job_options, place, earlier)
+    replay = OutputReplay(job_has_it=False, namespace=context.namespace)
+    mapper = SessionMapper(job_options, context, earlier)
     button = Button(
         mapper=mapper,
         replay=lambda output: _replay_one(replay, output),
-        runner=partial(run_plainly, interactivity=place.interactivity),
+        runner=partial(run_unchanged, interactivity=context.interactivity),
         workers=min(job_options.workers or limits.workers, limits.workers),
-        at_once=options.cache or earlier is not None,
+        send_at_once=options.cache or earlier is not None,
     )
     reports: list[LoopReport] = []
     began = time.perf_counter()
@@ -93,9 +93,9 @@ def run_button(
         try:
             report = button.run(
                 source,
-                place.namespace,
-                filename=place.filename,
-                flags=place.flags,
+                context.namespace,
+                filename=context.filename,
+                flags=context.flags,
                 force=options.force,
                 tree=tree,
                 reports=reports,
@@ -104,14 +104,14 @@ def run_button(
             replay.finish()
             mapper.end()
     except BaseException as error:
-        advice = None if isinstance(error, HiddenChange) else mapper.how_to_go_on()
+        advice = None if isinstance(error, HiddenChange) else mapper.resume_advice()
         if advice and not options.quiet:
             display(Table("☁ " + advice))
         raise
     took = time.perf_counter() - began
     notes = [line for line in report.lines() if not line.endswith("in parallel")]
     if not (report.loops or report.refused) and took >= WORTH_A_LINE:
-        notes = [nothing_to_send(tree)]
+        notes = [no_loop_advice(tree)]
     if earlier is not None:
         notes = [*earlier.lines(), *notes]
     if notes and not options.quiet:
@@ -119,13 +119,13 @@ def run_button(
     return None
 
 
-class _Workers:
+class SessionMapper:
     """Runs a loop's items as a job of this session, shown under the cell."""
 
     def __init__(
-        self, options: JobOptions, place: CellContext, earlier: EarlierLoops | None = None
+        self, options: JobOptions, context: CellContext, earlier: EarlierLoops | None = None
     ) -> None:
-        self._options, self._place, self._earlier = options, place, earlier
+        self._options, self._place, self._earlier = options, context, earlier
         self._jobs: list[Job] = []
         self._tracers: list[LoopTracer] = []
 
@@ -134,7 +134,7 @@ class _Workers:
         for tracer in self._tracers:
             tracer.end()
 
-    def how_to_go_on(self) -> str | None:
+    def resume_advice(self) -> str | None:
         """Say what runs the cell again without what is done; None where nothing is."""
         done = [job.id for job in self._jobs if job.progress.done]
         if not done:
@@ -164,32 +164,30 @@ class _Workers:
             items,
             options=options,
             origin=self._place.job_source("button", self._options.name or label, before),
-            found=None if self._earlier is None else self._earlier.of(_compared(body)),
+            found=None if self._earlier is None else self._earlier.of(_digest_body(body)),
         )
         self._jobs.append(job)
         from cloudbutton_backend.result_cache import (
             LoopTracer,  # 15 ms, while the workers have begun
         )
 
-        tracer = LoopTracer(here.journal.home, job, _compared(body), items)
+        tracer = LoopTracer(here.journal.home, job, _digest_body(body), items)
         self._tracers.append(tracer)
         # Made when it is written, on the journal's thread: the cell does not wait for it.
         here.journal.update_job(job.id, plan=plan)
-        return _watched(job, stream(job, self._place.screen), tracer)
+        return _trace(job, stream(job, self._place.screen), tracer)
 
 
-def _compared(body: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _digest_body(body: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a loop's body as it is told from others: without what cannot decide its results."""
-    if not isinstance(body, Task) or body.habits is None:
+    if not isinstance(body, Task) or body.settings is None:
         return body
-    twin = copy(body)
-    twin.habits = telling(body.habits)
-    return twin
+    copied = copy(body)
+    copied.settings = settings_in_results(body.settings)
+    return copied
 
 
-def _watched(
-    job: Job, outcomes: Iterator[ItemOutcome], tracer: LoopTracer
-) -> Iterator[ItemOutcome]:
+def _trace(job: Job, outcomes: Iterator[ItemOutcome], tracer: LoopTracer) -> Iterator[ItemOutcome]:
     """Let results be found by later runs unless one of them shows that others may be wrong."""
     outcome = None
     try:
@@ -225,7 +223,7 @@ def _refuse_options(options: CellOptions) -> None:
 _LOOPS = (ast.For, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
-def nothing_to_send(tree: ast.Module) -> str:
+def no_loop_advice(tree: ast.Module) -> str:
     """Return one line for the user: what the button looks for, and how to write it here."""
     advice = next((text for node in walk(tree) if (text := _advice(node))), "")
     hint = f" ({advice})" if advice else ""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from cloudbutton_backend import units
 from cloudbutton_backend.job_model.outcome import Output
-from cloudbutton_magic.analysis import Loop, Namespace, NotIndependent, suspends
+from cloudbutton_magic.analysis import Loop, Namespace, NotIndependent, first_await
 from cloudbutton_magic.button.loop_run import (
     LoopReport,
     LoopRun,
@@ -25,7 +25,7 @@ from cloudbutton_magic.button.loop_run import (
     StartOverhead,
 )
 from cloudbutton_magic.rewriting import loop_functions as code
-from cloudbutton_magic.rewriting.called_functions import FunctionScope, twin
+from cloudbutton_magic.rewriting.called_functions import FunctionScope, recompile
 from cloudbutton_magic.rewriting.cell_rewrite import HOOK, RewrittenCell, instrument
 
 
@@ -46,36 +46,36 @@ class CellReport:
     """Loops that stayed here because of their text alone."""
 
     @property
-    def items_there(self) -> int:
-        return sum(loop.items_there for loop in self.loops)
+    def items_elsewhere(self) -> int:
+        return sum(loop.items_elsewhere for loop in self.loops)
 
     def lines(self) -> list[str]:
         """Return what to tell the user, one line for each loop."""
-        told = []
+        lines = []
         # A short loop that stays is worth a line only when nothing else was gained.
-        sent = any(loop.items_there for loop in self.loops)
+        sent = any(loop.items_elsewhere for loop in self.loops)
         for loop in self.loops:
-            if loop.items_there and loop.stopped:
-                told.append(
-                    f"line {loop.line}: {loop.items_there} items in parallel, then here: {loop.stopped}"
+            if loop.items_elsewhere and loop.stopped:
+                lines.append(
+                    f"line {loop.line}: {loop.items_elsewhere} items in parallel, then here: {loop.stopped}"
                 )
-            elif loop.items_there:
-                told.append(f"line {loop.line}: {loop.items_there} items in parallel")
+            elif loop.items_elsewhere:
+                lines.append(f"line {loop.line}: {loop.items_elsewhere} items in parallel")
             elif loop.stopped:
                 twice = (
                     "; effects outside the notebook (files written, …) may have happened twice"
                     if loop.tried
                     else ""
                 )
-                told.append(f"line {loop.line}: ran here, because {loop.stopped}{twice}")
+                lines.append(f"line {loop.line}: ran here, because {loop.stopped}{twice}")
             elif isinstance(loop.verdict, NotIndependent):
-                told.append(f"ran here: {loop.verdict}")
+                lines.append(f"ran here: {loop.verdict}")
             elif not sent and loop.seconds_here >= WORTH_A_LINE:
                 took = units.seconds(loop.seconds_here)
-                told.append(f"line {loop.line}: {took} of work: ran here")
-        told += [f"ran here: {refused}" for refused in self.refused]
+                lines.append(f"line {loop.line}: {took} of work: ran here")
+        lines += [f"ran here: {refused}" for refused in self.refused]
         # A loop inside another is reached again and again: once is enough.
-        return list(dict.fromkeys(told))
+        return list(dict.fromkeys(lines))
 
 
 QUICK = 0.001
@@ -89,28 +89,28 @@ _KINDS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-class Hook:
+class LoopHook:
     """The callable that loops of the cell hand their iterable to."""
 
     def __init__(self, cell: RewrittenCell, setting: LoopSetting) -> None:
-        self.loops, self.twins, self.setting = cell.loops, cell.twins, setting
+        self.loops, self.functions, self.setting = cell.loops, cell.recompiled, setting
         self.reports: list[LoopReport] = []
         self._plain: dict[int, Callable[[Any], Any]] = {}
         self._by_number: dict[int, LoopReport] = {}
         self._quick: set[int] = set()
 
-    def called(self, number: int, function: Any) -> Any:
+    def recompiled(self, number: int, function: Any) -> Any:
         """Return what to call for a function of the cell so that its loops come here, too."""
         setting = self.setting
-        return twin(
-            function, self.twins[number], setting.filename, setting.flags, setting.namespace
+        return recompile(
+            function, self.functions[number], setting.filename, setting.flags, setting.namespace
         )
 
     def __call__(
         self,
         number: int,
         iterable: Any,
-        window: types.FunctionType | None = None,
+        closure: types.FunctionType | None = None,
         plain: Callable[[Any], Any] | None = None,
     ) -> Any:
         loop = self.loops[number]
@@ -122,23 +122,23 @@ class Hook:
         if report is None:
             report = self._by_number[number] = LoopReport(loop.line)
             self.reports.append(report)
-        run = LoopRun(loop, iterable, *self._place_of(loop, window), report)
+        run = LoopRun(loop, iterable, *self._setting_of(loop, closure), report)
         if loop.kind == "for":
-            return itertools.chain.from_iterable(self._here(number, run))
+            return itertools.chain.from_iterable(self._items_here(number, run))
         if loop.kind == "generator":
             return self._generate(run, plain)
         return self._collect(number, run, plain)
 
-    def _place_of(
-        self, loop: Loop, window: types.FunctionType | None
+    def _setting_of(
+        self, loop: Loop, closure: types.FunctionType | None
     ) -> tuple[LoopSetting, FunctionScope | None]:
         """Return the setting of a loop, and the scope if it is in a function."""
-        if window is None or loop.names is None:
+        if closure is None or loop.names is None:
             return self.setting, None
-        scope = FunctionScope(window, loop.names, self.setting.namespace)
+        scope = FunctionScope(closure, loop.names, self.setting.namespace)
         return replace(self.setting, namespace=scope.namespace), scope
 
-    def _here(self, number: int, run: LoopRun) -> Iterator[Iterator[Any]]:
+    def _items_here(self, number: int, run: LoopRun) -> Iterator[Iterator[Any]]:
         before = run.report.seconds_here
         for event in run.events():
             if isinstance(event, RanHere):
@@ -188,7 +188,7 @@ class Hook:
         if number not in self._plain:
             setting = self.setting
             tree = code.plain_function(self.loops[number])
-            self._plain[number] = code.load(
+            self._plain[number] = code.compile_function(
                 tree, setting.filename, setting.flags, setting.namespace
             )
         return self._plain[number]
@@ -202,7 +202,7 @@ def show_output(output: Output) -> None:
     stream.write(str(output.data))
 
 
-def run_plainly(
+def run_unchanged(
     tree: ast.Module,
     filename: str,
     namespace: dict[str, Any],
@@ -219,7 +219,7 @@ def run_plainly(
     interactivity
         Which values to show, as IPython's `ast_node_interactivity` says it.
     """
-    silent, shown = _by_interactivity(tree.body, interactivity)
+    silent, shown = _split_by_interactivity(tree.body, interactivity)
     module = ast.Module(body=silent, type_ignores=[])
     exec(compile(module, filename, "exec", flags, dont_inherit=True), namespace)
     for node in shown:
@@ -227,7 +227,7 @@ def run_plainly(
         exec(compile(single, filename, "single", flags, dont_inherit=True), namespace)
 
 
-def _by_interactivity(
+def _split_by_interactivity(
     body: list[ast.stmt], interactivity: str
 ) -> tuple[list[ast.stmt], list[ast.stmt]]:
     """Return the statements to run without, and then those with, showing the values of expressions."""
@@ -256,9 +256,9 @@ class Button:
 
     mapper: Mapper
     replay: Callable[[Output], None] = show_output
-    runner: LoopRunner = run_plainly
+    runner: LoopRunner = run_unchanged
     workers: int = 2
-    at_once: bool = False
+    send_at_once: bool = False
     """Send a loop away when it is first reached, before its time is known: its results may be there."""
     overhead: StartOverhead = field(default_factory=StartOverhead)
 
@@ -296,16 +296,16 @@ class Button:
             lines = source.splitlines(keepends=True)
             linecache.cache[filename] = (len(source), None, lines, filename)
         flags |= _future_flags(tree)
-        awaiting = suspends(tree)
+        awaiting = first_await(tree)
         cell = instrument(tree, Namespace(namespace))
         if awaiting is not None or not cell.loops:
             self.runner(tree, filename, namespace, flags)
             return CellReport((), cell.refused)
         setting = LoopSetting(
             namespace, filename, flags, self.mapper, self.replay, force, self.workers, self.overhead,
-            at_once=self.at_once,
+            send_at_once=self.send_at_once,
         )  # fmt: skip
-        hook = Hook(cell, setting)
+        hook = LoopHook(cell, setting)
         if reports is not None:
             hook.reports = reports
         namespace[HOOK] = hook

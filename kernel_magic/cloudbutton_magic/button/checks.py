@@ -17,7 +17,7 @@ from cloudbutton_backend.worker.watch import Graph, by_value, is_atom
 from cloudbutton_magic.analysis import UNKNOWN, Parallel
 
 
-def objection(
+def find_objection(
     verdict: Parallel,
     function: types.FunctionType,
     items: list[Any],
@@ -42,10 +42,10 @@ def objection(
         The objects reached from the body, and from the items.
     """
     for found in (
-        _same_slot(verdict, items, part_of),
-        _identity(outer, inner),
+        _repeated_index(verdict, items, part_of),
+        _compared_items(outer, inner),
         _hidden_reads(outer, inner, function, namespace, verdict.shared | verdict.local),
-        _overlap(verdict, outer, inner, namespace),
+        _shared_changes(verdict, outer, inner, namespace),
     ):
         for reason in found:
             return reason
@@ -65,7 +65,7 @@ def holds_sets(known: Graph, *, depth: int) -> bool:
     )
 
 
-def _same_slot(
+def _repeated_index(
     verdict: Parallel, items: list[Any], part_of: Callable[[Any, str], Any]
 ) -> Iterator[str]:
     """Two items that name one place: ``a[i] = f(a[i])`` for the same i."""
@@ -86,7 +86,7 @@ def _same_slot(
             yield f"the values of `{spelled}` cannot be compared"
 
 
-def _identity(outer: Graph, inner: Graph) -> Iterator[str]:
+def _compared_items(outer: Graph, inner: Graph) -> Iterator[str]:
     """Objects that are items and captured too, and are compared by identity.
 
     Items travel one by one, apart from what the body captured: ``node in chosen`` fails.
@@ -125,7 +125,7 @@ def _hidden_reads(
                     yield f"`{value.__name__}` reads `{name}`, which the loop writes"
 
 
-def _overlap(
+def _shared_changes(
     verdict: Parallel, outer: Graph, inner: Graph, namespace: dict[str, Any]
 ) -> Iterator[str]:
     """Objects that the kernel's part changes and the body reads by another name."""

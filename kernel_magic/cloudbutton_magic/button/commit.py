@@ -17,6 +17,7 @@ from cloudbutton_backend.worker.watch import Graph, Path, follow
 from cloudbutton_magic.analysis import UNKNOWN, Loop, Parallel
 from cloudbutton_magic.analysis.syntax import target_names, uses
 from cloudbutton_magic.rewriting import worker_side
+from cloudbutton_magic.rewriting.worker_side import check_operand, snapshot_operand
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class IterationRecord:
     index: int
     ops: list[tuple[Any, ...]]
     binds: dict[str, Any]
-    owed: list[str]
-    gone: set[str]
+    omitted: list[str]
+    deleted: set[str]
     parts: list[tuple[Any, tuple[str, Any]]]
 
 
@@ -40,8 +41,8 @@ class Merger:
         self.items, self.function = items, function
         self.local, self.definite = local, definite
         self._values: dict[str, Any] = {}
-        self._gone: set[str] = set()
-        self._owed: dict[str, int] = {}
+        self._deleted: set[str] = set()
+        self._omitted: dict[str, int] = {}
         self._changed: set[int] = set()
         self._owners: dict[int, int] | None = None
         self._outer: Graph | None = None
@@ -49,20 +50,20 @@ class Merger:
     def record(self, index: int, kind: str, content: list[Any]) -> IterationRecord:
         """Return the record of item `index`; raises if it cannot be expressed here."""
         if kind == worker_side.DONE:
-            ops, binds, owed, gone = content
-            return IterationRecord(index, ops, binds, owed, gone, [])
+            ops, binds, omitted, deleted = content
+            return IterationRecord(index, ops, binds, omitted, deleted, [])
         roots = {"outer": self.function, "inner": self.items[index]}
 
         def find(side: str, path: Path) -> Any:
             return follow(roots[side], path[1:])
 
-        ops, binds, owed, gone, parts = worker_side.unpack(content[0], find)
+        ops, binds, omitted, deleted, parts = worker_side.unpack(content[0], find)
         changed = [(find("inner", path), new) for path, new in parts]
         for value, _ in changed:
-            self._check_alone(index, value)
-        return IterationRecord(index, ops, binds, owed, gone, changed)
+            self._check_not_shared(index, value)
+        return IterationRecord(index, ops, binds, omitted, deleted, changed)
 
-    def _check_alone(self, index: int, value: Any) -> None:
+    def _check_not_shared(self, index: int, value: Any) -> None:
         """Make sure that only item `index` holds the object that it changed."""
         if self._outer is None or self._owners is None:
             self._outer = Graph({"": self.function})
@@ -71,27 +72,31 @@ class Merger:
                 for key in Graph({"": item}, watch=False).ids:
                     self._owners[key] = number if key not in self._owners else -1
         if not self._outer.complete or id(value) in self._outer.ids:
-            raise worker_side.Stop("the loop changed its item, which it also uses by another name")
+            raise worker_side.CannotRunHere(
+                "the loop changed its item, which it also uses by another name"
+            )
         if self._owners.get(id(value)) != index:
-            raise worker_side.Stop("the loop changed its item, which is part of another item too")
+            raise worker_side.CannotRunHere(
+                "the loop changed its item, which is part of another item too"
+            )
 
-    def take(self, record: IterationRecord) -> None:
+    def merge(self, record: IterationRecord) -> None:
         """Put changes of the item in place and remember what the iteration bound."""
         for value, (kind, content) in record.parts:
-            _make_like(value, kind, content)
+            _copy_content(value, kind, content)
         if record.parts:
             # Running the body on it once more would change it once more.
             self._changed.add(record.index)
-        for name in record.owed:
-            self._owed[name] = record.index
+        for name in record.omitted:
+            self._omitted[name] = record.index
         for name, bound in record.binds.items():
             self._values[name] = bound
-            self._owed.pop(name, None)
-            self._gone.discard(name)
-        for name in record.gone:
-            self._gone.add(name)
+            self._omitted.pop(name, None)
+            self._deleted.discard(name)
+        for name in record.deleted:
+            self._deleted.add(name)
             self._values.pop(name, None)
-            self._owed.pop(name, None)
+            self._omitted.pop(name, None)
 
     def restore(
         self, namespace: dict[str, Any], loop: Loop, item: Any, *, complete: bool = False
@@ -106,14 +111,16 @@ class Merger:
             for name, value in bind(loop, item).items():
                 if name not in rebound:
                     namespace[name] = value
-        owed = {n: i for n, i in self._owed.items() if complete or n not in self.definite}
-        for number in sorted(set(owed.values()) - self._changed):
-            self._values.update(self._recover(number, {n for n in owed if owed[n] == number}))
-        for name in self._gone:
+        omitted = {n: i for n, i in self._omitted.items() if complete or n not in self.definite}
+        for number in sorted(set(omitted.values()) - self._changed):
+            self._values.update(
+                self._values_by_running(number, {n for n in omitted if omitted[n] == number})
+            )
+        for name in self._deleted:
             namespace.pop(name, None)
         namespace.update(self._values)
 
-    def _recover(self, number: int, wanted: set[str]) -> dict[str, Any]:
+    def _values_by_running(self, number: int, wanted: set[str]) -> dict[str, Any]:
         """Run the body of one item here for names whose values could not travel."""
         quiet = io.StringIO()
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
@@ -124,7 +131,7 @@ class Merger:
         return {name: found[name] for name in wanted if name in found}
 
 
-def _make_like(value: Any, kind: str, content: Any) -> None:
+def _copy_content(value: Any, kind: str, content: Any) -> None:
     """Give the kernel's own object the content that the worker's copy ended with."""
     if kind in ("list", "bytearray"):
         value[:] = content
@@ -180,7 +187,7 @@ def part_of(loop: Loop, item: Any, name: str) -> Any:
     return find(loop.target, item)
 
 
-def telling_part(loop: Loop, items: list[Any], name: str) -> Any:
+def representative_part(loop: Loop, items: list[Any], name: str) -> Any:
     """Return a value that the target `name` will have: a set, if it is one for any item."""
     first = part_of(loop, items[0], name)
     if is_atom(first):
@@ -195,7 +202,7 @@ def telling_part(loop: Loop, items: list[Any], name: str) -> Any:
 Apply = Callable[[Iterator[tuple[Any, ...]]], None]
 
 
-class _Reached(Exception):
+class _SiteReached(Exception):
     """The body has come to the statement at which the plain loop would have stopped."""
 
 
@@ -224,7 +231,7 @@ class Committer:
         self._prints = any("print" in uses(site.node).reads for site in sites)
         self._simple = {site.index for site in sites if site.kind in ("store", "consume")}
 
-    def settle(self, record: IterationRecord, outputs: tuple[Output, ...]) -> bool:
+    def commit(self, record: IterationRecord, outputs: tuple[Output, ...]) -> bool:
         """Put one item's results in place; False if it must run here to fail as it should."""
         printed = io.StringIO()
         if self.apply is not None and record.ops:
@@ -240,13 +247,13 @@ class Committer:
                 done = len(record.ops) - operator.length_hint(ops) - 1
                 if done == 0 and record.ops[0][0] in self._simple:
                     return False
-                self._break_off(record, done, printed.getvalue())
+                self._stop_at_failure(record, done, printed.getvalue())
                 raise
         for output in outputs:
             self.replay(output)
         if printed.getvalue():
             self.replay(Output("stdout", printed.getvalue()))
-        self.merger.take(record)
+        self.merger.merge(record)
         self.finished += 1
         return True
 
@@ -256,7 +263,7 @@ class Committer:
             item = self.merger.items[self.finished - 1]
             self.merger.restore(self.namespace, self.loop, item)
 
-    def _break_off(self, record: IterationRecord, done: int, printed: str) -> None:
+    def _stop_at_failure(self, record: IterationRecord, done: int, printed: str) -> None:
         """Leave the names as they are where the kernel's part of `record` raised."""
         self._broken = True
         item = self.merger.items[record.index]
@@ -268,22 +275,22 @@ class Committer:
         def op(operands: tuple[Any, ...]) -> None:
             nonlocal count
             if count == done:
-                raise _Reached
+                raise _SiteReached
             count += 1
 
-        gone: set[str] = set()
+        deleted: set[str] = set()
         shown = io.StringIO()
         found: dict[str, Any] = {}
         try:
             with contextlib.redirect_stdout(shown):
-                self.merger.function(item, op, gone.add, worker_side._keep, worker_side._check)
-        except _Reached as reached:
+                self.merger.function(item, op, deleted.add, snapshot_operand, check_operand)
+        except _SiteReached as reached:
             found = _locals_of(reached.__traceback__, self.merger.function.__code__)
         self.replay(Output("stdout", shown.getvalue() + printed))
         if self.loop.kind == "for":
             self.namespace.update(bind(self.loop, item))
         names = {name: found[name] for name in self.merger.local if name in found}
-        for name in gone - names.keys():
+        for name in deleted - names.keys():
             self.namespace.pop(name, None)
         self.namespace.update(names)
 

@@ -23,7 +23,7 @@ from cloudbutton_magic.cells.cell_context import CellContext
 from cloudbutton_magic.cells.estimate_table import EstimateTable
 from cloudbutton_magic.display.rendering import card
 
-_LOOKED_AT = 200
+_SEARCHED_JOBS = 200
 """Jobs of the journal among which earlier runs of the cell are looked for."""
 
 
@@ -59,9 +59,9 @@ class ButtonPlan:
         )
 
 
-def plan_button(tree: ast.Module, place: CellContext, options: JobOptions) -> ButtonPlan:
+def plan_button(tree: ast.Module, context: CellContext, options: JobOptions) -> ButtonPlan:
     """Plan a cell without running any of it."""
-    cell = plan(tree, place.namespace)
+    cell = plan(tree, context.namespace)
     parallel = [
         (loop.verdict, loop.loop.names or frozenset())
         for loop in cell.loops
@@ -75,11 +75,11 @@ def plan_button(tree: ast.Module, place: CellContext, options: JobOptions) -> Bu
             f"Dry run, nothing was run: {units.count(len(parallel), 'loop')} could run in parallel"
             f" on {options.backend}, {here} here."
         )
-    earlier = _earlier_runs(place) if parallel else []
+    earlier = _earlier_runs(context) if parallel else []
     return ButtonPlan(
         headline,
         cell.source(),
-        tuple(_capture_of(verdict, local, place.namespace) for verdict, local in parallel),
+        tuple(_capture_of(verdict, local, context.namespace) for verdict, local in parallel),
         _estimate(earlier, options) if parallel else "It would take as long as the plain cell.",
         _estimates(earlier, options),
     )
@@ -158,17 +158,22 @@ def _cost(earlier: Sequence[JobRow], options: JobOptions) -> str:
     return f"costs {units.price(total)}"
 
 
-def _earlier_runs(place: CellContext) -> list[JobRow]:
+def _earlier_runs(context: CellContext) -> list[JobRow]:
     """Return the newest finished job of each loop of the same cell, whatever options it had."""
     session.current().journal.flush(1.0)
-    body = _body(place.text)
+    body = _without_first_line(context.text)
     found: dict[str, JobRow] = {}
-    for job in JournalReader().jobs(limit=_LOOKED_AT, state=JobState.DONE):
-        if job.kind == "button" and job.done and job.source and _body(job.source) == body:
+    for job in JournalReader().jobs(limit=_SEARCHED_JOBS, state=JobState.DONE):
+        if (
+            job.kind == "button"
+            and job.done
+            and job.source
+            and _without_first_line(job.source) == body
+        ):
             found.setdefault(job.name, job)
     return list(reversed(found.values()))
 
 
-def _body(text: str) -> str:
+def _without_first_line(text: str) -> str:
     """Return a cell without its first line, which has the options."""
     return text.partition("\n")[2].strip()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 
-class _Feed:
+class _ReplaceableIterator:
     """Stands in for the iterable inside a progress bar, so that its items can be looked up."""
 
     def __init__(self, items: Iterator[Any]) -> None:
@@ -28,15 +28,15 @@ class ItemFeed:
     here nothing is taken ahead, and iterators of C do the walking.
 
     A progress bar (tqdm) is kept in step: the items are taken out of what it wraps, and
-    the bar moves when `step` is called for each finished item.
+    the bar moves when `skip_one` is called for each finished item.
     """
 
     def __init__(self, iterable: Iterable[Any]) -> None:
         self._hint = operator.length_hint(iterable, -1)
-        self._feed: _Feed | None = None
+        self._replaceable: _ReplaceableIterator | None = None
         if type(iterable).__module__.startswith("tqdm") and hasattr(iterable, "iterable"):
-            self._feed = _Feed(iter(iterable.iterable))
-            iterable.iterable = self._feed
+            self._replaceable = _ReplaceableIterator(iter(iterable.iterable))
+            iterable.iterable = self._replaceable
         # Immutable sequences are sliced, which costs nothing per item.
         self._sequence = iterable if type(iterable) in (range, tuple) else None
         self._rest: Iterator[Any] | None = None
@@ -51,7 +51,7 @@ class ItemFeed:
         yield from ()
 
     @property
-    def steps(self) -> Iterator[Any]:
+    def remaining_items(self) -> Iterator[Any]:
         """All items not handed out yet, one by one."""
         if self._rest is None:
             assert self._sequence is not None
@@ -62,7 +62,7 @@ class ItemFeed:
         """Return how many items are left, None where nobody knows."""
         return max(self._hint - self.taken, 0) if self._hint >= 0 else None
 
-    def some(self, count: int) -> Iterator[Any]:
+    def next_items(self, count: int) -> Iterator[Any]:
         """Return an iterator over the next `count` items, or as many as there are."""
         start, self.taken = self.taken, self.taken + count
         if self._rest is not None:
@@ -71,16 +71,16 @@ class ItemFeed:
         self.ended = self.taken >= len(self._sequence)  # type: ignore[arg-type]
         return iter(self._sequence[start : self.taken])  # type: ignore[index]
 
-    def rest(self) -> list[Any]:
-        """Return all items that are left; each `step` then passes one of them."""
-        if self._feed is not None:
-            items = list(self._feed.items)
-            self._feed.items = iter(items)
+    def all_remaining(self) -> list[Any]:
+        """Return all items that are left; each `skip_one` then passes one of them."""
+        if self._replaceable is not None:
+            items = list(self._replaceable.items)
+            self._replaceable.items = iter(items)
         else:
-            items = list(self.steps)
+            items = list(self.remaining_items)
             self._rest = iter(items)
         return items
 
-    def step(self) -> None:
+    def skip_one(self) -> None:
         """Pass one item: it was dealt with elsewhere."""
-        next(self.steps, None)
+        next(self.remaining_items, None)

@@ -16,7 +16,7 @@ import time
 import types
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cloudpickle
 
@@ -41,14 +41,14 @@ from cloudbutton_magic.analysis import (
     stays_here,
 )
 from cloudbutton_magic.analysis.syntax import uses
-from cloudbutton_magic.button.checks import holds_sets, objection
+from cloudbutton_magic.button.checks import find_objection, holds_sets
 from cloudbutton_magic.button.commit import (
     Apply,
     Committer,
     IterationRecord,
     Merger,
     part_of,
-    telling_part,
+    representative_part,
 )
 from cloudbutton_magic.button.item_feed import ItemFeed
 from cloudbutton_magic.rewriting import loop_functions as code
@@ -77,13 +77,13 @@ class StartOverhead:
     """Per item, for its journey there and back."""
 
 
-def decide(
+def is_worth_sending(
     elapsed: float,
     done: int,
     remaining: int,
     workers: int,
     overhead: StartOverhead = StartOverhead(),
-) -> Literal["stay", "go"]:
+) -> bool:
     """Return whether `remaining` items finish sooner elsewhere.
 
     Parameters
@@ -96,12 +96,12 @@ def decide(
         How many run at the same time elsewhere.
     """
     if not done or not remaining or workers < 1:
-        return "stay"
+        return False
     each = elapsed / done
     here = each * remaining
     there = overhead.start + max(each, here / workers) + overhead.item * remaining
     # A gain of a few per cent is not worth the risk of a wrong guess.
-    return "go" if there < 0.85 * here else "stay"
+    return there < 0.85 * here
 
 
 class Mapper(Protocol):
@@ -146,7 +146,7 @@ class LoopReport:
     line: int
     verdict: Parallel | NotIndependent | None = None
     items_here: int = 0
-    items_there: int = 0
+    items_elsewhere: int = 0
     seconds_here: float = 0.0
     stopped: str = ""
     """Why the loop came back here before its end, if it did."""
@@ -181,7 +181,7 @@ class LoopSetting:
     workers: int
     overhead: StartOverhead = field(default_factory=StartOverhead)
     clock: Callable[[], float] = time.perf_counter
-    at_once: bool = False
+    send_at_once: bool = False
     """Send a loop away without a look at its time, when it is reached first."""
 
 
@@ -191,7 +191,7 @@ class _Prepared(NamedTuple):
     task: worker_side.Task
     payloads: list[Any]
     merger: Merger
-    settler: Committer
+    committer: Committer
     plan: LoopPlan
 
 
@@ -218,35 +218,37 @@ class LoopRun:
     def events(self) -> Iterator[RanHere | RanElsewhere]:
         """Yield what the loop has to do, in item order."""
         if not (self.setting.force or self._goes_at_once()):
-            worth = yield from self._begin_here()
-            if not worth:
+            is_worth = yield from self._run_first_items()
+            if not is_worth:
                 return
         try:
-            verdict = self.report.verdict = self._judge()
+            verdict = self.report.verdict = self._analyse()
             if isinstance(verdict, Parallel):
                 # The iterable may be walked ahead; now the items themselves can be looked at.
-                items = self.source.rest()
+                items = self.source.all_remaining()
                 if items:
-                    yield from self._elsewhere(items)
+                    yield from self._run_elsewhere(items)
         finally:
             if self.scope is not None:
-                self.scope.put_back()
-        yield RanHere(self.source.steps)
+                self.scope.write_back()
+        yield RanHere(self.source.remaining_items)
 
     # -- here ------------------------------------------------------------------------
 
     def _goes_at_once(self) -> bool:
         # Inside another loop it is reached again and again: from the second time on, time decides.
-        return self.setting.at_once and not (self.report.items_here or self.report.items_there)
+        return self.setting.send_at_once and not (
+            self.report.items_here or self.report.items_elsewhere
+        )
 
-    def _begin_here(self) -> Generator[RanHere, None, bool]:
+    def _run_first_items(self) -> Generator[RanHere, None, bool]:
         """Run items here until it is clear that the rest is better off elsewhere."""
         clock, report, source = self.setting.clock, self.report, self.source
         workers, overhead = self.setting.workers, self.setting.overhead
         count = 1
         while True:
             before = clock()
-            yield RanHere(source.some(count))
+            yield RanHere(source.next_items(count))
             spent = clock() - before
             report.items_here += count
             report.seconds_here += spent
@@ -256,20 +258,20 @@ class LoopRun:
             if remaining is None:
                 # Nobody knows; as many again as there have been is the usual guess.
                 remaining = report.items_here
-            if decide(spent, count, remaining, workers, overhead) == "go":
+            if is_worth_sending(spent, count, remaining, workers, overhead):
                 return True
             count = max(1, min(count * 4, int(count * CHUNK / max(spent, 1e-9))))
 
     # -- elsewhere -------------------------------------------------------------------
 
-    def _judge(
+    def _analyse(
         self,
         sample: Callable[[str], object] = lambda name: UNKNOWN,
         *,
         sets_inside: bool = False,
     ) -> Parallel | NotIndependent:
         if self.scope is not None:
-            self.scope.look()
+            self.scope.read_variables()
         live = Namespace(self.setting.namespace)
         verdict = analyse(
             self.loop, live, iterable=self.iterable, sample=sample, sets_inside=sets_inside
@@ -283,7 +285,7 @@ class LoopRun:
                 )
         return verdict
 
-    def _elsewhere(self, items: list[Any]) -> Iterator[RanElsewhere]:
+    def _run_elsewhere(self, items: list[Any]) -> Iterator[RanElsewhere]:
         try:
             prepared = self._prepare(items)
         except BaseException as error:
@@ -294,25 +296,25 @@ class LoopRun:
             return
         if prepared is None:
             return
-        task, payloads, merger, settler, plan = prepared
+        task, payloads, merger, committer, plan = prepared
         pending: tuple[IterationRecord, tuple[Output, ...]] | None = None
         try:
             for record, outputs in self._records(task, payloads, merger, plan):
                 if pending is not None:
-                    if not settler.settle(*pending):
+                    if not committer.commit(*pending):
                         return
-                    self.source.step()
+                    self.source.skip_one()
                     yield RanElsewhere(pending[0].ops)
                 pending = record, outputs
             # What the last one leaves behind must be complete, or it runs again here.
-            if pending is not None and not pending[0].owed and settler.settle(*pending):
-                self.source.step()
+            if pending is not None and not pending[0].omitted and committer.commit(*pending):
+                self.source.skip_one()
                 yield RanElsewhere(pending[0].ops)
             if self._raised is not None:
                 raise self._raised
         finally:
-            self.report.items_there += settler.finished
-            settler.close()
+            self.report.items_elsewhere += committer.finished
+            committer.close()
 
     def _prepare(self, items: list[Any]) -> _Prepared | None:
         """Return what sending the items needs; None, with the reason in the report, if they must stay."""
@@ -322,13 +324,13 @@ class LoopRun:
         function = self._body(verdict)
         outer = Graph({"": function}, watch=False)
         inner = Graph({"": items}, watch=False)
-        verdict = self.report.verdict = self._judge(
-            lambda name: telling_part(loop, items, name),
+        verdict = self.report.verdict = self._analyse(
+            lambda name: representative_part(loop, items, name),
             sets_inside=holds_sets(outer, depth=2) or holds_sets(inner, depth=2),
         )
         if isinstance(verdict, NotIndependent):
             return None
-        reason = objection(
+        reason = find_objection(
             verdict, function, items, setting.namespace, lambda item, n: part_of(loop, item, n),
             outer, inner,
         )  # fmt: skip
@@ -347,27 +349,31 @@ class LoopRun:
         # A generator's consumer may stop anywhere, so nothing is left to a later iteration.
         definite = verdict.definite if loop.kind == "for" else frozenset[str]()
         task = worker_side.Task(
-            function, kept, definite, seeded=_numpy_is_seeded(), habits=process_settings.current()
+            function,
+            kept,
+            definite,
+            seeded=_numpy_is_seeded(),
+            settings=process_settings.current_settings(),
         )
         merger = Merger(items, function, kept, definite)
         payloads = [(item, index == len(items) - 1) for index, item in enumerate(items)]
-        settler = Committer(
+        committer = Committer(
             loop, verdict, setting.namespace, setting.replay, merger,
-            self._applier(verdict),
+            self._apply_function(verdict),
         )  # fmt: skip
-        return _Prepared(task, payloads, merger, settler, LoopPlan(loop, verdict))
+        return _Prepared(task, payloads, merger, committer, LoopPlan(loop, verdict))
 
     def _body(self, verdict: Parallel) -> types.FunctionType:
         setting = self.setting
-        tree = code.build(self.loop, verdict).body
-        return code.load(tree, setting.filename, setting.flags, setting.namespace)
+        tree = code.build_functions(self.loop, verdict).body
+        return code.compile_function(tree, setting.filename, setting.flags, setting.namespace)
 
-    def _applier(self, verdict: Parallel) -> Apply | None:
+    def _apply_function(self, verdict: Parallel) -> Apply | None:
         if all(site.kind == "yield" for site in verdict.sites):
             return None
         setting = self.setting
-        tree = code.build(self.loop, verdict).apply
-        return code.load(tree, setting.filename, setting.flags, setting.namespace)
+        tree = code.build_functions(self.loop, verdict).apply
+        return code.compile_function(tree, setting.filename, setting.flags, setting.namespace)
 
     def _records(
         self, task: worker_side.Task, payloads: list[Any], merger: Merger, plan: LoopPlan
@@ -376,7 +382,7 @@ class LoopRun:
         outcomes: Iterator[ItemOutcome] = iter(())
         try:
             outcomes = self.setting.mapper(
-                task, payloads, label=_label(self.loop), line=self.loop.line,
+                task, payloads, label=_loop_label(self.loop), line=self.loop.line,
                 before=self.source.taken, plan=plan.source,
             )  # fmt: skip
             self.report.tried = True
@@ -390,7 +396,7 @@ class LoopRun:
         except (KeyboardInterrupt, *FATAL) as error:
             self._raised = error
         except CaptureError as error:
-            self.report.stopped, self.report.tried = _in_users_terms(error), False
+            self.report.stopped, self.report.tried = _without_task_name(error), False
         except Exception as error:
             # The engine could not send or run it; the loop can still run here.
             self.report.stopped = f"{type(error).__name__}: {message_of(error)}"
@@ -437,12 +443,12 @@ def _numpy_is_seeded() -> bool:
         return True
 
 
-def _in_users_terms(error: CaptureError) -> str:
+def _without_task_name(error: CaptureError) -> str:
     """Return why something cannot travel, in a line that does not name what we put around it."""
     what = str(error).partition("\n")[0].rstrip(".")
     return what.replace(f" (used by {worker_side.Task.__name__}.function)", "")
 
 
-def _label(loop: Loop) -> str:
+def _loop_label(loop: Loop) -> str:
     head = ast.unparse(loop.target)
     return f"for {head} in {ast.unparse(loop.iter)}"

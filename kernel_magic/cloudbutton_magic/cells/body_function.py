@@ -79,12 +79,12 @@ def function_of_body(
     A name that it reads and later assigns (`data = data[data.year == year]`) starts, for every
     item, with the notebook's value: a Python function would raise UnboundLocalError there.
     """
-    tree = _checked(cell, filename)
+    tree = _checked_tree(cell, filename)
     _refuse_shared_totals(tree, cell, namespace)
     has_value = isinstance(tree.body[-1], ast.Expr) or any(
         isinstance(node, ast.Return) for node in _own_nodes(tree)
     )
-    call = _compiled(tree.body, _returning(tree.body), targets, namespace, filename, flags)
+    call = _compiled(tree.body, _with_return(tree.body), targets, namespace, filename, flags)
     return CellFunction(call=call, has_value=has_value)
 
 
@@ -104,7 +104,7 @@ def function_of_cell(
         The function ignores its argument and returns ``(value, {name: value})``, for the names
         in `results`, or for all that the cell assigns if there are none.
     """
-    tree = _checked(cell, filename)
+    tree = _checked_tree(cell, filename)
     assigned = assigned_names(tree.body)
     for name in results:
         if name not in assigned:
@@ -137,7 +137,7 @@ def function_of_cell(
     return call, wanted
 
 
-def _checked(cell: str, filename: str) -> ast.Module:
+def _checked_tree(cell: str, filename: str) -> ast.Module:
     tree = parse_body(cell, filename)
     if not tree.body:
         raise UsageError("The cell is empty; its body is what runs.")
@@ -145,7 +145,7 @@ def _checked(cell: str, filename: str) -> ast.Module:
     return tree
 
 
-def _returning(body: list[ast.stmt]) -> list[ast.stmt]:
+def _with_return(body: list[ast.stmt]) -> list[ast.stmt]:
     last = body[-1]
     if not isinstance(last, ast.Expr):
         return body
@@ -171,17 +171,17 @@ def _compiled(
     unpack = ast.parse(f"{', '.join(targets)} = {_ITEM}").body if len(targets) > 1 else []
     definition.body = unpack + statements
     made: dict[str, Any] = {}
-    exec(compile(template, filename, "exec", flags, True), dict_of(namespace), made)
+    exec(compile(template, filename, "exec", flags, True), as_dict(namespace), made)
     call: Callable[[Any], Any] = made[FUNCTION_NAME]
     return call
 
 
-def dict_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
+def as_dict(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """The namespace itself where it is a dict: functions must see the notebook's globals."""
     return namespace if isinstance(namespace, dict) else dict(namespace)
 
 
-def the_function_of(tree: ast.Module) -> str:
+def only_function_name(tree: ast.Module) -> str:
     """Return the name of the one function that the cell defines.
 
     Raises

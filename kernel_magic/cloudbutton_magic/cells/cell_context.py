@@ -51,26 +51,26 @@ class CellContext:
         )
 
 
-def place_of(shell: Any, line: str, cell: str, *, quiet: bool = False) -> CellContext:
+def context_of_cell(shell: Any, line: str, cell: str, *, quiet: bool = False) -> CellContext:
     """Describe the cell that `shell` is running.
 
     The text is registered as IPython does it for any cell, so that tracebacks show the user's
     own lines under the cell's own number.
     """
     text = f"%%cloud {line}".rstrip() + f"\n{cell}"
-    return _place(shell, text, text, quiet)
+    return _context(shell, text, text, quiet)
 
 
-def place_of_pressed(shell: Any, line: str, cell: str, source: str) -> CellContext:
+def context_of_button_cell(shell: Any, line: str, cell: str, source: str) -> CellContext:
     """Describe a cell that runs as with `%%cloud` above it, though its text does not say so.
 
     Tracebacks show `source`, as they would for the plain cell; what is recorded is the text that
     does the same.
     """
-    return _place(shell, f"%%cloud {line}".rstrip() + f"\n{cell}", source, quiet=False)
+    return _context(shell, f"%%cloud {line}".rstrip() + f"\n{cell}", source, quiet=False)
 
 
-def _place(shell: Any, text: str, shown: str, quiet: bool) -> CellContext:
+def _context(shell: Any, text: str, shown: str, quiet: bool) -> CellContext:
     return CellContext(
         namespace=shell.user_ns,
         text=text,
@@ -92,11 +92,11 @@ def _register(shell: Any, text: str) -> str:
     number = _number_of_running_cell(shell)
     name = code_name(text, number)
     shell.compile._filename_map[name] = number
-    _keep_lines(name, text)
+    _cache_lines(name, text)
     return name
 
 
-def know_lines_of(error: BaseException, text: str) -> None:
+def register_source_lines(error: BaseException, text: str) -> None:
     """Have the traceback of what a cell of another kernel raised show the cell's lines.
 
     Parameters
@@ -114,11 +114,11 @@ def know_lines_of(error: BaseException, text: str) -> None:
                 and name not in linecache.cache
                 and name == code_name(text, int(numbered[1]))
             ):
-                _keep_lines(name, text)
+                _cache_lines(name, text)
         link = link.__cause__ or link.__context__
 
 
-def _keep_lines(name: str, text: str) -> None:
+def _cache_lines(name: str, text: str) -> None:
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
 
 
@@ -138,9 +138,9 @@ _notebooks: Final[dict[str, str]] = {}
 """By the front end's session (a page's connection to this kernel): its notebook's path."""
 
 
-def tell_notebook(shell: Any, path: str) -> None:
+def remember_notebook(shell: Any, path: str) -> None:
     """Remember where the notebook is now of the front end whose request is being answered."""
-    _notebooks[session_of(shell)] = os.path.normpath(os.path.expanduser(path))
+    _notebooks[front_end_session(shell)] = os.path.normpath(os.path.expanduser(path))
 
 
 def notebook_of(shell: Any) -> str | None:
@@ -149,13 +149,13 @@ def notebook_of(shell: Any) -> str | None:
     The server tells it when it starts the kernel. Since then the notebook may have been renamed, or
     another one connected to the kernel; so the front end's own word counts, if it has the same files.
     """
-    told = _notebooks.get(session_of(shell))
+    told = _notebooks.get(front_end_session(shell))
     if told is None or not os.path.isfile(told):
         told = shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
     return str(told) if told else None
 
 
-def session_of(shell: Any) -> str:
+def front_end_session(shell: Any) -> str:
     """Return the session of the front end whose request is being answered; empty without one."""
     return str(request_of(shell).get("header", {}).get("session", ""))
 

@@ -186,18 +186,18 @@ def _result_names(piece: str, position: int, shown: str, shift: int) -> tuple[st
     column = position + 2
     for part in inside.split(","):
         name = part.strip()
-        place = shift + column + _indent(part)
+        at = shift + column + _indent(part)
         if not name:
-            raise HeaderError(shown, place, "Expected a variable name after `->`.")
+            raise HeaderError(shown, at, "Expected a variable name after `->`.")
         if not name.isidentifier() or keyword.iskeyword(name):
             raise HeaderError(
                 shown,
-                place,
+                at,
                 f"Expected a variable name after `->`, not `{name}`"
                 + (" (separate several by commas)." if " " in name else "."),
             )
         if name in names:
-            raise HeaderError(shown, place, f"`{name}` is named twice after `->`.")
+            raise HeaderError(shown, at, f"`{name}` is named twice after `->`.")
         names.append(name)
         column += len(part) + 1
     return tuple(names)
@@ -230,8 +230,8 @@ def _map_header(parts: _Parts, shown: str, column: int) -> MapHeader:
                 options=parts.options,
                 column=column,
             )
-        place, expected = _diagnose(body, error)
-        raise HeaderError(shown, column + place, expected) from None
+        at, expected = _diagnose(body, error)
+        raise HeaderError(shown, column + at, expected) from None
     targets: list[str] = []
     for clause in clauses:
         if clause.is_async:
@@ -240,17 +240,17 @@ def _map_header(parts: _Parts, shown: str, column: int) -> MapHeader:
             )
         for node in _target_leaves(clause.target):
             if not isinstance(node, ast.Name):
-                place = column + node.col_offset - len(_PREFIX)
+                at = column + node.col_offset - len(_PREFIX)
                 raise HeaderError(
-                    shown, place, "Expected a plain variable before `in`; each task has its own."
+                    shown, at, "Expected a plain variable before `in`; each task has its own."
                 )
             if node.id not in targets:
                 targets.append(node.id)
         for part in (part for test in clause.ifs for part in ast.walk(test)):
             if isinstance(part, ast.NamedExpr):
-                place = column + part.col_offset - len(_PREFIX)
+                at = column + part.col_offset - len(_PREFIX)
                 raise HeaderError(
-                    shown, place, "`:=` sets a variable here, which the tasks would not see."
+                    shown, at, "`:=` sets a variable here, which the tasks would not see."
                 )
     return MapHeader(
         source=body,
@@ -289,12 +289,12 @@ def _is_expression(body: str) -> bool:
 
 def _diagnose(body: str, error: SyntaxError) -> tuple[int, str]:
     """Return where the comprehension goes wrong, and what was expected there."""
-    place = (error.offset or 1) - 1 - len(_PREFIX) if error.lineno in (1, None) else len(body)
-    place = min(max(place, 0), len(body))
+    at = (error.offset or 1) - 1 - len(_PREFIX) if error.lineno in (1, None) else len(body)
+    at = min(max(at, 0), len(body))
     words = list(re.finditer(r"\w+|\S", body))
     if "in" not in [word.group() for word in words]:
         second = next((word for word in words[1:] if word.group().isidentifier()), None)
-        where = second.start() if second else place
+        where = second.start() if second else at
         return where, f"Expected `in` after the targets: {_MAP_HELP}."
     if words[-1].group() == "in":
         return len(body), "Expected an iterable after `in`."
@@ -305,7 +305,7 @@ def _diagnose(body: str, error: SyntaxError) -> tuple[int, str]:
         return len(body), "Expected a closing bracket before the end."
     if message == "invalid syntax":
         message = f"this is not Python after `for`; expected {_MAP_HELP}"
-    return place, f"{message[0].upper()}{message[1:]}."
+    return at, f"{message[0].upper()}{message[1:]}."
 
 
 def _target_leaves(target: ast.expr) -> Iterator[ast.expr]:

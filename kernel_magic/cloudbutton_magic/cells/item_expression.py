@@ -36,7 +36,7 @@ def enumerate_items(
     if header.maps_a_function:
         tree = ast.parse(header.source, mode="eval")
         _shift(tree, header.column)
-        return _settled(_evaluate(tree.body, namespace, {}, filename, flags))
+        return _snapshot(_evaluate(tree.body, namespace, {}, filename, flags))
     tree = ast.parse(f"{_PREFIX}{header.source}\n)", mode="eval")
     _shift(tree, header.column - len(_PREFIX))
     generator = tree.body
@@ -45,7 +45,7 @@ def enumerate_items(
     outer = _evaluate(first.iter, namespace, {}, filename, flags)
     is_simple = len(generator.generators) == 1 and not first.ifs
     if is_simple and isinstance(first.target, ast.Name):
-        return _settled(outer)
+        return _snapshot(outer)
     first.iter = ast.copy_location(ast.Name(_OUTER, ast.Load()), first.iter)
     generator.elt = _item(header.targets, generator)
     items: Iterator[Any] = _evaluate(generator, namespace, {_OUTER: outer}, filename, flags)
@@ -54,13 +54,13 @@ def enumerate_items(
     return list(items) if is_simple else _counted(items, clock)
 
 
-def _item(targets: tuple[str, ...], place: ast.expr) -> ast.expr:
+def _item(targets: tuple[str, ...], origin: ast.expr) -> ast.expr:
     names: list[ast.expr] = [ast.Name(name, ast.Load()) for name in targets]
     element = names[0] if len(names) == 1 else ast.Tuple(names, ast.Load())
-    return ast.fix_missing_locations(ast.copy_location(element, place))
+    return ast.fix_missing_locations(ast.copy_location(element, origin))
 
 
-def _settled(iterable: Iterable[Any]) -> Iterable[Any]:
+def _snapshot(iterable: Iterable[Any]) -> Iterable[Any]:
     """A snapshot where the length is known: the notebook may change the list meanwhile."""
     if isinstance(iterable, range):
         return iterable

@@ -16,8 +16,8 @@ from cloudbutton_backend.session import session
 from cloudbutton_magic.cells.body_function import (
     function_of_body,
     function_of_cell,
+    only_function_name,
     parse_body,
-    the_function_of,
 )
 from cloudbutton_magic.cells.cell_context import CellContext
 from cloudbutton_magic.cells.estimate_table import EstimateTable
@@ -31,47 +31,51 @@ from cloudbutton_magic.display.view_model import Tone, View
 NO_VALUE = "the cell's last line is not an expression; the results are None"
 
 
-def map_cell(header: MapHeader, options: CellOptions, cell: str, place: CellContext) -> Any:
+def map_cell(header: MapHeader, options: CellOptions, cell: str, context: CellContext) -> Any:
     """Run a cell's body for each item; return what the cell shows, None if it was assigned."""
     job_options = options.resolve()
     notes: tuple[str, ...] = ()
     call: Callable[[Any], Any]
     if header.maps_a_function:
-        call = _defined_function(cell, place)
+        call = _defined_function(cell, context)
         name = call.__name__
     else:
         made = function_of_body(
-            cell, header.targets, place.namespace, filename=place.filename, flags=place.flags
+            cell, header.targets, context.namespace, filename=context.filename, flags=context.flags
         )
         call = made.call
         notes = () if made.has_value else (NO_VALUE,)
         name = header.results[0] if header.results else ""
-    items = enumerate_items(header, place.namespace, filename=place.filename, flags=place.flags)
+    items = enumerate_items(
+        header, context.namespace, filename=context.filename, flags=context.flags
+    )
     if options.dry_run:
         return MapPlan.of(call, items, job_options)
     if options.cache and not isinstance(items, (list, range)):
         items = list(items)  # their results are looked for before the job begins
     if isinstance(items, (list, range)) and not items:
-        place.screen.close(_nothing_to_do(name), None)
-        return deliver([], header.results, place.namespace)
+        context.screen.close(_nothing_to_do(name), None)
+        return assign_results([], header.results, context.namespace)
     job = session.current().map(
         call,
         items,
         options=job_options,
-        origin=place.job_source("map", job_options.name or name or None),
+        origin=context.job_source("map", job_options.name or name or None),
     )
     if options.detach:
-        return _detached(job, header.results, place)
+        return _detached(job, header.results, context)
     hints = _hints(job, header.results, job_options, notes)
-    follow(job, place.screen, wording=Wording(targets=header.targets, hints=hints))
-    return deliver(job.results(), header.results, place.namespace)
+    follow(job, context.screen, wording=Wording(targets=header.targets, hints=hints))
+    return assign_results(job.results(), header.results, context.namespace)
 
 
-def run_cell_as_task(header: RunHeader, options: CellOptions, cell: str, place: CellContext) -> Any:
+def run_cell_as_task(
+    header: RunHeader, options: CellOptions, cell: str, context: CellContext
+) -> Any:
     """Run the whole cell as one task; bring its variables back, return its last value."""
     job_options = options.resolve()
     call, assigned = function_of_cell(
-        cell, header.results, place.namespace, filename=place.filename, flags=place.flags
+        cell, header.results, context.namespace, filename=context.filename, flags=context.flags
     )
     if options.dry_run:
         return MapPlan.of(call, [None], job_options)
@@ -79,31 +83,31 @@ def run_cell_as_task(header: RunHeader, options: CellOptions, cell: str, place: 
         call,
         [None],
         options=job_options,
-        origin=place.job_source(
+        origin=context.job_source(
             "run", job_options.name or (header.results or assigned or ("cell",))[0]
         ),
     )
     if options.detach:
-        return _detached(job, header.results, place)
-    follow(job, place.screen)
+        return _detached(job, header.results, context)
+    follow(job, context.screen)
     (outcome,) = job.results()
     if isinstance(outcome, BaseException):  # `--errors keep`: nothing else could be kept
         raise outcome
     value, names = outcome
-    place.namespace.update(names)
+    context.namespace.update(names)
     return value
 
 
-def _defined_function(cell: str, place: CellContext) -> Callable[[Any], Any]:
+def _defined_function(cell: str, context: CellContext) -> Callable[[Any], Any]:
     """Run a cell that defines a function, as the notebook would, and return the function."""
-    tree = parse_body(cell, place.filename)
-    name = the_function_of(tree)
-    exec(compile(tree, place.filename, "exec", place.flags, True), place.namespace)
-    function: Callable[[Any], Any] = place.namespace[name]
+    tree = parse_body(cell, context.filename)
+    name = only_function_name(tree)
+    exec(compile(tree, context.filename, "exec", context.flags, True), context.namespace)
+    function: Callable[[Any], Any] = context.namespace[name]
     return function
 
 
-def deliver(results: list[Any], names: Sequence[str], namespace: dict[str, Any]) -> Any:
+def assign_results(results: list[Any], names: Sequence[str], namespace: dict[str, Any]) -> Any:
     """Assign results to the names after `->`; without names, return them.
 
     Several names take the results apart, as `a, b = zip(*results)` would.
@@ -120,13 +124,13 @@ def deliver(results: list[Any], names: Sequence[str], namespace: dict[str, Any])
         return None
     columns: list[list[Any]] = [[] for _ in names]
     for index, result in enumerate(results):
-        for column, value in zip(columns, _parts(index, result, names), strict=True):
+        for column, value in zip(columns, _values_of(index, result, names), strict=True):
             column.append(value)
     namespace.update(zip(names, columns, strict=True))
     return None
 
 
-def _parts(index: int, result: Any, names: Sequence[str]) -> Sequence[Any]:
+def _values_of(index: int, result: Any, names: Sequence[str]) -> Sequence[Any]:
     if isinstance(result, BaseException):  # `--errors keep`
         return [result] * len(names)
     if isinstance(result, (str, bytes)) or not hasattr(type(result), "__len__"):
@@ -141,11 +145,11 @@ def _parts(index: int, result: Any, names: Sequence[str]) -> Sequence[Any]:
     )
 
 
-def _detached(job: Any, names: Sequence[str], place: CellContext) -> Any:
+def _detached(job: Any, names: Sequence[str], context: CellContext) -> Any:
     if not names:
         return job
     name = names[0]
-    place.namespace[name] = job
+    context.namespace[name] = job
     where = "in this kernel" if job.ends_with_us else "without this kernel"
     return Table(
         f"Job `{job.id}` goes on {where}. `{name}` is the job: "

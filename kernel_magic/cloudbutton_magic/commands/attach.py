@@ -13,9 +13,9 @@ from cloudbutton_backend.job_model import BatchRecord, ItemOutcome, JobState, Pr
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.session import session
 from cloudbutton_backend.settings.known import read_value
-from cloudbutton_magic.cells.cell_context import know_lines_of
+from cloudbutton_magic.cells.cell_context import register_source_lines
 from cloudbutton_magic.cells.header import result_names
-from cloudbutton_magic.cells.map_cell import deliver
+from cloudbutton_magic.cells.map_cell import assign_results
 from cloudbutton_magic.display.live_view import Wording, follow
 from cloudbutton_magic.display.screens import Screen
 from cloudbutton_magic.display.view_model import Tone, View
@@ -65,7 +65,7 @@ def parse_request(text: str) -> AttachRequest:
                 raise UsageError(f"`{flag}` needs a value: `{USAGE}`.")
             value = words.pop(0)
         values[flag[2:]] = _value(flag[2:], value)
-    head, arrow, tail = _cut(plain)
+    head, arrow, tail = _split_at_arrow(plain)
     if len(head) != 1:
         raise UsageError(f"Which job? `{USAGE}`; `%cloud jobs` lists them.")
     names = result_names(" ".join(tail), f"%cloud attach {text}") if arrow else ()
@@ -81,7 +81,7 @@ def _value(name: str, text: str) -> Any:
         raise UsageError(f"`--{name}`: expected {error}; got {text!r}.") from None
 
 
-def _cut(words: Sequence[str]) -> tuple[Sequence[str], bool, Sequence[str]]:
+def _split_at_arrow(words: Sequence[str]) -> tuple[Sequence[str], bool, Sequence[str]]:
     if "->" not in words:
         return words, False, ()
     at = words.index("->")
@@ -91,42 +91,42 @@ def _cut(words: Sequence[str]) -> tuple[Sequence[str], bool, Sequence[str]]:
 def attach(text: str, namespace: dict[str, Any], screen: Screen) -> Any:
     """Attach to a job and wait for its results; return what the cell shows, None if it was assigned."""
     request = parse_request(text)
-    row = _row_of(request.job_id)
+    row = _find_row(request.job_id)
     if row is not None and row.kind == "button":
-        return run_cell_again(row, request.changes, request.names)
+        return rerun_cell(row, request.changes, request.names)
     job = session.current().attach(
         request.job_id, backend=request.backend, budget=request.budget, workers=request.workers
     )
-    follow(_Watched(job), screen, wording=Wording(hints=_hints(job, request.names)))
+    follow(_AttachedJob(job), screen, wording=Wording(hints=_hints(job, request.names)))
     try:
         if job.record.kind == "run":
-            return _deliver_variables(job, request.names, namespace)
-        return deliver(job.results(), request.names, namespace)
+            return _assign_variables(job, request.names, namespace)
+        return assign_results(job.results(), request.names, namespace)
     except Exception as error:
         if row is not None:
-            know_lines_of(error, row.source or "")
+            register_source_lines(error, row.source or "")
         raise
 
 
-def run_cell_again(row: JobRow, changes: Mapping[str, Any], names: Sequence[str]) -> None:
+def rerun_cell(row: JobRow, changes: Mapping[str, Any], names: Sequence[str]) -> None:
     """Run the cell of a button job again, without what its loops had finished.
 
     Raises
     ------
     UsageError
-        There are names for results, or the cell cannot be run again (see `attach_cell`).
+        There are names for results, or the cell cannot be run again (see `attach_button_cell`).
     """
     if names:
         raise UsageError(
             f"Job {row.id} is a loop of a cell, which sets names of its own: `%cloud attach {row.id}`"
             f" without `-> {', '.join(names)}`."
         )
-    from cloudbutton_magic.commands.attach_button_cell import attach_cell
+    from cloudbutton_magic.commands.attach_button_cell import attach_button_cell
 
-    attach_cell(row, changes)
+    attach_button_cell(row, changes)
 
 
-def _row_of(id_or_prefix: str) -> JobRow | None:
+def _find_row(id_or_prefix: str) -> JobRow | None:
     session.current().journal.flush(1.0)  # it may have ended just now, in this kernel
     try:
         return JournalReader().job(id_or_prefix)
@@ -134,7 +134,7 @@ def _row_of(id_or_prefix: str) -> JobRow | None:
         return None  # one that began just now may be known to the session alone
 
 
-def _deliver_variables(job: Job, names: Sequence[str], namespace: dict[str, Any]) -> Any:
+def _assign_variables(job: Job, names: Sequence[str], namespace: dict[str, Any]) -> Any:
     """Set what the cell of `%%cloud run` would have set, only `names` of it if some are given."""
     (outcome,) = job.results()
     if isinstance(outcome, BaseException):  # `--errors keep`
@@ -148,7 +148,7 @@ def _deliver_variables(job: Job, names: Sequence[str], namespace: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Watched:
+class _AttachedJob:
     """A job in a cell: interrupting the cell stops it only where it would end with this kernel."""
 
     job: Job

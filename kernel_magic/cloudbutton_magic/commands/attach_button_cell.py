@@ -16,16 +16,16 @@ from cloudbutton_backend.result_cache import EarlierLoops
 from cloudbutton_backend.session import session
 from cloudbutton_backend.session.resume_backend import driver_of
 from cloudbutton_magic.button.button_magic import run_button
-from cloudbutton_magic.cells.cell_context import place_of
+from cloudbutton_magic.cells.cell_context import context_of_cell
 from cloudbutton_magic.cells.header import parse_header
 from cloudbutton_magic.cells.options import parse_options
 from cloudbutton_magic.rewriting.worker_side import DONE, LATE, PACKED
 
-_MOST: Final = 200
+_SEARCHED_JOBS: Final = 200
 """Jobs among which those of the cell's other loops are looked for."""
 
 
-def attach_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
+def attach_button_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
     """Run the cell of a button job again, its finished items left out.
 
     Afterwards the names are those that the plain cell would have left. What its lines need from the
@@ -57,23 +57,23 @@ def attach_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
     if "backend" not in changes:
         driver_of(row, backend, session.current().driver)
     given = {**options.given, **changes, "backend": backend}
-    given["budget"] = what_is_left(options.resolve().budget, changes.get("budget"), loops)
+    given["budget"] = remaining_budget(options.resolve().budget, changes.get("budget"), loops)
     options = replace(options, given=given)
     home = session.current().journal.home
     earlier = EarlierLoops(home, loops, is_good=_is_good, spoils=_spoils, may_change=_may_change)
-    place = place_of(shell, line, cell, quiet=options.quiet)
+    context = context_of_cell(shell, line, cell, quiet=options.quiet)
     source = "\n" + shell.transform_cell(cell)  # the empty line stands for the first one
     try:
         run_button(
             options,
             source,
-            place,
+            context,
             transform=shell.transform_ast,
             earlier=earlier,
             continues=row.id,
         )
     except NameError as error:
-        if not _is_of_the_cell(error, place.filename) or error.name in place.namespace:
+        if not _was_raised_in(error, context.filename) or error.name in context.namespace:
             raise
         raise UsageError(
             f"The cell uses `{error.name}`, which is not defined in this kernel. Run the cells above it"
@@ -95,11 +95,11 @@ def _loops_of_the_cell(row: JobRow) -> list[JobRow]:
     If it had taken over from another one in its turn, those of that one follow, and so on.
     """
     reader = JournalReader(session.current().journal.home)
-    latest = reader.jobs(_MOST)
+    latest = reader.jobs(_SEARCHED_JOBS)
     found: dict[str, JobRow] = {}
     while row.id not in found:
         found[row.id] = row
-        found.update({each.id: each for each in latest if _are_of_one_run(each, row)})
+        found.update({each.id: each for each in latest if _is_same_run(each, row)})
         before = row.options.get("continues")
         if before:
             try:
@@ -109,7 +109,9 @@ def _loops_of_the_cell(row: JobRow) -> list[JobRow]:
     return list(found.values())
 
 
-def what_is_left(own: float | None, overrides: str | None, loops: Sequence[JobRow]) -> float | None:
+def remaining_budget(
+    own: float | None, overrides: str | None, loops: Sequence[JobRow]
+) -> float | None:
     """Return what the cell may cost from now on.
 
     Parameters
@@ -135,7 +137,7 @@ def what_is_left(own: float | None, overrides: str | None, loops: Sequence[JobRo
     return None if total is None else max(0.0, total - spent)
 
 
-def _are_of_one_run(one: JobRow, other: JobRow) -> bool:
+def _is_same_run(one: JobRow, other: JobRow) -> bool:
     return one.kind == other.kind and all(
         getattr(one, name) == getattr(other, name)
         for name in ("pid", "token", "host", "source", "cell_id")
@@ -154,7 +156,7 @@ def _may_change(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and value[0] == PACKED
 
 
-def _is_of_the_cell(error: NameError, filename: str) -> bool:
+def _was_raised_in(error: NameError, filename: str) -> bool:
     """Whether a line of the cell itself, or of a function that it defines, asked for the name."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -79,7 +79,7 @@ class CostReport:
             },
         }
 
-    def listings(self) -> list[Table]:
+    def tables(self) -> list[Table]:
         """Return the tables, one below the other."""
         shown = [self._days()]
         if self.by_notebook:
@@ -99,7 +99,7 @@ class CostReport:
             )
             for each in self.by_day
         ]
-        notes = [_judgement("bills", self.money), _judgement("times", self.seconds)]
+        notes = [_accuracy_note("bills", self.money), _accuracy_note("times", self.seconds)]
         if any(each.emulated for each in self.by_day):
             notes.append("What was emulated is paid by nobody, and in no sum.")
         return Table(
@@ -121,11 +121,11 @@ class CostReport:
         return Table("By notebook", ("notebook", "jobs", "spent"), rows)
 
     def __repr__(self) -> str:
-        return "\n\n".join(map(repr, self.listings()))
+        return "\n\n".join(map(repr, self.tables()))
 
     def _repr_html_(self) -> str:
         parts = []
-        for each in self.listings():
+        for each in self.tables():
             parts.append(f'<div class="cb-head">{escape(each.title)}</div>')
             if each.rows:
                 parts.append(table(each.header, each.rows))
@@ -133,7 +133,7 @@ class CostReport:
         return card("\n".join(parts), tone="running", label="Costs")
 
 
-def _judgement(what: str, found: Accuracy | None) -> str:
+def _accuracy_note(what: str, found: Accuracy | None) -> str:
     if found is None:
         return ""
     return (

@@ -64,7 +64,7 @@ class JobListing:
         return html_of(self._view)
 
 
-def listing_of(rows: Iterable[JobRow], now: float | None = None) -> Table:
+def jobs_table(rows: Iterable[JobRow], now: float | None = None) -> Table:
     """Return a table of jobs, the latest first."""
     moment = time.time() if now is None else now
     lines = [_line(row, moment) for row in rows]

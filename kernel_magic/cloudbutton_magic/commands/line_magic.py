@@ -23,10 +23,10 @@ from cloudbutton_backend.settings import resolve
 from cloudbutton_backend.settings import use as use_settings
 from cloudbutton_backend.settings.known import FIELDS, read_value
 from cloudbutton_magic.cells.header import result_names
-from cloudbutton_magic.cells.map_cell import deliver
+from cloudbutton_magic.cells.map_cell import assign_results
 from cloudbutton_magic.commands.attach import USAGE as ATTACH_USAGE
-from cloudbutton_magic.commands.attach import attach, run_cell_again
-from cloudbutton_magic.commands.job_lists import JobListing, listing_of
+from cloudbutton_magic.commands.attach import attach, rerun_cell
+from cloudbutton_magic.commands.job_lists import JobListing, jobs_table
 from cloudbutton_magic.display.live_view import follow
 from cloudbutton_magic.display.rendering import Table
 from cloudbutton_magic.display.screens import Screen
@@ -57,7 +57,7 @@ class LineCommand:
     run: Callable[[str, CommandContext], Any]
 
 
-def run_command(line: str, around: CommandContext) -> Any:
+def run_command(line: str, context: CommandContext) -> Any:
     """Run what stands after `%cloud`; return what the cell shows.
 
     Raises
@@ -76,7 +76,7 @@ def run_command(line: str, around: CommandContext) -> Any:
         raise UnknownName("command", name, [each.name for each in COMMANDS])
     if rest in ("-h", "--help", "?"):
         return Table(f"`{command.usage}`", notes=[command.help])
-    return command.run(rest, around)
+    return command.run(rest, context)
 
 
 def find_job(id_or_prefix: str) -> Job | JobRow:
@@ -95,7 +95,7 @@ def find_job(id_or_prefix: str) -> Job | JobRow:
         return JournalReader().job(id_or_prefix)
 
 
-def _use(text: str, around: CommandContext) -> Any:
+def _use(text: str, context: CommandContext) -> Any:
     current = session.current()
     if not text:
         names = current.backends()
@@ -173,14 +173,14 @@ def _settings(words: Sequence[str], flags: Set[str]) -> dict[str, str]:
     return settings
 
 
-def _jobs(text: str, around: CommandContext) -> Any:
+def _jobs(text: str, context: CommandContext) -> Any:
     if text:
         raise UsageError(f"`%cloud jobs` takes nothing; `{_usage('show')}` shows one job.")
     session.current().journal.flush(1.0)  # or a job that ended just now may be missing
-    return listing_of(_own_news(JournalReader().jobs(LATEST)))
+    return jobs_table(_with_live_progress(JournalReader().jobs(LATEST)))
 
 
-def _own_news(rows: list[JobRow]) -> list[JobRow]:
+def _with_live_progress(rows: list[JobRow]) -> list[JobRow]:
     """Correct the rows of this kernel's jobs: the journal is written in batches, so it lags."""
     own = {job.id: job.progress for job in session.current().jobs()}
     return [
@@ -197,14 +197,14 @@ def _own_news(rows: list[JobRow]) -> list[JobRow]:
     ]
 
 
-def _show(text: str, around: CommandContext) -> Any:
+def _show(text: str, context: CommandContext) -> Any:
     job = find_job(text)
     if isinstance(job, Job):
         return job
     return JobListing(job, time.time())
 
 
-def _cancel(text: str, around: CommandContext) -> Any:
+def _cancel(text: str, context: CommandContext) -> Any:
     job = find_job(text)
     if reason := refusal("cancel", job.record if isinstance(job, Job) else job, job.state):
         return Table(reason)
@@ -215,7 +215,7 @@ def _cancel(text: str, around: CommandContext) -> Any:
     return Table(f"Job `{job.id}` is being cancelled; what is done is kept.")
 
 
-def _retry(text: str, around: CommandContext) -> Any:
+def _retry(text: str, context: CommandContext) -> Any:
     what, arrow, names = text.partition("->")
     id_, option, amount = what.partition("--budget")
     if not option:
@@ -232,14 +232,14 @@ def _retry(text: str, around: CommandContext) -> Any:
     if job.record.kind == "button":  # its results are the button's own records
         session.current().journal.flush(1.0)
         changes = {} if budget is None else {"budget": str(budget)}
-        return run_cell_again(JournalReader().job(job.id), changes, targets)
+        return rerun_cell(JournalReader().job(job.id), changes, targets)
     again = job.retry_failed(budget=budget)
-    follow(again, around.screen)
-    return deliver(again.results(), targets, around.namespace)
+    follow(again, context.screen)
+    return assign_results(again.results(), targets, context.namespace)
 
 
-def _attach(text: str, around: CommandContext) -> Any:
-    return attach(text, around.namespace, around.screen)
+def _attach(text: str, context: CommandContext) -> Any:
+    return attach(text, context.namespace, context.screen)
 
 
 def _latest_unfinished() -> str:
@@ -248,35 +248,35 @@ def _latest_unfinished() -> str:
     return next((job.id for job in jobs if not refusal("retry", job.record, job.state)), "")
 
 
-def _explain(text: str, around: CommandContext) -> Any:
+def _explain(text: str, context: CommandContext) -> Any:
     if not text:
         raise UsageError(
             "Explain what? `%cloud explain FUNCTION`, `%cloud explain ID` of a job, or "
             "`%%cloud map … --dry-run` for a cell."
         )
-    if text in around.namespace or not _JOB_ID.fullmatch(text):
-        value = _value_of(text, around)
+    if text in context.namespace or not _JOB_ID.fullmatch(text):
+        value = _evaluate(text, context)
         if not callable(value):
             raise UsageError(
                 f"`{text}` is a {type(value).__name__}, not a function; a job needs its id."
             )
-        return _explained(explain(value))
+        return _with_packages(explain(value))
     job = find_job(text)
     if not isinstance(job, Job):
         raise UsageError(f"Job {job.id} belongs to another kernel; explain works in that one.")
-    return _explained(job.explain())
+    return _with_packages(job.explain())
 
 
-def _explained(report: Any) -> _Report:
+def _with_packages(report: Any) -> _ExplainReport:
     """Show what travels, and which packages the backend in use must bring along, if it does."""
     backend = session.current().driver(resolve().backend).backend
     if not isinstance(backend, DescribesPackages):
-        return _Report(report)
-    return _Report(report, backend.describe_packages(report.packages))
+        return _ExplainReport(report)
+    return _ExplainReport(report, backend.describe_packages(report.packages))
 
 
 @dataclass(frozen=True, repr=False)
-class _Report:
+class _ExplainReport:
     report: Any
     packages: str = ""
 
@@ -284,16 +284,16 @@ class _Report:
         return f"{self.report}\n\n{self.packages}".rstrip()
 
 
-def _value_of(text: str, around: CommandContext) -> Any:
+def _evaluate(text: str, context: CommandContext) -> Any:
     try:
-        return eval(text, around.namespace)
+        return eval(text, context.namespace)
     except SyntaxError:
         raise UsageError(f"`{text}` is neither a function nor the id of a job.") from None
     except NameError as error:
         raise UsageError(f"`{text}`: {error}.") from None
 
 
-def _report(text: str, around: CommandContext) -> Any:
+def _report(text: str, context: CommandContext) -> Any:
     from cloudbutton_backend.report import report_of_id, report_of_job
 
     words = shlex.split(text)
@@ -308,7 +308,7 @@ def _report(text: str, around: CommandContext) -> Any:
     return Table(f"The report of job {job.id} is in `{shown}`.")
 
 
-def _cost(text: str, around: CommandContext) -> Any:
+def _cost(text: str, context: CommandContext) -> Any:
     from cloudbutton_magic.commands.cost_report import DAYS, costs
 
     if text and not (text.isdecimal() and 0 < int(text) <= _MOST_DAYS):
@@ -317,7 +317,7 @@ def _cost(text: str, around: CommandContext) -> Any:
     return costs(int(text) if text else DAYS)
 
 
-def _config(text: str, around: CommandContext) -> Any:
+def _config(text: str, context: CommandContext) -> Any:
     rows = [
         (row.name, row.value, row.source, row.description)
         for row in session.current().all_settings()
@@ -330,7 +330,7 @@ def _config(text: str, around: CommandContext) -> Any:
     )
 
 
-def _doctor(text: str, around: CommandContext) -> Any:
+def _doctor(text: str, context: CommandContext) -> Any:
     from cloudbutton_backend.session.doctor import examine
 
     marks = {"ok": "✓", "warning": "!", "problem": "✗"}

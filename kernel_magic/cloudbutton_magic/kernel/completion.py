@@ -36,7 +36,7 @@ class CompletionSources:
     """Also of other kernels, and of earlier ones."""
 
 
-def suggestions(line: str, known: CompletionSources) -> list[str]:
+def suggestions(line: str, sources: CompletionSources) -> list[str]:
     """Return what may stand for the last word of `line`, a line up to the cursor.
 
     Nothing where Python itself completes better, as within the comprehension of a header.
@@ -47,32 +47,32 @@ def suggestions(line: str, known: CompletionSources) -> list[str]:
     words = re.split(r"\s+", line[magic.end() :])
     *before, last = words
     candidates = _for_cell if magic.group(1) == "%%" else _for_line
-    return [word for word in candidates(before, last, known) if word.startswith(last)]
+    return [word for word in candidates(before, last, sources) if word.startswith(last)]
 
 
-def _for_cell(before: Sequence[str], last: str, known: CompletionSources) -> Iterable[str]:
+def _for_cell(before: Sequence[str], last: str, sources: CompletionSources) -> Iterable[str]:
     previous = before[-1] if before else ""
     option = next((option for option in OPTIONS if option.flag == previous), None)
     if option is not None and option.parse is not None:
-        return known.backends() if option.flag == "--backend" else option.choices
+        return sources.backends() if option.flag == "--backend" else option.choices
     if last.startswith("-") and last != "->":
         return [option.flag for option in OPTIONS if option.flag not in before]
     return CELL_COMMANDS if not before else ()
 
 
-def _for_line(before: Sequence[str], last: str, known: CompletionSources) -> Iterable[str]:
+def _for_line(before: Sequence[str], last: str, sources: CompletionSources) -> Iterable[str]:
     if not before:
         return [command.name for command in COMMANDS]
     if len(before) > 1:
         return ()
     if before[0] == "use":
-        return known.backends()
+        return sources.backends()
     if before[0] == "attach":
-        return known.all_jobs()
-    return known.jobs() if before[0] in _TAKES_JOB else ()
+        return sources.all_jobs()
+    return sources.jobs() if before[0] in _TAKES_JOB else ()
 
 
-def _known_here() -> CompletionSources:
+def _session_sources() -> CompletionSources:
     return CompletionSources(
         backends=lambda: session.current().backends(),
         jobs=lambda: [job.id for job in session.current().jobs()],
@@ -84,7 +84,7 @@ def _known_here() -> CompletionSources:
 def cloud_matcher(context: CompletionContext) -> dict[str, Any]:
     """IPython's hook: a matcher that speaks up on our magics' lines only."""
     line = context.text_until_cursor
-    found = suggestions(line, _known_here())
+    found = suggestions(line, _session_sources())
     return {
         "completions": [SimpleCompletion(text=word, type="magic") for word in found],
         "suppress": bool(found),

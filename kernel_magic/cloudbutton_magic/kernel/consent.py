@@ -18,7 +18,7 @@ from typing import Any, Final
 from cloudbutton_backend.backends.capabilities import DeclaresCost
 from cloudbutton_backend.errors import CloudError, UsageError
 from cloudbutton_backend.session import session
-from cloudbutton_magic.cells.cell_context import session_of
+from cloudbutton_magic.cells.cell_context import front_end_session
 
 ANSWER_WITHIN: Final = 600.0
 """Seconds to wait for an answer: the page may be closed, and a kernel must not wait for ever."""
@@ -57,7 +57,7 @@ def costs(backend: str) -> bool:
 
 def agree(shell: Any, backends: Iterable[str]) -> None:
     """Remember that the front end whose request is being answered may spend on `backends`."""
-    _agreed[session_of(shell)].update(backends)
+    _agreed[front_end_session(shell)].update(backends)
 
 
 def require_consent(shell: Any, backend: str) -> None:
@@ -68,7 +68,7 @@ def require_consent(shell: Any, backend: str) -> None:
     NotConfirmed
         If that costs money, and the front end has not agreed.
     """
-    if costs(backend) and backend not in _agreed[session_of(shell)]:
+    if costs(backend) and backend not in _agreed[front_end_session(shell)]:
         raise NotConfirmed(backend)
 
 
@@ -78,7 +78,7 @@ def ask(shell: Any, backend: str, cell_id: str | None) -> bool:
     The question goes the way of `input()`: the cells that were sent after it wait for the answer.
     """
     try:
-        if not costs(backend) or backend in _agreed[session_of(shell)]:
+        if not costs(backend) or backend in _agreed[front_end_session(shell)]:
             return True
     except CloudError:
         return True  # running the cell will say what is wrong, and nothing can be spent

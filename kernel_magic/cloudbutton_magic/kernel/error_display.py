@@ -12,7 +12,7 @@ _OURS = ("cloudbutton_ext", "cloudbutton_magic", "cloudbutton_backend")
 _RED, _PLAIN = "\x1b[31m", "\x1b[39m"
 
 
-class shown_plainly:
+class PlainErrors:
     """Let errors pass with their type, and arrange how IPython will draw them.
 
     Our own errors appear as their message, which is advice; the user's with the traceback of
@@ -36,69 +36,71 @@ class shown_plainly:
         shell = self._shell
         if isinstance(error, SyntaxError):
             # With a frame of the user's it was raised by code that ran, not by the cell's text.
-            if users_part(trace) is None:
+            if user_traceback(trace) is None:
                 drawn = shell.SyntaxTB.structured_traceback(kind, error, [])
                 mistake = UsageError(str(error))
                 mistake.__dict__["_render_traceback_"] = lambda: drawn
                 raise mistake from None
         elif isinstance(error, CloudError):
-            advice = f"{_kind(shell, error)}: {error}"
-            _draw(error, lambda: [advice])
+            advice = f"{_error_name(shell, error)}: {error}"
+            _draw_as(error, lambda: [advice])
         elif isinstance(error, KeyboardInterrupt):
-            name = _kind(shell, error)
-            _draw(error, lambda: [name])
+            name = _error_name(shell, error)
+            _draw_as(error, lambda: [name])
         elif isinstance(error, Exception):
-            _draw_users(shell, error, users_part(trace))
+            _draw_user_error(shell, error, user_traceback(trace))
 
 
-def _kind(shell: Any, error: BaseException) -> str:
+def _error_name(shell: Any, error: BaseException) -> str:
     name = type(error).__name__
     has_colors = str(shell.colors).lower() != "nocolor"
     return f"{_RED}{name}{_PLAIN}" if has_colors else name
 
 
-def users_part(trace: TracebackType | None) -> TracebackType | None:
+def user_traceback(trace: TracebackType | None) -> TracebackType | None:
     """Return the traceback from the first frame that is not ours, or None."""
-    while trace is not None and _is_ours(trace):
+    while trace is not None and _is_own_frame(trace):
         trace = trace.tb_next
     return trace
 
 
-def without_ours(trace: TracebackType) -> TracebackType:
+def without_own_frames(trace: TracebackType) -> TracebackType:
     """Return a traceback without our frames, but for those at its end: there it was we who failed."""
-    whole = list(_links(trace))
+    whole = list(_frames(trace))
     end = len(whole)
-    while end and _is_ours(whole[end - 1]):
+    while end and _is_own_frame(whole[end - 1]):
         end -= 1
-    kept = [link for link in whole[:end] if not (_is_ours(link) or _stands_in(link))]
+    kept = [
+        link for link in whole[:end] if not (_is_own_frame(link) or _replaces_comprehension(link))
+    ]
     rest: TracebackType | None = None
     for link in reversed(kept + whole[end:]):
         rest = TracebackType(rest, link.tb_frame, link.tb_lasti, link.tb_lineno)
     return rest or trace
 
 
-def _links(trace: TracebackType | None) -> Iterator[TracebackType]:
+def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
     while trace is not None:
         yield trace
         trace = trace.tb_next
 
 
-def _stands_in(trace: TracebackType) -> bool:
+def _replaces_comprehension(trace: TracebackType) -> bool:
     """Tell whether a frame is of what stands in for a comprehension: its line is there already."""
-    from cloudbutton_magic.rewriting.loop_functions import WALKED
+    from cloudbutton_magic.rewriting.loop_functions import ITERABLE_ARGUMENT
 
-    return trace.tb_frame.f_code.co_varnames[:1] == (WALKED,)
+    return trace.tb_frame.f_code.co_varnames[:1] == (ITERABLE_ARGUMENT,)
 
 
-def _is_ours(trace: TracebackType) -> bool:
+def _is_own_frame(trace: TracebackType) -> bool:
     module = str(trace.tb_frame.f_globals.get("__name__", ""))
     return module.partition(".")[0] in _OURS
 
 
-def _draw_users(shell: Any, error: BaseException, trace: TracebackType | None) -> None:
+def _draw_user_error(shell: Any, error: BaseException, trace: TracebackType | None) -> None:
     if trace is None:
         return  # a bug of ours, which wants all its frames
-    shown = without_ours(trace)
+    shown = without_own_frames(trace)
 
     def lines() -> list[str]:
         drawn: list[str] = shell.InteractiveTB.structured_traceback(
@@ -106,10 +108,10 @@ def _draw_users(shell: Any, error: BaseException, trace: TracebackType | None) -
         )
         return drawn
 
-    _draw(error, lines)
+    _draw_as(error, lines)
 
 
-def _draw(error: BaseException, lines: Callable[[], list[str]]) -> None:
+def _draw_as(error: BaseException, lines: Callable[[], list[str]]) -> None:
     """Have IPython draw `error` as `lines`, once."""
     if hasattr(error, "_render_traceback_"):
         return

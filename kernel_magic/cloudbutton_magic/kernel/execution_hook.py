@@ -22,12 +22,12 @@ from typing import Any, Final
 from IPython.display import display
 
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_magic.analysis import suspends
-from cloudbutton_magic.cells.cell_context import place_of_pressed, request_of
+from cloudbutton_magic.analysis import first_await
+from cloudbutton_magic.cells.cell_context import context_of_button_cell, request_of
 from cloudbutton_magic.cells.options import parse_options
 from cloudbutton_magic.display.rendering import Table
 from cloudbutton_magic.kernel.consent import require_consent
-from cloudbutton_magic.kernel.error_display import shown_plainly
+from cloudbutton_magic.kernel.error_display import PlainErrors
 from cloudbutton_magic.kernel.shell_hooks import ShellHook
 
 KEY: Final = "cloudbutton"
@@ -54,8 +54,8 @@ class ExecutionHook(ShellHook):
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
-        self._next = threading.local()  # cells of subshells run beside each other
-        self._taken: dict[int, PressedCell] = {}
+        self._current = threading.local()  # cells of subshells run beside each other
+        self._pressed: dict[int, PressedCell] = {}
         self._numbers = itertools.count()
 
     def callbacks(self) -> Mapping[str, Callable[..., None]]:
@@ -75,13 +75,13 @@ class ExecutionHook(ShellHook):
 
         What front ends run silently is no cell, so `before_cell` is not called for it.
         """
-        self._next.info = None
+        self._current.info = None
 
     def before_cell(self, info: Any) -> None:
         """Look whether the cell that begins is one of ours."""
         choice = choice_of(request_of(self._shell), info.cell_id)
         if choice is not None:
-            self._next.info = (info, choice)
+            self._current.info = (info, choice)
             self._transform_last()
 
     def _transform_last(self) -> None:
@@ -94,15 +94,15 @@ class ExecutionHook(ShellHook):
     def visit(self, tree: ast.Module) -> ast.Module:
         """Return what IPython shall run in place of `tree`: as a rule, `tree`."""
         # Magics such as `%time` bring trees of their own: only the cell's, the first, counts.
-        begun, self._next.info = getattr(self._next, "info", None), None
-        if begun is None or not tree.body:
+        current, self._current.info = getattr(self._current, "info", None), None
+        if current is None or not tree.body:
             return tree
-        info, choice = begun
+        info, choice = current
         ast.fix_missing_locations(tree)  # those before us leave that to IPython
         magic = cell_magic_of(tree)
         if (magic and magic[0] == "cloud") or not self._compiles(tree):
             return tree
-        if magic or suspends(tree):
+        if magic or first_await(tree):
             reason = f"`%%{magic[0]}` has it" if magic else "it uses `await` at its top level"
             display(Table(f"☁ ran here, as the plain cell: {reason}"))
             return tree
@@ -110,12 +110,12 @@ class ExecutionHook(ShellHook):
             info.raw_cell
         )
         number = next(self._numbers)
-        self._taken[number] = PressedCell(info.raw_cell, source, choice)
-        return _call_of(number)
+        self._pressed[number] = PressedCell(info.raw_cell, source, choice)
+        return _replacement_call(number)
 
     def _compiles(self, tree: ast.Module) -> bool:
         """Tell whether Python accepts the cell; if not, IPython shall say so."""
-        if suspends(tree):
+        if first_await(tree):
             return True
         try:
             # By IPython's own, which remembers `from __future__ import …` for the cells after it.
@@ -126,18 +126,18 @@ class ExecutionHook(ShellHook):
 
     def run(self, number: int) -> None:
         """Run a cell that was taken over."""
-        pressed = self._taken.pop(number)
-        with shown_plainly(self._shell):
-            line = header_of(pressed.choice)
+        pressed = self._pressed.pop(number)
+        with PlainErrors(self._shell):
+            line = options_line(pressed.choice)
             options = parse_options(line)
             require_consent(self._shell, options.resolve().backend)
-            place = place_of_pressed(self._shell, line, pressed.cell, pressed.source)
+            context = context_of_button_cell(self._shell, line, pressed.cell, pressed.source)
             from cloudbutton_magic.button.button_magic import run_button
 
-            run_button(options, pressed.source, place, transform=self._shell.transform_ast)
+            run_button(options, pressed.source, context, transform=self._shell.transform_ast)
 
 
-def _call_of(number: int) -> ast.Module:
+def _replacement_call(number: int) -> ast.Module:
     """Return a tree that runs a pressed cell and needs no name in the user's namespace."""
     return ast.parse(
         f"__import__({__name__!r}, fromlist=['run_pressed']).run_pressed({number})", mode="exec"
@@ -166,7 +166,7 @@ def choice_of(request: Mapping[str, Any], cell_id: str | None) -> Mapping[str, A
     return choice if choice.get("on") is True else None
 
 
-def header_of(choice: Mapping[str, Any]) -> str:
+def options_line(choice: Mapping[str, Any]) -> str:
     """Return the options of a cell's metadata as they stand after `%%cloud`.
 
     Raises

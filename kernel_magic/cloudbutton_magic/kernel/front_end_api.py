@@ -16,11 +16,11 @@ from IPython import get_ipython
 
 from cloudbutton_backend.errors import CloudError, UsageError
 from cloudbutton_magic import load_ipython_extension
-from cloudbutton_magic.cells.cell_context import place_of_pressed, tell_notebook
+from cloudbutton_magic.cells.cell_context import context_of_button_cell, remember_notebook
 from cloudbutton_magic.cells.header import ButtonHeader, parse_header
 from cloudbutton_magic.cells.options import parse_options
 from cloudbutton_magic.kernel import consent
-from cloudbutton_magic.kernel.execution_hook import cell_magic_of, header_of
+from cloudbutton_magic.kernel.execution_hook import cell_magic_of, options_line
 
 PROTOCOL: Final = 1
 """What the extension and this kernel agree on; counts up when one would misunderstand the other."""
@@ -53,9 +53,9 @@ def prepare(request: str) -> ReadyAnswer:
     asked = json.loads(request)
     consent.agree(shell, asked.get("may_spend", ()))
     if asked.get("notebook"):
-        tell_notebook(shell, asked["notebook"])
+        remember_notebook(shell, asked["notebook"])
     try:
-        backend = parse_options(header_of(asked["choice"])).resolve().backend
+        backend = parse_options(options_line(asked["choice"])).resolve().backend
     except CloudError:
         return ReadyAnswer("", True)  # the cell itself will say what is wrong with its options
     return ReadyAnswer(backend, consent.ask(shell, backend, asked.get("cell_id")))
@@ -79,7 +79,7 @@ def plan(request: str) -> Any:
     shell: Any = get_ipython()
     asked = json.loads(request)
     text, choice = asked["text"], asked["choice"]
-    line = header_of(choice)
+    line = options_line(choice)
     tree, source = _parsed(shell, text)
     magic = cell_magic_of(tree)
     if magic is not None:
@@ -87,8 +87,8 @@ def plan(request: str) -> Any:
         if name != "cloud" or not isinstance(parse_header(line), ButtonHeader):
             raise UsageError(f"The button leaves a cell alone that begins with `%%{name} {line}`.")
         tree, source = _parsed(shell, text)
-    place = place_of_pressed(shell, line, text, source)
-    return plan_button(tree, place, parse_options(line).resolve())
+    context = context_of_button_cell(shell, line, text, source)
+    return plan_button(tree, context, parse_options(line).resolve())
 
 
 def _parsed(shell: Any, text: str) -> tuple[ast.Module, str]:

@@ -14,13 +14,13 @@ from IPython.core.magic import (
 )
 
 from cloudbutton_backend.settings import resolve
-from cloudbutton_magic.cells.cell_context import place_of
+from cloudbutton_magic.cells.cell_context import context_of_cell
 from cloudbutton_magic.cells.header import MapHeader, RunHeader, parse_header
 from cloudbutton_magic.cells.map_cell import map_cell, run_cell_as_task
 from cloudbutton_magic.cells.options import parse_options, shared_options
 from cloudbutton_magic.commands.line_magic import CommandContext, run_command
 from cloudbutton_magic.display.screens import screen_for
-from cloudbutton_magic.kernel.error_display import shown_plainly
+from cloudbutton_magic.kernel.error_display import PlainErrors
 
 
 @magics_class
@@ -49,25 +49,25 @@ class CloudMagics(Magics):
         %%cloud [options]
             The button: the cell's independent loops run in parallel, the rest runs here.
         """
-        with shown_plainly(self._shell):
+        with PlainErrors(self._shell):
             header = parse_header(line)
             options = parse_options(header.options)
-            place = place_of(self._shell, line, cell, quiet=options.quiet)
+            context = context_of_cell(self._shell, line, cell, quiet=options.quiet)
             if isinstance(header, MapHeader):
-                return map_cell(header, options, cell, place)
+                return map_cell(header, options, cell, context)
             if isinstance(header, RunHeader):
-                return run_cell_as_task(header, options, cell, place)
+                return run_cell_as_task(header, options, cell, context)
             from cloudbutton_magic.button.button_magic import run_button
 
             # The empty line stands for this first one.
             source = "\n" + self._shell.transform_cell(cell)
-            return run_button(options, source, place, transform=self._shell.transform_ast)
+            return run_button(options, source, context, transform=self._shell.transform_ast)
 
     @no_var_expand
     @line_magic("cloud")  # type: ignore[arg-type]
     def cloud_line(self, line: str) -> Any:
         """Look after jobs and backends: `%cloud` lists the commands."""
-        with shown_plainly(self._shell):
+        with PlainErrors(self._shell):
             screen = screen_for(self._shell, resolve().view)
             namespace: dict[str, Any] = self._shell.user_ns
             return run_command(line, CommandContext(namespace=namespace, screen=screen))

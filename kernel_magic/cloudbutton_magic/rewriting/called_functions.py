@@ -11,10 +11,10 @@ import ast
 import types
 from typing import Any
 
-from cloudbutton_magic.rewriting.loop_functions import load
+from cloudbutton_magic.rewriting.loop_functions import compile_function
 
 
-def twin_tree(function: ast.FunctionDef, body: list[ast.stmt]) -> ast.FunctionDef:
+def recompiled_tree(function: ast.FunctionDef, body: list[ast.stmt]) -> ast.FunctionDef:
     """Return a definition with `body` in which nothing is evaluated when it is executed."""
     # Through the parser, because FunctionDef has more fields with each Python version.
     tree = ast.parse(f"def {function.name}(): pass").body[0]
@@ -37,7 +37,7 @@ def twin_tree(function: ast.FunctionDef, body: list[ast.stmt]) -> ast.FunctionDe
     return ast.copy_location(tree, function)
 
 
-def twin(
+def recompile(
     function: Any, tree: ast.FunctionDef, filename: str, flags: int, namespace: dict[str, Any]
 ) -> Any:
     """Return the twin of `function`, or `function` itself if it is not the one in the cell."""
@@ -50,7 +50,7 @@ def twin(
         or function.__code__.co_firstlineno != tree.lineno
     ):
         return function
-    code = load(tree, filename, flags, namespace).__code__
+    code = compile_function(tree, filename, flags, namespace).__code__
     made = types.FunctionType(code, namespace, function.__name__, function.__defaults__)
     made.__kwdefaults__ = function.__kwdefaults__
     return made
@@ -63,28 +63,28 @@ class FunctionScope:
     """A namespace in which a function's variables hide the notebook's.
 
     The function hands over a closure that only names the variables; its cells are how they
-    are looked at and set from here. Nothing of the function runs between `look` and
-    `put_back`.
+    are looked at and set from here. Nothing of the function runs between `read_variables` and
+    `write_back`.
 
     Parameters
     ----------
-    window
+    closure
         The closure. It is never called.
     names
         The function's variables, bound yet or not.
-    outside
+    notebook_globals
         The notebook's globals.
     """
 
     def __init__(
-        self, window: types.FunctionType, names: frozenset[str], outside: dict[str, Any]
+        self, closure: types.FunctionType, names: frozenset[str], notebook_globals: dict[str, Any]
     ) -> None:
-        self._cells = dict(zip(window.__code__.co_freevars, window.__closure__ or ()))
-        self._names, self._outside = names, outside
+        self._cells = dict(zip(closure.__code__.co_freevars, closure.__closure__ or ()))
+        self._names, self._notebook_globals = names, notebook_globals
         self._before: dict[str, Any] = {}
         self.namespace: dict[str, Any] = {}
 
-    def look(self) -> None:
+    def read_variables(self) -> None:
         """Make the namespace what the function sees at this moment."""
         self._before = {}
         for name, cell in self._cells.items():
@@ -94,7 +94,11 @@ class FunctionScope:
                 continue  # not bound yet
         self.namespace.clear()
         self.namespace.update(
-            {name: value for name, value in self._outside.items() if name not in self._names}
+            {
+                name: value
+                for name, value in self._notebook_globals.items()
+                if name not in self._names
+            }
         )
         self.namespace.update(self._before)
 
@@ -102,7 +106,7 @@ class FunctionScope:
         """Return those of `names` that are variables of the function without a value."""
         return (names & self._names) - self._before.keys()
 
-    def put_back(self) -> None:
+    def write_back(self) -> None:
         """Give the function's variables the values they have in the namespace."""
         for name, cell in self._cells.items():
             value = self.namespace.get(name, _MISSING)

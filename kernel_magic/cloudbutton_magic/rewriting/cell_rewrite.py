@@ -7,7 +7,7 @@ exception of an item and the values of names need no care. ``[f(x) for x in xs]`
 
 In a function that the cell calls once, the hook also gets ``lambda: (a, b)``, whose cells are
 the variables that the loop mentions, and ``lambda it: [f(x) for x in it]``. The definition
-stays as it is: the call ``f(…)`` becomes ``__cloudbutton__.called(0, f)(…)``.
+stays as it is: the call ``f(…)`` becomes ``__cloudbutton__.recompiled(0, f)(…)``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from cloudbutton_magic.analysis import (
     inner_loops,
 )
 from cloudbutton_magic.analysis.called_once import CalledOnce
-from cloudbutton_magic.analysis.namespace import UNKNOWN, Live
+from cloudbutton_magic.analysis.namespace import UNKNOWN, LiveNames
 from cloudbutton_magic.analysis.syntax import uses, walk
 from cloudbutton_magic.rewriting import loop_functions as code
-from cloudbutton_magic.rewriting.called_functions import twin_tree
+from cloudbutton_magic.rewriting.called_functions import recompiled_tree
 from cloudbutton_magic.rewriting.loop_functions import plain_lambda
 
 HOOK = "__cloudbutton__"
@@ -47,23 +47,23 @@ class RewrittenCell:
     loops: tuple[Loop, ...]
     refused: tuple[NotIndependent, ...]
     """Loops that the text alone shows to be dependent."""
-    twins: tuple[ast.FunctionDef, ...] = ()
+    recompiled: tuple[ast.FunctionDef, ...] = ()
     """Functions called once, with the hook in their loops."""
 
 
-class _Masked:
+class _MaskedNamespace:
     """A namespace without the names that the cell itself binds, which may differ by then."""
 
-    def __init__(self, live: Live, hidden: frozenset[str]) -> None:
+    def __init__(self, live: LiveNames, hidden: frozenset[str]) -> None:
         self._live, self._hidden = live, hidden
 
     def get(self, name: str) -> object:
         return UNKNOWN if name in self._hidden else self._live.get(name)
 
 
-def instrument(tree: ast.Module, live: Live | None = None) -> RewrittenCell:
+def instrument(tree: ast.Module, live: LiveNames | None = None) -> RewrittenCell:
     """Return `tree` with the hook in its loops; `tree` itself is not changed."""
-    early = early_view(tree, live or Namespace({}))
+    before_run = view_before_run(tree, live or Namespace({}))
     loops: list[Loop] = []
     refused: list[NotIndependent] = []
 
@@ -71,8 +71,10 @@ def instrument(tree: ast.Module, live: Live | None = None) -> RewrittenCell:
         """Return what to put in place of the nodes of the loops that may be sent."""
         hooks: dict[int, ast.AST] = {}
         for loop in candidates:
-            view = seen_by(loop, early)
-            verdict = (function.objection(loop, early) if function else None) or analyse(loop, view)
+            view = view_of_loop(loop, before_run)
+            verdict = (function.find_objection(loop, before_run) if function else None) or analyse(
+                loop, view
+            )
             if isinstance(verdict, NotIndependent):
                 refused.append(verdict)
                 hooks |= choose(inner_loops(loop), function)
@@ -81,43 +83,47 @@ def instrument(tree: ast.Module, live: Live | None = None) -> RewrittenCell:
                 hooks[id(loop.node)] = _hook(len(loops) - 1, loop)
         return hooks
 
-    changes = choose(find_loops(tree))
-    twins: list[ast.FunctionDef] = []
+    replacements = choose(find_loops(tree))
+    recompiled: list[ast.FunctionDef] = []
     for function in called_once(tree):
         inside = choose(function.loops(), function)
         if inside:
-            changes[id(function.call)] = _twin_call(len(twins), function.call)
-            twins.append(twin_tree(function.function, _changed(function.function.body, inside)))
-    return RewrittenCell(_changed(tree, changes), tuple(loops), tuple(refused), tuple(twins))
+            replacements[id(function.call)] = _recompile_call(len(recompiled), function.call)
+            recompiled.append(
+                recompiled_tree(function.function, _replaced(function.function.body, inside))
+            )
+    return RewrittenCell(
+        _replaced(tree, replacements), tuple(loops), tuple(refused), tuple(recompiled)
+    )
 
 
-def early_view(tree: ast.Module, live: Live) -> Live:
+def view_before_run(tree: ast.Module, live: LiveNames) -> LiveNames:
     """Return `live` as it can be trusted before the cell has run."""
-    return _Masked(live, frozenset(uses(tree.body).binds))
+    return _MaskedNamespace(live, frozenset(uses(tree.body).binds))
 
 
-def seen_by(loop: Loop, early: Live) -> Live:
+def view_of_loop(loop: Loop, before_run: LiveNames) -> LiveNames:
     """Return the early view of a loop, which may stand in a function with names of its own."""
-    return early if loop.names is None else _Masked(early, loop.names)
+    return before_run if loop.names is None else _MaskedNamespace(before_run, loop.names)
 
 
-def _changed(node: Any, changes: dict[int, ast.AST]) -> Any:
+def _replaced(node: Any, replacements: dict[int, ast.AST]) -> Any:
     """Return a copy of `node` with calls and iterables handed over, sharing what stays."""
     if isinstance(node, list):
-        return [_changed(part, changes) for part in node]
+        return [_replaced(part, replacements) for part in node]
     if not isinstance(node, ast.AST):
         return node
-    if changes.keys().isdisjoint(map(id, walk(node))):
+    if replacements.keys().isdisjoint(map(id, walk(node))):
         return node  # as it stands: nothing below is handed over
-    change = changes.get(id(node))
-    if isinstance(change, ast.Call) and not isinstance(node, (ast.For, ast.Call)):
+    replacement = replacements.get(id(node))
+    if isinstance(replacement, ast.Call) and not isinstance(node, (ast.For, ast.Call)):
         iterable = node.generators[0].iter  # type: ignore[attr-defined]
-        return _with_iterable(change, _changed(iterable, changes))
-    fields = {name: _changed(value, changes) for name, value in ast.iter_fields(node)}
-    if isinstance(node, ast.For) and isinstance(change, ast.Call):
-        fields["iter"] = _with_iterable(change, fields["iter"])
-    elif isinstance(node, ast.Call) and change is not None:
-        fields["func"] = change
+        return _with_iterable(replacement, _replaced(iterable, replacements))
+    fields = {name: _replaced(value, replacements) for name, value in ast.iter_fields(node)}
+    if isinstance(node, ast.For) and isinstance(replacement, ast.Call):
+        fields["iter"] = _with_iterable(replacement, fields["iter"])
+    elif isinstance(node, ast.Call) and replacement is not None:
+        fields["func"] = replacement
     return ast.copy_location(type(node)(**fields), node)
 
 
@@ -132,7 +138,7 @@ def _hook(number: int, loop: Loop) -> ast.Call:
     at = loop.iter if loop.kind == "for" else loop.node
     arguments: list[ast.expr] = [ast.Constant(value=number)]
     if loop.names is not None:
-        arguments.append(_window(loop.names))
+        arguments.append(_variables_closure(loop.names))
         if loop.kind != "for":
             arguments.append(plain_lambda(loop))
     call = ast.Call(func=ast.Name(id=HOOK, ctx=ast.Load()), args=arguments, keywords=[])
@@ -141,19 +147,19 @@ def _hook(number: int, loop: Loop) -> ast.Call:
     return call
 
 
-def _window(names: frozenset[str]) -> ast.expr:
+def _variables_closure(names: frozenset[str]) -> ast.expr:
     """Return ``lambda: (a, b)``, which is never called: its closure has the variables' cells."""
     parts: list[ast.expr] = [ast.Name(id=name, ctx=ast.Load()) for name in sorted(names)]
-    window = ast.parse("lambda: None", mode="eval").body
-    assert isinstance(window, ast.Lambda)
-    window.body = ast.Tuple(elts=parts, ctx=ast.Load())
-    return window
+    closure = ast.parse("lambda: None", mode="eval").body
+    assert isinstance(closure, ast.Lambda)
+    closure.body = ast.Tuple(elts=parts, ctx=ast.Load())
+    return closure
 
 
-def _twin_call(number: int, call: ast.Call) -> ast.expr:
+def _recompile_call(number: int, call: ast.Call) -> ast.expr:
     """Return what to call in place of the function."""
     find = ast.Attribute(
-        value=ast.Name(id=HOOK, ctx=ast.Load()), attr="called", ctx=ast.Load()
+        value=ast.Name(id=HOOK, ctx=ast.Load()), attr="recompiled", ctx=ast.Load()
     )  # fmt: skip
     made = ast.Call(func=find, args=[ast.Constant(value=number), call.func], keywords=[])
     for child in (made, find, find.value, made.args[0]):
@@ -196,18 +202,18 @@ def plan(tree: ast.Module, namespace: Mapping[str, object]) -> CellPlan:
     What the cell itself binds is not known yet, so the verdict when a loop is reached may
     still be a refusal, or come from a value that the text does not show.
     """
-    live = early_view(tree, Namespace(namespace))
+    live = view_before_run(tree, Namespace(namespace))
     cell = instrument(tree, Namespace(namespace))
-    plans = (LoopPlan(loop, analyse(loop, seen_by(loop, live))) for loop in cell.loops)
+    plans = (LoopPlan(loop, analyse(loop, view_of_loop(loop, live))) for loop in cell.loops)
     return CellPlan(tuple(plans), cell.refused)
 
 
 def _readable(loop: Loop, verdict: Parallel) -> str:
     """Return the loop as the user might have written it with `cloud.map`."""
-    trees = code.build(loop, verdict)
+    trees = code.build_functions(loop, verdict)
     names = {"body": "work", "apply": "put"}
     text = ast.unparse(ast.fix_missing_locations(ast.Module([trees.body], [])))
-    text = text.replace("(__cb_item, __cb_op, __cb_gone, __cb_keep, __cb_check)", "(item)")
+    text = text.replace("(__cb_item, __cb_op, __cb_deleted, __cb_snapshot, __cb_check)", "(item)")
     if loop.kind == "for":
         text += "\n\n\n" + ast.unparse(ast.fix_missing_locations(ast.Module([trees.apply], [])))
         use = f"for ops in cloud.map(work, {ast.unparse(loop.iter)}).results():\n    put(ops)"

@@ -2,11 +2,11 @@
 
 For ``for x in xs: y = f(x); out.append(y); total += g(y)`` they are::
 
-    def body(item, op, gone, keep, check):          def apply(ops):
+    def body(item, op, deleted, snapshot, check):   def apply(ops):
         for x in (item,):                               global total
             y = f(x)                                    for op in ops:
             op((0, y))                                      if op[0] == 0:
-            op((1, keep(g(y), False)))                          _, h0 = op
+            op((1, snapshot(g(y), False)))                      _, h0 = op
         return locals()                                         out.append(h0)
                                                             if op[0] == 1:
                                                                 _, h0 = op
@@ -31,7 +31,7 @@ from cloudbutton_magic.analysis.syntax import uses
 from cloudbutton_magic.analysis.verdict import LoopSite, Parallel
 
 PREFIX = "__cb_"
-WALKED = f"{PREFIX}it"
+ITERABLE_ARGUMENT = f"{PREFIX}it"
 """The only argument of what stands in for a comprehension that runs here."""
 Node = TypeVar("Node", bound=ast.AST)
 
@@ -44,12 +44,12 @@ class LoopTrees:
     apply: ast.FunctionDef
 
 
-def build(loop: Loop, verdict: Parallel) -> LoopTrees:
+def build_functions(loop: Loop, verdict: Parallel) -> LoopTrees:
     """Return the two functions made of `loop`."""
     return LoopTrees(_body(loop, verdict), _apply(loop, verdict))
 
 
-def load(
+def compile_function(
     tree: ast.FunctionDef, filename: str, flags: int, namespace: dict[str, Any]
 ) -> types.FunctionType:
     """Compile a function whose globals are `namespace`, without binding its name there."""
@@ -73,7 +73,7 @@ def _body(loop: Loop, verdict: Parallel) -> ast.FunctionDef:
         orelse=[],
     )
     end = ast.Return(value=ast.Call(func=_name("locals"), args=[], keywords=[]))
-    arguments = [f"{PREFIX}{n}" for n in ("item", "op", "gone", "keep", "check")]
+    arguments = [f"{PREFIX}{n}" for n in ("item", "op", "deleted", "snapshot", "check")]
     return _function(f"{PREFIX}body", arguments, [turn, end], loop.line)
 
 
@@ -86,17 +86,17 @@ def _record(site: LoopSite, memo: dict[int, Any]) -> list[ast.stmt]:
             # What has a name may be changed later in the iteration; what was just computed
             # belongs to nobody else.
             named = isinstance(hole, (ast.Name, ast.Attribute, ast.Subscript, ast.IfExp))
-            value = _call(f"{PREFIX}keep", value, ast.Constant(value=named))
+            value = _call(f"{PREFIX}snapshot", value, ast.Constant(value=named))
         elements.append(value)
     elements += [_name(name) for name in site.inputs]
     operands = ast.Tuple(elts=elements, ctx=ast.Load())
     if not site.checks:
-        return [_at(ast.Expr(value=_call(f"{PREFIX}op", operands)), site.line)]
+        return [_with_line(ast.Expr(value=_call(f"{PREFIX}op", operands)), site.line)]
     held = f"{PREFIX}held"
     check = site.checks[0].partition("-")[0]
     return [
-        _at(ast.Assign(targets=[ast.Name(id=held, ctx=ast.Store())], value=operands), site.line),
-        _at(
+        _with_line(ast.Assign(targets=[ast.Name(id=held, ctx=ast.Store())], value=operands), site.line),
+        _with_line(
             ast.Expr(
                 value=_call(
                     f"{PREFIX}check", ast.Constant(value=check),
@@ -105,7 +105,7 @@ def _record(site: LoopSite, memo: dict[int, Any]) -> list[ast.stmt]:
             ),
             site.line,
         ),
-        _at(ast.Expr(value=_call(f"{PREFIX}op", _name(held))), site.line),
+        _with_line(ast.Expr(value=_call(f"{PREFIX}op", _name(held))), site.line),
     ]  # fmt: skip
 
 
@@ -130,18 +130,18 @@ def _replaced(body: list[ast.stmt], records: dict[int, list[ast.stmt]]) -> list[
         for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
             part.body = _replaced(part.body, records)
             if isinstance(part, ast.ExceptHandler) and part.name:
-                part.body.insert(0, _note_gone(part.name, part.lineno))
+                part.body.insert(0, _note_deleted(part.name, part.lineno))
         out.append(statement)
         if isinstance(statement, ast.Delete):
             for target in statement.targets:
                 if isinstance(target, ast.Name):
-                    out.append(_note_gone(target.id, statement.lineno))
+                    out.append(_note_deleted(target.id, statement.lineno))
     return out
 
 
-def _note_gone(name: str, line: int) -> ast.stmt:
-    note: ast.stmt = ast.Expr(value=_call(f"{PREFIX}gone", ast.Constant(value=name)))
-    return _at(note, line)
+def _note_deleted(name: str, line: int) -> ast.stmt:
+    note: ast.stmt = ast.Expr(value=_call(f"{PREFIX}deleted", ast.Constant(value=name)))
+    return _with_line(note, line)
 
 
 def _apply(loop: Loop, verdict: Parallel) -> ast.FunctionDef:
@@ -157,7 +157,7 @@ def _apply(loop: Loop, verdict: Parallel) -> ast.FunctionDef:
             ],
             value=_name(f"{PREFIX}op"),
         )
-        kept = _Filled(holes).visit_copy(site.node)
+        kept = _HoleFiller(holes).visit_copy(site.node)
         test = ast.Compare(
             left=ast.Subscript(
                 value=_name(f"{PREFIX}op"), slice=ast.Constant(value=0), ctx=ast.Load()
@@ -166,7 +166,9 @@ def _apply(loop: Loop, verdict: Parallel) -> ast.FunctionDef:
             comparators=[ast.Constant(value=site.index)],
         )
         branches.append(
-            _at(ast.If(test=test, body=[_at(unpack, site.line), kept], orelse=[]), site.line)
+            _with_line(
+                ast.If(test=test, body=[_with_line(unpack, site.line), kept], orelse=[]), site.line
+            )
         )
     loop_over = ast.For(
         target=ast.Name(id=f"{PREFIX}op", ctx=ast.Store()),
@@ -178,7 +180,7 @@ def _apply(loop: Loop, verdict: Parallel) -> ast.FunctionDef:
     return _function(f"{PREFIX}apply", [f"{PREFIX}ops"], [*start, loop_over], loop.line)
 
 
-class _Filled:
+class _HoleFiller:
     """Copies a statement with its holes replaced by names."""
 
     def __init__(self, holes: dict[int, str]) -> None:
@@ -200,12 +202,14 @@ def plain_function(loop: Loop) -> ast.FunctionDef:
     outside = sorted(uses(loop.node).binds)
     start: list[ast.stmt] = [ast.Global(names=outside)] if outside else []
     value = _over_items(loop)
-    return _function(f"{PREFIX}plain", [WALKED], [*start, ast.Return(value=value)], loop.line)
+    return _function(
+        f"{PREFIX}plain", [ITERABLE_ARGUMENT], [*start, ast.Return(value=value)], loop.line
+    )
 
 
 def plain_lambda(loop: Loop) -> ast.Lambda:
     """Return ``lambda it: [… for … in it …]``, which sees the variables of the function around."""
-    made = ast.parse(f"lambda {WALKED}: None", mode="eval").body
+    made = ast.parse(f"lambda {ITERABLE_ARGUMENT}: None", mode="eval").body
     assert isinstance(made, ast.Lambda)
     made.body = _over_items(loop)
     return ast.copy_location(made, loop.node)
@@ -218,7 +222,7 @@ def _over_items(loop: Loop) -> ast.expr:
     """
     node = copy.deepcopy(loop.node)
     assert not isinstance(node, ast.For)
-    node.generators[0].iter = _at(_name(WALKED), loop.line)
+    node.generators[0].iter = _with_line(_name(ITERABLE_ARGUMENT), loop.line)
     if isinstance(node, ast.DictComp):
         value: ast.expr = ast.GeneratorExp(
             elt=ast.Tuple(elts=[node.key, node.value], ctx=ast.Load()), generators=node.generators
@@ -237,11 +241,11 @@ def _function(
     tree = ast.parse(f"def {name}({', '.join(arguments)}): pass").body[0]
     assert isinstance(tree, ast.FunctionDef)
     ast.increment_lineno(tree, line - 1)
-    tree.body = [_at(statement, line) for statement in body]
+    tree.body = [_with_line(statement, line) for statement in body]
     return tree
 
 
-def _at(node: Node, line: int) -> Node:
+def _with_line(node: Node, line: int) -> Node:
     """Give `node` and what it was built from the line of the user's code, where they lack one."""
     for child in ast.walk(node):
         if "lineno" in child._attributes and not hasattr(child, "lineno"):

@@ -15,9 +15,9 @@ import warnings
 from typing import Any
 
 
-def current() -> dict[str, Any]:
+def current_settings() -> dict[str, Any]:
     """Return the habits of this process, as far as its imports have any."""
-    habits: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "filters": [_named(*each) for each in warnings.filters if not _is_kernels(each[2])],
         "decimal": decimal.getcontext().copy(),
         "recursion": sys.getrecursionlimit(),
@@ -25,30 +25,30 @@ def current() -> dict[str, Any]:
     }
     numpy = sys.modules.get("numpy")
     if numpy is not None:
-        habits["numpy"] = numpy.geterr(), numpy.get_printoptions()
+        settings["numpy"] = numpy.geterr(), numpy.get_printoptions()
     pandas = sys.modules.get("pandas")
     if pandas is not None:
-        habits["pandas"] = _pandas_options()
+        settings["pandas"] = _pandas_options()
     sklearn = sys.modules.get("sklearn")
     if sklearn is not None:
-        habits["sklearn"] = sklearn.get_config()
+        settings["sklearn"] = sklearn.get_config()
     matplotlib = sys.modules.get("matplotlib")
     if matplotlib is not None:
         default = matplotlib.rcParamsDefault
-        habits["matplotlib"] = {
+        settings["matplotlib"] = {
             key: value
             for key, value in dict.items(matplotlib.rcParams)
             if "backend" not in key and default.get(key) != value
         }
-    return habits
+    return settings
 
 
-def telling(habits: dict[str, Any]) -> dict[str, Any]:
+def settings_in_results(settings: dict[str, Any]) -> dict[str, Any]:
     """Return what of habits can decide a result: the same where only other packages were imported.
 
     Those set filters of warnings, which decide what is shown, unless one makes errors of them.
     """
-    filters, context = habits["filters"], habits["decimal"]
+    filters, context = settings["filters"], settings["decimal"]
     terms = (
         context.prec,
         context.rounding,
@@ -58,7 +58,7 @@ def telling(habits: dict[str, Any]) -> dict[str, Any]:
         context.clamp,
     )
     return {
-        **{name: value for name, value in habits.items() if value},
+        **{name: value for name, value in settings.items() if value},
         "filters": filters if any(action == "error" for action, *_ in filters) else [],
         "decimal": (
             *terms,
@@ -67,30 +67,30 @@ def telling(habits: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def adopt(habits: dict[str, Any]) -> None:
-    """Make this process behave as the one that `habits` were taken from."""
+def apply_settings(settings: dict[str, Any]) -> None:
+    """Make this process behave as the one that `settings` were taken from."""
     warnings.resetwarnings()  # also tells the warnings machinery that filters changed
     filters: list[Any] = warnings.filters  # type: ignore[assignment]
-    filters[:] = [each for named in habits["filters"] if (each := _found(*named)) is not None]
-    decimal.setcontext(habits["decimal"].copy())
-    if habits["recursion"] > sys.getrecursionlimit():
-        sys.setrecursionlimit(habits["recursion"])
-    if habits["directory"] and os.path.isdir(habits["directory"]):
-        os.chdir(habits["directory"])
-    if "numpy" in habits and (numpy := _module("numpy")) is not None:
-        errors, printing = habits["numpy"]
+    filters[:] = [each for named in settings["filters"] if (each := _found(*named)) is not None]
+    decimal.setcontext(settings["decimal"].copy())
+    if settings["recursion"] > sys.getrecursionlimit():
+        sys.setrecursionlimit(settings["recursion"])
+    if settings["directory"] and os.path.isdir(settings["directory"]):
+        os.chdir(settings["directory"])
+    if "numpy" in settings and (numpy := _module("numpy")) is not None:
+        errors, printing = settings["numpy"]
         numpy.seterr(**errors)
         numpy.set_printoptions(**printing)
-    if habits.get("pandas") and (pandas := _module("pandas")) is not None:
-        for key, value in habits["pandas"].items():
+    if settings.get("pandas") and (pandas := _module("pandas")) is not None:
+        for key, value in settings["pandas"].items():
             pandas.set_option(key, value)
-    if "sklearn" in habits and (sklearn := _module("sklearn")) is not None:
-        sklearn.set_config(**habits["sklearn"])
-    if habits.get("matplotlib") and (matplotlib := _module("matplotlib")) is not None:
-        matplotlib.rcParams.update(habits["matplotlib"])
+    if "sklearn" in settings and (sklearn := _module("sklearn")) is not None:
+        sklearn.set_config(**settings["sklearn"])
+    if settings.get("matplotlib") and (matplotlib := _module("matplotlib")) is not None:
+        matplotlib.rcParams.update(settings["matplotlib"])
 
 
-def agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def same_settings(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Tell whether two processes have the same habits."""
     return all(repr(one.get(key, value)) == repr(value) for key, value in other.items())
 

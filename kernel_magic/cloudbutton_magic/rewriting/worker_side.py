@@ -29,7 +29,11 @@ from cloudbutton_backend.worker.watch import (
 )
 
 # By name, not through the module: what is named here travels by value.
-from cloudbutton_magic.rewriting.process_settings import adopt, agree, current
+from cloudbutton_magic.rewriting.process_settings import (
+    apply_settings,
+    current_settings,
+    same_settings,
+)
 
 DONE, PACKED, HERE, LATE = "done", "packed", "here", "late"
 """Kinds of answers: as they are; pickled with references; "run this one in the kernel"; "a
@@ -39,11 +43,11 @@ SHARE = 0.03
 """Of the time spent in items, what looking at the shared objects may take."""
 
 
-class Stop(Exception):
+class CannotRunHere(Exception):
     """The iteration cannot be done here: the reason is the argument."""
 
 
-class _Late(Stop):
+class _ChangedUnseen(CannotRunHere):
     """A shared object was changed by this item or one of those before it."""
 
 
@@ -62,22 +66,22 @@ class Task:
         definite: frozenset[str],
         *,
         seeded: bool = True,
-        habits: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
     ) -> None:
-        self.habits = habits
+        self.settings = settings
         self.function = function
         self.seeded = seeded
         """Whether NumPy's global generator has a seed, so that its draws can be repeated."""
         self.local = local
         self.definite = definite
         self._outer: Graph | None = None
-        self._spoiled = ""
-        self._own: dict[str, Any] | None = None
-        self._worked = self._looked = 0.0
-        self._unseen = 0
+        self._changed_reason = ""
+        self._own_settings: dict[str, Any] | None = None
+        self._work_seconds = self._check_seconds = 0.0
+        self._unchecked = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_outer": None, "_spoiled": "", "_own": None}
+        return {**self.__dict__, "_outer": None, "_changed_reason": "", "_own_settings": None}
 
     @staticmethod
     def shown_item(payload: tuple[Any, bool]) -> Any:
@@ -85,86 +89,86 @@ class Task:
         return payload[0]
 
     def __call__(self, payload: tuple[Any, bool]) -> tuple[Any, ...]:
-        if self._spoiled:
-            return HERE, self._spoiled
+        if self._changed_reason:
+            return HERE, self._changed_reason
         if self._outer is None:
             self._outer = Graph({"": self.function}, large="freeze")
-            own = current()
-            if self.habits is not None and not agree(own, self.habits):
-                self._own = own
+            own = current_settings()
+            if self.settings is not None and not same_settings(own, self.settings):
+                self._own_settings = own
         item, is_last = payload
-        if self._own is not None and self.habits is not None:
-            adopt(self.habits)
+        if self._own_settings is not None and self.settings is not None:
+            apply_settings(self.settings)
         try:
             return self._run(item, is_last, self._outer)
-        except _Late as late:
+        except _ChangedUnseen as late:
             return LATE, str(late)
-        except Stop as stop:
+        except CannotRunHere as stop:
             return HERE, str(stop)
         finally:
-            if self._own is not None:
-                adopt(self._own)
+            if self._own_settings is not None:
+                apply_settings(self._own_settings)
 
     def _run(self, item: Any, is_last: bool, outer: Graph) -> tuple[Any, ...]:
         inner = Graph({"": item})
         process = _process_state(self.seeded)
         ops: list[tuple[Any, ...]] = []
-        gone: set[str] = set()
+        deleted: set[str] = set()
         started = time.perf_counter()
-        found = self.function(item, ops.append, gone.add, _keep, _check)
-        self._worked += time.perf_counter() - started
+        found = self.function(item, ops.append, deleted.add, snapshot_operand, check_operand)
+        self._work_seconds += time.perf_counter() - started
         self._check_process(process)
-        self._look_at(outer)
-        binds, owed = self._binds(found, is_last)
+        self._check_shared(outer)
+        binds, omitted = self._binds(found, is_last)
         changes = inner.changed()
         if changes and any(path is None for _, path in changes):
-            raise Stop("the loop changed a part of its item that cannot be named")
+            raise CannotRunHere("the loop changed a part of its item that cannot be named")
         parts = [(path, _content(value)) for value, path in changes]
-        record = (ops, binds, owed, gone - binds.keys(), parts)
-        survey = Survey((*record[:2], parts), outer, inner)
-        if parts or survey.refers:
-            return PACKED, survey.packed(record)
-        return DONE, ops, binds, owed, record[3]
+        record = (ops, binds, omitted, deleted - binds.keys(), parts)
+        finder = ReferenceFinder((*record[:2], parts), outer, inner)
+        if parts or finder.refers:
+            return PACKED, finder.packed(record)
+        return DONE, ops, binds, omitted, record[3]
 
-    def _look_at(self, outer: Graph) -> None:
+    def _check_shared(self, outer: Graph) -> None:
         """Stop if the iteration changed an object that the others share.
 
         Where there is so much to look at that it would slow the items down, not every item
         is followed by a look; a change found late cannot be undone and is an error.
         """
-        if self._looked > max(SHARE * self._worked, 0.01):
-            self._unseen += 1
+        if self._check_seconds > max(SHARE * self._work_seconds, 0.01):
+            self._unchecked += 1
             return
         started = time.perf_counter()
         changed = outer.changed()
-        self._looked += time.perf_counter() - started
+        self._check_seconds += time.perf_counter() - started
         if changed:
             name = outer.name_of(changed[0][1])
             what = f"`{name}`" if name else "an object"
-            self._spoiled = f"the loop changed {what}, which all iterations share"
-            raise (_Late if self._unseen else Stop)(self._spoiled)
-        self._unseen = 0
+            self._changed_reason = f"the loop changed {what}, which all iterations share"
+            raise (_ChangedUnseen if self._unchecked else CannotRunHere)(self._changed_reason)
+        self._unchecked = 0
 
     def _binds(self, found: dict[str, Any], is_last: bool) -> tuple[dict[str, Any], list[str]]:
         binds: dict[str, Any] = {}
-        owed = []
+        omitted = []
         for name in self.local:
             if name not in found:
                 continue
             if not is_last and name in self.definite and not _is_small(found[name]):
-                owed.append(name)  # the next iteration binds it anew
-            elif _travels(found[name]):
+                omitted.append(name)  # the next iteration binds it anew
+            elif _is_picklable(found[name]):
                 binds[name] = found[name]
             else:
-                owed.append(name)
-        return binds, owed
+                omitted.append(name)
+        return binds, omitted
 
     def _check_process(self, before: list[Any]) -> None:
         after = _process_state(self.seeded)
         for (what, old), (_, new) in zip(before, after):
             if not _equal(old, new):
-                self._spoiled = f"the loop changed {what}"
-                raise Stop(self._spoiled)
+                self._changed_reason = f"the loop changed {what}"
+                raise CannotRunHere(self._changed_reason)
 
 
 def _process_state(seeded: bool) -> list[Any]:
@@ -186,7 +190,7 @@ def _equal(old: Any, new: Any) -> bool:
     return bool(old == new)
 
 
-def _keep(value: Any, changes_later: bool) -> Any:
+def snapshot_operand(value: Any, changes_later: bool) -> Any:
     """Return an operand as it is now: an iterator is walked, what changes later is copied."""
     if hasattr(type(value), "__next__"):
         return list(value)
@@ -195,12 +199,12 @@ def _keep(value: Any, changes_later: bool) -> Any:
     return value
 
 
-def _check(kind: str, *operands: Any) -> None:
+def check_operand(kind: str, *operands: Any) -> None:
     """Make sure that the kernel's part, which no `try` of the loop covers, will not raise."""
     if kind == "hash":
         hash(operands[-1])
     elif kind == "number" and not isinstance(operands[-1], (int, float)):
-        raise Stop("an operand inside `try` is not a number")
+        raise CannotRunHere("an operand inside `try` is not a number")
 
 
 def _is_small(value: Any) -> bool:
@@ -211,7 +215,7 @@ def _is_small(value: Any) -> bool:
     )
 
 
-def _travels(value: Any) -> bool:
+def _is_picklable(value: Any) -> bool:
     """Tell whether a name's value can be sent; the last iteration runs here otherwise."""
     if is_atom(value) or is_array(value) or is_frame(value):
         return True
@@ -250,7 +254,7 @@ def _content(value: Any) -> tuple[str, Any]:
         and not _has_hidden_state(type(value))
     ):
         return "state", dict(value.__dict__)
-    raise Stop(f"the loop changed its item, a {type(value).__name__}")
+    raise CannotRunHere(f"the loop changed its item, a {type(value).__name__}")
 
 
 def _has_hidden_state(kind: type) -> bool:
@@ -261,7 +265,7 @@ def _has_hidden_state(kind: type) -> bool:
     )
 
 
-class Survey:
+class ReferenceFinder:
     """Looks through a record for objects that the kernel has already, or that share memory."""
 
     def __init__(self, record: Any, outer: Graph, inner: Graph) -> None:
@@ -289,16 +293,16 @@ class Survey:
             if id(value) in known.ids:
                 self.refers = True
                 if known.ids[id(value)] is None:
-                    raise Stop("a result is an object out of a set")
+                    raise CannotRunHere("a result is an object out of a set")
                 return
         if isinstance(value, types.FunctionType) and by_value(value):
-            raise Stop("a result is a function made in the iteration")
+            raise CannotRunHere("a result is a function made in the iteration")
         if isinstance(value, type) and by_value(value):
-            raise Stop("a result holds a class made in the iteration")
+            raise CannotRunHere("a result holds a class made in the iteration")
         if hasattr(type(value), "__next__") and not isinstance(value, io.IOBase):
-            raise Stop("a result is an iterator")
+            raise CannotRunHere("a result is an iterator")
         if isinstance(value, (set, frozenset)) and not _keeps_order(value):
-            raise Stop("a result is a set whose order would not survive the journey")
+            raise CannotRunHere("a result is a set whose order would not survive the journey")
         if is_array(value):
             self._look_at_array(value)
 
@@ -314,7 +318,7 @@ class Survey:
             for _ in range(2):
                 held += [part for value in held for part in gc.get_referents(value)]
             if any(id(value) in self._seen for value in held):
-                raise Stop("a result is kept in the cache of a function")
+                raise CannotRunHere("a result is kept in the cache of a function")
 
     def _look_at_array(self, value: Any) -> None:
         if value.base is None:
@@ -326,7 +330,7 @@ class Survey:
                 if numpy.may_share_memory(array, value):
                     path = known.ids[id(array)]
                     if path is None or array.dtype.hasobject:
-                        raise Stop("a result is a view of an array out of a set")
+                        raise CannotRunHere("a result is a view of an array out of a set")
                     self.refers = True
                     side = "outer" if known is self.outer else "inner"
                     self._views[id(value)] = (id(value), side, path, *_placement(array, value))
@@ -341,15 +345,15 @@ class Survey:
         """Return the record as bytes, the kernel's objects as references."""
         from cloudbutton_backend.worker import pickling
 
-        survey = self
+        finder = self
 
         class Pickler(pickling.Pickler):
             def persistent_id(self, value: Any) -> Any:
-                return survey.reference(value)
+                return finder.reference(value)
 
             def reducer_override(self, value: Any) -> Any:
                 if is_array(value):
-                    base = survey.common_base(value)
+                    base = finder.common_base(value)
                     if base is not None:
                         return _view, (base, *_placement(base, value))
                 return super().reducer_override(value)
@@ -370,7 +374,7 @@ class Survey:
             if key in known.ids:
                 path = known.ids[key]
                 if path is None:
-                    raise Stop("a result is an object out of a set")
+                    raise CannotRunHere("a result is an object out of a set")
                 return 0, side, path
         return None
 
@@ -399,16 +403,16 @@ def _view(
     """Return the view of `base` that `_placement` described."""
     numpy = sys.modules["numpy"]
     if base.strides != strides:
-        raise Stop("a result is a view of an array that lies differently in memory here")
+        raise CannotRunHere("a result is a view of an array that lies differently in memory here")
     if base.flags.c_contiguous:
         view = numpy.ndarray(shape, dtype, buffer=base, offset=offset, strides=steps)
     else:
-        view = numpy.asarray(_Place(base, offset, shape, steps, dtype))
+        view = numpy.asarray(_ArrayInterface(base, offset, shape, steps, dtype))
     view.flags.writeable = writeable and base.flags.writeable
     return view
 
 
-class _Place:
+class _ArrayInterface:
     """A place in the memory of an array, in the form NumPy takes."""
 
     def __init__(self, base: Any, offset: int, shape: Any, steps: Any, dtype: Any) -> None:
