@@ -193,12 +193,12 @@ def _retry(arguments: argparse.Namespace) -> int:
 
 
 def _gc(arguments: argparse.Namespace) -> int:
-    from cloudbutton_backend.session.cleanup import tidy
+    from cloudbutton_backend.session.cleanup import clean_up
     from cloudbutton_backend.settings import resolve
     from cloudbutton_backend.storage.home import home
 
     settings = resolve()
-    gone = tidy(
+    gone = clean_up(
         home(), settings.results_max_bytes, settings.results_max_age, dry_run=arguments.dry_run
     )
     print(cli_text.tidied(gone, dry_run=arguments.dry_run))

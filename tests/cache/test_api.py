@@ -337,17 +337,17 @@ def test_a_cache_that_is_damaged_is_said_to_be_and_the_job_runs(mapped: Mapper, 
 
 
 def test_tidying_forgets_what_is_gone(mapped: Mapper, home: Path) -> None:
-    from cloudbutton_backend.result_cache import tidy
+    from cloudbutton_backend.result_cache import remove_missing
 
     job, _, _ = mapped(lambda x: x / 2, [1, 2, 3])
     assert mapped(lambda x: x / 2, [1, 2, 3])[2] == []
     before = sqlite3.connect(home / "cache.db").execute("SELECT count(*) FROM entries").fetchone()
     for file in (home / "results").glob(f"{job.id}*.seg"):
         file.unlink()
-    assert tidy(home) >= 1 and tidy(home) == 0
+    assert remove_missing(home) >= 1 and remove_missing(home) == 0
     after = sqlite3.connect(home / "cache.db").execute("SELECT count(*) FROM entries").fetchone()
     assert after[0] <= before[0] - 3
-    assert tidy(home / "nowhere") == 0
+    assert remove_missing(home / "nowhere") == 0
 
 
 # -- across processes

@@ -16,7 +16,7 @@ from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.job_model import JobOptions, JobState
 from cloudbutton_backend.journal import JournalReader
-from cloudbutton_backend.session.cleanup import tidy
+from cloudbutton_backend.session.cleanup import clean_up
 from cloudbutton_backend.session.session import Session
 
 DAY = 86_400.0
@@ -79,7 +79,7 @@ def test_a_running_job_keeps_what_it_needs_however_old_and_large(
     job = unfinished(session, tmp_path / "gate")
     for path in [*blobs(home), *(home / "jobs").iterdir()]:
         age(path, 99 * DAY)
-    assert tidy(home, 0, 1.0).blobs == 0
+    assert clean_up(home, 0, 1.0).blobs == 0
     assert job_file.load_blob(home, job_file.load(home, job.id).blobs[0])
     (tmp_path / "gate").touch()
     job.wait(30)
@@ -94,9 +94,9 @@ def test_with_a_failed_job_goes_all_that_only_it_needs(
     assert session.journal.flush(10)
     (blob,) = blobs(home)
     age(blob, 3600)
-    dry = tidy(home, 0, 30 * DAY, dry_run=True)
+    dry = clean_up(home, 0, 30 * DAY, dry_run=True)
     assert blob.exists() and (home / "jobs" / f"{job.id}.job").exists()
-    gone = tidy(home, 0, 30 * DAY)
+    gone = clean_up(home, 0, 30 * DAY)
     assert (gone.jobs, gone.blobs) == (dry.jobs, dry.blobs) == ((job.id,), 1)
     assert gone.size == dry.size > 800_000
     assert blobs(home) == [] and list((home / "jobs").iterdir()) == []
@@ -114,14 +114,14 @@ def blob(home: Path) -> Path:
 
 
 def test_a_value_that_no_job_names_goes(home: Path, blob: Path) -> None:
-    gone = tidy(home, PLENTY, 30 * DAY)
+    gone = clean_up(home, PLENTY, 30 * DAY)
     assert (gone.blobs, gone.size, gone.kept) == (1, 100, 0)
     assert not blob.exists()
 
 
 def test_a_value_that_a_job_may_be_about_to_name_stays(home: Path, blob: Path) -> None:
     age(blob, 60)
-    assert tidy(home, 0, 30 * DAY).blobs == 0
+    assert clean_up(home, 0, 30 * DAY).blobs == 0
     assert blob.exists()
 
 
@@ -136,7 +136,7 @@ def test_a_value_that_a_job_touches_at_the_last_moment_stays(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", touched_just_before)
-    assert tidy(home, 0, 30 * DAY).blobs == 0
+    assert clean_up(home, 0, 30 * DAY).blobs == 0
     assert blob.read_bytes() == b"x" * 100
 
 
@@ -145,9 +145,9 @@ def test_while_a_jobs_file_cannot_be_read_nothing_that_it_may_name_goes(
 ) -> None:
     (home / "jobs").mkdir(mode=0o700)
     (home / "jobs" / "abcd2345.job").write_bytes(b"of a later version")
-    assert tidy(home, 0, 30 * DAY).blobs == 0
+    assert clean_up(home, 0, 30 * DAY).blobs == 0
     age(blob, 31 * DAY)
-    assert tidy(home, 0, 30 * DAY).blobs == 1
+    assert clean_up(home, 0, 30 * DAY).blobs == 1
 
 
 def test_pieces_of_files_go_after_a_day_and_others_stay(home: Path) -> None:
@@ -159,7 +159,7 @@ def test_pieces_of_files_go_after_a_day_and_others_stay(home: Path) -> None:
         path.write_bytes(b"x")
     for path in (old, folder, kept):
         age(path, 2 * DAY)
-    tidy(home, 0, 1.0)
+    clean_up(home, 0, 1.0)
     assert [path.exists() for path in (old, young, folder, kept)] == [False, True, False, True]
 
 
@@ -169,13 +169,13 @@ def test_with_a_journal_that_cannot_be_used_nothing_is_removed(home: Path, blob:
     (home / "results" / "abcd2345.seg").write_bytes(b"x")
     age(home / "results" / "abcd2345.seg", 99 * DAY)
     with pytest.raises(JournalError, match="cannot be used"):
-        tidy(home, 0, 1.0)
+        clean_up(home, 0, 1.0)
     assert blob.exists()
     assert (home / "results" / "abcd2345.seg").exists()
 
 
 def test_a_home_that_was_never_used_is_tidy(home: Path) -> None:
-    assert tidy(home, 0, 0.0).jobs == ()
+    assert clean_up(home, 0, 0.0).jobs == ()
 
 
 def test_jobs_start_and_end_unharmed_while_everything_finished_is_removed(
@@ -187,7 +187,7 @@ def test_jobs_start_and_end_unharmed_while_everything_finished_is_removed(
     def tidy_all_the_time() -> None:
         while not over.wait(0.001):
             try:
-                tidy(home, 0, 0.001)
+                clean_up(home, 0, 0.001)
             except BaseException as error:
                 trouble.append(error)
                 return

@@ -47,11 +47,11 @@ class Bench:
         self.folder.unlink()
         self.folder.mkdir()
 
-    def keep(self, first: int, value: object = "x") -> ResultRecord:
+    def write(self, first: int, value: object = "x") -> ResultRecord:
         pieces, length = layout([pickle.dumps([value], 5)])
         payload = b"".join(bytes(piece) for piece in pieces)
         entry = ResultRecord(first, 1, {"t": 0.0}, payload, None, 0, length)
-        self.file.keep(7, entry)
+        self.file.write(7, entry)
         return entry
 
     def on_disk(self) -> list[int]:
@@ -66,7 +66,7 @@ def bench(tmp_path: Path) -> Bench:
 
 def test_a_disk_that_takes_everything_is_not_mentioned(bench: Bench) -> None:
     bench.make_room()
-    entries = [bench.keep(first, f"value {first}") for first in range(3)]
+    entries = [bench.write(first, f"value {first}") for first in range(3)]
     bench.file.close()
     assert bench.on_disk() == [0, 1, 2]
     assert [entry.path for entry in entries] == [str(bench.path)] * 3
@@ -74,7 +74,7 @@ def test_a_disk_that_takes_everything_is_not_mentioned(bench: Bench) -> None:
 
 
 def test_what_the_disk_refuses_stays_in_memory_and_the_notice_counts_it(bench: Bench) -> None:
-    entries = [bench.keep(first, "y" * 1_000) for first in range(3)]
+    entries = [bench.write(first, "y" * 1_000) for first in range(3)]
     assert [entry.values() for entry in entries] == [["y" * 1_000]] * 3
     notice = bench.file.notice
     assert notice is not None
@@ -85,10 +85,10 @@ def test_what_the_disk_refuses_stays_in_memory_and_the_notice_counts_it(bench: B
 
 
 def test_new_results_bring_those_held_to_the_disk_once_there_is_room(bench: Bench) -> None:
-    held = [bench.keep(first) for first in range(3)]
+    held = [bench.write(first) for first in range(3)]
     bench.make_room()
     bench.clock.now += 10
-    bench.keep(3)
+    bench.write(3)
     bench.file.close()
     assert sorted(bench.on_disk()) == [0, 1, 2, 3]
     assert [entry.path for entry in held] == [str(bench.path)] * 3
@@ -98,24 +98,24 @@ def test_new_results_bring_those_held_to_the_disk_once_there_is_room(bench: Benc
 
 
 def test_a_disk_that_refuses_is_not_tried_with_every_result(bench: Bench) -> None:
-    bench.keep(0)
+    bench.write(0)
     bench.make_room()
-    bench.keep(1)  # too soon after the refusal
+    bench.write(1)  # too soon after the refusal
     assert not bench.path.exists()
     bench.clock.now += 1
-    bench.keep(2)
+    bench.write(2)
     assert sorted(bench.on_disk()) == [0, 1, 2]
 
 
 def test_the_end_of_the_job_tries_once_more(bench: Bench) -> None:
-    bench.keep(0)
+    bench.write(0)
     bench.make_room()
     bench.file.close()
     assert bench.on_disk() == [0]
 
 
 def test_what_is_held_when_the_job_ends_is_written_later(bench: Bench) -> None:
-    bench.keep(0)
+    bench.write(0)
     bench.file.close()
     assert not bench.file.try_again()
     bench.make_room()
@@ -128,16 +128,16 @@ def test_what_is_held_when_the_job_ends_is_written_later(bench: Bench) -> None:
 def test_a_value_that_leaves_memory_is_read_back_from_the_file(bench: Bench) -> None:
     bench.make_room()
     values = [bytes([number]) * 3_000_000 for number in range(3)]
-    entries = [bench.keep(first, value) for first, value in enumerate(values)]
+    entries = [bench.write(first, value) for first, value in enumerate(values)]
     assert [entry.payload is None for entry in entries] == [False, True, True]
     assert [entry.values() for entry in entries] == [[value] for value in values]
 
 
 def test_results_whose_file_was_removed_go_into_a_new_one(bench: Bench) -> None:
     bench.make_room()
-    bench.keep(0)
+    bench.write(0)
     shutil.rmtree(bench.folder)
-    entry = bench.keep(1, "still here")
+    entry = bench.write(1, "still here")
     assert bench.on_disk() == [1]
     assert entry.values() == ["still here"]
     assert bench.file.notice is None
@@ -146,7 +146,7 @@ def test_results_whose_file_was_removed_go_into_a_new_one(bench: Bench) -> None:
 def test_without_a_file_everything_stays_in_memory_and_nothing_is_said() -> None:
     file = ResultFile(None, opened=lambda path: None, changed=lambda: None)
     entry = ResultRecord(0, 1, {}, b"payload", None, 0, 7)
-    file.keep(0, entry)
+    file.write(0, entry)
     file.close()
     assert (entry.payload, file.notice) == (b"payload", None)
 

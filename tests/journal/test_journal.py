@@ -216,9 +216,9 @@ def test_what_went_wrong_is_told_by_one_job(home: Path, a_job: Callable[..., Job
     journal = Journal.open(home)
     journal.add_job(a_job())
     assert journal.flush(10)
-    (line,) = journal.take_notices()
+    (line,) = journal.pop_notices()
     assert "was kept as journal.db.corrupt-" in line
-    assert journal.take_notices() == []
+    assert journal.pop_notices() == []
     assert journal.trouble is None
     journal.close()
 
@@ -230,12 +230,12 @@ def test_the_disk_is_tried_again_without_being_asked(
     writer = write_loop.WriteLoop(home, warn=warnings.append, clock=clock, wall_clock=clock)
     in_the_way = home / "journal.db"
     in_the_way.mkdir()
-    assert not writer.turn([a_job("aaaaaaaa")])
+    assert not writer.run_due([a_job("aaaaaaaa")])
     in_the_way.rmdir()
-    assert not writer.turn([])  # too early
-    assert (writer.rest() or 0.0) <= write_loop.FIRST_RETRY
+    assert not writer.run_due([])  # too early
+    assert (writer.seconds_idle() or 0.0) <= write_loop.FIRST_RETRY
     clock.now += write_loop.FIRST_RETRY
-    assert writer.turn([])
+    assert writer.run_due([])
     writer.close()
     assert JournalReader(home, clock=clock).job("aaaaaaaa").name == "scores"
 

@@ -24,7 +24,7 @@ def test_each_file_is_synced_within_a_second_of_a_write_and_once_a_second(
         end = now + pause
         while (rest := dirty.wait(now)) is not None and now + rest <= end:
             now += rest
-            for each in dirty.take(now):
+            for each in dirty.pop_due(now):
                 synced[each].append(now)
         now = end
         if path is not None:
@@ -39,8 +39,8 @@ def test_each_file_is_synced_within_a_second_of_a_write_and_once_a_second(
 def test_the_end_of_a_job_does_not_wait_for_the_second() -> None:
     dirty = DirtyFiles()
     dirty.mark(A, 10.0)
-    assert dirty.take(10.0) == []
-    assert dirty.take(10.0, everything=True) == [A]
+    assert dirty.pop_due(10.0) == []
+    assert dirty.pop_due(10.0, everything=True) == [A]
     assert dirty.wait(10.0) is None
 
 

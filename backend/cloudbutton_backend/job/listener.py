@@ -104,7 +104,7 @@ class JobListener:
         with run_state.lock:
             run_state.reopen()
             run_state.broken = self._never_produced()
-        self._recorder.forget_errors()
+        self._recorder.clear_errors()
         if self._daily_grant is not None:
             self._daily_grant.renew()
         self._journal.update_job(run_state.record.id, state=JobState.RUNNING.value, failed=0)
@@ -184,7 +184,7 @@ class JobListener:
     def on_batch_lost(self, lost: BatchLost) -> None:
         """A worker went down with a batch."""
         cost = self._job_cost.price_of_lost(lost.batch) if self._job_cost else 0.0
-        self._recorder.lose(lost, cost)
+        self._recorder.record_lost_batch(lost, cost)
 
     def on_charged(self, charged: Charged) -> None:
         """A call has its price."""

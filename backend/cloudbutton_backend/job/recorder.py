@@ -46,7 +46,7 @@ class JobRecorder:
         self._file = ResultFile(
             None if results is None else Path(f"{results}.seg"),
             opened=journal.sync_file,
-            changed=self._tell_warnings,
+            changed=self._journal_warnings,
         )
         self._output_room = _OUTPUT_ROOM
         self._first_error: tuple[int, str] | None = None
@@ -71,12 +71,12 @@ class JobRecorder:
         now = (self._file.notice, self._journal.trouble)
         return [*self._warnings, *(line for line in now if line)]
 
-    def _tell_warnings(self) -> None:
+    def _journal_warnings(self) -> None:
         self._journal.update_job(self._job_id, warnings=self.warnings)
 
     def accept(self, results: Results, skip: frozenset[int], cost: float = 0.0) -> ResultRecord:
         """Put results on disk, with what the call that brought them cost; return where they are."""
-        self._ask_journal()
+        self._show_journal_notices()
         meta = results.meta
         entry = ResultRecord(
             results.first,
@@ -91,7 +91,7 @@ class JobRecorder:
         if results.path is not None:
             self._journal.sync_file(Path(results.path))
         elif results.payload is not None:  # a small one, or one that the worker could not write
-            self._file.keep(results.batch, entry)
+            self._file.write(results.batch, entry)
         errors = meta.get("errors") or {}
         failed = {at: packed for at, packed in errors.items() if entry.first + at not in skip}
         self._note_outputs(entry)
@@ -105,9 +105,9 @@ class JobRecorder:
         """Return why no more results can be held, in words, if that is so."""
         return self._file.memory_is_short()
 
-    def _ask_journal(self) -> None:
+    def _show_journal_notices(self) -> None:
         """Take over what went wrong with the journal, to be shown by one job: this one, now."""
-        for line in self._journal.take_notices():
+        for line in self._journal.pop_notices():
             self.warn(line)
 
     def _note_outputs(self, entry: ResultRecord) -> None:
@@ -155,7 +155,7 @@ class JobRecorder:
         if self._first_error is None or index < self._first_error[0]:
             self._first_error = (index, line or f"{kind}: {message.splitlines()[0]}")
 
-    def forget_errors(self) -> None:
+    def clear_errors(self) -> None:
         """The failed items are tried again: perhaps there is room by now for what is held, too."""
         self._file.try_again()
         self._first_error = None
@@ -189,7 +189,7 @@ class JobRecorder:
             " brought back; return what you need instead"
         )
 
-    def lose(self, lost: BatchLost, cost: float = 0.0) -> None:
+    def record_lost_batch(self, lost: BatchLost, cost: float = 0.0) -> None:
         """Record that a worker went down with a batch, and what that cost."""
         self.lost_workers += 1
         now = time.time()
@@ -209,5 +209,5 @@ class JobRecorder:
 
     def close(self) -> None:
         """Nothing more comes for now; safe to repeat, and to go on after."""
-        self._ask_journal()
+        self._show_journal_notices()
         self._file.close()

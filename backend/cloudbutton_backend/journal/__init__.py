@@ -1,4 +1,4 @@
-"""What happened, on disk: the kernel writes it in batches, everybody else reads it.
+"""The on-disk job log: one writer per kernel, many readers.
 
 Kernels use `Journal`; the panel, the command line and other notebooks use `JournalReader`.
 docs/journal-format.md describes the file.

@@ -1,4 +1,4 @@
-"""Where jobs wait that are not to be listed before something else has happened."""
+"""Delays listing a job until it could be resumed."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class DeferredListing:
     Parameters
     ----------
     call
-        Called, on another thread, when somebody who waited may pass.
+        Called, on another thread, when a job that waited may be listed.
     """
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
         self._waiting: dict[str, tuple[list[Any], Event]] = {}
 
-    def pass_on(self, entries: Iterable[Any]) -> list[Any]:
+    def release(self, entries: Iterable[Any]) -> list[Any]:
         """Return what may be written now, of `entries` and of what waited."""
         passed: list[Any] = []
         for entry in entries:
@@ -73,7 +73,7 @@ class DeferredListing:
         except Exception:  # no thread to be had, say: then nothing happens first
             ready.set()
 
-    def settle(self, seconds: float) -> None:
+    def wait_for_all(self, seconds: float) -> None:
         """Wait until nobody waits any more, but no longer than so many seconds; then let all pass."""
         limit = time.monotonic() + seconds
         for _, ready in self._waiting.values():

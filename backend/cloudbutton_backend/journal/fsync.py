@@ -24,7 +24,7 @@ class DirtyFiles:
         # The first time waits, too: a job that ends sooner needs one sync instead of two.
         self._due.setdefault(path, (now if last is None else last) + INTERVAL)
 
-    def take(self, now: float, *, everything: bool = False) -> list[Path]:
+    def pop_due(self, now: float, *, everything: bool = False) -> list[Path]:
         """Return the files to sync now; from here on they count as synced."""
         taken = [path for path, due in self._due.items() if everything or due <= now]
         for path in taken:
@@ -92,7 +92,7 @@ class FileSync:
                 self._changed.wait_for(self._has_work, self._dirty.wait(time.monotonic()))
                 if self._closing:
                     return
-                paths = self._dirty.take(time.monotonic(), everything=self._everything)
+                paths = self._dirty.pop_due(time.monotonic(), everything=self._everything)
                 self._everything = False
                 self._idle = False
             for path in paths:

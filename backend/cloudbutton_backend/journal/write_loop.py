@@ -1,4 +1,4 @@
-"""What the journal's thread does in one turn: write, beat, listen. It keeps no time itself."""
+"""The work of the journal's thread: write, beat, deliver commands. It keeps no time itself."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class WriteLoop:
         self._retry_at = 0.0
         self._delay = FIRST_RETRY
 
-    def turn(self, entries: Sequence[Entry | Path], *, urgent: bool = False) -> bool:
+    def run_due(self, entries: Sequence[Entry | Path], *, urgent: bool = False) -> bool:
         """Do what is due; return whether everything recorded so far is in the database."""
         now = self._clock()
         self._backlog += [entry for entry in entries if not isinstance(entry, Path)]
@@ -108,19 +108,19 @@ class WriteLoop:
         if self._schedule.beat_is_due(now, live=live) and now >= self._retry_at:
             self._attempt(self._store.beat)
         if self._callbacks and self._schedule.poll_is_due(now, live=live):
-            self._listen()
+            self._deliver_commands()
         if self._store.notice:
             self._warn(self._store.notice)
         return not self._backlog
 
-    def rest(self) -> float | None:
+    def seconds_idle(self) -> float | None:
         """Return the seconds for which nothing is due unless something is recorded."""
         now = self._clock()
         listening = bool(self._callbacks) and self._store.has_jobs
-        rest = self._schedule.wait(now, live=self._store.has_live_jobs, listening=listening)
+        seconds = self._schedule.wait(now, live=self._store.has_live_jobs, listening=listening)
         if self._backlog and self._retry_at < math.inf:
-            rest = min(rest or 0.0, max(0.0, self._retry_at - now))
-        return rest
+            seconds = min(seconds or 0.0, max(0.0, self._retry_at - now))
+        return seconds
 
     def flush_files(self) -> bool:
         """Wait until every dirty file is on the disk."""
@@ -182,7 +182,7 @@ class WriteLoop:
         if len(self._backlog) > MAX_BACKLOG:
             self._backlog = shrink(self._backlog, MAX_BACKLOG // 4, self._wall_clock())
 
-    def _listen(self) -> None:
+    def _deliver_commands(self) -> None:
         commands: list[JobCommand] = []
         self._attempt(lambda: commands.extend(self._store.take_commands()))
         for command in commands:

@@ -1,4 +1,4 @@
-"""The journal as a kernel writes it: cheap calls on any thread, one thread that does the work.
+"""The kernel's side of the journal: cheap calls on any thread, one thread that writes.
 
 ::
 
@@ -43,7 +43,7 @@ GATHER: Final = 0.1
 #: Seconds that the end of the process waits for the last transaction.
 EXIT_PATIENCE: Final = 2.0
 #: Seconds that a flush waits for what has to happen before jobs are listed.
-PORCH_PATIENCE: Final = 10.0
+LISTING_PATIENCE: Final = 10.0
 #: Lines about what went wrong that one process shows: more would say the same.
 _MOST_NOTICES: Final = 5
 
@@ -61,7 +61,7 @@ class Journal:
         self.trouble: str | None = None
         """A line for the user about why nothing can be written now; None while all is well."""
         self._notices: list[str] = []
-        self._untold: list[str] = []
+        self._unshown: list[str] = []
         self._queue: deque[Any] = deque()
         self._append: Callable[[Any], None] = self._enqueue
         self._signalled = False
@@ -70,7 +70,7 @@ class Journal:
         self._writing = False
         self._closing = False
         self._callbacks: list[Callable[[JobCommand], None]] = []
-        self._deferred_listing = DeferredListing(self._enter)
+        self._deferred_listing = DeferredListing(self._on_deferred_ready)
         self._thread = threading.Thread(target=self._run, name="cloudbutton-journal", daemon=True)
 
     @classmethod
@@ -99,10 +99,10 @@ class Journal:
         """One line for the user about what is or was wrong; None if nothing is and was."""
         return self.trouble or next(iter(self._notices), None)
 
-    def take_notices(self) -> list[str]:
+    def pop_notices(self) -> list[str]:
         """Return lines about what went wrong once, each a single time: for a job to show."""
-        untold, self._untold = self._untold, []
-        return untold
+        unshown, self._unshown = self._unshown, []
+        return unshown
 
     def add_job(self, job: JobRecord, first: Precondition | None = None) -> None:
         """Record a job that begins now, in this process unless the record says otherwise.
@@ -196,8 +196,8 @@ class Journal:
             self._signalled = True
             self._wake.set()
 
-    def _enter(self) -> None:
-        """Somebody who waited on the porch may be listed."""
+    def _on_deferred_ready(self) -> None:
+        """A deferred job may be listed now."""
         self._hurry.set()
         self._wake.set()
 
@@ -214,29 +214,29 @@ class Journal:
         # transactions and remove log files that are the parent's.
         self._writing = True
         write_loop = WriteLoop(
-            self.home, warn=self._warn, trouble=self._be_in_trouble, callbacks=self._callbacks
+            self.home, warn=self._warn, trouble=self._set_trouble, callbacks=self._callbacks
         )
         while not self._closing:
-            if self._wake.wait(write_loop.rest()):
+            if self._wake.wait(write_loop.seconds_idle()):
                 self._hurry.wait(GATHER)
-            self._turn(write_loop)
-        self._turn(write_loop)
+            self._write_waiting(write_loop)
+        self._write_waiting(write_loop)
         write_loop.close()
 
-    def _turn(self, write_loop: WriteLoop) -> None:
+    def _write_waiting(self, write_loop: WriteLoop) -> None:
         self._hurry.clear()
         self._wake.clear()
         self._signalled = False
         taken = [self._queue.popleft() for _ in range(len(self._queue))]
         barriers = [entry for entry in taken if isinstance(entry, _Barrier)]
         entries = [entry for entry in taken if not isinstance(entry, _Barrier)]
-        entries = self._deferred_listing.pass_on(entries)
+        entries = self._deferred_listing.release(entries)
         if barriers:
-            self._deferred_listing.settle(PORCH_PATIENCE)
-            entries += self._deferred_listing.pass_on(())
+            self._deferred_listing.wait_for_all(LISTING_PATIENCE)
+            entries += self._deferred_listing.release(())
         written = False
         try:
-            written = write_loop.turn(entries, urgent=bool(barriers))
+            written = write_loop.run_due(entries, urgent=bool(barriers))
             if barriers:
                 written = write_loop.flush_files() and written
         except Exception as error:  # the job matters more than its record
@@ -248,9 +248,9 @@ class Journal:
     def _warn(self, line: str | None) -> None:
         if line is not None and line not in self._notices and len(self._notices) < _MOST_NOTICES:
             self._notices.append(line)
-            self._untold.append(line)
+            self._unshown.append(line)
 
-    def _be_in_trouble(self, line: str | None) -> None:
+    def _set_trouble(self, line: str | None) -> None:
         self.trouble = line
 
     def _disarm(self) -> None:

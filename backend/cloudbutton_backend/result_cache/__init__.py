@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cloudbutton_backend.result_cache.earlier_loops import EarlierLoops
-from cloudbutton_backend.result_cache.index import CacheIndex, tidy
+from cloudbutton_backend.result_cache.index import CacheIndex, remove_missing
 from cloudbutton_backend.result_cache.job_cache import JobCache
 from cloudbutton_backend.result_cache.key_ingredients import KeyIngredients, ingredients_of
 from cloudbutton_backend.result_cache.keys import Keyer
@@ -17,5 +17,5 @@ __all__ = [
     "Keyer",
     "LoopTracer",
     "ingredients_of",
-    "tidy",
+    "remove_missing",
 ]

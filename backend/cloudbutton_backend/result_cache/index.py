@@ -129,7 +129,7 @@ class CacheIndex:
                     found[key] = CacheHit(record, places[record], position)
         return found
 
-    def forget(self, records: Iterable[int]) -> None:
+    def remove(self, records: Iterable[int]) -> None:
         """Remove records of which nothing can be had any more."""
         with (
             self._noting_trouble(),
@@ -140,7 +140,7 @@ class CacheIndex:
 
     # -- keeping
 
-    def keep(self, prepare: Callable[[], CacheEntry | None]) -> None:
+    def add(self, prepare: Callable[[], CacheEntry | None]) -> None:
         """Have what `prepare` returns kept; it is called on the index's own thread."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
@@ -232,7 +232,7 @@ class CacheIndex:
             )
 
 
-def tidy(home: Path) -> int:
+def remove_missing(home: Path) -> int:
     """Forget all results whose files are gone; return how many records that were.
 
     A file that cannot be used now, or that another process is busy with, is left for the next time: what is

@@ -95,7 +95,7 @@ class JobCache:
         retrieval = Retrieval(self._results, live)
         runs = retrieval.runs(found)
         if retrieval.lost:
-            self._index.forget(retrieval.lost)
+            self._index.remove(retrieval.lost)
         if retrieval.without_output:
             self._warn("printed output beyond 8 MB is in the files of earlier jobs only, not shown")
         if self._index.trouble:
@@ -143,7 +143,7 @@ class JobCache:
 
     def _keep(self, parcels: Sequence[_Parcel]) -> None:
         for entry, runs in parcels:
-            self._index.keep(partial(self._cache_entry, entry, runs))
+            self._index.add(partial(self._cache_entry, entry, runs))
 
     def _cache_entry(self, entry: ResultRecord, runs: Sequence[ResultRange]) -> CacheEntry | None:
         """Return what is to be kept of a record, if anything (on the index's thread)."""

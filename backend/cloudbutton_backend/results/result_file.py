@@ -109,7 +109,7 @@ class ResultFile:
             f" {_megabytes(spare)} of it are left"
         )
 
-    def keep(self, batch: int, entry: ResultRecord) -> None:
+    def write(self, batch: int, entry: ResultRecord) -> None:
         """Write an entry whose payload is in memory; hold it there if the disk refuses."""
         if self._path is None:
             return

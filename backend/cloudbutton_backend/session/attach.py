@@ -125,7 +125,7 @@ class Attacher:
         try:
             start_keeper(home, job_id)
         except BaseException:
-            job_paths.forget(home, job_id)
+            job_paths.remove_files(home, job_id)
             raise
         return self.follow(self._reader().job(job_id))
 

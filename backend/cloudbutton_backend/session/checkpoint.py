@@ -1,4 +1,4 @@
-"""Writes down what a job needs to be continued, while it runs and out of its way.
+"""Writes checkpoints: what a job needs to be resumed, while it runs and out of its way.
 
 A job that is done within the journal's first 100 ms leaves nothing of this on the disk. A longer one is
 listed in the journal once it could be continued: its function is written, its large values, and a
@@ -53,8 +53,8 @@ _LOOK: Final = 0.1
 """Seconds between looks at whether a stream has brought new items."""
 
 
-class LastingSettings(Protocol):
-    """A source whose items can be written down."""
+class StorableItems(Protocol):
+    """Items that can be written to disk."""
 
     @property
     def n_items(self) -> int | None: ...
@@ -85,7 +85,7 @@ class Checkpoint:
         self,
         home: Path,
         run_state: RunState,
-        source: LastingSettings,
+        source: StorableItems,
         job: Callable[[], JobFile],
         blobs: Sequence[Blob],
         most: Callable[[], int],
@@ -140,7 +140,7 @@ class Checkpoint:
         if self._over.is_set() and self._begun and self._lock.acquire(blocking=wait):
             try:
                 self._close()
-                job_paths.forget(self._home, self._run_state.record.id)
+                job_paths.remove_files(self._home, self._run_state.record.id)
             finally:
                 self._lock.release()
 
@@ -164,7 +164,7 @@ class Checkpoint:
             self._finish_items()
         except BaseException:
             self._close()
-            job_paths.forget(self._home, self._run_state.record.id)
+            job_paths.remove_files(self._home, self._run_state.record.id)
             raise
 
     # -- writing
@@ -220,7 +220,7 @@ class Checkpoint:
             raise CheckpointTooLarge(
                 f"the values it uses are {size(large)}, and `attach_max_bytes` is {size(self._most)}"
             )
-        job_paths.make(self._home)
+        job_paths.make_directories(self._home)
         for blob in blobs:
             if not self.is_needed:
                 return

@@ -1,4 +1,4 @@
-"""Keeping everything under the home within its bounds: jobs, what they share, what is found again.
+"""Keeps everything under the home within its bounds: jobs, shared values, the cache.
 
 ::
 
@@ -45,7 +45,7 @@ class CleanupResult:
     """Bytes that remain."""
 
 
-def tidy(
+def clean_up(
     home: Path,
     max_bytes: int,
     max_age: float,
@@ -84,7 +84,7 @@ def tidy(
     if not dry_run:
         from cloudbutton_backend import result_cache  # many homes have none
 
-        forgotten = result_cache.tidy(home)
+        forgotten = result_cache.remove_missing(home)
         _remove_pieces(home, now)
     return CleanupResult(
         jobs=freed.jobs,

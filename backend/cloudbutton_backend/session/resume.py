@@ -199,7 +199,7 @@ class KeptResults:
     def ended(self, state: JobState) -> None:
         """The job has ended: what is done needs no continuing."""
         if state is JobState.DONE:
-            job_paths.forget(self.home, self.job_id)
+            job_paths.remove_files(self.home, self.job_id)
 
 
 def budget_of(overrides: float | str | None, row: JobRow) -> float | None:

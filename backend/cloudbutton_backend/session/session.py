@@ -24,7 +24,7 @@ from cloudbutton_backend.job_model import JobOptions, JobState
 from cloudbutton_backend.journal import JobCommand, Journal, JournalReader
 from cloudbutton_backend.journal.ownership import OwnershipLost
 from cloudbutton_backend.session.attach import Attacher
-from cloudbutton_backend.session.cleanup import tidy
+from cloudbutton_backend.session.cleanup import clean_up
 from cloudbutton_backend.session.drivers import Drivers
 from cloudbutton_backend.session.job_builder import JOURNAL_OFF, JobBuilder, JobFiles
 from cloudbutton_backend.session.launcher import Found, JobSource, Launcher
@@ -99,7 +99,7 @@ class Session:
             seen = latest
             with contextlib.suppress(CloudError, OSError):  # the next time, then
                 bounds = settings.resolve()
-                tidy(self.journal.home, bounds.results_max_bytes, bounds.results_max_age)
+                clean_up(self.journal.home, bounds.results_max_bytes, bounds.results_max_age)
 
     def backends(self) -> tuple[str, ...]:
         """Return the names of the backends that can be used."""

@@ -27,13 +27,13 @@ def blob_file(home: Path, digest: str) -> Path:
     return home / "blobs" / digest
 
 
-def make(home: Path) -> None:
+def make_directories(home: Path) -> None:
     """Make the directories."""
     for name in ("jobs", "blobs"):
         private_directory(name, home)
 
 
-def forget(home: Path, job_id: str) -> None:
+def remove_files(home: Path, job_id: str) -> None:
     """Remove what a job would need to be continued; blobs are others' too, and go with `gc`."""
     for path in (job_file(home, job_id), items_file(home, job_id)):
         path.unlink(missing_ok=True)
