@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import types
 
 from cloudbutton_magic.analysis import type_facts
@@ -15,6 +16,9 @@ from cloudbutton_magic.analysis.user_functions import is_user_code, source_tree
 from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 
 _PASS_THROUGH = words("enumerate zip reversed tqdm track items keys values iterrows itertuples")
+
+_GIVE_PLAIN_VALUES = words("abs bool divmod float int len max min ord pow round str sum")
+"""Builtins that give a number or the like, as arguments of what is walked."""
 
 _WITH_OUTPUT = words(
     "print display open write write_text write_bytes writelines info warning error debug show savefig "
@@ -96,8 +100,8 @@ def _check_expression(node: ast.expr, loop: Loop, live: LiveNames, call_rules: C
         return
     if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
         value = lookup(node, live, frozenset())
-        if value is UNKNOWN or _is_container(value):
-            return
+        if value is UNKNOWN or _is_container(value) or type_facts.is_atom(value):
+            return  # a number is an argument, as in `range(n)`: it is not what is walked
         if not type_facts.is_iterator(value):
             kind = type(value).__name__
             raise refuse(Reason.ITERABLE, node, detail=f"an object of type {kind}")
@@ -134,6 +138,8 @@ def _check_call(node: ast.Call, loop: Loop, live: LiveNames, call_rules: CallRul
                 raise refuse(Reason.ITERABLE, node, detail=f"the iterator `{ast.unparse(node)}`")
             if type_facts.is_random(owner):
                 return  # drawn before the loop starts, in the order of the plain cell
+    if name in _GIVE_PLAIN_VALUES and value is getattr(builtins, name):
+        return  # the header is evaluated once, in its place: `range(max(xs))`
     if name in type_facts.WRAPPERS:
         for argument in node.args:
             _check_expression(argument, loop, live, call_rules)
