@@ -260,22 +260,14 @@ def test_a_running_call_is_told_to_stop_through_storage(desk: Desk, tmp_path: Pa
     assert 0 < charge_of(events).seconds < 4, "it was abandoned instead of stopped"
 
 
-def test_a_call_that_has_not_begun_costs_nothing_when_interrupted(
-    desk: Desk, tmp_path: Path
-) -> None:
-    gate = str(tmp_path / "gate")
-
-    def wait(_: int) -> None:
-        while not os.path.exists(gate):
-            time.sleep(0.01)
-
-    first, second = desk.open(wait), desk.open(lambda x: x)
-    one, other = desk.submit(first, [0]), desk.submit(second, [0])
-    desk.backend.interrupt("lambda-0", second.id)
-    charge = charge_of(desk.until_end(other))
+def test_a_call_that_has_not_begun_costs_nothing_when_interrupted(desk: Desk) -> None:
+    spec, interrupted = desk.open(lambda x: x), threading.Event()
+    desk.backend._later(interrupted.wait, 20)  # the loop sends nothing until then
+    batch = desk.submit(spec, [0])
+    desk.backend.interrupt("lambda-0", spec.id)
+    interrupted.set()
+    charge = charge_of(desk.until_end(batch))
     assert (charge.cost, charge.seconds) == (0.0, 0.0)
-    open(gate, "w").close()
-    desk.until_end(one)
 
 
 def test_a_call_that_does_not_stop_is_given_up_and_what_it_may_still_cost_is_said(

@@ -236,7 +236,8 @@ class Backend(Protocol):
 
     def open_job(self, spec: JobSpec) -> None: ...
 
-    def submit(self, call: BatchCall) -> None: ...
+    def submit(self, call: BatchCall) -> None:
+        """Send a batch to a worker, which then holds no more of them than `Limits.queue_depth`."""
 
     def revoke(self, worker: str, keep: int) -> None:
         """Take back the items that `worker` has not begun, but for the next `keep`.

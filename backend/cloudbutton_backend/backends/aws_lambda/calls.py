@@ -2,9 +2,9 @@
 
 ::
 
-    submit ─▶ slot ─▶ flight ─▶ RemoteJob.encode ─▶ Invoker ─▶ answer ─▶ events ─▶ emit
+    submit ─▶ worker's slot ─▶ RemoteJob.encode ─▶ Invoker ─▶ answer ─▶ events ─▶ emit
                         │                              ▲
-    interrupt, kill ────┴─▶ stop object in the bucket  └─ Window: as many as AWS takes
+    interrupt, kill ────┴─▶ stop object in the bucket  └─ AimdLimiter: as many as AWS takes
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cloudbutton_backend.backends.aws_lambda import call_encoding
@@ -70,10 +70,9 @@ class LambdaCall:
     """A call, from its submission to its end."""
 
     call: BatchCall
-    slot: str
     may_run: bool = False
     """Whether something of it may be running, and be billed."""
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] = field(init=False)
     interrupted: bool = False
 
 
@@ -112,10 +111,10 @@ class LambdaCalls:
         self._functions: DeployedFunctions
         self._accountant: CallAccountant
         self._canceller: CallCanceller
-        self._slots: dict[str, deque[LambdaCall]] = {}
+        self._slots: dict[str, LambdaCall | None] = {}
+        """The call under way in each worker."""
         self._jobs: OrderedDict[str, RemoteJob] = OrderedDict()
         self._specs: dict[str, JobSpec] = {}
-        self._closing = False
 
     # -- getting ready
 
@@ -194,7 +193,8 @@ class LambdaCalls:
 
     def add_slots(self, names: Sequence[str]) -> None:
         """Take calls for more workers."""
-        self._slots.update((name, deque()) for name in names if name not in self._slots)
+        for name in names:
+            self._slots.setdefault(name, None)
         if self._web is not None:
             self._invoker.window.widen(room_for(len(self._slots)))
         self._emit([WorkerUp(name) for name in names])
@@ -204,81 +204,64 @@ class LambdaCalls:
 
     def close_job(self, job_id: str) -> None:
         """A job has ended; it may be opened again."""
+        in_use = {flight.call.job_id for flight in self._in_flight()}
         for old in list(self._specs)[: max(0, len(self._specs) - _REMEMBER)]:
-            if not any(
-                flight.call.job_id == old for each in self._slots.values() for flight in each
-            ):
+            if old not in in_use:
                 del self._specs[old]
                 self._jobs.pop(old, None)
 
     def submit(self, call: BatchCall) -> None:
-        slot = self._slots.get(call.worker)
-        if slot is None:
-            return
-        slot.append(LambdaCall(call, call.worker))
-        if len(slot) == 1:
-            self._begin(slot[0])
+        if call.worker in self._slots:
+            flight = self._slots[call.worker] = LambdaCall(call)
+            flight.task = asyncio.create_task(self._run(flight))
 
     def interrupt(self, worker: str, job_id: str) -> None:
-        for flight in list(self._slots.get(worker, ())):
-            if flight.call.job_id != job_id or flight.interrupted:
-                continue
-            flight.interrupted = True
-            if flight.may_run:
-                self._stop(flight)
-                asyncio.get_running_loop().call_later(ABANDON_AFTER, self._abandon, flight)
-            else:
-                self._abandon(flight)
+        flight = self._slots.get(worker)
+        if flight is None or flight.call.job_id != job_id or flight.interrupted:
+            return
+        flight.interrupted = True
+        if flight.may_run:
+            self._stop(flight)
+            asyncio.get_running_loop().call_later(ABANDON_AFTER, self._abandon, flight)
+        else:
+            self._abandon(flight)
 
     def kill(self, worker: str, reason: str) -> None:
-        slot = self._slots.get(worker)
-        if not slot:
+        flight = self._slots.get(worker)
+        if flight is None:
             return
-        first = slot[0]
-        if first.may_run:
-            self._stop(first)
-        charges: list[Event] = [self._bill(flight) for flight in slot]
-        if first.may_run:
-            charges.insert(0, Warned(first.call.job_id, STILL_BILLED))
-        for flight in list(slot):
-            self._cancel(flight)
+        events: list[Event] = [self._bill(flight)]
+        if flight.may_run:
+            self._stop(flight)
+            events.insert(0, Warned(flight.call.job_id, STILL_BILLED))
+        self._cancel(flight)
         cause = "it was ended by this machine; what it may still do is not waited for"
-        batch = first.call.batch
-        self._emit([*charges, WorkerDown(worker, cause, batch, None, reason), WorkerUp(worker)])
+        down = WorkerDown(worker, cause, flight.call.batch, None, reason)
+        self._emit([*events, down, WorkerUp(worker)])
 
-    # -- flights
+    # -- calls under way
 
-    def _begin(self, flight: LambdaCall) -> None:
-        flight.task = asyncio.create_task(self._fly(flight))
+    def _in_flight(self) -> list[LambdaCall]:
+        return [flight for flight in self._slots.values() if flight is not None]
 
     def _cancel(self, flight: LambdaCall) -> bool:
-        """Forget a flight; return whether it was still under way."""
-        slot = self._slots[flight.slot]
-        if flight not in slot:
+        """Forget a call; return whether it was still under way."""
+        if self._slots[flight.call.worker] is not flight:
             return False
-        slot.remove(flight)
-        if flight.task is not None:
-            flight.task.cancel()
+        self._slots[flight.call.worker] = None
+        flight.task.cancel()
         return True
 
     def _abandon(self, flight: LambdaCall) -> None:
         """Wait no longer for a call that was told to stop."""
-        was_first = next(iter(self._slots[flight.slot]), None) is flight
-        charge = self._bill(flight)
         if self._cancel(flight):
-            events: list[Event] = [charge, BatchEnded(flight.slot, flight.call.batch, 0)]
+            charge = self._bill(flight)
+            events: list[Event] = [charge, BatchEnded(flight.call.worker, flight.call.batch, 0)]
             if charge.seconds:
                 events.insert(0, Warned(flight.call.job_id, STILL_BILLED))
             self._emit(events)
-            if was_first:
-                self._next(flight.slot)
 
-    def _next(self, name: str) -> None:
-        slot = self._slots[name]
-        if slot and slot[0].task is None and not self._closing:
-            self._begin(slot[0])
-
-    async def _fly(self, flight: LambdaCall) -> None:
+    async def _run(self, flight: LambdaCall) -> None:
         try:
             events = await self._events_of(flight)
         except CloudError as error:
@@ -289,20 +272,13 @@ class LambdaCalls:
             _LOG.exception("call %s failed", flight.call.batch)
             own = f"an error of Cloud Button's own: {type(error).__name__}: {error}"
             events = self._ended_by(flight, own)
-        slot = self._slots[flight.slot]
-        if flight not in slot:
-            return  # it was given up
-        slot.remove(flight)
-        if any(isinstance(event, WorkerDown) for event in events):
-            # What waited behind it is lost with the worker, as far as the dispatcher is concerned.
-            events[:0] = [self._bill(waiting) for waiting in slot]
-            slot.clear()
-        self._emit(events)
-        self._next(flight.slot)
+        if self._slots[flight.call.worker] is flight:  # else it was given up
+            self._slots[flight.call.worker] = None
+            self._emit(events)
 
     def _ended_by(self, flight: LambdaCall, cause: str) -> list[Event]:
         """Return the events of a call that ended with something that will happen to all others, too."""
-        end = BatchEnded(flight.slot, flight.call.batch, 0)
+        end = BatchEnded(flight.call.worker, flight.call.batch, 0)
         return [self._bill(flight), end, BackendDown(cause)]
 
     async def _events_of(self, flight: LambdaCall) -> list[Event]:
@@ -335,8 +311,8 @@ class LambdaCalls:
         """What was set aside for a call does not pay for the memory that its items need."""
         call = flight.call
         cause = f"the budget is too small for a call with {job.memory_for(call):,} MiB"
-        down = WorkerDown(flight.slot, cause, call.batch, call.first, "lease")
-        return [self._bill(flight), down, WorkerUp(flight.slot)]
+        down = WorkerDown(flight.call.worker, cause, call.batch, call.first, "lease")
+        return [self._bill(flight), down, WorkerUp(flight.call.worker)]
 
     def _stop(self, flight: LambdaCall) -> None:
         """Tell a running call that it is not wanted any more."""
@@ -352,13 +328,11 @@ class LambdaCalls:
 
     async def close(self, seconds: float) -> None:
         """Stop what runs, as far as that is possible in so many seconds, and let go of everything."""
-        self._closing = True
-        for slot in self._slots.values():
-            for flight in list(slot):
-                job = self._jobs.get(flight.call.job_id)
-                if flight.may_run and job is not None and not job.detached:
-                    self._stop(flight)
-                self._cancel(flight)
+        for flight in self._in_flight():
+            job = self._jobs.get(flight.call.job_id)
+            if flight.may_run and job is not None and not job.detached:
+                self._stop(flight)
+            self._cancel(flight)
         if self._web is not None:
             await self._canceller.close(seconds)
             await self._new_results.close()

@@ -385,7 +385,7 @@ class DaskBackend:
             self._empty_since = None
             return []
         events = [*link.calls.check_progress(), *self._fit(link)]
-        waits = not link.workers and link.calls.n_flights > 0
+        waits = not link.workers and bool(link.calls.in_flight())
         if not waits:
             self._empty_since = None
         elif self._empty_since is None:

@@ -82,7 +82,7 @@ class DaskCalls:
         """Answers, by job; those of the last few."""
         self._token = uuid.uuid4().hex[:8]
         """Another process may number calls of the same job alike."""
-        self._slots: dict[str, deque[DaskCall]] = {}
+        self._slots: dict[str, DaskCall | None] = {}
         self._made = 0
         self._suspects: set[tuple[str, int]] = set()
         """Items, by job, whose Dask workers died. Those of calls that only waited there are among them, so
@@ -100,9 +100,9 @@ class DaskCalls:
     def __len__(self) -> int:
         return len(self._slots)
 
-    @property
-    def n_flights(self) -> int:
-        return sum(map(len, self._slots.values()))
+    def in_flight(self) -> list[DaskCall]:
+        """Return the calls under way."""
+        return [flight for flight in self._slots.values() if flight is not None]
 
     # -- slots
 
@@ -113,33 +113,32 @@ class DaskCalls:
         """Have room for one more call at a time."""
         self._made += 1
         name = f"dask-{self._token[:4]}-{self._made}"
-        self._slots[name] = deque()
+        self._slots[name] = None
         return WorkerUp(name)
 
     def idle(self) -> list[str]:
         """Return the slots that hold nothing."""
-        return [name for name, flights in self._slots.items() if not flights]
+        return [name for name, flight in self._slots.items() if flight is None]
 
     def end_slot(self, name: str, cause: str, reason: str) -> list[Event]:
         """Have room for one call fewer, and drop what was there."""
-        flights = self._slots.pop(name)
-        charges = [self._charge(flight) for flight in flights]
-        for flight in flights:
-            self._drop(flight)
-        first = flights[0].call.batch if flights else None
-        return [*filter(None, charges), WorkerDown(name, cause, first, None, reason)]
+        flight = self._slots.pop(name)
+        if flight is None:
+            return [WorkerDown(name, cause, None, None, reason)]
+        events = self._charged(flight, [WorkerDown(name, cause, flight.call.batch, None, reason)])
+        self._drop(flight)
+        return events
 
     def give_back(self) -> list[Event]:
         """The cluster is gone: return all calls, at no attempt's cost, and have no slots."""
         events: list[Event] = []
-        for name, flights in self._slots.items():
-            for flight in flights:
+        for name, flight in self._slots.items():
+            if flight is not None:
                 events += self._charged(flight, returned(flight.rest))
             events.append(WorkerDown(name, "the Dask cluster is gone", None, None, "killed"))
-        for flights in self._slots.values():
-            for flight in flights:
-                flight.left = True
-                self._release(flight)
+        for flight in self.in_flight():
+            flight.left = True
+            self._release(flight)
         self._slots.clear()
         return events
 
@@ -147,8 +146,8 @@ class DaskCalls:
 
     def published(self) -> list[str]:
         """Return the names of calls that the cluster keeps."""
-        flights = (flight for slot in self._slots.values() for flight in slot)
-        return [*self._collected, *(each.published for each in flights if each.published)]
+        kept = (flight.published for flight in self.in_flight())
+        return [*self._collected, *filter(None, kept)]
 
     def have_forgotten(self, names: Iterable[str] = ()) -> None:
         """Have the cluster keep these no longer, and no call that is over."""
@@ -177,13 +176,10 @@ class DaskCalls:
     def submit(
         self, call: BatchCall, ready: Ready, placement: Mapping[str, Any], lasting: bool = False
     ) -> None:
-        slot = self._slots.get(call.worker)
-        if slot is None:
-            return
-        name = f"{call.job_id}-{self._token}-{call.batch}"
-        slot.append(DaskCall(call, name, ready, placement, lasting))
-        if len(slot) == 1:
-            self._send(slot[0])
+        if call.worker in self._slots:
+            name = f"{call.job_id}-{self._token}-{call.batch}"
+            flight = self._slots[call.worker] = DaskCall(call, name, ready, placement, lasting)
+            self._send(flight)
 
     def _send(self, flight: DaskCall) -> None:
         call = flight.call
@@ -193,9 +189,9 @@ class DaskCalls:
                 return
             self._on_trial, flight.alone = flight, True
         flight.sent_at = self._clock()
-        self._cluster.client.loop.add_callback(self._fly, flight)
+        self._cluster.client.loop.add_callback(self._run, flight)
 
-    async def _fly(self, flight: DaskCall) -> None:
+    async def _run(self, flight: DaskCall) -> None:
         """Have Dask run a call, and wait for its answer; on Dask's thread."""
         try:
             await self._submit(flight, await asyncio.wrap_future(flight.ready))
@@ -260,17 +256,23 @@ class DaskCalls:
             await unpublish(self._cluster.client, [name])
 
     def interrupt(self, worker: str, job_id: str) -> list[Event]:
-        """Have a slot's calls of a job stop; return the events of those that were not sent."""
-        slot = self._slots.get(worker, deque())
-        events: list[Event] = []
-        for flight in [flight for flight in slot if flight.call.job_id == job_id]:
-            if flight.sent_at is None:
-                slot.remove(flight)
-                flight.released = True
-                events += self._charged(flight, [BatchEnded(worker, flight.call.batch, 0)])
-            elif flight.give_up_at is None:
-                flight.give_up_at = self._clock() + ABANDON_AFTER
-                self._cluster.client.loop.add_callback(self._stop, flight)
+        """Have a slot's call of a job stop; return the events of one that was not sent."""
+        flight = self._slots.get(worker)
+        if flight is None or flight.call.job_id != job_id:
+            return []
+        if flight.sent_at is None:
+            return self._give_up(flight)
+        if flight.give_up_at is None:
+            flight.give_up_at = self._clock() + ABANDON_AFTER
+            self._cluster.client.loop.add_callback(self._stop, flight)
+        return []
+
+    def _give_up(self, flight: DaskCall) -> list[Event]:
+        """Wait no longer for a call."""
+        call = flight.call
+        self._slots[call.worker] = None
+        events = self._charged(flight, [BatchEnded(call.worker, call.batch, 0)])
+        self._drop(flight)
         return events
 
     async def _stop(self, flight: DaskCall) -> None:
@@ -310,35 +312,24 @@ class DaskCalls:
     # -- in
 
     def next_wake(self) -> float | None:
-        """Return when `look_after` has something to do."""
-        flights = (flight for slot in self._slots.values() for flight in slot)
-        return min(
-            (each.give_up_at for each in flights if each.give_up_at is not None), default=None
-        )
+        """Return when `check_progress` has something to do."""
+        times = (flight.give_up_at for flight in self.in_flight())
+        return min((time for time in times if time is not None), default=None)
 
     def check_progress(self) -> list[Event]:
         """Give up those that do not answer."""
         now = self._clock()
         events: list[Event] = []
-        for name, slot in self._slots.items():
-            if slot and slot[0].give_up_at is not None and slot[0].give_up_at <= now:
-                flight = slot.popleft()
-                events += self._charged(flight, [BatchEnded(name, flight.call.batch, 0)])
-                self._drop(flight)
-                self._next(name)
+        for flight in self.in_flight():
+            if flight.give_up_at is not None and flight.give_up_at <= now:
+                events += self._give_up(flight)
         return events
-
-    def _next(self, name: str) -> None:
-        slot = self._slots[name]
-        if slot and slot[0].sent_at is None:
-            self._send(slot[0])
 
     def landed(self, landed: FinishedCall) -> tuple[list[Event], str | None]:
         """Return the events of a call that is over, and the job whose data have to be sent again."""
         flight = landed.flight
         name, job_id = flight.call.worker, flight.call.job_id
-        slot = self._slots.get(name)
-        if slot is None or flight not in slot:
+        if self._slots.get(name) is not flight:
             return [], None  # it was given up
         stale = None
         if landed.answer is not None:
@@ -351,16 +342,11 @@ class DaskCalls:
             events, stale = self._cancelled(flight), job_id
         else:
             events = self._failed(flight, landed.error)
-        slot.remove(flight)
+        self._slots[name] = None
         self._drop(flight)
         if any(isinstance(event, WorkerDown) for event in events):
-            for waiting in slot:
-                events[:0] = self._charged(waiting, [])
-                self._drop(waiting)
             del self._slots[name]
             events.append(self.add_slot())
-        else:
-            self._next(name)
         return events, stale
 
     def _answered(self, flight: DaskCall, answer: bytes) -> tuple[list[Event], bool]:
