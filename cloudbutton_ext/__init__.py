@@ -108,4 +108,4 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
     return [{"module": "cloudbutton_ext.server"}]
 
 
-_joblib_backend.offer()
+_joblib_backend.register_backend()

@@ -21,7 +21,12 @@ from cloudbutton_backend.session import session as _session
 from cloudbutton_backend.session.launcher import JobSource
 from cloudbutton_backend.worker.calls import PushedCall, Spread, run_call
 from cloudbutton_ext.api import options_from
-from cloudbutton_ext.integrations.pool_results import AsyncResult, IMapIterator, feed, settle_with
+from cloudbutton_ext.integrations.pool_results import (
+    AsyncResult,
+    IMapIterator,
+    feed_iterator,
+    resolve_from_job,
+)
 from cloudbutton_ext.integrations.pushed_calls import PushedCalls, prepared, reaching_managers
 
 if TYPE_CHECKING:
@@ -79,7 +84,7 @@ class Pool:
         self._options = {"workers": processes, **options, "errors": "keep"}
         run, chosen = self._prepared(run_call)
         resolved = options_from({"name": "pool", **chosen})
-        self._calls = PushedCalls(self._session, resolved, run, lasting=False)
+        self._calls = PushedCalls(self._session, resolved, run, finish_at_exit=False)
         weakref.finalize(self, self._calls.end).atexit = False
         self._jobs: list[Job] = []
         self._threads: list[threading.Thread] = []
@@ -110,16 +115,16 @@ class Pool:
         self._check_running()
         result = AsyncResult(callback, error_callback)
 
-        def settle(future: Future[Any]) -> None:
+        def resolve(future: Future[Any]) -> None:
             try:
-                result.settle(future.result(timeout=0), None)
+                result.resolve(future.result(timeout=0), None)
             except CancelledError:
                 ended = JobFailed("The pool was terminated before this call began.")
-                result.settle(None, self._calls.cause or ended)
+                result.resolve(None, self._calls.cause or ended)
             except BaseException as error:
-                result.settle(None, error)
+                result.resolve(None, error)
 
-        self._calls.add(PushedCall(func, tuple(args), dict(kwds))).add_done_callback(settle)
+        self._calls.add(PushedCall(func, tuple(args), dict(kwds))).add_done_callback(resolve)
         return result
 
     # -- many calls
@@ -156,7 +161,7 @@ class Pool:
             iterable = list(iterable)  # what it raises is the caller's, here and now
         job = self._start(func, iterable)
         result = AsyncResult(callback, error_callback)
-        self._follow(settle_with, job, result, self._replay())
+        self._follow(resolve_from_job, job, result, self._replay())
         return job, result
 
     def _wait(self, job: Job, result: AsyncResult) -> list[Any]:
@@ -210,7 +215,7 @@ class Pool:
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         iterator = IMapIterator()
-        self._follow(feed, self._start(func, iterable), iterator, ordered, self._replay())
+        self._follow(feed_iterator, self._start(func, iterable), iterator, ordered, self._replay())
         return iterator
 
     # -- its life

@@ -34,21 +34,21 @@ def add_commands(commands: Commands) -> None:
     deploy = _on_lambda(
         commands, "deploy", "make what jobs on AWS Lambda need, or bring it up to date"
     )
-    add_place(deploy)
+    add_location(deploy)
     add_memory(deploy)
     add_arch(deploy)
     add_consent(deploy)
     deploy.set_defaults(run=with_settings(_deploy))
 
     undeploy = _on_lambda(commands, "undeploy", "remove everything that deploy has made")
-    add_place(undeploy)
+    add_location(undeploy)
     add_consent(undeploy)
     undeploy.set_defaults(run=with_settings(_undeploy))
 
     status = _on_lambda(
         commands, "status", "what is deployed, by which version, and what has changed"
     )
-    add_place(status)
+    add_location(status)
     status.add_argument("--json", action="store_true", help="as JSON, for programs")
     status.set_defaults(run=with_settings(_status))
 
@@ -64,7 +64,7 @@ def add_commands(commands: Commands) -> None:
     )
     policy.add_argument("--account", metavar="NUMBER", help="default: that of your credentials")
     policy.add_argument("--json", action="store_true", help="the policy alone")
-    add_place(policy)
+    add_location(policy)
     policy.set_defaults(run=with_settings(_policy))
 
     emulate = commands.add_parser(
@@ -97,7 +97,7 @@ def add_arch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", choices=ARCHS, help="default x86_64; arm64 costs a fifth less")
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
+def add_location(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where."""
     parser.add_argument("--region", help="default: that of your AWS configuration")
     parser.add_argument("--prefix", help="what all names begin with (default cloudbutton)")
@@ -133,12 +133,12 @@ def _deploy(arguments: argparse.Namespace) -> int:
     from cloudbutton_backend.backends.aws_lambda.function_archive import version
 
     clients = _clients(arguments, "deploy")
-    home = _home(arguments, clients, arguments.arch)
+    home = _target(arguments, clients, arguments.arch)
     asked = [home.with_(memory=memory) for memory in arguments.memory]
     # What is there already is brought up to date with it: one version for all functions.
     there = [each.target for each in look_around(clients, home).functions.values()]
     desired = DesiredDeployment(targets=tuple(dict.fromkeys([*asked, *there])), version=version())
-    return _make(arguments, clients, desired)
+    return _plan_and_deploy(arguments, clients, desired)
 
 
 def deploy_packages(
@@ -162,12 +162,14 @@ def deploy_packages(
         )
         for memory in arguments.memory
     )
-    return _make(
+    return _plan_and_deploy(
         arguments, clients, DesiredDeployment(targets=targets, version=version(), packages=packages)
     )
 
 
-def _make(arguments: argparse.Namespace, clients: BotoClients, desired: DesiredDeployment) -> int:
+def _plan_and_deploy(
+    arguments: argparse.Namespace, clients: BotoClients, desired: DesiredDeployment
+) -> int:
     """Show what would be made, ask, and make it."""
     from cloudbutton_backend.backends.aws_lambda.deployment import (
         deploy,
@@ -185,10 +187,10 @@ def _make(arguments: argparse.Namespace, clients: BotoClients, desired: DesiredD
         print("Everything is there and as it should be.")
         return DONE
     print(f"\n{standing_cost(home.region)}")
-    if arguments.plan or not _agreed(arguments, "Go ahead?"):
+    if arguments.plan or not _confirmed(arguments, "Go ahead?"):
         return DONE if arguments.plan else FAILED
     with _interruptible():
-        deploy(clients, desired, say=_say)
+        deploy(clients, desired, say=_print_step)
     print(f"Deployed. In a notebook: `%cloud use lambda region={home.region}`.")
     return DONE
 
@@ -201,16 +203,18 @@ def _undeploy(arguments: argparse.Namespace) -> int:
     )
 
     clients = _clients(arguments, "deploy")
-    home = _home(arguments, clients)
+    home = _target(arguments, clients)
     plan = plan_removal(look_around(clients, home))
     if not plan.steps:
         print(f"Nothing of Cloud Button's is deployed under `{home.prefix}` in {home.region}.")
         return DONE
     _show(plan, f"In account {home.account}, region {home.region}:", kept="not ours, kept")
-    if arguments.plan or not _agreed(arguments, "Remove all this? Jobs that run there will fail."):
+    if arguments.plan or not _confirmed(
+        arguments, "Remove all this? Jobs that run there will fail."
+    ):
         return DONE if arguments.plan else FAILED
     with _interruptible():
-        undeploy(clients, home, say=_say)
+        undeploy(clients, home, say=_print_step)
     print("Removed.")
     return DONE
 
@@ -219,7 +223,7 @@ def _status(arguments: argparse.Namespace) -> int:
     from cloudbutton_backend.backends.aws_lambda.deployment import describe, look_around
 
     clients = _clients(arguments, "deploy")
-    home = _home(arguments, clients)
+    home = _target(arguments, clients)
     status = describe(look_around(clients, home))
     print(json.dumps(status.as_json(), indent=2) if arguments.json else status)
     return DONE if status.is_sound else FAILED
@@ -274,7 +278,7 @@ def _clients(arguments: argparse.Namespace, purpose: Purpose) -> BotoClients:
     return BotoClients(arguments.region, profile=arguments.profile, purpose=purpose)
 
 
-def _home(
+def _target(
     arguments: argparse.Namespace, clients: BotoClients, arch: Arch = "x86_64"
 ) -> DeploymentTarget:
     from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
@@ -297,7 +301,7 @@ def _show(plan: DeploymentPlan, title: str, kept: str = "as it should be") -> No
     print("\n".join(f"  {line}" for line in lines))
 
 
-def _say(line: str) -> None:
+def _print_step(line: str) -> None:
     print(f"  {line}", flush=True)
 
 
@@ -310,7 +314,7 @@ def _interruptible() -> Iterator[None]:
         raise
 
 
-def _agreed(arguments: argparse.Namespace, question: str) -> bool:
+def _confirmed(arguments: argparse.Namespace, question: str) -> bool:
     """Ask, unless consent was given; without a terminal there is nobody to ask."""
     if arguments.yes:
         return True

@@ -37,7 +37,7 @@ def add_commands(commands: aws_lambda.Commands) -> None:
     build.add_argument("--lock", action="store_true", help="only print the lock, for somebody else")
     build.add_argument("--deploy", action="store_true", help="make functions that have it, too")
     aws_lambda.add_memory(build)
-    aws_lambda.add_place(build)
+    aws_lambda.add_location(build)
     aws_lambda.add_consent(build)
     build.set_defaults(run=aws_lambda.with_settings(_build))
 

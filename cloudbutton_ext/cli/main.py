@@ -160,13 +160,13 @@ def _cancel(arguments: argparse.Namespace) -> int:
     if reason := refusal("cancel", job, job.state):
         return _refuse(reason)
     deadline = time.monotonic() + PATIENCE
-    if not _taken(reader, job.id, "cancel", deadline):
+    if not _send_and_wait(reader, job.id, "cancel", deadline):
         return _refuse(
             f"The process of job {job.id} (pid {job.pid} on {job.host}) did not answer within "
             f"{PATIENCE:g} s, and the request was taken back. It may be suspended; "
             f"interrupt its kernel instead."
         )
-    _until(lambda: reader.job(job.id).state.is_final, deadline)
+    _wait_until(lambda: reader.job(job.id).state.is_final, deadline)
     job = reader.job(job.id)
     if job.state is JobState.CANCELLED:
         print(f"Cancelled job {job.id} ({job.name}); {cli_text.items(job)} items are kept.")
@@ -184,7 +184,9 @@ def _retry(arguments: argparse.Namespace) -> int:
     reader = JournalReader()
     job = _find(reader, arguments.id)
     reason = refusal("retry", job, job.state)
-    if not reason and not _taken(reader, job.id, "retry", time.monotonic() + PATIENCE, **asked):
+    if not reason and not _send_and_wait(
+        reader, job.id, "retry", time.monotonic() + PATIENCE, **asked
+    ):
         reason = refusal("retry", job, job.state, is_gone=True)  # or it does not listen
     if reason:
         return _refuse(reason)
@@ -201,7 +203,7 @@ def _gc(arguments: argparse.Namespace) -> int:
     gone = clean_up(
         home(), settings.results_max_bytes, settings.results_max_age, dry_run=arguments.dry_run
     )
-    print(cli_text.tidied(gone, dry_run=arguments.dry_run))
+    print(cli_text.cleanup_text(gone, dry_run=arguments.dry_run))
     return DONE
 
 
@@ -242,7 +244,9 @@ def _dollars(text: str) -> float:
         raise UsageError(f"`--budget` is {text!r}; it must be {error}.") from None
 
 
-def _taken(reader: JournalReader, job_id: str, verb: str, deadline: float, **asked: Any) -> bool:
+def _send_and_wait(
+    reader: JournalReader, job_id: str, verb: str, deadline: float, **asked: Any
+) -> bool:
     """Send a command and return whether the job's process took it; else nothing is left of it."""
     command = reader.send(job_id, verb, **asked)
 
@@ -251,10 +255,10 @@ def _taken(reader: JournalReader, job_id: str, verb: str, deadline: float, **ask
         return found is not None and found.taken is not None
 
     # When it cannot be taken back any more, it was taken at the last moment.
-    return _until(is_taken, deadline) or not reader.withdraw(command)
+    return _wait_until(is_taken, deadline) or not reader.withdraw(command)
 
 
-def _until(condition: Callable[[], bool], deadline: float) -> bool:
+def _wait_until(condition: Callable[[], bool], deadline: float) -> bool:
     """Look until `condition` holds or it is `deadline` on the monotonic clock."""
     while not condition():
         if time.monotonic() >= deadline:
@@ -329,7 +333,7 @@ def _attach(arguments: argparse.Namespace) -> int:
         job.cancel()
         job.wait(5.0)
     here.close()
-    return _conclude(job)
+    return _print_end(job)
 
 
 def _watch(job: Job) -> None:
@@ -349,7 +353,7 @@ def _line(job: Job) -> str:
     return f"Job {job.id} ({job.name}): {progress.done}{of} done{eta}   "
 
 
-def _conclude(job: Job) -> int:
+def _print_end(job: Job) -> int:
     """Say how it ended, and where its results are."""
     progress = job.progress
     of = "" if progress.total is None else f" of {progress.total}"

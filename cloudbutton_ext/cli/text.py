@@ -94,7 +94,7 @@ def job_page(
     return "\n\n".join(parts)
 
 
-def tidied(gone: CleanupResult, *, dry_run: bool) -> str:
+def cleanup_text(gone: CleanupResult, *, dry_run: bool) -> str:
     """Return what was, or would be, removed, and what remains."""
     parts = [units.count(len(gone.jobs), "job"), units.count(gone.files, "file")]
     if gone.blobs:

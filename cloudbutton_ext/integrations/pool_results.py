@@ -29,7 +29,7 @@ class AsyncResult:
 
     def __init__(self, callback: Callback | None, error_callback: Callback | None) -> None:
         self._callback, self._error_callback = callback, error_callback
-        self._there = threading.Event()
+        self._done = threading.Event()
         self._value: Any = None
         self._error: BaseException | None = None
 
@@ -39,7 +39,7 @@ class AsyncResult:
 
     def ready(self) -> bool:
         """Whether the call has ended."""
-        return self._there.is_set()
+        return self._done.is_set()
 
     def successful(self) -> bool:
         """Whether it has ended without an exception.
@@ -56,7 +56,7 @@ class AsyncResult:
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the call has ended, or for `timeout` seconds."""
         end = None if timeout is None else time.monotonic() + timeout
-        while not self._there.wait(_STEP if end is None else min(_STEP, end - time.monotonic())):
+        while not self._done.wait(_STEP if end is None else min(_STEP, end - time.monotonic())):
             if end is not None and time.monotonic() >= end:
                 return
 
@@ -75,7 +75,7 @@ class AsyncResult:
             raise self._error
         return self._value
 
-    def settle(self, value: Any, error: BaseException | None) -> None:
+    def resolve(self, value: Any, error: BaseException | None) -> None:
         """Take the result, tell who wants to know, and then those who wait."""
         self._value, self._error = value, error
         callback, told = (self._callback, value) if error is None else (self._error_callback, error)
@@ -85,7 +85,7 @@ class AsyncResult:
                 callback(told)
             except Exception:
                 _LOG.exception("a callback of a pool raised")
-        self._there.set()
+        self._done.set()
 
 
 class IMapIterator:
@@ -142,7 +142,7 @@ class IMapIterator:
             self._change.notify_all()
 
 
-def settle_with(job: Job, result: AsyncResult, replay: OutputReplay | None) -> None:
+def resolve_from_job(job: Job, result: AsyncResult, replay: OutputReplay | None) -> None:
     """Wait for a job, show what it prints, and hand over its results (on a thread of its own)."""
     values: list[Any] | None = None
     error: BaseException | None
@@ -151,11 +151,13 @@ def settle_with(job: Job, result: AsyncResult, replay: OutputReplay | None) -> N
         values = job.results()
         error = _first_error(job)
     except BaseException as caught:
-        error = _of_the_items(caught)
-    result.settle(None if error is not None else values, error)
+        error = _item_error(caught)
+    result.resolve(None if error is not None else values, error)
 
 
-def feed(job: Job, iterator: IMapIterator, ordered: bool, replay: OutputReplay | None) -> None:
+def feed_iterator(
+    job: Job, iterator: IMapIterator, ordered: bool, replay: OutputReplay | None
+) -> None:
     """Hand over results as they arrive, and show what was printed (on a thread of its own)."""
     error: BaseException | None = None
     try:
@@ -165,7 +167,7 @@ def feed(job: Job, iterator: IMapIterator, ordered: bool, replay: OutputReplay |
         if job.state is not JobState.DONE:
             job.results()  # raises if it is not for failed items alone
     except BaseException as caught:
-        error = _of_the_items(caught)
+        error = _item_error(caught)
     iterator.end(error)
 
 
@@ -181,7 +183,7 @@ def _first_error(job: Job) -> BaseException | None:
     return failed[min(failed)] if failed else None
 
 
-def _of_the_items(error: BaseException) -> BaseException:
+def _item_error(error: BaseException) -> BaseException:
     """Return what the items' own iterator has raised, where that is what went wrong."""
     if isinstance(error, JobFailed) and error.__cause__ is not None:
         return error.__cause__

@@ -37,7 +37,7 @@ class PushedCalls:
     ----------
     run
         What workers do with each item that is added; None stands for one that was cancelled.
-    lasting
+    finish_at_exit
         Whether the calls submitted are finished before the interpreter ends, as an executor's are. A pool's
         are ended then.
     sample
@@ -50,13 +50,13 @@ class PushedCalls:
         options: JobOptions,
         run: Callable[[Any], Any] = run_call,
         *,
-        lasting: bool = True,
+        finish_at_exit: bool = True,
         sample: Sequence[Any] = (),
     ) -> None:
         self._session = session
         self._options = options
         self._run = run
-        self._lasting = lasting
+        self._finish_at_exit = finish_at_exit
         self._sample = sample
         self._lock = threading.Lock()
         self._futures: dict[int, Future[Any]] = {}
@@ -118,7 +118,7 @@ class PushedCalls:
         """Open the job that the calls belong to, when the first one comes."""
         run = reaching_managers(self._run, self._session, self._options.backend)
         self._job, self._source = self._session.open_stream(
-            run, self._take, self._options, self._sample
+            run, self._claim_call, self._options, self._sample
         )
         self._sample = ()
         name = "cloudbutton-executor"
@@ -137,9 +137,9 @@ class PushedCalls:
         for future in futures:  # their callbacks may call us
             future.cancel()
 
-    def leave(self) -> None:
+    def end_at_exit(self) -> None:
         """Get ready for the interpreter's end."""
-        if self._lasting:
+        if self._finish_at_exit:
             self.end()
         else:
             self.stop()
@@ -160,7 +160,7 @@ class PushedCalls:
 
     # -- on the driver's thread
 
-    def _take(self, index: int, call: Any) -> Any:
+    def _claim_call(self, index: int, call: Any) -> Any:
         """A call is about to be sent: return it, or None if it is not wanted any more."""
         future = self._futures.get(index)
         if future is None:
@@ -179,7 +179,7 @@ class PushedCalls:
         error: BaseException | None = None
         try:
             for outcome in self._job.new_results():
-                self._answer(outcome)
+                self._resolve_future(outcome)
                 del outcome  # the result is the future's alone
         except BaseException as caught:
             error = caught
@@ -198,7 +198,7 @@ class PushedCalls:
             _abandon(future, self._broken, error)
         self._collector = None  # the session remembers the job, which need not keep this thread
 
-    def _answer(self, outcome: ItemOutcome) -> None:
+    def _resolve_future(self, outcome: ItemOutcome) -> None:
         future = self._futures.pop(outcome.index, None)
         self._source.release(outcome.index, 1)  # its arguments, if it failed
         if future is None:
@@ -242,7 +242,7 @@ def _finish() -> None:
     global _leaving
     _leaving = True
     for calls in list(_open):
-        calls.leave()
+        calls.end_at_exit()
     for calls in list(_open):
         calls.await_all()
 

@@ -17,7 +17,9 @@ LARGEST: Final = 2**63 - 1
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 
 
-def whole(name: str, given: str | None, default: int, *, low: int = 0, high: int = LARGEST) -> int:
+def integer(
+    name: str, given: str | None, default: int, *, low: int = 0, high: int = LARGEST
+) -> int:
     """Return a whole number between `low` and `high`, or the default where none was given.
 
     Raises

@@ -33,8 +33,8 @@ from cloudbutton_backend.settings.forms import schema_of_signature
 from cloudbutton_ext.server.handler import Handler, RequestRefused, endpoint
 
 #: Seconds that looking at a backend's health, and trying it, may take.
-HEALTH_PATIENCE: Final = 30.0
-TRIAL_PATIENCE: Final = 120.0
+HEALTH_TIMEOUT: Final = 30.0
+SELFTEST_TIMEOUT: Final = 120.0
 
 
 class Backends(Handler):
@@ -42,11 +42,11 @@ class Backends(Handler):
 
     @endpoint
     async def get(self) -> Any:
-        return await self.off_loop(self._all)
+        return await self.run_in_thread(self._all)
 
     def _all(self) -> dict[str, Any]:
         resolved = settings.resolve(self.context.settings_sources())
-        return {"backends": [described(name, resolved) for name in registry.names()]}
+        return {"backends": [describe_backend(name, resolved) for name in registry.names()]}
 
 
 class Health(Handler):
@@ -55,15 +55,17 @@ class Health(Handler):
     @endpoint
     async def get(self, name: str) -> Any:
         _require(name)
-        own = await self.off_loop(self._settings, name)
+        own_settings = await self.run_in_thread(self._settings, name)
         # A look that is under way tells nothing of settings that were saved since it began.
-        key = ("health", name, frozenset(own.items()))
-        poller = self.context.once(key, lambda: self.context.apart(self._look, name, own))
+        key = ("health", name, frozenset(own_settings.items()))
+        poller = self.context.share_task(
+            key, lambda: self.context.run_in_own_thread(self._look, name, own_settings)
+        )
         try:
-            return await asyncio.wait_for(asyncio.shield(poller), HEALTH_PATIENCE)
+            return await asyncio.wait_for(asyncio.shield(poller), HEALTH_TIMEOUT)
         except asyncio.TimeoutError:
             raise RequestRefused(
-                f"Looking at the backend {name} took longer than {HEALTH_PATIENCE:g} s. "
+                f"Looking at the backend {name} took longer than {HEALTH_TIMEOUT:g} s. "
                 "Is its service within reach?",
                 status=504,
             ) from None
@@ -71,8 +73,8 @@ class Health(Handler):
     def _settings(self, name: str) -> Mapping[str, Any]:
         return settings.resolve(self.context.settings_sources()).backends.get(name, {})
 
-    def _look(self, name: str, own: Mapping[str, Any]) -> dict[str, Any]:
-        hide = self.context.places.hide
+    def _look(self, name: str, own_settings: Mapping[str, Any]) -> dict[str, Any]:
+        hide = self.context.paths.hide_paths
         lines = [
             {
                 "name": found.name,
@@ -80,7 +82,7 @@ class Health(Handler):
                 "status": found.status,
                 "detail": hide(f"{found.detail} {found.advice}".strip()),
             }
-            for found in findings(name, own)
+            for found in health_findings(name, own_settings)
         ]
         return {"ok": all(line["ok"] for line in lines), "lines": lines}
 
@@ -91,18 +93,22 @@ class SelfTest(Handler):
     @endpoint
     async def post(self, name: str) -> Any:
         _require(name)
-        trying = self.context.once(("test", name), lambda: self.context.apart(self._try, name))
+        trying = self.context.share_task(
+            ("test", name), lambda: self.context.run_in_own_thread(self._try, name)
+        )
         return await asyncio.shield(trying)  # ends by itself; whoever asks meanwhile gets the same
 
     def _try(self, name: str) -> dict[str, Any]:
-        answer = try_in_a_process([sys.executable, "-m", TRIAL, name], patience=TRIAL_PATIENCE)
-        return answer | {"message": self.context.places.hide(answer["message"])}
+        answer = run_selftest(
+            [sys.executable, "-m", SELFTEST_MODULE, name], patience=SELFTEST_TIMEOUT
+        )
+        return answer | {"message": self.context.paths.hide_paths(answer["message"])}
 
 
-TRIAL: Final = "cloudbutton_ext.server.selftest"
+SELFTEST_MODULE: Final = "cloudbutton_ext.server.selftest"
 
 
-def described(name: str, resolved: ResolvedSettings) -> dict[str, Any]:
+def describe_backend(name: str, resolved: ResolvedSettings) -> dict[str, Any]:
     """Return a backend as the panel shows it, also one that cannot be used here."""
     found = {
         "name": name,
@@ -150,23 +156,23 @@ def summary(maker: BackendMaker) -> str:
     return " ".join(paragraph.split())
 
 
-def costs(maker: BackendMaker, own: Mapping[str, Any]) -> bool:
-    """Tell whether work on a backend costs money, made with its `own` settings.
+def costs(maker: BackendMaker, own_settings: Mapping[str, Any]) -> bool:
+    """Tell whether work on a backend costs money, made with its `own_settings` settings.
 
     See `capabilities.CostsBySettings` and `DeclaresCost`.
     """
     if isinstance(maker, CostsBySettings):
-        return bool(maker.costs_with(own))
+        return bool(maker.costs_with(own_settings))
     return isinstance(maker, DeclaresCost) and bool(maker.costs)
 
 
-def findings(name: str, own: Mapping[str, Any]) -> Iterable[Finding]:
-    """Return what is found out about a backend's health, made with its `own` settings.
+def health_findings(name: str, own_settings: Mapping[str, Any]) -> Iterable[Finding]:
+    """Return what is found out about a backend's health, made with its `own_settings` settings.
 
     See `capabilities.ChecksHealth`.
     """
     try:
-        with closing(registry.create(name, **own)) as backend:
+        with closing(registry.create(name, **own_settings)) as backend:
             if isinstance(backend, ChecksHealth):
                 return [
                     Finding(line.name, "ok" if line.is_well else "problem", line.detail)
@@ -179,7 +185,7 @@ def findings(name: str, own: Mapping[str, Any]) -> Iterable[Finding]:
     return doctor.examine(workers=False)
 
 
-def try_in_a_process(command: list[str], *, patience: float) -> dict[str, Any]:
+def run_selftest(command: list[str], *, patience: float) -> dict[str, Any]:
     """Run a trial and return its steps; it is ended with all it started when it takes too long."""
     with (
         tempfile.TemporaryFile() as output,  # files, as a pipe stays open while anybody holds it
@@ -202,14 +208,14 @@ def try_in_a_process(command: list[str], *, patience: float) -> dict[str, Any]:
             process.wait(patience)
         output.seek(0)
         errors.seek(0)
-        last_words = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
-        return trial_report(
-            output.read(), code=code, patience=patience, last_words="".join(last_words)
+        last_error_line = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+        return selftest_report(
+            output.read(), code=code, patience=patience, last_error_line="".join(last_error_line)
         )
 
 
-def trial_report(
-    output: bytes, *, code: int | None, patience: float, last_words: str = ""
+def selftest_report(
+    output: bytes, *, code: int | None, patience: float, last_error_line: str = ""
 ) -> dict[str, Any]:
     """Return what a trial's output says.
 
@@ -217,17 +223,17 @@ def trial_report(
     ----------
     code
         The exit code; None when it was ended from here.
-    last_words
+    last_error_line
         The last line of its standard error.
     """
-    said = [each for line in output.splitlines() if (each := _message(line))]
-    steps = [each for each in said if "seconds" in each]
-    message = next((each["message"] for each in said if "message" in each), None)
+    messages = [each for line in output.splitlines() if (each := _message(line))]
+    steps = [each for each in messages if "seconds" in each]
+    message = next((each["message"] for each in messages if "message" in each), None)
     if code is None:
         done = f"after “{steps[-1]['name']}”" if steps else "before the first step"
         message = f"It was ended after {patience:g} s: nothing more came {done}."
     elif message is None:
-        message = f"The test ended with exit code {code}: {last_words}".rstrip(": ")
+        message = f"The test ended with exit code {code}: {last_error_line}".rstrip(": ")
     return {"ok": code == 0, "steps": steps, "message": message}
 
 

@@ -64,8 +64,8 @@ class Connection(Protocol):
 class Subscriber:
     """A panel, and what it has been told."""
 
-    line: Connection
-    known: ClientState
+    connection: Connection
+    state: ClientState
 
 
 class Broadcaster:
@@ -81,7 +81,7 @@ class Broadcaster:
         self, context: ServerContext, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
         self._sleep = sleep
-        self._listeners: list[Subscriber] = []
+        self._subscribers: list[Subscriber] = []
         self._task: asyncio.Task[None] | None = None
         self._wakeup = asyncio.Event()
         self._poller = Poller(context)
@@ -90,39 +90,39 @@ class Broadcaster:
 
     def __repr__(self) -> str:
         condition = "asleep" if self._task is None else "looking"
-        return f"<Hub {condition}, {len(self._listeners)} listeners>"
+        return f"<Broadcaster {condition}, {len(self._subscribers)} subscribers>"
 
-    def join(self, listener: Subscriber) -> None:
-        """Tell `listener` at once what it does not know, and from now on what is new."""
-        self._listeners.append(listener)
+    def join(self, subscriber: Subscriber) -> None:
+        """Tell `subscriber` at once what it does not know, and from now on what is new."""
+        self._subscribers.append(subscriber)
         self._wakeup.set()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def leave(self, listener: Subscriber) -> None:
-        """Tell `listener` nothing more. With the last one the looking ends. Safe to repeat."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
-        if not self._listeners and self._task is not None:
+    def leave(self, subscriber: Subscriber) -> None:
+        """Tell `subscriber` nothing more. With the last one the looking ends. Safe to repeat."""
+        if subscriber in self._subscribers:
+            self._subscribers.remove(subscriber)
+        if not self._subscribers and self._task is not None:
             self._task.cancel()
             self._task = None
             self._thread.submit(self._poller.close)
 
-    def watch(self, listener: Subscriber, watch: Subscription | None) -> None:
-        """Tell `listener` of one job's batches and printed lines, too."""
-        listener.known = replace(listener.known, watch=watch)
+    def watch(self, subscriber: Subscriber, watch: Subscription | None) -> None:
+        """Tell `subscriber` of one job's batches and printed lines, too."""
+        subscriber.state = replace(subscriber.state, watch=watch)
         self._wakeup.set()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        told_at = loop.time()
+        news_at = loop.time()
         while True:
             self._wakeup.clear()
             was_news, took = await self._look()
             now = loop.time()
             if was_news:
-                told_at = now
-            await self._rest(pause(took=took, quiet=now - told_at))
+                news_at = now
+            await self._rest(pause(took=took, quiet=now - news_at))
 
     async def _rest(self, seconds: float) -> None:
         await self._sleep(PERIOD)
@@ -141,23 +141,23 @@ class Broadcaster:
 
     async def _look(self) -> tuple[bool, float]:
         """Look once and tell everybody; return whether there was anything to tell, and the CPU time."""
-        free = [listener for listener in self._listeners if listener.line.is_free()]
-        busy = [listener for listener in self._listeners if listener not in free]
+        free = [subscriber for subscriber in self._subscribers if subscriber.connection.is_free()]
+        busy = [subscriber for subscriber in self._subscribers if subscriber not in free]
         loop = asyncio.get_running_loop()
-        asked = [listener.known for listener in free]
-        (is_news, found), took = await loop.run_in_executor(self._thread, self._timed_look, asked)
-        for listener, before, told in zip(free, asked, found):
+        states = [subscriber.state for subscriber in free]
+        (is_news, found), took = await loop.run_in_executor(self._thread, self._timed_look, states)
+        for subscriber, before, delivery in zip(free, states, found):
             # It may have begun to watch another job meanwhile.
-            has_turned = listener.known is not before
-            watch = listener.known.watch if has_turned else told.known.watch
-            listener.known = replace(told.known, watch=watch)
-            for message in told.messages:
-                listener.line.send(message)
+            has_turned = subscriber.state is not before
+            watch = subscriber.state.watch if has_turned else delivery.state.watch
+            subscriber.state = replace(delivery.state, watch=watch)
+            for message in delivery.messages:
+                subscriber.connection.send(message)
         if is_news:
-            for listener in busy:
-                listener.known = replace(listener.known, in_step=False)
-        return any(told.messages for told in found), took
+            for subscriber in busy:
+                subscriber.state = replace(subscriber.state, is_current=False)
+        return any(delivery.messages for delivery in found), took
 
-    def _timed_look(self, asked: list[ClientState]) -> tuple[tuple[bool, list[Delivery]], float]:
+    def _timed_look(self, states: list[ClientState]) -> tuple[tuple[bool, list[Delivery]], float]:
         began = time.thread_time()
-        return self._poller.look(asked), time.thread_time() - began
+        return self._poller.look(states), time.thread_time() - began

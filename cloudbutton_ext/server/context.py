@@ -28,32 +28,32 @@ class ServerContext:
 
     Parameters
     ----------
-    places
+    paths
         Where the server's notebooks are.
     clock
         Unix time.
     """
 
-    def __init__(self, places: PublicPaths, *, clock: Callable[[], float] = time.time) -> None:
-        self.places = places
+    def __init__(self, paths: PublicPaths, *, clock: Callable[[], float] = time.time) -> None:
+        self.paths = paths
         self.clock = clock
         self.broadcaster = Broadcaster(self)
         self._under_way: dict[Hashable, Task[Any]] = {}
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="cloudbutton")
 
     def __repr__(self) -> str:
-        return f"<House of {self.places.root.name}>"
+        return f"<ServerContext of {self.paths.root.name}>"
 
     def reader(self) -> JournalReader:
         """Return the user's journal. Looked up each time: it may be made, moved or begun anew."""
         return JournalReader(clock=self.clock)
 
-    async def off_loop(self, function: Callable[..., Value], *arguments: Any) -> Value:
+    async def run_in_thread(self, function: Callable[..., Value], *arguments: Any) -> Value:
         """Call a function on one of our threads."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, function, *arguments)
 
-    async def apart(self, function: Callable[..., Value], *arguments: Any) -> Value:
+    async def run_in_own_thread(self, function: Callable[..., Value], *arguments: Any) -> Value:
         """Call a function that may take long, on a thread of its own.
 
         Looking at jobs does not wait for it, nor does the end of the server.
@@ -82,18 +82,20 @@ class ServerContext:
 
     def settings_sources(self, notebook: str = "") -> SettingsSources:
         """Return what settings are read from for a notebook, as the contents API calls it."""
-        directory = self.places.directory(notebook)
+        directory = self.paths.directory(notebook)
         return dataclasses.replace(SettingsSources.here(), directory=directory)
 
-    def take_back(self, command: int) -> None:
+    def withdraw_command(self, command: int) -> None:
         """Take back a command that nobody has taken."""
-        self._threads.submit(self._take_back, command)
+        self._threads.submit(self._withdraw_command, command)
 
-    def _take_back(self, command: int) -> None:
+    def _withdraw_command(self, command: int) -> None:
         with contextlib.suppress(CloudError):  # no journal any more, so no command either
             self.reader().withdraw(command)
 
-    def once(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, Value]]) -> Task[Value]:
+    def share_task(
+        self, key: Hashable, start: Callable[[], Coroutine[Any, Any, Value]]
+    ) -> Task[Value]:
         """Return what is under way for `key`, which is started unless it is."""
         if key not in self._under_way:
             task = asyncio.get_running_loop().create_task(start())
@@ -106,11 +108,11 @@ class ServerContext:
         look = liveness or LivenessCheck(self.clock())
         return look.is_gone(pid=row.pid, host=row.host, token=row.token)
 
-    def shape(self, rows: Sequence[JobRow]) -> list[dict[str, Any]]:
+    def serialize_jobs(self, rows: Sequence[JobRow]) -> list[dict[str, Any]]:
         """Return jobs as the panel is sent them."""
         now = self.clock()
         liveness = LivenessCheck(now)
         return [
-            serializers.job(row, now=now, places=self.places, is_gone=self.is_gone(row, liveness))
+            serializers.job(row, now=now, paths=self.paths, is_gone=self.is_gone(row, liveness))
             for row in rows
         ]

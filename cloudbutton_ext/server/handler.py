@@ -73,9 +73,9 @@ class Handler(APIHandler):
         """Looking is no activity that keeps a server from being shut down for idleness."""
         return self.request.method != "GET"
 
-    async def off_loop(self, function: Callable[..., Value], *arguments: Any) -> Value:
+    async def run_in_thread(self, function: Callable[..., Value], *arguments: Any) -> Value:
         """Call a function that reads files on a thread, so that the server goes on meanwhile."""
-        return await self.context.off_loop(function, *arguments)
+        return await self.context.run_in_thread(function, *arguments)
 
     def argument(self, name: str) -> str | None:
         """Return what the query says, None where it says nothing."""
@@ -103,7 +103,7 @@ class Handler(APIHandler):
         else:
             status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
             more = {}
-        self.send({"message": self.context.places.hide(str(error)), **more}, status=status)
+        self.send({"message": self.context.paths.hide_paths(str(error)), **more}, status=status)
 
 
 def endpoint(method: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:

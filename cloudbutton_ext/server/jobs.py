@@ -28,17 +28,17 @@ class Jobs(Handler):
 
     @endpoint
     async def get(self) -> Any:
-        limit = arguments.whole("limit", self.argument("limit"), 50, low=1, high=MOST_JOBS)
-        offset = arguments.whole("offset", self.argument("offset"), 0)
+        limit = arguments.integer("limit", self.argument("limit"), 50, low=1, high=MOST_JOBS)
+        offset = arguments.integer("offset", self.argument("offset"), 0)
         state = arguments.choice("state", self.argument("state"), [each.value for each in JobState])
         notebook = arguments.text("notebook", self.argument("notebook"))
         wanted = queries.JobQuery(
             state=JobState(state) if state else None,
-            notebooks=self.context.places.spellings(notebook) if notebook else None,
+            notebooks=self.context.paths.recorded_paths(notebook) if notebook else None,
             search=arguments.text("search", self.argument("search")),
-            root=str(self.context.places.root),
+            root=str(self.context.paths.root),
         )
-        return await self.off_loop(self._page, wanted, limit, offset)
+        return await self.run_in_thread(self._page, wanted, limit, offset)
 
     def _page(self, wanted: queries.JobQuery, limit: int, offset: int) -> dict[str, Any]:
         with self.context.reader().snapshot() as connection:
@@ -48,39 +48,43 @@ class Jobs(Handler):
                 connection, wanted, limit=limit, offset=offset, clock=self.context.clock
             )
             cursor = queries.cursor(connection)
-        return {"jobs": self.context.shape(found.jobs), "total": found.total, "cursor": cursor}
+        return {
+            "jobs": self.context.serialize_jobs(found.jobs),
+            "total": found.total,
+            "cursor": cursor,
+        }
 
 
 class OneJob(Handler):
     """What is about one job; `GET jobs/ID`."""
 
-    async def of_job(self, job_id: str, ask: Callable[[Any, JobRow], Value]) -> Value:
-        """Return what `ask` finds out about a job, all of it at one moment.
+    async def read_job(self, job_id: str, read: Callable[[Any, JobRow], Value]) -> Value:
+        """Return what `read` finds out about a job, all of it at one moment.
 
         Raises
         ------
         UnknownName
             There is no such job.
         """
-        return await self.off_loop(self._of_job, job_id, ask)
+        return await self.run_in_thread(self._read_job, job_id, read)
 
-    def _of_job(self, job_id: str, ask: Callable[[Any, JobRow], Value]) -> Value:
+    def _read_job(self, job_id: str, read: Callable[[Any, JobRow], Value]) -> Value:
         with self.context.reader().snapshot() as connection:
             found = connection and queries.job(connection, job_id, clock=self.context.clock)
             if not found:
                 raise RequestRefused(
                     f"There is no job `{job_id}`; it may have been removed.", status=404
                 )
-            return ask(connection, found)
+            return read(connection, found)
 
-    def shaped(self, row: JobRow) -> dict[str, Any]:
+    def job_details(self, row: JobRow) -> dict[str, Any]:
         """Return all of a job."""
         more = {"attach": serializers.line_for(row)}
-        return self.context.shape([row])[0] | serializers.details(row) | more
+        return self.context.serialize_jobs([row])[0] | serializers.details(row) | more
 
     @endpoint
     async def get(self, job_id: str) -> Any:
-        return await self.of_job(job_id, lambda _, row: self.shaped(row))
+        return await self.read_job(job_id, lambda _, row: self.job_details(row))
 
 
 class JobBatches(OneJob):
@@ -88,16 +92,16 @@ class JobBatches(OneJob):
 
     @endpoint
     async def get(self, job_id: str) -> Any:
-        after = arguments.whole("after", self.argument("after"), 0)
-        limit = arguments.whole(
+        after = arguments.integer("after", self.argument("after"), 0)
+        limit = arguments.integer(
             "limit", self.argument("limit"), MOST_BATCHES, low=1, high=MOST_BATCHES
         )
 
-        def ask(connection: Any, row: JobRow) -> str:
+        def read(connection: Any, row: JobRow) -> str:
             found = queries.batches(connection, row.id, after=after, limit=limit)
             return serializers.batches(found, after)
 
-        return await self.of_job(job_id, ask)
+        return await self.read_job(job_id, read)
 
 
 class JobErrors(OneJob):
@@ -105,7 +109,7 @@ class JobErrors(OneJob):
 
     @endpoint
     async def get(self, job_id: str) -> Any:
-        return await self.of_job(
+        return await self.read_job(
             job_id,
             lambda connection, row: serializers.errors(
                 queries.errors(connection, row.id), row.failed
@@ -118,8 +122,8 @@ class JobLog(OneJob):
 
     @endpoint
     async def get(self, job_id: str) -> Any:
-        after = arguments.whole("after", self.argument("after"), 0)
-        return await self.of_job(
+        after = arguments.integer("after", self.argument("after"), 0)
+        return await self.read_job(
             job_id,
             lambda connection, row: serializers.log(
                 queries.log(connection, row.id, after=after), after
@@ -132,10 +136,10 @@ class JobReport(OneJob):
 
     @endpoint
     async def get(self, job_id: str) -> Any:
-        await self.of_job(job_id, lambda *_: None)  # a whole id, of a job that is there
+        await self.read_job(job_id, lambda *_: None)  # a whole id, of a job that is there
         # Its figures are of all batches, so it may take a second.
-        making = self.context.once(
-            ("report", job_id), lambda: self.context.apart(text_of_id, job_id)
+        making = self.context.share_task(
+            ("report", job_id), lambda: self.context.run_in_own_thread(text_of_id, job_id)
         )
         return Document(await asyncio.shield(making), f"cloudbutton-{job_id}.html")
 
@@ -145,12 +149,12 @@ class JobCommandHandler(OneJob):
 
     @endpoint
     async def post(self, job_id: str, verb: Verb) -> Any:
-        row = await self.of_job(job_id, lambda _, row: row)
+        row = await self.read_job(job_id, lambda _, row: row)
         reason = refusal(verb, row, row.state, is_gone=self.context.is_gone(row))
         if reason:
             raise RequestRefused(reason)
-        command = await self.off_loop(self.context.reader().send, job_id, verb)
-        asyncio.get_running_loop().call_later(PATIENCE, self.context.take_back, command)
+        command = await self.run_in_thread(self.context.reader().send, job_id, verb)
+        asyncio.get_running_loop().call_later(PATIENCE, self.context.withdraw_command, command)
         return {"command": command}
 
 
@@ -159,8 +163,8 @@ class OneCommand(Handler):
 
     @endpoint
     async def get(self, number: str) -> Any:
-        wanted = arguments.whole("command", number, 0)
-        found = await self.off_loop(self.context.reader().command, wanted)
+        wanted = arguments.integer("command", number, 0)
+        found = await self.run_in_thread(self.context.reader().command, wanted)
         if found is None:
             raise RequestRefused(
                 f"There is no command {number}. The job's process may not have answered within "

@@ -40,10 +40,10 @@ class ClientState:
     """What a panel has been told."""
 
     cursor: str | None
-    in_step: bool = False
+    is_current: bool = False
     """Whether that is all that the feed has seen."""
     watch: Subscription | None = None
-    trouble: str | None = None
+    error: str | None = None
     """What it was told about a journal that cannot be used."""
 
 
@@ -51,7 +51,7 @@ class Delivery(NamedTuple):
     """Messages for a panel, and what it knows with them."""
 
     messages: list[str]
-    known: ClientState
+    state: ClientState
 
 
 @dataclass
@@ -66,10 +66,10 @@ class Poller:
         try:
             return self._look(panels)
         except (CloudError, OSError) as error:
-            return self._in_trouble(panels, str(error))
+            return self._report_error(panels, str(error))
         except Exception as error:  # a row that makes no sense must not silence all panels for good
             _LOG.exception("the journal could not be shown")
-            return self._in_trouble(panels, f"The journal cannot be shown: {error!r}")
+            return self._report_error(panels, f"The journal cannot be shown: {error!r}")
 
     def close(self) -> None:
         """Close the journal until somebody listens again."""
@@ -82,10 +82,10 @@ class Poller:
             self.feed = Feed(self.context.reader().home, clock=self.context.clock)
         news = self.feed.look()
         texts: dict[str | None, str] = {}
-        told = []
+        deliveries = []
         for panel in panels:
             messages = []
-            if not panel.in_step:
+            if not panel.is_current:
                 if panel.cursor not in texts:
                     texts[panel.cursor] = self._message(self.feed.since(panel.cursor))
                 messages.append(texts[panel.cursor])
@@ -94,20 +94,20 @@ class Poller:
                     texts[""] = self._message(news)
                 messages.append(texts[""])
             watch = panel.watch
-            if watch and (watch.is_behind or not panel.in_step or _concerns(news, watch)):
+            if watch and (watch.is_behind or not panel.is_current or _concerns(news, watch)):
                 message, watch = self._of_job(self.feed, watch)
                 messages += [message] if message else []
-            told.append(
-                Delivery(messages, ClientState(self.feed.cursor, in_step=True, watch=watch))
+            deliveries.append(
+                Delivery(messages, ClientState(self.feed.cursor, is_current=True, watch=watch))
             )
-        return bool(news), told
+        return bool(news), deliveries
 
     def _message(self, news: News) -> str:
         return to_json(
             {
                 "type": "jobs",
                 "cursor": news.cursor,
-                "jobs": self.context.shape(news.jobs),
+                "jobs": self.context.serialize_jobs(news.jobs),
                 "removed": news.removed,
                 "reset": news.is_reset,
             }
@@ -142,16 +142,16 @@ class Poller:
             f'{to_json(errors_changed)}, "batches": {serializers.batches(found, watch.batch)}}}'
         ), seen
 
-    def _in_trouble(
+    def _report_error(
         self, panels: Sequence[ClientState], message: str
     ) -> tuple[bool, list[Delivery]]:
         self.close()
-        text = to_json({"type": "error", "message": self.context.places.hide(message)})
+        text = to_json({"type": "error", "message": self.context.paths.hide_paths(message)})
         # Once it is mended, each is told what it missed; of another journal, all.
         return True, [
             Delivery(
-                [text] if panel.trouble != message else [],
-                replace(panel, in_step=False, trouble=message),
+                [text] if panel.error != message else [],
+                replace(panel, is_current=False, error=message),
             )
             for panel in panels
         ]

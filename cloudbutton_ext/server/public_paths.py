@@ -36,7 +36,7 @@ class PublicPaths:
         """
         return _notebook(self.root, recorded) if recorded else (None, None)
 
-    def spellings(self, notebook: str) -> tuple[str, ...]:
+    def recorded_paths(self, notebook: str) -> tuple[str, ...]:
         """Return under what the journal may have a notebook that the contents API calls so."""
         parts = [part for part in notebook.split("/") if part]
         roots = dict.fromkeys((str(self.root), os.path.realpath(self.root)))
@@ -47,7 +47,7 @@ class PublicPaths:
         parts = [part for part in notebook.split("/") if part not in ("", ".", "..")]
         return self.root.joinpath(*parts[:-1])
 
-    def hide(self, text: str) -> str:
+    def hide_paths(self, text: str) -> str:
         """Return a sentence of ours with each absolute path cut to its last part."""
         for place in (str(self.root), os.path.realpath(self.root), os.path.expanduser("~")):
             text = text.replace(place + os.sep, os.sep)  # the user's own may contain spaces

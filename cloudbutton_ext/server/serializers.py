@@ -19,9 +19,9 @@ from cloudbutton_ext.server.public_paths import PublicPaths
 from cloudbutton_magic.cells.header import MapHeader, parse_header
 
 
-def job(row: JobRow, *, now: float, places: PublicPaths, is_gone: bool) -> dict[str, Any]:
+def job(row: JobRow, *, now: float, paths: PublicPaths, is_gone: bool) -> dict[str, Any]:
     """Return a job as lists show it; `is_gone` says that the process that ran it is not there."""
-    notebook, notebook_name = places.notebook(row.notebook)
+    notebook, notebook_name = paths.notebook(row.notebook)
     elapsed = row.elapsed(now)
 
     def may(verb: Verb) -> bool:
@@ -61,7 +61,7 @@ def job(row: JobRow, *, now: float, places: PublicPaths, is_gone: bool) -> dict[
         "estimate_basis": row.estimate_basis,
         "budget": row.budget,
         "error": row.error,
-        "warnings": [places.hide(line) for line in row.warnings],
+        "warnings": [paths.hide_paths(line) for line in row.warnings],
         "retried": row.retried,
         "lost_workers": row.lost_workers,
         "can_cancel": may("cancel") and row.state is not JobState.CANCELLING,
@@ -136,8 +136,8 @@ def batches(found: Batches, after: int) -> str:
 def _indexed(names: Iterable[str]) -> tuple[list[str], list[int]]:
     """Return the names, each once, and for each place the index of its name."""
     index: dict[str, int] = {}
-    places = [index.setdefault(name, len(index)) for name in names]
-    return list(index), places
+    paths = [index.setdefault(name, len(index)) for name in names]
+    return list(index), paths
 
 
 def errors(found: Sequence[ErrorRecord], total: int) -> dict[str, Any]:

@@ -28,32 +28,34 @@ class SettingsHandler(Handler):
     @endpoint
     async def get(self) -> Any:
         notebook = arguments.text("notebook", self.argument("notebook"))
-        return await self.off_loop(self._read, notebook)
+        return await self.run_in_thread(self._read, notebook)
 
     @endpoint
     async def put(self) -> Any:
         notebook = arguments.text("notebook", self.argument("notebook"))
         asked = arguments.json_object(self.request.body)
-        return await self.off_loop(self._write, asked, notebook)
+        return await self.run_in_thread(self._write, asked, notebook)
 
     def _read(self, notebook: str) -> dict[str, Any]:
-        around = self.context.settings_sources(notebook)
-        return {"settings": shown(settings.resolve(around), around, choices=registry.names())}
+        sources = self.context.settings_sources(notebook)
+        return {
+            "settings": setting_rows(settings.resolve(sources), sources, choices=registry.names())
+        }
 
     def _write(self, asked: dict[str, Any], notebook: str) -> dict[str, Any]:
-        values, problems = checked(asked, backends=registry.names())
+        values, problems = validate(asked, backends=registry.names())
         if problems:
             raise RequestRefused(
                 " ".join(f"`{name}`: {text.rstrip('.')}." for name, text in problems.items()),
                 status=400,
                 problems=problems,
             )
-        around = self.context.settings_sources(notebook)
-        settings_file.write(around.config_directory / FILE_NAME, values)
+        sources = self.context.settings_sources(notebook)
+        settings_file.write(sources.config_directory / FILE_NAME, values)
         return self._read(notebook)
 
 
-def checked(
+def validate(
     asked: Mapping[str, Any], *, backends: tuple[str, ...]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the values as settings keep them, and what is wrong with those that do not fit."""
@@ -101,8 +103,8 @@ def problem_of_backend(name: str, value: Any, backends: tuple[str, ...]) -> str 
     return None
 
 
-def shown(
-    resolved: ResolvedSettings, around: SettingsSources, *, choices: tuple[str, ...]
+def setting_rows(
+    resolved: ResolvedSettings, sources: SettingsSources, *, choices: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Return each setting as a form shows it."""
     kinds = {name: kind_of(name) for name in FIELDS}
@@ -112,7 +114,7 @@ def shown(
             "name": name,
             "value": getattr(resolved, name),
             "shown": show_value(name, getattr(resolved, name)),
-            "source": source(resolved.source(name), around),
+            "source": source(resolved.source(name), sources),
             "description": describe_value(name),
             "type": kind.form,
             "choices": list(kind.choices) or None,
@@ -122,12 +124,12 @@ def shown(
     ]
 
 
-def source(found: str, around: SettingsSources) -> str:
+def source(found: str, sources: SettingsSources) -> str:
     """Return where a value was set, without saying where the file is."""
     line = re.search(r", line \d+$", found)
     place = found[: line.start()] if line else found
-    if place == str(around.config_directory / FILE_NAME):
+    if place == str(sources.config_directory / FILE_NAME):
         return f"your settings{line[0] if line else ''}"
-    if place == str(around.directory / FILE_NAME):
+    if place == str(sources.directory / FILE_NAME):
         return f"{FILE_NAME} beside the notebook{line[0] if line else ''}"
     return found

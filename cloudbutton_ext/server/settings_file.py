@@ -33,7 +33,7 @@ def write(path: Path, changes: Mapping[str, Any]) -> None:
     target = Path(os.path.realpath(path))  # a link into somebody's collection of settings stays one
     try:
         before = target.read_bytes().decode("utf-8") if target.exists() else ""
-        after = changed(before, changes)
+        after = edited(before, changes)
         if after != before:
             _replace(target, after)
     except (OSError, UnicodeDecodeError) as error:
@@ -44,7 +44,7 @@ def write(path: Path, changes: Mapping[str, Any]) -> None:
         ) from error
 
 
-def changed(text: str, changes: Mapping[str, Any]) -> str:
+def edited(text: str, changes: Mapping[str, Any]) -> str:
     """Return the text of a settings file with `changes` made.
 
     Raises
@@ -58,7 +58,7 @@ def changed(text: str, changes: Mapping[str, Any]) -> str:
         keys = next((keys for keys in before if _name(keys) == name), None)
         if keys is None:
             if value is not None:
-                lines = _with_new(lines, name, value)
+                lines = _with_line_added(lines, name, value)
             continue
         number = line_of("".join(lines), keys)
         if number is None:
@@ -67,7 +67,7 @@ def changed(text: str, changes: Mapping[str, Any]) -> str:
         lines[number - 1] = "" if value is None else f"{assignment}= {_toml(name, value)}\n"
         lines = _lines("".join(lines))
     after = "".join(lines)
-    _check(before, _settings(after), changes)
+    _check_only_changes(before, _settings(after), changes)
     return after
 
 
@@ -81,7 +81,7 @@ def _name(keys: tuple[str, ...]) -> str:
     return ".".join(keys) if is_of_backend(keys) else "_".join(keys)
 
 
-def _check(
+def _check_only_changes(
     before: Mapping[tuple[str, ...], Any],
     after: Mapping[tuple[str, ...], Any],
     changes: Mapping[str, Any],
@@ -97,7 +97,7 @@ def _check(
         raise ValueError(f"`{wrong[0]}` is set there in more than one place")
 
 
-def _with_new(lines: list[str], name: str, value: Any) -> list[str]:
+def _with_line_added(lines: list[str], name: str, value: Any) -> list[str]:
     """Return `lines` with one more: in its backend's table, or before the first table."""
     table, dot, key = name.rpartition(".")
     if lines and not lines[-1].endswith("\n"):

@@ -25,11 +25,14 @@ class SpendHandler(Handler):
 
     @endpoint
     async def get(self) -> Any:
-        days = arguments.whole("days", self.argument("days"), 31, low=1, high=MOST_DAYS)
+        days = arguments.integer("days", self.argument("days"), 31, low=1, high=MOST_DAYS)
         today = datetime.fromtimestamp(self.context.clock()).date()
         first = min(today.replace(day=1), today - timedelta(days=days - 1))
-        found, judged, per_day = await self.off_loop(self._since, first)
-        estimates = {"money": judgement(judged.money), "seconds": judgement(judged.seconds)}
+        found, judged, per_day = await self.run_in_thread(self._since, first)
+        estimates = {
+            "money": accuracy_summary(judged.money),
+            "seconds": accuracy_summary(judged.seconds),
+        }
         report = spend_report(found, today=today, days=days, per_day=per_day)
         return report | {"estimates": estimates}
 
@@ -54,7 +57,7 @@ class EstimateHandler(Handler):
         backend, notebook, cell_id = (
             arguments.text(name, self.argument(name)) for name in ("backend", "notebook", "cell_id")
         )
-        spends = await self.off_loop(self._earlier, backend, notebook, cell_id)
+        spends = await self.run_in_thread(self._earlier, backend, notebook, cell_id)
         return estimate(spends, backend)
 
     def _earlier(self, backend: str, notebook: str, cell_id: str) -> dict[str, list[float]]:
@@ -64,7 +67,7 @@ class EstimateHandler(Handler):
             return queries.earlier_spends(
                 connection,
                 backend=backend,
-                notebooks=self.context.places.spellings(notebook),
+                notebooks=self.context.paths.recorded_paths(notebook),
                 cell_id=cell_id,
             )
 
@@ -107,7 +110,7 @@ def spend_report(
     }
 
 
-def judgement(found: Sequence[tuple[Expectation, float]]) -> dict[str, Any] | None:
+def accuracy_summary(found: Sequence[tuple[Expectation, float]]) -> dict[str, Any] | None:
     """Return how good estimates were, by each with what came; None where nothing tells."""
     how_good = accuracy(found)
     return None if how_good is None else asdict(how_good)

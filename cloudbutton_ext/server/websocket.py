@@ -33,7 +33,7 @@ class ChangesSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
     def initialize(self, context: ServerContext) -> None:
         self.context = context
-        self.listener: Subscriber | None = None
+        self.subscriber: Subscriber | None = None
         self._sending: asyncio.Future[None] | None = None
 
     def set_default_headers(self) -> None:
@@ -53,21 +53,23 @@ class ChangesSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
     def open(self) -> None:
         super().open()
-        self.listener = Subscriber(self, ClientState(self.get_query_argument("cursor", "") or None))
-        self.context.broadcaster.join(self.listener)
+        self.subscriber = Subscriber(
+            self, ClientState(self.get_query_argument("cursor", "") or None)
+        )
+        self.context.broadcaster.join(self.subscriber)
 
     def on_message(self, message: str | bytes) -> None:
-        if self.listener is None:
+        if self.subscriber is None:
             return
         try:
-            self.context.broadcaster.watch(self.listener, _read(message))
+            self.context.broadcaster.watch(self.subscriber, _read(message))
         except UsageError as error:
             self.send(json.dumps({"type": "error", "message": str(error)}))
 
     def on_close(self) -> None:
-        if self.listener is not None:
-            self.context.broadcaster.leave(self.listener)
-            self.listener = None
+        if self.subscriber is not None:
+            self.context.broadcaster.leave(self.subscriber)
+            self.subscriber = None
         super().on_close()
 
     def is_free(self) -> bool:
@@ -107,6 +109,7 @@ def _read(message: str | bytes) -> Subscription | None:
         return None
     job_id = arguments.job_id(asked["job"])
     batch, piece = (
-        arguments.whole(name, str(asked.get(name, 0)), 0) for name in ("batches_after", "log_after")
+        arguments.integer(name, str(asked.get(name, 0)), 0)
+        for name in ("batches_after", "log_after")
     )
     return Subscription(job_id, batch=batch, piece=piece)

@@ -46,8 +46,8 @@ def any_graph(draw: st.DrawFn) -> tuple[dict[str, Any], list[str]]:
 @given(any_graph())
 def test_preparing_changes_no_value(given_: tuple[dict[str, Any], list[str]]) -> None:
     graph, keys = given_
-    prepared = graphs.prepared(graph, set(keys))
-    assert get_sync(prepared, keys) == get_sync(graph, keys)
+    prepare_graph = graphs.prepare_graph(graph, set(keys))
+    assert get_sync(prepare_graph, keys) == get_sync(graph, keys)
 
 
 @settings(deadline=None)
@@ -56,16 +56,16 @@ def test_what_is_shared_is_large_and_used_by_several_tasks(
     given_: tuple[dict[str, Any], list[str]],
 ) -> None:
     graph, keys = given_
-    prepared = graphs.prepared(graph, set(keys))
-    shared = graphs.shared_values(prepared, set(keys))
+    prepare_graph = graphs.prepare_graph(graph, set(keys))
+    shared = graphs.shared_values(prepare_graph, set(keys))
     assert all(value is LARGE for value in shared.values())
-    users = [node for node in prepared.values() if node.dependencies & shared.keys()]
+    users = [node for node in prepare_graph.values() if node.dependencies & shared.keys()]
     assert len(users) != 1
 
 
 def test_what_is_not_wanted_is_not_run() -> None:
     graph = {key: Task(key, operator.add, 1, 2) for key in "abc"}
-    assert set(graphs.prepared(graph, {"b"})) == {"b"}
+    assert set(graphs.prepare_graph(graph, {"b"})) == {"b"}
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_what_is_not_wanted_is_not_run() -> None:
     ids=str,
 )
 def test_only_what_does_no_work_is_done_here(node: Any, expected: bool) -> None:
-    assert graphs.gathers(node) is expected
+    assert graphs.is_gathering(node) is expected

@@ -30,4 +30,4 @@ def test_a_window_is_a_number_of_workers_from_which_tasks_under_way_are_subtract
     assert (int(window), window - 3) == (4, 5)
     window.learn(0.001, 8)
     assert window - 3 == 397
-    assert repr(window) == "<Window: 400 tasks for 4 workers>"
+    assert repr(window) == "<SendAheadWindow: 400 tasks for 4 workers>"

@@ -74,11 +74,11 @@ def test_estimates_are_judged(home: Path) -> None:
 
 
 def test_the_magic_shows_it(home: Path) -> None:
-    shown = run_command("cost 7", around=None)  # type: ignore[arg-type]
+    shown = run_command("cost 7", context=None)  # type: ignore[arg-type]
     assert repr(shown).startswith("$0.88 spent in 7 days, $0.88 today")
     assert "big.ipynb" in shown._repr_html_()
     with pytest.raises(UsageError, match="number of days"):
-        run_command("cost much", around=None)  # type: ignore[arg-type]
+        run_command("cost much", context=None)  # type: ignore[arg-type]
 
 
 def test_the_budget_of_a_day_is_shown_as_it_was_set(

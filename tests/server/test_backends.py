@@ -128,7 +128,7 @@ def test_a_backend_that_cannot_be_loaded_is_listed_with_the_reason(
         raise error
 
     monkeypatch.setitem(registry._BUILT_IN, "moon", load)
-    found = backends.described("moon", ResolvedSettings())
+    found = backends.describe_backend("moon", ResolvedSettings())
     assert found["available"] is False
     assert expected in found["problem"]
 
@@ -162,7 +162,7 @@ def test_a_look_that_takes_too_long_ends(
     ask: Ask, moon: type[Moon], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
-    monkeypatch.setattr(backends, "HEALTH_PATIENCE", 0.05)
+    monkeypatch.setattr(backends, "HEALTH_TIMEOUT", 0.05)
     monkeypatch.setattr(moon, "health", lambda self: [gate.wait(20)][:0])
     status, body = ask("backends/moon/health")
     gate.set()
@@ -174,9 +174,9 @@ def test_settings_that_were_saved_are_looked_at_though_an_older_look_goes_on(
 ) -> None:
     gate, looks = threading.Event(), itertools.count()
     monkeypatch.setattr(moon, "health", lambda self: [next(looks) or gate.wait(20)][:0])
-    monkeypatch.setattr(backends, "HEALTH_PATIENCE", 0.05)
+    monkeypatch.setattr(backends, "HEALTH_TIMEOUT", 0.05)
     assert ask("backends/moon/health").status == 504
-    monkeypatch.setattr(backends, "HEALTH_PATIENCE", 10.0)
+    monkeypatch.setattr(backends, "HEALTH_TIMEOUT", 10.0)
     assert ask("settings", method="PUT", body={"moon.craters": 3}).status == 200
     assert ask("backends/moon/health") == (200, {"ok": True, "lines": []})
     gate.set()
@@ -215,7 +215,7 @@ def test_a_trial_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None
         "time.sleep(60)\n"
     )
     began = time.monotonic()
-    report = backends.try_in_a_process([sys.executable, "-c", script], patience=2.0)
+    report = backends.run_selftest([sys.executable, "-c", script], patience=2.0)
     assert time.monotonic() - began < 10
     assert report["ok"] is False
     assert report["steps"] == [{"name": "start the backend", "seconds": 0.5}]
@@ -258,6 +258,8 @@ REPORTS: dict[str, tuple[bytes, int | None, str, str]] = {
 
 @pytest.mark.parametrize("case", REPORTS)
 def test_what_a_trial_says(case: str) -> None:
-    output, code, last_words, message = REPORTS[case]
-    report = backends.trial_report(output, code=code, patience=9.0, last_words=last_words)
+    output, code, last_error_line, message = REPORTS[case]
+    report = backends.selftest_report(
+        output, code=code, patience=9.0, last_error_line=last_error_line
+    )
     assert report == {"ok": code == 0, "steps": [], "message": message}

@@ -81,18 +81,18 @@ class Line:
 
 
 @pytest.fixture
-def house(home: Path, tmp_path: Path) -> ServerContext:
+def context(home: Path, tmp_path: Path) -> ServerContext:
     return ServerContext(PublicPaths(tmp_path))
 
 
 @pytest.fixture
 def run(
-    house: ServerContext, journal: Journal
+    context: ServerContext, journal: Journal
 ) -> Iterator[Callable[[Callable[[Broadcaster, Sleep], Any]], Any]]:
     def run(scene: Callable[[Broadcaster, Sleep], Any]) -> Any:
         async def play() -> Any:
             sleep = Sleep()
-            return await scene(Broadcaster(house, sleep=sleep), sleep)
+            return await scene(Broadcaster(context, sleep=sleep), sleep)
 
         return asyncio.run(play())
 
@@ -105,17 +105,17 @@ Run = Callable[[Callable[[Broadcaster, Sleep], Any]], Any]
 def test_what_happens_between_two_looks_is_one_message(run: Run, journal: Journal) -> None:
     async def scene(broadcaster: Broadcaster, sleep: Sleep) -> None:
         line = Line()
-        listener = Subscriber(line, ClientState(None))
+        subscriber = Subscriber(line, ClientState(None))
         journal.add_job(a_job())
         assert journal.flush(10)
-        broadcaster.join(listener)
+        broadcaster.join(subscriber)
         for done in range(1, 51):
             journal.update_job("abcd2345", done=done)
             assert journal.flush(10)
             if done % 10 == 0:
                 await sleep.pass_once()
         await sleep.pass_once()
-        broadcaster.leave(listener)
+        broadcaster.leave(subscriber)
         assert len(line.sent) <= 7
         assert line.done()[-1] == 50
         assert min(sleep.asked) >= PERIOD
@@ -128,11 +128,11 @@ def test_a_slow_panel_is_left_out_and_told_the_latest_when_it_is_free(
 ) -> None:
     async def scene(broadcaster: Broadcaster, sleep: Sleep) -> None:
         slow, quick = Line(), Line()
-        listeners = [Subscriber(slow, ClientState(None)), Subscriber(quick, ClientState(None))]
+        subscribers = [Subscriber(slow, ClientState(None)), Subscriber(quick, ClientState(None))]
         journal.add_job(a_job())
         assert journal.flush(10)
-        for listener in listeners:
-            broadcaster.join(listener)
+        for subscriber in subscribers:
+            broadcaster.join(subscriber)
         await sleep.pass_once()
         slow.free = False
         for done in (1, 2, 3):
@@ -144,8 +144,8 @@ def test_a_slow_panel_is_left_out_and_told_the_latest_when_it_is_free(
         slow.free = True
         await sleep.pass_once()
         await sleep.pass_once()
-        for listener in listeners:
-            broadcaster.leave(listener)
+        for subscriber in subscribers:
+            broadcaster.leave(subscriber)
         assert slow.done() == [0, 3]
         assert quick.done()[-1] == 3
 
@@ -154,16 +154,16 @@ def test_a_slow_panel_is_left_out_and_told_the_latest_when_it_is_free(
 
 def test_while_nobody_listens_nobody_looks(run: Run) -> None:
     async def scene(broadcaster: Broadcaster, sleep: Sleep) -> None:
-        listeners = [Subscriber(Line(), ClientState(None)) for _ in range(2)]
-        for listener in listeners:
-            broadcaster.join(listener)
+        subscribers = [Subscriber(Line(), ClientState(None)) for _ in range(2)]
+        for subscriber in subscribers:
+            broadcaster.join(subscriber)
         await sleep.pass_once()
-        assert repr(broadcaster) == "<Hub looking, 2 listeners>"
-        broadcaster.leave(listeners[0])
-        broadcaster.leave(listeners[0])
+        assert repr(broadcaster) == "<Broadcaster looking, 2 subscribers>"
+        broadcaster.leave(subscribers[0])
+        broadcaster.leave(subscribers[0])
         await sleep.pass_once()
-        broadcaster.leave(listeners[1])
-        assert repr(broadcaster) == "<Hub asleep, 0 listeners>"
+        broadcaster.leave(subscribers[1])
+        assert repr(broadcaster) == "<Broadcaster asleep, 0 subscribers>"
         looked = len(sleep.asked)
         await asyncio.sleep(0)
         assert len(sleep.asked) == looked
@@ -177,10 +177,10 @@ def test_after_everybody_left_the_next_one_is_told_all(run: Run, journal: Journa
         assert journal.flush(10)
         for _ in range(3):
             line = Line()
-            listener = Subscriber(line, ClientState(None))
-            broadcaster.join(listener)
+            subscriber = Subscriber(line, ClientState(None))
+            broadcaster.join(subscriber)
             await sleep.pass_once()
-            broadcaster.leave(listener)
+            broadcaster.leave(subscriber)
             assert line.done() == [0]
 
     run(scene)

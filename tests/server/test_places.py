@@ -33,10 +33,10 @@ def test_a_notebook_goes_by_what_the_contents_api_calls_it(case: str) -> None:
 def test_a_root_behind_a_link_is_the_same_root(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    places = PublicPaths(tmp_path / "link")
+    paths = PublicPaths(tmp_path / "link")
     for root in ("real", "link"):
-        assert places.notebook(str(tmp_path / root / "a.ipynb")) == ("a.ipynb", "a.ipynb")
-    assert places.spellings("a.ipynb") == (
+        assert paths.notebook(str(tmp_path / root / "a.ipynb")) == ("a.ipynb", "a.ipynb")
+    assert paths.recorded_paths("a.ipynb") == (
         str(tmp_path / "link" / "a.ipynb"),
         str(tmp_path / "real" / "a.ipynb"),
     )
@@ -46,7 +46,7 @@ def test_a_root_behind_a_link_is_the_same_root(tmp_path: Path) -> None:
                         min_size=1).filter(lambda part: part not in (".", "..")), min_size=1))  # fmt: skip
 def test_what_the_contents_api_calls_a_notebook_finds_it(parts: list[str]) -> None:
     path = "/".join(parts)
-    assert path in [PLACES.notebook(each)[0] for each in PLACES.spellings(path)]
+    assert path in [PLACES.notebook(each)[0] for each in PLACES.recorded_paths(path)]
 
 
 def test_a_notebook_s_directory_is_below_the_root() -> None:
@@ -72,7 +72,7 @@ HIDDEN: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("case", HIDDEN)
 def test_a_sentence_keeps_no_more_of_a_path_than_its_last_part(case: str) -> None:
     sentence, expected = HIDDEN[case]
-    assert PLACES.hide(sentence) == expected
+    assert PLACES.hide_paths(sentence) == expected
 
 
 @given(st.lists(st.from_regex(r"[a-z0-9_.-]+[a-z0-9]", fullmatch=True), min_size=2, max_size=6),
@@ -80,6 +80,6 @@ def test_a_sentence_keeps_no_more_of_a_path_than_its_last_part(case: str) -> Non
        st.sampled_from([" is gone", ")", "'", ", line 3", ": no", ".", ""]))  # fmt: skip
 @example(["home", "x"], "", "")
 def test_no_absolute_path_is_left(parts: list[str], before: str, after: str) -> None:
-    hidden = PLACES.hide(f"{before}/{'/'.join(parts)}{after}")
+    hidden = PLACES.hide_paths(f"{before}/{'/'.join(parts)}{after}")
     assert not re.search(r"(?<![\w.~-])/\w", hidden)
     assert parts[-1] in hidden

@@ -13,7 +13,7 @@ from cloudbutton_backend.backends import registry
 from cloudbutton_backend.errors import SettingsError
 from cloudbutton_backend.settings.known import FIELDS, read_value
 from cloudbutton_backend.settings.sources import from_file
-from cloudbutton_ext.server.settings_file import changed, write
+from cloudbutton_ext.server.settings_file import edited, write
 
 from .conftest import Ask
 
@@ -56,7 +56,7 @@ EDITS: dict[str, tuple[str, dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", EDITS)
 def test_an_edit_changes_its_line_and_no_other(case: str) -> None:
     before, changes, after = EDITS[case]
-    assert changed(before, changes) == after
+    assert edited(before, changes) == after
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,12 @@ def test_jobs_are_read_while_many_slow_things_are_under_way(tmp_path: Path) -> N
     gate = threading.Event()
 
     async def look() -> int:
-        house = ServerContext(PublicPaths(tmp_path))
-        slow = [asyncio.create_task(house.apart(gate.wait, PATIENCE)) for _ in range(20)]
+        context = ServerContext(PublicPaths(tmp_path))
+        slow = [
+            asyncio.create_task(context.run_in_own_thread(gate.wait, PATIENCE)) for _ in range(20)
+        ]
         try:
-            return await asyncio.wait_for(house.off_loop(lambda: 7), PATIENCE / 2)
+            return await asyncio.wait_for(context.run_in_thread(lambda: 7), PATIENCE / 2)
         finally:
             gate.set()
             await asyncio.gather(*slow)
@@ -39,7 +41,7 @@ def test_what_goes_wrong_apart_is_raised_where_it_is_awaited(
     code: str, kind: type[Exception], words: str, tmp_path: Path
 ) -> None:
     async def look() -> None:
-        await ServerContext(PublicPaths(tmp_path)).apart(eval, code)
+        await ServerContext(PublicPaths(tmp_path)).run_in_own_thread(eval, code)
 
     with pytest.raises(kind, match=words):
         asyncio.run(look())
@@ -56,8 +58,8 @@ def test_the_server_ends_while_a_backend_hangs() -> None:
         "    begun.set()\n"
         "    threading.Event().wait()\n"
         "async def serve():\n"
-        "    house = ServerContext(PublicPaths(Path.cwd()))\n"
-        "    house.once('health', lambda: house.apart(hang))\n"
+        "    context = ServerContext(PublicPaths(Path.cwd()))\n"
+        "    context.once('health', lambda: context.apart(hang))\n"
         "    while not begun.is_set():\n"
         "        await asyncio.sleep(0.01)\n"
         "asyncio.run(serve())\n"

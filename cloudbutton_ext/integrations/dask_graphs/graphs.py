@@ -45,7 +45,7 @@ _GATHERING: Final = frozenset(
 """Functions of Dask's own that put a collection's parts together at the end."""
 
 
-def prepared(dsk: Any, wanted: Set[Key]) -> Graph:
+def prepare_graph(dsk: Any, wanted: Set[Key]) -> Graph:
     """Return what is needed of a graph for the keys that are wanted, as Dask's own tasks.
 
     Chains of tasks become one task, so that what they hand on does not travel.
@@ -58,7 +58,7 @@ def prepared(dsk: Any, wanted: Set[Key]) -> Graph:
         graph = fuse_linear_task_spec(graph, set(wanted))
     dependents = reverse_dict({key: node.dependencies for key, node in graph.items()})
     resolved: Graph = resolve_aliases(graph, set(wanted), dependents)
-    return _hoisted(resolved)
+    return _with_shared_literals(resolved)
 
 
 def shared_values(graph: Graph, wanted: Set[Key]) -> dict[Key, Any]:
@@ -71,7 +71,7 @@ def shared_values(graph: Graph, wanted: Set[Key]) -> dict[Key, Any]:
     }
 
 
-def gathers(node: GraphNode) -> bool:
+def is_gathering(node: GraphNode) -> bool:
     """Whether a task only puts together what others have made: sending that out again gains nothing."""
     if isinstance(node, (Alias, DataNode)):
         return True
@@ -89,12 +89,12 @@ def sample(graph: Graph) -> list[Any]:
     for node in graph.values():
         func = getattr(node, "func", None)
         kinds.setdefault((type(node), getattr(func, "__module__", None), str(func)), node)
-        if len(kinds) == _KINDS:
+        if len(kinds) == _MAX_SAMPLES:
             break
     return list(kinds.values())
 
 
-_KINDS: Final = 50
+_MAX_SAMPLES: Final = 50
 
 
 def _holds_no_work(arguments: Iterable[Any]) -> bool:
@@ -110,7 +110,7 @@ def _is_large(value: Any) -> bool:
     return type(value) not in _PLAIN and int(sizeof(value)) >= LEAST_SHARED
 
 
-def _hoisted(graph: Graph) -> Graph:
+def _with_shared_literals(graph: Graph) -> Graph:
     """Return the graph with large values that are arguments of several tasks as values of their own."""
     uses: Counter[int] = Counter()
     for node in graph.values():
@@ -157,7 +157,7 @@ def _with_references(node: Any, keys: Mapping[int, str]) -> Any:
 _STORING: Final = frozenset({"load_store_chunk", "store_chunk"})
 
 
-def check(graph: Mapping[Any, Any], backend: Backend) -> None:
+def check_graph(graph: Mapping[Any, Any], backend: Backend) -> None:
     """See that a graph means the same on a backend as in this process.
 
     Raises

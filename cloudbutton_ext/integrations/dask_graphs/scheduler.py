@@ -24,7 +24,9 @@ from cloudbutton_ext.api import options_from
 from cloudbutton_ext.integrations.dask_graphs import graphs
 from cloudbutton_ext.integrations.pushed_calls import PushedCalls
 
-_OF_DASK: Final = frozenset({"cache", "callbacks", "raise_exception", "rerun_exceptions_locally"})
+_DASK_OPTIONS: Final = frozenset(
+    {"cache", "callbacks", "raise_exception", "rerun_exceptions_locally"}
+)
 """What Dask's own schedulers take, and ours hands on."""
 
 
@@ -35,7 +37,7 @@ class DaskScheduler:
     backend: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def chosen(self, more: Mapping[str, Any]) -> JobOptions:
+    def job_options(self, more: Mapping[str, Any]) -> JobOptions:
         """Return the options of one computation."""
         given = {"backend": self.backend, **self.options, **more}
         if "errors" in given:
@@ -50,28 +52,28 @@ class DaskScheduler:
         Dask's own options (`callbacks`, `cache`, …) mean what they mean to its schedulers; others are
         options of the job.
         """
-        own = {name: value for name, value in kwargs.items() if name in _OF_DASK}
-        ours = {name: value for name, value in kwargs.items() if name not in _OF_DASK}
+        own = {name: value for name, value in kwargs.items() if name in _DASK_OPTIONS}
+        ours = {name: value for name, value in kwargs.items() if name not in _DASK_OPTIONS}
         ours.pop("chunksize", None)  # batches follow from measured durations
         if num_workers is not None:
             ours["workers"] = num_workers
-        options = self.chosen(ours)
+        options = self.job_options(ours)
         wanted = set(flatten([keys]))
-        graph = graphs.prepared(dsk, wanted)
-        graphs.check(graph, _session.current().driver(options.backend).backend)
-        sender = _Sender(graph, wanted, options)
+        graph = graphs.prepare_graph(dsk, wanted)
+        graphs.check_graph(graph, _session.current().driver(options.backend).backend)
+        run = _GraphRun(graph, wanted, options)
         is_whole = False
         try:
             result = get_async(
-                sender.submit, sender.window, graph, keys, get_id=os.getpid, chunksize=1, **own
+                run.submit, run.window, graph, keys, get_id=os.getpid, chunksize=1, **own
             )
             is_whole = True
         finally:
-            sender.end(cancel=not is_whole)
+            run.end(cancel=not is_whole)
         return result
 
 
-class _Sender:
+class _GraphRun:
     """Sends the tasks of one graph."""
 
     def __init__(self, graph: graphs.Graph, wanted: set[Any], options: JobOptions) -> None:
@@ -92,7 +94,7 @@ class _Sender:
     def submit(self, function: Callable[[list[Any]], Any], tasks: list[Any]) -> Future[Any]:
         """Send a task, as an executor's `submit` does; `get_async` hands it over in a list."""
         key, (task, values), *_ = tasks[0]
-        if graphs.gathers(task):
+        if graphs.is_gathering(task):
             done: Future[Any] = synchronous_executor.submit(function, tasks)
             return done
         for used in self._elsewhere.keys() & values.keys():
@@ -101,7 +103,7 @@ class _Sender:
         try:
             sent = self._calls.add(GraphTasks(function, tasks))
         except BrokenExecutor as error:
-            raise self._told(error) from None
+            raise self._user_error(error) from None
         sent.add_done_callback(functools.partial(self._pass_on, answer, key))
         return answer
 
@@ -110,13 +112,13 @@ class _Sender:
         try:
             result = sent.result(timeout=0)
         except BaseException as error:
-            error = self._told(error)
+            error = self._user_error(error)
             answer.set_result([(key, (error, error.__traceback__), True)])
         else:
             self.window.learn(self._calls.mean_seconds, _size(result))
             answer.set_result(result)
 
-    def _told(self, error: BaseException) -> BaseException:
+    def _user_error(self, error: BaseException) -> BaseException:
         """Return what a user should hear of an error: ours rather than an executor's."""
         if isinstance(error, CancelledError):
             return self._calls.cause or error
@@ -134,7 +136,7 @@ class _Sender:
 
 
 def _name_of(graph: graphs.Graph) -> str:
-    sent = sum(not graphs.gathers(node) for node in graph.values())
+    sent = sum(not graphs.is_gathering(node) for node in graph.values())
     return f"dask: {sent} task{'s' * (sent != 1)}"
 
 
@@ -177,7 +179,7 @@ class SendAheadWindow(int):
         return self
 
     def __repr__(self) -> str:
-        return f"<Window: {self.size} tasks for {int(self)} workers>"
+        return f"<SendAheadWindow: {self.size} tasks for {int(self)} workers>"
 
     @property
     def size(self) -> int:

@@ -73,7 +73,7 @@ def _make(**options: Any) -> Any:
     return CloudBackend(**options)
 
 
-def offer() -> None:
+def register_backend() -> None:
     """Let joblib know the name, without importing joblib."""
     when_imported(
         "joblib.parallel", lambda parallel: parallel.register_parallel_backend(NAME, _make)

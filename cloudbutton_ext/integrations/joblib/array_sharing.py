@@ -93,7 +93,7 @@ class ArrayPacker:
         self._begun = True
         more = self._count > before
         if more:
-            self._forget_changed()
+            self._evict_changed()
         return CallWithSharedArrays(stream, buffers, label), more
 
     def _special(self, kind: type) -> Callable[[Any], Any] | None:
@@ -129,7 +129,7 @@ class ArrayPacker:
             return None
         return self._share(digest, array)
 
-    def _forget_changed(self) -> None:
+    def _evict_changed(self) -> None:
         """Let go of arrays that were changed since they were shared: their names stand for what was."""
         for digest, name in list(self._names.items()):
             if _digest(self.shared[name]) != digest:

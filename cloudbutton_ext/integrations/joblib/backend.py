@@ -25,7 +25,7 @@ from cloudbutton_ext.integrations.joblib.array_sharing import ArrayPacker, Array
 from cloudbutton_ext.integrations.pushed_calls import PushedCalls
 
 #: What joblib hands to every backend for its pool and its files, which here means nothing.
-_OF_OTHERS: Final = frozenset({"temp_folder", "verbose", "context"})
+_IGNORED_OPTIONS: Final = frozenset({"temp_folder", "verbose", "context"})
 
 
 class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
@@ -104,7 +104,7 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             own._is_own = True
             own._begin()
             raise FallbackToBackend(own)
-        ours = {name: value for name, value in options.items() if name not in _OF_OTHERS}
+        ours = {name: value for name, value in options.items() if name not in _IGNORED_OPTIONS}
         if on is not None:
             ours["backend"] = on
         if ours:
@@ -201,7 +201,7 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             causes = [calls.cause for calls in self._calls if calls.cause is not None]
             raise (causes or [error])[0] from None
         except BaseException as error:
-            raise with_lines(error) from error.__cause__
+            raise with_worker_traceback(error) from error.__cause__
 
 
 def _checked(given: dict[str, Any]) -> JobOptions:
@@ -229,7 +229,7 @@ class WorkerTraceback(Exception):
         return f'\n"""\n{self.text}"""'
 
 
-def with_lines(error: BaseException) -> BaseException:
+def with_worker_traceback(error: BaseException) -> BaseException:
     """Return `error` with its traceback as text at the end of its chain of causes."""
     if error.__traceback__ is None:
         return error

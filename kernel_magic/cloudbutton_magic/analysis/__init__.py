@@ -22,8 +22,14 @@ from cloudbutton_magic.analysis.called_once import CalledOnce, called_once
 from cloudbutton_magic.analysis.independence import analyse
 from cloudbutton_magic.analysis.loops import Loop, find_loops, first_await, inner_loops
 from cloudbutton_magic.analysis.namespace import UNKNOWN, LiveNames, Namespace
-from cloudbutton_magic.analysis.unreadable import stays_here
-from cloudbutton_magic.analysis.verdict import LoopSite, NotIndependent, Parallel, Reason, Verdict
+from cloudbutton_magic.analysis.verdict import (
+    LoopSite,
+    NotIndependent,
+    Parallel,
+    Reason,
+    Verdict,
+    stays_here,
+)
 
 __all__ = [
     "UNKNOWN",

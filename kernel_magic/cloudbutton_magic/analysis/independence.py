@@ -24,7 +24,6 @@ from cloudbutton_magic.analysis.namespace import (
 )
 from cloudbutton_magic.analysis.set_order import check_sets, hash_seed_is_fixed
 from cloudbutton_magic.analysis.syntax import FUNCTIONS, target_names, uses, walk
-from cloudbutton_magic.analysis.unreadable import stays_here
 from cloudbutton_magic.analysis.user_functions import is_user_code
 from cloudbutton_magic.analysis.verdict import (
     LoopSite,
@@ -33,6 +32,7 @@ from cloudbutton_magic.analysis.verdict import (
     RefusalReason,
     Verdict,
     refuse,
+    stays_here,
 )
 
 _NOTHING = Namespace({})
