@@ -59,7 +59,7 @@ def test_the_server_ends_while_a_backend_hangs() -> None:
         "    threading.Event().wait()\n"
         "async def serve():\n"
         "    context = ServerContext(PublicPaths(Path.cwd()))\n"
-        "    context.once('health', lambda: context.apart(hang))\n"
+        "    context.share_task('health', lambda: context.run_in_own_thread(hang))\n"
         "    while not begun.is_set():\n"
         "        await asyncio.sleep(0.01)\n"
         "asyncio.run(serve())\n"
