@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_backend.job_model import JobState
+from cloudbutton_backend.job_model import JobState, Progress
 from cloudbutton_backend.job_model.rules import Verb, is_detached, refusal
 from cloudbutton_backend.journal.queries import Batches
 from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
@@ -22,7 +22,7 @@ from cloudbutton_magic.cells.header import MapHeader, parse_header
 def job(row: JobRow, *, now: float, paths: PublicPaths, is_gone: bool) -> dict[str, Any]:
     """Return a job as lists show it; `is_gone` says that the process that ran it is not there."""
     notebook, notebook_name = paths.notebook(row.notebook)
-    elapsed = row.elapsed(now)
+    progress = row.progress(now)
 
     def may(verb: Verb) -> bool:
         return refusal(verb, row, row.state, is_gone=is_gone) is None
@@ -46,11 +46,11 @@ def job(row: JobRow, *, now: float, paths: PublicPaths, is_gone: bool) -> dict[s
         "created": row.created,
         "started": row.started,
         "ended": row.ended,
-        "elapsed": elapsed,
-        "rate": rate(row, elapsed),
-        "eta": eta(row),
+        "elapsed": progress.elapsed,
+        "rate": rate(progress),
+        "eta": progress.eta,
         "task_seconds": row.task_seconds,
-        "speed_up": speed_up(row, elapsed),
+        "speed_up": progress.speed_up,
         "spend": row.spend,
         "expected_spend": row.expected_spend,
         "committed": row.committed,
@@ -84,27 +84,11 @@ def details(row: JobRow) -> dict[str, Any]:
     }
 
 
-def rate(row: JobRow, elapsed: float) -> float | None:
+def rate(progress: Progress) -> float | None:
     """Return items per second over the job's life, None before the first item."""
-    return row.finished / elapsed if row.finished and elapsed > 0 else None
-
-
-def eta(row: JobRow) -> float | None:
-    """Return the seconds to go: what is left at the mean time of an item, shared by the workers.
-
-    As in the view under the cell, so that the two do not contradict each other.
-    """
-    if row.state is not JobState.RUNNING or row.n_items is None:
-        return None
-    if not row.finished or not row.workers or row.task_seconds <= 0:
-        return None
-    left = max(0, row.n_items - row.finished)
-    return left * (row.task_seconds / row.finished) / row.workers
-
-
-def speed_up(row: JobRow, elapsed: float) -> float | None:
-    """Return serial time over wall time, None when too little is known."""
-    return row.task_seconds / elapsed if elapsed > 0 and row.task_seconds > 0 else None
+    return (
+        progress.finished / progress.elapsed if progress.finished and progress.elapsed > 0 else None
+    )
 
 
 def interval(

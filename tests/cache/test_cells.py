@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cloudbutton_backend.job_model import JobState, Progress
+from cloudbutton_backend.journal import JobRow
+from cloudbutton_magic.commands.job_lists import JobListing
 from cloudbutton_magic.display.view_model import view_of
 from tests.cache.test_attach_cell import ABOVE, Kernels
 from tests.cache.test_attach_cell import kernels as kernels
@@ -61,5 +63,9 @@ def test_the_summary_says_how_many_were_found(done: int, cached: int, words: str
         job_id="abc", name="ys", backend="local", state=JobState.DONE, total=40, done=done,
         failed=0, running=0, workers=0, elapsed=1.0, eta=0.0, task_seconds=0.0, cached=cached,
     )  # fmt: skip
-    headline = view_of(progress).headline
-    assert words in headline and ("cache" in headline) == (cached > 0)
+    row = JobRow(
+        id="abc", name="ys", kind="map", backend="local", n_items=40, created=0.0, pid=1, host="here",
+        state=JobState.DONE, done=done, ended=1.0, cached=cached,
+    )  # fmt: skip
+    for headline in (view_of(progress).headline, repr(JobListing(row, 2.0))):
+        assert words in headline and ("cache" in headline) == (cached > 0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.errors import JournalError, UnknownName, UsageError
-from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
+from cloudbutton_backend.job_model import BatchRecord, Estimate, JobRecord, JobState, Progress
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.journal.records import ProgressUpdate
 from cloudbutton_backend.journal.tables import JournalTables
@@ -124,6 +125,39 @@ def test_batches_come_as_they_ended(
     ]  # fmt: skip
     store.write([a_job("aaaaaaaa"), *ended])
     assert reader.batches("aaaaaaaa") == ended
+
+
+def test_how_far_a_job_is_can_be_told_from_its_row(
+    store: JournalTables, reader: JournalReader, a_job: MakeJob, clock: Any
+) -> None:
+    said = Progress(
+        job_id="aaaaaaaa", name="scores", backend="lambda", emulated=True, state=JobState.RUNNING,
+        total=10, done=4, failed=1, running=2, workers=2, elapsed=3.0, eta=2.5, task_seconds=5.0, spend=0.5,
+        expected_spend=1.5, committed=0.25, budget=2.0, estimate=Estimate(1.0, 0.5, 2.0, "a guess"),
+        cached=3, continues=True, retried=1, lost_workers=1, first_error="ValueError: no",
+        warnings=("careful",),
+    )  # fmt: skip
+    fields = {
+        "backend": "lambda",
+        "emulated": True,
+        "estimate": 1.0,
+        "estimate_low": 0.5,
+        "estimate_high": 2.0,
+    }
+    record = a_job(
+        "aaaaaaaa",
+        created=clock.now - 3.0,
+        estimate_basis="a guess",
+        options={"budget": 2.0, "continues": "bbbbbbbb"},
+        **fields,
+    )
+    store.write([record, said])
+    told = reader.job("aaaaaaaa").progress(clock.now)
+    assert told == said
+    in_memory_only = {"waited", "at_most", "last_lines"}
+    defaults = {each.name: each.default for each in dataclasses.fields(Progress)}
+    same = {name for name, default in defaults.items() if getattr(told, name) == default}
+    assert same == in_memory_only, "a field that the journal forgets?"
 
 
 def test_a_lost_jobs_time_ends_with_its_last_sign_of_life(a_job: MakeJob) -> None:

@@ -111,3 +111,44 @@ class JobRow(JobRecord):
         if end is None:
             end = self.heartbeat if self.state is JobState.LOST else now
         return max(0.0, end - (self.started or self.created))
+
+    def progress(self, now: float) -> Progress:
+        """Return how far it is, as a snapshot that any view can draw."""
+        return Progress(
+            job_id=self.id,
+            name=self.name,
+            backend=self.backend,
+            emulated=self.emulated,
+            state=self.state,
+            total=self.n_items,
+            done=self.done,
+            failed=self.failed,
+            running=self.running,
+            workers=self.workers,
+            elapsed=self.elapsed(now),
+            eta=self._eta(),
+            task_seconds=self.task_seconds,
+            spend=self.spend,
+            expected_spend=self.expected_spend,
+            committed=self.committed,
+            budget=self.budget,
+            estimate=self.expected,
+            cached=self.cached,
+            continues=self.options.get("continues") is not None,
+            retried=self.retried,
+            lost_workers=self.lost_workers,
+            first_error=self.error,
+            warnings=self.warnings,
+        )
+
+    def _eta(self) -> float | None:
+        """Return the seconds to go: what is left at the mean time of an item, shared by the workers.
+
+        As in the view under the cell, so that the two do not contradict each other.
+        """
+        if self.state is not JobState.RUNNING or self.n_items is None:
+            return None
+        if not self.finished or not self.workers or self.task_seconds <= 0:
+            return None
+        left = max(0, self.n_items - self.finished)
+        return left * (self.task_seconds / self.finished) / self.workers

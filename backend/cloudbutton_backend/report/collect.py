@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import time
 import traceback
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from cloudbutton_backend.job_model import Estimate
+from cloudbutton_backend.job_model import BatchRecord, JobRecord, Progress
 from cloudbutton_backend.journal import ErrorRecord, JobRow, JournalReader
 from cloudbutton_backend.report.job_facts import JobFacts, ReportedJob
 from cloudbutton_backend.worker.failures import message_of
@@ -19,55 +20,52 @@ _ERRORS: Final = 100
 def facts_of_row(reader: JournalReader, row: JobRow, *, now: float | None = None) -> JobFacts:
     """Return the facts of a job that the journal knows."""
     now = time.time() if now is None else now
-    return JobFacts(
-        id=row.id,
-        name=row.name,
-        kind=row.kind,
-        backend=str(row.ran_on),
-        state=row.state,
-        created=row.created,
+    return _facts(
+        row,
+        row.progress(now),
         ended=row.ended,
-        elapsed=row.elapsed(now),
-        n_items=row.n_items,
-        done=row.done,
-        failed=row.failed,
-        cached=row.cached,
-        workers=row.workers,
-        worker_memory=row.worker_memory,
-        retried=row.retried,
-        lost_workers=row.lost_workers,
-        task_seconds=row.task_seconds,
-        spend=row.spend,
-        budget=row.budget,
-        estimate=_estimate(row),
-        expected_seconds=_expected_seconds(row),
-        notebook=_last_part(row.notebook),
-        source=row.source,
-        plan=row.plan,
-        seed=row.seed,
-        options=row.options,
         capture=row.capture,
-        error=row.error,
-        warnings=row.warnings,
         batches=reader.batches(row.id),
         errors=reader.errors(row.id),
-        written=now,
-        version=_version(),
+        now=now,
     )
 
 
 def facts_of_job(job: ReportedJob, *, now: float | None = None) -> JobFacts:
     """Return the facts of a job that this process holds, whether or not the disk has them."""
-    now = time.time() if now is None else now
     record, progress = job.record, job.progress
+    return _facts(
+        record,
+        progress,
+        ended=record.created + progress.elapsed if progress.state.is_final else None,
+        capture=job.explain().to_dict(),
+        batches=job.timeline(),
+        errors=[
+            _error(job.id, index, error)
+            for index, error in sorted(job.errors().items())[:_ERRORS]
+        ],
+        now=time.time() if now is None else now,
+    )  # fmt: skip
+
+
+def _facts(
+    record: JobRecord,
+    progress: Progress,
+    *,
+    ended: float | None,
+    capture: Mapping[str, Any],
+    batches: Sequence[BatchRecord],
+    errors: Sequence[ErrorRecord],
+    now: float,
+) -> JobFacts:
     return JobFacts(
-        id=job.id,
-        name=job.name,
+        id=record.id,
+        name=record.name,
         kind=record.kind,
         backend=str(record.ran_on),
         state=progress.state,
         created=record.created,
-        ended=record.created + progress.elapsed if progress.state.is_final else None,
+        ended=ended,
         elapsed=progress.elapsed,
         n_items=progress.total,
         done=progress.done,
@@ -81,23 +79,20 @@ def facts_of_job(job: ReportedJob, *, now: float | None = None) -> JobFacts:
         spend=progress.spend,
         budget=progress.budget,
         estimate=progress.estimate,
-        expected_seconds=_expected_seconds(record),
+        expected_seconds=record.expected_seconds,
         notebook=_last_part(record.notebook),
         source=record.source,
         plan=record.plan,
         seed=record.seed,
         options=record.options,
-        capture=job.explain().to_dict(),
+        capture=capture,
         error=progress.first_error,
         warnings=progress.warnings,
-        batches=job.timeline(),
-        errors=[
-            _error(job.id, index, error)
-            for index, error in sorted(job.errors().items())[:_ERRORS]
-        ],
+        batches=batches,
+        errors=errors,
         written=now,
         version=_version(),
-    )  # fmt: skip
+    )
 
 
 def _error(job_id: str, index: int, error: BaseException) -> ErrorRecord:
@@ -111,20 +106,6 @@ def _error(job_id: str, index: int, error: BaseException) -> ErrorRecord:
         message_of(error),
         text,
     )
-
-
-def _estimate(row: JobRow) -> Estimate | None:
-    if row.estimate is None or row.estimate_low is None or row.estimate_high is None:
-        return None
-    return Estimate(row.estimate, row.estimate_low, row.estimate_high, row.estimate_basis or "")
-
-
-def _expected_seconds(record: object) -> tuple[float, float, float] | None:
-    names = ("estimate_seconds", "estimate_seconds_low", "estimate_seconds_high")
-    expected, low, high = (getattr(record, name, None) for name in names)
-    if expected is None or low is None or high is None:
-        return None
-    return (expected, low, high)
 
 
 def _last_part(notebook: str | None) -> str | None:

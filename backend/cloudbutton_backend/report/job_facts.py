@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cloudbutton_backend.job_model import BatchRecord, Estimate, JobRecord, JobState, Progress
+from cloudbutton_backend.job_model.estimate import Expectation
 from cloudbutton_backend.journal import ErrorRecord
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class JobFacts:
     spend: float = 0.0
     budget: float | None = None
     estimate: Estimate | None = None
-    expected_seconds: tuple[float, float, float] | None = None
-    """How long it was expected to take: expected, low, high."""
+    expected_seconds: Expectation | None = None
+    """How long it was expected to take."""
     notebook: str | None = None
     source: str | None = None
     plan: str | None = None

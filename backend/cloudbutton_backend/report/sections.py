@@ -95,10 +95,10 @@ def _figures(facts: JobFacts) -> Markup:
 
 
 def _expected_time(facts: JobFacts) -> str:
-    if facts.expected_seconds is None:
+    expected = facts.expected_seconds
+    if expected is None:
         return ""
-    _, low, high = facts.expected_seconds
-    return f"expected: {units.seconds(low)} to {units.seconds(high)}"
+    return f"expected: {units.seconds(expected.low)} to {units.seconds(expected.high)}"
 
 
 def timeline(facts: JobFacts) -> Markup | None:

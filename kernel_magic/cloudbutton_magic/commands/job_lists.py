@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 
 from cloudbutton_backend import units
-from cloudbutton_backend.job_model import Estimate, Progress
 from cloudbutton_backend.journal import JobRow
 from cloudbutton_magic.display.rendering import Table, html_of, text_of
 from cloudbutton_magic.display.view_model import view_of
@@ -15,47 +14,12 @@ from cloudbutton_magic.display.view_model import view_of
 _HEADER = ("id", "name", "state", "items", "time", "cost", "where")
 
 
-def progress_of(row: JobRow, now: float) -> Progress:
-    """Return a journal's row as the snapshot that views draw."""
-    return Progress(
-        job_id=row.id,
-        name=row.name,
-        backend=row.backend,
-        emulated=row.emulated,
-        state=row.state,
-        total=row.n_items,
-        done=row.done,
-        failed=row.failed,
-        running=row.running,
-        workers=row.workers,
-        elapsed=row.elapsed(now),
-        eta=None,
-        task_seconds=row.task_seconds,
-        spend=row.spend,
-        expected_spend=row.expected_spend,
-        budget=row.budget,
-        estimate=_estimate(row),
-        retried=row.retried,
-        lost_workers=row.lost_workers,
-        first_error=row.error,
-        warnings=row.warnings,
-    )
-
-
-def _estimate(row: JobRow) -> Estimate | None:
-    if row.estimate is None:
-        return None
-    low = row.estimate if row.estimate_low is None else row.estimate_low
-    high = row.estimate if row.estimate_high is None else row.estimate_high
-    return Estimate(row.estimate, low, high, basis="")
-
-
 class JobListing:
     """A job of another kernel, or of an earlier one: it can be looked at."""
 
     def __init__(self, row: JobRow, now: float) -> None:
         self.row = row
-        self._view = view_of(progress_of(row, now))
+        self._view = view_of(row.progress(now))
 
     def __repr__(self) -> str:
         return text_of(self._view)
