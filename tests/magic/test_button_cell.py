@@ -105,6 +105,15 @@ def test_a_dry_run_runs_nothing(run: Run, shell: InteractiveShell) -> None:
     assert "new" not in shell.user_ns
 
 
+@pytest.mark.parametrize("value", ["code", "(code, shared)"])
+def test_code_made_by_a_loop_keeps_its_file(run: Run, shell: InteractiveShell, value: str) -> None:
+    run("shared = [1]")
+    run(f"%%cloud --force\nmade = []\nfor n in range(4):\n"
+        f"    code = compile('1 / 0', f'{{n}}.py', 'eval')\n    made.append({value})")  # fmt: skip
+    run("files = [(each[0] if type(each) is tuple else each).co_filename for each in made]")
+    assert shell.user_ns["files"] == ["0.py", "1.py", "2.py", "3.py"]
+
+
 LOOP = "made = []\nfor i in range(6):\n    made.append(i * width)"
 
 
