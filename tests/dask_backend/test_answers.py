@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.backends.dask.call_results import events_of_end, read_answer, returned
-from cloudbutton_backend.backends.dask.cluster import WorkerInfo
-from cloudbutton_backend.backends.dask.placement import placement
+from cloudbutton_backend.backends.dask.cluster import WorkerInfo, placement
 from cloudbutton_backend.backends.dask.settings import DaskSettings
 from cloudbutton_backend.backends.dask.version_check import explain, mismatches
 from cloudbutton_backend.backends.protocol import (

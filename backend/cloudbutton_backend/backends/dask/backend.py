@@ -5,9 +5,9 @@
     driver thread            Dask's client                      a Dask worker, one of many
     ─────────────            ─────────────                      ──────────────────────────
     put, prepare ──────────▶ scatter: values by content ──────▶ its data, and files that processes map
-    submit ────────────────▶ a task for each batch ─scheduler─▶ run_call ─▶ Site ─▶ a process of ours
-    poll ◀── Landed ◀─────── gather ◀────────────────────────── sealed records
-    interrupt ─────────────▶ run: stop_calls ─────────────────▶ Site: SIGINT, soon SIGKILL
+    submit ────────────────▶ a task for each batch ─scheduler─▶ run_call ─▶ ProcessHost ─▶ a process of ours
+    poll ◀── FinishedCall ◀─ gather ◀────────────────────────── sealed records
+    interrupt ─────────────▶ run: stop_calls ─────────────────▶ ProcessHost: SIGINT, soon SIGKILL
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.backends.capabilities import HealthLine
 from cloudbutton_backend.backends.dask.connector import Connector
+from cloudbutton_backend.backends.dask.health import health, unstarted_health
 from cloudbutton_backend.backends.dask.settings import MOST_WORKERS, DaskSettings
 from cloudbutton_backend.backends.extras import require
 from cloudbutton_backend.backends.local.cpu_count import usable_cpus
@@ -117,13 +118,13 @@ class DaskBackend:
         self.costs = bool(worker_hour)
         self._given = client
         self._patience, self._clock = patience, clock
-        self._connector = Connector(self.settings, client, security, self._tell, clock)
+        self._connector = Connector(self.settings, client, security, self._notify, clock)
         self._limits: Limits | None = None
         # The rest is the driver thread's.
-        self._link: ClusterConnection | None = None
+        self._connection: ClusterConnection | None = None
         self._specs: dict[str, JobSpec] = {}
         self._ready: dict[str, Ready] = {}
-        self._taken: dict[str, dict[str, Any]] = {}
+        self._resources: dict[str, dict[str, Any]] = {}
         """By job, what each of its calls takes of the workers' resources."""
         self._wanted = 0
         self._orphans: list[str] = []
@@ -136,7 +137,7 @@ class DaskBackend:
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
-        where = self._link or self.settings.address or self._given or "not started"
+        where = self._connection or self.settings.address or self._given or "not started"
         return f"<DaskBackend: {where}>"
 
     @property
@@ -146,7 +147,7 @@ class DaskBackend:
 
     @property
     def limits(self) -> Limits:
-        """What it can honour; how many workers there are, once that is known and not chosen."""
+        """What it can honour; the number of workers is that of the cluster once that is known."""
         if self._limits is None:
             self._limits = Limits(
                 workers=self._most,
@@ -160,10 +161,10 @@ class DaskBackend:
                 rate=self._rate(),
                 can_outlive=self._can_outlive,
             )
-        link = self._link
-        if link is None or (self.settings.workers and not self.is_local):
+        connection = self._connection
+        if connection is None or (self.settings.workers and not self.is_local):
             return self._limits
-        return replace(self._limits, workers=max(1, link.threads))
+        return replace(self._limits, workers=max(1, connection.threads))
 
     @property
     def _can_outlive(self) -> bool:
@@ -187,11 +188,11 @@ class DaskBackend:
         threads = 1
         if not self.is_local:
             try:
-                link = self._connector.link()
+                connection = self._connector.connection()
             except CloudError:
                 pass  # who starts a job is told
             else:
-                threads = min((worker.threads for worker in link.workers), default=1)
+                threads = min((worker.threads for worker in connection.workers), default=1)
         return Rate(per_second=price / _HOUR / threads)
 
     # -- what is asked
@@ -200,7 +201,7 @@ class DaskBackend:
         self._connector.begin()
 
     def scale(self, workers: int) -> None:
-        """Have room for at least so many calls: what a cluster that grows on demand goes by."""
+        """Make room for at least this many calls, which a cluster that grows on demand goes by."""
         self._wanted = max(self._wanted, workers)
 
     def prepare(self, spec: JobSpec) -> None:
@@ -211,25 +212,25 @@ class DaskBackend:
         CloudError
             What prevents the job.
         """
-        from cloudbutton_backend.backends.dask.placement import placement
+        from cloudbutton_backend.backends.dask.cluster import placement
 
-        link = self._connector.link()
+        connection = self._connector.connection()
         packages = spec.extra.get("packages")
-        link.versions.require(packages() if packages is not None else ())
+        connection.versions.require(packages() if packages is not None else ())
         if spec.memory is not None:
-            link.await_worker()  # who has so much memory, and how they say so
-            placement(spec.memory, link.workers)
+            connection.await_worker()  # who has so much memory, and how they say so
+            placement(spec.memory, connection.workers)
         ready: Ready = concurrent.futures.Future()
-        ready.set_result(self._put_job(link, spec))
+        ready.set_result(self._put_job(connection, spec))
         self._ready[spec.id] = ready
 
-    def _put_job(self, link: ClusterConnection, spec: JobSpec) -> Any:
+    def _put_job(self, connection: ClusterConnection, spec: JobSpec) -> Any:
         names = self.settings.variables
         variables = {name: os.environ[name] for name in names if name in os.environ}
-        return link.data.put_job(spec, _key_of(spec.id), variables)
+        return connection.data.put_job(spec, _key_of(spec.id), variables)
 
     def put(self, blob: Blob) -> None:
-        self._connector.link().data.put(blob)
+        self._connector.connection().data.put(blob)
 
     def recover(self, job_id: str) -> Iterator[Results]:
         """Yield what calls of a detached job brought on a cluster that others have started."""
@@ -237,73 +238,75 @@ class DaskBackend:
             return
         from cloudbutton_backend.backends.dask.detached import recovered
 
-        yield from recovered(self._connector.link().cluster, job_id, _key_of(job_id))
+        yield from recovered(self._connector.connection().cluster, job_id, _key_of(job_id))
 
     def open_job(self, spec: JobSpec) -> None:
         self._specs[spec.id] = spec
         self._connector.begin()  # again, if it was lost
 
     def submit(self, call: BatchCall) -> None:
-        link, spec = self._link, self._specs[call.job_id]
-        if link is None:  # it was lost since; what it held has been given back
+        connection, spec = self._connection, self._specs[call.job_id]
+        if connection is None:  # it was lost since; what it held has been given back
             return
         lasting = bool(spec.extra.get("detach")) and self._can_outlive
-        link.calls.submit(call, self._readied(link, spec), self._where(link, spec), lasting)
+        connection.calls.submit(
+            call, self._job_data(connection, spec), self._placement(connection, spec), lasting
+        )
 
-    def _where(self, link: ClusterConnection, spec: JobSpec) -> dict[str, Any]:
+    def _placement(self, connection: ClusterConnection, spec: JobSpec) -> dict[str, Any]:
         """Return what Dask is told about where a call may run."""
-        from cloudbutton_backend.backends.dask.placement import placement
+        from cloudbutton_backend.backends.dask.cluster import placement
 
-        if not link.workers:  # those that come will be of the same kind
-            return self._taken.get(spec.id, {})
-        found = placement(spec.memory, link.workers)
+        if not connection.workers:  # those that come will be of the same kind
+            return self._resources.get(spec.id, {})
+        found = placement(spec.memory, connection.workers)
         if "resources" in found:
-            self._taken[spec.id] = found
+            self._resources[spec.id] = found
         return found
 
-    def _readied(self, link: ClusterConnection, spec: JobSpec) -> Ready:
-        """Return a job's data on the cluster, having them sent again if they were lost."""
+    def _job_data(self, connection: ClusterConnection, spec: JobSpec) -> Ready:
+        """Return a job's data on the cluster, sending them again if they were lost."""
         ready = self._ready.get(spec.id)
         if ready is None:
             ready = self._ready[spec.id] = concurrent.futures.Future()
             threading.Thread(
-                target=_settle,
-                args=(ready, lambda: self._put_job(link, spec)),
+                target=_complete,
+                args=(ready, lambda: self._put_job(connection, spec)),
                 name="cloudbutton-dask-sends",
                 daemon=True,
             ).start()
         return ready
 
     def revoke(self, worker: str, keep: int) -> None:
-        """Nothing can be taken back from a call under way, and the dispatcher knows."""
+        """Not supported (`Limits.can_revoke` is False)."""
 
     def interrupt(self, worker: str, job_id: str) -> None:
-        if self._link is not None:
-            self._tell(self._link.calls.interrupt(worker, job_id))
+        if self._connection is not None:
+            self._notify(self._connection.calls.interrupt(worker, job_id))
 
     def kill(self, worker: str, reason: str) -> None:
-        if self._link is not None and self._link.calls.has(worker):
-            calls = self._link.calls
+        if self._connection is not None and self._connection.calls.has(worker):
+            calls = self._connection.calls
             ended = calls.end_slot(worker, "it was ended by this machine", reason)
-            self._tell([*ended, calls.add_slot()])
+            self._notify([*ended, calls.add_slot()])
 
     def close_job(self, job_id: str) -> None:
         self._ready.pop(job_id, None)
-        self._taken.pop(job_id, None)
+        self._resources.pop(job_id, None)
         self._specs.pop(job_id, None)
-        if self._link is not None:
-            self._link.calls.forget(job_id)
-            self._link.data.make_room(
+        if self._connection is not None:
+            self._connection.calls.close_job(job_id)
+            self._connection.data.make_room(
                 {blob.digest for spec in self._specs.values() for blob in spec.blobs}
             )
 
     def warm(self, modules: Sequence[str]) -> None:
-        """Processes begin when they are needed: others use the cluster, too."""
+        """Not supported: the cluster is shared, so processes start when they are needed."""
 
     # -- what happens
 
-    def _tell(self, happened: Any) -> None:
-        """Have `poll` see something. Safe from any thread."""
+    def _notify(self, happened: Any) -> None:
+        """Queue something for `poll`. Safe from any thread."""
         with self._change:
             self._inbox.append(happened)
             self._change.notify()
@@ -313,8 +316,8 @@ class DaskBackend:
         if wake is not None:
             left = max(0.0, wake - self._clock())
             timeout = left if timeout is None else min(timeout, left)
-        if self._link is not None:
-            self._link.calls.have_forgotten()  # what `poll` returned last is written down by now
+        if self._connection is not None:
+            self._connection.calls.unpublish_finished()  # what `poll` returned last is written down by now
         with self._change:
             if not self._inbox and not self._woken:
                 self._change.wait(timeout)
@@ -335,57 +338,59 @@ class DaskBackend:
         if isinstance(happened, BaseException):
             return [BackendDown(str(happened))]
         if isinstance(happened, FinishedCall):
-            return self._on_landed(happened)
+            return self._on_finished(happened)
         assert isinstance(happened, ClusterConnection)
         if happened.lost is not None:
             return self._on_lost(happened)
-        if self._link is None and not self._closed:
-            self._link = happened
-            happened.calls.have_forgotten(self._orphans)
+        if self._connection is None and not self._closed:
+            self._connection = happened
+            happened.calls.unpublish_finished(self._orphans)
             self._orphans.clear()
         return []
 
-    def _on_landed(self, landed: FinishedCall) -> list[Event]:
-        link = self._link
-        if link is None:
+    def _on_finished(self, finished: FinishedCall) -> list[Event]:
+        connection = self._connection
+        if connection is None:
             return []
-        events, stale = link.calls.landed(landed)
+        events, stale = connection.calls.finish(finished)
         if stale is not None:
             self._ready.pop(stale, None)
-        elif landed.error is not None and link.cluster.is_lost:
-            link.lose("the connection broke")
+        elif finished.error is not None and connection.cluster.is_lost:
+            connection.lose("the connection broke")
         return events
 
-    def _on_lost(self, link: ClusterConnection) -> list[Event]:
-        """The scheduler is gone, or the way to it: try once more to get there, and soon give up."""
-        if self._link is not link:
+    def _on_lost(self, connection: ClusterConnection) -> list[Event]:
+        """Handle a lost connection: try to connect once more, and give up soon."""
+        if self._connection is not connection:
             return []
-        self._link = None
+        self._connection = None
         self._ready.clear()
-        self._connector.forget()
-        self._orphans += link.calls.published()  # they would go on, and are sent again
-        events = link.calls.give_back()
-        threading.Thread(target=link.close, name="cloudbutton-dask-closes", daemon=True).start()
+        self._connector.reset()
+        self._orphans += connection.calls.published()  # they would go on, and are sent again
+        events = connection.calls.return_all()
+        threading.Thread(
+            target=connection.close, name="cloudbutton-dask-closes", daemon=True
+        ).start()
         if self._specs:
-            line = f"lost the Dask scheduler at {link.address}: {link.lost}; looking for it again"
+            line = f"lost the Dask scheduler at {connection.address}: {connection.lost}; looking for it again"
             events += [Warned(job_id, line) for job_id in self._specs]
             self._connector.begin(RECONNECT_WITHIN)
         return events
 
     def _next_wake(self) -> float | None:
-        times = [] if self._link is None else [self._link.calls.next_wake()]
+        times = [] if self._connection is None else [self._connection.calls.next_wake()]
         if self._empty_since is not None:
             times.append(self._empty_since + self._patience)
         return min((time for time in times if time is not None), default=None)
 
     def _check_progress(self) -> list[Event]:
-        """See to calls that do not answer, to the number of slots, and to clusters without workers."""
-        link = self._link
-        if link is None:
+        """Check for calls that do not answer, adjust slots, and notice a cluster without workers."""
+        connection = self._connection
+        if connection is None:
             self._empty_since = None
             return []
-        events = [*link.calls.check_progress(), *self._fit(link)]
-        waits = not link.workers and bool(link.calls.in_flight())
+        events = [*connection.calls.check_progress(), *self._adjust_slots(connection)]
+        waits = not connection.workers and bool(connection.calls.in_flight())
         if not waits:
             self._empty_since = None
         elif self._empty_since is None:
@@ -394,13 +399,13 @@ class DaskBackend:
             from cloudbutton_backend.backends.dask.cluster import no_workers
 
             self._empty_since = None
-            events.append(BackendDown(no_workers(link.address, self._patience)))
+            events.append(BackendDown(no_workers(connection.address, self._patience)))
         return events
 
-    def _fit(self, link: ClusterConnection) -> list[Event]:
-        """Have as many slots as the cluster has room for, and some where it may grow."""
-        calls = link.calls
-        wanted = min(self._most, max(IN_FLIGHT * link.threads, self._wanted, IN_FLIGHT))
+    def _adjust_slots(self, connection: ClusterConnection) -> list[Event]:
+        """Match slots to the cluster's threads, with some to spare where it may grow."""
+        calls = connection.calls
+        wanted = min(self._most, max(IN_FLIGHT * connection.threads, self._wanted, IN_FLIGHT))
         events: list[Event] = [calls.add_slot() for _ in range(wanted - len(calls))]
         if len(calls) > wanted:
             for name in calls.idle()[: len(calls) - wanted]:
@@ -417,10 +422,10 @@ class DaskBackend:
             return  # a forked child of the kernel: the connection is not its own
         self._closed = True
         made = self._connector.close()
-        link, self._link = self._link or made, None
-        if link is not None:
-            link.calls.give_back()
-            link.close()
+        connection, self._connection = self._connection or made, None
+        if connection is not None:
+            connection.calls.return_all()
+            connection.close()
 
     # -- for the panel and the doctor
 
@@ -440,8 +445,8 @@ class DaskBackend:
         """Return a future of Dask's for each item of a job that has ended, in their order."""
         from cloudbutton_backend.backends.dask.futures import futures_of
 
-        link = self._connector.link()
-        return futures_of(link, outcomes, link.calls.kept.get(job_id, ()))
+        connection = self._connector.connection()
+        return futures_of(connection, outcomes, connection.calls.kept.get(job_id, ()))
 
     def lasting_settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Return what `use` was given as another process can have it, who continues a job of this one."""
@@ -473,19 +478,15 @@ class DaskBackend:
 
         One that would have to be made first is left alone: looking must not start processes.
         """
-        if self.is_local and self._link is None:
-            from cloudbutton_backend.backends.dask.unstarted_health import prospect
-
-            yield from prospect(self.settings.workers or usable_cpus())
+        if self.is_local and self._connection is None:
+            yield from unstarted_health(self.settings.workers or usable_cpus())
             return
         try:
-            from cloudbutton_backend.backends.dask.health import health
-
-            link = self._connector.link()
+            connection = self._connector.connection()
         except (CloudError, ImportError) as error:
             yield HealthLine("scheduler", False, str(error))
             return
-        yield from health(link)
+        yield from health(connection)
 
 
 def _key_of(job_id: str) -> bytes:
@@ -493,8 +494,8 @@ def _key_of(job_id: str) -> bytes:
     return hmac.digest(sealed_files.key(), b"cloudbutton job " + job_id.encode(), "sha256")
 
 
-def _settle(future: concurrent.futures.Future[Any], act: Callable[[], Any]) -> None:
-    """Do something, and have a future say what came of it."""
+def _complete(future: concurrent.futures.Future[Any], act: Callable[[], Any]) -> None:
+    """Complete a future with the result or error of `act`."""
     try:
         future.set_result(act())
     except BaseException as error:

@@ -60,24 +60,24 @@ class DaskCalls:
 
     Parameters
     ----------
-    land
-        Takes what came of a call; called on Dask's thread.
+    report
+        Called on Dask's thread with each call that is over.
     worker_hour
-        US dollars that a worker costs in an hour; None if that is nobody's business.
-    keep
-        Whether answers stay on the cluster, beside what is collected.
+        US dollars that a worker costs in an hour; None if calls have no price.
+    keep_results
+        Whether answers stay on the cluster after they were collected.
     """
 
     def __init__(
         self,
         cluster: DaskCluster,
-        land: Callable[[FinishedCall], None],
+        report: Callable[[FinishedCall], None],
         clock: Callable[[], float],
         worker_hour: float | None = None,
-        keep: bool = False,
+        keep_results: bool = False,
     ) -> None:
-        self._cluster, self._land, self._clock = cluster, land, clock
-        self._worker_hour, self._keep = worker_hour, keep
+        self._cluster, self._report, self._clock = cluster, report, clock
+        self._worker_hour, self._keep_results = worker_hour, keep_results
         self.kept: OrderedDict[str, list[KeptResult]] = OrderedDict()
         """Answers, by job; those of the last few."""
         self._token = uuid.uuid4().hex[:8]
@@ -89,9 +89,9 @@ class DaskCalls:
         they are tried again one by one: who loses its workers then has done it."""
         self._on_trial: DaskCall | None = None
         self._awaiting_trial: deque[DaskCall] = deque()
-        self._came_back: Counter[tuple[str, int]] = Counter()
+        self._returned: Counter[tuple[str, int]] = Counter()
         """By job and first item."""
-        self._pace: dict[str, float] = {}
+        self._seconds_per_item: dict[str, float] = {}
         """Seconds that an item takes, by job."""
         self._collected: list[str] = []
         """Names of calls that are over, which the cluster need not keep."""
@@ -110,7 +110,7 @@ class DaskCalls:
         return slot in self._slots
 
     def add_slot(self) -> Event:
-        """Have room for one more call at a time."""
+        """Add room for one more call at a time."""
         self._made += 1
         name = f"dask-{self._token[:4]}-{self._made}"
         self._slots[name] = None
@@ -121,7 +121,7 @@ class DaskCalls:
         return [name for name, flight in self._slots.items() if flight is None]
 
     def end_slot(self, name: str, cause: str, reason: str) -> list[Event]:
-        """Have room for one call fewer, and drop what was there."""
+        """Remove a slot, and drop its call."""
         flight = self._slots.pop(name)
         if flight is None:
             return [WorkerDown(name, cause, None, None, reason)]
@@ -129,15 +129,15 @@ class DaskCalls:
         self._drop(flight)
         return events
 
-    def give_back(self) -> list[Event]:
-        """The cluster is gone: return all calls, at no attempt's cost, and have no slots."""
+    def return_all(self) -> list[Event]:
+        """Return all calls of a cluster that is gone, at no attempt's cost, and remove all slots."""
         events: list[Event] = []
         for name, flight in self._slots.items():
             if flight is not None:
                 events += self._charged(flight, returned(flight.rest))
             events.append(WorkerDown(name, "the Dask cluster is gone", None, None, "killed"))
         for flight in self.in_flight():
-            flight.left = True
+            flight.outlives = True
             self._release(flight)
         self._slots.clear()
         return events
@@ -149,8 +149,8 @@ class DaskCalls:
         kept = (flight.published for flight in self.in_flight())
         return [*self._collected, *filter(None, kept)]
 
-    def have_forgotten(self, names: Iterable[str] = ()) -> None:
-        """Have the cluster keep these no longer, and no call that is over."""
+    def unpublish_finished(self, names: Iterable[str] = ()) -> None:
+        """Have the cluster drop these calls and all that are over."""
         names = [*names, *self._collected]
         self._collected.clear()
         if names and not self._cluster.is_lost:
@@ -161,15 +161,15 @@ class DaskCalls:
                 )
 
     def close(self) -> None:
-        """Wait, not for long, until the cluster has heard what it need not keep."""
-        self.have_forgotten()
+        """Have the cluster drop calls that are over, and wait for that for a short time."""
+        self.unpublish_finished()
         if self._tidying is not None and not self._cluster.is_lost:
             concurrent.futures.wait([self._tidying], ANSWER_WITHIN)
 
-    def forget(self, job_id: str) -> None:
-        """A job is over."""
-        self._pace.pop(job_id, None)
-        self.have_forgotten()
+    def close_job(self, job_id: str) -> None:
+        """Drop what is known of a job that is over."""
+        self._seconds_per_item.pop(job_id, None)
+        self.unpublish_finished()
 
     # -- out
 
@@ -192,7 +192,7 @@ class DaskCalls:
         self._cluster.client.loop.add_callback(self._run, flight)
 
     async def _run(self, flight: DaskCall) -> None:
-        """Have Dask run a call, and wait for its answer; on Dask's thread."""
+        """Have Dask run a call, and wait for its answers; on Dask's thread."""
         try:
             await self._submit(flight, await asyncio.wrap_future(flight.ready))
             for number in range(len(flight.parts)):
@@ -200,9 +200,9 @@ class DaskCalls:
                     return
                 # ends: with the call's lease or its cancelling at the latest, or with the scheduler
                 answer = await self._cluster.client.gather(flight.futures[number])
-                self._land(FinishedCall(flight, answer, None))
+                self._report(FinishedCall(flight, answer, None))
         except BaseException as error:  # cancellation is one of the answers
-            self._land(FinishedCall(flight, None, error))
+            self._report(FinishedCall(flight, None, error))
 
     async def _submit(self, flight: DaskCall, data: JobData) -> None:
         call, client = flight.call, self._cluster.client
@@ -210,7 +210,7 @@ class DaskCalls:
         items: Any = b"".join(pieces)
         flight.parts = [call]
         if flight.lasting:
-            flight.parts = parts_of(call, length, self._pace.get(call.job_id))
+            flight.parts = parts_of(call, length, self._seconds_per_item.get(call.job_id))
         if length > INLINE // len(flight.parts):
             # ends: Dask drops a worker that it has not heard of for some minutes
             (items,) = await client.scatter([items], hash=False)
@@ -246,17 +246,17 @@ class DaskCalls:
             await self._publish(flight)
 
     async def _publish(self, flight: DaskCall) -> None:
-        """Have a call go on when this process ends."""
+        """Publish a call, so that it goes on when this process ends."""
         name = flight.published = f"cloudbutton-{flight.name}"  # see `prefix_of`
         try:
             await publish(self._cluster.client, name, flight.parts, flight.futures)
         except Exception as error:  # it runs, and its answer is collected while we live
             _LOG.warning("call %s will not outlive this process: %r", flight.name, error)
-        if flight.released and not flight.left:
+        if flight.released and not flight.outlives:
             await unpublish(self._cluster.client, [name])
 
     def interrupt(self, worker: str, job_id: str) -> list[Event]:
-        """Have a slot's call of a job stop; return the events of one that was not sent."""
+        """Stop a slot's call if it is of this job; return the events of one that was not sent."""
         flight = self._slots.get(worker)
         if flight is None or flight.call.job_id != job_id:
             return []
@@ -284,13 +284,13 @@ class DaskCalls:
                 on_error="ignore",
                 callback_timeout=ANSWER_WITHIN,
             )
-        except Exception:  # who cannot be told is waited for no longer in the end
+        except Exception:  # in the end, those that cannot be told are given up
             return
-        if not told:  # no worker is there that could run it
-            self._land(FinishedCall(flight, None, asyncio.CancelledError()))
+        if not told:  # there is no worker that could run it
+            self._report(FinishedCall(flight, None, asyncio.CancelledError()))
 
     def _release(self, flight: DaskCall) -> None:
-        """Have Dask forget a call: what runs it hears of that, and stops."""
+        """Release a call's futures: Dask stops what runs it."""
         flight.released = True
         if flight is self._on_trial:
             self._on_trial = None
@@ -304,7 +304,7 @@ class DaskCalls:
                 future.release()
 
     def _drop(self, flight: DaskCall) -> None:
-        """A call is over, or given up: nobody will collect it."""
+        """Release a call that is over or given up, and unpublish it later."""
         if flight.published is not None:
             self._collected.append(flight.published)
         self._release(flight)
@@ -317,7 +317,7 @@ class DaskCalls:
         return min((time for time in times if time is not None), default=None)
 
     def check_progress(self) -> list[Event]:
-        """Give up those that do not answer."""
+        """Give up calls that were told to stop and have not answered in time."""
         now = self._clock()
         events: list[Event] = []
         for flight in self.in_flight():
@@ -325,23 +325,23 @@ class DaskCalls:
                 events += self._give_up(flight)
         return events
 
-    def landed(self, landed: FinishedCall) -> tuple[list[Event], str | None]:
+    def finish(self, finished: FinishedCall) -> tuple[list[Event], str | None]:
         """Return the events of a call that is over, and the job whose data have to be sent again."""
-        flight = landed.flight
+        flight = finished.flight
         name, job_id = flight.call.worker, flight.call.job_id
         if self._slots.get(name) is not flight:
             return [], None  # it was given up
         stale = None
-        if landed.answer is not None:
-            events, is_over = self._answered(flight, landed.answer)
+        if finished.answer is not None:
+            events, is_over = self._answered(flight, finished.answer)
             if not is_over:
                 return events, None
-        elif isinstance(landed.error, _CANCELLED):
+        elif isinstance(finished.error, _CANCELLED):
             if self._cluster.is_lost:
-                return [], None  # `give_back` sees to all of them
+                return [], None  # `return_all` sees to all of them
             events, stale = self._cancelled(flight), job_id
         else:
-            events = self._failed(flight, landed.error)
+            events = self._failed(flight, finished.error)
         self._slots[name] = None
         self._drop(flight)
         if any(isinstance(event, WorkerDown) for event in events):
@@ -351,8 +351,8 @@ class DaskCalls:
 
     def _answered(self, flight: DaskCall, answer: bytes) -> tuple[list[Event], bool]:
         """Return the events of a task's answer, and whether its call is over."""
-        call, part = flight.call, flight.parts[flight.landed]
-        self._came_back.pop((call.job_id, part.first), None)
+        call, part = flight.call, flight.parts[flight.answered]
+        self._returned.pop((call.job_id, part.first), None)
         try:
             results, ending = read_answer(part, answer, flight.ready.result(0).key)
         except (BrokenSeal, TornRecord) as error:
@@ -361,15 +361,17 @@ class DaskCalls:
             return self._charged(flight, damaged), True
         if results:
             ran = sum(each.count for each in results)
-            self._pace[call.job_id] = sum(each.meta.get("dt", 0.0) for each in results) / ran
-            if self._keep:
+            self._seconds_per_item[call.job_id] = (
+                sum(each.meta.get("dt", 0.0) for each in results) / ran
+            )
+            if self._keep_results:
                 self._keep_answer(call.job_id, part, flight)
-        flight.landed += 1
+        flight.answered += 1
         flight.seconds += ending["seconds"]
         flight.cost += (
             (self._worker_hour or 0) / _HOUR / max(1, ending["threads"]) * ending["seconds"]
         )
-        if flight.landed < len(flight.parts) and is_whole(part, ending):
+        if flight.answered < len(flight.parts) and is_whole(part, ending):
             return [*results], False
         ends = events_of_end(part, ending)
         if self._worker_hour is None:
@@ -379,7 +381,7 @@ class DaskCalls:
 
     def _keep_answer(self, job_id: str, part: BatchCall, flight: DaskCall) -> None:
         kept = self.kept.setdefault(job_id, [])
-        future, flight.futures[flight.landed] = flight.futures[flight.landed], None
+        future, flight.futures[flight.answered] = flight.futures[flight.answered], None
         kept.append(KeptResult(part.first, part.count, future, flight.ready.result(0).key))
         if len(self.kept) > _KEEP_JOBS:
             self.kept.popitem(last=False)
@@ -387,8 +389,8 @@ class DaskCalls:
     def _cancelled(self, flight: DaskCall) -> list[Event]:
         """A call's task is gone: what it needs was lost with a worker, or somebody cancelled it."""
         call = flight.rest
-        self._came_back[call.job_id, call.first] += 1
-        if self._came_back[call.job_id, call.first] < _IN_SILENCE:
+        self._returned[call.job_id, call.first] += 1
+        if self._returned[call.job_id, call.first] < _IN_SILENCE:
             return self._charged(flight, returned(call))
         cause = "its task on the cluster was cancelled again and again"
         return self._charged(flight, [WorkerDown(call.worker, cause, call.batch, call.first)])

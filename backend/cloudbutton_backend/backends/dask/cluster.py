@@ -1,4 +1,4 @@
-"""A connection to a cluster: made on demand or given, equipped with our code, looked at, and let go of."""
+"""A Dask cluster: connected to or started here, its workers, and which of them may run a call."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import distributed
 from cloudbutton_backend.backends.dask.settings import DaskSettings
 from cloudbutton_backend.backends.dask.shipped_code import ShippedCall, plugin_name
 from cloudbutton_backend.backends.local.cpu_count import usable_cpus
-from cloudbutton_backend.errors import BackendError
+from cloudbutton_backend.errors import BackendError, UsageError
 
 CONNECT_WITHIN: Final = 10.0
 """Seconds for which a scheduler is looked for."""
@@ -26,6 +27,8 @@ EQUIP_WITHIN: Final = 60.0
 the connection for ever."""
 WORKERS_WITHIN: Final = 300.0
 """Seconds for which workers are waited for: machines may have to be started."""
+RESOURCE: Final = "MEMORY"
+"""As Dask's own documentation calls it: `dask worker --resources "MEMORY=100e9"`."""
 _MiB: Final = 1 << 20
 
 
@@ -46,7 +49,7 @@ class WorkerInfo:
 
 
 class DaskCluster:
-    """A scheduler and its workers, as far as we deal with them. Safe from any thread but Dask's own.
+    """A scheduler and its workers. Safe from any thread but Dask's own.
 
     Parameters
     ----------
@@ -88,7 +91,7 @@ class DaskCluster:
             raise
 
     def __repr__(self) -> str:
-        return f"<Cluster: {self.address}, {self.client.status}>"
+        return f"<DaskCluster: {self.address}, {self.client.status}>"
 
     @property
     def address(self) -> str:
@@ -102,7 +105,7 @@ class DaskCluster:
         return bool(self.client.status != "running")
 
     async def _equip(self) -> None:
-        """Have all workers get our code, those which come later, too."""
+        """Send our code to all workers, present and future."""
         await self.client.register_plugin(ShippedCall(), name=plugin_name())
 
     def _connect(self, settings: DaskSettings, security: Any, within: float) -> Any:
@@ -146,7 +149,7 @@ class DaskCluster:
         return cluster
 
     def workers(self) -> tuple[WorkerInfo, ...]:
-        """Return the workers that there are now.
+        """Return the present workers.
 
         Raises
         ------
@@ -165,7 +168,7 @@ class DaskCluster:
         )
 
     def await_worker(self) -> None:
-        """Wait until there is a worker, having asked for one where the cluster grows on demand.
+        """Wait until there is a worker, asking for one where the cluster grows on demand.
 
         Raises
         ------
@@ -174,16 +177,16 @@ class DaskCluster:
         """
         if self.workers():
             return
-        wish = self.client.submit(bytes, b"", pure=False)
+        demand = self.client.submit(bytes, b"", pure=False)
         try:
             self.client.wait_for_workers(1, timeout=WORKERS_WITHIN)
         except TimeoutError as error:
             raise BackendError(no_workers(self.address, WORKERS_WITHIN)) from error
         finally:
-            wish.release()
+            demand.release()
 
     def close(self) -> None:
-        """Let go of what was made here. Safe to repeat."""
+        """Close what was made here. Safe to repeat."""
         while self._own:
             with contextlib.suppress(Exception):  # it is lost already
                 self._own.pop(0).close()
@@ -224,4 +227,43 @@ def no_workers(address: str, seconds: float) -> str:
     return (
         f"The Dask cluster at {address} has had no workers for {seconds:,.0f} s. Start some "
         f"(`dask worker {address}`), or see why it does not scale up."
+    )
+
+
+def placement(memory: int | None, workers: Sequence[WorkerInfo]) -> dict[str, Any]:
+    """Return what Dask is told about where a call may run.
+
+    Where workers say how much memory they have to give, Dask runs as many calls at a time as fit.
+    Otherwise a worker must have so much for each of its threads.
+
+    Parameters
+    ----------
+    memory
+        MiB that an item may use.
+
+    Raises
+    ------
+    UsageError
+        No worker has so much; it says what they have.
+    """
+    if memory is None or not workers:
+        return {}
+    nbytes = memory * _MiB
+    if any(RESOURCE in worker.resources for worker in workers):
+        most = max(worker.resources.get(RESOURCE, 0.0) for worker in workers)
+        if most < nbytes:
+            raise UsageError(_too_much(memory, most, f"as the resource {RESOURCE}"))
+        return {"resources": {RESOURCE: nbytes}}
+    fit = [worker.address for worker in workers if not worker.memory or worker.share >= nbytes]
+    if not fit:
+        raise UsageError(
+            _too_much(memory, max(worker.share for worker in workers), "for each of its threads")
+        )
+    return {} if len(fit) == len(workers) else {"workers": fit}
+
+
+def _too_much(memory: int, most: float, how: str) -> str:
+    return (
+        f"No Dask worker has {memory:,} MiB: the largest has {most / _MiB:,.0f} MiB {how}. Ask for less "
+        f"(`memory=`, in a cell `--memory`), or start workers with more or with fewer threads."
     )

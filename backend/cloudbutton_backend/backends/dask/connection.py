@@ -1,4 +1,4 @@
-"""A cluster in use: its connection, what lies on it, the calls under way, and how large it is."""
+"""The connection to a cluster in use: its workers, the data sent there, and the calls under way."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ at once."""
 
 
 class ClusterConnection:
-    """All that belongs to one connection.
+    """One connection, and all that depends on it.
 
     Parameters
     ----------
-    tell
-        Called from any thread, with the link, when its workers or its state have changed.
+    notify
+        Called from any thread, with the connection, when its workers or its state have changed.
     """
 
     def __init__(
         self,
         cluster: DaskCluster,
-        tell: Callable[[Any], None],
+        notify: Callable[[Any], None],
         clock: Callable[[], float],
         worker_hour: float | None,
-        keep: bool,
+        keep_results: bool,
     ) -> None:
         self.cluster = cluster
         self.data = ScatteredData(cluster)
         self.versions = VersionCheck(cluster)
-        self.calls = DaskCalls(cluster, tell, clock, worker_hour, keep)
+        self.calls = DaskCalls(cluster, notify, clock, worker_hour, keep_results)
         self.address = cluster.address
         self.workers: tuple[WorkerInfo, ...] = cluster.workers()
         self.lost: str | None = None
         """Why it cannot be used any more."""
-        self._tell = tell
+        self._notify = notify
         self._closing = threading.Event()
         threading.Thread(target=self._watch, name="cloudbutton-dask-watch", daemon=True).start()
 
     def __repr__(self) -> str:
-        return f"<Link: {self.cluster!r}, {len(self.workers)} workers>"
+        return f"<ClusterConnection: {self.cluster!r}, {len(self.workers)} workers>"
 
     @property
     def threads(self) -> int:
         return sum(worker.threads for worker in self.workers)
 
     def await_worker(self) -> None:
-        """Wait until there is a worker, and know it.
+        """Wait until there is a worker.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class ClusterConnection:
             self.workers = self.cluster.workers()
 
     def _watch(self) -> None:
-        """Look after the workers, until the link is closed or lost."""
+        """Watch the workers until the connection is closed or lost."""
         heard = time.monotonic()
         while not self._closing.wait(LOOK_EVERY):
             try:
@@ -86,16 +86,16 @@ class ClusterConnection:
             heard = time.monotonic()
             if workers != self.workers:
                 self.workers = workers
-                self._tell(self)
+                self._notify(self)
 
     def lose(self, why: str) -> None:
-        """Give it up. Safe to repeat."""
+        """Give up the connection. Safe to repeat."""
         if self.lost is None and not self._closing.is_set():
             self.lost = why
-            self._tell(self)
+            self._notify(self)
 
     def close(self) -> None:
-        """Let go of everything. Safe to repeat."""
+        """Close the connection and release what it holds. Safe to repeat."""
         self._closing.set()
         self.calls.close()
         self.data.close()

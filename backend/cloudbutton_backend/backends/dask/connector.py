@@ -1,4 +1,4 @@
-"""Gets to the cluster, in the background, one attempt at a time; who needs it waits for that attempt."""
+"""Connects to the cluster in the background, with one attempt at a time that all who need it share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITHIN: Final = 120.0
 
 
 class Connector:
-    """Makes links. Safe from any thread.
+    """Makes connections. Safe from any thread.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ class Connector:
         A client of the user's, or None.
     security
         To connect with; None for that of the settings.
-    tell
-        Takes each link that was made, and each error where none was.
+    notify
+        Takes each connection that was made, and each error where none was.
     """
 
     def __init__(
@@ -36,17 +36,17 @@ class Connector:
         settings: DaskSettings,
         given: Any,
         security: Any,
-        tell: Callable[[Any], None],
+        notify: Callable[[Any], None],
         clock: Callable[[], float],
     ) -> None:
         self._settings, self._given, self._security = settings, given, security
-        self._tell, self._clock = tell, clock
+        self._notify, self._clock = notify, clock
         self._lock = threading.Lock()
         self._attempt: Future[ClusterConnection] | None = None
         self._closed = False
 
     def begin(self, within: float | None = None) -> Future[ClusterConnection]:
-        """Return the link, or the attempt at one.
+        """Return the connection, or the attempt at one.
 
         Parameters
         ----------
@@ -65,8 +65,8 @@ class Connector:
                 ).start()
             return attempt
 
-    def link(self) -> ClusterConnection:
-        """Return the link, waiting for it.
+    def connection(self) -> ClusterConnection:
+        """Return the connection, waiting for it.
 
         Raises
         ------
@@ -80,13 +80,13 @@ class Connector:
                 f"No connection with the Dask cluster came about within {_WITHIN:g} s."
             ) from None
 
-    def forget(self) -> None:
-        """The link was lost: the next who needs one begins anew."""
+    def reset(self) -> None:
+        """Make a new connection at the next need: the present one was lost."""
         with self._lock:
             self._attempt = None
 
     def close(self) -> ClusterConnection | None:
-        """Make no other link; return the one there is, which nobody closes here. Safe to repeat."""
+        """Stop connecting; return the present connection, if any, for the caller to close. Safe to repeat."""
         with self._lock:
             self._closed = True
             attempt, self._attempt = self._attempt, None
@@ -96,32 +96,30 @@ class Connector:
 
     def _make(self, attempt: Future[ClusterConnection], within: float | None) -> None:
         try:
-            link = self._new_link(within)
+            connection = self._connect(within)
         except BaseException as error:
             attempt.set_exception(error)
-            self._tell(error)
+            self._notify(error)
             return
         with self._lock:  # `close` has it if it was there by then
-            attempt.set_result(link)
+            attempt.set_result(connection)
             closed = self._closed
         if closed:
-            link.close()
-        self._tell(link)
+            connection.close()
+        self._notify(connection)
 
-    def _new_link(self, within: float | None) -> ClusterConnection:
+    def _connect(self, within: float | None) -> ClusterConnection:
         if self._closed:
             raise BackendError("The Dask backend was closed.")
-        from cloudbutton_backend.backends.dask import cluster
-        from cloudbutton_backend.backends.dask import connection as link
+        from cloudbutton_backend.backends.dask.cluster import CONNECT_WITHIN, DaskCluster
+        from cloudbutton_backend.backends.dask.connection import ClusterConnection
 
         settings = self._settings
-        made = cluster.DaskCluster(
-            settings, self._given, self._security, within or cluster.CONNECT_WITHIN
-        )
+        cluster = DaskCluster(settings, self._given, self._security, within or CONNECT_WITHIN)
         try:
-            return link.ClusterConnection(
-                made, self._tell, self._clock, settings.worker_hour, settings.keep_results
+            return ClusterConnection(
+                cluster, self._notify, self._clock, settings.worker_hour, settings.keep_results
             )
         except BaseException:
-            made.close()
+            cluster.close()
             raise

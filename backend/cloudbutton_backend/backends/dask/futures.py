@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def futures_of(
-    link: ClusterConnection,
+    connection: ClusterConnection,
     outcomes: Iterable[tuple[int, Any, BaseException | None]],
     kept: Iterable[KeptResult],
 ) -> list[Any]:
@@ -27,11 +27,11 @@ def futures_of(
     outcomes
         Index, value and exception of each item.
     """
-    client = link.cluster.client
+    client = connection.cluster.client
     at: Mapping[int, KeptResult] = {
         index: each for each in kept for index in range(each.first, each.first + each.count)
     }
-    link.cluster.await_worker()
+    connection.cluster.await_worker()
     found = []
     for index, value, error in outcomes:
         if error is not None:

@@ -27,7 +27,7 @@ class DaskCall:
     """Its tasks' items."""
     futures: list[Any] = field(default_factory=list)
     """Dask's, once the tasks are there."""
-    landed: int = 0
+    answered: int = 0
     """How many of its tasks have been answered."""
     seconds: float = 0.0
     """What they took."""
@@ -37,7 +37,7 @@ class DaskCall:
     sent_at: float | None = None
     released: bool = False
     """Whether nobody waits for it any more."""
-    left: bool = False
+    outlives: bool = False
     """Whether it goes on nevertheless: this process ends."""
     give_up_at: float | None = None
     """When to wait no longer, if it was told to stop."""
@@ -47,15 +47,15 @@ class DaskCall:
     @property
     def rest(self) -> BatchCall:
         """Its items that were not answered for."""
-        if not self.landed:
+        if not self.answered:
             return self.call
-        done = sum(part.count for part in self.parts[: self.landed])
+        done = sum(part.count for part in self.parts[: self.answered])
         return replace(self.call, first=self.call.first + done, count=self.call.count - done)
 
     @property
     def names(self) -> list[str]:
         """Of its tasks that were not answered."""
-        return [f"{self.name}-{number}" for number in range(self.landed, len(self.parts))]
+        return [f"{self.name}-{number}" for number in range(self.answered, len(self.parts))]
 
 
 @dataclass(frozen=True, slots=True)
