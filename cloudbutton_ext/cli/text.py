@@ -141,11 +141,11 @@ def _why_lost(job: JobRow, now: float) -> str:
 
 
 def _times(job: JobRow, now: float) -> str:
-    elapsed = job.elapsed(now)
-    if not (job.task_seconds and elapsed):
-        return units.seconds(elapsed)
-    factor = units.times(job.task_seconds / elapsed)
-    return f"{units.seconds(elapsed)} for {units.seconds(job.task_seconds)} of work ({factor})"
+    progress = job.progress(now)
+    elapsed, factor = units.seconds(progress.elapsed), progress.speed_up
+    if factor is None:
+        return elapsed
+    return f"{elapsed} for {units.seconds(job.task_seconds)} of work ({units.times(factor)})"
 
 
 def _memory(batches: Sequence[BatchRecord]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_backend.job_model import JobState, Progress
+from cloudbutton_backend.job_model import Estimate, Expectation, JobState
 from cloudbutton_backend.job_model.rules import Verb, is_detached, refusal
 from cloudbutton_backend.journal.queries import Batches
 from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
@@ -47,17 +47,15 @@ def job(row: JobRow, *, now: float, paths: PublicPaths, is_gone: bool) -> dict[s
         "started": row.started,
         "ended": row.ended,
         "elapsed": progress.elapsed,
-        "rate": rate(progress),
-        "eta": progress.eta,
+        "rate": progress.rate,
+        "eta": None if row.state.is_final else progress.eta,
         "task_seconds": row.task_seconds,
         "speed_up": progress.speed_up,
         "spend": row.spend,
         "expected_spend": row.expected_spend,
         "committed": row.committed,
-        "estimate": interval(row.estimate, row.estimate_low, row.estimate_high),
-        "estimate_seconds": interval(
-            row.estimate_seconds, row.estimate_seconds_low, row.estimate_seconds_high
-        ),
+        "estimate": interval(row.expected),
+        "estimate_seconds": interval(row.expected_seconds),
         "estimate_basis": row.estimate_basis,
         "budget": row.budget,
         "error": row.error,
@@ -84,18 +82,11 @@ def details(row: JobRow) -> dict[str, Any]:
     }
 
 
-def rate(progress: Progress) -> float | None:
-    """Return items per second over the job's life, None before the first item."""
-    return (
-        progress.finished / progress.elapsed if progress.finished and progress.elapsed > 0 else None
-    )
-
-
-def interval(
-    expected: float | None, low: float | None, high: float | None
-) -> dict[str, float | None] | None:
+def interval(found: Estimate | Expectation | None) -> dict[str, float] | None:
     """Return what was expected when the job started, None where nothing was."""
-    return None if expected is None else {"expected": expected, "low": low, "high": high}
+    if found is None:
+        return None
+    return {"expected": found.expected, "low": found.low, "high": found.high}
 
 
 def batches(found: Batches, after: int) -> str:

@@ -61,7 +61,7 @@ def test_a_function_that_another_cell_changed_runs_again(kernels: Kernels) -> No
 def test_the_summary_says_how_many_were_found(done: int, cached: int, words: str) -> None:
     progress = Progress(
         job_id="abc", name="ys", backend="local", state=JobState.DONE, total=40, done=done,
-        failed=0, running=0, workers=0, elapsed=1.0, eta=0.0, task_seconds=0.0, cached=cached,
+        failed=0, running=0, workers=0, elapsed=1.0, task_seconds=0.0, cached=cached,
     )  # fmt: skip
     row = JobRow(
         id="abc", name="ys", kind="map", backend="local", n_items=40, created=0.0, pid=1, host="here",

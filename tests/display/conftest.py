@@ -26,7 +26,6 @@ def _progress(**changes: Any) -> Progress:
         running=2,
         workers=2,
         elapsed=1.0,
-        eta=None,
         task_seconds=0.0,
     )
     return replace(begun, **changes)

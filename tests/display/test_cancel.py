@@ -15,7 +15,7 @@ from cloudbutton_magic.display.view_model import view_of
 
 RUNNING = Progress(
     job_id="abc", name="ys", backend="local", state=JobState.RUNNING, total=4, done=1, failed=0,
-    running=2, workers=2, elapsed=2.0, eta=3.0, task_seconds=1.0,
+    running=2, workers=2, elapsed=2.0, task_seconds=1.0,
 )  # fmt: skip
 
 

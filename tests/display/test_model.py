@@ -97,7 +97,9 @@ def test_the_tone_follows_the_state(
 
 
 def test_details_while_it_runs(progress: Make) -> None:
-    view = view_of(progress(done=1, failed=1, running=2, eta=6.2, spend=0.1, expected_spend=0.3))
+    view = view_of(
+        progress(done=1, failed=1, running=2, task_seconds=12.4, spend=0.1, expected_spend=0.3)
+    )
     assert view.details == (
         "2 running",
         "1 failed",

@@ -132,7 +132,7 @@ def test_how_far_a_job_is_can_be_told_from_its_row(
 ) -> None:
     said = Progress(
         job_id="aaaaaaaa", name="scores", backend="lambda", emulated=True, state=JobState.RUNNING,
-        total=10, done=4, failed=1, running=2, workers=2, elapsed=3.0, eta=2.5, task_seconds=5.0, spend=0.5,
+        total=10, done=4, failed=1, running=2, workers=2, elapsed=3.0, task_seconds=5.0, spend=0.5,
         expected_spend=1.5, committed=0.25, budget=2.0, estimate=Estimate(1.0, 0.5, 2.0, "a guess"),
         cached=3, continues=True, retried=1, lost_workers=1, first_error="ValueError: no",
         warnings=("careful",),

@@ -74,7 +74,7 @@ ENTRIES = st.one_of(
     st.builds(
         lambda key, state, n: Progress(
             job_id=key, name="n", backend="local", state=state, total=10, done=n, failed=0,
-            running=1, workers=2, elapsed=1.0, eta=None, task_seconds=2.0, warnings=("slow",),
+            running=1, workers=2, elapsed=1.0, task_seconds=2.0, warnings=("slow",),
         ),
         IDS, STATES, st.integers(0, 9),
     ),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudbutton_backend.job_model import Estimate, JobState
+from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import ErrorRecord
 from cloudbutton_backend.report import JobFacts, page
 from cloudbutton_backend.report.redaction import without_places
@@ -93,7 +93,7 @@ TEXTS: dict[str, Callable[[str], dict[str, Any]]] = {
     },
     "exception": lambda text: {"errors": [ErrorRecord("abcd2345", 0, text, text, text, text)]},
     "worker": lambda text: {"batches": [batch(0, worker=text)]},
-    "basis": lambda text: {"estimate": Estimate(1, 0, 2, text)},
+    "basis": lambda text: {"estimate_basis": text},
 }  # fmt: skip
 
 

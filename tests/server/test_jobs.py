@@ -55,7 +55,7 @@ def test_a_running_job_is_listed_as_the_contract_says(
         "emulated": False,
         "notebook": "sub/a.ipynb", "notebook_name": "a.ipynb", "cell_id": "c1", "state": "running",
         "total": 10, "done": 3, "failed": 1, "running": 2, "workers": 2,
-        "created": created, "started": created, "ended": None, "eta": 6 * 2.0 / 2,
+        "created": created, "started": created, "ended": None, "eta": 6 * (8.0 / 3) / 2,
         "task_seconds": 8.0, "cached": 1, "spend": 0.01, "committed": 0.02, "expected_spend": None,
         "estimate": {"expected": 0.1, "low": 0.05, "high": 0.2},
         "estimate_seconds": {"expected": 8.0, "low": 6.0, "high": 11.0},

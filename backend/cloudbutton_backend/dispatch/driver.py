@@ -62,7 +62,7 @@ class DriverListener(Protocol):
 
     def on_batch_lost(self, lost: BatchLost) -> None: ...
 
-    def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None: ...
+    def on_running(self, items: int, workers: int, retried: int) -> None: ...
 
     def on_charged(self, charged: Charged) -> None:
         """A call has its price. Before the results that came with it."""
@@ -387,7 +387,7 @@ class Driver:
         if job.job_budget is not None:
             listener.on_spent(job.job_budget.spent, job.job_budget.committed)
         workers = -(-self._scheduler.workers_of(job_id) // self._scheduler.limits.slots)
-        listener.on_running(job.n_running, workers, job.retried, job.sizer.mean)
+        listener.on_running(job.n_running, workers, job.retried)
         if not job.ended:
             most = job.plan.workers or self._scheduler.n_workers
             workers = max(1, min(most, self._scheduler.n_workers))

@@ -175,7 +175,7 @@ class _Listener:
     def on_batch_lost(self, lost: BatchLost) -> None:
         """The item that was running is tried again."""
 
-    def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None:
+    def on_running(self, items: int, workers: int, retried: int) -> None:
         """Nobody watches."""
 
     def on_charged(self, charged: Charged) -> None:

@@ -235,10 +235,10 @@ class JobListener:
             total,
         )
 
-    def on_running(self, items: int, workers: int, retried: int, mean: float | None) -> None:
+    def on_running(self, items: int, workers: int, retried: int) -> None:
         """The driver has sent or received something."""
         run_state = self._run_state
-        run_state.running, run_state.mean = items, mean
+        run_state.running = items
         run_state.retried = self.retried_before + retried
         run_state.workers = max(workers, run_state.workers)
         if not self._is_telling:

@@ -101,7 +101,6 @@ class RunState:
         self.done = self.failed = 0
         self.running = self.workers = self.retried = 0
         self.cached = 0
-        self.mean: float | None = None
         self.task_seconds = self.waited = 0.0
         self.committed = 0.0
         self.broken: BaseException | None = None
@@ -178,13 +177,6 @@ class RunState:
     def progress(self) -> Progress:
         """How far it is, as a snapshot."""
         total = self.items.n_items
-        finished = self.done + self.failed
-        elapsed = (self.ended or time.monotonic()) - self.started
-        eta = None
-        if self.state.is_final:
-            eta = 0.0
-        elif total is not None and self.mean is not None and self.workers:
-            eta = max(0, total - finished) * self.mean / self.workers
         return Progress(
             job_id=self.record.id,
             name=self.record.name,
@@ -196,8 +188,7 @@ class RunState:
             failed=self.failed,
             running=self.running,
             workers=self.workers,
-            elapsed=elapsed,
-            eta=eta,
+            elapsed=(self.ended or time.monotonic()) - self.started,
             task_seconds=self.task_seconds,
             waited=self.waited,
             spend=self.cost,

@@ -29,8 +29,6 @@ class Progress:
     workers: int
     """Workers in use."""
     elapsed: float
-    eta: float | None
-    """Seconds to go as far as can be told."""
     task_seconds: float
     """Sum of the time items took in the workers: what a serial run would have taken."""
     waited: float = 0.0
@@ -66,6 +64,26 @@ class Progress:
     @property
     def finished(self) -> int:
         return self.done + self.failed
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds to go: what is left at the mean time of an item so far, shared by the workers.
+
+        None while too little is known, and for a job that is being cancelled.
+        """
+        if self.state.is_final:
+            return 0.0
+        ran = self.finished - self.cached
+        if self.state is not JobState.RUNNING or self.total is None:
+            return None
+        if ran <= 0 or not self.workers or self.task_seconds <= 0:
+            return None
+        return max(0, self.total - self.finished) * (self.task_seconds / ran) / self.workers
+
+    @property
+    def rate(self) -> float | None:
+        """Items per second over the job's life, None before the first item."""
+        return self.finished / self.elapsed if self.finished and self.elapsed > 0 else None
 
     @property
     def speed_up(self) -> float | None:

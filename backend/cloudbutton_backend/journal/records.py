@@ -101,19 +101,8 @@ class JobRow(JobRecord):
     errors_changed: int = 0
     """The number of the latest change of its errors."""
 
-    @property
-    def finished(self) -> int:
-        return self.done + self.failed
-
-    def elapsed(self, now: float) -> float:
-        """Return the seconds it has run; for a lost job, up to the last sign of life."""
-        end = self.ended
-        if end is None:
-            end = self.heartbeat if self.state is JobState.LOST else now
-        return max(0.0, end - (self.started or self.created))
-
     def progress(self, now: float) -> Progress:
-        """Return how far it is, as a snapshot that any view can draw."""
+        """Return how far it is, as the snapshot that views draw."""
         return Progress(
             job_id=self.id,
             name=self.name,
@@ -126,7 +115,6 @@ class JobRow(JobRecord):
             running=self.running,
             workers=self.workers,
             elapsed=self.elapsed(now),
-            eta=self._eta(),
             task_seconds=self.task_seconds,
             spend=self.spend,
             expected_spend=self.expected_spend,
@@ -141,14 +129,9 @@ class JobRow(JobRecord):
             warnings=self.warnings,
         )
 
-    def _eta(self) -> float | None:
-        """Return the seconds to go: what is left at the mean time of an item, shared by the workers.
-
-        As in the view under the cell, so that the two do not contradict each other.
-        """
-        if self.state is not JobState.RUNNING or self.n_items is None:
-            return None
-        if not self.finished or not self.workers or self.task_seconds <= 0:
-            return None
-        left = max(0, self.n_items - self.finished)
-        return left * (self.task_seconds / self.finished) / self.workers
+    def elapsed(self, now: float) -> float:
+        """Return the seconds it has run; for a lost job, up to the last sign of life."""
+        end = self.ended
+        if end is None:
+            end = self.heartbeat if self.state is JobState.LOST else now
+        return max(0.0, end - (self.started or self.created))

@@ -7,7 +7,7 @@
     a row of the journal ──┘                (pure from here on)
 """
 
-from cloudbutton_backend.report.job_facts import JobFacts
+from cloudbutton_backend.report.facts import JobFacts
 from cloudbutton_backend.report.page import page
 from cloudbutton_backend.report.save import report_of_id, report_of_job, text_of_id, write
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from cloudbutton_backend.report import sections
-from cloudbutton_backend.report.job_facts import JobFacts
+from cloudbutton_backend.report.facts import JobFacts
 from cloudbutton_backend.report.markup import Markup, element
 
 STYLE: Final = """
@@ -71,7 +71,7 @@ def page(facts: JobFacts) -> str:
             element("meta", charset="utf-8"),
             element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            element("title", f"{facts.name} ({facts.id})"),
+            element("title", f"{facts.record.name} ({facts.record.id})"),
             element("style", Markup(STYLE)),
         ),
         element("body", sections.all_of(facts)),

@@ -46,9 +46,10 @@ def without_secrets(text: str) -> str:
 
 def without_places(text: str) -> str:
     """Return text with each absolute path cut to its last part, and without secrets; for all else."""
-    text = _QUOTED_PATH.sub(lambda found: found[1] + _last(found[0][1:-1]) + found[1], text)
-    return without_secrets(_PATH.sub(lambda found: _last(found[0]), text))
+    text = _QUOTED_PATH.sub(lambda found: found[1] + last_part(found[0][1:-1]) + found[1], text)
+    return without_secrets(_PATH.sub(lambda found: last_part(found[0]), text))
 
 
-def _last(path: str) -> str:
+def last_part(path: str) -> str:
+    """Return the name of a file without where it lies."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1]

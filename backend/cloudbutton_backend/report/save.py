@@ -8,8 +8,7 @@ from pathlib import Path
 
 from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.journal import JournalReader
-from cloudbutton_backend.report.collect import facts_of_job, facts_of_row
-from cloudbutton_backend.report.job_facts import ReportedJob
+from cloudbutton_backend.report.facts import ReportedJob, facts_of_job, facts_of_row
 from cloudbutton_backend.report.page import page
 
 

@@ -10,9 +10,9 @@ from cloudbutton_backend import units
 from cloudbutton_backend.job_model.timeline import timeline_of
 from cloudbutton_backend.journal import ErrorRecord
 from cloudbutton_backend.report import chart_data, charts
-from cloudbutton_backend.report.job_facts import JobFacts
+from cloudbutton_backend.report.facts import JobFacts
 from cloudbutton_backend.report.markup import Markup, element, joined, prose
-from cloudbutton_backend.report.redaction import without_places, without_secrets
+from cloudbutton_backend.report.redaction import last_part, without_places, without_secrets
 
 _LANES: Final = 40
 """Workers that have a lane of their own; of more it is shown how many were busy."""
@@ -33,25 +33,29 @@ _STATES: Final = {
 
 def head(facts: JobFacts) -> Markup:
     """Return what it is, how it went, when and where."""
-    state = facts.state.value
-    where = [facts.backend, units.count(facts.workers, "worker") if facts.workers else ""]
-    if facts.worker_memory:
-        where.append(f"{units.size(facts.worker_memory * 2**20)} each")
-    if facts.notebook:
-        where.append(f"from {facts.notebook}")
+    job, progress = facts.record, facts.progress
+    state = progress.state.value
+    where = [
+        str(progress.runs_on),
+        units.count(progress.workers, "worker") if progress.workers else "",
+    ]
+    if job.worker_memory:
+        where.append(f"{units.size(job.worker_memory * 2**20)} each")
+    if job.notebook:
+        where.append(f"from {last_part(job.notebook)}")
     return element(
         "header",
-        element("h1", _clipped(facts.name, 200)),
+        element("h1", _clipped(job.name, 200)),
         element(
             "p",
             element("span", _STATES.get(state, state), class_=f"state is-{state}"),
             element(
-                "span", f" · job {facts.id} · {moment(facts.created)} · ", class_="muted"
+                "span", f" · job {job.id} · {moment(job.created)} · ", class_="muted"
             ),
             element("span", ", ".join(part for part in where if part), class_="muted"),
         ),
-        _line(facts.error, "failure") if facts.error else None,
-        [_line(text, "warning") for text in facts.warnings],
+        _line(progress.first_error, "failure") if progress.first_error else None,
+        [_line(text, "warning") for text in progress.warnings],
         _figures(facts),
     )  # fmt: skip
 
@@ -61,25 +65,30 @@ def _line(text: str, kind: str) -> Markup:
 
 
 def _figures(facts: JobFacts) -> Markup:
-    speed_up = facts.task_seconds / facts.elapsed if facts.elapsed > 0 else 0.0
-    total = "?" if facts.n_items is None else units.count(facts.n_items)
+    progress = facts.progress
+    speed_up = progress.speed_up or 0.0
+    total = "?" if progress.total is None else units.count(progress.total)
     notes = [
-        f"{units.count(facts.failed)} failed" if facts.failed else "",
-        f"{units.count(facts.cached)} were there before" if facts.cached else "",
-        f"{units.count(facts.retried)} tried again" if facts.retried else "",
+        f"{units.count(progress.failed)} failed" if progress.failed else "",
+        f"{units.count(progress.cached)} were there before" if progress.cached else "",
+        f"{units.count(progress.retried)} tried again" if progress.retried else "",
     ]
     shown = [
-        ("items", f"{units.count(facts.done)} of {total}", ", ".join(filter(None, notes))),
-        ("time", units.seconds(facts.elapsed), _expected_time(facts)),
+        ("items", f"{units.count(progress.done)} of {total}", ", ".join(filter(None, notes))),
+        ("time", units.seconds(progress.elapsed), _expected_time(facts)),
     ]
-    if facts.task_seconds:
+    if progress.task_seconds:
         faster = f"{units.times(speed_up)} as fast as one by one" if speed_up > 1 else ""
-        shown.append(("work", units.seconds(facts.task_seconds), faster))
-    if facts.spend or facts.estimate is not None or facts.budget is not None:
-        budget = "" if facts.budget is None else f"of a budget of {units.dollars(facts.budget)}"
-        shown.append(("cost", units.dollars(facts.spend), budget))
-    if facts.lost_workers:
-        shown.append(("lost", units.count(facts.lost_workers, "worker"), "their items ran again"))
+        shown.append(("work", units.seconds(progress.task_seconds), faster))
+    if progress.spend or progress.estimate is not None or progress.budget is not None:
+        budget = (
+            "" if progress.budget is None else f"of a budget of {units.dollars(progress.budget)}"
+        )
+        shown.append(("cost", units.dollars(progress.spend), budget))
+    if progress.lost_workers:
+        shown.append(
+            ("lost", units.count(progress.lost_workers, "worker"), "their items ran again")
+        )
     return element(
         "dl",
         [
@@ -95,7 +104,7 @@ def _figures(facts: JobFacts) -> Markup:
 
 
 def _expected_time(facts: JobFacts) -> str:
-    expected = facts.expected_seconds
+    expected = facts.record.expected_seconds
     if expected is None:
         return ""
     return f"expected: {units.seconds(expected.low)} to {units.seconds(expected.high)}"
@@ -144,7 +153,7 @@ def memory(facts: JobFacts) -> Markup | None:
     shown = chart_data.memory(facts.batches)
     if shown is None:
         return None
-    limit = facts.options.get("memory") or facts.worker_memory
+    limit = facts.record.options.get("memory") or facts.record.worker_memory
     allowed = None if limit is None else int(limit) * 2**20
     words = f"At most {units.size(shown.peak)} in a worker" + (
         f", {shown.peak / allowed:.0%} of the {units.size(allowed)} that it may have."
@@ -158,8 +167,9 @@ def memory(facts: JobFacts) -> Markup | None:
 
 def cost(facts: JobFacts) -> Markup | None:
     """Return what it was expected to cost, and what it did."""
-    estimate = facts.estimate
-    if not facts.spend and estimate is None and facts.budget is None:
+    progress = facts.progress
+    estimate = progress.estimate
+    if not progress.spend and estimate is None and progress.budget is None:
         return None
     rows = []
     if estimate is not None:
@@ -170,16 +180,16 @@ def cost(facts: JobFacts) -> Markup | None:
             f"{interval}, by {estimate.basis}" if estimate.basis else interval,
         )
     verdict = ""
-    if estimate is not None and facts.state.is_final:
-        inside = estimate.low <= facts.spend <= estimate.high
+    if estimate is not None and progress.state.is_final:
+        inside = estimate.low <= progress.spend <= estimate.high
         verdict = "inside the interval" if inside else "outside the interval"
         if estimate.expected > 0:
-            verdict += f", {facts.spend / estimate.expected - 1:+.0%}"
-    rows.append(("billed", units.dollars(facts.spend), verdict))
-    if facts.done and facts.spend:
-        rows.append(("per item", units.dollars(facts.spend / facts.done), ""))
-    if facts.budget is not None:
-        rows.append(("budget", units.dollars(facts.budget), ""))
+            verdict += f", {progress.spend / estimate.expected - 1:+.0%}"
+    rows.append(("billed", units.dollars(progress.spend), verdict))
+    if progress.done and progress.spend:
+        rows.append(("per item", units.dollars(progress.spend / progress.done), ""))
+    if progress.budget is not None:
+        rows.append(("budget", units.dollars(progress.budget), ""))
     return _section("Cost", _table(("", "US dollars", ""), rows))
 
 
@@ -189,11 +199,10 @@ def errors(facts: JobFacts) -> Markup | None:
         return None
     groups = alike(facts.errors)
     parts: list[Markup] = []
-    missing = facts.failed - len(facts.errors)
+    missing = facts.progress.failed - len(facts.errors)
     if missing > 0:
-        words = (
-            f"Of {units.count(facts.failed)} failed items the first {len(facts.errors)} are told."
-        )
+        failed = units.count(facts.progress.failed)
+        words = f"Of {failed} failed items the first {len(facts.errors)} are told."
         parts.append(element("p", words, class_="muted"))
     for number, group in enumerate(groups[:_ERRORS]):
         first = group[0]
@@ -230,17 +239,18 @@ def _items(group: Sequence[ErrorRecord]) -> str:
 
 def code(facts: JobFacts) -> Markup | None:
     """Return what ran, as the user wrote it, and what a cell was turned into."""
-    if not facts.source and not facts.plan:
+    job = facts.record
+    if not job.source and not job.plan:
         return None
     return _section(
         "Code",
-        _pre(without_secrets(_clipped(facts.source, _CODE))) if facts.source else None,
+        _pre(without_secrets(_clipped(job.source, _CODE))) if job.source else None,
         element(
             "details",
             element("summary", "What the cell was turned into"),
-            _pre(without_secrets(_clipped(facts.plan, _CODE))),
+            _pre(without_secrets(_clipped(job.plan, _CODE))),
         )
-        if facts.plan
+        if job.plan
         else None,
     )
 
@@ -249,10 +259,12 @@ def options(facts: JobFacts) -> Markup | None:
     """Return what was asked for; what was left as it is is not told."""
     asked = [
         (name, element("code", without_places(_clipped(str(value), _TEXT))), "")
-        for name, value in facts.options.items()
+        for name, value in facts.record.options.items()
         if value not in (None, False, "", []) and name not in {"name", "seed", "threshold_bytes"}
     ]
-    asked.append(("seed", element("code", str(facts.seed)), prose("of `rng()` in the tasks")))
+    asked.append(
+        ("seed", element("code", str(facts.record.seed)), prose("of `rng()` in the tasks"))
+    )
     return _section("Options", _table(("option", "value", ""), asked))
 
 

@@ -174,8 +174,6 @@ class Follower:
             row.retried,
         )
         run_state.task_seconds = row.task_seconds
-        if row.done + row.failed and row.task_seconds:
-            run_state.mean = row.task_seconds / (row.done + row.failed)
         if row.budget != run_state.options.budget:
             run_state.options = replace(run_state.options, budget=row.budget)
         if fresh:
