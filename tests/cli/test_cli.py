@@ -210,7 +210,7 @@ def test_doctor_names_a_package_that_is_missing_and_looks_on(
     cloudbutton: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "REQUIRED", ("cloudpickle", "a-package-that-is-not"))
-    monkeypatch.setitem(sys.modules, "cloudbutton_backend.backends.local.cpu_count", None)
+    monkeypatch.setitem(sys.modules, "cloudbutton_backend.worker.pool.cpu_count", None)
     answer = cloudbutton("doctor")
     assert answer.code == 1
     assert "pip install a-package-that-is-not" in answer.out

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.local import worker_process
 from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.worker.pool import worker_process
 from cloudbutton_backend.worker.wire import Decoder, encode
 
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.rates import Rate
+from cloudbutton_backend.worker.pool.protocol import BackendDown as BackendDown
+from cloudbutton_backend.worker.pool.protocol import BatchCall as BatchCall
+from cloudbutton_backend.worker.pool.protocol import BatchEnded as BatchEnded
+from cloudbutton_backend.worker.pool.protocol import Blob as Blob
+from cloudbutton_backend.worker.pool.protocol import JobSpec as JobSpec
+from cloudbutton_backend.worker.pool.protocol import Overdue as Overdue
+from cloudbutton_backend.worker.pool.protocol import PoolEvent as PoolEvent
+from cloudbutton_backend.worker.pool.protocol import Results as Results
+from cloudbutton_backend.worker.pool.protocol import Revoked as Revoked
+from cloudbutton_backend.worker.pool.protocol import WorkerDown as WorkerDown
+from cloudbutton_backend.worker.pool.protocol import WorkerUp as WorkerUp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,115 +64,6 @@ class Limits:
     """Whether the calls of a detached job go on when this process ends."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobSpec:
-    """What every worker of a job must have before its first item."""
-
-    id: str
-    payload: bytes
-    """The captured function."""
-    blobs: tuple[Blob, ...]
-    seed: int
-    guard: str
-    timeout: float | None
-    memory: int | None
-    """MiB that one worker may use."""
-    results: str
-    """Prefix of the job's result files."""
-    cwd: str
-    environment: dict[str, str]
-    path: tuple[str, ...]
-    displays: bool
-    """Whether the code may use IPython's `display`."""
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchCall:
-    """A batch of consecutive items for one worker."""
-
-    batch: int
-    job_id: str
-    worker: str
-    first: int
-    count: int
-    parts: Sequence[Any]
-    """The pickled items and their out-of-band buffers."""
-    lease: float | None = None
-    """Seconds that the call may run. It then ends as it is: what has run is kept, the rest comes back.
-    This is what bounds the price of a call before it is made."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerUp:
-    """A worker can take work."""
-
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerDown:
-    """A worker is gone, and what it held with it."""
-
-    worker: str
-    cause: str
-    """For the user: exit code or signal, likely reason, memory peak."""
-    batch: int | None = None
-    """The batch it was running, if that is known."""
-    item: int | None = None
-    """The item it was running, if that is known."""
-    reason: str = "died"
-    """died | killed (we ended it to cancel) | timeout | memory | lease (its call's lease ran out)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """Consecutive items of a batch have run."""
-
-    worker: str
-    batch: int
-    first: int
-    count: int
-    meta: dict[str, Any]
-    """See `worker.runner`: seconds, errors, outputs, …"""
-    payload: bytes | None
-    """The packed values, or None when they are in a result file."""
-    path: str | None
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class BatchEnded:
-    """A worker is through with a batch; items that it did not run were revoked or unreadable."""
-
-    worker: str
-    batch: int
-    ran: int
-    unreadable: bool = False
-    expired: bool = False
-    """Its call's lease ran out before all items had run. That costs them no attempt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """Items ``[first, stop)`` of a batch will not be run by the worker that holds it."""
-
-    worker: str
-    batch: int
-    first: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True)
-class Overdue:
-    """An item has been running for longer than its job's time-out."""
-
-    worker: str
-    batch: int
-    item: int
-
-
 @dataclass(frozen=True, slots=True)
 class Charged:
     """A call has ended, well or badly, and this is its price. Once for each call, and before the
@@ -187,24 +88,7 @@ class Warned:
     line: str
 
 
-@dataclass(frozen=True, slots=True)
-class BackendDown:
-    """The backend as a whole cannot go on."""
-
-    cause: str
-
-
-Event = (
-    WorkerUp
-    | WorkerDown
-    | Results
-    | BatchEnded
-    | Revoked
-    | Overdue
-    | Charged
-    | Warned
-    | BackendDown
-)
+Event = PoolEvent | Charged | Warned
 
 
 class Backend(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cloudbutton_backend.capture.blobs import Blob
 from cloudbutton_backend.capture.distributions import third_party
 from cloudbutton_backend.capture.payload import (
     THRESHOLD,
@@ -16,6 +15,7 @@ from cloudbutton_backend.capture.report import CapturedValue, CaptureReport
 from cloudbutton_backend.capture.unpicklable import CannotTravel, NotPicklable, TooDeep
 from cloudbutton_backend.capture.unpickling import ResultUnpickler, load_result
 from cloudbutton_backend.capture.user_modules import user_module
+from cloudbutton_backend.worker.pool.protocol import Blob
 
 __all__ = [
     "THRESHOLD",

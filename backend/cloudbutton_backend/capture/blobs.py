@@ -6,7 +6,6 @@ import pickle
 import sys
 from collections import deque
 from collections.abc import Set
-from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Final
 
@@ -14,22 +13,11 @@ import xxhash
 
 from cloudbutton_backend.capture.pickling import Contents, ModulesFound, ReduceCall, dumps
 from cloudbutton_backend.capture.user_modules import by_value
+from cloudbutton_backend.worker.pool.protocol import Blob
 from cloudbutton_backend.worker.wire import Buffer
 
 _CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict, deque})
 _PLAIN: Final = _CONTAINERS | {str, bytes, bytearray}
-
-
-@dataclass(frozen=True)
-class Blob:
-    """A large captured value, addressed by its content."""
-
-    digest: str
-    """xxh3-128, in hex, of the parts and their lengths."""
-    nbytes: int
-    """What travels, all parts together."""
-    parts: tuple[Buffer, ...] = field(repr=False)
-    """The pickle stream (protocol 5), then its out-of-band buffers: views of the live value."""
 
 
 def surely_large(value: Any, threshold: int) -> bool:

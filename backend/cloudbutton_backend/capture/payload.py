@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple, NoReturn
 import xxhash
 
 from cloudbutton_backend.capture.blobs import (
-    Blob,
     make_blob,
     parts_of,
     pickled_parts,
@@ -35,6 +34,7 @@ from cloudbutton_backend.capture.unpicklable import (
 )
 from cloudbutton_backend.capture.user_modules import by_value, top_level, user_module
 from cloudbutton_backend.errors import CaptureError
+from cloudbutton_backend.worker.pool.protocol import Blob
 from cloudbutton_backend.worker.unpickling import BLOB_TAG
 from cloudbutton_backend.worker.wire import Buffer
 

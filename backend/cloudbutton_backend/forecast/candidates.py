@@ -9,7 +9,6 @@ from typing import Final
 
 from cloudbutton_backend.accounting import history
 from cloudbutton_backend.backends.capabilities import QuotesTerms, TermsRequest
-from cloudbutton_backend.backends.local.cpu_count import usable_cpus
 from cloudbutton_backend.cost.measurements import Measurement
 from cloudbutton_backend.cost.overhead import CallOverhead
 from cloudbutton_backend.cost.rates import Rate
@@ -18,6 +17,7 @@ from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.job_model import BackendIdentity, JobOptions
 from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.worker.pool.cpu_count import usable_cpus
 
 _LOCAL_WAIT: Final = UncertainValue(0.02, 0.5)
 _ELSEWHERE: Final = UncertainValue(1.0, 0.25)

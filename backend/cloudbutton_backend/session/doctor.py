@@ -134,7 +134,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _cpus() -> Finding:
-    from cloudbutton_backend.backends.local.cpu_count import usable_cpus
+    from cloudbutton_backend.worker.pool.cpu_count import usable_cpus
 
     usable, present = usable_cpus(), os.cpu_count() or 1
     detail = f"{usable} usable of {present}"

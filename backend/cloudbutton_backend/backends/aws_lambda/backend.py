@@ -35,12 +35,12 @@ from cloudbutton_backend.backends.aws_lambda.settings import (
     LambdaSettings,
 )
 from cloudbutton_backend.backends.capabilities import HealthLine, TermsRequest
-from cloudbutton_backend.backends.local.cpu_count import usable_cpus
 from cloudbutton_backend.backends.protocol import BatchCall, Event, JobSpec, Limits, Results
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.run_model import CostModel
 from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.settings.forms import schema_of, variable_names
+from cloudbutton_backend.worker.pool.cpu_count import usable_cpus
 
 _LOG: Final = logging.getLogger(__name__)
 BATCH_SECONDS: Final = 1.5

@@ -28,7 +28,6 @@ from cloudbutton_backend.backends.dask.connector import Connector
 from cloudbutton_backend.backends.dask.health import health, unstarted_health
 from cloudbutton_backend.backends.dask.settings import MOST_WORKERS, DaskSettings
 from cloudbutton_backend.backends.extras import require
-from cloudbutton_backend.backends.local.cpu_count import usable_cpus
 from cloudbutton_backend.backends.protocol import (
     BackendDown,
     BatchCall,
@@ -43,6 +42,7 @@ from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.settings.forms import schema_of, variable_names
 from cloudbutton_backend.storage import sealed_files
+from cloudbutton_backend.worker.pool.cpu_count import usable_cpus
 
 if TYPE_CHECKING:
     from cloudbutton_backend.backends.dask.connection import ClusterConnection

@@ -15,8 +15,8 @@ import distributed
 
 from cloudbutton_backend.backends.dask.settings import DaskSettings
 from cloudbutton_backend.backends.dask.shipped_code import ShippedCall, plugin_name
-from cloudbutton_backend.backends.local.cpu_count import usable_cpus
 from cloudbutton_backend.errors import BackendError, UsageError
+from cloudbutton_backend.worker.pool.cpu_count import usable_cpus
 
 CONNECT_WITHIN: Final = 10.0
 """Seconds for which a scheduler is looked for."""

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.worker.blob_cache import BlobCache
+from cloudbutton_backend.worker.pool.protocol import Blob
 from cloudbutton_backend.worker.shared_memory import SharedRegion
 from cloudbutton_backend.worker.wire import Buffer, layout
 
