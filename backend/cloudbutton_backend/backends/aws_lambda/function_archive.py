@@ -8,8 +8,9 @@ import zipfile
 from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
-from pathlib import Path
 from typing import Final
+
+from cloudbutton_backend.backends.worker_code import cloudpickle_code, worker_code
 
 #: The earliest that the format can say. All files have it.
 _NEVER: Final = (1980, 1, 1, 0, 0, 0)
@@ -46,7 +47,7 @@ def function_zip(python: str) -> bytes:
     included, which differs with the patch release: it would save 20 ms of 80 in a cold start.
     """
     # One archive serves all versions so far; callers need not know that.
-    return deterministic_zip({name: path.read_bytes() for name, path in _files().items()})
+    return deterministic_zip(worker_code("aws_lambda") | cloudpickle_code())
 
 
 def code_sha256(archive: bytes) -> str:
@@ -62,18 +63,3 @@ def version() -> str:
         return metadata.version("cloudbutton")
     except metadata.PackageNotFoundError:
         return "checkout"
-
-
-def _files() -> dict[str, Path]:
-    """Return where each file of the archive comes from, by its path in it."""
-    import cloudpickle
-
-    import cloudbutton_backend
-
-    package = Path(cloudbutton_backend.__file__).parent
-    files = {"cloudbutton_backend/__init__.py": package / "__init__.py"}
-    for path in (package / "worker").rglob("*.py"):
-        files[f"cloudbutton_backend/{path.relative_to(package).as_posix()}"] = path
-    for path in Path(cloudpickle.__file__).parent.glob("*.py"):
-        files[f"cloudpickle/{path.name}"] = path
-    return files

@@ -9,31 +9,24 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import cloudpickle
 from distributed import WorkerPlugin
 
+from cloudbutton_backend.backends.worker_code import worker_code
 from cloudbutton_backend.worker.pickling import dumps
-
-_PACKAGE: Final = "cloudbutton_backend"
 
 
 @functools.cache
-def worker_code() -> dict[str, bytes]:
-    """Return the sources that workers need, by their paths."""
-    import cloudbutton_backend
-
-    root = Path(cloudbutton_backend.__file__).parent
-    found = [root / "__init__.py", *sorted((root / "worker").rglob("*.py"))]
-    return {f"{_PACKAGE}/{path.relative_to(root).as_posix()}": path.read_bytes() for path in found}
+def _files() -> dict[str, bytes]:
+    return worker_code("dask")
 
 
 @functools.cache
 def code_digest() -> str:
-    """Return a digest of `worker_code`."""
-    return _digest(worker_code())
+    """Return a digest of the worker code."""
+    return _digest(_files())
 
 
 def _digest(files: dict[str, bytes]) -> str:
@@ -50,7 +43,7 @@ class WorkerProcesses(WorkerPlugin):
     Parameters
     ----------
     files
-        `worker_code`.
+        Sources by their paths, as `worker_code` returns them.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
@@ -182,7 +175,7 @@ def plugin_name() -> str:
 
 @functools.cache
 def _worker_processes() -> bytes:
-    return by_value(WorkerProcesses(worker_code()))
+    return by_value(WorkerProcesses(_files()))
 
 
 def by_value(thing: Any) -> bytes:
