@@ -32,7 +32,6 @@ FOLDERS = {
     "dask": "dask",
     "dask_graphs": "dask",
     "emulator": "emulator",
-    "lambda_emulator": "emulator",
     "server": "lab",
 }
 #: Used where the notebook has them, never asked for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -132,8 +133,8 @@ def running(directory: Path) -> Iterator[Lab]:
 def _environment(directory: Path, home: Path) -> dict[str, str]:
     """Return what a server of this checkout sees, and nothing of the user's own Jupyter."""
     share = directory / "share"
-    (share / "labextensions").mkdir(parents=True)
-    (share / "labextensions" / "cloudbutton").symlink_to(BUILT)
+    # No link: servers before 2.14 serve nothing by way of one.
+    shutil.copytree(BUILT, share / "labextensions" / "cloudbutton")
     for plugin, values in QUIET.items():
         settings = directory / "lab-settings" / f"{plugin}.jupyterlab-settings"
         settings.parent.mkdir(parents=True, exist_ok=True)

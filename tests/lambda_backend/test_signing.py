@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import calendar
-import datetime
 import hashlib
+import time
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,17 +20,16 @@ from cloudbutton_backend.backends.aws_lambda.signing import (
     signed,
 )
 
-THEN = datetime.datetime(2026, 11, 20, 12, 30, 15)
-NOW = float(calendar.timegm(THEN.timetuple()))
 LAMBDA = Endpoint("lambda", "eu-central-1", "https", "lambda.eu-central-1.amazonaws.com")
 S3 = Endpoint("s3", "eu-west-1", "https", "b-123-eu-west-1.s3.eu-west-1.amazonaws.com")
 EMULATED = Endpoint("s3", "us-east-1", "http", "127.0.0.1:5000", "/a-bucket")
 KEYS = [Credentials("AKIA", "secret/+x"), Credentials("ASIA", "other", "to+ken/==")]
 
 
-@pytest.fixture(autouse=True)
-def _their_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *_: THEN, raising=False)
+def signed_at(request: AWSRequest) -> float:
+    """Return when botocore has signed a request, which it says in whole seconds."""
+    said = time.strptime(request.context["timestamp"], "%Y%m%dT%H%M%SZ")
+    return float(calendar.timegm(said))
 
 
 def theirs(credentials: Credentials) -> TheirCredentials:
@@ -65,23 +64,21 @@ def test_a_signed_request_is_the_one_that_botocore_makes(
     body: bytes,
 ) -> None:
     digest = hashlib.sha256(body).hexdigest()
-    url, ours = signed(
-        credentials,
-        endpoint,
-        method,
-        endpoint.path(name),
-        NOW,
-        query=query,
-        headers=headers,
-        sha256=digest,
-    )
+
+    def ours(now: float) -> tuple[str, dict[str, str]]:
+        path = endpoint.path(name)
+        return signed(
+            credentials, endpoint, method, path, now, query=query, headers=headers, sha256=digest
+        )
+
+    url, _ = ours(0.0)
     request = AWSRequest(
         method, url, headers={**headers, "X-Amz-Content-SHA256": digest}, data=body
     )
     auth: Any = botocore.auth.S3SigV4Auth if endpoint.service == "s3" else botocore.auth.SigV4Auth
     request.context["client_config"] = None
     auth(theirs(credentials), endpoint.service, endpoint.region).add_auth(request)
-    assert ours["authorization"] == request.headers["Authorization"]
+    assert ours(signed_at(request))[1]["authorization"] == request.headers["Authorization"]
 
 
 @pytest.mark.parametrize("credentials", KEYS, ids=["user", "session"])
@@ -91,11 +88,11 @@ def test_a_presigned_url_is_the_one_that_botocore_makes(
     credentials: Credentials, endpoint: Endpoint, method: str
 ) -> None:
     path = endpoint.path("jobs/abc/results/7")
-    ours = presigned(credentials, endpoint, method, path, NOW, 3600)
     request = AWSRequest(method, endpoint.url(path))
     botocore.auth.S3SigV4QueryAuth(
         theirs(credentials), "s3", endpoint.region, expires=3600
     ).add_auth(request)
+    ours = presigned(credentials, endpoint, method, path, signed_at(request), 3600)
     assert _pieces(ours) == _pieces(request.url)
 
 

@@ -79,6 +79,14 @@ _ELSEWHERE: Final = frozenset(
      "RegionDisabledException", "301"}
 )  # fmt: skip
 
+#: `aws login`, and with it the last of these, is younger than the oldest botocore that we take.
+_LOGIN_ENDED: Final[tuple[type[Exception], ...]] = (
+    aws.SSOTokenLoadError,
+    aws.UnauthorizedSSOTokenError,
+    aws.TokenRetrievalError,
+    *([aws.LoginError] if hasattr(aws, "LoginError") else []),
+)
+
 #: "User: arn:… is not authorized to perform: lambda:CreateFunction on resource: arn:… because …"
 _PERFORM: Final = re.compile(r"not authorized to perform: (?P<action>[\w-]+:\w+)")
 _RESOURCE: Final = re.compile(r"on resource: (?P<resource>\S+)")
@@ -195,8 +203,7 @@ def _not_sent(
         )
     if isinstance(error, aws.PartialCredentialsError):
         return NoCredentials, f"Your AWS credentials are incomplete: {error}."
-    if isinstance(error, (aws.SSOTokenLoadError, aws.UnauthorizedSSOTokenError, aws.LoginError,
-                          aws.TokenRetrievalError)):  # fmt: skip
+    if isinstance(error, _LOGIN_ENDED):
         return NoCredentials, f"Your AWS login has ended ({error}). Log in again: `aws sso login`."
     if isinstance(
         error, (aws.NoCredentialsError, aws.CredentialRetrievalError, aws.NoAuthTokenError)

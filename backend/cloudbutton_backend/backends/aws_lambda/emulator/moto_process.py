@@ -91,14 +91,10 @@ def main() -> None:
     host, port = listening.getsockname()[:2]
     os.environ["MOTO_PORT"] = str(port)
 
-    from moto.moto_server.werkzeug_app import (
-        DomainDispatcherApplication,
-        MotoRequestHandler,
-        create_backend_app,
-    )
-    from werkzeug.serving import make_server
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
 
-    class Handler(MotoRequestHandler):
+    class Handler(WSGIRequestHandler):
         """Keeps connections open, as S3 does."""
 
         protocol_version = "HTTP/1.1"
