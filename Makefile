@@ -7,6 +7,8 @@
 #   make bench   speed, with other pools beside ours
 #   make clean   remove .venv, node_modules and all caches
 #
+#   make test-newest   tests of what depends on packages, with the newest release of each
+#   make test-lowest   the same with the lowest versions that pyproject.toml admits
 #   make constraints   refresh constraints.txt: the versions of packages that all of these install
 #
 # demo and bench need Python only; the others build the JupyterLab extension, with Node.js 20.19 or newer.
@@ -23,7 +25,7 @@ LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo lab test lint format bench notebooks constraints clean
+.PHONY: help demo lab test test-newest test-lowest lint format bench notebooks constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -79,6 +81,12 @@ $(UV)/.ready: constraints.txt
 
 constraints: $(UV)/.ready
 	@$(UV)/bin/python tools/constraints.py $(ARGS)
+
+# Each in an environment of its own. PART=short is what CI runs; ARGS are for pytest, in place of a part.
+PART ?= long
+
+test-newest test-lowest: test-%: $(UV)/.ready $(EXTENSION)
+	@$(UV)/bin/python tools/other_versions.py $* $(PART) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-* node_modules labextension/lib cloudbutton_ext/labextension

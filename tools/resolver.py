@@ -47,7 +47,8 @@ def uv(arguments: Sequence[str], *, given: str = "") -> None:
 def _environment() -> dict[str, str]:
     show = [sys.executable, "-m", "pip", "config", "list"]
     config = subprocess.run(show, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return {"UV_PYTHON_DOWNLOADS": "never", **translated(config), **os.environ}
+    own = {"UV_PYTHON_DOWNLOADS": "never", "SKIP_JUPYTER_BUILDER": "1"}
+    return {**own, **translated(config), **os.environ}
 
 
 def translated(config: str) -> dict[str, str]:
