@@ -40,7 +40,10 @@ it.each<[string, Content | null, Answer]>([
   ],
   [
     'an older version',
-    failed('ModuleNotFoundError', "No module named 'cloudbutton_magic.kernel.front_end_api'"),
+    failed(
+      'ModuleNotFoundError',
+      "No module named 'cloudbutton_magic.kernel.front_end_api'"
+    ),
     { kind: 'other version' }
   ],
   [
