@@ -21,7 +21,7 @@ from cloudbutton_backend.errors import BackendError, PackagesDoNotFit, UsageErro
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.settings import ResolvedSettings
 from cloudbutton_backend.testing.conformance import TaskPlace
-from cloudbutton_ext.server.backends import described
+from cloudbutton_ext.server.backends import describe_backend
 from tests.dask_backend.clusters import Commands, until
 from tests.dask_backend.conftest import shared_cluster
 
@@ -106,7 +106,7 @@ def test_a_look_at_a_clusters_health_asks_it() -> None:
     ("chosen", "expected"), [({}, False), ({"worker_hour": 0}, False), ({"worker_hour": 0.5}, True)]
 )
 def test_it_costs_where_worker_hours_have_a_price(chosen: dict[str, Any], expected: bool) -> None:
-    assert described("dask", ResolvedSettings(backends={"dask": chosen}))["costs"] is expected
+    assert describe_backend("dask", ResolvedSettings(backends={"dask": chosen}))["costs"] is expected
     dask = DaskBackend(**chosen)
     assert dask.costs is expected
     dask.close()

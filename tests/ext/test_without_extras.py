@@ -132,11 +132,11 @@ def test_the_panel_says_what_a_backend_lacks(tmp_path: Path) -> None:
         tmp_path,
         "from cloudbutton_backend import settings\n"
         "sys.meta_path.pop(0)\n"  # the server has its own packages
-        "from cloudbutton_ext.server.backends import described\n"
+        "from cloudbutton_ext.server.backends import describe_backend\n"
         "for name in ('aiohttp', 'botocore', 'packaging'):\n"
         "    for each in [m for m in sys.modules if m.partition('.')[0] == name]:\n"
         "        del sys.modules[each]\n"
         "sys.meta_path.insert(0, Nowhere)\n"
-        "print(described('lambda', settings.resolve())['problem'])\n",
+        "print(describe_backend('lambda', settings.resolve())['problem'])\n",
     )
     assert '`pip install "cloudbutton[lambda]"`' in ran.stdout, ran.stderr
