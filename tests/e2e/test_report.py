@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from cloudbutton_backend.job_model import BatchRecord, Estimate, JobState
-from cloudbutton_backend.journal import ErrorRecord
+from cloudbutton_backend.job_model import BatchRecord, JobState
+from cloudbutton_backend.journal import ErrorRecord, JobRow
 from cloudbutton_backend.report import JobFacts, page
 
 #: Legible for people with weak sight, as WCAG's level AA wants it of text.
@@ -30,12 +30,16 @@ COLOURS = """names => names.map(name => {
 
 @pytest.fixture
 def opened(browser: BrowserContext, tmp_path: Path) -> Page:
-    facts = JobFacts(
+    row = JobRow(
         id="abcd2345", name="<script>document.title = 'run'</script>", kind="map",
-        backend="lambda", state=JobState.FAILED, created=1.79e9, ended=1.79e9 + 60, elapsed=60.0,
-        n_items=200, done=199, failed=1, workers=4, task_seconds=200.0, spend=0.2, budget=0.5,
-        estimate=Estimate(0.21, 0.18, 0.26, "2 earlier runs"), source="fit(C)\n",
-        error="ValueError: no", warnings=("tasks changed `model`",),
+        backend="lambda", state=JobState.FAILED, created=1.79e9, ended=1.79e9 + 60, pid=1,
+        host="here", n_items=200, done=199, failed=1, workers=4, task_seconds=200.0, spend=0.2,
+        budget=0.5, estimate=0.21, estimate_low=0.18, estimate_high=0.26,
+        estimate_basis="2 earlier runs", source="fit(C)\n", error="ValueError: no",
+        warnings=("tasks changed `model`",),
+    )  # fmt: skip
+    facts = JobFacts(
+        record=row, progress=row.progress(1.79e9 + 61), capture={},
         batches=[
             BatchRecord("abcd2345", n, f"w{n % 4}", n, 1, 1.79e9 + n, 1.79e9 + n + 3, "done",
                         memory_peak=10**8)
