@@ -259,6 +259,9 @@ def _policy(arguments: argparse.Namespace) -> int:
 
 
 def _emulate(arguments: argparse.Namespace) -> int:
+    from cloudbutton_backend.backends.extras import require
+
+    require("emulator")  # which brings what the package below needs, too
     from cloudbutton_backend.backends.aws_lambda.emulator import Emulator
 
     with Emulator(port=arguments.port) as emulator:
