@@ -106,7 +106,9 @@ def test_a_look_at_a_clusters_health_asks_it() -> None:
     ("chosen", "expected"), [({}, False), ({"worker_hour": 0}, False), ({"worker_hour": 0.5}, True)]
 )
 def test_it_costs_where_worker_hours_have_a_price(chosen: dict[str, Any], expected: bool) -> None:
-    assert describe_backend("dask", ResolvedSettings(backends={"dask": chosen}))["costs"] is expected
+    assert (
+        describe_backend("dask", ResolvedSettings(backends={"dask": chosen}))["costs"] is expected
+    )
     dask = DaskBackend(**chosen)
     assert dask.costs is expected
     dask.close()
