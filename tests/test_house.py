@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import os
 import re
 import subprocess
@@ -169,3 +170,76 @@ def _code_of(markdown: str) -> str:
     blocks = re.findall(r"```\w*\n(.*?)```", markdown, flags=re.S)
     spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", markdown)
     return "\n".join([*blocks, *spans])
+
+
+#: Names that docstrings mention in backticks and that are not ours: other libraries', AWS's, Dask's.
+FOREIGN = frozenset({
+    "BrokenExecutor", "Client", "CodeSha256", "Condition", "EventAgeExceeded", "GetObject",
+    "InvokeFunction", "KilledWorker", "Manager", "PicklingError", "Protocol", "RetriesExhausted",
+    "Security",
+})  # fmt: skip
+
+
+def test_docstrings_name_classes_that_there_are() -> None:
+    """A renamed class must not live on in what others say of it."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
+    classes = {
+        node.name
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    known = classes | FOREIGN | set(dir(builtins))
+    unknown = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {part}"
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+        for mention in re.findall(r"`([A-Za-z_][\w.]*)`", node.value.value)
+        for part in mention.split(".")
+        if re.fullmatch(r"[A-Z]+[a-z]\w*", part) and part not in known
+    ]
+    assert unknown == []
+
+
+def test_documented_parameters_are_those_of_the_signature() -> None:
+    """Under `Parameters`, a docstring names what the function or class takes, and nothing else."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.name} does not take {name}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        for name in _documented(node) - _taken(node)
+    ]
+    assert wrong == []
+
+
+def _documented(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> set[str]:
+    section = re.search(
+        r"^Parameters\n-+\n(.*?)(?=^\w[\w ]*\n-{3,}$|\Z)",
+        ast.get_docstring(node) or "",
+        re.M | re.S,
+    )
+    lines = section[1].splitlines() if section else []
+    names = [line.partition(":")[0] for line in lines if line and not line[0].isspace()]
+    return {name.strip(" *") for line in names for name in line.split(",")}
+
+
+def _taken(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> set[str]:
+    if isinstance(node, ast.ClassDef):
+        fields = {
+            each.target.id
+            for each in node.body
+            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+        }
+        makers = [
+            each
+            for each in node.body
+            if isinstance(each, ast.FunctionDef) and each.name == "__init__"
+        ]
+        return fields.union(*map(_taken, makers))
+    given = node.args
+    plain = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    return {each.arg for each in [*plain, given.vararg, given.kwarg] if each is not None}

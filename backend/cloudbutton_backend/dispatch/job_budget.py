@@ -99,7 +99,7 @@ class JobBudget:
 
     def __repr__(self) -> str:
         of = "" if self.budget is None else f" of ${self.budget:.4f}"
-        return f"<Purse: ${self.spent:.4f} spent, ${self.committed:.4f} set aside{of}>"
+        return f"<JobBudget: ${self.spent:.4f} spent, ${self.committed:.4f} set aside{of}>"
 
     @property
     def left(self) -> float:

@@ -67,7 +67,7 @@ class JobProgress:
 
     Parameters
     ----------
-    purse
+    job_budget
         What it may spend; None where work is free.
     wave
         Workers it may have until its first results are there; None for all of them.

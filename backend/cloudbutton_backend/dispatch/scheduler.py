@@ -2,17 +2,18 @@
 
 ::
 
-    events, time ──▶ Machine ──▶ Sharing    who gets which items, who is relieved     ──▶ actions
-                        │        Recovery   what is tried again, what has failed
-                        ▼
-               JobProgress, Fleet           what waits, runs, has ended; who holds what
+    events, time ──▶ Scheduler ──▶ Assignment   who gets which items, who is relieved   ──▶ actions
+                         │         Recovery     what is tried again, what has failed
+                         ▼
+               JobProgress, WorkerSet           what waits, runs, has ended; who holds what
 
 The rules, each in one method:
 
-* a batch is as long as `batching.Sizer` says; quick items are sent ahead by one batch (`Assignment.assign`);
+* a batch is as long as `batching.BatchSizer` says; quick items are sent ahead by one batch
+  (`Assignment.assign`);
 * where calls have a price, each gets a lease, so that what is spent and what calls in flight can cost
-  at most stays within the budget (`budget.Purse`); what a lease cut off is run again with a longer one
-  (`Recovery.expire`), and a job that cannot pay for its next call ends (`Scheduler._settle`);
+  at most stays within the budget (`job_budget.JobBudget`); what a lease cut off is run again with a
+  longer one (`Recovery.expire`), and a job that cannot pay for its next call ends (`Scheduler._settle`);
 * an idle worker gets what a busy one has not begun or, where that does no harm, a second copy of a
   straggler (`Assignment.relieve`);
 * an item's first result counts, later ones are dropped (`Scheduler._take_in`);

@@ -2,11 +2,11 @@
 
 ::
 
-    launching ──▶ Deposit ──▶ jobs/<id>.job, jobs/<id>.items, blobs/<digest>
+    launcher ──▶ Checkpoint ──▶ jobs/<id>.job, jobs/<id>.items, blobs/<digest>
                                    │
     attach ID ──▶ journal row ─────┤
                    │               ▼
-                   ├─ done        salvage: results on disk ──▶ runs
+                   ├─ done        salvage: results on disk ──▶ result ranges
                    ├─ runs        Follower: reads along, takes over if its process dies
-                   └─ lost, failed, cancelled ──▶ claim ──▶ a driver, for what is missing
+                   └─ lost, failed, cancelled ──▶ ownership ──▶ a driver, for what is missing
 """

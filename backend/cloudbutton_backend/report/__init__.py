@@ -3,7 +3,7 @@
 ::
 
     a job of this process ─┐
-                           ├─ gathering ─▶ Facts ─▶ figures ─▶ charts, sections ─▶ page
+                           ├─ facts ─▶ JobFacts ─▶ chart_data ─▶ charts, sections ─▶ page
     a row of the journal ──┘                (pure from here on)
 """
 

@@ -1,1 +1,1 @@
-"""For tests: a simulator of the dispatcher, and the suite that every backend passes."""
+"""The conformance suites that every backend passes, for backends of other packages too."""

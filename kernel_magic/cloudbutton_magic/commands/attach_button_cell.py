@@ -118,7 +118,7 @@ def remaining_budget(
     ----------
     own
         Its budget in all, as it was.
-    wish
+    overrides
         What the budget in all is to be; with a `+`, by how much it is to be higher.
     """
     spent = sum(loop.spend + loop.committed for loop in loops)

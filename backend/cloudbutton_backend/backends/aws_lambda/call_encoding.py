@@ -28,7 +28,7 @@ from cloudbutton_backend.worker.sealed_records import open_records
 from cloudbutton_backend.worker.wire import Buffer
 
 INLINE_CALL: Final = 1 << 20
-"""Bytes of items that a call carries itself; see `lambda_wire.INLINE_ANSWER`."""
+"""Bytes of items that a call carries itself; see `call_wire.INLINE_ANSWER`."""
 INLINE_EVENT: Final = 512 << 10
 """The same for an asynchronous call, whose JSON may be 1 MB."""
 INLINE_FUNCTION: Final = 32 << 10

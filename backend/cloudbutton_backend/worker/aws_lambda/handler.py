@@ -3,8 +3,8 @@
 It is deployed once and for all jobs: code and data come with each call. Its own process runs nothing
 of the user's and talks to nobody but the platform and, by presigned URLs, to storage::
 
-    event ──▶ handler ──▶ Crew ─fork─▶ child ⇄ items, results over a socket pair     one for each vCPU
-                 │          └─▶ Shelf: blobs that were fetched, kept for the next call
+    event ──▶ handler ──▶ ChildProcesses ─fork─▶ child ⇄ items, results over a socket pair   one a vCPU
+                 │          └─▶ BlobCache: blobs that were fetched, kept for the next call
                  └──▶ answer: records, or the word that they are in storage
 """
 

@@ -4,8 +4,8 @@
 
     Dask worker: a thread for each task                     a process for each task under way, kept between
     ───────────────────────────────────                     ─────────────────────────────────────────────
-    Site.run ─▶ Shift: time-outs, memory, deaths ─socket──▶ the local worker's loop: prints, figures,
-             ◀─ records, and how the call ended ◀─────────  directory, environment, signals are its own
+    ProcessHost.run ─▶ CallRunner: time-outs, deaths ─────▶ the local worker's loop: prints, figures,
+             ◀─ records, and how the call ended ◀─socket──  directory, environment, signals are its own
     values: Dask's data ─▶ BlobCache: files ───────fd─────▶ mapped read-only, by all processes
 """
 

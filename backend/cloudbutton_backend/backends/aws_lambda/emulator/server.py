@@ -2,12 +2,12 @@
 
 ::
 
-    client ── Invoke ─────▶ Invoker ──▶ Pool ──▶ Environment ⇄ awslambdaric
-       │                      │ Event     ▲          ▲             ▲ fork
-       │                      ▼           │          │ ports       │
-       │                    Events ───────┘          └── Runtime API
-       │                                         Nursery ═══ socket ═══ zygote process
-       ├── other Lambda ──▶ ControlPlane ──▶ Library (zips, configuration)
+    client ── Invoke ─▶ InvokeApi ──▶ EnvironmentPool ──▶ ExecutionEnvironment ⇄ awslambdaric
+       │                   │ Event         ▲                   ▲                     ▲ fork
+       │                   ▼               │                   │ ports               │
+       │             AsyncInvocations ─────┘                   └── Runtime API       │
+       │                                         ZygoteClient ═══ socket ═══ zygote process
+       ├── other Lambda ──▶ ControlPlane ──▶ FunctionStore (zips, configuration)
        │                          │ forwards
        └── S3, IAM, STS, logs ────┴────────▶ moto, in a process of its own
 
