@@ -66,7 +66,7 @@ class Desk:
 
     def open(self, function: Callable[[Any], Any], **changes: Any) -> JobSpec:
         spec = spec_of(function, **changes)
-        self.backend.prepare(spec)
+        self.backend.prepare(spec, set)
         self.backend.open_job(spec)
         return spec
 

@@ -62,7 +62,7 @@ def refused(backend: LambdaBackend) -> str:
 def test_without_credentials_the_error_says_how_to_log_in_and_how_to_try_without() -> None:
     backend = LambdaBackend(region="eu-central-1", workers=2)
     with pytest.raises(NoCredentials, match=r"(?s)aws configure.*--emulate"):
-        backend.prepare(spec_of(lambda x: x))
+        backend.prepare(spec_of(lambda x: x), set)
     backend.close()
 
 
@@ -164,7 +164,7 @@ def test_an_object_that_is_too_large_for_storage_is_refused_with_its_size(
     backend = new_backend(shared_emulator())
     try:
         with pytest.raises(CloudServiceError, match=r"0\.2 MB.*at most 0\.1 MB"):
-            backend.prepare(spec_of(lambda at: table[at]))
+            backend.prepare(spec_of(lambda at: table[at]), set)
     finally:
         backend.close()
 
@@ -198,7 +198,7 @@ def test_what_takes_too_long_before_a_job_is_an_error_that_says_so(
     spec = spec_of(lambda at: table[at])
     try:
         with pytest.raises(BackendError, match="not ready"):
-            backend.prepare(spec)
+            backend.prepare(spec, set)
         with pytest.raises(BackendError, match="not ready"):
             backend.put(spec.blobs[0])
     finally:

@@ -139,7 +139,7 @@ def test_an_item_that_takes_too_long_is_ended_and_named(desk: Desk) -> None:
 
 
 def test_an_exception_stops_a_call_where_the_rest_is_not_wanted(desk: Desk) -> None:
-    spec = desk.open(lambda x: 1 // x, extra={"stop_on_error": True})
+    spec = desk.open(lambda x: 1 // x, stop_on_error=True)
     events = desk.run(spec, [1, 0, 2])
     assert the(BatchEnded, events).ran == 2
     assert the(Results, events).meta["errors"].keys() == {1}
@@ -323,7 +323,7 @@ def test_a_job_sent_again_under_its_name_runs_its_new_function(desk: Desk) -> No
     assert values_of(desk.run(spec, [1])) == [2]
     changed = replace(spec_of(lambda x: x + 2), id=spec.id)
     with Desk(new_backend(shared_emulator())) as other:
-        other.backend.prepare(changed)
+        other.backend.prepare(changed, set)
         other._batches = 10
         assert values_of(other.run(changed, [1])) == [3]
 

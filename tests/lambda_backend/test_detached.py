@@ -47,7 +47,7 @@ def test_a_detached_job_gives_the_same_results_and_its_price() -> None:
 
 def test_what_a_detached_job_left_can_be_collected_by_anybody_with_the_key() -> None:
     with Desk(new_backend(shared_emulator())) as desk:
-        spec = desk.open(lambda x: str(x), extra={"detach": True})
+        spec = desk.open(lambda x: str(x), detached=True)
         events = desk.run(spec, [1, 2, 3])
         assert values_of(events) == ["1", "2", "3"] and charge_of(events).cost > 0
     assert collected(spec.id) == {0: "1", 1: "2", 2: "3"}
@@ -97,7 +97,7 @@ def test_an_event_that_aws_delivers_twice_leaves_the_first_results(tmp_path: Pat
     emulator = shared_emulator()
     try:
         with Desk(new_backend(emulator)) as desk:
-            spec = desk.open(count, extra={"detach": True})
+            spec = desk.open(count, detached=True)
             emulator.set_faults(EmulatedFaults(duplicate_async=1.0))
             events = desk.run(spec, [0])
             _until(lambda: os.path.getsize(log) == 2)
@@ -111,7 +111,7 @@ def test_an_event_that_aws_delivers_twice_leaves_the_first_results(tmp_path: Pat
 
 def test_a_large_item_of_a_detached_job_goes_through_storage() -> None:
     with Desk(new_backend(shared_emulator())) as desk:
-        spec = desk.open(lambda x: x[::-1], extra={"detach": True})
+        spec = desk.open(lambda x: x[::-1], detached=True)
         item = os.urandom(1000) * 1200
         assert values_of(desk.run(spec, [item])) == [item[::-1]]
 
@@ -125,7 +125,7 @@ def test_a_detached_call_can_be_stopped(tmp_path: Path) -> None:
             time.sleep(0.05)
 
     with Desk(new_backend(shared_emulator())) as desk:
-        spec = desk.open(hang, extra={"detach": True})
+        spec = desk.open(hang, detached=True)
         batch = desk.submit(spec, [1])
         _until(lambda: os.path.exists(begun))
         desk.backend.interrupt("lambda-0", spec.id)
@@ -136,7 +136,7 @@ def test_results_that_another_user_left_are_not_believed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with Desk(new_backend(shared_emulator())) as desk:
-        spec = desk.open(lambda x: x, extra={"detach": True})
+        spec = desk.open(lambda x: x, detached=True)
         desk.run(spec, [1])
     tmp_path.chmod(0o700)
     monkeypatch.setenv("CLOUDBUTTON_HOME", str(tmp_path))

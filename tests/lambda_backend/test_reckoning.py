@@ -28,11 +28,11 @@ HOME = DeploymentTarget(account="123456789012", region="eu-west-1", python="3.12
 CALL = BatchCall(1, "job", "lambda-0", 0, 1, [], lease=10.0)
 
 
-def job_on(storage: int | None = None, memory: int = 1769, **extra: Any) -> RemoteJob:
+def job_on(storage: int | None = None, memory: int = 1769, *, has_budget: bool = True) -> RemoteJob:
     """Return a job whose function has so many MiB of /tmp and of memory."""
     settings = {} if storage is None else {"EphemeralStorage": {"Size": storage}}
     target = HOME.with_(memory=memory)
-    job = RemoteJob(spec_of(lambda x: x, extra=extra), b"key", HOME, target, ())
+    job = RemoteJob(spec_of(lambda x: x, has_budget=has_budget), b"key", HOME, target, ())
     job.move(ActualFunction(target=target, settings=settings, tags={}), frozenset())
     return job
 
@@ -69,7 +69,7 @@ def test_a_call_with_a_larger_disk_stays_within_what_was_set_aside() -> None:
 def test_more_memory_shortens_calls_only_where_there_is_a_budget(
     budget: bool, least: float, most: float
 ) -> None:
-    lease = lease_for(replace(CALL, lease=900.0), job_on(memory=8845, budget=budget))
+    lease = lease_for(replace(CALL, lease=900.0), job_on(memory=8845, has_budget=budget))
     assert lease is not None and least <= lease <= most
 
 

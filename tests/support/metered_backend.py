@@ -7,7 +7,7 @@ is charged from when it was sent to when its end was heard of.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 
 from cloudbutton_backend.backends.protocol import (
@@ -69,8 +69,8 @@ class MeteredBackend:
     def start(self) -> None:
         self._inner.start()
 
-    def prepare(self, spec: JobSpec) -> None:
-        self._inner.prepare(spec)
+    def prepare(self, spec: JobSpec, packages: Callable[[], Set[str]]) -> None:
+        self._inner.prepare(spec, packages)
 
     def put(self, blob: Blob) -> None:
         self._inner.put(blob)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,9 +107,20 @@ class Backend(Protocol):
     def start(self) -> None:
         """Begin bringing workers up; `WorkerUp` tells when each is there."""
 
-    def prepare(self, spec: JobSpec) -> None:
+    def prepare(self, spec: JobSpec, packages: Callable[[], Set[str]]) -> None:
         """See that a job can run, and make ready what it needs. Called from the user's thread, before
         the job is recorded anywhere: what prevents it is raised here.
+
+        Parameters
+        ----------
+        packages
+            Returns the import names of the packages that the function and its items need. That takes
+            its time, and the function holds items: call it here or never, and do not keep it.
+
+        Raises
+        ------
+        CloudError
+            What prevents the job.
         """
 
     def put(self, blob: Blob) -> None:

@@ -153,10 +153,6 @@ class Driver:
         self._inbox.append(act)
         self.backend.wake()
 
-    def prepare(self, spec: JobSpec) -> None:
-        """Have the backend see that a job can run; what prevents it is raised."""
-        self.backend.prepare(spec)
-
     def open(self, spec: JobSpec, plan: DispatchPlan, listener: DriverListener) -> None:
         """Begin a job."""
         for blob in spec.blobs:

@@ -88,12 +88,11 @@ def sample(
         environment=dict(os.environ),
         path=tuple(sys.path),
         displays=captured.displays,
-        extra={"stop_on_error": False},
     )
     driver = Driver(backend)
     began = time.monotonic()
     try:
-        driver.prepare(spec)
+        backend.prepare(spec, set)
         plan = DispatchPlan(job_id=spec.id, n_items=len(chosen), stop_on_error=False)
         driver.open(spec, plan, listener)
         listener.wait(began + ENOUGH_SECONDS, began + within)

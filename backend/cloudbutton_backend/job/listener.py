@@ -111,7 +111,7 @@ class JobListener:
         if budget is not None:
             run_state.options = replace(run_state.options, budget=budget)
             self._journal.update_job(run_state.record.id, budget=budget)
-            self.spec.extra["budget"] = True
+            self.spec = replace(self.spec, has_budget=True)
 
     def _keep(self) -> None:
         """See that nobody else has taken the job over, nor does so now."""
@@ -312,8 +312,7 @@ class LocalRunner:
     @property
     def ends_with_us(self) -> bool:
         """Whether the job cannot go on when this process ends."""
-        detached = bool(self.reporter.spec.extra["detach"])
-        return not (detached and self.driver.backend.limits.can_outlive)
+        return not (self.reporter.spec.detached and self.driver.backend.limits.can_outlive)
 
     @property
     def backend(self) -> Backend:

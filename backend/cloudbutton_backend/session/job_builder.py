@@ -22,7 +22,7 @@ from cloudbutton_backend.job.run_state import RunContext, RunState
 from cloudbutton_backend.job_model import BatchRecord, JobOptions, JobRecord
 from cloudbutton_backend.journal import JobRow, Journal
 from cloudbutton_backend.session.drivers import Drivers
-from cloudbutton_backend.session.job_plan import extra_of, plan_of
+from cloudbutton_backend.session.job_plan import plan_of
 
 JOURNAL_OFF: Final = os.environ.get("CLOUDBUTTON_INTERNAL_JOURNAL") == "off"
 """For measuring what the journal costs; nothing is written then."""
@@ -124,10 +124,11 @@ class JobBuilder:
             environment=self._environment_now(),
             path=definition.path,
             displays=definition.displays,
-            extra={**extra_of(options), "packages": definition.packages},
+            stop_on_error=options.errors == "raise" and options.retries == 0,
+            detached=options.detach,
+            has_budget=options.budget is not None,
         )
-        definition.driver.prepare(spec)
-        del spec.extra["packages"]  # it holds items, which are let go of when they have results
+        definition.driver.backend.prepare(spec, definition.packages)
         return spec
 
     def build(

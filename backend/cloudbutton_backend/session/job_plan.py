@@ -39,15 +39,6 @@ def _at_once(options: JobOptions, limits: Limits) -> float | None:
     return _AT_ONCE if limits.longest_call is None else limits.longest_call / 2
 
 
-def extra_of(options: JobOptions) -> dict[str, Any]:
-    """Return what backends may want to know besides."""
-    return {
-        "stop_on_error": options.errors == "raise" and options.retries == 0,
-        "detach": options.detach,
-        "budget": options.budget is not None,
-    }
-
-
 def drawn_seed() -> int:
     """Return a seed that nobody chose."""
     return int.from_bytes(os.urandom(8), "little") >> 1

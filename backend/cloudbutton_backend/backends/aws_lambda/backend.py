@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -199,7 +199,7 @@ class LambdaBackend:
             self._announced = wanted
             self._later(self._lambda_calls.add_slots, fresh)
 
-    def prepare(self, spec: JobSpec) -> None:
+    def prepare(self, spec: JobSpec, packages: Callable[[], Set[str]]) -> None:
         """Have the function found and all that a job needs put into storage, in the user's thread.
 
         Raises
@@ -207,7 +207,8 @@ class LambdaBackend:
         CloudError
             What prevents the job: no credentials, no permission, nothing deployed, another version.
         """
-        self._in_time(self._lambda_calls.prepare(spec), sum(blob.nbytes for blob in spec.blobs))
+        nbytes = sum(blob.nbytes for blob in spec.blobs)
+        self._in_time(self._lambda_calls.prepare(spec, packages), nbytes)
 
     def put(self, blob: Blob) -> None:
         self._in_time(self._lambda_calls.put(blob), blob.nbytes)

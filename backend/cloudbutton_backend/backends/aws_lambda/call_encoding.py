@@ -60,7 +60,7 @@ def job_json(
             "seed": spec.seed,
             "guard": spec.guard,
             "timeout": spec.timeout,
-            "stop_on_error": bool(spec.extra.get("stop_on_error")),
+            "stop_on_error": spec.stop_on_error,
             "displays": spec.displays,
             "variables": {
                 name: environment[name] for name in (*_SHIPPED, *variables) if environment.get(name)

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -140,9 +140,12 @@ class LambdaCalls:
         self._accountant = CallAccountant(self._bucket, self._functions.larger)
         self._canceller = CallCanceller(self._bucket)
 
-    async def prepare(self, spec: JobSpec) -> None:
+    async def prepare(self, spec: JobSpec, packages: Callable[[], Set[str]]) -> None:
         """Do all that a job needs before its first call; raise what prevents it."""
         self._specs[spec.id] = spec
+        await self._connected()
+        if spec.id not in self._jobs:
+            self._jobs[spec.id] = self._make_job(spec, frozenset(packages()))
         await self._ready(spec.id)
 
     async def put(self, blob: Blob) -> None:
@@ -161,7 +164,7 @@ class LambdaCalls:
         await asyncio.shield(job.ready)
         return job
 
-    def _make_job(self, spec: JobSpec) -> RemoteJob:
+    def _make_job(self, spec: JobSpec, imports: frozenset[str] = frozenset()) -> RemoteJob:
         home = self._connection.home
         target = home.with_(memory=spec.memory) if spec.memory else home
         return RemoteJob(
@@ -170,13 +173,12 @@ class LambdaCalls:
             home,
             target,
             self._settings.variables,
-            detached=bool(spec.extra.get("detach")),
+            imports,
+            detached=spec.detached,
         )
 
     async def _make_ready(self, job: RemoteJob) -> None:
-        packages = job.spec.extra.get("packages")
-        imports = frozenset(packages()) if packages is not None else frozenset()
-        job.move(await self._functions.equipped(job.target, imports), imports)
+        job.move(await self._functions.equipped(job.target, job.imports), job.imports)
         await job.head(self._bucket, self._uploads)
 
     async def _bring(self, job: RemoteJob, call: BatchCall) -> None:
@@ -201,6 +203,8 @@ class LambdaCalls:
 
     def open_job(self, spec: JobSpec) -> None:
         self._specs[spec.id] = spec
+        if spec.id in self._jobs:
+            self._jobs[spec.id].spec = spec  # run again, perhaps within a budget now
 
     def close_job(self, job_id: str) -> None:
         """A job has ended; it may be opened again."""

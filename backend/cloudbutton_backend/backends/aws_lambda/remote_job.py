@@ -117,7 +117,7 @@ class RemoteJob:
     @property
     def is_limited(self) -> bool:
         """Whether it has a budget, so that no call may cost more than was set aside for it."""
-        return bool(self.spec.extra.get("budget", True))
+        return self.spec.has_budget
 
     def memory_for(self, call: BatchCall) -> int:
         """Return the MiB that a call's function must have."""

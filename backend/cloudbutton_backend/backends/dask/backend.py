@@ -19,7 +19,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -204,7 +204,7 @@ class DaskBackend:
         """Make room for at least this many calls, which a cluster that grows on demand goes by."""
         self._wanted = max(self._wanted, workers)
 
-    def prepare(self, spec: JobSpec) -> None:
+    def prepare(self, spec: JobSpec, packages: Callable[[], Set[str]]) -> None:
         """Connect, compare versions, and send what the job's calls need.
 
         Raises
@@ -215,8 +215,7 @@ class DaskBackend:
         from cloudbutton_backend.backends.dask.cluster import placement
 
         connection = self._connector.connection()
-        packages = spec.extra.get("packages")
-        connection.versions.require(packages() if packages is not None else ())
+        connection.versions.require(packages())
         if spec.memory is not None:
             connection.await_worker()  # who has so much memory, and how they say so
             placement(spec.memory, connection.workers)
@@ -248,7 +247,7 @@ class DaskBackend:
         connection, spec = self._connection, self._specs[call.job_id]
         if connection is None:  # it was lost since; what it held has been given back
             return
-        lasting = bool(spec.extra.get("detach")) and self._can_outlive
+        lasting = spec.detached and self._can_outlive
         connection.calls.submit(
             call, self._job_data(connection, spec), self._placement(connection, spec), lasting
         )

@@ -85,7 +85,7 @@ class ScatteredData:
             "guard": spec.guard,
             "timeout": spec.timeout,
             "memory": spec.memory,
-            "stop_on_error": bool(spec.extra.get("stop_on_error")),
+            "stop_on_error": spec.stop_on_error,
             "displays": spec.displays,
             "cwd": spec.cwd,
             "environment": dict(spec.environment) if same_machine else None,

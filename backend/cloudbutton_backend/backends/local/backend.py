@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Final
 
 from cloudbutton_backend.backends.protocol import JobSpec, Limits
@@ -51,5 +51,5 @@ class LocalBackend(WorkerPool):
             can_limit_memory=sys.platform.startswith("linux"),
         )
 
-    def prepare(self, spec: JobSpec) -> None:
+    def prepare(self, spec: JobSpec, packages: Callable[[], Set[str]]) -> None:
         """Nothing to see to: workers come up by themselves."""

@@ -255,7 +255,7 @@ class WorkerPool:
             new_environment,
             new_path,
             spec.displays,
-            bool(spec.extra.get("stop_on_error")),
+            spec.stop_on_error,
         )
         worker.queue(m.JOB, meta, (spec.payload,))
         worker.jobs[spec.id] = None

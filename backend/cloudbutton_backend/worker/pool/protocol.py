@@ -41,7 +41,12 @@ class JobSpec:
     path: tuple[str, ...]
     displays: bool
     """Whether the code may use IPython's `display`."""
-    extra: dict[str, Any] = field(default_factory=dict)
+    stop_on_error: bool = False
+    """Whether the items after a failed one are not wanted."""
+    detached: bool = False
+    """Whether its calls go on when this process ends, where the backend can do that."""
+    has_budget: bool = False
+    """Whether no call may cost more than what its lease allows for."""
 
 
 @dataclass(frozen=True, slots=True)
