@@ -18,6 +18,7 @@ import pytest
 
 from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.worker.messages import ReadyMessage
 from cloudbutton_backend.worker.pool import worker_process
 from cloudbutton_backend.worker.wire import Decoder, encode
 
@@ -87,10 +88,10 @@ def test_what_a_worker_sent_before_it_died_counts(fresh: Session) -> None:
     worker.socket, theirs = socket.socketpair()
     worker.socket.setblocking(False)
     worker._decoder = Decoder()
-    theirs.sendall(b"".join(encode(7, ("a last word",))))
+    theirs.sendall(b"".join(encode(ReadyMessage(7))))
     theirs.close()
     worker.hung_up = True
-    assert [message[:2] for message in worker.read()] == [(7, ("a last word",))]
+    assert [received.message for received in worker.read()] == [ReadyMessage(7)]
     worker.socket.close()
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status_page
 from cloudbutton_backend.worker.child_process import ChildProcess, wait_for
+from cloudbutton_backend.worker.messages import BatchMessage, EndedMessage, ResultsMessage
 from cloudbutton_backend.worker.sealed_records import sealed_record
 from cloudbutton_backend.worker.wire import Buffer
 
@@ -197,46 +197,37 @@ class CallRunner:
         held = HeldItems(child.next_ordinal, first, count, alone, first, child.packed)
         child.next_ordinal += count
         self._held[child] = held
-        meta = (order.batch, order.job_id, held.base, first, count, skip, None)
-        child.post(m.BATCH, meta, self._body if alone else ())
+        message = BatchMessage(order.batch, order.job_id, held.base, first, count, skip)
+        child.post(message, self._body if alone else ())
 
     def _listen(self, child: ChildProcess) -> None:
-        for kind, meta, body, _fds in child.read():
+        for message, body, _fds in child.read():
             held = self._held.get(child)
             if held is None:
                 continue
-            if kind == m.RESULTS:
-                self._keep(held, meta, body)
-            elif kind == m.ENDED:
-                self._span_ended(child, held, *meta)
+            if isinstance(message, ResultsMessage):
+                self._keep(held, message, body)
+            elif isinstance(message, EndedMessage):
+                self._span_ended(child, held, message)
 
-    def _keep(self, held: HeldItems, meta: Any, body: bytes) -> None:
-        batch, first, count, info, _place, length = meta
-        record = sealed_record(batch, first, count, info, [body], length, self._order.key)
+    def _keep(self, held: HeldItems, results: ResultsMessage, body: bytes) -> None:
+        batch, first, count, meta, _place, length = results
+        record = sealed_record(batch, first, count, meta, [body], length, self._order.key)
         self._records.append((first, record))
         self._nbytes += length
         held.nbytes += length
         held.through = first + count
         self.ending.ran += count
-        if self._order.stop_on_error and info.get("errors") and self.ending.why == "done":
+        if self._order.stop_on_error and meta.get("errors") and self.ending.why == "done":
             self.ending.why = "failed"  # nothing beyond what others have begun is wanted
 
-    def _span_ended(
-        self,
-        child: ChildProcess,
-        held: HeldItems,
-        _batch: int,
-        ran: int,
-        spoilt: bool,
-        _kept: bool,
-        bad: bool,
-    ) -> None:
+    def _span_ended(self, child: ChildProcess, held: HeldItems, ended: EndedMessage) -> None:
         ending = self.ending
-        if bad:
+        if ended.unreadable:
             ending.unreadable, ending.why = True, "failed"
-        elif ran < held.count:
+        elif ended.ran < held.count:
             self._note_struck(held)
-        if spoilt:
+        if ended.is_spoilt:
             child.end()  # lest the next call meets it before it is gone
         self._next_span(child)
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cloudbutton_backend.worker import status_page
+from cloudbutton_backend.worker.messages import Message, Received
 from cloudbutton_backend.worker.shared_memory import SharedRegion, anonymous_file
 from cloudbutton_backend.worker.wire import Buffer, Decoder, encode, receive, send_some
 
@@ -178,19 +179,15 @@ class ChildProcess:
 
     # -- talking
 
-    def post(
-        self, kind: int, meta: Any, body: Sequence[Buffer] = (), fds: Sequence[int] = ()
-    ) -> None:
+    def post(self, message: Message, body: Sequence[Buffer] = (), fds: Sequence[int] = ()) -> None:
         """Queue a message and send what the socket takes now."""
-        self.queue(kind, meta, body, fds)
+        self.queue(message, body, fds)
         self.flush()
 
-    def queue(
-        self, kind: int, meta: Any, body: Sequence[Buffer] = (), fds: Sequence[int] = ()
-    ) -> None:
+    def queue(self, message: Message, body: Sequence[Buffer] = (), fds: Sequence[int] = ()) -> None:
         """Queue a message, to be sent with the next one: each sending may wake the process."""
         outbox = self._outbox
-        for number, piece in enumerate(encode(kind, meta, body, len(fds))):
+        for number, piece in enumerate(encode(message, body, len(fds))):
             view = memoryview(piece)
             if number == 0 and not fds and outbox and _fits(outbox[-1], view):
                 outbox[-1] = (memoryview(bytes(outbox[-1][0]) + piece), outbox[-1][1])
@@ -219,9 +216,9 @@ class ChildProcess:
     def wants_to_write(self) -> bool:
         return bool(self._outbox)
 
-    def read(self) -> list[tuple[int, Any, bytes, list[int]]]:
+    def read(self) -> list[Received]:
         """Return the messages that have arrived, also those of a process that has died since."""
-        messages: list[tuple[int, Any, bytes, list[int]]] = []
+        messages: list[Received] = []
         while True:
             try:
                 data = receive(self.socket, self._decoder)

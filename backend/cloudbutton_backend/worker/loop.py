@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status_page
+from cloudbutton_backend.worker.messages import Message, Received
 from cloudbutton_backend.worker.wire import Buffer, Decoder, encode, layout, receive, split
 
 INLINE: Final = 64 * 1024
@@ -57,7 +58,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._decoder = Decoder()
-        self._inbox: deque[tuple[int, Any, bytes, list[int]]] = deque()
+        self._inbox: deque[Received] = deque()
         self._held: list[Buffer] = []
         self._poll: Any = None
         if hasattr(select, "poll"):  # `select` knows no descriptor above 1023; the kernel may
@@ -72,7 +73,7 @@ class Channel:
             return bool(self._poll.poll(0))
         return bool(select.select([self.sock], [], [], 0)[0])
 
-    def next(self) -> tuple[int, Any, bytes, list[int]]:
+    def next(self) -> Received:
         """Wait for the next message.
 
         The wait has no time-out: the lifeline's watcher ends the process when the kernel dies.
@@ -84,17 +85,17 @@ class Channel:
             self._inbox.extend(self._decoder.feed(data))
         return self._inbox.popleft()
 
-    def send(self, kind: int, meta: Any, body: Any = ()) -> None:
+    def send(self, message: Message, body: Any = ()) -> None:
         """Send a message, behind those that were held for it."""
-        pieces, self._held = self._held + encode(kind, meta, body), []
+        pieces, self._held = self._held + encode(message, body), []
         if sum(map(len, pieces)) <= INLINE + 8192:  # one call wakes the kernel once
             pieces = [b"".join(pieces)]
         for piece in pieces:
             self.sock.sendall(piece)  # ends: the lifeline ends this process with the kernel
 
-    def hold(self, kind: int, meta: Any, body: Any = ()) -> None:
+    def hold(self, message: Message, body: Any = ()) -> None:
         """Keep a message, to be sent together with the next one, which follows at once."""
-        self._held += encode(kind, meta, body)
+        self._held += encode(message, body)
 
 
 def map_shared(fds: list[int], nbytes: int, tag: str | None, *, writable: bool) -> memoryview:
@@ -163,20 +164,26 @@ class WorkerLoop:
 
     def serve(self) -> None:
         """Handle messages for ever."""
-        handlers: dict[int, Callable[[Any, bytes, list[int]], None]] = {
-            m.JOB: self._open_job,
-            m.BLOB: self._map_blob,
-            m.SEGMENT: self._map_segment,
-            m.BATCH: self._run_batch,
-            m.FORGET: self._forget,
-            m.IMPORTS: lambda meta, _body, _fds: self._imports.extend(meta[0]),
-        }
-        self._channel.send(m.READY, (os.getpid(),))
+        self._channel.send(m.ReadyMessage(os.getpid()))
         while True:
             while self._imports and not self._channel.pending():
                 self._import(self._imports.popleft())
-            kind, meta, body, fds = self._channel.next()
-            handlers[kind](meta, body, fds)
+            self._handle(*self._channel.next())
+
+    def _handle(self, message: Message, body: bytes, fds: list[int]) -> None:
+        if isinstance(message, m.BatchMessage):
+            self._run_batch(message, body)
+        elif isinstance(message, m.JobMessage):
+            self._open_job(message, body)
+        elif isinstance(message, m.BlobMessage):
+            shared = map_shared(fds, message.nbytes, message.tag, writable=False)
+            self._blobs[message.digest] = split(shared)
+        elif isinstance(message, m.SegmentMessage):
+            self._map_segment(message, fds)
+        elif isinstance(message, m.ForgetMessage):
+            self._forget(message)
+        elif isinstance(message, m.ImportsMessage):
+            self._imports.extend(message.modules)
 
     def _import(self, name: str) -> None:
         """Import a module ahead of its use; what fails here fails later, where it is used."""
@@ -185,24 +192,23 @@ class WorkerLoop:
         except BaseException:
             sys.modules.pop(name, None)
 
-    def _open_job(self, meta: Any, body: bytes, _fds: list[int]) -> None:
+    def _open_job(self, job: m.JobMessage, body: bytes) -> None:
         from cloudbutton_backend.worker import failures
         from cloudbutton_backend.worker.runner import WorkerJob
         from cloudbutton_backend.worker.unpickling import blob_loader, load_function
 
-        job_id, seed, guard, results, timed, cwd, env, path, displays, stop_on_error = meta
-        if env is not None:
+        if job.environment is not None:
             os.environ.clear()
-            os.environ.update(env, MPLBACKEND=self._output.MPL_BACKEND)
+            os.environ.update(job.environment, MPLBACKEND=self._output.MPL_BACKEND)
             self._environment = dict(_raw_environment())
-        if path is not None:
-            self._path = list(path)
+        if job.path is not None:
+            self._path = list(job.path)
         sys.path[:] = self._path  # and drop what tasks of earlier jobs have added
         signal.signal(signal.SIGINT, self._on_interrupt)
-        self._enter(cwd, self._environment)
+        self._enter(job.cwd, self._environment)
         function = error = None
         try:
-            if displays:
+            if job.displays:
                 from cloudbutton_backend.worker.output import patch_ipython
 
                 patch_ipython()
@@ -211,18 +217,18 @@ class WorkerLoop:
             error = failures.describe(caught, None, __file__)
             error["kind"] = "load"
         _draw_anew()
-        watch = _guard(function) if guard != "off" and error is None else None
-        self._jobs[job_id] = WorkerJob(
-            job_id,
-            seed,
-            function,
-            error,
-            watch,
-            results,
-            timed,
-            stop_on_error,
-            cwd,
-            self._environment,
+        watch = _guard(function) if job.guard != "off" and error is None else None
+        self._jobs[job.job_id] = WorkerJob(
+            id=job.job_id,
+            seed=job.seed,
+            function=function,
+            load_error=error,
+            guard=watch,
+            results=job.results,
+            timed=job.timed,
+            stop_on_error=job.stop_on_error,
+            cwd=job.cwd,
+            environment=self._environment,
         )
 
     def _enter(self, cwd: str, environment: dict[Any, Any]) -> None:
@@ -235,58 +241,50 @@ class WorkerLoop:
             for name, value in environment.items():
                 os.environ[_text(name)] = _text(value)
 
-    def _map_blob(self, meta: Any, _body: bytes, fds: list[int]) -> None:
-        digest, nbytes, tag = meta
-        self._blobs[digest] = split(map_shared(fds, nbytes, tag, writable=False))
-
-    def _map_segment(self, meta: Any, _body: bytes, fds: list[int]) -> None:
-        segment, nbytes, tag = meta
-        self._segments[segment] = map_shared(fds, nbytes, tag, writable=True)
+    def _map_segment(self, message: m.SegmentMessage, fds: list[int]) -> None:
+        shared = map_shared(fds, message.nbytes, message.tag, writable=True)
+        self._segments[message.segment] = shared
         import ctypes  # only where large items come; NumPy has it anyway
 
         self._window = lambda shared, start, length: (ctypes.c_ubyte * length).from_buffer(
             shared, start
         )
 
-    def _forget(self, meta: Any, _body: bytes, _fds: list[int]) -> None:
-        jobs, digests, segments = meta
-        for job_id in jobs:
+    def _forget(self, message: m.ForgetMessage) -> None:
+        for job_id in message.jobs:
             self._jobs.pop(job_id, None)
             self._drop_writer(job_id)
             if self._job is not None and self._job.id == job_id:
                 self._job = None
-        for digest in digests:
+        for digest in message.blobs:
             self._blobs.pop(digest, None)
-        for segment in segments:
+        for segment in message.segments:
             self._segments.pop(segment, None)
 
-    def _run_batch(self, meta: Any, body: bytes, _fds: list[int]) -> None:
-        batch, job_id, base, first, count, skip, slot = meta
-        self._batch, self._job = batch, self._jobs[job_id]
-        job, window = self._job, None
-        if slot is not None:
-            segment, offset, length = slot
+    def _run_batch(self, message: m.BatchMessage, body: bytes) -> None:
+        self._batch, self._job = message.batch, self._jobs[message.job_id]
+        window = None
+        if message.place is not None:
+            segment, offset, length = message.place
             window = self._window(self._segments[segment], offset, length)
             self._payload, self._items = memoryview(window).cast("B"), None
         elif body:
             # Arrays among the items must be writable here, as they are in the notebook.
             self._payload, self._items = memoryview(bytearray(body)), None
-        ran, unreadable = self._run_items(job, base, first, count, skip)
+        ran, unreadable = self._run_items(self._job, message)
         kept = False
         if window is not None:
             # Whatever still uses the items' memory (an array that a task stored away) holds the window.
             self._payload = memoryview(b"")
             kept = sys.getrefcount(window) > _ONE_OWNER
         spoilt = self._runner.is_spoilt
-        self._channel.send(m.ENDED, (batch, ran, spoilt, kept, unreadable))
+        self._channel.send(m.EndedMessage(message.batch, ran, spoilt, kept, unreadable))
         if spoilt:  # another takes its place
             os._exit(0)
 
-    def _run_items(
-        self, job: Any, base: int, first: int, count: int, skip: int
-    ) -> tuple[int, bool]:
+    def _run_items(self, job: Any, message: m.BatchMessage) -> tuple[int, bool]:
         """Run items of the batch; return how many ran, and whether they could not be read."""
-        words = self._words
+        words, base, first, count = self._words, message.base, message.first, message.n_items
         if words[status_page.LOW] <= base and base + count <= words[status_page.HIGH]:
             return 0, False
         if job.load_error is not None:
@@ -294,7 +292,7 @@ class WorkerLoop:
             return count, False
         self._enter(job.cwd, job.environment)
         try:
-            items = self._take_items(skip, count)
+            items = self._take_items(message.skip, count)
         except BaseException as caught:
             if count > 1:
                 return 0, True
@@ -338,8 +336,10 @@ class WorkerLoop:
         place = None
         if length > INLINE and self._job.results:
             place = self._write(parcel, pieces, length)
-        meta = (self._batch, parcel.first, parcel.count, parcel.meta, place, length)
-        send(m.RESULTS, meta, pieces if place is None else ())
+        message = m.ResultsMessage(
+            self._batch, parcel.first, parcel.count, parcel.meta, place, length
+        )
+        send(message, pieces if place is None else ())
 
     def _write(self, parcel: Any, pieces: list[Buffer], length: int) -> tuple[str, int] | None:
         """Append a parcel to the job's result file; return path and offset, None if that is impossible."""

@@ -5,7 +5,7 @@ bytes, behind a small table::
 
     u64 count | u64 length, u64 length, … | pad | part 0 | pad | part 1 | …
 
-A *message* on a socket is a fixed header, a pickled ``meta`` tuple and a body of raw bytes, with
+A *message* on a socket is a fixed header, the pickled tuple of its fields and a body of raw bytes, with
 file descriptors as ancillary data where the platform has them.
 """
 
@@ -19,11 +19,13 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from cloudbutton_backend.worker.messages import NUMBERS, TYPES, Message, Received
+
 ALIGN: Final = 64
 Buffer = bytes | bytearray | memoryview
 
 _WORD: Final = struct.Struct("<Q")
-#: type, number of descriptors, length of meta, length of body
+#: number of its type, number of descriptors, length of fields, length of body
 _HEADER: Final = struct.Struct("<HHIQ")
 _PADDING: Final = bytes(ALIGN)
 _MAX_FDS: Final = 16
@@ -70,12 +72,12 @@ def split(payload: memoryview) -> list[memoryview]:
     return parts
 
 
-def encode(kind: int, meta: Any, body: Iterable[Buffer] = (), n_fds: int = 0) -> list[Buffer]:
+def encode(message: Message, body: Iterable[Buffer] = (), n_fds: int = 0) -> list[Buffer]:
     """Return the buffers of one message."""
-    packed = pickle.dumps(meta, 5)
+    packed = pickle.dumps(tuple(message), 5)
     pieces = list(body)
     length = sum(len(piece) for piece in pieces)
-    head = _HEADER.pack(kind, n_fds, len(packed), length) + packed
+    head = _HEADER.pack(NUMBERS[type(message)], n_fds, len(packed), length) + packed
     if length < 4096:  # one small write beats several
         return [head + b"".join(pieces)]
     return [head, *pieces]
@@ -89,28 +91,29 @@ class Decoder:
         self._need = _HEADER.size
         self.fds: deque[int] = deque()
 
-    def feed(self, data: Buffer) -> list[tuple[int, Any, bytes, list[int]]]:
-        """Take `data`; return the messages now complete as (kind, meta, body, descriptors)."""
+    def feed(self, data: Buffer) -> list[Received]:
+        """Take `data`; return the messages that are complete now."""
         buffer = self._buffer
         buffer += data
         if len(buffer) < self._need:
             return []
-        messages = []
+        messages: list[Received] = []
         position = 0
         while True:
             if len(buffer) - position < _HEADER.size:
                 self._need = _HEADER.size
                 break
-            kind, n_fds, n_meta, n_body = _HEADER.unpack_from(buffer, position)
-            end = position + _HEADER.size + n_meta + n_body
+            number, n_fds, n_fields, n_body = _HEADER.unpack_from(buffer, position)
+            end = position + _HEADER.size + n_fields + n_body
             if len(buffer) < end:
                 self._need = end - position
                 break
             start = position + _HEADER.size
             with memoryview(buffer) as view:
-                meta = pickle.loads(view[start : start + n_meta])
-                body = bytes(view[start + n_meta : end])
-            messages.append((kind, meta, body, [self.fds.popleft() for _ in range(n_fds)]))
+                fields = pickle.loads(view[start : start + n_fields])
+                body = bytes(view[start + n_fields : end])
+            fds = [self.fds.popleft() for _ in range(n_fds)]
+            messages.append(Received(TYPES[number](*fields), body, fds))
             position = end
         del buffer[:position]
         return messages

@@ -10,11 +10,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker.aws_lambda.call_wire import CallPart, CallSpec
 from cloudbutton_backend.worker.aws_lambda.child import fork_worker
 from cloudbutton_backend.worker.aws_lambda.storage import FetchedBlobs, fetch
 from cloudbutton_backend.worker.child_process import ChildProcess, exceed
+from cloudbutton_backend.worker.messages import BlobMessage, ForgetMessage, JobMessage
 
 VCPU: Final = 1769
 """MiB of memory that come with one vCPU."""
@@ -80,7 +80,7 @@ class ChildProcesses:
         for sha256 in self._blob_cache.make_room(order.blobs.values()):
             digests = self._names.pop(sha256, set())
             for child in self.children:
-                child.post(m.FORGET, ((), tuple(child.blobs & digests), ()))
+                child.post(ForgetMessage(blobs=tuple(child.blobs & digests)))
                 child.blobs -= digests
         for digest, blob in order.blobs.items():
             self._blob_cache.fetched(blob, until)
@@ -112,24 +112,24 @@ class ChildProcesses:
             if digest not in child.blobs:
                 assert self._blob_cache is not None
                 fd = self._blob_cache.fetched(blob)
-                child.post(m.BLOB, (digest, blob.nbytes, None), (), (fd,))
+                child.post(BlobMessage(digest, blob.nbytes, None), (), (fd,))
                 child.blobs.add(digest)
         function = order.function.data
         if function is None:
             function = self._functions[order.function.sha256]
-        meta = (
-            order.job_id,
-            order.seed,
-            order.guard,
-            "",  # no result file: everything goes through the socket
-            order.timeout is not None,
-            tempfile.gettempdir(),
-            {**os.environ, **_THREADS, **order.variables},
-            None,
-            order.displays,
-            order.stop_on_error,
+        message = JobMessage(
+            job_id=order.job_id,
+            seed=order.seed,
+            guard=order.guard,
+            results="",
+            timed=order.timeout is not None,
+            cwd=tempfile.gettempdir(),
+            environment={**os.environ, **_THREADS, **order.variables},
+            path=None,
+            displays=order.displays,
+            stop_on_error=order.stop_on_error,
         )
-        child.post(m.JOB, meta, (function,))
+        child.post(message, (function,))
         child.jobs[order.job_id] = None
         if len(child.jobs) > _KEEP_JOBS:
-            child.post(m.FORGET, ((child.jobs.popitem(last=False)[0],), (), ()))
+            child.post(ForgetMessage(jobs=(child.jobs.popitem(last=False)[0],)))

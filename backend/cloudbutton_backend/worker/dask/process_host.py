@@ -24,7 +24,6 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker.blob_cache import BlobCache
 from cloudbutton_backend.worker.call_runner import TICK, CallRunner
 from cloudbutton_backend.worker.child_process import (
@@ -33,6 +32,7 @@ from cloudbutton_backend.worker.child_process import (
     exceed,
     exec_worker,
 )
+from cloudbutton_backend.worker.messages import BlobMessage, ForgetMessage, JobMessage
 from cloudbutton_backend.worker.sealed_records import open_records, sealed_record
 from cloudbutton_backend.worker.wire import split
 
@@ -110,26 +110,26 @@ class Slot:
         for digest, data in task.blobs.items():
             if digest not in child.blobs:
                 fd = self._process_host.blob_file(digest, data)
-                child.post(m.BLOB, (digest, len(data), None), (), (fd,))
+                child.post(BlobMessage(digest, len(data), None), (), (fd,))
                 child.blobs.add(digest)
         job = task.job
         environment = job["environment"]
-        meta = (
-            task.job_id,
-            job["seed"],
-            job["guard"],
-            "",  # no result file: everything goes through the socket
-            task.timeout is not None,
-            job["cwd"],
-            {**os.environ, **job["variables"]} if environment is None else environment,
-            job["path"],
-            job["displays"],
-            task.stop_on_error,
+        message = JobMessage(
+            job_id=task.job_id,
+            seed=job["seed"],
+            guard=job["guard"],
+            results="",
+            timed=task.timeout is not None,
+            cwd=job["cwd"],
+            environment={**os.environ, **job["variables"]} if environment is None else environment,
+            path=job["path"],
+            displays=job["displays"],
+            stop_on_error=task.stop_on_error,
         )
-        child.post(m.JOB, meta, (job["payload"],))
+        child.post(message, (job["payload"],))
         child.jobs[task.job_id] = None
         if len(child.jobs) > _KEEP_JOBS:
-            child.post(m.FORGET, ((child.jobs.popitem(last=False)[0],), (), ()))
+            child.post(ForgetMessage(jobs=(child.jobs.popitem(last=False)[0],)))
 
 
 class ProcessHost:

@@ -157,7 +157,7 @@ class WorkerPool:
             self._selector.register(worker.pidfd, selectors.EVENT_READ, worker)
         # Many more workers than CPUs would spend their first seconds on imports that may not be needed.
         if self._imported and len(self._workers) <= self._usual:
-            worker.post(m.IMPORTS, (self._imported,))
+            worker.post(m.ImportsMessage(tuple(self._imported)))
         return True
 
     def _reap(self, worker: WorkerProcess) -> None:
@@ -202,7 +202,7 @@ class WorkerPool:
         dropped = set(self._blobs.evict(used))
         for worker in self._workers.values():
             if worker.blobs & dropped:
-                worker.post(m.FORGET, ((), tuple(worker.blobs & dropped), ()))
+                worker.post(m.ForgetMessage(blobs=tuple(worker.blobs & dropped)))
                 worker.blobs -= dropped
 
     def open_job(self, spec: JobSpec) -> None:
@@ -222,7 +222,7 @@ class WorkerPool:
     def _forget_jobs(self, worker: WorkerProcess) -> None:
         """Have a worker forget ended jobs: with its next job, or when nothing else is to do."""
         if worker.ended:
-            worker.queue(m.FORGET, (tuple(worker.ended), (), ()))
+            worker.queue(m.ForgetMessage(jobs=tuple(worker.ended)))
             worker.ended.clear()
 
     def warm(self, modules: Sequence[str]) -> None:
@@ -230,7 +230,7 @@ class WorkerPool:
         self._imported += fresh
         if fresh:
             for worker in self._workers.values():
-                worker.post(m.IMPORTS, (fresh,))
+                worker.post(m.ImportsMessage(tuple(fresh)))
 
     def _send_job(self, worker: WorkerProcess, spec: JobSpec) -> None:
         """Tell a worker of a job, before its first batch of it."""
@@ -238,26 +238,27 @@ class WorkerPool:
         for blob in spec.blobs:
             if blob.digest not in worker.blobs:
                 region = self._blobs.region(blob)
-                worker.queue(m.BLOB, (blob.digest, region.nbytes, region.tag), (), region.fds)
+                message = m.BlobMessage(blob.digest, region.nbytes, region.tag)
+                worker.queue(message, (), region.fds)
                 worker.blobs.add(blob.digest)
         environment = self._environment(spec.environment)
         same = environment is worker.environment or environment == worker.environment
         new_environment = None if same else environment
         new_path = spec.path if spec.path != worker.path else None
         worker.environment, worker.path = environment, spec.path
-        meta = (
-            spec.id,
-            spec.seed,
-            spec.guard,
-            f"{spec.results}.{worker.name}-{worker.pid}.seg",
-            spec.timeout is not None,
-            spec.cwd,
-            new_environment,
-            new_path,
-            spec.displays,
-            spec.stop_on_error,
+        job = m.JobMessage(
+            job_id=spec.id,
+            seed=spec.seed,
+            guard=spec.guard,
+            results=f"{spec.results}.{worker.name}-{worker.pid}.seg",
+            timed=spec.timeout is not None,
+            cwd=spec.cwd,
+            environment=new_environment,
+            path=new_path,
+            displays=spec.displays,
+            stop_on_error=spec.stop_on_error,
         )
-        worker.queue(m.JOB, meta, (spec.payload,))
+        worker.queue(job, (spec.payload,))
         worker.jobs[spec.id] = None
 
     def submit(self, call: BatchCall) -> None:
@@ -272,7 +273,8 @@ class WorkerPool:
             slot, region = self._arena.take(length)
             region.write(0, pieces)
             if slot not in worker.segments:
-                worker.queue(m.SEGMENT, (slot, region.nbytes, region.tag), (), region.fds)
+                segment = m.SegmentMessage(slot, region.nbytes, region.tag)
+                worker.queue(segment, (), region.fds)
                 worker.segments.add(slot)
             place, pieces = (slot, 0, length), []
         held = BatchInWorker(
@@ -280,8 +282,10 @@ class WorkerPool:
         )
         worker.next_ordinal += call.count
         worker.held[call.batch] = held
-        meta = (call.batch, call.job_id, held.base, call.first, call.count, 0, place)
-        worker.post(m.BATCH, meta, pieces)
+        message = m.BatchMessage(
+            call.batch, call.job_id, held.base, call.first, call.count, place=place
+        )
+        worker.post(message, pieces)
 
     def revoke(self, worker: str, keep: int) -> None:
         process = self._workers.get(worker)
@@ -411,46 +415,38 @@ class WorkerPool:
                 pass
 
     def _read(self, worker: WorkerProcess) -> None:
-        for kind, meta, body, _fds in worker.read():
-            if kind == m.RESULTS:
-                batch, first, count, info, place, length = meta
+        for message, body, _fds in worker.read():
+            if isinstance(message, m.ResultsMessage):
+                batch, first, count, meta, place, length = message
                 path, offset = place if place is not None else (None, 0)
                 payload = body if place is None else None
                 self._events.append(
-                    Results(worker.name, batch, first, count, info, payload, path, offset, length)
+                    Results(worker.name, batch, first, count, meta, payload, path, offset, length)
                 )
-            elif kind == m.ENDED:
-                self._end_batch(worker, *meta)
-            elif kind == m.READY:
+            elif isinstance(message, m.EndedMessage):
+                self._end_batch(worker, message)
+            elif isinstance(message, m.ReadyMessage):
                 worker.up, worker.force_at = True, None
                 self._failed_starts = 0
                 self._events.append(WorkerUp(worker.name))
 
-    def _end_batch(
-        self,
-        worker: WorkerProcess,
-        batch: int,
-        ran: int,
-        _spoilt: bool,  # its end will be noticed
-        kept: bool,
-        unreadable: bool,
-    ) -> None:
-        held = worker.held.pop(batch)
+    def _end_batch(self, worker: WorkerProcess, ended: m.EndedMessage) -> None:
+        held = worker.held.pop(ended.batch)
         if held.slot is not None:
-            if kept:
+            if ended.keeps_segment:
                 self._arena.drop(held.slot)
                 self._forget_segment(held.slot)
             elif not self._arena.give_back(held.slot):
                 self._forget_segment(held.slot)
         if not any(other.job_id == held.job_id for other in worker.held.values()):
             worker.force_at = None
-        self._events.append(BatchEnded(worker.name, batch, ran, unreadable))
+        self._events.append(BatchEnded(worker.name, ended.batch, ended.ran, ended.unreadable))
 
     def _forget_segment(self, number: int) -> None:
         for worker in self._workers.values():
             if number in worker.segments:
                 worker.segments.discard(number)
-                worker.post(m.FORGET, ((), (), (number,)))
+                worker.post(m.ForgetMessage(segments=(number,)))
 
     def _check_progress(self, now: float) -> None:
         """Bury the dead, end the stubborn, watch time and memory."""
