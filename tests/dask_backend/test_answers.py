@@ -20,9 +20,11 @@ from cloudbutton_backend.backends.protocol import (
 )
 from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.settings.forms import variable_names
-from cloudbutton_backend.worker.call_runner import CallEnd
+from cloudbutton_backend.worker.batch_meta import BatchMeta
+from cloudbutton_backend.worker.call_end import CallEnd, CallReport, Culprit
+from cloudbutton_backend.worker.child_process import ProcessDeath
 from cloudbutton_backend.worker.result_file import TornRecord
-from cloudbutton_backend.worker.sealed_records import BrokenSeal, sealed_record
+from cloudbutton_backend.worker.sealed_records import BrokenSeal, sealed_record, sealed_report
 from cloudbutton_backend.worker.wire import layout
 
 KEY = bytes(32)
@@ -30,33 +32,38 @@ CALL = BatchCall(7, "job", "dask-1", 10, 3, [], 2.0)
 GiB = 1 << 30
 
 
-def answer(*records: tuple[int, int, dict[str, Any]], batch: int = 7, key: bytes = KEY) -> bytes:
+def answer(*records: BatchMeta | CallReport, batch: int = 7, key: bytes = KEY) -> bytes:
     pieces: list[Any] = []
-    for first, count, meta in records:
-        body, length = layout([b"values"])
-        body, length = ([], 0) if "end" in meta else (body, length)
-        pieces += sealed_record(batch, first, count, meta, body, length, key)
+    for record in records:
+        if isinstance(record, CallReport):
+            pieces += sealed_report(dataclasses.replace(record, batch=batch), 10, key)
+        else:
+            body, length = layout([b"values"])
+            pieces += sealed_record(batch, 10, 3, record.packed(), body, length, key)
     return b"".join(bytes(piece) for piece in pieces)
 
 
-def end(**changes: Any) -> dict[str, Any]:
-    ending = dataclasses.replace(CallEnd(ran=3), **changes).as_meta()
-    return {"end": ending, "seconds": 0.5, "threads": 4, "memory": 2048}
+def report(**changes: Any) -> CallReport:
+    end = dataclasses.replace(CallEnd(ran=3), **changes)
+    return CallReport(7, end, seconds=0.5, threads=4, memory=2048)
+
+
+RESULTS = BatchMeta(seconds=0.1)
 
 
 def test_an_answer_holds_results_and_how_the_call_ended() -> None:
-    results, ending = read_answer(CALL, answer((10, 3, {"dt": 0.1}), (10, 0, end())), KEY)
+    results, found = read_answer(CALL, answer(RESULTS, report()), KEY)
     assert [(each.worker, each.first, each.count) for each in results] == [("dask-1", 10, 3)]
-    assert (ending["why"], ending["seconds"], ending["threads"]) == ("done", 0.5, 4)
+    assert found == report()
 
 
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        (answer((10, 0, end()), key=b"other" * 7), BrokenSeal),
-        (answer((10, 0, end()), batch=8), TornRecord),
-        (answer((10, 3, {"dt": 0.1})), TornRecord),
-        (answer((10, 0, end()))[:-40], TornRecord),
+        (answer(report(), key=b"other" * 7), BrokenSeal),
+        (answer(report(), batch=8), TornRecord),
+        (answer(RESULTS), TornRecord),
+        (answer(report())[:-40], TornRecord),
     ],
     ids=["sealed by others", "of another call", "without an end", "cut"],
 )
@@ -65,36 +72,31 @@ def test_an_answer_that_is_not_this_calls_is_refused(data: bytes, error: type[Ex
         read_answer(CALL, data, KEY)
 
 
-def culprit(item: int | None, reason: str) -> list[dict[str, Any]]:
-    return [{"item": item, "reason": reason, "code": -9, "peak": 3 * GiB, "words": ""}]
+def culprit(item: int | None, reason: str) -> list[Culprit]:
+    return [Culprit(item, reason, ProcessDeath(-9, 3 * GiB, ""))]
 
 
 @pytest.mark.parametrize(
     ("ending", "kinds"),
     [
-        (end(), [BatchEnded]),
-        (end(why="failed", culprits=culprit(11, "died")), [WorkerDown]),
-        (end(why="failed", culprits=culprit(11, "timeout")), [Overdue, WorkerDown]),
-        (end(why="lease", too_long=[10]), [WorkerDown]),
+        (report(), [BatchEnded]),
+        (report(why="failed", culprits=culprit(11, "died")), [WorkerDown]),
+        (report(why="failed", culprits=culprit(11, "timeout")), [Overdue, WorkerDown]),
+        (report(why="lease", too_long=[10]), [WorkerDown]),
     ],
 )
-def test_how_a_call_ended_is_told_to_the_dispatcher(
-    ending: dict[str, Any], kinds: list[type]
-) -> None:
-    events = events_of_end(CALL, {**ending, **ending["end"]})
-    assert [type(event) for event in events] == kinds
+def test_how_a_call_ended_is_told_to_the_dispatcher(ending: CallReport, kinds: list[type]) -> None:
+    assert [type(event) for event in events_of_end(CALL, ending)] == kinds
 
 
 def test_an_item_that_ran_out_of_memory_is_told_how_much_there_was() -> None:
-    ending = end(why="failed", culprits=culprit(11, "memory"))
-    (down,) = events_of_end(CALL, {**ending, **ending["end"]})
+    (down,) = events_of_end(CALL, report(why="failed", culprits=culprit(11, "memory")))
     assert isinstance(down, WorkerDown)
     assert (down.item, down.reason) == (11, "memory") and "2,048 MiB" in down.cause
 
 
 def test_what_its_lease_cut_off_costs_no_attempt() -> None:
-    ending = end(why="lease", ran=1)
-    assert events_of_end(CALL, {**ending, **ending["end"]}) == [
+    assert events_of_end(CALL, report(why="lease", ran=1)) == [
         BatchEnded("dask-1", 7, 1, False, True)
     ]
 

@@ -19,6 +19,7 @@ from cloudbutton_backend.backends.protocol import (
 from cloudbutton_backend.dispatch.actions import Action, Submit
 from cloudbutton_backend.dispatch.job_state import DispatchPlan
 from cloudbutton_backend.dispatch.scheduler import Scheduler
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 
 
 class Stage:
@@ -83,9 +84,9 @@ class Stage:
 def result(
     sent: Submit, first: int, count: int, errors: Any = None, seconds: float = 0.0
 ) -> Results:
-    meta: dict[str, Any] = {"dt": seconds * count}
+    meta = BatchMeta(seconds=seconds * count)
     if errors:
-        meta["errors"] = {
+        meta.errors = {
             index - first: {"kind": kind}
             for index, kind in (
                 errors.items()

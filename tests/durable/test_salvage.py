@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cloudbutton_backend.durable.salvage import SalvagedItems, prefix_of, salvage
 from cloudbutton_backend.job_model import BatchRecord
 from cloudbutton_backend.results.result_ranges import ResultRange, ranges_of, uncovered
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.result_file import FileRecord, SegmentWriter
 from cloudbutton_backend.worker.wire import layout
 
@@ -21,7 +22,7 @@ def write(path: Path, *records: tuple[int, int, list[Any]], **meta: Any) -> None
     writer = SegmentWriter(str(path))
     for batch, first, values in records:
         pieces, length = layout([pickle.dumps(values, 5)])
-        writer.append(batch, first, len(values), {"t": 0.0, "dt": 0.0} | meta, pieces, length)
+        writer.append(batch, first, len(values), BatchMeta(**meta), pieces, length)
     writer.close()
 
 
@@ -84,8 +85,8 @@ def test_a_file_that_ends_in_the_middle_is_read_up_to_there(tmp_path: Path) -> N
 def test_large_results_written_just_before_the_machine_went_down_are_doubted(
     tmp_path: Path,
 ) -> None:
-    write(tmp_path / "job.seg", (1, 0, [bytes(100_000)]), t=90.0)
-    write(tmp_path / "job.seg", (2, 1, [bytes(100_000)]), (3, 2, ["small"]), t=99.0)
+    write(tmp_path / "job.seg", (1, 0, [bytes(100_000)]), started=90.0)
+    write(tmp_path / "job.seg", (2, 1, [bytes(100_000)]), (3, 2, ["small"]), started=99.0)
     assert set(values_in(tmp_path, doubted_after=97.0)) == {0, 2}
     assert set(values_in(tmp_path)) == {0, 1, 2}
 

@@ -142,7 +142,7 @@ def test_an_exception_stops_a_call_where_the_rest_is_not_wanted(desk: Desk) -> N
     spec = desk.open(lambda x: 1 // x, stop_on_error=True)
     events = desk.run(spec, [1, 0, 2])
     assert the(BatchEnded, events).ran == 2
-    assert the(Results, events).meta["errors"].keys() == {1}
+    assert the(Results, events).meta.errors.keys() == {1}
 
 
 def test_tasks_can_draw_random_numbers_through_the_public_package(desk: Desk) -> None:
@@ -164,7 +164,7 @@ def test_what_a_task_logs_and_prints_comes_back_as_in_a_notebook(desk: Desk) -> 
         sys.stdout.flush()
 
     events = desk.run(desk.open(speak), [0])
-    outputs = the(Results, events).meta["outputs"][0]
+    outputs = the(Results, events).meta.outputs[0]
     assert ("stderr", "careful\n") in outputs
     assert "done\n" in "".join(text for kind, text in outputs if kind == "stdout")
     assert "from a shell\n" in "".join(text for kind, text in outputs if kind == "stdout")

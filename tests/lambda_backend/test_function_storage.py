@@ -33,6 +33,7 @@ from cloudbutton_backend.worker.aws_lambda.storage import (
     fetch,
     put,
 )
+from cloudbutton_backend.worker.call_end import CallReport
 from tests.lambda_backend.desk import spec_of
 
 
@@ -216,19 +217,19 @@ class Context:
         return 900_000
 
 
-def answer_to(store: Store, function: CallPart, lease: float | None) -> dict[str, Any]:
+def answer_to(store: Store, function: CallPart, lease: float | None) -> CallReport:
     """Return how the function says that a call ended."""
     call = BatchCall(1, "job", "lambda-0", 0, 3, [], lease=lease)
     code = stored_part(function.sha256, function.nbytes, function.url)
     job = job_json(spec_of(len), b"key", code, {}, store.url("stop"), ())
     event = json.loads(call_json(job, call, part(b"items"), store.url("answer"), detached=False))
     answer = handler(event, Context())
-    results, ending = read_records(records_in(answer), b"key", "answer", "lambda-0")
-    assert not results and ending is not None
-    assert events_of_end(call, ending, 1769, 900.0) == [
-        BatchEnded("lambda-0", 1, 0, unreadable=False, expired=ending["why"] == "lease")
+    results, report = read_records(records_in(answer), b"key", "answer", "lambda-0")
+    assert not results and report is not None
+    assert events_of_end(call, report.end, 1769, 900.0) == [
+        BatchEnded("lambda-0", 1, 0, unreadable=False, expired=report.end.why == "lease")
     ]
-    return ending
+    return report
 
 
 def test_a_lease_that_does_not_suffice_for_fetching_ends_the_call_and_is_no_failure(
@@ -237,8 +238,8 @@ def test_a_lease_that_does_not_suffice_for_fetching_ends_the_call_and_is_no_fail
     monkeypatch.setattr(lambda_main, "_start", 0.0)
     store.script = ["slow"]
     begin = time.monotonic()
-    ending = answer_to(store, store.holds("function", b"x" * 1000), lease=0.5)
-    assert ending["why"] == "lease" and time.monotonic() - begin < 5
+    report = answer_to(store, store.holds("function", b"x" * 1000), lease=0.5)
+    assert report.end.why == "lease" and time.monotonic() - begin < 5
 
 
 def test_what_an_environment_took_to_start_is_said_with_its_first_call(
@@ -247,5 +248,5 @@ def test_what_an_environment_took_to_start_is_said_with_its_first_call(
     monkeypatch.setattr(lambda_main, "_start", 100.0)
     gone = store.holds("function", b"x")
     del store.objects["/function"]
-    assert 100.0 <= answer_to(store, gone, lease=None)["seconds"] < 150.0
-    assert answer_to(store, gone, lease=None)["seconds"] < 50.0
+    assert 100.0 <= answer_to(store, gone, lease=None).seconds < 150.0
+    assert answer_to(store, gone, lease=None).seconds < 50.0

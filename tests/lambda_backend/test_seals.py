@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.aws_lambda import call_encoding
 from cloudbutton_backend.backends.protocol import BackendDown, Results
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.result_file import SegmentWriter, TornRecord, read_records
 from cloudbutton_backend.worker.sealed_records import BrokenSeal, open_records, sealed_record
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
@@ -48,7 +49,11 @@ def test_a_changed_bit_is_found_wherever_it_matters(data: st.DataObject) -> None
         ((found, payload),) = open_records(changed, KEY, "x")
     except (BrokenSeal, TornRecord):
         return
-    assert (found.first, found.count, found.meta) == (0, 3, {"t": 1.5})  # it was padding
+    assert (found.first, found.count, found.meta) == (
+        0,
+        3,
+        BatchMeta(started=1.5),
+    )  # it was padding
     assert bytes(payload) == b"some payload of a record"
 
 
@@ -60,7 +65,7 @@ def test_nothing_is_unpickled_before_its_seal_is_found_right() -> None:
 
 def test_a_record_without_a_seal_is_refused(tmp_path: Path) -> None:
     writer = SegmentWriter(str(tmp_path / "plain.seg"))
-    writer.append(1, 0, 1, {}, [pickle.dumps([1])], len(pickle.dumps([1])))
+    writer.append(1, 0, 1, BatchMeta(), [pickle.dumps([1])], len(pickle.dumps([1])))
     writer.close()
     with pytest.raises((BrokenSeal, TornRecord)):
         list(open_records((tmp_path / "plain.seg").read_bytes() + bytes(64), KEY, "x"))

@@ -165,7 +165,7 @@ def test_the_deployed_package_gives_the_same_results_under_both(
                     (r.first, r.count, pickle.loads(split(memoryview(r.payload))[0]))
                     for r in results
                 ],
-                [error["links"][0]["type"] for r in results for error in r.meta["errors"].values()],
+                [error["links"][0]["type"] for r in results for error in r.meta.errors.values()],
             ]
         )
     assert seen[0] == seen[1]

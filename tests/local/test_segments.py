@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.result_file import SegmentWriter, TornRecord, read_records
 from cloudbutton_backend.worker.wire import layout
 
@@ -19,7 +20,7 @@ def write(path: Path, payloads: list[bytes]) -> list[int]:
     ends = []
     for first, payload in enumerate(payloads):
         pieces, length = layout([payload])
-        writer.append(first, first, 1, {"dt": 0.5}, pieces, length)
+        writer.append(first, first, 1, BatchMeta(seconds=0.5), pieces, length)
         ends.append(path.stat().st_size)
     writer.close()
     return ends
@@ -34,8 +35,8 @@ def test_records_are_read_back_with_their_place(tmp_path: Path) -> None:
     write(path, [b"one", b"x" * 100_000])
     records = list(read_records(str(path)))
     assert [(r.first, r.count, r.meta) for r in records] == [
-        (0, 1, {"dt": 0.5}),
-        (1, 1, {"dt": 0.5}),
+        (0, 1, BatchMeta(seconds=0.5)),
+        (1, 1, BatchMeta(seconds=0.5)),
     ]
     record = records[1]
     assert path.read_bytes()[record.offset : record.offset + record.length].endswith(b"x" * 100_000)

@@ -25,6 +25,7 @@ from cloudbutton_backend.backends.protocol import (
     WorkerUp,
 )
 from cloudbutton_backend.cost.rates import Rate
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from tests.support.fault_dice import FaultDice
 from tests.support.scripted_faults import (
     Crash,
@@ -308,7 +309,7 @@ class FakeWorkers:
                         load.then = "lease"
                     return
                 elif isinstance(fault, Raises):
-                    load.errors[index - load.next] = {"kind": "exception", "item": index}
+                    load.errors[index - load.next] = {"kind": "exception", "item": f"item {index}"}
             straggles = self._chance.draw(Stragglers)
             if straggles is not None:
                 takes *= straggles.factor
@@ -396,10 +397,10 @@ class FakeWorkers:
         runs = self.runs[load.job.id]
         for index in range(load.next, load.next + count):
             runs[index] += 1
-        meta: dict[str, Any] = {"dt": load.ends[-1] - load.started}
+        meta = BatchMeta(seconds=load.ends[-1] - load.started)
         errors = {offset: error for offset, error in load.errors.items() if offset < count}
         if errors:
-            meta["errors"] = errors
+            meta.errors = errors
         event = Results(worker.name, load.id, load.next, count, meta, None, None, 0, 0)
         load.next += count
         load.ran += count

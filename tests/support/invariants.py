@@ -196,7 +196,7 @@ class InvariantChecker:
     def _see_accept(self, action: Accept) -> None:
         account = self.accounts[action.job_id]
         self._require(account.is_open, "nothing is accepted for a job that has ended", action)
-        errors = action.results.meta.get("errors") or {}
+        errors = action.results.meta.errors
         for offset in range(action.results.count):
             index = action.results.first + offset
             if index in action.skip:

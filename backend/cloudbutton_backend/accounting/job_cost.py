@@ -116,7 +116,7 @@ class JobCost:
                 sample.cold = True
             sample.first = min(sample.first, results.first) if sample.items else results.first
             sample.items += results.count
-            sample.seconds += results.meta.get("dt", 0.0)  # waiting for a CPU is billed, too
+            sample.seconds += results.meta.seconds  # waiting for a CPU is billed, too
         return self._prices.pop(results.batch, 0.0)
 
     def price_of_lost(self, batch: int) -> float:

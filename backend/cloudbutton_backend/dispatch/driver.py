@@ -42,6 +42,7 @@ from cloudbutton_backend.dispatch.scheduler import Scheduler
 from cloudbutton_backend.errors import BackendError
 from cloudbutton_backend.job_model import BackendIdentity
 from cloudbutton_backend.worker import failures
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.wire import raw
 
 _LOG: Final = logging.getLogger(__name__)
@@ -321,7 +322,7 @@ class Driver:
     def _release(self, source: ItemSource, results: Results, skip: frozenset[int]) -> None:
         """Let go of the items that have results; failed ones may be asked for again."""
         first = results.first
-        errors = results.meta.get("errors") or ()
+        errors = results.meta.errors
         for index in sorted({*skip, *(results.first + offset for offset in errors)}):
             source.release(first, index - first)
             first = index + 1
@@ -357,7 +358,7 @@ class Driver:
             packed = failures.describe(error, None, __file__)
             packed["kind"] = "item"
             packed["item"] = self._jobs[action.job_id].source.describe(action.first)
-            meta = {"t": time.time(), "dt": 0.0, "errors": {0: packed}}
+            meta = BatchMeta(started=time.time(), errors={0: packed})
             payload = b"".join(bytes(piece) for piece in _NOTHING)
             feedback.append(
                 Results(

@@ -220,9 +220,9 @@ class Scheduler:
             self._recovery.give_back(job, flight, flight.next, event.first, most=1)
         job.move(flight, max(flight.next, event.first + event.count), flight.stop)
         job.wave = None
-        job.sizer.learn(event.count, event.meta.get("dt", 0.0))
+        job.sizer.learn(event.count, event.meta.seconds)
         job.sizer.weigh(event.count, event.length)
-        if event.meta.get("errors"):
+        if event.meta.errors:
             flight.erred = True
         self._take_in(job, flight, event)
         self._recovery.stop_twin(job, flight)
@@ -230,11 +230,10 @@ class Scheduler:
 
     def _take_in(self, job: JobProgress, flight: InFlightBatch, event: Results) -> None:
         """Let each item's first result count."""
-        errors = event.meta.get("errors")
+        errors = event.meta.errors
         if not errors and job.mark_done(event.first, event.count):
             self._actions.append(Accept(job.plan.job_id, event))
             return
-        errors = errors or {}
         skip = set()
         for offset in range(event.count):
             index = event.first + offset
@@ -242,7 +241,7 @@ class Scheduler:
                 skip.add(index)
             elif offset not in errors:
                 job.mark(index, DONE)
-            elif self._recovery.tries_again(job, flight, index, errors[offset].get("kind", "")):
+            elif self._recovery.tries_again(job, flight, index, errors[offset]["kind"]):
                 skip.add(index)
             else:
                 self._recovery.fail(job, index)

@@ -99,7 +99,7 @@ def salvage(
 def _is_doubtful(record: FileRecord, after: float | None) -> bool:
     if after is None or record.length <= _CHECKED:
         return False
-    return float(record.meta.get("t", 0.0)) + float(record.meta.get("dt", 0.0)) >= after
+    return record.meta.started + record.meta.seconds >= after
 
 
 class SalvagedItems:
@@ -131,7 +131,7 @@ class SalvagedItems:
         stop = record.first + record.count
         if stop > len(self._taken):
             self._taken.extend(bytes(stop - len(self._taken)))
-        errors = record.meta.get("errors") or {}
+        errors = record.meta.errors
         self.failures.update((record.first + offset, record) for offset in errors)
         entry = entry_of(record, self._before)
         runs: list[ResultRange] = []

@@ -143,14 +143,14 @@ class _Listener:
             results.offset, results.length,
         )  # fmt: skip
         with self._change:
-            if results.meta.get("errors"):  # it could not be loaded or read there
+            if results.meta.errors:  # it could not be loaded or read there
                 self.lost += [
                     str(each.get("reason") or each.get("kind"))
-                    for each in results.meta["errors"].values()
+                    for each in results.meta.errors.values()
                 ]
             else:
                 self._entries.append(entry)
-            self.peak = max(self.peak, results.meta.get("rss", 0))
+            self.peak = max(self.peak, results.meta.memory_peak)
             self._n_done += results.count
             self._change.notify_all()
 

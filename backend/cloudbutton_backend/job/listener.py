@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cloudbutton_backend.accounting.job_cost import JobAccounting
 from cloudbutton_backend.backends.protocol import Backend, Charged, JobSpec, Results
@@ -32,7 +32,7 @@ from cloudbutton_backend.journal import Journal
 from cloudbutton_backend.journal.ownership import keep
 from cloudbutton_backend.results.result_ranges import ResultRange, runs_of
 from cloudbutton_backend.results.result_record import tag
-from cloudbutton_backend.worker.failures import message_of
+from cloudbutton_backend.worker.failures import PackedError, message_of
 
 if TYPE_CHECKING:
     from cloudbutton_backend.result_cache import JobCache
@@ -132,14 +132,13 @@ class JobListener:
     def on_accept(self, results: Results, skip: frozenset[int]) -> None:
         """Record results on disk, then announce them."""
         run_state, meta = self._run_state, results.meta
-        self._name_items(results.first, meta.get("errors") or {})
-        wall = meta.get("dt", 0.0)
-        seconds = max(0.0, wall - meta.get("delay", 0.0))
+        self._name_items(results.first, meta.errors)
+        seconds = max(0.0, meta.seconds - meta.delay)
         cost = 0.0
         if self._job_cost is not None:
             cost = self._job_cost.work(results)
         elif self._eta is not None:
-            self._eta.work(results.count, wall)
+            self._eta.work(results.count, meta.seconds)
         entry = self._recorder.accept(results, skip, cost)
         runs = runs_of(entry, skip)
         failed = sum(len(run.failed()) for run in runs)
@@ -147,7 +146,7 @@ class JobListener:
             run_state.failed += failed
             run_state.done += results.count - len(skip) - failed
             run_state.task_seconds += seconds
-            run_state.waited += meta.get("delay", 0.0)
+            run_state.waited += meta.delay
             run_state.result_store.add(runs)
         run_state.result_store.notify()
         if self.cache is not None:
@@ -160,7 +159,7 @@ class JobListener:
             )
             self.stop()
 
-    def _name_items(self, first: int, errors: dict[int, dict[str, Any]]) -> None:
+    def _name_items(self, first: int, errors: dict[int, PackedError]) -> None:
         """Say which items failed where the worker could not: it has them only while they run."""
         for offset, packed in errors.items():
             if packed["kind"] in ("load", "item", "unsendable"):

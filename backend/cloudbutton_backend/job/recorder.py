@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cloudbutton_backend.backends.protocol import Results
 from cloudbutton_backend.dispatch.actions import BatchLost
@@ -14,6 +14,7 @@ from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
 from cloudbutton_backend.results.result_file import ResultFile
 from cloudbutton_backend.results.result_record import ResultRecord, summary_line
 from cloudbutton_backend.results.tracebacks import traceback_text
+from cloudbutton_backend.worker.failures import PackedError
 
 _OUTPUT_ROOM: Final = 8 << 20
 """Characters of printed output a job keeps in memory."""
@@ -92,13 +93,12 @@ class JobRecorder:
             self._journal.sync_file(Path(results.path))
         elif results.payload is not None:  # a small one, or one that the worker could not write
             self._file.write(results.batch, entry)
-        errors = meta.get("errors") or {}
-        failed = {at: packed for at, packed in errors.items() if entry.first + at not in skip}
+        failed = {at: packed for at, packed in meta.errors.items() if entry.first + at not in skip}
         self._note_outputs(entry)
         self._note_errors(entry, failed)
         self._note_batch(results, len(failed), cost)
-        if meta.get("changed"):
-            self._note_changed(meta["changed"])
+        if meta.changed:
+            self._note_changed(meta.changed)
         return entry
 
     def memory_is_short(self) -> str | None:
@@ -112,7 +112,7 @@ class JobRecorder:
 
     def _note_outputs(self, entry: ResultRecord) -> None:
         """Remember the latest lines, and drop printed output beyond what memory is meant for."""
-        caught = entry.meta.get("outputs")
+        caught = entry.meta.outputs
         if not caught:
             return
         for index, outputs in caught.items():
@@ -124,7 +124,7 @@ class JobRecorder:
                 self.last_lines = [*self.last_lines, *lines][-3:]
         size = sum(len(d) if k != "display" else _A_DISPLAY for o in caught.values() for k, d in o)
         if size > self._output_room:
-            entry.meta.pop("outputs")
+            entry.meta.outputs = {}
             self.warn("printed output beyond 8 MB is in the job's files only, not shown")
         else:
             self._output_room -= size
@@ -134,13 +134,14 @@ class JobRecorder:
         if text not in self._warnings:
             self._warnings.append(text)
 
-    def _note_errors(self, entry: ResultRecord, errors: dict[int, Any]) -> None:
+    def _note_errors(self, entry: ResultRecord, errors: dict[int, PackedError]) -> None:
         for offset, packed in errors.items():
-            link = (packed.get("links") or [{}])[0]
-            trace = traceback_text(link.get("frames") or [])
-            kind = link.get("type", packed.get("type", ""))
-            message = link.get("message", packed.get("reason", ""))
-            index, item = entry.first + offset, packed.get("item", "")
+            if "links" in packed:
+                link = packed["links"][0]
+                kind, message, trace = link["type"], link["message"], traceback_text(link["frames"])
+            else:
+                kind, message, trace = packed["type"], packed["reason"], ""
+            index, item = entry.first + offset, packed["item"]
             # Where the worker could not look at an item, its label is complete.
             label = item if item.startswith("item ") else f"item {index + self._before}: {item}"
             line = f"{summary_line(packed)} ({label})"
@@ -163,20 +164,19 @@ class JobRecorder:
 
     def _note_batch(self, results: Results, failed: int, cost: float) -> None:
         meta = results.meta
-        start = meta.get("t", 0.0)
         batch = BatchRecord(
             self._job_id,
             results.batch,
             results.worker,
             results.first,
             results.count,
-            start,
-            start + meta.get("dt", 0.0),
+            meta.started,
+            meta.started + meta.seconds,
             "error" if failed else "done",
             failed,
             1,
-            meta.get("cpu", 0.0),
-            meta.get("rss", 0),
+            meta.cpu,
+            meta.memory_peak,
             cost,
         )
         self.batches.append(batch)

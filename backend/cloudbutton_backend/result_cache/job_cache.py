@@ -117,14 +117,14 @@ class JobCache:
         if self._keyer is None or self._is_spoilt:
             return
         batch = (results.worker, results.batch)
-        if entry.meta.get("changed"):
+        if entry.meta.changed:
             self._is_spoilt = True
             self._early.clear()
             with self._lock:
                 self._held = None if self._held is None else []
             self._warn("`--cache`: results are not kept, as items changed values that others use")
             return
-        if entry.meta.get("early"):
+        if entry.meta.early:
             self._early[batch].append((entry, runs))
             return
         parcels = [*self._early.pop(batch, ()), (entry, runs)]
@@ -168,7 +168,7 @@ class JobCache:
     def _entries(self, entry: ResultRecord, runs: Sequence[ResultRange]) -> list[tuple[bytes, int]]:
         keyer = self._keyer
         assert keyer is not None
-        drew = frozenset(entry.meta.get("drew") or ())
+        drew = frozenset(entry.meta.drew)
         found = []
         for run in runs:
             failed = frozenset(run.failed())

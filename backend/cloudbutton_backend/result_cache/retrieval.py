@@ -8,7 +8,7 @@ import pickle
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import xxhash
 
@@ -16,6 +16,7 @@ from cloudbutton_backend.result_cache.index import CacheHit
 from cloudbutton_backend.result_cache.result_classes import LiveClasses
 from cloudbutton_backend.results.result_ranges import ResultRange
 from cloudbutton_backend.results.result_record import ResultRecord
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.result_file import FileRecord, TornRecord, read_records
 from cloudbutton_backend.worker.wire import layout, split
 
@@ -82,7 +83,7 @@ class Retrieval:
             payload = read_payload(record.path, record.offset, record.length)
         except OSError:
             payload = memoryview(b"")
-        errors = record.meta.get("errors") or {}
+        errors = record.meta.errors
         if (
             record.length != place.length
             or hash_of(payload) != place.hash
@@ -121,8 +122,7 @@ class Retrieval:
             self._in_memory += record.length
             kept = bytes(payload)
         meta = self._meta(record, first, position, count)
-        if "index" in record.meta:
-            meta["index"] = record.meta["index"]
+        meta.ends = record.meta.ends
         start = first - position
         entry = ResultRecord(
             start, record.count, meta, kept, record.path, record.offset, record.length
@@ -140,7 +140,7 @@ class Retrieval:
         """Return a run that holds a few values of a record: the others are not read ever again."""
         parts = split(payload)
         meta = self._meta(record, first, position, count)
-        index = record.meta.get("index")
+        index = record.meta.ends
         if index is None:
             values = pickle.loads(parts[0], buffers=parts[1:])
             parts = [memoryview(pickle.dumps(values[position : position + count], 5))]
@@ -149,7 +149,7 @@ class Retrieval:
             high, high_buffer = index[position + count - 1]
             parts = [parts[0][low:high], *parts[1 + low_buffer : 1 + high_buffer]]
             ends = index[position : position + count]
-            meta["index"] = [(end - low, buffers - low_buffer) for end, buffers in ends]
+            meta.ends = [(end - low, buffers - low_buffer) for end, buffers in ends]
         pieces, length = layout(parts)
         return ResultRange(
             first,
@@ -159,16 +159,16 @@ class Retrieval:
 
     def _meta(
         self, record: FileRecord | ResultRecord, first: int, position: int, count: int
-    ) -> dict[str, Any]:
+    ) -> BatchMeta:
         """Return what is to be known of a run's items: what they printed, by their new numbers."""
         shift = first - position - record.first
         outputs = {
             index + shift: caught
-            for index, caught in (record.meta.get("outputs") or {}).items()
+            for index, caught in record.meta.outputs.items()
             if first <= index + shift < first + count
         }
         if not outputs:
-            return {}
+            return BatchMeta()
         size = sum(
             len(data) if kind != "display" else _A_DISPLAY
             for caught in outputs.values()
@@ -176,9 +176,9 @@ class Retrieval:
         )
         if size > self._output_room:
             self.without_output = True
-            return {}
+            return BatchMeta()
         self._output_room -= size
-        return {"outputs": outputs}
+        return BatchMeta(outputs=outputs)
 
 
 def read_payload(path: str, offset: int, length: int) -> memoryview:

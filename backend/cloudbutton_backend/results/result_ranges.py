@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from cloudbutton_backend.job_model import ItemOutcome, Output
 from cloudbutton_backend.results.result_record import ResultRecord, rebuild_error
@@ -31,7 +30,7 @@ class ResultRange:
 
     def outputs(self) -> Iterator[ItemOutcome]:
         """Yield the items that printed or displayed something, without their values."""
-        outputs = (self.entry.meta.get("outputs") if self.entry is not None else None) or {}
+        outputs = {} if self.entry is None else self.entry.meta.outputs
         for index in sorted(outputs):
             if self.first <= index < self.stop:
                 caught = tuple(Output(kind, data) for kind, data in outputs[index])
@@ -41,7 +40,7 @@ class ResultRange:
         """Return the items that have an error."""
         if self.entry is None:
             return [self.first]
-        errors = self.entry.meta.get("errors") or {}
+        errors = self.entry.meta.errors
         indices = (self.entry.first + offset for offset in errors)
         return sorted(index for index in indices if self.first <= index < self.stop)
 
@@ -50,7 +49,7 @@ class ResultRange:
         if self.error is not None:
             yield self.first, self.error
         elif self.entry is not None:
-            packed: dict[int, Any] = self.entry.meta.get("errors") or {}
+            packed = self.entry.meta.errors
             for index in self.failed():
                 yield (
                     index,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import mmap
 import pickle
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from cloudbutton_backend.capture import load_result
 from cloudbutton_backend.errors import JobFailed, RemoteError, ResultNotSendable
 from cloudbutton_backend.job_model import ItemOutcome, Output
 from cloudbutton_backend.results.tracebacks import traceback_from
+from cloudbutton_backend.worker.batch_meta import BatchMeta
+from cloudbutton_backend.worker.failures import PackedError, PackedLink, TracebackFrame
 from cloudbutton_backend.worker.wire import split
 
 _MAP_FROM: Final = 1 << 20
@@ -30,7 +33,7 @@ class ResultRecord:
 
     first: int
     count: int
-    meta: dict[str, Any]
+    meta: BatchMeta
     payload: bytes | None
     path: str | None
     offset: int
@@ -74,7 +77,7 @@ class ResultRecord:
     def values(self) -> list[Any]:
         """Return the items' values; one that cannot be unpickled is a `ResultNotSendable`."""
         parts = split(self._bytes())
-        index = self.meta.get("index")
+        index = self.meta.ends
         if index is None:
             values: list[Any] = pickle.loads(parts[0], buffers=parts[1:])
             return values
@@ -97,8 +100,7 @@ class ResultRecord:
 
     def outcomes(self, first: int, stop: int) -> Iterator[ItemOutcome]:
         """Yield what the items in ``[first, stop)`` left behind."""
-        errors = self.meta.get("errors") or {}
-        outputs = self.meta.get("outputs") or {}
+        errors, outputs = self.meta.errors, self.meta.outputs
         values = self.values()
         for index in range(first, stop):
             shown = tuple(Output(kind, data) for kind, data in outputs.get(index, ()))
@@ -113,7 +115,7 @@ class ResultRecord:
                 yield ItemOutcome(index, values[offset], None, shown)
 
 
-def _exception_from(link: dict[str, Any]) -> BaseException:
+def _exception_from(link: PackedLink) -> BaseException:
     """Build one exception of a chain, with its original type if that is possible at all."""
     error: BaseException | None = None
     if link["packed"] is not None:
@@ -127,12 +129,13 @@ def _exception_from(link: dict[str, Any]) -> BaseException:
         except Exception:  # its class does not load here; the text below tells what it was
             error = None
     if error is None:
-        lines = [f"  {name}, line {line}: {source}" for _, name, line, source, _ in link["frames"]]
+        frames = itertools.starmap(TracebackFrame, link["frames"])
+        lines = [f"  {each.function}, line {each.line}: {each.source}" for each in frames]
         error = RemoteError(link["type"], link["message"], "\n".join(lines))
     return error.with_traceback(traceback_from(link["frames"]))
 
 
-def rebuild_error(packed: dict[str, Any], index: int) -> BaseException:
+def rebuild_error(packed: PackedError, index: int) -> BaseException:
     """Return the exception of an item, chained as it was; `item` and `index` are attributes of it."""
     if packed["kind"] == "unsendable":
         error: BaseException = ResultNotSendable(f"Item {index}", packed["type"], packed["reason"])
@@ -168,10 +171,10 @@ def tag(error: BaseException, index: int, item: str) -> None:
         return
 
 
-def summary_line(packed: dict[str, Any]) -> str:
+def summary_line(packed: PackedError) -> str:
     """Return an item's failure as one line."""
     if packed["kind"] == "unsendable":
         return f"result of type {packed['type']} cannot travel back: {packed['reason']}"
     link = packed["links"][0]
     first = (link["message"].strip().splitlines() or [""])[0]
-    return f"{link['type']}: {first}" if first else str(link["type"])
+    return f"{link['type']}: {first}" if first else link["type"]

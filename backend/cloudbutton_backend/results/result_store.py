@@ -72,9 +72,9 @@ class ResultStore:
         """
         out: list[Any] = [None] * sum(run.stop - run.first for run in self._runs.values())
         for run in list(self._runs.values()):
-            if run.entry is not None and not run.entry.meta.get("errors"):
+            if run.entry is not None and not run.entry.meta.errors:
                 values = run.entry.values()
-                if "index" in run.entry.meta and not keep_errors:
+                if run.entry.meta.ends is not None and not keep_errors:
                     _raise_unreadable(values)
                 offset = run.first - run.entry.first
                 out[run.first : run.stop] = values[offset : offset + run.stop - run.first]

@@ -8,6 +8,7 @@ source through the first as well as the failing line.
 from __future__ import annotations
 
 import ast
+import itertools
 import linecache
 import re
 import sys
@@ -15,8 +16,7 @@ from collections.abc import Sequence
 from types import CodeType, FunctionType, TracebackType
 from typing import Final
 
-Frame = tuple[str, str, int, str, int]
-"""File, function, line, source of the line, first line of the function."""
+from cloudbutton_backend.worker.failures import PackedFrame, TracebackFrame
 
 _OURS: Final = re.compile(r"[/\\]cloudbutton_(backend|magic|ext)[/\\]")
 #: What IPython calls a cell: by its number, or in a kernel by a file that does not exist.
@@ -45,11 +45,11 @@ def _code(filename: str, function: str, lineno: int, first: int) -> CodeType:
     return inner.replace(co_name=function)
 
 
-def traceback_from(frames: Sequence[Frame]) -> TracebackType | None:
+def traceback_from(frames: Sequence[PackedFrame]) -> TracebackType | None:
     """Return a traceback that shows `frames`, outermost first; None if there are none."""
     trace: TracebackType | None = None
-    for filename, function, lineno, _source, first in reversed(frames):
-        code = _code(filename, function, max(1, lineno), first)
+    for frame in itertools.starmap(TracebackFrame, reversed(frames)):
+        code = _code(frame.file, frame.function, max(1, frame.line), frame.first)
         raiser = FunctionType(code, {"__name__": "__main__", "_error": _Marker})
         try:
             raiser()
@@ -61,19 +61,20 @@ def traceback_from(frames: Sequence[Frame]) -> TracebackType | None:
     return trace
 
 
-def traceback_text(frames: Sequence[Frame]) -> str:
+def traceback_text(frames: Sequence[PackedFrame]) -> str:
     """Return the user's own frames as Python writes them, outermost first, for the journal.
 
     A worker does not have the lines of cells; this process has them if the cells ran here.
     """
     written = []
-    for filename, function, lineno, source, _ in frames:
-        if _OURS.search(filename):
+    for frame in itertools.starmap(TracebackFrame, frames):
+        if _OURS.search(frame.file):
             continue
-        within = "" if function.startswith(("<module>", "__cb_")) else f", in {function}"
-        line = source or linecache.getline(filename, lineno).strip()
+        is_cell = frame.function.startswith(("<module>", "__cb_"))
+        within = "" if is_cell else f", in {frame.function}"
+        line = frame.source or linecache.getline(frame.file, frame.line).strip()
         written.append(
-            f"{_shown(filename)}, line {lineno}{within}" + (f"\n    {line}" if line else "")
+            f"{_shown(frame.file)}, line {frame.line}{within}" + (f"\n    {line}" if line else "")
         )
     return "\n".join(written)
 

@@ -315,7 +315,7 @@ def _recover(backend: Backend, run_state: RunState, recorder: JobRecorder) -> No
                 index
                 for run in uncovered(whole, run_state.result_store.so_far())
                 for index in range(run.first, run.stop)
-                if index - results.first not in (results.meta.get("errors") or {})
+                if index - results.first not in results.meta.errors
             }
             if fresh:
                 skip = frozenset(range(whole[0].first, whole[0].stop)) - fresh

@@ -10,10 +10,11 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cloudbutton_backend.worker import status_page
+from cloudbutton_backend.worker.call_end import CallEnd, Culprit
 from cloudbutton_backend.worker.child_process import ChildProcess, wait_for
 from cloudbutton_backend.worker.messages import BatchMessage, EndedMessage, ResultsMessage
 from cloudbutton_backend.worker.sealed_records import sealed_record
@@ -47,24 +48,6 @@ class HeldItems:
     """Of the results that have arrived."""
     struck: int | None = None
     """The item that was running when it was told to stop."""
-
-
-@dataclass(slots=True)
-class CallEnd:
-    """How a call ended, beside its results."""
-
-    why: str = "done"
-    """done | failed (an item) | lease | limit (of the platform) | cancelled | storage | changed (object)"""
-    ran: int = 0
-    unreadable: bool = False
-    culprits: list[dict[str, Any]] = field(default_factory=list)
-    """Items that took a process down: item or None, reason, exit code, peak, last words."""
-    too_long: list[int] = field(default_factory=list)
-    """Items that did not end although they had the whole call."""
-    message: str = ""
-
-    def as_meta(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in CallEnd.__dataclass_fields__}
 
 
 class RunSpec(Protocol):
@@ -218,7 +201,7 @@ class CallRunner:
         held.nbytes += length
         held.through = first + count
         self.ending.ran += count
-        if self._order.stop_on_error and meta.get("errors") and self.ending.why == "done":
+        if self._order.stop_on_error and "errors" in meta and self.ending.why == "done":
             self.ending.why = "failed"  # nothing beyond what others have begun is wanted
 
     def _span_ended(self, child: ChildProcess, held: HeldItems, ended: EndedMessage) -> None:
@@ -301,15 +284,7 @@ class CallRunner:
                 if reason == "died" and self._was_starved(child):
                     reason = "memory"
                 self.ending.why = "failed" if self.ending.why == "done" else self.ending.why
-                self.ending.culprits.append(
-                    {
-                        "item": item,
-                        "reason": reason,
-                        "code": death.code,
-                        "peak": death.peak,
-                        "words": death.words,
-                    }
-                )
+                self.ending.culprits.append(Culprit(item, reason, death))
         self._processes.reap(child)
 
     def _was_starved(self, child: ChildProcess) -> bool:

@@ -7,9 +7,55 @@ import pickle
 import reprlib
 import traceback
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 from cloudbutton_backend.worker.pickling import dumps
+
+PackedFrame = tuple[str, str, int, str, int]
+"""A `TracebackFrame` as it travels."""
+
+
+class TracebackFrame(NamedTuple):
+    """A line of a traceback."""
+
+    file: str
+    function: str
+    line: int
+    source: str
+    """The text of that line."""
+    first: int
+    """The first line of the function."""
+
+
+class PackedLink(TypedDict):
+    """One exception of a chain."""
+
+    relation: str
+    """How the one before came of it: `cause` or `context`; empty for the first."""
+    type: str
+    message: str
+    packed: bytes | None
+    """A pickle from which one of its type can be built, if there is one."""
+    frames: list[PackedFrame]
+
+
+class _AnyPackedError(TypedDict):
+    kind: str
+    """exception | load (the function) | item (could not be read) | unsendable (result)"""
+    item: str
+    """What the user calls the item, or a repr of it."""
+
+
+class PackedError(_AnyPackedError, total=False):
+    """Why an item has no result, as plain data."""
+
+    links: list[PackedLink]
+    """The exception and those it came of; missing where the result is unsendable."""
+    type: str
+    """Of an unsendable result."""
+    reason: str
+    """Why it is one."""
+
 
 _shortener = reprlib.Repr()
 _shortener.maxstring = _shortener.maxother = 120
@@ -61,9 +107,9 @@ def _pack(error: BaseException) -> bytes | None:
     return packed
 
 
-def _frames(trace: TracebackType | None, skip: str) -> list[tuple[str, str, int, str, int]]:
-    """Return (file, function, line, source, function's first line) of the user's part of a traceback."""
-    frames = []
+def _frames(trace: TracebackType | None, skip: str) -> list[PackedFrame]:
+    """Return the user's part of a traceback."""
+    frames: list[PackedFrame] = []
     for frame, lineno in traceback.walk_tb(trace):
         code = frame.f_code
         if code.co_filename == skip:
@@ -73,7 +119,7 @@ def _frames(trace: TracebackType | None, skip: str) -> list[tuple[str, str, int,
     return frames[:50] + frames[-50:] if len(frames) > 100 else frames
 
 
-def describe(error: BaseException, item: Any, own_file: str) -> dict[str, Any]:
+def describe(error: BaseException, item: Any, own_file: str) -> PackedError:
     """Return `error` as plain data: type, message, frames, its chain, and a pickle if it has one.
 
     Parameters
@@ -85,7 +131,7 @@ def describe(error: BaseException, item: Any, own_file: str) -> dict[str, Any]:
     own_file
         The file whose frames are ours and not shown.
     """
-    links: list[dict[str, Any]] = []
+    links: list[PackedLink] = []
     seen: set[int] = set()
     relation = ""
     link: BaseException | None = error
@@ -109,7 +155,7 @@ def describe(error: BaseException, item: Any, own_file: str) -> dict[str, Any]:
     return {"kind": "exception", "item": short_repr(item), "links": links}
 
 
-def not_sendable(value: Any, item: Any, reason: BaseException) -> dict[str, Any]:
+def not_sendable(value: Any, item: Any, reason: BaseException) -> PackedError:
     """Return the failure of an item whose result cannot be pickled."""
     return {
         "kind": "unsendable",

@@ -19,12 +19,16 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status_page
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.messages import Message, Received
 from cloudbutton_backend.worker.wire import Buffer, Decoder, encode, layout, receive, split
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.worker.failures import PackedError
 
 INLINE: Final = 64 * 1024
 """Results larger than this go straight into the job's result file."""
@@ -319,10 +323,10 @@ class WorkerLoop:
         error["item"] = f"item {first}"
         self._send_failures(job, first, 1, error)
 
-    def _send_failures(self, job: Any, first: int, count: int, error: dict[str, Any]) -> None:
+    def _send_failures(self, job: Any, first: int, count: int, error: PackedError) -> None:
         from cloudbutton_backend.worker.runner import PackedResult
 
-        meta = {"t": 0.0, "dt": 0.0, "cpu": 0.0, "errors": dict.fromkeys(range(count), error)}
+        meta = BatchMeta(errors=dict.fromkeys(range(count), error))
         self._job = job
         self.send(PackedResult(first, count, meta, [pickle.dumps([None] * count, 5)]))
 
@@ -330,14 +334,14 @@ class WorkerLoop:
         """Send a parcel: in the message if small, through the job's result file if there is one."""
         send = self._channel.hold if parcel.is_last else self._channel.send
         pieces, length = layout(parcel.parts)
-        parcel.meta["rss"] = peak_memory()
+        parcel.meta.memory_peak = peak_memory()
         self._words[status_page.PACKED] += parcel.count
         self._words[status_page.PACKED_BYTES] += length
         place = None
         if length > INLINE and self._job.results:
             place = self._write(parcel, pieces, length)
         message = m.ResultsMessage(
-            self._batch, parcel.first, parcel.count, parcel.meta, place, length
+            self._batch, parcel.first, parcel.count, parcel.meta.packed(), place, length
         )
         send(message, pieces if place is None else ())
 

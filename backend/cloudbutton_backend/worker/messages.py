@@ -6,7 +6,9 @@ descriptors where its docstring names them.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+
+from cloudbutton_backend.worker.batch_meta import PackedMeta
 
 
 class JobMessage(NamedTuple):
@@ -88,7 +90,7 @@ class ResultsMessage(NamedTuple):
     batch: int
     first: int
     n_items: int
-    meta: dict[str, Any]
+    meta: PackedMeta
     place: tuple[str, int] | None
     """Path and offset in the result file."""
     length: int

@@ -10,7 +10,7 @@ import pickle
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from cloudbutton_backend.worker.context import current
 
@@ -20,7 +20,9 @@ MAX_DISPLAYS: Final = 20
 """Displayed objects kept of one item."""
 MPL_BACKEND: Final = "module://cloudbutton_backend.worker.mpl_backend"
 
-Entry = tuple[str, Any]
+OutputKind = Literal["stdout", "stderr", "display"]
+Entry = tuple[OutputKind, Any]
+"""What an item showed: text, or for `display` a MIME bundle."""
 
 
 class Outputs:
@@ -34,7 +36,7 @@ class Outputs:
         self._room: dict[int, int] = {}
         self._displays: dict[int, int] = {}
 
-    def text(self, kind: str, text: str) -> None:
+    def text(self, kind: Literal["stdout", "stderr"], text: str) -> None:
         """Add `text` to the item being run; drop what exceeds the bound, and say so once."""
         if self.forked:
             with contextlib.suppress(OSError):
@@ -100,7 +102,7 @@ outputs = Outputs()
 class _TaskBytes(io.BufferedIOBase):
     """What `sys.stdout.buffer` is in a task. Cannot be closed either."""
 
-    def __init__(self, kind: str, fd: int) -> None:
+    def __init__(self, kind: Literal["stdout", "stderr"], fd: int) -> None:
         self._kind = kind
         self._fd = fd
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -127,7 +129,7 @@ class TaskStream(io.TextIOBase):
     encoding = "utf-8"
     errors = "replace"
 
-    def __init__(self, kind: str, fd: int) -> None:
+    def __init__(self, kind: Literal["stdout", "stderr"], fd: int) -> None:
         self._kind = kind
         self._fd = fd
         self.buffer = _TaskBytes(kind, fd)

@@ -1,6 +1,6 @@
 """Result files: append-only records of what consecutive items left behind. Format version 1.
 
-A record is a 64-byte header, a pickled ``meta`` dictionary and a payload (see `frames`), padded to
+A record is a 64-byte header, a pickled `PackedMeta` and a payload (see `wire`), padded to
 64 bytes::
 
     4s magic "CBR1" | u16 version | u16 flags | u32 batch | u32 count | u64 first item
@@ -8,7 +8,7 @@ A record is a 64-byte header, a pickled ``meta`` dictionary and a payload (see `
 
 The CRC covers the meta and the first 64 KiB of the payload: enough to tell a torn write from a whole
 one without reading large arrays twice. Flag 1 announces a 32-byte HMAC-SHA-256 after the payload, of
-header, meta and payload, for records that leave this machine (`lambda_records`). Every record is whole
+header, meta and payload, for records that leave this machine (`sealed_records`). Every record is whole
 in one file; a file that ends inside a record (the machine died) is read up to the last whole one.
 """
 
@@ -21,8 +21,9 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.wire import ALIGN, Buffer
 
 MAGIC: Final = b"CBR1"
@@ -44,7 +45,7 @@ class FileRecord:
     batch: int
     first: int
     count: int
-    meta: dict[str, Any]
+    meta: BatchMeta
     offset: int
     """Of the payload in the file."""
     length: int
@@ -102,7 +103,7 @@ class SegmentWriter:
         batch: int,
         first: int,
         count: int,
-        meta: dict[str, Any],
+        meta: BatchMeta,
         pieces: list[Buffer],
         length: int,
     ) -> tuple[int, int]:
@@ -119,7 +120,7 @@ class SegmentWriter:
         """
         if os.fstat(self._fd).st_nlink == 0:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
-        packed = pickle.dumps(meta, 5)
+        packed = pickle.dumps(meta.packed(), 5)
         lead = HEADER.size + len(packed)
         header = HEADER.pack(
             MAGIC, VERSION, 0, batch, count, first, len(packed), length, checksum(packed, pieces)
@@ -203,5 +204,6 @@ def read_records(
                     return
                 refuse(TornRecord(f"{path}: the record at byte {position} is damaged"))
             else:
-                yield FileRecord(path, batch, first, count, pickle.loads(packed), offset, length)
+                meta = BatchMeta.unpacked(pickle.loads(packed))
+                yield FileRecord(path, batch, first, count, meta, offset, length)
             position = end + (-end % ALIGN)

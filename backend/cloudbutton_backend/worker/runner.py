@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from cloudbutton_backend.worker import failures, status_page
 from cloudbutton_backend.worker.atoms import PLAIN
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.context import current
 from cloudbutton_backend.worker.output import DescriptorTail, outputs
 from cloudbutton_backend.worker.pickling import Pickler
@@ -35,7 +36,7 @@ class WorkerJob:
     id: str
     seed: int
     function: Callable[[Any], Any] | None
-    load_error: dict[str, Any] | None
+    load_error: failures.PackedError | None
     guard: Guard | None
     results: str
     """Path of this worker's result file of the job; empty where all results go through the socket."""
@@ -53,7 +54,7 @@ class PackedResult:
 
     first: int
     count: int
-    meta: dict[str, Any]
+    meta: BatchMeta
     parts: list[Any]
     is_last: bool = False
     """Whether the end of the batch is reported next."""
@@ -92,19 +93,18 @@ _NUMPY_SCALARS: Final = frozenset(
 
 def pack_values(
     values: list[Any], on_error: Callable[[int, BaseException], None]
-) -> tuple[dict[str, Any], list[Any]]:
-    """Pickle `values`; return how, and the parts.
+) -> tuple[list[tuple[int, int]] | None, list[Any]]:
+    """Pickle `values`; return where each ends (see `BatchMeta.ends`), and the parts.
 
     Plain values go as one list. Others are pickled one after the other, each whole in
     itself, so that one which cannot be pickled here or unpickled there spoils no other.
     """
     if is_plain(values):
-        return {}, [pickle.dumps(values, 5)]
+        return None, [pickle.dumps(values, 5)]
     file = io.BytesIO()
     buffers: list[pickle.PickleBuffer] = []
     pickler = Pickler(file, 5, buffer_callback=buffers.append)
-    index: list[tuple[int, int]] = []
-    """(end of its pickle, end of its buffers) of each value"""
+    ends: list[tuple[int, int]] = []
     for position, value in enumerate(values):
         start, n_buffers = file.tell(), len(buffers)
         pickler.clear_memo()
@@ -117,8 +117,8 @@ def pack_values(
             on_error(position, error)
             pickler = Pickler(file, 5, buffer_callback=buffers.append)
             pickler.dump(None)
-        index.append((file.tell(), len(buffers)))
-    return {"index": index}, [file.getbuffer(), *buffers]
+        ends.append((file.tell(), len(buffers)))
+    return ends, [file.getbuffer(), *buffers]
 
 
 def _schedule() -> int:
@@ -167,7 +167,7 @@ class _Batch:
     def __init__(self, job: WorkerJob, first: int, sink: ResultSink) -> None:
         self.job, self.first, self.sink = job, first, sink
         self.values: list[Any] = []
-        self.errors: dict[int, dict[str, Any]] = {}
+        self.errors: dict[int, failures.PackedError] = {}
         self.sent = 0
         self.waits = False
         """Whether its results are sent at its end only."""
@@ -283,19 +283,21 @@ class BatchRunner:
             )
 
         n_failed = len(errors)
-        how, parts = pack_values(values, unsendable)
+        ends, parts = pack_values(values, unsendable)
         if len(errors) > n_failed and not whole:
             # The item now running may have been changing what an earlier one returned.
             batch.waits = True
             return
-        meta: dict[str, Any] = {
-            "t": time.time() - seconds,
-            "dt": seconds,
-            "cpu": cpu - batch.cpu_mark,
-        }
         delay = run_delay()
-        if delay > batch.delay_mark:
-            meta["delay"] = delay - batch.delay_mark
+        meta = BatchMeta(
+            started=time.time() - seconds,
+            seconds=seconds,
+            cpu=cpu - batch.cpu_mark,
+            delay=max(0.0, delay - batch.delay_mark),
+            ends=ends,
+            errors=errors,
+            early=not whole,
+        )
         batch.mark, batch.cpu_mark, batch.delay_mark, batch.sent = now, cpu, delay, stop
         if whole and "matplotlib.pyplot" in sys.modules:
             from cloudbutton_backend.worker.mpl_backend import flush_figures
@@ -307,21 +309,12 @@ class BatchRunner:
                 outputs.text("stderr", text + "\n")
         if whole and self._tail is not None:
             self._tail.collect()
-        meta.update(how)
-        caught = outputs.take(batch.first + stop)
-        if caught:
-            meta["outputs"] = caught
-        if errors:
-            meta["errors"] = errors
+        meta.outputs = outputs.take(batch.first + stop)
         drew = sum(index < batch.first + stop for index in current.drew)
         if drew:
-            meta["drew"] = current.drew[:drew]
+            meta.drew = current.drew[:drew]
             del current.drew[:drew]
-        if not whole:
-            meta["early"] = True
-        elif job.guard is not None:
-            changed = job.guard.changed()
-            if changed:
-                meta["changed"] = changed
+        if whole and job.guard is not None:
+            meta.changed = job.guard.changed()
         batch.sink.send(PackedResult(first, len(values), meta, parts, whole))
         batch.values[start:stop] = [None] * (stop - start)

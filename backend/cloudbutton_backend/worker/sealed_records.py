@@ -10,8 +10,9 @@ import hashlib
 import hmac
 import pickle
 from collections.abc import Iterator
-from typing import Any
 
+from cloudbutton_backend.worker.batch_meta import BatchMeta, PackedMeta
+from cloudbutton_backend.worker.call_end import CallReport
 from cloudbutton_backend.worker.result_file import (
     HEADER,
     MAGIC,
@@ -34,7 +35,7 @@ def sealed_record(
     batch: int,
     first: int,
     count: int,
-    meta: dict[str, Any],
+    meta: PackedMeta,
     pieces: list[Buffer],
     length: int,
     key: bytes,
@@ -51,7 +52,14 @@ def sealed_record(
     return [lead + padding(len(lead)), *pieces, seal.digest() + padding(length + SEAL_BYTES)]
 
 
-def open_records(data: Buffer, key: bytes, name: str) -> Iterator[tuple[FileRecord, memoryview]]:
+def sealed_report(report: CallReport, first: int, key: bytes) -> list[Buffer]:
+    """Return the buffers of the record that ends a call's, which begin with item `first`."""
+    return sealed_record(report.batch, first, 0, report.packed(), [], 0, key)
+
+
+def open_records(
+    data: Buffer, key: bytes, name: str
+) -> Iterator[tuple[FileRecord | CallReport, memoryview]]:
     """Yield the records of `data` with their payloads; nothing is unpickled before its HMAC is right.
 
     Parameters
@@ -89,5 +97,10 @@ def open_records(data: Buffer, key: bytes, name: str) -> Iterator[tuple[FileReco
             seal.digest(), view[end - SEAL_BYTES : end]
         ):
             raise BrokenSeal(name)
-        yield FileRecord(name, batch, first, count, pickle.loads(packed), offset, length), payload
+        meta = pickle.loads(packed)
+        if "end" in meta:
+            yield CallReport.unpacked(batch, meta), payload
+        else:
+            found = BatchMeta.unpacked(meta)
+            yield FileRecord(name, batch, first, count, found, offset, length), payload
         position = end + (-end % ALIGN)

@@ -23,7 +23,7 @@ from cloudbutton_backend.backends.protocol import (
 )
 from cloudbutton_backend.capture import third_party
 from cloudbutton_backend.worker.aws_lambda.call_wire import WIRE
-from cloudbutton_backend.worker.child_process import ProcessDeath
+from cloudbutton_backend.worker.call_end import CallEnd, CallReport
 from cloudbutton_backend.worker.sealed_records import open_records
 from cloudbutton_backend.worker.wire import Buffer
 
@@ -105,7 +105,7 @@ def records_in(answer: Mapping[str, Any]) -> bytes:
 
 def read_records(
     data: Buffer, key: bytes, name: str, worker: str
-) -> tuple[list[Results], dict[str, Any] | None]:
+) -> tuple[list[Results], CallReport | None]:
     """Return the results in sealed records, and how the call ended; None if that is missing.
 
     Raises
@@ -114,11 +114,10 @@ def read_records(
         The records are not those that the function made.
     """
     results: list[Results] = []
-    ending: dict[str, Any] | None = None
+    report: CallReport | None = None
     for record, payload in open_records(data, key, name):
-        if "end" in record.meta:
-            own = {"batch": record.batch, **{n: record.meta[n] for n in ("seconds", "gets")}}
-            ending = {**record.meta["end"], **own}
+        if isinstance(record, CallReport):
+            report = record
             continue
         results.append(
             Results(
@@ -133,12 +132,10 @@ def read_records(
                 record.length,
             )
         )
-    return results, ending
+    return results, report
 
 
-def events_of_end(
-    call: BatchCall, ending: Mapping[str, Any], memory: int, longest: float
-) -> list[Event]:
+def events_of_end(call: BatchCall, end: CallEnd, memory: int, longest: float) -> list[Event]:
     """Return how a batch ended, from what the function says of it.
 
     Parameters
@@ -148,19 +145,19 @@ def events_of_end(
     longest
         Seconds after which the platform ends a call.
     """
-    worker, why, ran = call.worker, ending["why"], ending["ran"]
-    if ending["culprits"]:
-        culprit = ending["culprits"][0]
-        item, reason = culprit["item"], culprit["reason"]
-        cause = ProcessDeath(culprit["code"], culprit["peak"], culprit["words"]).explain()
+    worker, why, ran = call.worker, end.why, end.ran
+    if end.culprits:
+        culprit = end.culprits[0]
+        item, reason, death = culprit.item, culprit.reason, culprit.death
+        cause = death.explain()
         if reason == "memory":
-            cause = memory_cause(memory, culprit["peak"] / (1 << 20))
+            cause = memory_cause(memory, death.peak / (1 << 20))
         down = WorkerDown(worker, cause, call.batch, item, reason)
         if reason == "timeout" and item is not None:
             return [Overdue(worker, call.batch, item), down]
         return [down]
-    if ending["too_long"]:
-        item = ending["too_long"][0]
+    if end.too_long:
+        item = end.too_long[0]
         if why == "lease":
             return [
                 WorkerDown(
@@ -177,7 +174,7 @@ def events_of_end(
         )
         return [WorkerDown(worker, cause, call.batch, item, "died")]
     expired = why in ("lease", "limit") and ran < call.count
-    return [BatchEnded(worker, call.batch, ran, ending["unreadable"], expired)]
+    return [BatchEnded(worker, call.batch, ran, end.unreadable, expired)]
 
 
 def memory_cause(limit: int, peak: float) -> str:

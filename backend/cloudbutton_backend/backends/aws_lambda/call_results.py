@@ -110,23 +110,24 @@ class CallAccountant:
         self, attempt: Attempt, data: bytes, name: str, billed: float | None, fetched: int
     ) -> list[Event]:
         call, job = attempt.call, attempt.job
-        results, ending = call_encoding.read_records(data, job.key, name, attempt.worker)
-        if ending is None:
+        results, report = call_encoding.read_records(data, job.key, name, attempt.worker)
+        if report is None:
             raise TornRecord(f"{name}: it does not say how the call ended")
-        if ending["batch"] != call.batch or any(each.batch != call.batch for each in results):
+        if report.batch != call.batch or any(each.batch != call.batch for each in results):
             raise BrokenSeal(name)  # genuine, but of another call
-        if ending["why"] == "changed":
-            raise BackendError(f"{ending['message']}. Nothing of it was used")
-        seconds = ending["seconds"] if billed is None else billed
+        end = report.end
+        if end.why == "changed":
+            raise BackendError(f"{end.message}. Nothing of it was used")
+        seconds = report.seconds if billed is None else billed
         storage = storage_prices(attempt.target.region)
         cost = bare_rate(attempt.target, job.storage).cost(seconds) + storage.cost(
-            puts=attempt.puts + fetched, gets=ending["gets"] + fetched
+            puts=attempt.puts + fetched, gets=report.gets + fetched
         )
         charge = Charged(call.job_id, call.batch, cost, seconds)
-        if ending["why"] == "storage":
-            return [charge, *_back(attempt, ending["message"])]
+        if end.why == "storage":
+            return [charge, *_back(attempt, end.message)]
         job.lost.pop(call.first, None)
-        ends = call_encoding.events_of_end(call, ending, attempt.target.memory, LONGEST_CALL)
+        ends = call_encoding.events_of_end(call, end, attempt.target.memory, LONGEST_CALL)
         return _in_order(attempt.worker, results, charge, await self._more_memory(attempt, ends))
 
     async def _failed(self, attempt: Attempt, failure: InvocationFailure) -> list[Event]:

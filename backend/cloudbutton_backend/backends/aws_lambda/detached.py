@@ -104,6 +104,6 @@ def collect(
             found = clients.call("s3", "GetObject", Key=entry["Key"], about=name, **owned)
             with clients.translated("s3", "GetObject", about=name):
                 data = found["Body"].read()
-            results, _ending = read_records(data, key, name, "lambda-collected")
+            results, _report = read_records(data, key, name, "lambda-collected")
             put_at = entry["LastModified"].timestamp()
             yield from ((each, put_at) for each in results)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Mapping
 from typing import Any, Final
 
 from cloudbutton_backend.backends.protocol import (
@@ -18,7 +17,8 @@ from cloudbutton_backend.backends.protocol import (
 )
 from cloudbutton_backend.errors import WorkerLost
 from cloudbutton_backend.worker import failures
-from cloudbutton_backend.worker.child_process import ProcessDeath
+from cloudbutton_backend.worker.batch_meta import BatchMeta
+from cloudbutton_backend.worker.call_end import CallReport
 from cloudbutton_backend.worker.result_file import TornRecord
 from cloudbutton_backend.worker.sealed_records import open_records
 from cloudbutton_backend.worker.wire import Buffer, layout
@@ -27,7 +27,7 @@ _MiB: Final = 1 << 20
 _NOTHING: Final = pickle.dumps([None], 5)
 
 
-def read_answer(call: BatchCall, data: Buffer, key: bytes) -> tuple[list[Results], dict[str, Any]]:
+def read_answer(call: BatchCall, data: Buffer, key: bytes) -> tuple[list[Results], CallReport]:
     """Return the results in an answer, and how the call ended.
 
     Raises
@@ -38,12 +38,12 @@ def read_answer(call: BatchCall, data: Buffer, key: bytes) -> tuple[list[Results
     last = call.first + call.count - 1
     name = f"the answer for items {call.first} to {last}"
     results: list[Results] = []
-    ending: dict[str, Any] | None = None
+    report: CallReport | None = None
     for record, payload in open_records(data, key, name):
         if record.batch != call.batch:
             raise TornRecord(f"{name}: it belongs to another call")
-        if "end" in record.meta:
-            ending = {**record.meta, **record.meta["end"]}
+        if isinstance(record, CallReport):
+            report = record
             continue
         results.append(
             Results(
@@ -58,39 +58,38 @@ def read_answer(call: BatchCall, data: Buffer, key: bytes) -> tuple[list[Results
                 record.length,
             )
         )
-    if ending is None:
+    if report is None:
         raise TornRecord(f"{name}: it does not say how the call ended")
-    return results, ending
+    return results, report
 
 
-def is_whole(call: BatchCall, ending: Mapping[str, Any]) -> bool:
+def is_whole(call: BatchCall, report: CallReport) -> bool:
     """Whether all of a call's items have run, and nothing went wrong but what they raised."""
-    events = events_of_end(call, ending)
+    events = events_of_end(call, report)
     return events == [BatchEnded(call.worker, call.batch, call.count)]
 
 
-def events_of_end(call: BatchCall, ending: Mapping[str, Any]) -> list[Event]:
+def events_of_end(call: BatchCall, report: CallReport) -> list[Event]:
     """Return how a batch ended, from what its worker says of it."""
-    worker, batch = call.worker, call.batch
-    if ending["culprits"]:
-        culprit = ending["culprits"][0]
-        item, reason = culprit["item"], culprit["reason"]
-        cause = ProcessDeath(culprit["code"], culprit["peak"], culprit["words"]).explain()
+    worker, batch, end = call.worker, call.batch, report.end
+    if end.culprits:
+        culprit = end.culprits[0]
+        item, reason, death = culprit.item, culprit.reason, culprit.death
+        cause = death.explain()
         if reason == "memory":
-            peak = culprit["peak"] / _MiB
             cause = (
-                f"it used more memory than there is for it, {ending['memory']:,} MiB: its peak was "
-                f"{peak:,.0f} MiB"
+                f"it used more memory than there is for it, {report.memory:,} MiB: its peak was "
+                f"{death.peak / _MiB:,.0f} MiB"
             )
         down = WorkerDown(worker, cause, batch, item, reason)
         if reason == "timeout" and item is not None:
             return [Overdue(worker, batch, item), down]
         return [down]
-    if ending["too_long"]:
+    if end.too_long:
         cause = f"it ran for all of the {call.lease:g} s that the call was allowed"
-        return [WorkerDown(worker, cause, batch, ending["too_long"][0], "lease")]
-    expired = ending["why"] == "lease" and ending["ran"] < call.count
-    return [BatchEnded(worker, batch, ending["ran"], ending["unreadable"], expired)]
+        return [WorkerDown(worker, cause, batch, end.too_long[0], "lease")]
+    expired = end.why == "lease" and end.ran < call.count
+    return [BatchEnded(worker, batch, end.ran, end.unreadable, expired)]
 
 
 def returned(call: BatchCall) -> list[Event]:
@@ -123,7 +122,7 @@ def killed(call: BatchCall, error: Any, proven: bool) -> list[Event]:
     # Dask has tried often enough: each attempt costs others a worker.
     packed = failures.describe(WorkerLost(f"item {call.first}", cause, attempts), None, __file__)
     packed["item"] = f"item {call.first}"
-    meta = {"t": time.time(), "dt": 0.0, "errors": {0: packed}}
+    meta = BatchMeta(started=time.time(), errors={0: packed})
     pieces, length = layout([_NOTHING])
     payload = b"".join(pieces)
     return [

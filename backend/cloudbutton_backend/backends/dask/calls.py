@@ -354,26 +354,22 @@ class DaskCalls:
         call, part = flight.call, flight.parts[flight.answered]
         self._returned.pop((call.job_id, part.first), None)
         try:
-            results, ending = read_answer(part, answer, flight.ready.result(0).key)
+            results, report = read_answer(part, answer, flight.ready.result(0).key)
         except (BrokenSeal, TornRecord) as error:
             cause = f"results are damaged, and nothing of them was used: {error}"
             damaged: list[Event] = [BatchEnded(call.worker, call.batch, 0), BackendDown(cause)]
             return self._charged(flight, damaged), True
         if results:
             ran = sum(each.count for each in results)
-            self._seconds_per_item[call.job_id] = (
-                sum(each.meta.get("dt", 0.0) for each in results) / ran
-            )
+            self._seconds_per_item[call.job_id] = sum(each.meta.seconds for each in results) / ran
             if self._keep_results:
                 self._keep_answer(call.job_id, part, flight)
         flight.answered += 1
-        flight.seconds += ending["seconds"]
-        flight.cost += (
-            (self._worker_hour or 0) / _HOUR / max(1, ending["threads"]) * ending["seconds"]
-        )
-        if flight.answered < len(flight.parts) and is_whole(part, ending):
+        flight.seconds += report.seconds
+        flight.cost += (self._worker_hour or 0) / _HOUR / max(1, report.threads) * report.seconds
+        if flight.answered < len(flight.parts) and is_whole(part, report):
             return [*results], False
-        ends = events_of_end(part, ending)
+        ends = events_of_end(part, report)
         if self._worker_hour is None:
             return [*results, *ends], True
         charge = Charged(call.job_id, call.batch, flight.cost, flight.seconds)

@@ -39,8 +39,9 @@ from cloudbutton_backend.worker.aws_lambda.storage import (
     peek,
     put,
 )
-from cloudbutton_backend.worker.call_runner import CallEnd, CallRunner
-from cloudbutton_backend.worker.sealed_records import sealed_record
+from cloudbutton_backend.worker.call_end import CallEnd, CallReport
+from cloudbutton_backend.worker.call_runner import CallRunner
+from cloudbutton_backend.worker.sealed_records import sealed_report
 
 _LEAST_RESERVE: Final = 0.05
 _RESERVE_SHARE: Final = 0.1
@@ -77,14 +78,15 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     allowed = order.lease - late if leased and order.lease is not None else remaining
     reserve = min(_MOST_RESERVE, _LEAST_RESERVE + _RESERVE_SHARE * allowed)
     records, ending = _run(order, began + allowed - reserve, "lease" if leased else "limit")
-    meta = {
-        "end": ending.as_meta(),
-        "seconds": _start + time.monotonic() - began,
-        "gets": made["GET"] - before,
-        "request": getattr(context, "aws_request_id", ""),
-    }
+    report = CallReport(
+        order.batch,
+        ending,
+        seconds=_start + time.monotonic() - began,
+        gets=made["GET"] - before,
+        request=getattr(context, "aws_request_id", ""),
+    )
     _start = 0.0
-    records += sealed_record(order.batch, order.first, 0, meta, [], 0, order.key)
+    records += sealed_report(report, order.first, order.key)
     return _answer(order, records)
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cloudbutton_backend.worker.blob_cache import BlobCache
+from cloudbutton_backend.worker.call_end import CallReport
 from cloudbutton_backend.worker.call_runner import TICK, CallRunner
 from cloudbutton_backend.worker.child_process import (
     ChildProcess,
@@ -33,7 +34,7 @@ from cloudbutton_backend.worker.child_process import (
     exec_worker,
 )
 from cloudbutton_backend.worker.messages import BlobMessage, ForgetMessage, JobMessage
-from cloudbutton_backend.worker.sealed_records import open_records, sealed_record
+from cloudbutton_backend.worker.sealed_records import open_records, sealed_report
 from cloudbutton_backend.worker.wire import split
 
 _KEEP_JOBS: Final = 4
@@ -214,13 +215,14 @@ class ProcessHost:
         finally:
             self._give_back(slot)
             self._unwanted.pop(name, None)
-        meta = {
-            "end": shift.ending.as_meta(),
-            "seconds": time.monotonic() - begin,
-            "threads": self._threads,
-            "memory": slot.memory or self._memory // _MiB,
-        }
-        pieces += sealed_record(task.batch, task.first, 0, meta, [], 0, task.key)
+        report = CallReport(
+            task.batch,
+            shift.ending,
+            seconds=time.monotonic() - begin,
+            threads=self._threads,
+            memory=slot.memory or self._memory // _MiB,
+        )
+        pieces += sealed_report(report, task.first, task.key)
         return b"".join(pieces)
 
     def blob_file(self, digest: str, data: bytes) -> int:
@@ -243,11 +245,10 @@ class ProcessHost:
     def value_of(answer: bytes, key: bytes, index: int) -> Any:
         """Return an item's value out of what `run` returned."""
         for record, payload in open_records(answer, key, "a call's answer"):
-            at = index - record.first
-            if not 0 <= at < record.count:
+            if isinstance(record, CallReport) or not 0 <= index - record.first < record.count:
                 continue
+            at, ends = index - record.first, record.meta.ends
             stream, *buffers = split(memoryview(bytearray(payload)))
-            ends = record.meta.get("index")
             if ends is None:  # plain values, in one list
                 return pickle.loads(stream, buffers=buffers)[at]
             start, n_buffers = ends[at - 1] if at else (0, 0)

@@ -27,6 +27,7 @@ from typing import Final
 
 from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status_page
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.pool.cpu_count import thread_limits
 from cloudbutton_backend.worker.pool.protocol import (
     BackendDown,
@@ -420,8 +421,9 @@ class WorkerPool:
                 batch, first, count, meta, place, length = message
                 path, offset = place if place is not None else (None, 0)
                 payload = body if place is None else None
+                found = BatchMeta.unpacked(meta)
                 self._events.append(
-                    Results(worker.name, batch, first, count, meta, payload, path, offset, length)
+                    Results(worker.name, batch, first, count, found, payload, path, offset, length)
                 )
             elif isinstance(message, m.EndedMessage):
                 self._end_batch(worker, message)

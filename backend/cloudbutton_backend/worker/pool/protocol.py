@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.wire import Buffer
 
 
@@ -95,8 +96,7 @@ class Results:
     batch: int
     first: int
     count: int
-    meta: dict[str, Any]
-    """See `worker.runner`: seconds, errors, outputs, …"""
+    meta: BatchMeta
     payload: bytes | None
     """The packed values, or None when they are in a result file."""
     path: str | None
