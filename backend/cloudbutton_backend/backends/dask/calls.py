@@ -14,7 +14,7 @@ import logging
 import uuid
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from distributed import KilledWorker
 
@@ -42,6 +42,9 @@ from cloudbutton_backend.backends.protocol import (
 from cloudbutton_backend.worker.result_file import TornRecord
 from cloudbutton_backend.worker.sealed_records import BrokenSeal
 from cloudbutton_backend.worker.wire import layout
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.worker.dask.process_host import CallFields
 
 _LOG: Final = logging.getLogger(__name__)
 ABANDON_AFTER: Final = 5.0
@@ -219,7 +222,7 @@ class DaskCalls:
         for part, name in zip(flight.parts, flight.names):
             # Dask groups by what comes before the first dash: tasks of a job take alike.
             key = f"cloudbutton.{name}"
-            order = {
+            order: CallFields = {
                 "name": name,
                 "key": key,
                 "batch": call.batch,

@@ -11,13 +11,16 @@ import pickle
 import uuid
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.backends.dask.cluster import DaskCluster
 from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.worker.blob_cache import BlobCache
 from cloudbutton_backend.worker.wire import layout
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.worker.dask.process_host import JobFields
 
 KEEP_BYTES: Final = 4 << 30
 """Captured values that stay on the cluster for later jobs."""
@@ -76,7 +79,7 @@ class ScatteredData:
         """Return what a job's calls need, sending what is not there."""
         same_machine = self._cluster.is_local
         digest = hashlib.sha256(spec.payload).hexdigest()[:16]
-        plain = {
+        plain: JobFields = {
             # Who continues a job may have written its function anew.
             "id": f"{spec.id}-{digest}",
             "key": key,

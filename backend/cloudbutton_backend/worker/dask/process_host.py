@@ -22,7 +22,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from cloudbutton_backend.worker.blob_cache import BlobCache
 from cloudbutton_backend.worker.call_end import CallReport
@@ -50,6 +50,48 @@ _KEEP_BYTES: Final = 4 << 30
 _MiB: Final = 1 << 20
 
 
+class JobFields(TypedDict):
+    """A job as it travels: by name, as the code at the other end may be another import of ours."""
+
+    id: str
+    """Of the job and its function."""
+    key: bytes
+    """With which records are sealed."""
+    payload: bytes
+    """The captured function."""
+    seed: int
+    guard: str
+    timeout: float | None
+    memory: int | None
+    """MiB that its process may use; None for what the Dask worker has."""
+    stop_on_error: bool
+    displays: bool
+    cwd: str
+    environment: dict[str, str] | None
+    """None for the Dask worker's, with `variables`."""
+    variables: dict[str, str]
+    path: tuple[str, ...] | None
+    """For `sys.path`; None for the Dask worker's."""
+
+
+class CallFields(TypedDict):
+    """A call as it travels."""
+
+    name: str
+    key: str
+    """Of the task of Dask's that makes it."""
+    batch: int
+    first: int
+    count: int
+    skip: int
+    """How many of the items come before its own."""
+    lease: float | None
+
+
+class _CallWithItems(CallFields):
+    items: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class HostedCall:
     """One call, as `CallRunner` wants to know it, and the job it belongs to."""
@@ -61,7 +103,7 @@ class HostedCall:
     count: int
     timeout: float | None
     stop_on_error: bool
-    job: Mapping[str, Any]
+    job: JobFields
     blobs: Mapping[str, bytes]
 
 
@@ -173,8 +215,8 @@ class ProcessHost:
 
     def run(
         self,
-        call: Mapping[str, Any],
-        job: Mapping[str, Any],
+        call: _CallWithItems,
+        job: JobFields,
         blobs: Mapping[str, bytes],
         is_released: Callable[[], bool],
     ) -> bytes:
