@@ -9,7 +9,6 @@ import pytest
 
 import cloudbutton_ext as cloud
 from cloudbutton_backend import settings
-from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.session import session as session_module
 from cloudbutton_backend.session.session import Session
 from cloudbutton_ext.integrations.dask_graphs.scheduler import DaskScheduler
@@ -43,7 +42,7 @@ def session() -> Iterator[Session]:
 @pytest.fixture(scope="package")
 def emulated(session: Session) -> None:
     """Make ``"lambda"`` the emulated one."""
-    session._drivers.keep("lambda", Driver(new_backend(shared_emulator())))
+    session.use_backend(new_backend(shared_emulator()))
 
 
 @pytest.fixture(params=["local", "lambda"])

@@ -13,7 +13,6 @@ from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.backends.aws_lambda.connection import DeployedFunctions
-from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import UnknownName
 from cloudbutton_backend.session import session
 from cloudbutton_magic.commands.line_magic import CommandContext, run_command
@@ -95,7 +94,7 @@ def test_a_cell_with_the_button_runs_there_with_no_package_that_it_does_not_use(
 
     monkeypatch.setattr(DeployedFunctions, "equipped", noted)
     current = session.current()
-    current._drivers.keep("lambda", Driver(new_backend(shared_emulator())))
+    current.use_backend(new_backend(shared_emulator()))
     shell = InteractiveShell()
     try:
         shell.run_cell("%load_ext cloudbutton_ext").raise_error()
@@ -117,7 +116,7 @@ def test_a_kernels_own_warnings_and_what_a_task_displays_need_no_ipython_there(
     from IPython.core.interactiveshell import InteractiveShell
 
     current = session.current()
-    current._drivers.keep("lambda", Driver(new_backend(shared_emulator())))
+    current.use_backend(new_backend(shared_emulator()))
     settings.use(threshold_bytes=1 << 24)  # all of it in the call, where it used to be searched
     is_first = not InteractiveShell.initialized()
     shell = InteractiveShell()

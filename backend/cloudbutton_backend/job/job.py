@@ -383,19 +383,22 @@ class Job:
         return self
 
 
+# Friends of `Job`: what they reach is for those who run jobs, and not for the users that hold them.
+
+
 def run_state_of(job: Job) -> RunState:
     """Return the state of a job, for those who run it."""
-    return job._run_state
+    return job._run_state  # noqa: SLF001
 
 
 def runner_of(job: Job) -> JobRunner:
     """Return who runs a job."""
-    return job._runner
+    return job._runner  # noqa: SLF001
 
 
 def run_with(job: Job, runner: JobRunner) -> None:
     """Have somebody else run a job from now on."""
-    job._runner = runner
+    job._runner = runner  # noqa: SLF001
 
 
 def check_budget(budget: float | None) -> None:

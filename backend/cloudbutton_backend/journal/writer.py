@@ -253,7 +253,7 @@ class Journal:
     def _set_trouble(self, line: str | None) -> None:
         self.trouble = line
 
-    def _disarm(self) -> None:
+    def disarm(self) -> None:
         """Make this a journal that does nothing: we are a forked child, and it is the parent's."""
         self._append = _ignore
         self._queue.clear()
@@ -282,7 +282,7 @@ def _close_all() -> None:
 
 def _disarm_all() -> None:
     for journal in tuple(_OPEN):
-        journal._disarm()
+        journal.disarm()
     _OPEN.clear()
 
 

@@ -61,10 +61,10 @@ class Drivers:
                 driver = self._drivers[key] = Driver(_create(name, chosen))
             return driver
 
-    def keep(self, name: str, driver: Driver) -> None:
-        """Have `of(name)` return this driver, as long as no settings are chosen for its backend."""
+    def add(self, backend: Backend) -> None:
+        """Have `of` its name return a driver of this backend, as long as no settings are chosen for it."""
         with self._lock:
-            self._drivers[_key(name, {})] = driver
+            self._drivers[_key(backend.name, {})] = Driver(backend)
 
     def all(self) -> list[Driver]:
         """Return those that have been made."""

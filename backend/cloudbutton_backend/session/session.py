@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends import registry, settings_in_files
+from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.item_source import PushSource
 from cloudbutton_backend.errors import CloudError, UnknownName, UsageError
@@ -116,6 +117,13 @@ class Session:
         self._drivers.use(name, **backend_settings)
         settings.use(backend=name)
 
+    def use_backend(self, backend: Backend) -> None:
+        """Have jobs run on a backend that was made already when they ask for its name.
+
+        Settings that are chosen for that name, in a file or by `use`, make another one of it.
+        """
+        self._drivers.add(backend)
+
     def all_settings(self) -> list[settings.SettingsRow]:
         """Return every setting, backends' own that are set among them, and where each comes from."""
         return settings_in_files.describe(self._drivers.used)
@@ -198,6 +206,10 @@ class Session:
         runner = runner_of(job)
         assert isinstance(runner, LocalRunner)
         runner.driver.supply(job.id, ready, ended)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     def _require_open(self) -> None:
         if self._closed:
@@ -354,7 +366,7 @@ def current() -> Session:
     """Return this process's session; the first call makes it."""
     global _current
     with _lock:
-        if _current is None or _current._closed:
+        if _current is None or _current.is_closed:
             _current = Session()
         return _current
 

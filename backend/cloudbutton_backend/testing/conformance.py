@@ -22,7 +22,6 @@ from typing import Any, Final
 import pytest
 
 from cloudbutton_backend.backends.protocol import Backend
-from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import JobCancelled, ResultNotSendable, TaskTimeout, WorkerLost
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobOptions, JobState
@@ -38,7 +37,7 @@ class TaskPlace:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.session = Session()
-        self.session._drivers.keep(backend.name, Driver(backend))
+        self.session.use_backend(backend)
 
     def start(self, function: Callable[[Any], Any], items: Iterable[Any], **options: Any) -> Job:
         """Start a job."""

@@ -100,9 +100,9 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             that others have begun in the same context.
         """
         if not self._is_own:
-            own = copy.copy(self)
-            own._is_own = True
-            own._begin()
+            own = copy.copy(self)  # of its own class, so what follows is no stranger's
+            own._is_own = True  # noqa: SLF001
+            own._begin()  # noqa: SLF001
             raise FallbackToBackend(own)
         ours = {name: value for name, value in options.items() if name not in _IGNORED_OPTIONS}
         if on is not None:

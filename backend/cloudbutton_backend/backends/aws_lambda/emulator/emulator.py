@@ -79,11 +79,16 @@ class Emulator:
         """Return this process's emulator, which is started at first use and ends with the process."""
         with cls._sharing:
             found = cls._shared
-            if found is None or found._owner != os.getpid() or not found.is_running:
+            if found is None or not found.is_own or not found.is_running:
                 found = cls._shared = cls()
                 found.start()
                 atexit.register(found.close)
             return found
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process started it, and not one that this was forked off."""
+        return self._owner == os.getpid()
 
     @property
     def is_running(self) -> bool:
@@ -120,7 +125,7 @@ class Emulator:
     def close(self) -> None:
         """End it with everything it started. Safe to repeat."""
         process, self._process = self._process, None
-        if process is None or self._owner != os.getpid():
+        if process is None or not self.is_own:
             return
         assert process.stdin is not None and process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
