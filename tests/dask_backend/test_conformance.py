@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.backends.protocol import Backend
+from cloudbutton_backend.testing.abilities_suite import AbilitiesConformance
 from cloudbutton_backend.testing.conformance import SharedFilesConformance
 from cloudbutton_backend.testing.protocol_suite import ProtocolConformance
 from tests.dask_backend.conftest import shared_cluster
@@ -25,3 +26,15 @@ class TestProtocolOnCluster(ProtocolConformance):
     @classmethod
     def new_backend(cls) -> Backend:
         return DaskBackend(shared_cluster().address, workers=4)
+
+
+class TestAbilitiesOnThisMachine(AbilitiesConformance):
+    @classmethod
+    def new_backend(cls) -> Backend:
+        return DaskBackend(workers=2)
+
+
+class TestAbilitiesOnCluster(AbilitiesConformance):
+    @classmethod
+    def new_backend(cls) -> Backend:
+        return DaskBackend(shared_cluster().address, workers=4, worker_hour=0.1)

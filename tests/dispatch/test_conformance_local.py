@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.backends.protocol import Backend
+from cloudbutton_backend.testing.abilities_suite import AbilitiesConformance
 from cloudbutton_backend.testing.conformance import SharedFilesConformance
 from cloudbutton_backend.testing.protocol_suite import RevokingConformance
 
@@ -15,6 +16,12 @@ class TestLocalJobs(SharedFilesConformance):
 
 
 class TestLocalProtocol(RevokingConformance):
+    @classmethod
+    def new_backend(cls) -> Backend:
+        return LocalBackend(workers=2)
+
+
+class TestLocalAbilities(AbilitiesConformance):
     @classmethod
     def new_backend(cls) -> Backend:
         return LocalBackend(workers=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cloudbutton_backend.backends.protocol import Backend
+from cloudbutton_backend.testing.abilities_suite import AbilitiesConformance
 from cloudbutton_backend.testing.conformance import SharedFilesConformance, TaskPlace
 from cloudbutton_backend.testing.protocol_suite import ProtocolConformance
 from tests.lambda_backend.conftest import new_backend, shared_emulator
@@ -17,6 +18,12 @@ class TestLambdaJobs(SharedFilesConformance):
 
 
 class TestLambdaProtocol(ProtocolConformance):
+    @classmethod
+    def new_backend(cls) -> Backend:
+        return new_backend(shared_emulator())
+
+
+class TestLambdaAbilities(AbilitiesConformance):
     @classmethod
     def new_backend(cls) -> Backend:
         return new_backend(shared_emulator())

@@ -1,6 +1,7 @@
 """The suite that every backend passes, at the level of jobs: real tasks through a session.
 
-Inherit and say how to make a backend; `testing.protocol_suite` has the part below the driver::
+Inherit and say how to make a backend; `testing.protocol_suite` has the part below the driver, and
+`testing.abilities_suite` what a backend says of itself::
 
     class TestOurs(JobConformance):
         @classmethod
@@ -11,6 +12,7 @@ Inherit and say how to make a backend; `testing.protocol_suite` has the part bel
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 import time
@@ -132,6 +134,20 @@ class JobConformance:
         job.results()
         shown = ["".join(str(out.data) for out in outcome.outputs) for outcome in job.outcomes()]
         assert shown == [f"item {x}\n" for x in range(5)]
+
+    def test_where_items_run_is_where_its_limits_say(
+        self, place: TaskPlace, tmp_path: Path
+    ) -> None:
+        limits, file = place.backend.limits, tmp_path / "here"
+        file.touch()
+
+        def look(path: str) -> tuple[str, int, bool]:
+            return socket.gethostname(), os.getpid(), os.path.exists(path)
+
+        for host, pid, sees_file in place.map(look, [str(file)] * 3):
+            assert pid != os.getpid()
+            assert sees_file or not limits.shares_files
+            assert host == socket.gethostname() or not limits.is_this_machine
 
     # -- failures
 

@@ -84,24 +84,24 @@ class ManualDriver:
             return -item
 
         captured = capture(task)
+        spec = JobSpec(
+            id=job_id,
+            payload=captured.payload,
+            blobs=captured.blobs,
+            seed=0,
+            guard="off",
+            timeout=timeout,
+            memory=None,
+            results=str(self._folder / job_id),
+            cwd=os.getcwd(),
+            environment=dict(os.environ),
+            path=tuple(sys.path),
+            displays=False,
+        )
+        self.backend.prepare(spec, set)
         for blob in captured.blobs:
             self.backend.put(blob)
-        self.backend.open_job(
-            JobSpec(
-                id=job_id,
-                payload=captured.payload,
-                blobs=captured.blobs,
-                seed=0,
-                guard="off",
-                timeout=timeout,
-                memory=None,
-                results=str(self._folder / job_id),
-                cwd=os.getcwd(),
-                environment=dict(os.environ),
-                path=tuple(sys.path),
-                displays=False,
-            )
-        )
+        self.backend.open_job(spec)
 
     def submit(
         self, first: int, count: int, job_id: str = "job", lease: float | None = None
