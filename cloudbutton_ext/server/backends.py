@@ -20,7 +20,7 @@ from cloudbutton_backend.backends.capabilities import (
     ChecksHealth,
     CostsBySettings,
     DeclaresCost,
-    HasSettingsForm,
+    DeclaresSettings,
     HasTitle,
     HealthLine,
 )
@@ -29,7 +29,7 @@ from cloudbutton_backend.errors import CloudError, MissingExtra, UnknownName
 from cloudbutton_backend.session import doctor
 from cloudbutton_backend.session.doctor import Finding
 from cloudbutton_backend.settings import ResolvedSettings
-from cloudbutton_backend.settings.forms import schema_of_signature
+from cloudbutton_backend.settings.forms import schema_of, schema_of_signature
 from cloudbutton_ext.server.handler import Handler, RequestRefused, endpoint
 
 #: Seconds that looking at a backend's health, and trying it, may take.
@@ -144,9 +144,9 @@ def describe_backend(name: str, resolved: ResolvedSettings) -> dict[str, Any]:
 
 
 def settings_schema(maker: BackendMaker) -> dict[str, Any]:
-    """Return the JSON schema of a backend's settings: its own `settings_schema()`, or a derived one."""
-    if isinstance(maker, HasSettingsForm):
-        return dict(maker.settings_schema())
+    """Return the JSON schema of a backend's settings."""
+    if isinstance(maker, DeclaresSettings):
+        return schema_of(maker.settings_class)
     return schema_of_signature(maker)
 
 

@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 
 from cloudbutton_backend.backends.dask.backend import DaskBackend
+from cloudbutton_backend.backends.dask.settings import DaskSettings
 from cloudbutton_backend.testing.conformance import TaskPlace
 from tests.dask_backend.clusters import Commands
 
@@ -32,6 +33,6 @@ def commands() -> Iterator[Commands]:
 @pytest.fixture(scope="module")
 def place() -> Iterator[TaskPlace]:
     """Return a place on the shared cluster."""
-    place = TaskPlace(DaskBackend(shared_cluster().address, workers=4))
+    place = TaskPlace(DaskBackend(DaskSettings(address=shared_cluster().address, workers=4)))
     yield place
     place.session.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudbutton_backend.backends.dask.backend import DaskBackend
+from cloudbutton_backend.backends.dask.settings import DaskSettings
 from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.testing.abilities_suite import AbilitiesConformance
 from cloudbutton_backend.testing.conformance import SharedFilesConformance
@@ -13,28 +14,30 @@ from tests.dask_backend.conftest import shared_cluster
 class TestJobsOnThisMachine(SharedFilesConformance):
     @classmethod
     def new_backend(cls) -> Backend:
-        return DaskBackend(workers=2)
+        return DaskBackend(DaskSettings(workers=2))
 
 
 class TestJobsOnCluster(SharedFilesConformance):
     @classmethod
     def new_backend(cls) -> Backend:
-        return DaskBackend(shared_cluster().address, workers=4)
+        return DaskBackend(DaskSettings(address=shared_cluster().address, workers=4))
 
 
 class TestProtocolOnCluster(ProtocolConformance):
     @classmethod
     def new_backend(cls) -> Backend:
-        return DaskBackend(shared_cluster().address, workers=4)
+        return DaskBackend(DaskSettings(address=shared_cluster().address, workers=4))
 
 
 class TestAbilitiesOnThisMachine(AbilitiesConformance):
     @classmethod
     def new_backend(cls) -> Backend:
-        return DaskBackend(workers=2)
+        return DaskBackend(DaskSettings(workers=2))
 
 
 class TestAbilitiesOnCluster(AbilitiesConformance):
     @classmethod
     def new_backend(cls) -> Backend:
-        return DaskBackend(shared_cluster().address, workers=4, worker_hour=0.1)
+        return DaskBackend(
+            DaskSettings(address=shared_cluster().address, workers=4, worker_hour=0.1)
+        )

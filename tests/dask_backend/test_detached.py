@@ -17,6 +17,7 @@ import pytest
 from cloudbutton_backend.backends.dask import detached
 from cloudbutton_backend.backends.dask.backend import DaskBackend
 from cloudbutton_backend.backends.dask.detached import MOST_PARTS, PART_SECONDS, parts_of, prefix_of
+from cloudbutton_backend.backends.dask.settings import DaskSettings
 from cloudbutton_backend.backends.protocol import BatchCall
 from cloudbutton_backend.errors import WorkerLost
 from cloudbutton_backend.job_model import JobState
@@ -109,7 +110,7 @@ def published(client: Any, job_id: str) -> Counter[int]:
 
 
 def attach(job_id: str) -> tuple[TaskPlace, Any]:
-    place = TaskPlace(DaskBackend(shared_cluster().address))
+    place = TaskPlace(DaskBackend(DaskSettings(address=shared_cluster().address)))
     return place, place.session.attach(job_id)
 
 
@@ -142,7 +143,7 @@ def test_who_attaches_early_stops_what_waits_and_cancelling_frees_the_cluster(
 
 
 def test_nothing_of_a_detached_job_stays_on_the_cluster_once_it_is_collected(client: Any) -> None:
-    place = TaskPlace(DaskBackend(shared_cluster().address, worker_hour=1.0))
+    place = TaskPlace(DaskBackend(DaskSettings(address=shared_cluster().address, worker_hour=1.0)))
     job = place.start(lambda x: threading.Event().wait(0.001) or -x, range(500), detach=True)
     assert job.results() == [-x for x in range(500)]
     assert job.cost > 0
@@ -165,7 +166,7 @@ def test_what_goes_wrong_in_one_task_of_a_call_costs_the_others_nothing(
             os._exit(3)
         return -x
 
-    place = TaskPlace(DaskBackend(shared_cluster().address))
+    place = TaskPlace(DaskBackend(DaskSettings(address=shared_cluster().address)))
     values = place.map(task, range(400), detach=True, errors="keep")
     assert (type(values[100]), type(values[200])) == (LookupError, WorkerLost)
     assert [x for x in range(400) if values[x] != -x] == [100, 200]
@@ -182,15 +183,16 @@ def test_a_cluster_that_ends_with_this_process_leaves_detached_jobs_to_a_keeper(
         dask.close()
         return found
 
-    assert can_outlive(DaskBackend("tcp://127.0.0.1:9"))
-    assert not can_outlive(DaskBackend(workers=1))
+    assert can_outlive(DaskBackend(DaskSettings(address="tcp://127.0.0.1:9")))
+    assert not can_outlive(DaskBackend(DaskSettings(workers=1)))
     made = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None)
     with made, distributed.Client(made, set_as_default=False) as client:
-        assert not can_outlive(DaskBackend(client=client))
+        assert not can_outlive(DaskBackend(DaskSettings(client=client)))
 
 
 def test_who_attaches_with_a_cluster_of_ones_own_is_told_where_the_calls_went() -> None:
-    there, local = DaskBackend("tcp://10.0.0.1:8786"), DaskBackend(workers=1)
+    there = DaskBackend(DaskSettings(address="tcp://10.0.0.1:8786"))
+    local = DaskBackend(DaskSettings(workers=1))
     kept = there.lasting_settings({"workers": 3})
     assert kept == {"workers": 3, "address": "tcp://10.0.0.1:8786"}
     assert not there.differs_from(kept) and not local.differs_from(local.lasting_settings({}))

@@ -15,6 +15,7 @@ import pytest
 
 from cloudbutton_backend.backends.dask import backend, cluster
 from cloudbutton_backend.backends.dask.backend import DaskBackend
+from cloudbutton_backend.backends.dask.settings import DaskSettings
 from cloudbutton_backend.errors import BackendError, WorkerLost
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobState
@@ -58,7 +59,7 @@ def ran(begun: Path) -> list[int]:
 
 def test_a_dask_worker_that_dies_costs_nothing_but_time(commands: Commands, tmp_path: Path) -> None:
     gate, begun = tmp_path / "gate", tmp_path / "begun"
-    with at(DaskBackend(commands.address)) as place:
+    with at(DaskBackend(DaskSettings(address=commands.address))) as place:
         job = place.start(waiting_for(gate, begun), range(40))
         until(lambda: begun.exists() and len(begun.read_text().split("\n")) > 2, "the job's start")
         held = begun.read_text().split()[-1]
@@ -73,7 +74,7 @@ def test_a_scheduler_that_dies_fails_the_job_soon_and_keeps_what_has_finished(
 ) -> None:
     monkeypatch.setattr(backend, "RECONNECT_WITHIN", 1.0)
     gate, begun = tmp_path / "gate", tmp_path / "begun"
-    with at(DaskBackend(commands.address)) as place:
+    with at(DaskBackend(DaskSettings(address=commands.address))) as place:
         other = place.start(waiting_for(gate, tmp_path / "other"), range(10), workers=1)
         until(lambda: other.progress.done, "the first result of the other job")
         job = place.start(waiting_for(gate, begun), range(40))
@@ -99,7 +100,7 @@ def test_a_scheduler_that_dies_fails_the_job_soon_and_keeps_what_has_finished(
     # The other job goes on at another address.
     way = SlowWay(commands.port, delay=0.0)
     try:
-        with at(DaskBackend(way.address)) as place:
+        with at(DaskBackend(DaskSettings(address=way.address))) as place:
             found = place.session.attach(other.id)
             assert found.wait(60)
             assert found.results() == [-x for x in range(10)]
@@ -114,7 +115,7 @@ def test_an_item_that_kills_dask_workers_fails_alone_and_says_so(commands: Comma
             os.kill(os.getppid(), signal.SIGKILL)
         return x
 
-    with at(DaskBackend(commands.address)) as place:
+    with at(DaskBackend(DaskSettings(address=commands.address))) as place:
         job = place.start(task, range(3), errors="keep")
         assert job.wait(90)
         values = job.results()
@@ -125,7 +126,7 @@ def test_an_item_that_kills_dask_workers_fails_alone_and_says_so(commands: Comma
 def test_a_network_that_is_slow_delays_and_breaks_nothing(commands: Commands) -> None:
     way = SlowWay(commands.port, delay=0.1)
     try:
-        with at(DaskBackend(way.address)) as place:
+        with at(DaskBackend(DaskSettings(address=way.address))) as place:
             job = place.start(lambda x: x + 1, range(2000))
             assert job.wait(60)
             assert job.results() == list(range(1, 2001))
@@ -138,7 +139,7 @@ def test_a_connection_that_breaks_is_made_again(commands: Commands, tmp_path: Pa
     way = SlowWay(commands.port, delay=0.0)
     port = way.port
     try:
-        with at(DaskBackend(way.address)) as place:
+        with at(DaskBackend(DaskSettings(address=way.address))) as place:
             job: Job = place.start(waiting_for(gate, begun), range(40))
             until(lambda: job.progress.done, "the first result")
             way.close()
@@ -155,7 +156,7 @@ def test_nobody_at_the_address_is_told_before_the_job_begins(
 ) -> None:
     monkeypatch.setattr(cluster, "CONNECT_WITHIN", 0.5)
     told = pytest.raises(BackendError, match=r"No Dask scheduler answers at tcp://127.0.0.1:9")
-    with at(DaskBackend("tcp://127.0.0.1:9")) as place, told:
+    with at(DaskBackend(DaskSettings(address="tcp://127.0.0.1:9"))) as place, told:
         place.start(lambda x: x, [1])
 
 
@@ -170,7 +171,7 @@ def test_workers_that_are_suspended_do_not_hold_up_the_connection_for_ever(
         os.killpg(worker.pid, signal.SIGSTOP)
     try:
         told = pytest.raises(BackendError, match=r"within 0\.5 s. Is one of them suspended")
-        with at(DaskBackend(shared.address)) as place, told:
+        with at(DaskBackend(DaskSettings(address=shared.address))) as place, told:
             place.start(lambda x: x, [1])
     finally:
         for worker in shared.workers:
@@ -180,7 +181,7 @@ def test_workers_that_are_suspended_do_not_hold_up_the_connection_for_ever(
 def test_a_cluster_without_workers_is_waited_for_and_not_for_ever(commands: Commands) -> None:
     for worker in commands.workers:
         commands.kill(worker)
-    with at(DaskBackend(commands.address, patience=1.0)) as place:
+    with at(DaskBackend(DaskSettings(address=commands.address), patience=1.0)) as place:
         job = place.start(lambda x: x, [1])
         assert job.wait(30)
         with pytest.raises(BackendError, match="no workers"):

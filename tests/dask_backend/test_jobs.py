@@ -17,6 +17,7 @@ import pytest
 
 import cloudbutton_ext as cloud
 from cloudbutton_backend.backends.dask.backend import DaskBackend
+from cloudbutton_backend.backends.dask.settings import DaskSettings
 from cloudbutton_backend.errors import BackendError, PackagesDoNotFit, UsageError, WorkerLost
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.settings import ResolvedSettings
@@ -68,7 +69,7 @@ def test_tasks_find_random_numbers_though_the_package_is_not_there(place: TaskPl
 
 
 def test_a_clients_work_goes_on_and_it_stays_open(client: Any) -> None:
-    place = TaskPlace(DaskBackend(client=client))
+    place = TaskPlace(DaskBackend(DaskSettings(client=client)))
     assert place.map(lambda x: x + 1, range(10)) == list(range(1, 11))
     place.session.close()
     assert client.submit(sum, [1, 2]).result() == 3
@@ -77,7 +78,7 @@ def test_a_clients_work_goes_on_and_it_stays_open(client: Any) -> None:
 def test_a_client_that_is_closed_is_told_before_the_job_begins() -> None:
     client = distributed.Client(shared_cluster().address, set_as_default=False)
     client.close()
-    place = TaskPlace(DaskBackend(client=client))
+    place = TaskPlace(DaskBackend(DaskSettings(client=client)))
     with pytest.raises(BackendError, match="not connected"):
         place.start(lambda x: x, [1])
     place.session.close()
@@ -86,7 +87,7 @@ def test_a_client_that_is_closed_is_told_before_the_job_begins() -> None:
 def test_a_look_at_its_health_starts_nothing_on_this_machine() -> None:
     own = psutil.Process()
     before = own.children(recursive=True)
-    dask = DaskBackend(workers=3)
+    dask = DaskBackend(DaskSettings(workers=3))
     lines = {name: (ok, words) for name, ok, words in dask.health()}
     dask.close()
     assert own.children(recursive=True) == before
@@ -95,7 +96,7 @@ def test_a_look_at_its_health_starts_nothing_on_this_machine() -> None:
 
 
 def test_a_look_at_a_clusters_health_asks_it() -> None:
-    dask = DaskBackend(shared_cluster().address)
+    dask = DaskBackend(DaskSettings(address=shared_cluster().address))
     lines = {name: (ok, words) for name, ok, words in dask.health()}
     dask.close()
     assert lines["scheduler"] == (True, shared_cluster().address)
@@ -109,7 +110,7 @@ def test_it_costs_where_worker_hours_have_a_price(chosen: dict[str, Any], expect
     assert (
         describe_backend("dask", ResolvedSettings(backends={"dask": chosen}))["costs"] is expected
     )
-    dask = DaskBackend(**chosen)
+    dask = DaskBackend(DaskSettings(**chosen))
     assert dask.costs is expected
     dask.close()
 
@@ -121,7 +122,7 @@ def test_results_are_futures_to_go_on_with(client: Any, keep: bool) -> None:
             raise LookupError("two")
         return np.full(1000, x)
 
-    place = TaskPlace(DaskBackend(client=client, keep_results=keep))
+    place = TaskPlace(DaskBackend(DaskSettings(client=client, keep_results=keep)))
     futures = place.start(task, range(4), errors="keep").futures()
     sums = [client.submit(lambda a: int(a.sum()), each).result() for each in futures[:2]]
     assert sums == [0, 1000]
@@ -208,14 +209,16 @@ def test_a_cluster_that_adapts_grows_for_a_job_shrinks_after_it_and_shares_out_i
     )
     with made, distributed.Client(made, set_as_default=False) as client:
         made.adapt(minimum=0, maximum=1, interval="50ms", wait_count=2)
-        place = TaskPlace(DaskBackend(client=client))
+        place = TaskPlace(DaskBackend(DaskSettings(client=client)))
         assert max(place.map(task, range(16), memory=400)) <= 2
         until(lambda: not client.scheduler_info()["workers"], "the shrinking of the cluster")
         place.session.close()
 
 
 def test_work_has_the_price_of_worker_hours() -> None:
-    place = TaskPlace(DaskBackend(shared_cluster().address, worker_hour=3600.0))
+    place = TaskPlace(
+        DaskBackend(DaskSettings(address=shared_cluster().address, worker_hour=3600.0))
+    )
     job = place.start(lambda x: threading.Event().wait(0.02) or x, range(50))
     assert job.results() == list(range(50))
     assert 50 * 0.02 <= job.cost < 20
@@ -224,7 +227,7 @@ def test_work_has_the_price_of_worker_hours() -> None:
 
 def test_workers_come_and_threads_of_one_worker_keep_apart_what_they_print() -> None:
     commands = Commands(workers=0)
-    place = TaskPlace(DaskBackend(commands.address))
+    place = TaskPlace(DaskBackend(DaskSettings(address=commands.address)))
     try:
         table = os.urandom(200_000)
         started: list[Any] = []
@@ -247,7 +250,11 @@ def test_a_cluster_with_tls_needs_its_keys(tmp_path: Path) -> None:
     commands = Commands(1, *options, protocol="tls")
     try:
         place = TaskPlace(
-            DaskBackend(commands.address, tls_ca=certificate, tls_cert=certificate, tls_key=key)
+            DaskBackend(
+                DaskSettings(
+                    address=commands.address, tls_ca=certificate, tls_cert=certificate, tls_key=key
+                )
+            )
         )
         assert commands.address.startswith("tls://")
         assert place.map(lambda x: -x, [1, 2]) == [-1, -2]
@@ -255,7 +262,7 @@ def test_a_cluster_with_tls_needs_its_keys(tmp_path: Path) -> None:
         security = distributed.Security(
             tls_ca_file=certificate, tls_client_cert=certificate, tls_client_key=key
         )
-        place = TaskPlace(DaskBackend(commands.address, security=security))
+        place = TaskPlace(DaskBackend(DaskSettings(address=commands.address, security=security)))
         assert place.map(lambda x: -x, [3]) == [-3]
         place.session.close()
     finally:

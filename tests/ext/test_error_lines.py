@@ -14,6 +14,7 @@ import pytest
 
 import cloudbutton_ext as cloud
 from cloudbutton_backend.backends.dask.backend import DaskBackend
+from cloudbutton_backend.backends.dask.settings import DaskSettings
 from cloudbutton_backend.session.session import Session
 from cloudbutton_ext.multiprocessing import Pool
 from tests.dask_backend.conftest import shared_cluster
@@ -85,7 +86,7 @@ def backend(request: pytest.FixtureRequest, session: Session) -> str:
     """The name of a backend that is ready; two of them in processes of their own."""
     name = str(request.param)
     if name == "dask":
-        session.use_backend(DaskBackend(shared_cluster().address, workers=4))
+        session.use_backend(DaskBackend(DaskSettings(address=shared_cluster().address, workers=4)))
     elif name == "lambda":
         session.use_backend(new_backend(shared_emulator()))
     return name

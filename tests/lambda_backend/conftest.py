@@ -37,7 +37,7 @@ def connector_of(emulator: Emulator) -> Callable[[LambdaSettings], LambdaConnect
 def new_backend(emulator: Emulator, workers: int = 2, **settings: Any) -> LambdaBackend:
     """Return a backend on an emulated account, for which nothing has to be deployed beforehand."""
     return LambdaBackend(
-        workers=workers, emulate=True, connector=connector_of(emulator), **settings
+        LambdaSettings(workers=workers, emulate=True, **settings), connector=connector_of(emulator)
     )
 
 

@@ -60,7 +60,7 @@ def refused(backend: LambdaBackend) -> str:
 
 @pytest.mark.usefixtures("nobody")
 def test_without_credentials_the_error_says_how_to_log_in_and_how_to_try_without() -> None:
-    backend = LambdaBackend(region="eu-central-1", workers=2)
+    backend = LambdaBackend(LambdaSettings(region="eu-central-1", workers=2))
     with pytest.raises(NoCredentials, match=r"(?s)aws configure.*--emulate"):
         backend.prepare(spec_of(lambda x: x), set)
     backend.close()
@@ -69,7 +69,7 @@ def test_without_credentials_the_error_says_how_to_log_in_and_how_to_try_without
 @pytest.mark.usefixtures("nobody")
 def test_without_a_region_the_error_says_how_to_name_one() -> None:
     with pytest.raises(Unreachable, match="--region"):
-        _ = LambdaBackend(workers=2).limits
+        _ = LambdaBackend(LambdaSettings(workers=2)).limits
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_setting_that_makes_no_sense_is_refused_at_once(
 def plain(**settings: Any) -> LambdaBackend:
     """Return a backend that deploys nothing by itself, as at AWS."""
     clients = clients_of(shared_emulator())
-    return LambdaBackend(workers=2, clients=clients, **settings)
+    return LambdaBackend(LambdaSettings(workers=2, **settings), clients=clients)
 
 
 def test_where_nothing_is_deployed_the_error_says_how_to_deploy_it() -> None:
@@ -171,7 +171,9 @@ def test_an_object_that_is_too_large_for_storage_is_refused_with_its_size(
 
 def test_a_job_may_ask_for_more_memory_than_the_backend_usually_has() -> None:
     place = TaskPlace(
-        LambdaBackend(workers=2, emulate=True, connector=connector_of(shared_emulator()))
+        LambdaBackend(
+            LambdaSettings(workers=2, emulate=True), connector=connector_of(shared_emulator())
+        )
     )
     try:
 
@@ -193,7 +195,7 @@ def test_what_takes_too_long_before_a_job_is_an_error_that_says_so(
         goes_on.wait(20)
         raise BackendError("nobody waits for this")
 
-    backend = LambdaBackend(emulate=True, connector=never)
+    backend = LambdaBackend(LambdaSettings(emulate=True), connector=never)
     table = os.urandom(200_000)
     spec = spec_of(lambda at: table[at])
     try:

@@ -356,7 +356,9 @@ def test_packages_too_large_for_a_layer_are_fetched_when_an_environment_starts(
 
         return int(too_large.ANSWER)
 
-    with Desk(LambdaBackend(workers=2, clients=clients, connector=connector)) as desk:
+    with Desk(
+        LambdaBackend(LambdaSettings(workers=2), clients=clients, connector=connector)
+    ) as desk:
         spec = desk.open(answer)
         assert values_of(desk.run(spec, [0])) == [42]
         assert values_of(desk.run(spec, [0], slot=1)) == [42]

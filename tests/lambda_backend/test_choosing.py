@@ -15,6 +15,7 @@ from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.backends.aws_lambda.connection import DeployedFunctions
 from cloudbutton_backend.errors import UnknownName
 from cloudbutton_backend.session import session
+from cloudbutton_backend.settings.forms import schema_of
 from cloudbutton_magic.commands.line_magic import CommandContext, run_command
 from tests.lambda_backend.conftest import new_backend, shared_emulator
 
@@ -64,7 +65,7 @@ def test_an_unknown_setting_names_the_nearest(chosen: Any) -> None:
 
 
 def test_the_form_has_every_setting_and_no_other() -> None:
-    schema = LambdaBackend.settings_schema()
+    schema = schema_of(LambdaBackend.settings_class)
     assert set(schema["properties"]) == set(registry.settings_of("lambda"))
     for name, default in registry.settings_of("lambda").items():
         assert schema["properties"][name].get("default", default) == default

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.session.session import Session
 
@@ -32,17 +33,17 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_value_of_the_wrong_kind_is_refused_by_name(case: str) -> None:
     chosen, message = WRONG[case]
     with pytest.raises(UsageError, match=message):
-        LambdaBackend(**chosen)
+        LambdaBackend(LambdaSettings(**chosen))
 
 
 def test_an_unknown_architecture_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match="Did you mean `arm64`"):
-        LambdaBackend(arch="arm46")  # type: ignore[arg-type]
+        LambdaBackend(LambdaSettings(arch="arm46"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("region", ["eu-central-1", "us-gov-west-1", "", None])
 def test_a_region_may_be_any_that_aws_could_have_or_be_left_to_it(region: str | None) -> None:
-    LambdaBackend(region=region, profile=None, workers=None).close()
+    LambdaBackend(LambdaSettings(region=region, profile=None, workers=None)).close()
 
 
 def test_what_a_file_has_in_quotes_is_not_taken_for_true(

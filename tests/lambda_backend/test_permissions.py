@@ -10,6 +10,7 @@ from pathlib import Path
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.backends.aws_lambda.connection import connect
 from cloudbutton_backend.backends.aws_lambda.deployment.policies import policy
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.testing.conformance import TaskPlace
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
 from tests.lambda_backend.test_detached import collected
@@ -30,7 +31,7 @@ def test_every_request_of_a_full_run_is_one_that_the_policy_allows(tmp_path: Pat
         open(begun, "w").close()
         threading.Event().wait()
 
-    backend = LambdaBackend(workers=2, clients=clients_of(emulator))
+    backend = LambdaBackend(LambdaSettings(workers=2), clients=clients_of(emulator))
     place = TaskPlace(backend)
     try:
         assert place.map(lambda at: table[at], [0]) == [table[0]]

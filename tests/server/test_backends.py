@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import pytest
 
 from cloudbutton_backend.backends import registry
 from cloudbutton_backend.settings import ResolvedSettings
+from cloudbutton_backend.settings.forms import setting
 from cloudbutton_ext.server import backends
 from cloudbutton_ext.server.backends import settings_schema, summary
 
@@ -58,12 +60,20 @@ class Moon:
     def close(self) -> None: ...
 
 
-class Described(Moon):
-    """Has a schema of its own."""
+@dataclass(frozen=True)
+class MoonSettings:
+    craters: int | None = None
+    phase: Literal["new", "full"] = setting("new", "Phase", "Of the moon.")
+    rocket: Any = None
 
-    @classmethod
-    def settings_schema(cls) -> dict[str, Any]:
-        return {"type": "object", "properties": {"workers": {"type": "integer"}}}
+
+class DeclaredMoon:
+    """Has its settings in a dataclass."""
+
+    settings_class = MoonSettings
+
+    def __init__(self, settings: MoonSettings) -> None:
+        self.settings = settings
 
 
 @pytest.fixture
@@ -90,8 +100,17 @@ def test_a_form_is_derived_from_signature_and_docstring() -> None:
     assert summary(Moon) == "Computers on the moon, when it is up."
 
 
-def test_a_backend_s_own_form_is_taken_as_it_is() -> None:
-    assert settings_schema(Described) == Described.settings_schema()
+def test_a_form_is_derived_from_the_class_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._BUILT_IN, "declared", lambda: DeclaredMoon)  # type: ignore[arg-type, return-value]
+    assert settings_schema(registry.maker("declared"))["properties"] == {
+        "craters": {"title": "Craters", "type": ["integer", "null"], "default": None},
+        "phase": {
+            "title": "Phase", "description": "Of the moon.", "enum": ["new", "full"], "default": "new",
+        },
+    }  # fmt: skip
+    assert registry.settings_of("declared") == {"craters": None, "phase": "new", "rocket": None}
+    made: Any = registry.create("declared", craters=3)
+    assert made.settings == MoonSettings(craters=3)
 
 
 @pytest.mark.usefixtures("moon")

@@ -27,11 +27,13 @@ class HasTitle(Protocol):
 
 
 @runtime_checkable
-class HasSettingsForm(Protocol):
-    """Describes its settings; the form is otherwise derived from the signature and the docstring."""
+class DeclaresSettings(Protocol):
+    """Has its settings in a dataclass, an instance of which is the first argument.
 
-    def settings_schema(self) -> Mapping[str, Any]:
-        """Return the JSON schema of the settings. A static or class method."""
+    Otherwise the parameters that may be given by position are the settings, as the docstring tells of them.
+    """
+
+    settings_class: type[Any]
 
 
 @runtime_checkable

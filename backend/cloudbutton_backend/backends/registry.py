@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cloudbutton_backend.backends.capabilities import DeclaresSettings
 from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.errors import UnknownName
 
@@ -15,7 +17,7 @@ GROUP = "cloudbutton.backends"
 
 
 class BackendMaker(Protocol):
-    """What makes a backend, usually its class. Parameters that may be given by position are settings."""
+    """What makes a backend, usually its class."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Backend: ...
 
@@ -68,6 +70,8 @@ def create(name: str, **settings: Any) -> Backend:
     make = maker(name)
     if settings:
         _check(name, make, settings)
+    if isinstance(make, DeclaresSettings):
+        return make(make.settings_class(**settings))
     return make(**settings)
 
 
@@ -83,6 +87,8 @@ def settings_of(name: str) -> dict[str, Any]:
 
 
 def _settings_of(make: BackendMaker) -> dict[str, Any]:
+    if isinstance(make, DeclaresSettings):
+        return {each.name: each.default for each in dataclasses.fields(make.settings_class)}
     import inspect
 
     parameters = inspect.signature(make).parameters.values()

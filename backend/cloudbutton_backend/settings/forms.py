@@ -1,7 +1,7 @@
 """Settings as JSON schemas, from which the panel makes forms: one derivation for all backends.
 
-Our backends declare their settings as dataclasses whose fields are `setting(…)`. Of any other backend the
-signature and the docstring are read.
+A backend may declare its settings as a dataclass, whose fields say more if they are `setting(…)`. Of any
+other backend the signature and the docstring are read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, Union
 from cloudbutton_backend.errors import UsageError
 
 _JSON_TYPES: Final = {
-    bool: "boolean", int: "integer", float: "number", str: "string", tuple: "string",
+    bool: "boolean", int: "integer", float: "number", str: "string",
 }  # fmt: skip
 _EXPECTED: Final = {
     bool: "true or false, without quotes",
@@ -59,9 +59,10 @@ def check(settings: Any) -> None:
     hints = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
         kinds, is_optional = _kinds(hints[field.name])
-        value, unit = getattr(settings, field.name), field.metadata["unit"]
-        if (value is None and is_optional) or kinds == (tuple,):
+        value = getattr(settings, field.name)
+        if "form" not in field.metadata or (value is None and is_optional):
             continue
+        unit = field.metadata["unit"]
         kind = str if typing.get_origin(hints[field.name]) is Literal else kinds[0]
         accepted = (int, float) if kind is float else kind
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
@@ -96,12 +97,14 @@ def variable_names(text: Any) -> tuple[str, ...]:
 
 
 def schema_of(settings: type) -> dict[str, Any]:
-    """Return the JSON schema of a settings dataclass."""
+    """Return the JSON schema of a settings dataclass. Live objects, which are `Any`, are in no form."""
     hints = typing.get_type_hints(settings)
     return _schema(
         {
-            field.name: field.metadata["form"] | _typed(hints[field.name], field.default)
+            field.name: field.metadata.get("form", {"title": _titled(field.name)})
+            | _typed(hints[field.name], field.default)
             for field in dataclasses.fields(settings)
+            if hints[field.name] is not Any
         }
     )
 
@@ -117,7 +120,7 @@ def schema_of_signature(make: Callable[..., Any]) -> dict[str, Any]:
     return _schema(
         {
             name: {
-                "title": name.replace("_", " ").capitalize(),
+                "title": _titled(name),
                 "description": described.get(name, ""),
                 **_typed(hints.get(name), parameter.default),
             }
@@ -129,6 +132,10 @@ def schema_of_signature(make: Callable[..., Any]) -> dict[str, Any]:
 
 def _schema(properties: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _titled(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _typed(hint: Any, default: Any) -> dict[str, Any]:

@@ -10,7 +10,6 @@ Inherit and say how to make a backend. Nothing is started; an ability that the b
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import pickle
@@ -23,9 +22,9 @@ from cloudbutton_backend.backends.capabilities import (
     ChecksHealth,
     CostsBySettings,
     DeclaresCost,
+    DeclaresSettings,
     DescribesPackages,
     HasPortableSettings,
-    HasSettingsForm,
     HasTitle,
     HealthLine,
     QuotesTerms,
@@ -35,6 +34,7 @@ from cloudbutton_backend.backends.capabilities import (
 from cloudbutton_backend.backends.protocol import Backend
 from cloudbutton_backend.backends.registry import BackendMaker
 from cloudbutton_backend.cost.measurements import Measurement
+from cloudbutton_backend.settings.forms import schema_of, schema_of_signature
 
 REQUEST = TermsRequest(
     measured=Measurement(seconds=(0.5, 1.5), basis="2 items run here"), items=10, workers=2
@@ -85,14 +85,15 @@ class AbilitiesConformance:
         assert backend.name
         assert not isinstance(maker, HasTitle) or maker.title
 
-    def test_its_form_is_about_its_settings(self, maker: BackendMaker) -> None:
-        if not isinstance(maker, HasSettingsForm):
-            return
-        form = maker.settings_schema()
-        parameters = inspect.signature(maker).parameters.values()
-        settings = {each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}
-        assert json.loads(json.dumps(form))["type"] == "object"
-        assert set(form["properties"]) <= settings
+    def test_it_can_be_made_with_its_settings_as_they_are(self, maker: BackendMaker) -> None:
+        if isinstance(maker, DeclaresSettings):
+            settings = maker.settings_class()
+            assert json.loads(json.dumps(schema_of(maker.settings_class)))["properties"]
+            backend = maker(settings)
+        else:
+            assert schema_of_signature(maker)["type"] == "object"
+            backend = maker()
+        backend.close()
 
     def test_what_it_says_of_its_cost_agrees(self, backend: Backend, maker: BackendMaker) -> None:
         if isinstance(maker, CostsBySettings):

@@ -28,7 +28,7 @@ from cloudbutton_backend.backends.aws_lambda.connection import (
 )
 from cloudbutton_backend.backends.aws_lambda.detached import collect
 from cloudbutton_backend.backends.aws_lambda.remote_job import most_of
-from cloudbutton_backend.backends.aws_lambda.resource_names import MEMORY, PREFIX, Arch
+from cloudbutton_backend.backends.aws_lambda.resource_names import MEMORY
 from cloudbutton_backend.backends.aws_lambda.settings import (
     MOST_WORKERS,
     USUAL_WORKERS,
@@ -39,7 +39,6 @@ from cloudbutton_backend.backends.protocol import BatchCall, Event, JobSpec, Lim
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.run_model import CostModel
 from cloudbutton_backend.errors import BackendError
-from cloudbutton_backend.settings.forms import schema_of, variable_names
 from cloudbutton_backend.worker.pool.cpu_count import usable_cpus
 
 _LOG: Final = logging.getLogger(__name__)
@@ -65,59 +64,28 @@ class LambdaBackend:
 
     Parameters
     ----------
-    region
-        None: that of the AWS configuration in use.
-    memory
-        MiB of each function; one vCPU comes with every 1,769.
-    arch
-        ``x86_64`` or ``arm64``.
-    workers
-        Calls at a time at most.
-    prefix
-        Of the names of all that was deployed.
-    profile
-        Of the AWS configuration.
-    variables
-        Names of environment variables that tasks may see, with commas in between.
-    emulate
-        Run on this machine as if it were AWS.
     clients, connector, patience
         For tests: whom to ask instead; how to connect; seconds for which AWS may refuse everything.
     """
 
     name = "lambda"
     title = "AWS Lambda"
+    settings_class = LambdaSettings
     costs: bool = True
 
     def __init__(
         self,
-        region: str | None = None,
-        memory: int = MEMORY,
-        arch: Arch = "x86_64",
-        workers: int | None = None,
-        prefix: str = PREFIX,
-        profile: str | None = None,
-        variables: str = "",
-        emulate: bool = False,
+        settings: LambdaSettings | None = None,
         *,
         clients: BotoClients | None = None,
         connector: Callable[[LambdaSettings], LambdaConnection] | None = None,
         patience: float = 60.0,
     ) -> None:
-        self.settings = LambdaSettings(
-            region=region,
-            memory=memory,
-            arch=arch,
-            workers=workers,
-            prefix=prefix,
-            profile=profile,
-            variables=variable_names(variables),
-            emulate=emulate,
-        )
-        self.costs = not emulate
+        self.settings = settings or LambdaSettings()
+        self.costs = not self.settings.emulate
         self._clients = clients
-        usual = EMULATED_WORKERS if emulate else USUAL_WORKERS
-        self._size = workers or usual
+        usual = EMULATED_WORKERS if self.settings.emulate else USUAL_WORKERS
+        self._size = self.settings.workers or usual
         self._announced = 0
         self._events: deque[Event] = deque()
         self._change = threading.Condition()
@@ -295,11 +263,6 @@ class LambdaBackend:
     def costs_with(settings: Mapping[str, Any]) -> bool:
         """Whether work costs money with such settings."""
         return not settings.get("emulate")
-
-    @staticmethod
-    def settings_schema() -> dict[str, Any]:
-        """Return the settings as a JSON schema, for a form."""
-        return schema_of(LambdaSettings)
 
     def terms(self, request: TermsRequest) -> list[CostModel]:
         """Return how it would run a job, with memory sizes and workers to choose among.

@@ -172,7 +172,7 @@ class LambdaCalls:
             call_encoding.job_key(sealed_files.key(), spec.id),
             home,
             target,
-            self._settings.variables,
+            self._settings.task_variables,
             imports,
             detached=spec.detached,
         )

@@ -16,7 +16,7 @@ from cloudbutton_backend.backends.aws_lambda.resource_names import (
     require_prefix,
 )
 from cloudbutton_backend.errors import UnknownName, UsageError
-from cloudbutton_backend.settings.forms import check, setting
+from cloudbutton_backend.settings.forms import check, setting, variable_names
 
 MOST_WORKERS: Final = 10_000
 USUAL_WORKERS: Final = 1000
@@ -54,8 +54,8 @@ class LambdaSettings:
     )
     prefix: str = setting(PREFIX, "Prefix", "Of the names of all that was deployed.")
     profile: str | None = setting(None, "AWS profile", "Empty: the one in use.")
-    variables: tuple[str, ...] = setting(
-        (),
+    variables: str = setting(
+        "",
         "Environment variables",
         "Names of those that tasks may see, beside the time zone, with commas in between.",
     )
@@ -65,7 +65,13 @@ class LambdaSettings:
         "Run on this machine, as if it were AWS: nothing is sent or billed.",
     )
 
+    @property
+    def task_variables(self) -> tuple[str, ...]:
+        """The names of the environment variables that tasks may see."""
+        return variable_names(self.variables)
+
     def __post_init__(self) -> None:
+        variable_names(self.variables)
         check(self)
         require_prefix(self.prefix)
         if self.region and not _REGION.fullmatch(self.region):

@@ -40,7 +40,6 @@ from cloudbutton_backend.backends.protocol import (
 from cloudbutton_backend.capture import Blob
 from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.errors import CloudError
-from cloudbutton_backend.settings.forms import schema_of, variable_names
 from cloudbutton_backend.storage import sealed_files
 from cloudbutton_backend.worker.pool.cpu_count import usable_cpus
 
@@ -64,61 +63,28 @@ class DaskBackend:
 
     Parameters
     ----------
-    address
-        Of a scheduler; None for a cluster on this machine, made when it is needed.
-    workers
-        Worker processes on this machine; of another cluster, calls at a time at most.
-    worker_hour
-        US dollars that a worker costs in an hour.
-    variables
-        Names of environment variables that tasks may see, with commas in between.
-    keep_results
-        Whether results stay on the workers, too, for `job.futures()`.
-    tls_ca, tls_cert, tls_key
-        Paths of PEM files.
-    client
-        A `distributed.Client` to use, which stays open.
-    security
-        A `distributed.Security` to connect with.
     patience
         Seconds for which a job waits while the cluster has no workers.
     """
 
     name = "dask"
     title = "Dask"
+    settings_class = DaskSettings
     costs: bool = False
 
     def __init__(
         self,
-        address: str | None = None,
-        workers: int | None = None,
-        worker_hour: float | None = None,
-        variables: str = "",
-        keep_results: bool = False,
-        tls_ca: str | None = None,
-        tls_cert: str | None = None,
-        tls_key: str | None = None,
-        client: Any = None,
-        security: Any = None,
+        settings: DaskSettings | None = None,
         *,
         patience: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         require("dask")
-        self.settings = DaskSettings(
-            address=address,
-            workers=workers,
-            worker_hour=worker_hour,
-            variables=variable_names(variables),
-            keep_results=keep_results,
-            tls_ca=tls_ca,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-        )
-        self.costs = bool(worker_hour)
-        self._given = client
+        self.settings = settings or DaskSettings()
+        self.costs = bool(self.settings.worker_hour)
+        self._given = self.settings.client
         self._patience, self._clock = patience, clock
-        self._connector = Connector(self.settings, client, security, self._notify, clock)
+        self._connector = Connector(self.settings, self._notify, clock)
         self._limits: Limits | None = None
         # The rest is the driver thread's.
         self._connection: ClusterConnection | None = None
@@ -224,7 +190,7 @@ class DaskBackend:
         self._ready[spec.id] = ready
 
     def _put_job(self, connection: ClusterConnection, spec: JobSpec) -> Any:
-        names = self.settings.variables
+        names = self.settings.task_variables
         variables = {name: os.environ[name] for name in names if name in os.environ}
         return connection.data.put_job(spec, _key_of(spec.id), variables)
 
@@ -427,11 +393,6 @@ class DaskBackend:
             connection.close()
 
     # -- for the panel and the doctor
-
-    @staticmethod
-    def settings_schema() -> dict[str, Any]:
-        """Return the settings as a JSON schema, for a form."""
-        return schema_of(DaskSettings)
 
     @staticmethod
     def costs_with(settings: Mapping[str, Any]) -> bool:

@@ -53,28 +53,19 @@ class DaskCluster:
 
     Parameters
     ----------
-    client
-        Of the user's; None to make one, which is closed in the end.
-    security
-        Keys and certificates for a client of ours; None for those of the settings, or of Dask's own.
     within
         Seconds for which the scheduler is looked for.
     """
 
-    def __init__(
-        self,
-        settings: DaskSettings,
-        client: Any = None,
-        security: Any = None,
-        within: float = CONNECT_WITHIN,
-    ) -> None:
+    def __init__(self, settings: DaskSettings, within: float = CONNECT_WITHIN) -> None:
+        client = settings.client
         self._own: list[Any] = []
         """What was made here, to be closed in this order."""
         self.is_local = client is None and settings.address is None
         """Whether it was made by us, on this machine: its workers see the same files."""
         if client is not None:
             _await_running(client, within)
-        self.client = client or self._connect(settings, security, within)
+        self.client = client or self._connect(settings, within)
         try:
             self.client.sync(self._equip, callback_timeout=EQUIP_WITHIN)
         except (TimeoutError, asyncio.TimeoutError):
@@ -108,11 +99,12 @@ class DaskCluster:
         """Send our code to all workers, present and future."""
         await self.client.register_plugin(ShippedCall(), name=plugin_name())
 
-    def _connect(self, settings: DaskSettings, security: Any, within: float) -> Any:
+    def _connect(self, settings: DaskSettings, within: float) -> Any:
         target: Any = settings.address
         try:
             if target is None:
                 target = self._make_local(settings.workers or usable_cpus())
+            security = settings.security
             if security is None and settings.tls_ca:
                 security = distributed.Security(
                     tls_ca_file=settings.tls_ca,

@@ -23,10 +23,6 @@ class Connector:
 
     Parameters
     ----------
-    given
-        A client of the user's, or None.
-    security
-        To connect with; None for that of the settings.
     notify
         Takes each connection that was made, and each error where none was.
     """
@@ -34,13 +30,10 @@ class Connector:
     def __init__(
         self,
         settings: DaskSettings,
-        given: Any,
-        security: Any,
         notify: Callable[[Any], None],
         clock: Callable[[], float],
     ) -> None:
-        self._settings, self._given, self._security = settings, given, security
-        self._notify, self._clock = notify, clock
+        self._settings, self._notify, self._clock = settings, notify, clock
         self._lock = threading.Lock()
         self._attempt: Future[ClusterConnection] | None = None
         self._closed = False
@@ -115,7 +108,7 @@ class Connector:
         from cloudbutton_backend.backends.dask.connection import ClusterConnection
 
         settings = self._settings
-        cluster = DaskCluster(settings, self._given, self._security, within or CONNECT_WITHIN)
+        cluster = DaskCluster(settings, within or CONNECT_WITHIN)
         try:
             return ClusterConnection(
                 cluster, self._notify, self._clock, settings.worker_hour, settings.keep_results

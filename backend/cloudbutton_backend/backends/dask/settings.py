@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_backend.settings.forms import check, setting
+from cloudbutton_backend.settings.forms import check, setting, variable_names
 
 MOST_WORKERS: Final = 10_000
 
@@ -34,8 +34,8 @@ class DaskSettings:
         minimum=0,
         unit="US dollars",
     )
-    variables: tuple[str, ...] = setting(
-        (),
+    variables: str = setting(
+        "",
         "Environment variables",
         "Names of those that tasks may see, beside those of the workers, with commas in between.",
     )
@@ -49,8 +49,18 @@ class DaskSettings:
     )
     tls_cert: str | None = setting(None, "TLS certificate", "Path of our own.")
     tls_key: str | None = setting(None, "TLS key", "Path of its key.")
+    client: Any = None
+    """A `distributed.Client` to use, which stays open."""
+    security: Any = None
+    """A `distributed.Security` to connect with; None for one of the three files."""
+
+    @property
+    def task_variables(self) -> tuple[str, ...]:
+        """The names of the environment variables that tasks may see."""
+        return variable_names(self.variables)
 
     def __post_init__(self) -> None:
+        variable_names(self.variables)
         check(self)
         if self.address is not None and "://" not in self.address:
             raise UsageError(
