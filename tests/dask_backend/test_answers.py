@@ -10,7 +10,7 @@ import pytest
 from cloudbutton_backend.backends.dask.call_results import events_of_end, read_answer, returned
 from cloudbutton_backend.backends.dask.cluster import WorkerInfo, placement
 from cloudbutton_backend.backends.dask.settings import DaskSettings
-from cloudbutton_backend.backends.dask.version_check import explain, mismatches
+from cloudbutton_backend.backends.package_versions import explain_mismatches, mismatches
 from cloudbutton_backend.backends.protocol import (
     BatchCall,
     BatchEnded,
@@ -166,7 +166,7 @@ def test_versions_that_differ_are_listed_with_both_sides(
 
 
 def test_a_long_list_of_versions_is_cut() -> None:
-    said = explain([f"package{n}: 1 here, 2 on a" for n in range(20)])
+    said = explain_mismatches([f"package{n}: 1 here, 2 on a" for n in range(20)], "a", "Advice.")
     assert "package7" in said and "package8" not in said and "and 12 more" in said
 
 

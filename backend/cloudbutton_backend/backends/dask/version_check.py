@@ -3,57 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Any, Final
 
-import cloudpickle
-
 from cloudbutton_backend.backends.dask.cluster import ANSWER_WITHIN, DaskCluster
 from cloudbutton_backend.backends.dask.shipped_code import installed_versions
-from cloudbutton_backend.capture.distributions import distributions, third_party
+from cloudbutton_backend.backends.package_versions import (
+    PYTHON,
+    Versions,
+    explain_mismatches,
+    mismatches,
+    notebook_versions,
+)
 from cloudbutton_backend.errors import BackendError, PackagesDoNotFit
 
-PYTHON: Final = "Python"
-_SHOWN: Final = 8
-"""Mismatches that a message lists."""
 _BASIC: Final = ("cloudpickle", "dask", "distributed")
 """What schedulers and workers say of themselves."""
-Versions = Mapping[str, str | None]
+_ADVICE: Final = (
+    "Install the same on both sides. For packages, Dask can do it on the workers: "
+    "`client.register_plugin(distributed.PipInstall(packages=[…]))`."
+)
 
 
-def here(imports: Iterable[str]) -> dict[str, str]:
-    """Return the versions in this process of Python, cloudpickle and what code imports."""
-    found = {each.name: each.version for each in distributions(third_party(imports))}
+def _here(imports: Iterable[str]) -> dict[str, str]:
+    """Return the versions in this process of Python, of Dask and of what code imports."""
     # Dask's own parts talk to each other in ways that change with its releases.
-    own = {name: metadata.version(name) for name in ("dask", "distributed")}
-    basic = {PYTHON: platform.python_version(), "cloudpickle": cloudpickle.__version__}
-    return {**basic, **own, **found}
-
-
-def mismatches(ours: Versions, theirs: Mapping[str, Versions]) -> list[str]:
-    """Return a line for each version that differs, those who agree with each other together.
-
-    Of Python, the patch release may differ: what code objects look like does not change with it.
-    """
-    lines = []
-    for name, version in ours.items():
-        by_version: dict[str | None, list[str]] = {}
-        for who, versions in theirs.items():
-            other = versions.get(name)
-            if _differs(name, version, other):
-                by_version.setdefault(other, []).append(who)
-        for other, whose in by_version.items():
-            where = whose[0] if len(whose) == 1 else f"{whose[0]} and {len(whose) - 1} more"
-            lines.append(f"{name}: {version} here, {other or 'not installed'} on {where}")
-    return lines
-
-
-def _differs(name: str, ours: str | None, theirs: str | None) -> bool:
-    if name == PYTHON and ours and theirs:
-        return ours.rpartition(".")[0] != theirs.rpartition(".")[0]
-    return ours != theirs
+    return notebook_versions(imports) | {name: metadata.version(name) for name in _BASIC}
 
 
 class VersionCheck:
@@ -75,17 +51,17 @@ class VersionCheck:
             return
         lines = self.find_mismatches(imports)
         if lines:
-            raise PackagesDoNotFit(explain(lines))
+            raise PackagesDoNotFit(explain_mismatches(lines, "the Dask workers", _ADVICE))
 
     def find_mismatches(self, imports: Iterable[str]) -> list[str]:
         """Return a line for each version that differs between here and the workers."""
         if not self._known:
             # Before any code of ours runs there: another Python could not even load it.
             basic = self._basic_versions()
-            lines = mismatches(here(()), basic)
+            lines = mismatches(_here(()), basic)
             if lines:
                 return lines
-        ours = here(imports)
+        ours = _here(imports)
         self._ask(ours)
         return mismatches(ours, self._known)
 
@@ -127,14 +103,3 @@ class VersionCheck:
             ) from None
         for address, versions in answers.items():
             self._known.setdefault(address, {}).update(versions)
-
-
-def explain(lines: list[str]) -> str:
-    """Return what is said where versions differ."""
-    shown = "\n".join(f"  {line}" for line in lines[:_SHOWN])
-    more = f"\n  and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-    return (
-        f"This notebook and the Dask workers do not have the same versions:\n{shown}{more}\n"
-        f"Nothing was run. Install the same on both sides. For packages, Dask can do it on the workers: "
-        f"`client.register_plugin(distributed.PipInstall(packages=[…]))`."
-    )
