@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloudbutton_backend.backends.protocol import BatchEnded, Overdue, WorkerDown
+from cloudbutton_backend.backends.protocol import NO_BATCH, BatchEnded, Overdue, WorkerDown
 from cloudbutton_backend.dispatch.actions import (
     Accept,
     Action,
@@ -270,6 +270,15 @@ def test_a_worker_of_which_nothing_is_known_ran_its_first_batch(stage: NewStage)
         (sent,) = play.up(f"w{n}")
     actions = play.happen(WorkerDown(sent.worker, "gone"))
     assert only(Finish, actions) == [Finish("job", "fail")]
+
+
+def test_what_a_worker_held_unbegun_costs_no_attempt_however_often_it_goes(stage: NewStage) -> None:
+    play = stage(workers=1)
+    (sent,) = play.open(1)
+    for n in range(2, 12):
+        play.happen(WorkerDown(sent.worker, "its machine is gone", NO_BATCH))
+        (sent,) = play.up(f"w{n}")
+    assert only(Finish, play.all(sent)) == [Finish("job", "finish")]
 
 
 def test_a_lost_item_waits_longer_each_time(stage: NewStage) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cloudbutton_backend.cost.rates import Rate
+from cloudbutton_backend.worker.pool.protocol import NO_BATCH as NO_BATCH
 from cloudbutton_backend.worker.pool.protocol import BackendDown as BackendDown
 from cloudbutton_backend.worker.pool.protocol import BatchCall as BatchCall
 from cloudbutton_backend.worker.pool.protocol import BatchEnded as BatchEnded

@@ -21,7 +21,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +45,7 @@ from cloudbutton_backend.worker.pool.protocol import (
 from cloudbutton_backend.worker.pool.segments import SharedArena
 from cloudbutton_backend.worker.pool.shared_blobs import SharedBlobs
 from cloudbutton_backend.worker.pool.worker_process import BatchInWorker, WorkerProcess
+from cloudbutton_backend.worker.shared_memory import SharedRegion
 from cloudbutton_backend.worker.wire import layout
 
 INLINE: Final = 64 * 1024
@@ -85,14 +86,25 @@ class WorkerPool:
         How many.
     name
         What their names begin with.
+    room
+        Bytes for captured values that no job uses; None for a quarter of the machine's memory.
+    stub
+        Whether `cloudbutton_ext` is not installed for them, see `loop.stub_extension`.
     clock
         Seconds that only go forward.
     """
 
     def __init__(
-        self, workers: int, *, name: str = "local", clock: Callable[[], float] = time.monotonic
+        self,
+        workers: int,
+        *,
+        name: str = "local",
+        room: int | None = None,
+        stub: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
+        self._stub = stub
         self._size = self._usual = workers
         self._clock = clock
         self._workers: dict[str, WorkerProcess] = {}
@@ -101,10 +113,10 @@ class WorkerPool:
         self._alarm, self._wakeup = socket.socketpair()
         self._alarm.setblocking(False)
         self._wakeup.setblocking(False)
-        self._selector.register(self._alarm, selectors.EVENT_READ, None)
+        self._selector.register(self._alarm, selectors.EVENT_READ, self._silence)
         self._jobs: dict[str, JobSpec] = {}
         self._arena = SharedArena()
-        self._blobs = SharedBlobs()
+        self._blobs = SharedBlobs(room)
         self._imported: list[str] = []
         self._base_environment: dict[str, str] | None = None
         self._environment_size = 0
@@ -143,9 +155,8 @@ class WorkerPool:
         """Start a worker; return False if the system cannot have another."""
         self._count += 1
         try:
-            worker = WorkerProcess(
-                f"{self.name}-{self._count}", self._environment(dict(os.environ))
-            )
+            environment = self._environment(dict(os.environ))
+            worker = WorkerProcess(f"{self.name}-{self._count}", environment, stub=self._stub)
         except OSError as error:
             self._failed_starts += 1
             if not self._workers:  # else those that are there do the work
@@ -197,10 +208,22 @@ class WorkerPool:
     def put(self, blob: Blob) -> None:
         self._blobs.region(blob)
 
+    def adopt(self, digest: str, region: SharedRegion) -> None:
+        """Take a large value that is in shared memory already."""
+        self._blobs.adopt(digest, region)
+
+    def drop(self, digests: Iterable[str]) -> None:
+        """Let go of large values that no open job uses."""
+        for digest in digests:
+            self._blobs.remove(digest)
+        self._forget_blobs(set(digests))
+
     def _trim_blobs(self) -> None:
-        """Have workers forget the blobs for which there is no room."""
+        """Let go of the large values for which there is no room."""
         used = {blob.digest for spec in self._jobs.values() for blob in spec.blobs}
-        dropped = set(self._blobs.evict(used))
+        self._forget_blobs(set(self._blobs.evict(used)))
+
+    def _forget_blobs(self, dropped: Set[str]) -> None:
         for worker in self._workers.values():
             if worker.blobs & dropped:
                 worker.post(m.ForgetMessage(blobs=tuple(worker.blobs & dropped)))
@@ -251,7 +274,7 @@ class WorkerPool:
             job_id=spec.id,
             seed=spec.seed,
             guard=spec.guard,
-            results=f"{spec.results}.{worker.name}-{worker.pid}.seg",
+            results=spec.results and f"{spec.results}.{worker.name}-{worker.pid}.seg",
             timed=spec.timeout is not None,
             cwd=spec.cwd,
             environment=new_environment,
@@ -359,12 +382,21 @@ class WorkerPool:
 
     # -- what happens
 
+    def watch(self, fd: int, mask: int, act: Callable[[], None]) -> None:
+        """Have `poll` call `act`, in place of what was said before, when a descriptor is ready for what is
+        in `mask`, which may be nothing.
+        """
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+        if mask:
+            self._selector.register(fd, mask, act)
+
     def poll(self, timeout: float | None) -> Iterable[PoolEvent]:
         if not self._events:
             for key, mask in self._selector.select(self._patience(timeout)):
-                worker: WorkerProcess | None = key.data
-                if worker is None:
-                    self._silence()
+                worker: WorkerProcess | Callable[[], None] = key.data
+                if not isinstance(worker, WorkerProcess):
+                    worker()
                 elif key.fileobj == worker.pidfd:
                     worker.hung_up = True
                 elif key.fileobj is worker.socket:

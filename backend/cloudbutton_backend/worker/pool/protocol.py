@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.wire import Buffer
@@ -73,6 +73,10 @@ class WorkerUp:
     worker: str
 
 
+NO_BATCH: Final = 0
+"""Stands for no batch: what a worker held goes to others, and costs no attempt."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerDown:
     """A worker is gone, and what it held with it."""
@@ -81,7 +85,7 @@ class WorkerDown:
     cause: str
     """For the user: exit code or signal, likely reason, memory peak."""
     batch: int | None = None
-    """The batch it was running, if that is known."""
+    """The batch it was running, if that is known; `NO_BATCH` if it was none of those it held."""
     item: int | None = None
     """The item it was running, if that is known."""
     reason: str = "died"

@@ -13,10 +13,20 @@ from cloudbutton_backend.worker.wire import Buffer, layout
 
 
 class SharedBlobs(BlobCache[SharedRegion]):
-    """Captured values in shared memory, kept in a quarter of the machine's memory for later jobs."""
+    """Captured values in shared memory, kept for later jobs.
 
-    def __init__(self) -> None:
-        super().__init__(_memory() // 4, SharedRegion.close)
+    Parameters
+    ----------
+    room
+        Bytes for those that nothing uses; None for a quarter of the machine's memory.
+    """
+
+    def __init__(self, room: int | None = None) -> None:
+        super().__init__(memory() // 4 if room is None else room, SharedRegion.close)
+
+    def adopt(self, digest: str, region: SharedRegion) -> None:
+        """Keep a value that is in shared memory already."""
+        self.get(digest, region.nbytes, lambda: region)
 
     def region(self, blob: Blob) -> SharedRegion:
         """Return where a value is, copying it there if it is not."""
@@ -34,7 +44,7 @@ class SharedBlobs(BlobCache[SharedRegion]):
         return self.get(blob.digest, length, copy)
 
 
-def _memory() -> int:
+def memory() -> int:
     """Return the machine's memory in bytes, or a careful guess."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -28,12 +28,13 @@ class BatchInWorker:
 class WorkerProcess(ChildProcess):
     """A worker, from its start to the explanation of its end."""
 
-    def __init__(self, name: str, environment: dict[str, str]) -> None:
+    def __init__(self, name: str, environment: dict[str, str], *, stub: bool = False) -> None:
         def start(ends: ProcessEnds) -> subprocess.Popen[bytes]:
             # What shadows the standard library in the notebook's folder must not do so meanwhile.
             own = [entry for entry in sys.path if entry not in ("", os.getcwd())]
             path = [*own, *(entry for entry in sys.path if entry not in own)]
-            return exec_worker(ends, path, environment, flags=() if _needs_site() else ("-S",))
+            flags = () if _needs_site() else ("-S",)
+            return exec_worker(ends, path, environment, flags=flags, stub=stub)
 
         super().__init__(start)
         self.name = name
