@@ -68,6 +68,7 @@ FOLDERS = {
     "dask": ("backends/dask/",),
     "lambda": ("backends/aws_lambda/", "lambda_emulator/"),
     "local": ("backends/local/",),
+    "ssh": ("backends/ssh/", "worker/ssh/"),
 }
 
 

@@ -1,7 +1,7 @@
 """What a backend can do beyond the protocol: one `Protocol` for each ability.
 
 All of them are optional and structural. Whoever wants to use one asks ``isinstance(backend, ChecksHealth)``;
-nothing is looked up by name. The first four are asked of whatever makes the backend, usually its class,
+nothing is looked up by name. The first five are asked of whatever makes the backend, usually its class,
 because the panel lists backends without making one. See docs/backends.md.
 """
 
@@ -34,6 +34,14 @@ class DeclaresSettings(Protocol):
     """
 
     settings_class: type[Any]
+
+
+@runtime_checkable
+class TakesBareWords(Protocol):
+    """Has a setting of which `%cloud use` takes the values without its name: ``%cloud use ssh big1 big2``."""
+
+    bare_words: str
+    """The setting's name. It gets the words with commas in between."""
 
 
 @runtime_checkable

@@ -40,10 +40,17 @@ def _lambda() -> BackendMaker:
     return LambdaBackend
 
 
+def _ssh() -> BackendMaker:
+    from cloudbutton_backend.backends.ssh.backend import SshBackend
+
+    return SshBackend
+
+
 _BUILT_IN: dict[str, Callable[[], BackendMaker]] = {
     "dask": _dask,
     "lambda": _lambda,
     "local": _local,
+    "ssh": _ssh,
 }
 
 

@@ -81,7 +81,10 @@ class Drivers:
 
 
 def _key(name: str, chosen: Mapping[str, Any]) -> _Key:
-    return name, tuple(sorted(chosen.items()))
+    values = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in chosen.items()
+    }
+    return name, tuple(sorted(values.items()))
 
 
 def _create(name: str, chosen: Mapping[str, Any]) -> Backend:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cloudbutton_backend.backends import registry
-from cloudbutton_backend.backends.capabilities import DescribesPackages
+from cloudbutton_backend.backends.capabilities import DescribesPackages, TakesBareWords
 from cloudbutton_backend.capture import explain
 from cloudbutton_backend.errors import UnknownName, UsageError
 from cloudbutton_backend.job.job import Job
@@ -111,7 +111,10 @@ def _use(text: str, context: CommandContext) -> Any:
         raise UnknownName("backend", name, known)
     own = registry.settings_of(name)
     flags = {key for key, default in own.items() if isinstance(default, bool)}
-    settings = {key: _value(key, value, own) for key, value in _settings(words, flags).items()}
+    maker = registry.maker(name)
+    listed = maker.bare_words if isinstance(maker, TakesBareWords) else None
+    found = _settings(words, flags, listed)
+    settings = {key: _value(key, value, own) for key, value in found.items()}
     of_jobs = {key: settings[key] for key in settings if key in FIELDS and key not in own}
     of_backend = {key: settings[key] for key in settings if key not in of_jobs}
     try:
@@ -150,8 +153,14 @@ def _value(key: str, text: str, own: Mapping[str, Any]) -> Any:
         return text
 
 
-def _settings(words: Sequence[str], flags: Set[str]) -> dict[str, str]:
-    """Read `workers=2`, `--workers=2`, `--workers 2`, and for what is on or off `--emulate`."""
+def _settings(words: Sequence[str], flags: Set[str], listed: str | None) -> dict[str, str]:
+    """Read `workers=2`, `--workers=2`, `--workers 2`, and for what is on or off `--emulate`.
+
+    Parameters
+    ----------
+    listed
+        The setting that words by themselves are the values of, if there is one.
+    """
     settings: dict[str, str] = {}
     pending = ""
     for word in words:
@@ -166,6 +175,8 @@ def _settings(words: Sequence[str], flags: Set[str]) -> dict[str, str]:
                 settings[key] = "true"
             else:
                 pending = key
+        elif listed is not None:
+            settings[listed] = f"{settings[listed]},{word}" if listed in settings else word
         else:
             raise UsageError(f"Expected SETTING=VALUE, not `{word}`: `{_usage('use')}`.")
     if pending:

@@ -1,0 +1,289 @@
+"""One machine: the way to its agent, made again when it breaks, on a thread that does all that waits."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from cloudbutton_backend.backends.package_versions import Versions, explain_mismatches, mismatches
+from cloudbutton_backend.backends.protocol import NO_BATCH, Event, Results, WorkerDown, WorkerUp
+from cloudbutton_backend.backends.ssh import connection as ssh
+from cloudbutton_backend.backends.ssh.agent_session import AgentSession
+from cloudbutton_backend.backends.ssh.connection import SshConnection
+from cloudbutton_backend.backends.ssh.settings import SshSettings
+from cloudbutton_backend.errors import BackendError, PackagesDoNotFit
+from cloudbutton_backend.worker.ssh.link import Command
+from cloudbutton_backend.worker.ssh.link import Versions as VersionsFound
+
+_LOG: Final = logging.getLogger(__name__)
+ADVICE: Final = (
+    "Install the same on both sides, or name the Python of the environment there that has them: "
+    "`%cloud use ssh HOST python=~/miniconda3/envs/NAME/bin/python`."
+)
+FIRST_PAUSE: Final = 0.25
+LONGEST_PAUSE: Final = 15.0
+"""Seconds between two attempts to connect again: doubled from the first to the longest."""
+END_WITHIN: Final = 3.0
+"""Seconds within which an agent ends that is told to."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostNews:
+    """Something happened at a machine."""
+
+    host: RemoteHost
+    session: AgentSession
+    what: Literal["up", "events", "away", "back", "lost"]
+    events: Sequence[Event] = ()
+    why: str = ""
+
+
+class RemoteHost:
+    """A machine.
+
+    Parameters
+    ----------
+    target
+        What ssh calls it.
+    name
+        What the names of its workers begin with.
+    patience
+        Seconds for which a broken connection is tried to be made again.
+    required
+        Returns the versions that open jobs need: a machine without them is not used.
+    notify
+        Called from the host's thread.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        name: str,
+        settings: SshSettings,
+        patience: float,
+        required: Callable[[], Versions],
+        notify: Callable[[HostNews], None],
+    ) -> None:
+        self.target, self._name = target, name
+        self._settings, self._patience = settings, patience
+        self._required, self._notify = required, notify
+        self._lock = threading.Lock()
+        self._attempt: Future[AgentSession] | None = None
+        self._thread: threading.Thread | None = None
+        self._alarm, self._wakeup = socket.socketpair()
+        self._alarm.setblocking(False)
+        self._wakeup.setblocking(False)
+        self._closing = threading.Event()
+        self._n_sessions = 0
+
+    def __repr__(self) -> str:
+        return f"<RemoteHost {self.target}>"
+
+    def begin(self) -> Future[AgentSession]:
+        """Return the agent in use, or the attempt to get one."""
+        with self._lock:
+            if self._attempt is None:
+                self._attempt = Future()
+                self._n_sessions += 1
+                name = self._name if self._n_sessions == 1 else f"{self._name}.{self._n_sessions}"
+                session = AgentSession(self.target, name, self.wake)
+                self._thread = threading.Thread(
+                    target=self._run,
+                    args=(session, self._attempt),
+                    name=f"cloudbutton-ssh-{self._name}",
+                    daemon=True,
+                )
+                self._thread.start()
+            return self._attempt
+
+    def wake(self) -> None:
+        """Have the thread look at what there is to send. Safe from any thread."""
+        with contextlib.suppress(OSError):  # it is awake, or over
+            self._wakeup.send(b"!")
+
+    def close(self) -> None:
+        """Begin to end. Safe to repeat."""
+        self._closing.set()
+        self.wake()
+
+    def join(self, within: float) -> None:
+        """Wait for the end, for at most so many seconds."""
+        if self._thread is not None:
+            self._thread.join(within)
+            if self._thread.is_alive():  # ssh is just trying to get there, and will end by itself
+                return
+        self._alarm.close()
+        self._wakeup.close()
+
+    # -- the thread
+
+    def _run(self, session: AgentSession, attempt: Future[AgentSession]) -> None:
+        try:
+            self._keep_connected(session, attempt)
+        except BaseException as error:
+            if not isinstance(error, BackendError):
+                _LOG.exception("the connection with %s", self.target)
+            with self._lock:
+                self._attempt = None
+            if not attempt.done():
+                attempt.set_exception(error)
+            # What a process that died was running may be to blame. Otherwise it may still be running.
+            batch = None if session.has_died else NO_BATCH
+            events = [WorkerDown(each, str(error), batch) for each in sorted(session.workers)]
+            self._notify(HostNews(self, session, "lost", events, str(error)))
+        finally:
+            session.close()
+
+    def _keep_connected(self, session: AgentSession, attempt: Future[AgentSession]) -> None:
+        """Start an agent and serve it, by one connection after the other, until this end is closed.
+
+        Raises
+        ------
+        BackendError
+            There is no agent, or not any more.
+        """
+        connection: SshConnection | None = self._connect(session)
+        while connection is not None:
+            try:
+                why = self._serve(session, connection, attempt)
+            finally:
+                connection.close()
+            if self._closing.is_set():
+                return
+            self._notify(HostNews(self, session, "away", (), why))
+            connection = self._connect_again(session)
+            self._notify(HostNews(self, session, "back"))
+
+    def _connect(self, session: AgentSession) -> SshConnection:
+        """Connect with an agent that was just started, and has the packages that jobs need.
+
+        Raises
+        ------
+        BackendError
+            What prevents it.
+        """
+        required = self._required()
+        connection = SshConnection(
+            self.target, self._settings, session.name, packages=list(required)
+        )
+        session.folder = connection.told["folder"]
+        lines = mismatches(required, {self.target: connection.told["versions"]})
+        if lines:
+            connection.close()
+            raise PackagesDoNotFit(explain_mismatches(lines, self.target, ADVICE))
+        return connection
+
+    def _connect_again(self, session: AgentSession) -> SshConnection | None:
+        """Return another connection to the same agent; None if this end is being closed.
+
+        Raises
+        ------
+        BackendError
+            It is gone, or was out of reach for too long.
+        """
+        since, pause = time.monotonic(), FIRST_PAUSE
+        while not self._closing.wait(pause):
+            away, pause = time.monotonic() - since, min(2 * pause, LONGEST_PAUSE)
+            try:
+                connection = SshConnection(
+                    self.target, self._settings, session.name, session.folder
+                )
+            except BackendError as error:
+                if away > self._patience:
+                    raise BackendError(
+                        f"{self.target} was lost {away:.0f} s ago. {error}"
+                    ) from error
+                continue
+            if "gone" not in connection.told:
+                return connection
+            connection.close()
+            session.has_died = bool(session.workers) and away < self._settings.grace
+            words = connection.told["gone"].strip()
+            raise BackendError(f"The process on {self.target} that runs the workers ended. {words}")
+        return None
+
+    def _serve(
+        self, session: AgentSession, connection: SshConnection, attempt: Future[AgentSession]
+    ) -> str:
+        """Send and receive until the connection ends; return why."""
+        link, sock = session.link, connection.socket
+        poll = select.poll()
+        poll.register(self._alarm, select.POLLIN)
+        link.begin()
+        self._take_in(session, connection.rest, attempt)
+        heard = ping_at = time.monotonic()
+        while not self._closing.is_set():
+            now = time.monotonic()
+            if now >= heard + 3 * ssh.HEARTBEAT:
+                return f"nothing was heard of it for {now - heard:.0f} s"
+            if now >= ping_at:
+                ping_at = now + ssh.HEARTBEAT
+                link.ping()
+            session.fill_link()
+            try:
+                link.write(sock.fileno())
+                poll.register(sock, select.POLLIN | select.POLLOUT * link.wants_to_write)
+                ready = dict(poll.poll((ping_at - now) * 1000))
+                if self._alarm.fileno() in ready:
+                    self._alarm.recv(1 << 12)
+                readable = ready.get(sock.fileno(), 0) & ~select.POLLOUT
+                data = sock.recv(1 << 18) if readable else None  # ends: it does not block
+            except OSError:
+                data = b""
+            if data:
+                heard = time.monotonic()
+                self._take_in(session, data, attempt)
+            elif data is not None:
+                return connection.why_it_ended()
+        self._say_goodbye(session, connection)
+        return ""
+
+    def _say_goodbye(self, session: AgentSession, connection: SshConnection) -> None:
+        """Have the agent end, and wait for that, but not for long."""
+        session.link.send(Command("end", ()))
+        sock, deadline = connection.socket, time.monotonic() + END_WITHIN
+        with contextlib.suppress(OSError):
+            while (left := deadline - time.monotonic()) > 0:
+                session.link.write(sock.fileno())
+                poll = select.poll()
+                poll.register(sock, select.POLLIN | select.POLLOUT * session.link.wants_to_write)
+                ready = dict(poll.poll(left * 1000))
+                readable = ready.get(sock.fileno(), 0) & ~select.POLLOUT
+                if readable and not sock.recv(1 << 18):  # ends: it does not block
+                    return
+
+    def _take_in(self, session: AgentSession, data: bytes, attempt: Future[AgentSession]) -> None:
+        """Act on what has arrived."""
+        events = []
+        for message, body in session.link.feed(data):
+            if isinstance(message, VersionsFound):
+                session.answers.popleft().set_result(message.found)
+            else:
+                events.append(_as_seen_here(session, message, body))
+        if session.link.peer is not None and not attempt.done():
+            session.greeted(session.link.peer)
+            self._notify(HostNews(self, session, "up"))
+            attempt.set_result(session)
+        if events:
+            self._notify(HostNews(self, session, "events", events))
+
+
+def _as_seen_here(session: AgentSession, event: Event, body: bytes) -> Event:
+    """Return what an agent reported, with its results and by this machine's clock."""
+    if isinstance(event, Results):
+        if event.meta.started:
+            event.meta.started -= session.clock_ahead
+        return replace(event, payload=body)
+    if isinstance(event, WorkerUp):
+        session.workers.add(event.worker)
+    elif isinstance(event, WorkerDown):
+        session.workers.discard(event.worker)
+    return event

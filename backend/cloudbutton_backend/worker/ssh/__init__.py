@@ -1,0 +1,1 @@
+"""What runs on a machine that a kernel reaches by ssh: the agent, and the way to it."""

@@ -1,0 +1,76 @@
+"""The link delivers each message once and in order, wherever connections break."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudbutton_backend.worker.ssh.link import Link
+
+
+def written(link: Link) -> bytes:
+    """Return all that a link has to write."""
+    read, write = os.pipe()
+    try:
+        link.write(write)
+        return os.read(read, 1 << 16)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def pump(ends: Sequence[Link], got: Sequence[list[object]], cut: int | None = None) -> None:
+    """Carry bytes to and fro until there are none; of the first stretch, only `cut` bytes arrive."""
+    while any(link.wants_to_write for link in ends):
+        for sender, receiver, arrived in ((ends[0], ends[1], got[1]), (ends[1], ends[0], got[0])):
+            if sender.wants_to_write:
+                arrived += [message for message, _ in receiver.feed(written(sender)[:cut])]
+        if cut is not None:
+            return
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 120)), max_size=6))
+def test_what_is_sent_arrives_once_and_in_order(rounds: list[tuple[int, int, int]]) -> None:
+    ends, sent, got = (Link("a"), Link("b")), ([], []), ([], [])  # type: ignore[var-annotated]
+    for here, there, cut in [*rounds, (1, 1, 1 << 16)]:
+        for link in ends:
+            link.begin()
+        for end, count in enumerate((here, there)):
+            for _ in range(count):
+                sent[end].append(f"{end}-{len(sent[end])}")
+                ends[end].send(sent[end][-1])
+        pump(ends, got, cut)
+        pump(ends, got, None if cut > 120 else cut)
+    pump(ends, got)
+    assert got == (sent[1], sent[0])
+    assert [link.unconfirmed for link in ends] == [0, 0]
+    assert [link.peer for link in ends] == ["b", "a"]
+
+
+def test_a_body_travels_beside_its_message() -> None:
+    ends = (Link(), Link())
+    for link in ends:
+        link.begin()
+    ends[0].send("message", b"body" * 1000)
+    pump((ends[1], ends[0]), ([], []))
+    for link in ends:
+        link.begin()
+    ends[1].feed(written(ends[0]))
+    ends[0].feed(written(ends[1]))
+    assert ends[0].unconfirmed == 0
+    ends[0].send("another", b"body")
+    assert ends[1].feed(written(ends[0])) == [("another", b"body")]
+
+
+def test_a_connection_that_broke_is_told_when_it_is_written_to() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    link = Link()
+    link.begin()
+    with pytest.raises(OSError):
+        link.write(write)
+    os.close(write)
