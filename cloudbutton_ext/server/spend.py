@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from cloudbutton_backend import settings, units
-from cloudbutton_backend.cost.accuracy import accuracy
+from cloudbutton_backend.accounting.spending import SpendingReport, billed, spending_report
 from cloudbutton_backend.cost.job_estimate import EarlierRun, from_history
-from cloudbutton_backend.job_model import BackendIdentity, Expectation
+from cloudbutton_backend.job_model import BackendIdentity
 from cloudbutton_backend.journal import queries
-from cloudbutton_backend.journal.queries import JudgedEstimate, Spending
 from cloudbutton_ext.server import arguments
 from cloudbutton_ext.server.handler import Handler, endpoint
 
@@ -26,27 +23,12 @@ class SpendHandler(Handler):
     @endpoint
     async def get(self) -> Any:
         days = arguments.integer("days", self.argument("days"), 31, low=1, high=MOST_DAYS)
-        today = datetime.fromtimestamp(self.context.clock()).date()
-        first = min(today.replace(day=1), today - timedelta(days=days - 1))
-        found, judged, per_day = await self.run_in_thread(self._since, first)
-        estimates = {
-            "money": accuracy_summary(judged.money),
-            "seconds": accuracy_summary(judged.seconds),
-        }
-        report = spend_report(found, today=today, days=days, per_day=per_day)
-        return report | {"estimates": estimates}
+        return as_json(await self.run_in_thread(self._report, days))
 
-    def _since(self, first: date) -> tuple[list[Spending], JudgedEstimate, float | None]:
+    def _report(self, days: int) -> SpendingReport:
         per_day = settings.resolve(self.context.settings_sources()).budget_per_day
-        midnight = datetime(first.year, first.month, first.day).timestamp()
-        with self.context.reader().snapshot() as connection:
-            if connection is None:
-                return [], JudgedEstimate([], []), per_day
-            return (
-                queries.spending(connection, midnight),
-                queries.judged(connection, midnight),
-                per_day,
-            )
+        now = self.context.clock()
+        return spending_report(self.context.reader(), days, now=now, per_day=per_day)
 
 
 class EstimateHandler(Handler):
@@ -72,48 +54,24 @@ class EstimateHandler(Handler):
             )
 
 
-def spend_report(
-    found: Sequence[Spending], *, today: date, days: int, per_day: float | None = None
-) -> dict[str, Any]:
-    """Return spending by day and backend, this month's by backend and in all, and today's.
-
-    Parameters
-    ----------
-    per_day
-        What all jobs of a day may spend together.
-    """
-    first_of_month = today.replace(day=1).isoformat()
-    first = (today - timedelta(days=days - 1)).isoformat()
+def as_json(report: SpendingReport) -> dict[str, Any]:
+    """Return spending by day and backend, this month's by backend and in all, and today's."""
     month: dict[BackendIdentity, dict[str, float]] = {}
-    for each in found:
-        if each.date >= first_of_month:
-            sums = month.setdefault(each.ran_on, {"spend": 0.0, "estimate": 0.0, "jobs": 0})
-            sums["spend"] += each.spend
-            sums["estimate"] += each.estimate
-            sums["jobs"] += each.jobs
+    for each in report.this_month:
+        sums = month.setdefault(each.ran_on, {"spend": 0.0, "estimate": 0.0, "jobs": 0})
+        sums["spend"] += each.spend
+        sums["estimate"] += each.estimate
+        sums["jobs"] += each.jobs
     return {
-        "days": [each._asdict() for each in found if each.date >= first],
+        "days": [each._asdict() for each in report.by_day],
         "month": [
             {"backend": backend.name, "emulated": backend.emulated, **sums}
             for backend, sums in month.items()
         ],
-        # Bills of a stand-in are shown, and paid by nobody.
-        "total": math.fsum(
-            sums["spend"] for backend, sums in month.items() if not backend.emulated
-        ),
-        "today": {
-            "spend": math.fsum(
-                each.spend for each in found if each.date == today.isoformat() and not each.emulated
-            ),
-            "budget": per_day,
-        },
+        "total": billed(report.this_month),
+        "today": {"spend": report.spent_today, "budget": report.per_day},
+        "estimates": report.estimates,
     }
-
-
-def accuracy_summary(found: Sequence[tuple[Expectation, float]]) -> dict[str, Any] | None:
-    """Return how good estimates were, by each with what came; None where nothing tells."""
-    how_good = accuracy(found)
-    return None if how_good is None else asdict(how_good)
 
 
 def estimate(spends: Mapping[str, Sequence[float]], backend: str) -> dict[str, Any]:

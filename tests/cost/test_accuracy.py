@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbutton_backend.cost.accuracy import Accuracy, accuracy
+from cloudbutton_backend.accounting.spending import Accuracy, accuracy
 from cloudbutton_backend.job_model import Expectation
 
 ABOUT_TEN = Expectation(10.0, 8.0, 12.5)

@@ -55,16 +55,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_it_is_added_up_by_day_backend_and_notebook(home: Path) -> None:
-    found = costs(reader=JournalReader(home), now=NOW)
-    assert [(str(each.ran_on), each.jobs, each.spend) for each in found.by_day] == [
-        ("lambda", 3, 0.875),
-        ("lambda (emulated)", 1, 4.0),
+    shown = costs(reader=JournalReader(home), now=NOW)
+    found, told = shown.report, shown.to_dict()
+    assert [
+        (each["backend"], each["emulated"], each["jobs"], each["spend"]) for each in told["by_day"]
+    ] == [
+        ("lambda", False, 3, 0.875),
+        ("lambda", True, 1, 4.0),
     ]
     assert [(each.notebook, each.jobs, each.spend) for each in found.by_notebook] == [
         ("/home/a/big.ipynb", 2, 0.75),
         (None, 1, 0.125),
     ]
-    assert (found.total, found.today) == (0.875, 0.875)  # what is emulated is paid by nobody
+    assert (told["total"], told["today"]) == (0.875, 0.875)  # what is emulated is paid by nobody
 
 
 def test_estimates_are_judged(home: Path) -> None:

@@ -8,15 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudbutton_backend.accounting.spending import SpendingReport
 from cloudbutton_backend.cost.job_estimate import EarlierRun, from_history
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import Journal
 from cloudbutton_backend.journal.queries import Spending
-from cloudbutton_ext.server.spend import estimate, spend_report
+from cloudbutton_ext.server.spend import as_json, estimate
 
 from .conftest import Ask, a_job
 
 TODAY = date(2026, 11, 20)
+
+
+def reported(spent: list[Spending], days: int) -> SpendingReport:
+    return SpendingReport(
+        today=TODAY, days=days, spent=tuple(spent), by_notebook=(), money=None, seconds=None,
+        per_day=None,
+    )  # fmt: skip
 
 
 def test_spending_is_reported_by_day_and_this_month_s_by_backend() -> None:
@@ -27,7 +35,7 @@ def test_spending_is_reported_by_day_and_this_month_s_by_backend() -> None:
         Spending("2026-11-01", "lambda", False, 1, 0.25, 0.2),
         Spending("2026-10-31", "lambda", False, 9, 9.0, 9.0),
     ]
-    report = spend_report(found, today=TODAY, days=7)
+    report = as_json(reported(found, days=7))
     assert [(day["date"], day["backend"], day["emulated"]) for day in report["days"]] == [
         ("2026-11-20", "lambda", False),
         ("2026-11-20", "lambda", True),
@@ -47,7 +55,7 @@ def test_spending_is_reported_by_day_and_this_month_s_by_backend() -> None:
 
 def test_a_report_over_months_counts_only_this_one_for_the_month() -> None:
     found = [Spending("2026-10-31", "lambda", False, 1, 9.0, 9.0)]
-    report = spend_report(found, today=TODAY, days=31)
+    report = as_json(reported(found, days=31))
     assert [day["spend"] for day in report["days"]] == [9.0]
     assert (report["month"], report["total"]) == ([], 0.0)
 

@@ -12,6 +12,7 @@ from cloudbutton_backend.journal import rows
 from cloudbutton_backend.journal.liveness import LivenessCheck
 from cloudbutton_backend.journal.records import ErrorRecord, JobRow, LogRecord
 from cloudbutton_backend.journal.sequence import Position
+from cloudbutton_backend.storage.sqlite import marks
 
 if TYPE_CHECKING:
     import sqlite3
@@ -70,6 +71,15 @@ class Spending(NamedTuple):
     @property
     def ran_on(self) -> BackendIdentity:
         return BackendIdentity(self.backend, self.emulated)
+
+
+class NotebookSpending(NamedTuple):
+    """What the jobs of one notebook cost."""
+
+    notebook: str | None
+    """None for those of scripts."""
+    jobs: int
+    spend: float
 
 
 class JudgedEstimate(NamedTuple):
@@ -168,6 +178,18 @@ def spending(connection: sqlite3.Connection, since: float) -> list[Spending]:
     return [Spending(**(dict(row) | {"emulated": bool(row["emulated"])})) for row in found]
 
 
+def spending_by_notebook(
+    connection: sqlite3.Connection, since: float, *, limit: int
+) -> list[NotebookSpending]:
+    """Return what was spent by notebook, the most first; what was emulated is paid by nobody."""
+    found = connection.execute(
+        "SELECT notebook, count(*), sum(spend) AS spent FROM jobs WHERE created >= ? AND spend > 0 "
+        "AND NOT emulated GROUP BY notebook ORDER BY spent DESC LIMIT ?",
+        (since, limit),
+    )
+    return [NotebookSpending(*row) for row in found]
+
+
 def judged(connection: sqlite3.Connection, since: float, *, limit: int = 1_000) -> JudgedEstimate:
     """Return by what the estimates since then can be judged: the latest jobs that were done in one go.
 
@@ -208,7 +230,7 @@ def earlier_spends(
     Only runs of the text that it had last count.
     """
     found = connection.execute(
-        f"SELECT name, spend, source FROM jobs WHERE notebook IN ({_marks(notebooks)}) "
+        f"SELECT name, spend, source FROM jobs WHERE notebook IN ({marks(notebooks)}) "
         "AND cell_id = ? AND backend = ? AND NOT emulated AND state = 'done' ORDER BY created DESC LIMIT ?",
         (*notebooks, cell_id, backend, limit),
     ).fetchall()
@@ -223,13 +245,13 @@ def _where(wanted: JobQuery) -> tuple[str, list[Any]]:
     conditions: list[str] = []
     values: list[Any] = []
     if wanted.state in _MAY_BE_LOST:
-        conditions.append(f"state IN ({_marks(_OPEN)})")
+        conditions.append(f"state IN ({marks(_OPEN)})")
         values += _OPEN
     elif wanted.state is not None:
         conditions.append("state = ?")
         values.append(wanted.state.value)
     if wanted.notebooks is not None:
-        conditions.append(f"notebook IN ({_marks(wanted.notebooks)})")
+        conditions.append(f"notebook IN ({marks(wanted.notebooks)})")
         values += wanted.notebooks
     if wanted.search:
         searched = ("name", "id", _SHOWN_BACKEND, "source", "error", "replace(notebook, ?, '')")
@@ -245,10 +267,6 @@ def _literally(text: str) -> str:
     for special in "\\%_":
         text = text.replace(special, "\\" + special)
     return text
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))
 
 
 def _quoted(name: str) -> str:
