@@ -79,7 +79,11 @@ class JobRow(JobRecord):
     started: float | None = None
     ended: float | None = None
     task_seconds: float = 0.0
+    waited: float = 0.0
+    """How long items have waited for a CPU."""
     spend: float = 0.0
+    at_most: bool = False
+    """Whether calls of unknown price are in it, for the most they can have cost."""
     expected_spend: float | None = None
     committed: float = 0.0
     """The most that its calls in flight can still cost."""
@@ -116,7 +120,9 @@ class JobRow(JobRecord):
             workers=self.workers,
             elapsed=self.elapsed(now),
             task_seconds=self.task_seconds,
+            waited=self.waited,
             spend=self.spend,
+            at_most=self.at_most,
             expected_spend=self.expected_spend,
             committed=self.committed,
             budget=self.budget,

@@ -101,7 +101,9 @@ TABLES: Final[Sequence[str]] = (
         estimate_basis TEXT,
         worker_memory INTEGER,
         emulated INTEGER NOT NULL DEFAULT 0,
-        on_this_machine INTEGER NOT NULL DEFAULT 0
+        on_this_machine INTEGER NOT NULL DEFAULT 0,
+        waited REAL NOT NULL DEFAULT 0,
+        at_most INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID
     """,
     *_BY_AGE,
@@ -189,6 +191,8 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     3: (
         "ALTER TABLE jobs ADD COLUMN emulated INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE jobs ADD COLUMN on_this_machine INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN waited REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN at_most INTEGER NOT NULL DEFAULT 0",
         "DROP INDEX IF EXISTS jobs_by_age",
         *_BY_AGE,
         *FROM_NAMES,
@@ -202,7 +206,8 @@ OF_A_JOB: Final = ("batches", "commands", "errors", "logs")
 MUTABLE: Final = frozenset(
     {
         "name", "n_items", "state", "done", "failed", "running", "workers", "started", "ended",
-        "task_seconds", "spend", "expected_spend", "error", "warnings", "retried", "lost_workers",
+        "task_seconds", "waited", "spend", "at_most", "expected_spend", "error", "warnings", "retried",
+        "lost_workers",
         "capture", "estimate", "estimate_low", "estimate_high", "estimate_basis", "estimate_seconds",
         "estimate_seconds_low", "estimate_seconds_high", "budget", "committed", "cached", "plan",
         # Another process goes on with it, perhaps on another backend.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from cloudbutton_backend import units
+from cloudbutton_backend.job_model import Progress
 from cloudbutton_backend.job_model.timeline import timeline_of
 from cloudbutton_backend.journal import ErrorRecord
 from cloudbutton_backend.report import chart_data, charts
@@ -84,7 +85,7 @@ def _figures(facts: JobFacts) -> Markup:
         budget = (
             "" if progress.budget is None else f"of a budget of {units.dollars(progress.budget)}"
         )
-        shown.append(("cost", units.dollars(progress.spend), budget))
+        shown.append(("cost", _spend(progress), budget))
     if progress.lost_workers:
         shown.append(
             ("lost", units.count(progress.lost_workers, "worker"), "their items ran again")
@@ -101,6 +102,11 @@ def _figures(facts: JobFacts) -> Markup:
         ],
         class_="figures",
     )
+
+
+def _spend(progress: Progress) -> str:
+    spend = units.dollars(progress.spend)
+    return f"at most {spend}" if progress.at_most else spend
 
 
 def _expected_time(facts: JobFacts) -> str:
@@ -185,7 +191,7 @@ def cost(facts: JobFacts) -> Markup | None:
         verdict = "inside the interval" if inside else "outside the interval"
         if estimate.expected > 0:
             verdict += f", {progress.spend / estimate.expected - 1:+.0%}"
-    rows.append(("billed", units.dollars(progress.spend), verdict))
+    rows.append(("billed", _spend(progress), verdict))
     if progress.done and progress.spend:
         rows.append(("per item", units.dollars(progress.spend / progress.done), ""))
     if progress.budget is not None:

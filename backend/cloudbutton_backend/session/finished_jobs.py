@@ -33,8 +33,8 @@ class FinishedMoney:
 
     spend: float
     estimate: Estimate | None
-    at_most: bool = False
-    """Whether it may have been less; the journal does not say."""
+    at_most: bool
+    """Whether it may have been less."""
 
     def expected(self, total: int | None, done: int) -> float | None:
         """Return what it will have cost: what it has."""
@@ -92,7 +92,7 @@ def past_job(
     run_state.prefill(found.runs)
     run_state.broken = error
     run_state.workers, run_state.retried = row.workers, row.retried
-    run_state.task_seconds = row.task_seconds
+    run_state.task_seconds, run_state.waited = row.task_seconds, row.waited
     run_state.end(JobState.DONE if error is None else JobState.FAILED)
     run_state.ended = time.monotonic()
     run_state.started = run_state.ended - seconds_of(row)
@@ -117,7 +117,7 @@ def money_of(row: JobRow) -> FinishedMoney | None:
     """Return what the journal says of a job's cost; None where work is free."""
     if row.estimate is None and not row.spend:
         return None
-    return FinishedMoney(row.spend, row.expected)
+    return FinishedMoney(row.spend, row.expected, row.at_most)
 
 
 def report_of(row: JobRow) -> CaptureReport:

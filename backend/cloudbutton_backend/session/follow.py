@@ -173,7 +173,7 @@ class Follower:
             row.workers,
             row.retried,
         )
-        run_state.task_seconds = row.task_seconds
+        run_state.task_seconds, run_state.waited = row.task_seconds, row.waited
         if row.budget != run_state.options.budget:
             run_state.options = replace(run_state.options, budget=row.budget)
         if fresh:

@@ -145,7 +145,7 @@ class Resumer:
         )
         run_state, recorder, listener = prepared.run_state, prepared.recorder, prepared.listener
         if into is None:
-            run_state.task_seconds = row.task_seconds
+            run_state.task_seconds, run_state.waited = row.task_seconds, row.waited
             run_state.started = time.monotonic() - seconds_of(row)
         for line in found.trouble:
             recorder.warn(line)
