@@ -3,34 +3,46 @@
 ::
 
     CloudError
-    ├── UsageError              an option, a name or a header that makes no sense
-    │   ├── WrongArgument       an argument of the wrong kind (a `TypeError`, too)
-    │   ├── UnknownName         an unknown backend, option, setting or job, with the nearest known one
-    │   └── SettingsError       a settings file or variable that cannot be used
-    ├── CaptureError            the code or a value it uses cannot travel (a `PicklingError`, too)
-    ├── TaskError               a task failed for a reason that is not the user's exception
-    │   ├── WorkerLost          the process running the item died (signal, exit code, memory)
-    │   ├── TaskTimeout         the item ran longer than `timeout`
-    │   ├── ResultNotSendable   the item's result could not be pickled or unpickled (a `PicklingError`, too)
-    │   └── RemoteError         the user's exception, when it could not be rebuilt here
-    ├── JobCancelled            the job was cancelled before it finished
-    ├── JobFailed               the job could not go on (its items could not be produced, …)
-    │   ├── CannotContinue      its missing items cannot be run any more, or not here
-    │   └── BudgetReached       its next call could have cost more than was left of its budget
-    ├── BackendError            the backend could not start or died as a whole
-    │   ├── DeploymentRefused   something that is not ours has a name that we need
-    │   ├── NotDeployed         what jobs need in the cloud is missing, or is of another version
-    │   ├── PackagesDoNotFit    an installed package cannot run where the code is to run
-    │   ├── MissingExtra        packages of an optional part are not installed (an `ImportError`, too)
-    │   └── CloudServiceError   the cloud provider refused a request, or could not be reached
-    │       ├── NoCredentials   there are none, or they are not valid (any more)
-    │       ├── NotPermitted    a permission is missing; it is named
-    │       ├── NotThere        what was asked for does not exist
-    │       ├── AlreadyThere    what was to be made exists, or is being changed by somebody else
-    │       ├── Throttled       too many requests at a time; it was tried again, in vain
-    │       └── Unreachable     no answer: network, region or clock
-    ├── Tampered                a file was not written by this installation, or was changed since
-    └── JournalError            the journal on disk cannot be used
+    ├── UsageError                An option, a name or a header that makes no sense
+    │   ├── UnknownName           A name that is not known, with the nearest one that is
+    │   ├── WrongArgument         An argument of a kind that makes no sense (a `TypeError`, too)
+    │   ├── SettingsError         A settings file or variable that cannot be used
+    │   ├── OwnedElsewhere        Another process runs the job
+    │   ├── OwnershipLost         A job of this process was continued by another one meanwhile
+    │   ├── HeaderError           A header that cannot be parsed
+    │   └── NotConfirmed          A pressed cell would have spent money, and nobody has agreed to that
+    ├── CaptureError              The code or a value that it uses cannot be sent (a `PicklingError`, too)
+    │   ├── CannotTravel          A captured value is of a kind that has no meaning in another process
+    │   ├── NotPicklable          A captured value could not be pickled, for a reason of its own
+    │   └── TooDeep               A captured value is nested deeper than Python can pickle
+    ├── TaskError                 An item failed for a reason other than an exception of the user's code
+    │   ├── WorkerLost            The process that ran an item died, each time it was tried
+    │   ├── TaskTimeout           An item ran longer than the job's `timeout`
+    │   ├── ResultNotSendable     The item's result or exception cannot be sent back (a `PicklingError`, too)
+    │   └── RemoteError           The user's exception, shown as text because it could not be rebuilt here
+    ├── JobCancelled              The job was cancelled
+    ├── JobFailed                 The job could not go on
+    │   ├── CannotContinue        A job's missing items cannot be run
+    │   ├── DayBudgetReached      The job's next call could cost more than is left of the day's budget
+    │   └── BudgetReached         The job's next call could cost more than is left of its budget
+    ├── BackendError              The backend could not start, or died as a whole
+    │   ├── DeploymentRefused     Something that is not ours has a name that we need
+    │   ├── NotDeployed           What jobs need in the cloud is missing, or is of another version
+    │   ├── PackagesDoNotFit      An installed package cannot run where the code is to run
+    │   ├── MissingExtra          Packages of an optional part are not installed here (an `ImportError`, too)
+    │   ├── CloudServiceError     The cloud provider refused a request or could not be reached
+    │   │   ├── NoCredentials     There are no credentials, or they are not valid, or not any more
+    │   │   ├── NotPermitted      A permission is missing: that for `action` on `resource`
+    │   │   ├── NotThere          What was asked for does not exist
+    │   │   ├── AlreadyThere      What was to be made exists already, or is just being changed
+    │   │   ├── Throttled         Too many requests at a time
+    │   │   └── Unreachable       There was no answer: the network, the region's name, or the clock
+    │   └── NoInvocationSucceeds  Every invocation has been refused for too long to go on
+    ├── Tampered                  A file to be unpickled is not what this installation wrote
+    ├── JournalError              The journal on disk cannot be used
+    ├── CheckpointTooLarge        The items of a job are too large to be saved
+    ├── HiddenChange              A loop changed an object that its iterations share
+    └── RequestRefused            The server cannot do what the panel asked for, as things are
 
 The user's own exceptions are never wrapped: they surface with their original type.
 """
@@ -76,7 +88,7 @@ class UnknownName(UsageError):
 
 
 class WrongArgument(UsageError, TypeError):
-    """An argument of a kind that makes no sense, such as a number for the items."""
+    """An argument of a kind that makes no sense; a number for the items, say."""
 
 
 class SettingsError(UsageError):
@@ -84,7 +96,7 @@ class SettingsError(UsageError):
 
 
 class CaptureError(CloudError, PicklingError):
-    """The code, or a value it uses, cannot travel to a worker."""
+    """The code or a value that it uses cannot be sent."""
 
 
 class TaskError(CloudError):
@@ -118,7 +130,7 @@ class TaskTimeout(TaskError):
 
 
 class ResultNotSendable(TaskError, PicklingError):
-    """The item ran, but its result (or exception) cannot travel back."""
+    """The item's result or exception cannot be sent back."""
 
     def __init__(self, item: str, type_name: str, reason: str) -> None:
         super().__init__(item, type_name, reason)
@@ -170,7 +182,7 @@ class CannotContinue(JobFailed):
 
 
 class DayBudgetReached(JobFailed):
-    """A job's next call could cost more than is left of the day's budget; what had finished is kept.
+    """The job's next call could cost more than is left of the day's budget; what had finished is kept.
 
     Parameters
     ----------
@@ -281,7 +293,7 @@ class PackagesDoNotFit(BackendError):
 
 
 class MissingExtra(BackendError, ImportError):
-    """Packages that an optional part needs are not installed here."""
+    """Packages of an optional part are not installed here."""
 
     def __init__(self, part: str, extra: str, packages: Iterable[str]) -> None:
         packages = tuple(packages)
@@ -296,7 +308,7 @@ class MissingExtra(BackendError, ImportError):
 
 
 class CloudServiceError(BackendError):
-    """The cloud provider refused a request, or could not be reached."""
+    """The cloud provider refused a request or could not be reached."""
 
     def __init__(
         self, message: str, *, action: str = "", code: str = "", resource: str = ""
@@ -343,7 +355,7 @@ class Unreachable(CloudServiceError):
 
 
 class Tampered(CloudError):
-    """A file that would be unpickled was not written by this installation, or was changed since."""
+    """A file to be unpickled is not what this installation wrote."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)

@@ -29,7 +29,7 @@ RESOURCE: Final = "cloudbutton"
 
 
 class RequestRefused(CloudError):
-    """What was asked cannot be done as things are."""
+    """The server cannot do what the panel asked for, as things are."""
 
     def __init__(self, message: str, *, status: int = 409, **more: Any) -> None:
         super().__init__(message)

@@ -63,7 +63,7 @@ class StorableItems(Protocol):
 
 
 class CheckpointTooLarge(CloudError):
-    """A job's items are more than may be written."""
+    """The items of a job are too large to be saved."""
 
 
 class Checkpoint:

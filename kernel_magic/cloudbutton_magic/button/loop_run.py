@@ -155,7 +155,7 @@ class LoopReport:
 
 
 class HiddenChange(CloudError):
-    """A loop changed an object that its iterations share, and it was noticed too late."""
+    """A loop changed an object that its iterations share; noticed too late to run it here."""
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(line, what)

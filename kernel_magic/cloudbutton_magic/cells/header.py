@@ -27,7 +27,7 @@ _MAP_HELP: Final = "`%%cloud map TARGET in ITERABLE [for … in …] [if …] [-
 
 
 class HeaderError(UsageError):
-    """A header that does not parse: the line, a caret under the place, what was expected."""
+    """A header that cannot be parsed; shows the line, a caret under the place, and what was expected."""
 
     def __init__(self, line: str, column: int, expected: str) -> None:
         super().__init__(line, column, expected)

@@ -69,7 +69,7 @@ Ended = InvocationAnswer | InvocationFailure | LostAnswer
 
 
 class NoInvocationSucceeds(BackendError):
-    """Everything has been refused for so long that it makes no sense to go on."""
+    """Every invocation has been refused for too long to go on."""
 
 
 class Invoker:
