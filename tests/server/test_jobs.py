@@ -292,5 +292,5 @@ def test_a_job_of_a_busy_process_is_cancelled_through_the_server(ask: Ask, home:
     began = time.monotonic()
     assert ask(f"jobs/{job['id']}/cancel", method="POST").status == 202
     until(lambda: ask(f"jobs/{job['id']}").body["state"] == "cancelled")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # a second; the rest is for busy machines
     assert process.communicate(timeout=PATIENCE)[0] == "cancelled\n"
