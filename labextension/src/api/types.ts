@@ -184,6 +184,7 @@ export interface IHealth {
   readonly ok: boolean;
   readonly lines: readonly {
     readonly name: string;
+    readonly ok: boolean;
     readonly status: 'ok' | 'warning' | 'problem';
     readonly detail: string;
   }[];
@@ -258,7 +259,7 @@ export type IChange =
       readonly type: 'job';
       readonly id: string;
       readonly batches: IBatches;
-      readonly log: { readonly pieces: readonly ILogPiece[] };
+      readonly log: { readonly pieces: readonly ILogPiece[]; readonly next: number };
       readonly errors_changed: boolean;
     }
   | {
