@@ -1,4 +1,7 @@
-"""Numbers as a reader wants them: counts, times, sizes, money."""
+"""Numbers as people read them: counts, times, sizes, money.
+
+`labextension/src/format.ts` words them the same; both are tested with the cases of `tests/wording.json`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ def count(number: int, noun: str = "") -> str:
 
 
 def seconds(value: float) -> str:
-    """Return `85 ms`, `0.34 s`, `12.4 s`, `3 min 20 s` or `2 h 05 min`."""
+    """Return `250 µs`, `85 ms`, `0.34 s`, `12.4 s`, `3 min 20 s`, `2 h 05 min` or `3 d 04 h`."""
+    if 0 < value < 0.00095:
+        return f"{value * 1e6:.0f} µs"
     if value < 0.0995:
         return f"{value * 1000:.0f} ms"
     if value < 0.995:
@@ -26,7 +31,10 @@ def seconds(value: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
+    if hours < 24:
+        return f"{hours} h {minutes:02d} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours:02d} h"
 
 
 def roughly(value: float) -> str:
@@ -39,7 +47,7 @@ def roughly(value: float) -> str:
 def dollars(value: float) -> str:
     """Return `$0.00`, `$0.00042`, `$0.0042` or `$1.23`."""
     if 0 < value < 0.01:
-        return "under $0.0001" if value < 0.0001 else f"${value:.2g}"
+        return "<$0.0001" if value < 0.0001 else f"${value:.2g}"
     return f"${value:,.2f}"
 
 
@@ -94,13 +102,12 @@ def times(factor: float) -> str:
 
 def size(nbytes: float) -> str:
     """Return `812 B`, `3.1 MB`."""
-    for unit in ("B", "kB", "MB"):
+    for unit in ("B", "kB", "MB", "GB"):
         if nbytes < 999.5:
-            return (
-                f"{nbytes:.0f} {unit}" if unit == "B" or nbytes >= 99.5 else f"{nbytes:.1f} {unit}"
-            )
+            digits = 0 if unit == "B" or nbytes >= 99.5 else 1
+            return f"{nbytes:.{digits}f} {unit}"
         nbytes /= 1000
-    return f"{nbytes:,.1f} GB"
+    return f"{nbytes:,.1f} TB"
 
 
 def clipped(text: str, width: int) -> str:

@@ -1,33 +1,47 @@
-/** Numbers as people read them: short, with the digits that matter. */
+/**
+ * Numbers as people read them: counts, times, sizes, money.
+ *
+ * Durations, money, sizes and counts are worded as by `cloudbutton_backend.units`, in the cell and on the
+ * command line; `tests/wording.json` has the cases that both are tested with.
+ */
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-/** "250 µs", "12 ms", "0.8 s", "42 s", "3 min 5 s", "2 h 10 min", "3 d 4 h". */
+/** "250 µs", "85 ms", "0.34 s", "12.4 s", "3 min 20 s", "2 h 05 min", "3 d 04 h". */
 export function duration(seconds: number, trans: TranslationBundle): string {
-  if (seconds < 0.00095) {
-    return trans.__('%1 µs', Math.round(seconds * 1e6));
+  if (seconds > 0 && seconds < 0.00095) {
+    return trans.__('%1 µs', (seconds * 1e6).toFixed(0));
   }
-  if (seconds < 0.1) {
-    return trans.__('%1 ms', significant(seconds * 1000, 2));
+  if (seconds < 0.0995) {
+    return trans.__('%1 ms', (seconds * 1000).toFixed(0));
   }
-  if (seconds < 59.5) {
-    return trans.__('%1 s', significant(seconds, 2));
+  if (seconds < 59.95) {
+    return trans.__('%1 s', seconds.toFixed(seconds < 0.995 ? 2 : 1));
   }
   const whole = Math.round(seconds);
   if (whole < 3600) {
     return pair(whole, 60, trans.__('min'), trans.__('s'));
   }
-  const minutes = Math.round(seconds / 60);
+  const minutes = Math.floor(whole / 60);
   if (minutes < 60 * 24) {
     return pair(minutes, 60, trans.__('h'), trans.__('min'));
   }
-  return pair(Math.round(minutes / 60), 24, trans.__('d'), trans.__('h'));
+  return pair(Math.floor(minutes / 60), 24, trans.__('d'), trans.__('h'));
 }
 
 function pair(value: number, base: number, large: string, small: string): string {
-  const rest = value % base;
-  const text = `${Math.floor(value / base)} ${large}`;
-  return rest ? `${text} ${rest} ${small}` : text;
+  const rest = `${value % base}`.padStart(2, '0');
+  return `${Math.floor(value / base)} ${large} ${rest} ${small}`;
+}
+
+/** "about 12 s", "about 3 min 20 s": decimals would flicker, and promise too much. */
+export function timeLeft(seconds: number, trans: TranslationBundle): string {
+  if (seconds < 1) {
+    return trans.__('under 1 s');
+  }
+  const text =
+    seconds < 60 ? trans.__('%1 s', seconds.toFixed(0)) : duration(seconds, trans);
+  return trans.__('about %1', text);
 }
 
 /** A duration on an axis, with the digits that tell it from the next one `step` seconds on. */
@@ -39,22 +53,12 @@ export function tick(seconds: number, step: number, trans: TranslationBundle): s
   return trans.__('%1 s', seconds.toFixed(digits));
 }
 
-/** "$0", "<$0.0001", "$0.0042", "$0.42", "$1,234". Never rounds a cost to nothing. */
+/** "$0.00", "<$0.0001", "$0.0042", "$0.42", "$1,234.50". Never rounds a cost to nothing. */
 export function money(dollars: number): string {
-  if (dollars <= 0) {
-    return '$0';
+  if (dollars > 0 && dollars < 0.01) {
+    return dollars < 0.0001 ? '<$0.0001' : `$${significant(dollars, 2)}`;
   }
-  if (dollars < 0.0001) {
-    return '<$0.0001';
-  }
-  if (dollars < 0.01) {
-    return `$${significant(dollars, 2)}`;
-  }
-  const digits = dollars < 1000 ? 2 : 0;
-  return `$${dollars.toLocaleString('en', {
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits
-  })}`;
+  return `$${fixed(dollars, 2)}`;
 }
 
 /** "7%", "0.4%"; "100%" only where nothing is missing. */
@@ -69,7 +73,7 @@ export function count(value: number): string {
   return value.toLocaleString('en');
 }
 
-/** "812 B", "4.1 MB", as in SI: a thousand, not 1,024. */
+/** "812 B", "4.1 MB", "123 MB", as in SI: a thousand, not 1,024. */
 export function bytes(value: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   let unit = 0;
@@ -78,7 +82,8 @@ export function bytes(value: number): string {
     rest /= 1000;
     unit += 1;
   }
-  return `${unit === 0 ? rest : significant(rest, 2)} ${units[unit]}`;
+  const isWhole = unit === 0 || (rest >= 99.5 && units[unit] !== 'TB');
+  return `${fixed(rest, isWhole ? 0 : 1)} ${units[unit]}`;
 }
 
 /** "4.1 items/s", "12 items/min": never a rate that reads as zero. */
@@ -119,6 +124,13 @@ function significant(value: number, digits: number): string {
     return `${Math.round(value)}`;
   }
   return value.toPrecision(digits).replace(/\.0+$|(\.\d*?)0+$/, '$1');
+}
+
+function fixed(value: number, digits: number): string {
+  return value.toLocaleString('en', {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits
+  });
 }
 
 function grouped(value: number): string {

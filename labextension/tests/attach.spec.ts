@@ -88,8 +88,8 @@ describe('the facts of a job', () => {
   it('have the expected time and its interval beside the elapsed one', () => {
     const estimate_seconds = { expected: 8, low: 6, high: 11 };
     expect(shown({ estimate_seconds })).toMatchObject({
-      Took: '10 s',
-      Expected: ['8 s', '6 s to 11 s']
+      Took: '10.0 s',
+      Expected: ['8.0 s', '6.0 s to 11.0 s']
     });
     expect(shown({ estimate: { expected: 0, low: 0, high: 0 } })).not.toHaveProperty(
       'Estimated'

@@ -1,24 +1,26 @@
 import { nullTranslator } from '@jupyterlab/translation';
 import { expect, it } from 'vitest';
 
+import wording from '../../tests/wording.json';
 import * as format from '../src/format';
 import { DAYS, daily } from '../src/panel/spend/model';
 
 const trans = nullTranslator.load('');
 
-it.each([
-  [0.000_25, '250 µs'],
-  [0.0123, '12 ms'],
-  [0.8, '0.8 s'],
-  [9.96, '10 s'],
-  [59.4, '59 s'],
-  [59.6, '1 min'],
-  [185, '3 min 5 s'],
-  [7800, '2 h 10 min'],
-  [3599.7, '1 h'],
-  [100 * 3600, '4 d 4 h']
-])('%s seconds are %s', (seconds, text) => {
-  expect(format.duration(seconds, trans)).toBe(text);
+const WORDED: Record<string, (value: number) => string> = {
+  durations: seconds => format.duration(seconds, trans),
+  'time left': seconds => format.timeLeft(seconds, trans),
+  money: format.money,
+  sizes: format.bytes,
+  counts: format.count
+};
+
+it.each(
+  Object.entries(wording).flatMap(([kind, cases]) =>
+    cases.map(([value, text]) => [kind, value as number, text as string] as const)
+  )
+)('%s are worded as in the kernel: %s is %s', (kind, value, text) => {
+  expect(WORDED[kind]?.(value)).toBe(text);
 });
 
 it.each([
@@ -43,31 +45,12 @@ it.each([
 });
 
 it.each([
-  [0, '$0'],
-  [0.000_01, '<$0.0001'],
-  [0.0042, '$0.0042'],
-  [0.425, '$0.43'],
-  [12, '$12.00'],
-  [1234.5, '$1,235']
-])('%s dollars are %s', (dollars, text) => {
-  expect(format.money(dollars)).toBe(text);
-});
-
-it.each([
   [4.12, '4.1/s'],
   [1250, '1,250/s'],
   [0.2, '12/min'],
   [0.001, '3.6/h']
 ])('%s items a second are %s', (rate, text) => {
   expect(format.rate(rate, trans)).toBe(text);
-});
-
-it.each([
-  [812, '812 B'],
-  [4_100_000, '4.1 MB'],
-  [999_999, '1 MB']
-])('%s bytes are %s', (bytes, text) => {
-  expect(format.bytes(bytes)).toBe(text);
 });
 
 it('spending is shown for each of the last days, those without a job too', () => {

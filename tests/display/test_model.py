@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,30 +210,25 @@ def test_the_terminals_line_fits(progress: Make, width: int) -> None:
         assert "█" * 18 + "░" * 6 in line
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0 ms"),
-        (0.085, "85 ms"),
-        (0.34, "0.34 s"),
-        (0.999, "1.0 s"),
-        (12.44, "12.4 s"),
-        (59.97, "1 min 00 s"),
-        (200, "3 min 20 s"),
-        (3599.7, "1 h 00 min"),
-        (7500, "2 h 05 min"),
-    ],
+#: The same cases are tested in labextension/tests/format.spec.ts.
+WORDING: dict[str, list[tuple[float, str]]] = json.loads(
+    (Path(__file__).parents[1] / "wording.json").read_text(encoding="utf-8")
 )
-def test_seconds(value: float, text: str) -> None:
-    assert units.seconds(value) == text
+WORDED: dict[str, Callable[[Any], str]] = {
+    "durations": units.seconds,
+    "time left": units.roughly,
+    "money": units.dollars,
+    "sizes": units.size,
+    "counts": units.count,
+}
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "$0.00"), (0.00001, "under $0.0001"), (0.0042, "$0.0042"), (1234.5, "$1,234.50")],
+    ("kind", "value", "text"),
+    [(kind, value, text) for kind, cases in WORDING.items() for value, text in cases],
 )
-def test_dollars(value: float, text: str) -> None:
-    assert units.dollars(value) == text
+def test_numbers_are_worded_as_in_jupyterlab(kind: str, value: float, text: str) -> None:
+    assert WORDED[kind](value) == text
 
 
 @pytest.mark.parametrize(
@@ -240,14 +237,6 @@ def test_dollars(value: float, text: str) -> None:
 )
 def test_a_limit_is_written_as_it_was_set(value: float, text: str) -> None:
     assert units.limit(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(812, "812 B"), (3_100_000, "3.1 MB"), (999_600, "1.0 MB"), (2e12, "2,000.0 GB")],
-)
-def test_sizes(value: float, text: str) -> None:
-    assert units.size(value) == text
 
 
 def test_what_calls_under_way_may_cost_is_said_beside_the_budget(progress: Make) -> None:

@@ -3,7 +3,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import { type IJob, isActive } from '../api/types';
-import { count, duration, money } from '../format';
+import { count, money, timeLeft } from '../format';
 
 export interface IProgress {
   readonly text: string;
@@ -36,7 +36,7 @@ export function progressOf(
     parts.push(money(job.spend));
   }
   if (job.eta !== null) {
-    parts.push(trans.__('%1 left', duration(job.eta, trans)));
+    parts.push(trans.__('%1 left', timeLeft(job.eta, trans)));
   }
   return { text: parts.join(' · '), brief, part };
 }

@@ -19,7 +19,7 @@ it.each<[string, Partial<IJob>, IProgress | null]>([
   [
     'how long it will take',
     { eta: 12 },
-    { text: '50/200 · 12 s left', brief: '50/200', part: 0.25 }
+    { text: '50/200 · about 12 s left', brief: '50/200', part: 0.25 }
   ],
   [
     'what failed',

@@ -40,7 +40,7 @@ export function factsOf(
       : null,
     active ? { name: trans.__('Running'), value: format.count(job.running) } : null,
     active && job.eta !== null
-      ? { name: trans.__('Left'), value: seconds(job.eta) }
+      ? { name: trans.__('Left'), value: format.timeLeft(job.eta, trans) }
       : null,
     {
       name: active ? trans.__('So far') : trans.__('Took'),

@@ -113,7 +113,7 @@ export function progressOf(job: IJob, trans: TranslationBundle): readonly string
     parts.push(format.rate(job.rate, trans));
   }
   if (job.eta !== null && job.state === 'running') {
-    parts.push(trans.__('%1 left', format.duration(job.eta, trans)));
+    parts.push(trans.__('%1 left', format.timeLeft(job.eta, trans)));
   }
   return parts;
 }
