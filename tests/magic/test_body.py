@@ -9,13 +9,13 @@ import cloudpickle
 import pytest
 
 from cloudbutton_backend.errors import UsageError
+from cloudbutton_magic.analysis.data_flow import read_before_bound
 from cloudbutton_magic.cells.body_function import (
     function_of_body,
     function_of_cell,
     only_function_name,
     parse_body,
 )
-from cloudbutton_magic.cells.use_before_def import assigned_names, read_before_assigned
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,9 @@ def test_no_function_or_several_are_refused(cell: str, words: str) -> None:
         ("import a.b\na", set()),
         ("match c:\n    case [a, *r]:\n        a", set()),
         ("del a", set()),
-        ("a: int\na", set()),
+        ("a: int\na", {"a"}),
+        ("class C:\n    def m(self):\n        return a\na = 1", set()),
+        ("f = lambda: a\na = 1", set()),
         ("a.b = 1", set()),
         ("a[0] = a[1]", set()),
     ],
@@ -185,11 +187,10 @@ def test_no_function_or_several_are_refused(cell: str, words: str) -> None:
 def test_reads_before_assignment(code: str, early: set[str]) -> None:
     import ast
 
-    assert read_before_assigned(ast.parse(code).body) == early
+    assert read_before_bound(ast.parse(code).body) == early
 
 
-def test_assigned_names_come_in_order() -> None:
-    import ast
-
-    code = "b = 1\nimport numpy as np\nfor i in c:\n    a = [z for z in i]\ndef f(q): w = 1"
-    assert assigned_names(ast.parse(code).body) == ("b", "np", "i", "a", "f")
+def test_variables_come_back_in_the_order_in_which_the_cell_assigns_them() -> None:
+    code = "b = 1\nimport numpy as np\nfor i in [[1]]:\n    a = [z for z in i]\ndef f(q): w = 1"
+    _, names = function_of_cell(code, (), {})
+    assert names == ("b", "np", "i", "a", "f")

@@ -1,6 +1,6 @@
-"""Which names an iteration reads before it has bound them: those are carried.
+"""Find the names that code reads before it has bound them: those that one iteration hands to the next.
 
-A forward pass over the loop body with the set of names that are certainly bound. It errs
+A forward pass over the code with the set of names that are certainly bound. It errs
 towards "not bound"; a name that the worker would then miss raises there, and the iteration
 is run again in the kernel, so an optimistic answer about `with` costs time, never a value.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, FUNCTIONS, target_names, uses
+from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, target_names, uses
 
 State = frozenset[str]
 #: After `continue`, `break`, `return` or `raise` nothing follows.
@@ -22,17 +22,31 @@ def _meet(*flows: Flow) -> Flow:
     return frozenset.intersection(*live) if live else None
 
 
+def read_before_bound(body: Iterable[ast.stmt]) -> set[str]:
+    """Return the names that code binds and may read before it does, at a time that is known."""
+    body = list(body)
+    flow = DefiniteAssignment(body, bound=(), watched=set(uses(body).binds), deferred=False)
+    return set(flow.unbound)
+
+
 class DefiniteAssignment:
     """Run over `body` with `bound` certainly bound at the start.
 
     ``unbound`` maps each of `watched` that is read while not certainly bound to its first
-    line; ``at_end`` is what every iteration has bound when it ends.
+    line; ``at_end`` is what every iteration has bound when it ends. Reads in functions, which run
+    at a time that is not known, count where `deferred` says so.
     """
 
     def __init__(
-        self, body: Iterable[ast.stmt], *, bound: Iterable[str], watched: set[str]
+        self,
+        body: Iterable[ast.stmt],
+        *,
+        bound: Iterable[str],
+        watched: set[str],
+        deferred: bool = True,
     ) -> None:
         self.watched = watched
+        self.deferred = deferred
         self.unbound: dict[str, int] = {}
         self._ends: list[Flow] = []
         self._breaks: list[list[Flow]] = []
@@ -170,17 +184,38 @@ class DefiniteAssignment:
         return None
 
     def do_FunctionDef(self, node: ast.FunctionDef, state: State) -> Flow:
-        for name, line in uses(node).reads.items():
-            self.read(name, line, state)
+        for decorator in node.decorator_list:
+            state = self.expr(decorator, state)
+        self.function(node, state)
         return state | {node.name}
 
-    do_AsyncFunctionDef = do_ClassDef = do_FunctionDef
+    do_AsyncFunctionDef = do_FunctionDef
+
+    def do_ClassDef(self, node: ast.ClassDef, state: State) -> Flow:
+        if self.deferred:
+            for name, line in uses(node).reads.items():
+                self.read(name, line, state)
+        else:
+            for part in (*node.decorator_list, *node.bases):
+                state = self.expr(part, state)
+            self.block(node.body, state)
+        return state | {node.name}
 
     # -- expressions -----------------------------------------------------------------
 
     def read(self, name: str, line: int, state: State) -> None:
         if name in self.watched and name not in state:
             self.unbound.setdefault(name, line)
+
+    def function(
+        self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, state: State
+    ) -> None:
+        if self.deferred:
+            for name, line in uses(node).reads.items():
+                self.read(name, line, state)
+        else:
+            for default in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
+                self.expr(default, state)
 
     def target(self, node: ast.expr, state: State) -> State:
         """Evaluate what a target reads (``a[i]`` reads a and i), then bind its names."""
@@ -228,9 +263,8 @@ class DefiniteAssignment:
             for name, line in scope.reads.items():
                 self.read(name, line, inner | own | frozenset(scope.binds))
             return inner
-        if isinstance(node, FUNCTIONS):
-            for name, line in uses(node).reads.items():
-                self.read(name, line, state)
+        if isinstance(node, ast.Lambda):
+            self.function(node, state)
             return state
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr):

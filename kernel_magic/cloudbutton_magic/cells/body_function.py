@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from cloudbutton_backend.errors import UsageError
-from cloudbutton_magic.cells.use_before_def import assigned_names, read_before_assigned
+from cloudbutton_magic.analysis.data_flow import read_before_bound
+from cloudbutton_magic.analysis.syntax import uses
 
 #: What tracebacks call the function made of a cell.
 FUNCTION_NAME: Final = "cell"
@@ -105,7 +106,7 @@ def function_of_cell(
         in `results`, or for all that the cell assigns if there are none.
     """
     tree = _checked_tree(cell, filename)
-    assigned = assigned_names(tree.body)
+    assigned = tuple(uses(tree.body).binds)
     for name in results:
         if name not in assigned:
             raise UsageError(
@@ -162,7 +163,7 @@ def _compiled(
 ) -> Callable[[Any], Any]:
     carried = [
         name
-        for name in sorted(read_before_assigned(body))
+        for name in sorted(read_before_bound(body))
         if name in namespace and name not in targets
     ]
     template = ast.parse(f"def {FUNCTION_NAME}({_signature(targets, carried)}): pass")
@@ -225,7 +226,7 @@ def _check(tree: ast.Module, cell: str) -> None:
 
 
 def _refuse_shared_totals(tree: ast.Module, cell: str, namespace: Mapping[str, Any]) -> None:
-    early = read_before_assigned(tree.body)
+    early = read_before_bound(tree.body)
     for node in _own_nodes(tree):
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
             name = node.target.id

@@ -347,7 +347,7 @@ class ReferenceFinder:
 
         finder = self
 
-        class Pickler(pickling.Pickler):
+        class ReferencePickler(pickling.Pickler):
             def persistent_id(self, value: Any) -> Any:
                 return finder.reference(value)
 
@@ -359,7 +359,7 @@ class ReferenceFinder:
                 return super().reducer_override(value)
 
         stream = io.BytesIO()
-        Pickler(stream, protocol=5).dump(record)
+        ReferencePickler(stream, protocol=5).dump(record)
         return stream.getvalue()
 
     def reference(self, value: Any) -> Any:
