@@ -10,7 +10,7 @@ Importing this package is quick; what a name needs is imported when the name is 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_ext.integrations import joblib as _joblib_backend
 
@@ -53,7 +53,7 @@ __all__ = [
     "warm_up",
 ]
 
-_WHERE = {
+_WHERE: Final = {
     "CloudError": "cloudbutton_backend.errors",
     "Executor": "cloudbutton_ext.integrations.executor",
     "Job": "cloudbutton_backend.job.job",

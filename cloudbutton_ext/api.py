@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend import capture as _capture
 from cloudbutton_backend import settings as _settings
@@ -20,7 +20,7 @@ from cloudbutton_backend.worker.failures import short_repr
 if TYPE_CHECKING:
     from cloudbutton_magic.cells.estimate_table import EstimateTable
 
-_OPTIONS = tuple(JobOptions.__dataclass_fields__)
+_OPTIONS: Final = tuple(JobOptions.__dataclass_fields__)
 
 
 def options_from(given: dict[str, Any]) -> JobOptions:

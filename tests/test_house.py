@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ast
 import builtins
+import io
 import os
 import re
 import subprocess
 import sys
+import tokenize
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+
+Node = TypeVar("Node", bound=ast.AST)
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
@@ -152,6 +158,74 @@ def test_the_public_names_are_listed_sorted_and_documented() -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_ships_its_types(package: str) -> None:
     assert (PACKAGES[package] / "py.typed").is_file()
+
+
+#: Rooms that do the same for different platforms, each with files of the same names.
+PARALLEL_ROOMS = {"local", "dask", "aws_lambda", "ssh"}
+
+
+def test_no_file_name_is_used_more_than_twice() -> None:
+    places: dict[str, set[str]] = {}
+    for path in MODULES:
+        parts = ["*" if part in PARALLEL_ROOMS else part for part in path.parts]
+        places.setdefault(path.name, set()).add("/".join(parts))
+    often = {name: sorted(found) for name, found in places.items() if len(found) > 2}
+    assert often.keys() <= {"__init__.py", "__main__.py"}
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    """A protocol and what fulfils it may."""
+    places: dict[str, list[str]] = {}
+    for path, node in _nodes(ast.ClassDef):
+        if not any(ast.unparse(base).startswith("Protocol") for base in node.bases):
+            places.setdefault(node.name, []).append(_name(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_at_most_two_modules_lie_beside_the_rooms_of_a_package(package: str) -> None:
+    loose = {path.name for path in PACKAGES[package].glob("*.py")} - {"__init__.py"}
+    assert len(loose) <= 2
+
+
+#: What others call by its name, so that nothing of ours does.
+CALLED_BY_OTHERS = {
+    "FigureCanvas": "matplotlib looks it up in its backend",
+    "_jupyter_server_extension_points": "a Jupyter server asks for it",
+    "_load_jupyter_server_extension": "a Jupyter server asks for it",
+}
+
+
+def test_what_only_tests_use_is_not_shipped() -> None:
+    used: Counter[str] = Counter()
+    for path in MODULES:
+        used.update(_words_of_code(path.read_text(encoding="utf-8")))
+    unused = {
+        node.name: _name(path)
+        for path in MODULES
+        if "/testing/" not in path.as_posix()  # the suites that other people's backends pass
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        if used[node.name] == 1 and not node.name.startswith("__")
+        if not any("atexit" in ast.unparse(each) for each in node.decorator_list)
+    }
+    assert unused.keys() == CALLED_BY_OTHERS.keys()
+
+
+def _nodes(kind: type[Node]) -> Iterator[tuple[Path, Node]]:
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, kind):
+                yield path, node
+
+
+def _words_of_code(text: str) -> Iterator[str]:
+    """Yield names, and the words of strings on one line: tables name functions in strings."""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.NAME:
+            yield token.string
+        elif token.type == tokenize.STRING and token.start[0] == token.end[0]:
+            yield from re.findall(r"\w+", token.string)
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])

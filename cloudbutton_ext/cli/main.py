@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from cloudbutton_backend.job.job import Job
     from cloudbutton_backend.journal import JobRow, JournalReader
 
-#: Seconds until a job that began just now is in the journal.
 WRITTEN_WITHIN: Final = 0.3
-#: Seconds to wait for a job's process to answer; a running one looks every 0.2 s.
+"""Seconds until a job that began just now is in the journal."""
 PATIENCE: Final = 2.0
-#: Seconds between two lines about how far an attached job is.
+"""Seconds to wait for a job's process to answer; a running one looks every 0.2 s."""
 REDRAW_EVERY: Final = 0.2
-#: Jobs that `cloudbutton jobs` shows without `--all`.
+"""Seconds between two lines about how far an attached job is."""
 SHOWN: Final = 20
+"""Jobs that `cloudbutton jobs` shows without `--all`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

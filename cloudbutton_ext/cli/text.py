@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from cloudbutton_backend.session.doctor import Finding
     from cloudbutton_backend.settings import SettingsRow
 
-#: Printed lines and errors shown of one job.
 TAIL: Final = 10
+"""Printed lines and errors shown of one job."""
 
 
 def jobs_table(jobs: Sequence[JobRow], now: float) -> str:

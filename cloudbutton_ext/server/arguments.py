@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from cloudbutton_backend.errors import UsageError
 
-#: Characters of a text that somebody searches for, or of a notebook's path.
 LONGEST_TEXT: Final = 1_000
-#: What SQLite numbers rows with.
+"""Characters of a text that somebody searches for, or of a notebook's path."""
 LARGEST: Final = 2**63 - 1
+"""What SQLite numbers rows with."""
 
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 

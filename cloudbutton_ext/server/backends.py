@@ -32,8 +32,8 @@ from cloudbutton_backend.settings import ResolvedSettings
 from cloudbutton_backend.settings.forms import schema_of, schema_of_signature
 from cloudbutton_ext.server.handler import Handler, RequestRefused, endpoint
 
-#: Seconds that looking at a backend's health, and trying it, may take.
 HEALTH_TIMEOUT: Final = 30.0
+"""Seconds that looking at a backend's health, and trying it, may take."""
 SELFTEST_TIMEOUT: Final = 120.0
 
 

@@ -28,13 +28,13 @@ from cloudbutton_ext.server.poller import ClientState, Delivery, Poller, Subscri
 if TYPE_CHECKING:
     from cloudbutton_ext.server.context import ServerContext
 
-#: Seconds between two looks, at least: ten messages a second is more than an eye follows.
 PERIOD: Final = 0.1
-#: The same when there was nothing to tell for `QUIET` seconds.
+"""Seconds between two looks, at least: ten messages a second is more than an eye follows."""
 LONG_PERIOD: Final = 0.5
+"""The same when there was nothing to tell for `QUIET` seconds."""
 QUIET: Final = 5.0
-#: Looking takes at most this part of a CPU, whatever there is to see.
 SHARE: Final = 0.2
+"""Looking takes at most this part of a CPU, whatever there is to see."""
 
 
 def pause(*, took: float, quiet: float) -> float:

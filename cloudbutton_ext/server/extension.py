@@ -17,7 +17,6 @@ from cloudbutton_ext.server.websocket import ChangesSocket
 _ID: Final = r"([a-z0-9]{1,32})"
 _NAME: Final = r"([A-Za-z0-9_.-]{1,64})"
 
-#: Below `{base_url}cloudbutton/api/`; docs/server-api.md has what each answers.
 ENDPOINTS: Final[tuple[tuple[str, type], ...]] = (
     (r"jobs", jobs.Jobs),
     (rf"jobs/{_ID}", jobs.OneJob),
@@ -36,6 +35,7 @@ ENDPOINTS: Final[tuple[tuple[str, type], ...]] = (
     (r"changes", ChangesSocket),
     (r".*", NotFound),
 )
+"""Below `{base_url}cloudbutton/api/`; docs/server-api.md has what each answers."""
 
 
 def load(serverapp: Any) -> None:

@@ -24,8 +24,8 @@ from cloudbutton_ext.server.context import ServerContext
 
 Value = TypeVar("Value")
 
-#: What an Authorizer is asked about.
 RESOURCE: Final = "cloudbutton"
+"""What an Authorizer is asked about."""
 
 
 class RequestRefused(CloudError):
@@ -36,7 +36,6 @@ class RequestRefused(CloudError):
         self.status, self.more = status, more
 
 
-#: HTTP's words for our errors, the more special ones first.
 STATUS: Final[tuple[tuple[type[CloudError], int], ...]] = (
     (SettingsError, 409),  # a file that somebody has to mend
     (UnknownName, 404),
@@ -44,6 +43,7 @@ STATUS: Final[tuple[tuple[type[CloudError], int], ...]] = (
     (JournalError, 503),
     (BackendError, 503),
 )
+"""HTTP's words for our errors, the more special ones first."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Document:
     name: str
 
 
-#: What a browser shall do with a document that it is made to open: run and fetch nothing, in no
-#: origin that could ask this server anything.
 _SEALED_OFF: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+"""What a browser shall do with a document that it is made to open: run and fetch nothing, in no
+origin that could ask this server anything."""
 
 
 class Handler(APIHandler):

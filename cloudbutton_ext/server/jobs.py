@@ -15,12 +15,12 @@ from cloudbutton_ext.server.handler import Document, Handler, RequestRefused, en
 
 Value = TypeVar("Value")
 
-#: Jobs on a page, and batches in an answer.
 MOST_JOBS: Final = 500
+"""Jobs on a page, and batches in an answer."""
 MOST_BATCHES: Final = 20_000
 
-#: Seconds until a command that no process has taken is taken back, lest it acts much later.
 PATIENCE: Final = 10.0
+"""Seconds until a command that no process has taken is taken back, lest it acts much later."""
 
 
 class Jobs(Handler):

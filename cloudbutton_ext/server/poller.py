@@ -16,10 +16,10 @@ from cloudbutton_ext.server.serializers import to_json
 if TYPE_CHECKING:
     from cloudbutton_ext.server.context import ServerContext
 
-_LOG = logging.getLogger(__name__)
+_LOG: Final = logging.getLogger(__name__)
 
-#: Batches of a watched job in one message; the others follow in the next ones.
 MOST_BATCHES: Final = 5_000
+"""Batches of a watched job in one message; the others follow in the next ones."""
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-#: An absolute path in a sentence of ours, on POSIX or Windows; not the `/s` of a rate or a URL.
 _ABSOLUTE: Final = re.compile(
     r"""(?<![\w/:.~\\-])(?:[A-Za-z]:[\\/]|/(?!/))[^\s'"`,;()<>]*[^\s'"`,;()<>.:]"""
 )
+"""An absolute path in a sentence of ours, on POSIX or Windows; not the `/s` of a rate or a URL."""
 
 
-#: The same between quotation marks, where it may hold spaces.
 _QUOTED: Final = re.compile(r"""(['"`])(?:[A-Za-z]:[\\/]|/(?!/))[^'"`\n]*\1""")
+"""The same between quotation marks, where it may hold spaces."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from cloudbutton_ext.server.context import ServerContext
 from cloudbutton_ext.server.handler import RESOURCE
 from cloudbutton_ext.server.poller import ClientState, Subscription
 
-#: Characters of a cursor, or of what a panel sends: both are short.
 LONGEST_CURSOR: Final = 100
+"""Characters of a cursor, or of what a panel sends: both are short."""
 LONGEST_MESSAGE: Final = 1_000
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-_HOOKS = "_cloudbutton_hooks"
+_HOOKS: Final = "_cloudbutton_hooks"
 
 
 def load_ipython_extension(shell: Any) -> None:

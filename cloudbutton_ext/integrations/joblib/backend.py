@@ -24,8 +24,8 @@ from cloudbutton_ext.api import options_from
 from cloudbutton_ext.integrations.joblib.array_sharing import ArrayPacker, ArraySharing
 from cloudbutton_ext.integrations.pushed_calls import PushedCalls
 
-#: What joblib hands to every backend for its pool and its files, which here means nothing.
 _IGNORED_OPTIONS: Final = frozenset({"temp_folder", "verbose", "context"})
+"""What joblib hands to every backend for its pool and its files, which here means nothing."""
 
 
 class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
@@ -169,8 +169,8 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             future.add_done_callback(callback)
         return future
 
-    #: What joblib before 1.5 calls it.
     apply_async = submit
+    """What joblib before 1.5 calls it."""
 
     def _send(self, batch: Any) -> Future[Any]:
         if self._packer is None:

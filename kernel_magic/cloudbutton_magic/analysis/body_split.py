@@ -133,8 +133,11 @@ class BodySplitter:
                 self._in_try += bool(statement.handlers)
                 self._split_block(statement.body)
                 self._in_try -= bool(statement.handlers)
-                for part in (*(h.body for h in statement.handlers), statement.orelse,
-                             statement.finalbody):  # fmt: skip
+                for part in (
+                    *(h.body for h in statement.handlers),
+                    statement.orelse,
+                    statement.finalbody,
+                ):
                     self._split_block(part)
             elif self._is_control_flow(statement):
                 for part in _blocks(statement):
@@ -177,10 +180,15 @@ class BodySplitter:
             raise self.carried_refusal(node)
         self.sites.append(
             LoopSite(
-                len(self.sites), node, kind, tuple(part_split.holes), tuple(part_split.inputs),
-                frozenset(), checks,
+                len(self.sites),
+                node,
+                kind,
+                tuple(part_split.holes),
+                tuple(part_split.inputs),
+                frozenset(),
+                checks,
             )
-        )  # fmt: skip
+        )
 
     def carried_refusal(self, node: ast.AST) -> RefusalReason:
         name = self.shared_name_in(node) or ""

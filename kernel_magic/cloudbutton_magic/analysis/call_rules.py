@@ -12,7 +12,7 @@ import functools
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.mutations import Origins, find_mutations
@@ -33,8 +33,8 @@ from cloudbutton_magic.analysis.user_functions import (
 from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 
 SetsMatter = Literal["", "named", "anywhere"]
-_DEPTH = 12
-_CERTAIN = (
+_DEPTH: Final = 12
+_CERTAIN: Final = (
     type_facts.CHANGING["list"] | type_facts.CHANGING["set"] | type_facts.CHANGING["dict"] | {"at"}
 )
 

@@ -7,6 +7,7 @@ import builtins
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from cloudbutton_magic.analysis.loops import Loop, find_loops
 from cloudbutton_magic.analysis.namespace import UNKNOWN, LiveNames
@@ -14,13 +15,13 @@ from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, FUNCTIONS, NameUse
 from cloudbutton_magic.analysis.type_facts import words
 from cloudbutton_magic.analysis.verdict import NotIndependent, Reason
 
-_SEES_FRAMES = words(
+_SEES_FRAMES: Final = words(
     "locals vars dir eval exec globals super __class__ breakpoint _getframe currentframe stack trace"
 )
 """Names by which a function can see that its frame is not laid out as it was written."""
 
-_USE_UP = words("sum min max any all sorted list dict set tuple frozenset")
-_HAVE_KEYS = words("min max sorted")
+_USE_UP: Final = words("sum min max any all sorted list dict set tuple frozenset")
+_HAVE_KEYS: Final = words("min max sorted")
 
 VariableHolder = (
     ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef | ast.GeneratorExp
@@ -54,9 +55,11 @@ class CalledOnce:
         bound = found.binds.keys() | found.deletes.keys()
         if loop.kind != "for" and bound:
             return NotIndependent(
-                Reason.UNSUPPORTED, loop.line, min(bound),
+                Reason.UNSUPPORTED,
+                loop.line,
+                min(bound),
                 f"binds `{min(bound)}` in a comprehension inside a function",
-            )  # fmt: skip
+            )
         again = id(loop.node) in self._repeated
         inside = set(map(id, walk(loop.node)))
         for node, consumer in self._holders:
@@ -65,9 +68,11 @@ class CalledOnce:
                 continue
             if again or not _is_after(node, loop.node):
                 return NotIndependent(
-                    Reason.UNSUPPORTED, loop.line, min(seen),
+                    Reason.UNSUPPORTED,
+                    loop.line,
+                    min(seen),
                     f"binds `{min(seen)}`, which line {node.lineno} keeps for later",
-                )  # fmt: skip
+                )
         return None
 
     @functools.cached_property

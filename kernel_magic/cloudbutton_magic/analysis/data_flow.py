@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, target_names, uses
 
 State = frozenset[str]
-#: After `continue`, `break`, `return` or `raise` nothing follows.
 Flow = State | None
+"""After `continue`, `break`, `return` or `raise` nothing follows."""
 
 
 def _meet(*flows: Flow) -> Flow:

@@ -6,6 +6,7 @@ import ast
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Final
 
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.body_split import BodySplitter, own_slots, shared_objects
@@ -35,7 +36,7 @@ from cloudbutton_magic.analysis.verdict import (
     stays_here,
 )
 
-_NOTHING = Namespace({})
+_NOTHING: Final = Namespace({})
 
 
 def analyse(
@@ -156,9 +157,10 @@ class _LoopAnalysis:
             isinstance(n, (ast.Subscript, ast.Attribute)) for n in walk(self.loop.target)
         ):
             raise refuse(
-                Reason.UNSUPPORTED, self.loop.target,
+                Reason.UNSUPPORTED,
+                self.loop.target,
                 detail="uses a loop target that is not a plain name or a tuple of names",
-            )  # fmt: skip
+            )
         for name in self.found.declared:
             raise refuse(Reason.GLOBAL_WRITE, self.found.declared[name], name)
 
@@ -168,10 +170,11 @@ class _LoopAnalysis:
                 value = lookup(consumer, self.live, frozenset())
                 if is_user_code(value):  # type: ignore[arg-type]
                     raise refuse(
-                        Reason.UNSUPPORTED, consumer,
+                        Reason.UNSUPPORTED,
+                        consumer,
                         detail=f"hands a generator to `{ast.unparse(consumer)}`, a function of "
                         "the notebook, which may stop in the middle or keep it",
-                    )  # fmt: skip
+                    )
 
     def _check_statements(self) -> None:
         for statement in self.loop.body:
@@ -237,9 +240,11 @@ class _LoopAnalysis:
                     continue
                 name = min(outer)
                 raise refuse(
-                    Reason.ALIASED, change.line, change.name,
+                    Reason.ALIASED,
+                    change.line,
+                    change.name,
                     f"`{change.name}` may be (part of) `{name}`, which all iterations share",
-                )  # fmt: skip
+                )
             self._check_change(change.name, change.how, change.node, change.method)
             shared.setdefault(change.name, Reason.READS_ACCUMULATOR)
         return shared
@@ -268,8 +273,11 @@ class _LoopAnalysis:
             assert isinstance(node.func, ast.Attribute)
             direct = isinstance(node.func.value, ast.Name)
             known = type_facts.changing_methods(value)
-            if known is None or (direct and method not in type_facts.effect_methods(value)
-                                 and method not in type_facts.CHEAP_METHODS):  # fmt: skip
+            if known is None or (
+                direct
+                and method not in type_facts.effect_methods(value)
+                and method not in type_facts.CHEAP_METHODS
+            ):
                 raise refuse(Reason.MUTATES_CAPTURED, node, name)
         if how in ("item", "delete") and type_facts.changing_methods(value) is None:
             raise refuse(Reason.MUTATES_CAPTURED, node, name)
@@ -301,15 +309,12 @@ class _LoopAnalysis:
                 if reached is UNKNOWN:
                     continue
                 if reached is value:
-                    raise refuse(
-                        Reason.ALIASED, self._line(other), name,
-                        f"`{other}` is the same object",
-                    )  # fmt: skip
-                if shares_memory(value, reached) or reaches(reached, value):
-                    raise refuse(
-                        Reason.ALIASED, self._line(other), name,
-                        f"`{other}` shares its content",
-                    )  # fmt: skip
+                    how = "is the same object"
+                elif shares_memory(value, reached) or reaches(reached, value):
+                    how = "shares its content"
+                else:
+                    continue
+                raise refuse(Reason.ALIASED, self._line(other), name, f"`{other}` {how}")
 
     # -- the two parts ---------------------------------------------------------------
 
@@ -398,10 +403,11 @@ class _LoopAnalysis:
             node
             for top in work
             for node in walk(top)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
             and getattr(lookup(node.func.value, self.live, self.context.local), "__name__", "")
             == "matplotlib.pyplot"
-        ]  # fmt: skip
+        ]
         if not calls:
             return
         calls.sort(key=lambda call: (call.lineno, call.col_offset))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import types
+from typing import Final
 
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.call_rules import CallRules
@@ -15,12 +16,14 @@ from cloudbutton_magic.analysis.type_facts import words
 from cloudbutton_magic.analysis.user_functions import is_user_code, source_tree
 from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 
-_PASS_THROUGH = words("enumerate zip reversed tqdm track items keys values iterrows itertuples")
+_PASS_THROUGH: Final = words(
+    "enumerate zip reversed tqdm track items keys values iterrows itertuples"
+)
 
-_GIVE_PLAIN_VALUES = words("abs bool divmod float int len max min ord pow round str sum")
+_GIVE_PLAIN_VALUES: Final = words("abs bool divmod float int len max min ord pow round str sum")
 """Builtins that give a number or the like, as arguments of what is walked."""
 
-_WITH_OUTPUT = words(
+_WITH_OUTPUT: Final = words(
     "print display open write write_text write_bytes writelines info warning error debug show savefig "
     "remove unlink mkdir rename sleep input urlopen request post put"
 )

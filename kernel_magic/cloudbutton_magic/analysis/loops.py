@@ -5,20 +5,22 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, Comprehension, walk
 from cloudbutton_magic.analysis.type_facts import words
 
 Kind = Literal["for", "list", "set", "dict", "generator"]
 
-CONSUMERS = words(
+CONSUMERS: Final = words(
     "list sum min max any all dict sorted tuple set frozenset Counter deque fsum prod mean fmean "
     "stdev variance median DataFrame Series concat fromiter vstack"
 )
 """Functions that use a generator argument up before they return."""
 
-CONSUMING_METHODS = words("join extend update writelines union intersection concat from_records")
+CONSUMING_METHODS: Final = words(
+    "join extend update writelines union intersection concat from_records"
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from cloudbutton_magic.analysis.namespace import UNKNOWN, root_name
 from cloudbutton_magic.analysis.syntax import walk
@@ -13,15 +13,15 @@ from cloudbutton_magic.analysis.type_facts import CHANGING_ANY, changing_methods
 
 How = Literal["method", "item", "attribute", "augmented", "delete"]
 
-#: Attributes whose subscripts are the object's own: ``df.loc[i, 'x'] = 1`` changes df.
-INDEXERS = frozenset({"loc", "iloc", "at", "iat", "flat"})
+INDEXERS: Final = frozenset({"loc", "iloc", "at", "iat", "flat"})
+"""Attributes whose subscripts are the object's own: ``df.loc[i, 'x'] = 1`` changes df."""
 
-#: Calls that hand out (part of) what they were given.
-_PASS_THROUGH_METHODS = words(
+_PASS_THROUGH_METHODS: Final = words(
     "get setdefault pop values items keys view reshape ravel transpose squeeze swapaxes "
     "popitem popleft diagonal"
 )
-_PASS_THROUGH_FUNCTIONS = words(
+"""Calls that hand out (part of) what they were given."""
+_PASS_THROUGH_FUNCTIONS: Final = words(
     "enumerate zip iter reversed next min max asarray atleast_1d atleast_2d ravel squeeze "
     "reshape transpose tqdm"
 )

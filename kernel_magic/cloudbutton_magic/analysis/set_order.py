@@ -9,16 +9,17 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from cloudbutton_magic.analysis.namespace import UNKNOWN
 from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, walk
 from cloudbutton_magic.analysis.type_facts import words
 from cloudbutton_magic.analysis.verdict import Reason, refuse
 
-_SET_METHODS = words("union intersection difference symmetric_difference")
-_BLIND = words("len sorted set frozenset any all bool isinstance")
+_SET_METHODS: Final = words("union intersection difference symmetric_difference")
+_BLIND: Final = words("len sorted set frozenset any all bool isinstance")
 """Calls that give the same answer whatever the order."""
-_ORDERING = words(
+_ORDERING: Final = words(
     "list tuple iter next enumerate zip map filter reversed print str repr array asarray sum "
     "DataFrame Series join extend concat fromiter OrderedDict dict fromkeys deque format "
     "choice sample product combinations permutations islice chain reduce"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.mutations import INDEXERS
@@ -14,8 +14,8 @@ from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 if TYPE_CHECKING:
     from cloudbutton_magic.analysis.body_split import BodySplitter
 
-_LIGHT = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.If, ast.Pass, ast.Delete)
-_CHEAP_NODES = (
+_LIGHT: Final = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.If, ast.Pass, ast.Delete)
+_CHEAP_NODES: Final = (
     ast.Name, ast.Constant, ast.Attribute, ast.Subscript, ast.Slice, ast.BinOp, ast.Compare,
     ast.BoolOp, ast.UnaryOp, ast.IfExp, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.JoinedStr,
     ast.FormattedValue, ast.Starred, ast.Call,

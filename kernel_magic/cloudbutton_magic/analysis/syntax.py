@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-#: For a node's id, the node itself (so that the id stays its own) and all below it.
 _walked: Final[dict[int, tuple[ast.AST, tuple[ast.AST, ...]]]] = {}
+"""For a node's id, the node itself (so that the id stays its own) and all below it."""
 _MAX_CACHED: Final = 100_000
 
 
@@ -42,8 +42,8 @@ def walk(node: ast.AST) -> tuple[ast.AST, ...]:
 
 
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def uses(nodes: ast.AST | Iterable[ast.AST]) -> NameUses:
     return found.uses
 
 
-#: Answers for single nodes, which are asked for again and again, by id (see `walk`).
 _known: Final[dict[int, tuple[ast.AST, NameUses]]] = {}
+"""Answers for single nodes, which are asked for again and again, by id (see `walk`)."""
 
 
 def target_names(target: ast.AST) -> tuple[str, ...]:

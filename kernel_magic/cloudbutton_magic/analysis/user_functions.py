@@ -11,10 +11,11 @@ import sys
 import sysconfig
 import types
 from collections.abc import Iterator
+from typing import Final
 
 from cloudbutton_magic.analysis.syntax import uses, walk
 
-_INSTALLED = tuple(
+_INSTALLED: Final = tuple(
     {
         path
         for path in (
@@ -27,7 +28,7 @@ _INSTALLED = tuple(
     }
 )
 
-_OURS = frozenset({"cloudbutton_ext", "cloudbutton_magic", "cloudbutton_backend"})
+_OURS: Final = frozenset({"cloudbutton_ext", "cloudbutton_magic", "cloudbutton_backend"})
 
 
 def is_user_code(function: types.FunctionType | type) -> bool:
@@ -106,10 +107,12 @@ def local_names(tree: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
     names = {
         a.arg
         for a in (
-            *arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs,
+            *arguments.posonlyargs,
+            *arguments.args,
+            *arguments.kwonlyargs,
             *(x for x in (arguments.vararg, arguments.kwarg) if x),
         )
-    }  # fmt: skip
+    }
     names |= {n for n in found.binds if n not in found.declared}
     # Names of nested functions and comprehensions hide outer ones well enough for lookups.
     for top in body:

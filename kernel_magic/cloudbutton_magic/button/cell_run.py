@@ -10,7 +10,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from cloudbutton_backend import units
 from cloudbutton_backend.job_model.outcome import Output
@@ -78,10 +78,10 @@ class CellReport:
         return list(dict.fromkeys(lines))
 
 
-QUICK = 0.001
+QUICK: Final = 0.001
 """Seconds; a loop that is over sooner costs more to look at than it could gain."""
 
-WORTH_A_LINE = 0.1
+WORTH_A_LINE: Final = 0.1
 """Seconds; that what was over sooner ran here needs no explanation."""
 
 _KINDS: dict[str, Callable[..., Any]] = {
@@ -302,9 +302,16 @@ class Button:
             self.runner(tree, filename, namespace, flags)
             return CellReport((), cell.refused)
         setting = LoopSetting(
-            namespace, filename, flags, self.mapper, self.replay, force, self.workers, self.overhead,
+            namespace,
+            filename,
+            flags,
+            self.mapper,
+            self.replay,
+            force,
+            self.workers,
+            self.overhead,
             send_at_once=self.send_at_once,
-        )  # fmt: skip
+        )
         hook = LoopHook(cell, setting)
         if reports is not None:
             hook.reports = reports

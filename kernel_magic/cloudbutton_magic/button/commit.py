@@ -125,9 +125,12 @@ class Merger:
         quiet = io.StringIO()
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             found = self.function(
-                self.items[number], lambda op: None, lambda name: None,
-                lambda value, later: value, lambda *args: None,
-            )  # fmt: skip
+                self.items[number],
+                lambda op: None,
+                lambda name: None,
+                lambda value, later: value,
+                lambda *args: None,
+            )
         return {name: found[name] for name in wanted if name in found}
 
 

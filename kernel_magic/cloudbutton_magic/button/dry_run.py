@@ -7,7 +7,7 @@ import builtins
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from cloudbutton_backend import units
 from cloudbutton_backend.capture import explain
@@ -23,7 +23,7 @@ from cloudbutton_magic.cells.cell_context import CellContext
 from cloudbutton_magic.cells.estimate_table import EstimateTable
 from cloudbutton_magic.display.rendering import card
 
-_SEARCHED_JOBS = 200
+_SEARCHED_JOBS: Final = 200
 """Jobs of the journal among which earlier runs of the cell are looked for."""
 
 

@@ -16,7 +16,7 @@ import time
 import types
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import cloudpickle
 
@@ -60,10 +60,10 @@ from cloudbutton_magic.rewriting.cell_rewrite import LoopPlan
 cloudpickle.register_pickle_by_value(process_settings)
 cloudpickle.register_pickle_by_value(worker_side)
 
-CHUNK = 0.05
+CHUNK: Final = 0.05
 """Seconds of work done here between two looks at the clock."""
 
-FATAL = (WorkerLost, TaskTimeout)
+FATAL: Final = (WorkerLost, TaskTimeout)
 """What an item ends with that must not be run here: it would take the kernel with it."""
 
 
@@ -331,9 +331,14 @@ class LoopRun:
         if isinstance(verdict, NotIndependent):
             return None
         reason = find_objection(
-            verdict, function, items, setting.namespace, lambda item, n: part_of(loop, item, n),
-            outer, inner,
-        )  # fmt: skip
+            verdict,
+            function,
+            items,
+            setting.namespace,
+            lambda item, n: part_of(loop, item, n),
+            outer,
+            inner,
+        )
         if reason:
             self.report.stopped = reason
             return None
@@ -358,9 +363,13 @@ class LoopRun:
         merger = Merger(items, function, kept, definite)
         payloads = [(item, index == len(items) - 1) for index, item in enumerate(items)]
         committer = Committer(
-            loop, verdict, setting.namespace, setting.replay, merger,
+            loop,
+            verdict,
+            setting.namespace,
+            setting.replay,
+            merger,
             self._apply_function(verdict),
-        )  # fmt: skip
+        )
         return _Prepared(task, payloads, merger, committer, LoopPlan(loop, verdict))
 
     def _body(self, verdict: Parallel) -> types.FunctionType:
@@ -382,9 +391,13 @@ class LoopRun:
         outcomes: Iterator[ItemOutcome] = iter(())
         try:
             outcomes = self.setting.mapper(
-                task, payloads, label=_loop_label(self.loop), line=self.loop.line,
-                before=self.source.taken, plan=plan.source,
-            )  # fmt: skip
+                task,
+                payloads,
+                label=_loop_label(self.loop),
+                line=self.loop.line,
+                before=self.source.taken,
+                plan=plan.source,
+            )
             self.report.tried = True
             for index, outcome in enumerate(outcomes):
                 record = self._record(index, outcome, merger)

@@ -12,13 +12,13 @@ from cloudbutton_backend.errors import UsageError
 from cloudbutton_magic.analysis.data_flow import read_before_bound
 from cloudbutton_magic.analysis.syntax import uses
 
-#: What tracebacks call the function made of a cell.
 FUNCTION_NAME: Final = "cell"
+"""What tracebacks call the function made of a cell."""
 
 _ITEM: Final = "__item__"
 _VALUE: Final = "__value__"
-_MAGIC = re.compile(r"^\s*[%!?]|=\s*[%!]\s*\S|\?\s*$")
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+_MAGIC: Final = re.compile(r"^\s*[%!?]|=\s*[%!]\s*\S|\?\s*$")
+_SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
 @dataclass(frozen=True, kw_only=True)

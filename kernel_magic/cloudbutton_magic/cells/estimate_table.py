@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from cloudbutton_backend import units
 from cloudbutton_backend.cost.quotes import Quote
@@ -15,8 +15,8 @@ from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session import session
 from cloudbutton_magic.display.rendering import card, marked, table
 
-_HEADER = ("", "where", "time", "cost", "")
-_RECOMMENDED = "→"
+_HEADER: Final = ("", "where", "time", "cost", "")
+_RECOMMENDED: Final = "→"
 
 
 @dataclass(frozen=True, repr=False)

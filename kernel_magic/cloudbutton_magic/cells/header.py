@@ -15,11 +15,11 @@ from typing import Final
 
 from cloudbutton_backend.errors import UnknownName, UsageError
 
-#: What may follow `%%cloud`; anything else there is a mistake, or the button's options.
 CELL_COMMANDS: Final = ("map", "run")
+"""What may follow `%%cloud`; anything else there is a mistake, or the button's options."""
 
-_WORD = re.compile(r"\s*([^\W\d]\w*)?")
-_OPTION_START = re.compile(r"--[A-Za-z]")
+_WORD: Final = re.compile(r"\s*([^\W\d]\w*)?")
+_OPTION_START: Final = re.compile(r"--[A-Za-z]")
 _QUOTES: Final = ("'''", '"""', "'", '"')
 _OPENERS: Final = "([{"
 _CLOSERS: Final = ")]}"

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from cloudbutton_magic.cells.header import MapHeader
 
-#: Up to here a header with several clauses over sized iterables is counted before it starts,
-#: so that the view knows the total; past it, items are produced while the job runs.
 COUNT_AT_MOST: Final = 100_000
+"""Up to here a header with several clauses over sized iterables is counted before it starts,
+so that the view knows the total; past it, items are produced while the job runs."""
 COUNT_FOR: Final = 0.1
 """Seconds."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from cloudbutton_backend import units
 from cloudbutton_backend.capture import CaptureReport, explain
@@ -28,7 +28,7 @@ from cloudbutton_magic.display.live_view import Wording, follow
 from cloudbutton_magic.display.rendering import Table, card
 from cloudbutton_magic.display.view_model import Tone, View
 
-NO_VALUE = "the cell's last line is not an expression; the results are None"
+NO_VALUE: Final = "the cell's last line is not an expression; the results are None"
 
 
 def map_cell(header: MapHeader, options: CellOptions, cell: str, context: CellContext) -> Any:

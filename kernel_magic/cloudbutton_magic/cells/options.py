@@ -125,10 +125,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(flag="--force", help="The button only: parallelise even where it would not pay."),
 )
 
-#: What a job's options take from the settings.
 _SETTINGS_OF_A_JOB: Final = tuple(
     field.name for field in dataclasses.fields(JobOptions) if field.name in FIELDS
 )
+"""What a job's options take from the settings."""
 
 
 @dataclass(frozen=True, kw_only=True)

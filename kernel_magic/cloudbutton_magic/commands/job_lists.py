@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from typing import Final
 
 from cloudbutton_backend import units
 from cloudbutton_backend.journal import JobRow
 from cloudbutton_magic.display.rendering import Table, html_of, text_of
 from cloudbutton_magic.display.view_model import view_of
 
-_HEADER = ("id", "name", "state", "items", "time", "cost", "where")
+_HEADER: Final = ("id", "name", "state", "items", "time", "cost", "where")
 
 
 class JobListing:

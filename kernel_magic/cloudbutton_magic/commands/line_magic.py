@@ -35,8 +35,8 @@ LATEST: Final = 20
 """Jobs that `%cloud jobs` lists."""
 
 _MOST_DAYS: Final = 366
-#: What may be a job's id, or the beginning of one.
 _JOB_ID: Final = re.compile(r"[a-z0-9]{1,8}")
+"""What may be a job's id, or the beginning of one."""
 
 
 @dataclass(frozen=True, kw_only=True)

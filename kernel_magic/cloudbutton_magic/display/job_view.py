@@ -105,8 +105,8 @@ class Drawable(Protocol):
     def timeline(self) -> Sequence[BatchRecord]: ...
 
 
-#: Beyond this many, failed items are counted but not compared: each is an exception to rebuild.
 MAX_COMPARED: Final = 1000
+"""Beyond this many, failed items are counted but not compared: each is an exception to rebuild."""
 
 
 def job_view(job: Drawable, targets: Sequence[str] = ()) -> View:

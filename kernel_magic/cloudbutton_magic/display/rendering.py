@@ -86,14 +86,14 @@ vertical-align:top;border:0;background:none;color:inherit;font-variant-numeric:t
 .cloudbutton th{{color:var(--cb-muted);font-weight:500}}
 """
 
-#: One `<style>` element, without line breaks; it goes into every output, as each must stand alone.
 STYLE: Final = f"<style>{re.sub(chr(10), '', _SHEET)}</style>"
+"""One `<style>` element, without line breaks; it goes into every output, as each must stand alone."""
 
-#: What the frame is where the sheet was stripped (a notebook that is not trusted): a quiet margin.
 BARE: Final = "border-left:3px solid #8b949e;padding:4px 12px"
+"""What the frame is where the sheet was stripped (a notebook that is not trusted): a quiet margin."""
 
 
-_MARKS = "✓✗◼"
+_MARKS: Final = "✓✗◼"
 
 
 def html_of(view: View, timeline: Timeline | None = None, *, cancel: str = "") -> str:
@@ -180,7 +180,7 @@ def _each(tag: str, css_class: str, texts: Iterable[str]) -> list[str]:
     return [f'<{tag} class="{css_class}">{marked(text)}</{tag}>' for text in texts]
 
 
-_BAR_WIDTH = 24
+_BAR_WIDTH: Final = 24
 
 
 def text_of(view: View) -> str:

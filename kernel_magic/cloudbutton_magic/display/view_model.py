@@ -10,10 +10,10 @@ from typing import Final
 from cloudbutton_backend import units
 from cloudbutton_backend.job_model import JobState, Progress
 
-#: Below this the ratio of work to wall time says more about the overhead than about the job.
 _WORTH_COMPARING: Final = 0.1
-#: Where items waited longer for a CPU than this part of their work, comparing says nothing.
+"""Below this the ratio of work to wall time says more about the overhead than about the job."""
 _BUSY: Final = 0.25
+"""Where items waited longer for a CPU than this part of their work, comparing says nothing."""
 _MESSAGE_WIDTH: Final = 160
 
 

@@ -20,7 +20,7 @@ from cloudbutton_magic.cells.options import OPTIONS
 from cloudbutton_magic.commands.line_magic import COMMANDS
 from cloudbutton_magic.kernel.shell_hooks import ShellHook
 
-_MAGIC = re.compile(r"^\s*(?:[\w.,\s]+=\s*)?(%%?)cloud(?:\s+|$)")
+_MAGIC: Final = re.compile(r"^\s*(?:[\w.,\s]+=\s*)?(%%?)cloud(?:\s+|$)")
 _TAKES_JOB: Final = ("show", "cancel", "retry", "explain", "report")
 _LATEST: Final = 50
 """Jobs of all kernels whose ids are suggested."""

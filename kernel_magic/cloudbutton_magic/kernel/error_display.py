@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from cloudbutton_backend.errors import CloudError, UsageError
 
-_OURS = ("cloudbutton_ext", "cloudbutton_magic", "cloudbutton_backend")
-_RED, _PLAIN = "\x1b[31m", "\x1b[39m"
+_OURS: Final = ("cloudbutton_ext", "cloudbutton_magic", "cloudbutton_backend")
+_RED: Final = "\x1b[31m"
+_PLAIN: Final = "\x1b[39m"
 
 
 class PlainErrors:

@@ -33,8 +33,8 @@ from cloudbutton_magic.kernel.shell_hooks import ShellHook
 KEY: Final = "cloudbutton"
 """Of a cell's metadata."""
 
-#: What the metadata may say besides `on`: each is an option of `%%cloud`.
 CHOICES: Final = ("backend", "budget", "workers", "memory")
+"""What the metadata may say besides `on`: each is an option of `%%cloud`."""
 
 
 @dataclass(frozen=True)

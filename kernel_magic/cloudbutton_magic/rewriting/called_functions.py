@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import types
-from typing import Any
+from typing import Any, Final
 
 from cloudbutton_magic.rewriting.loop_functions import compile_function
 
@@ -56,7 +56,7 @@ def recompile(
     return made
 
 
-_MISSING = object()
+_MISSING: Final = object()
 
 
 class FunctionScope:

@@ -16,7 +16,7 @@ import ast
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from cloudbutton_magic.analysis import (
     Loop,
@@ -36,7 +36,7 @@ from cloudbutton_magic.rewriting import loop_functions as code
 from cloudbutton_magic.rewriting.called_functions import recompiled_tree
 from cloudbutton_magic.rewriting.loop_functions import plain_lambda
 
-HOOK = "__cloudbutton__"
+HOOK: Final = "__cloudbutton__"
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,7 @@ def _variables_closure(names: frozenset[str]) -> ast.expr:
 
 def _recompile_call(number: int, call: ast.Call) -> ast.expr:
     """Return what to call in place of the function."""
-    find = ast.Attribute(
-        value=ast.Name(id=HOOK, ctx=ast.Load()), attr="recompiled", ctx=ast.Load()
-    )  # fmt: skip
+    find = ast.Attribute(value=ast.Name(id=HOOK, ctx=ast.Load()), attr="recompiled", ctx=ast.Load())
     made = ast.Call(func=find, args=[ast.Constant(value=number), call.func], keywords=[])
     for child in (made, find, find.value, made.args[0]):
         ast.copy_location(child, call.func)

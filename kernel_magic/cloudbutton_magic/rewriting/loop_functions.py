@@ -24,14 +24,14 @@ import copy
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from cloudbutton_magic.analysis.loops import Loop
 from cloudbutton_magic.analysis.syntax import uses
 from cloudbutton_magic.analysis.verdict import LoopSite, Parallel
 
-PREFIX = "__cb_"
-ITERABLE_ARGUMENT = f"{PREFIX}it"
+PREFIX: Final = "__cb_"
+ITERABLE_ARGUMENT: Final = f"{PREFIX}it"
 """The only argument of what stands in for a comprehension that runs here."""
 Node = TypeVar("Node", bound=ast.AST)
 
@@ -95,18 +95,21 @@ def _record(site: LoopSite, memo: dict[int, Any]) -> list[ast.stmt]:
     held = f"{PREFIX}held"
     check = site.checks[0].partition("-")[0]
     return [
-        _with_line(ast.Assign(targets=[ast.Name(id=held, ctx=ast.Store())], value=operands), site.line),
+        _with_line(
+            ast.Assign(targets=[ast.Name(id=held, ctx=ast.Store())], value=operands), site.line
+        ),
         _with_line(
             ast.Expr(
                 value=_call(
-                    f"{PREFIX}check", ast.Constant(value=check),
+                    f"{PREFIX}check",
+                    ast.Constant(value=check),
                     ast.Starred(value=_name(held), ctx=ast.Load()),
                 )
             ),
             site.line,
         ),
         _with_line(ast.Expr(value=_call(f"{PREFIX}op", _name(held))), site.line),
-    ]  # fmt: skip
+    ]
 
 
 def _read_at_once(site: LoopSite) -> bool:

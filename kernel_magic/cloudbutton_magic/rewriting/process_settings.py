@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 import warnings
-from typing import Any
+from typing import Any, Final
 
 
 def current_settings() -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _found(action: str, message: Any, category: Any, module: Any, line: int) -> 
     return None if category is None else (action, message, category, module, line)
 
 
-_OWN = ("builtins", "__main__")
+_OWN: Final = ("builtins", "__main__")
 """Modules whose categories travel as they are: they are everywhere, or the user's."""
 
 

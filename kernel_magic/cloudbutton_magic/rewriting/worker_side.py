@@ -14,7 +14,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from cloudbutton_backend.worker.watch import (
     Graph,
@@ -35,11 +35,16 @@ from cloudbutton_magic.rewriting.process_settings import (
     same_settings,
 )
 
-DONE, PACKED, HERE, LATE = "done", "packed", "here", "late"
-"""Kinds of answers: as they are; pickled with references; "run this one in the kernel"; "a
-shared object was changed, and items before this one may have seen it"."""
+DONE: Final = "done"
+"""An answer as it is."""
+PACKED: Final = "packed"
+"""An answer pickled, with references to objects that the kernel has."""
+HERE: Final = "here"
+"""The item must run in the kernel."""
+LATE: Final = "late"
+"""A shared object was changed, and items before this one may have seen it."""
 
-SHARE = 0.03
+SHARE: Final = 0.03
 """Of the time spent in items, what looking at the shared objects may take."""
 
 
@@ -419,9 +424,12 @@ class _ArrayInterface:
         self.keep = base
         self.__array_interface__ = {
             "data": (base.__array_interface__["data"][0] + offset, False),
-            "shape": shape, "strides": steps, "typestr": dtype.str, "descr": dtype.descr,
+            "shape": shape,
+            "strides": steps,
+            "typestr": dtype.str,
+            "descr": dtype.descr,
             "version": 3,
-        }  # fmt: skip
+        }
 
 
 def _keeps_order(value: Any) -> bool:

@@ -94,7 +94,7 @@ def main() -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
-    class Handler(WSGIRequestHandler):
+    class KeepAliveHandler(WSGIRequestHandler):
         """Keeps connections open, as S3 does."""
 
         protocol_version = "HTTP/1.1"
@@ -106,7 +106,7 @@ def main() -> None:
         port,
         application,
         threaded=True,
-        request_handler=Handler,
+        request_handler=KeepAliveHandler,
         fd=listening.fileno(),
     )
     server.serve_forever()
