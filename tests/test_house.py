@@ -248,7 +248,7 @@ def _code_of(markdown: str) -> str:
 
 #: Names that docstrings mention in backticks and that are not ours: other libraries', AWS's, Dask's.
 FOREIGN = frozenset({
-    "BrokenExecutor", "Client", "CodeSha256", "Condition", "EventAgeExceeded", "GetObject",
+    "Any", "BrokenExecutor", "Client", "CodeSha256", "Condition", "EventAgeExceeded", "GetObject",
     "InvokeFunction", "KilledWorker", "Manager", "PicklingError", "Protocol", "RetriesExhausted",
     "Security",
 })  # fmt: skip
@@ -263,7 +263,15 @@ def test_docstrings_name_classes_that_there_are() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     }
-    known = classes | FOREIGN | set(dir(builtins))
+    aliases = {
+        target.id
+        for tree in trees.values()
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    known = classes | aliases | FOREIGN | set(dir(builtins))
     unknown = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {part}"
         for path, tree in trees.items()
