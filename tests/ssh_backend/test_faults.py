@@ -91,7 +91,7 @@ def test_a_connection_that_breaks_is_made_again_and_no_item_runs_twice(
         assert job.results() == [-x for x in range(40)]
         assert sorted(ran(begun)) == list(range(40))
         assert server.agent() == agent and server.clients() != clients
-        assert any("broke" in line for line in job.warnings)
+        assert any("broke" in line for line in job.progress.warnings)
 
 
 def test_what_ends_while_there_is_no_connection_is_handed_over_later(

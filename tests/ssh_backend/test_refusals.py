@@ -93,7 +93,7 @@ def test_one_of_two_machines_that_cannot_be_reached_is_told_and_the_other_used()
         job = place.start(lambda x: x + 1, range(5))
         assert job.wait(30)
         assert job.results() == [1, 2, 3, 4, 5]
-        (warning,) = job.warnings
+        (warning,) = job.progress.warnings
         assert warning.startswith("silent cannot be used") and "other machines" in warning
 
 
