@@ -14,6 +14,7 @@ from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.results.result_file import ResultFile
 from cloudbutton_backend.results.result_record import ResultRecord
 from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.result_file import read_records
 from cloudbutton_backend.worker.wire import layout
 
@@ -50,7 +51,7 @@ class Bench:
     def write(self, first: int, value: object = "x") -> ResultRecord:
         pieces, length = layout([pickle.dumps([value], 5)])
         payload = b"".join(bytes(piece) for piece in pieces)
-        entry = ResultRecord(first, 1, {"t": 0.0}, payload, None, 0, length)
+        entry = ResultRecord(first, 1, BatchMeta(), payload, None, 0, length)
         self.file.write(7, entry)
         return entry
 
@@ -145,7 +146,7 @@ def test_results_whose_file_was_removed_go_into_a_new_one(bench: Bench) -> None:
 
 def test_without_a_file_everything_stays_in_memory_and_nothing_is_said() -> None:
     file = ResultFile(None, opened=lambda path: None, changed=lambda: None)
-    entry = ResultRecord(0, 1, {}, b"payload", None, 0, 7)
+    entry = ResultRecord(0, 1, BatchMeta(), b"payload", None, 0, 7)
     file.write(0, entry)
     file.close()
     assert (entry.payload, file.notice) == (b"payload", None)

@@ -16,6 +16,7 @@ from cloudbutton_backend.results import result_file
 from cloudbutton_backend.results.result_file import ResultFile, spare_memory
 from cloudbutton_backend.results.result_record import ResultRecord
 from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 
 MB = 1 << 20
 
@@ -79,7 +80,7 @@ def test_memory_is_short_when_little_is_left_for_what_is_held(
     file = ResultFile(
         tmp_path / "results" / "abcd2345.seg", lambda path: None, lambda: None, spare=lambda: spare
     )
-    file.write(0, ResultRecord(0, 1, {}, b"said to be longer", None, 0, held))
+    file.write(0, ResultRecord(0, 1, BatchMeta(), b"said to be longer", None, 0, held))
     why = file.memory_is_short()
     assert (why is not None) == is_short
     if why is not None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cloudbutton_backend.backends.protocol import Limits, Results
 from cloudbutton_backend.dispatch.actions import Accept, FailItem, Finish, Submit
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from tests.support.invariants import BrokenPromise, InvariantChecker
 from tests.support.scripted_faults import (
     Crash,
@@ -138,7 +139,7 @@ def test_a_stream_keeps_up_with_its_source() -> None:
 
 def test_a_referee_objects_to_a_result_that_counts_twice() -> None:
     invariant_checker = InvariantChecker((Work(seconds=[1.0]),), Limits(workers=1))
-    accept = Accept("job", Results("w", 1, 0, 1, {}, None, None, 0, 0))
+    accept = Accept("job", Results("w", 1, 0, 1, BatchMeta(), None, None, 0, 0))
     invariant_checker.see(accept)
     with pytest.raises(BrokenPromise, match="item 0 ends once"):
         invariant_checker.see(accept)

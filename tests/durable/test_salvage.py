@@ -13,6 +13,7 @@ from cloudbutton_backend.durable.salvage import SalvagedItems, prefix_of, salvag
 from cloudbutton_backend.job_model import BatchRecord
 from cloudbutton_backend.results.result_ranges import ResultRange, ranges_of, uncovered
 from cloudbutton_backend.worker.batch_meta import BatchMeta
+from cloudbutton_backend.worker.failures import PackedError
 from cloudbutton_backend.worker.result_file import FileRecord, SegmentWriter
 from cloudbutton_backend.worker.wire import layout
 
@@ -91,6 +92,8 @@ def test_large_results_written_just_before_the_machine_went_down_are_doubted(
     assert set(values_in(tmp_path)) == {0, 1, 2}
 
 
+FAILED: PackedError = {"kind": "exception", "item": ""}
+
 _records = st.lists(
     st.tuples(st.integers(0, 20), st.integers(1, 6), st.sets(st.integers(0, 5))), max_size=12
 )
@@ -104,8 +107,8 @@ def test_whatever_the_records_each_item_counts_once_and_with_its_first_result(
     expected: dict[int, int] = {}
     runs: list[tuple[int, ResultRange]] = []
     for number, (first, count, errors) in enumerate(given_records):
-        wrong = {offset: {} for offset in errors if offset < count}
-        record = FileRecord("", number, first, count, {"errors": wrong}, number, 0)
+        wrong = {offset: FAILED for offset in errors if offset < count}
+        record = FileRecord("", number, first, count, BatchMeta(errors=wrong), number, 0)
         runs += [(number, run) for run in salvaged.take(record)]
         for offset in range(count):
             if offset not in wrong:

@@ -139,7 +139,11 @@ def _another_zip() -> bytes:
 
 
 def test_a_reserved_concurrency_of_zero_is_named() -> None:
-    backend = new_backend(shared_emulator(), prefix="reserved", patience=1.5)
+    backend = LambdaBackend(
+        LambdaSettings(workers=2, emulate=True, prefix="reserved"),
+        connector=connector_of(shared_emulator()),
+        patience=1.5,
+    )
     place = TaskPlace(backend)
     try:
         assert place.map(lambda x: x, [1]) == [1]

@@ -43,7 +43,7 @@ def chosen() -> Iterator[Any]:
         ("lambda emulate=true workers=3", {"emulate": True, "workers": 3}),
         ("lambda --emulate=no --region eu-west-1", {"emulate": False, "region": "eu-west-1"}),
         ("lambda --emulate --prefix 2026", {"prefix": "2026"}),
-        ("lambda --emulate --variables A,B", {"variables": ("A", "B")}),
+        ("lambda --emulate --variables A,B", {"task_variables": ("A", "B")}),
     ],
 )
 def test_settings_are_read_as_the_backend_has_them(

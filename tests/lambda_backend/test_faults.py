@@ -11,6 +11,7 @@ import pytest
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.backends.aws_lambda.emulator import EmulatedFaults, Emulator, LambdaLimits
+from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
 from cloudbutton_backend.backends.protocol import BatchEnded, Revoked, WorkerDown
 from cloudbutton_backend.errors import BackendError, WorkerLost
 from cloudbutton_backend.job_model import JobState
@@ -37,7 +38,11 @@ def account() -> Iterator[Emulator]:
 
 def place_on(account: Emulator, workers: int = 6) -> TaskPlace:
     return TaskPlace(
-        OneItemPerCall(workers=workers, emulate=True, connector=connector_of(account), patience=3.0)
+        OneItemPerCall(
+            LambdaSettings(workers=workers, emulate=True),
+            connector=connector_of(account),
+            patience=3.0,
+        )
     )
 
 
