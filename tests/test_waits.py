@@ -14,7 +14,7 @@ SCRIPT = ROOT / "tools" / "waits.py"
 PACKAGES = ("cloudbutton_ext", "kernel_magic/cloudbutton_magic", "backend/cloudbutton_backend")
 
 #: Waits without a time-out that say in a comment what ends them; each new one is to be thought about.
-MOST_WITH_A_REASON = 45
+MOST_WITH_A_REASON = 52
 
 
 @pytest.fixture(scope="module")

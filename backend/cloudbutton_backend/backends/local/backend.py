@@ -24,7 +24,7 @@ class LocalBackend(WorkerPool):
     Parameters
     ----------
     workers
-        How many; None for as many as this process may use CPUs.
+        How many. Empty, or None: as many as this process may use CPUs.
     clock
         Seconds that only go forward.
     """
