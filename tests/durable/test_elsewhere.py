@@ -45,7 +45,6 @@ def test_a_keeper_outlives_its_kernel_and_ends_itself_with_the_job(victim: Start
     assert job.results() == SQUARED
     assert max(program.runs().values()) == 1
     until(lambda: is_gone(row.pid))
-    assert not job_paths.job_file(home(), job.id).exists()
     assert not job_paths.log_file(home(), job.id).exists()
     shown = [output.data for outcome in job.shown() for output in outcome.outputs]
     assert shown == [f"square of {x}\n" for x in range(20)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from cloudbutton_backend.job_model import BatchRecord
-from cloudbutton_backend.results.result_ranges import ResultRange
+from cloudbutton_backend.results.result_ranges import Range, ResultRange, complement, ranges_of
 from cloudbutton_backend.results.result_record import ResultRecord
 from cloudbutton_backend.worker.result_file import FileRecord, read_records
 
@@ -31,6 +31,13 @@ class SalvagedResults:
     """Lines for the user about what could not be read."""
     generation: int
     """The highest number among the processes that wrote results."""
+    total: int | None = None
+    """How many items the job has, if it was done when its last process ended."""
+
+    def missing(self, n_items: int | None) -> list[Range] | None:
+        """Return the items without results, of `n_items` or `total`; None if neither is known."""
+        count = self.total if n_items is None else n_items
+        return None if count is None else complement(ranges_of(self.runs), count)
 
 
 def result_files(results: Path, job_id: str) -> list[tuple[int, bool, Path]]:
@@ -74,12 +81,16 @@ def salvage(
     records: list[tuple[tuple[int, bool, int], FileRecord]] = []
     trouble: list[str] = []
     generations = [0]
+    total: int | None = None
     for generation, is_kernels, path in result_files(results, job_id):
         generations.append(generation)
         damage: list[Exception] = []
         try:
             for record in read_records(str(path), damaged=damage.append):
                 if _is_doubtful(record, doubted_after):
+                    continue
+                if not record.count:
+                    total = record.first
                     continue
                 place = order.get((record.batch, record.first), len(order))
                 records.append(((place, not is_kernels, generation), record))
@@ -93,7 +104,7 @@ def salvage(
     salvaged = SalvagedItems(before)
     runs = [run for _, record in records for run in salvaged.take(record)]
     runs.sort(key=lambda run: run.first)
-    return SalvagedResults(tuple(runs), salvaged.stop, tuple(trouble), max(generations))
+    return SalvagedResults(tuple(runs), salvaged.stop, tuple(trouble), max(generations), total)
 
 
 def _is_doubtful(record: FileRecord, after: float | None) -> bool:

@@ -48,7 +48,7 @@ class OnDisk(Protocol):
     """What a job leaves on the disk to be continued."""
 
     def ended(self, state: JobState) -> None:
-        """The job has ended: what is not needed any more may go. On the driver's thread."""
+        """The job has ended. On the driver's thread."""
 
 
 class JobListener:
@@ -270,7 +270,6 @@ class JobListener:
     def on_finish(self, step: str) -> None:
         """It has ended."""
         run_state = self._run_state
-        self._recorder.close()
         state = LIFE_CYCLE.get((run_state.state, step), JobState.CANCELLED)
         if run_state.broken is not None:
             state = JobState.FAILED
@@ -279,6 +278,8 @@ class JobListener:
         if state is JobState.DONE:  # it will not be run again: let go of what that would need
             self.source.forget()
             self.spec = replace(self.spec, payload=b"", blobs=())
+            self._recorder.record_done(self.source.n_items)
+        self._recorder.close()
         if self._daily_grant is not None:
             self._daily_grant.settle(run_state.cost)
         callbacks = run_state.end(state, functools.partial(self._record_end, state))

@@ -14,6 +14,7 @@ from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
 from cloudbutton_backend.results.result_file import ResultFile
 from cloudbutton_backend.results.result_record import ResultRecord, summary_line
 from cloudbutton_backend.results.tracebacks import traceback_text
+from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.failures import PackedError
 
 _OUTPUT_ROOM: Final = 8 << 20
@@ -206,6 +207,11 @@ class JobRecorder:
         )
         self.batches.append(batch)
         self._journal.add_batch(batch)
+
+    def record_done(self, n_items: int | None) -> None:
+        """Write behind the results how many items there are: who reads them knows that none is missing."""
+        if n_items is not None:
+            self._file.write(0, ResultRecord(n_items, 0, BatchMeta(), b"", None, 0, 0))
 
     def close(self) -> None:
         """Nothing more comes for now; safe to repeat, and to go on after."""

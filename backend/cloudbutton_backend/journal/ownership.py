@@ -6,11 +6,16 @@ import json
 import os
 import socket
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cloudbutton_backend.errors import JournalError, UnknownName, UsageError
 from cloudbutton_backend.job_model import BackendIdentity, JobState
+
+if TYPE_CHECKING:
+    import sqlite3
 
 #: The verb under which the journal keeps who took a job over.
 VERB = "attach"
@@ -47,26 +52,16 @@ def claim(
     UnknownName
         It is not in the journal any more.
     """
-    from cloudbutton_backend.journal import database
-    from cloudbutton_backend.journal.liveness import LivenessCheck, start_token
-    from cloudbutton_backend.journal.sequence import mark_changed
+    from cloudbutton_backend.journal.liveness import start_token
 
-    path = home / database.NAME
-    connection = database.open_for_reading(path)
-    if connection is None:
-        raise JournalError(f"No job has been recorded in {home} yet.")
     now, pid, host = time.time(), os.getpid(), socket.gethostname()
-    with closing(connection), database.translated(path):
-        connection.execute("PRAGMA query_only = OFF")
-        connection.execute("BEGIN IMMEDIATE")
-        row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    with _changing(home, job_id) as (connection, row):
+        if connection is None:
+            raise JournalError(f"No job has been recorded in {home} yet.")
         if row is None:
             raise UnknownName("job", job_id, ())
-        alive = LivenessCheck(now).is_alive(
-            pid=row["pid"], host=row["host"], token=row["token"], heartbeat=row["heartbeat"]
-        )
         is_own = row["pid"] == pid and row["token"] == start_token(pid)
-        if not JobState(row["state"]).is_final and alive and not is_own:
+        if not is_own and _is_run(row, now):
             raise OwnedElsewhere(job_id, row["pid"], row["host"])
         connection.execute(
             "UPDATE jobs SET pid = ?, host = ?, token = ?, heartbeat = ?, state = ?, ended = NULL,"
@@ -87,12 +82,56 @@ def claim(
             "INSERT INTO commands (job_id, verb, args, created, taken) VALUES (?, ?, ?, ?, ?)",
             (job_id, VERB, json.dumps({"pid": pid, "host": host}), now, now),
         )
-        mark_changed(connection, [job_id])
         times = connection.execute(
             "SELECT count(*) FROM commands WHERE job_id = ? AND verb = ?", (job_id, VERB)
         ).fetchone()[0]
-        connection.execute("COMMIT")
     return int(times)
+
+
+def record_done(home: Path, job_id: str, n_items: int) -> None:
+    """Record that a job was done when its process ended: all of its results were found.
+
+    One that somebody runs, or that has no row, is left alone.
+    """
+    with _changing(home, job_id) as (connection, row):
+        if connection is not None and row is not None and not _is_run(row, time.time()):
+            connection.execute(
+                "UPDATE jobs SET state = ?, ended = ifnull(ended, heartbeat), n_items = ?, done = ?,"
+                " failed = 0, running = 0, error = NULL WHERE id = ?",
+                (JobState.DONE.value, n_items, n_items, job_id),
+            )
+
+
+@contextmanager
+def _changing(
+    home: Path, job_id: str
+) -> Iterator[tuple[sqlite3.Connection, sqlite3.Row | None] | tuple[None, None]]:
+    """Read a job's row and change it, in one transaction; nothing where there is no journal yet."""
+    from cloudbutton_backend.journal import database
+    from cloudbutton_backend.journal.sequence import mark_changed
+    from cloudbutton_backend.storage.sqlite import transaction
+
+    path = home / database.NAME
+    connection = database.open_for_reading(path)
+    if connection is None:
+        yield None, None
+        return
+    with closing(connection), database.translated(path):
+        connection.execute("PRAGMA query_only = OFF")
+        with transaction(connection):
+            yield (
+                connection,
+                connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone(),
+            )
+            mark_changed(connection, [job_id])
+
+
+def _is_run(row: sqlite3.Row, now: float) -> bool:
+    """Whether a process that is there runs the job."""
+    from cloudbutton_backend.journal.liveness import LivenessCheck
+
+    process = {name: row[name] for name in ("pid", "host", "token", "heartbeat")}
+    return not JobState(row["state"]).is_final and LivenessCheck(now).is_alive(**process)
 
 
 class OwnershipLost(UsageError):
@@ -117,18 +156,11 @@ def keep(home: Path, job_id: str) -> None:
     TakenOver
         Another one has.
     """
-    from cloudbutton_backend.journal import database
     from cloudbutton_backend.journal.liveness import start_token
-    from cloudbutton_backend.journal.sequence import mark_changed
 
-    path = home / database.NAME
-    connection = database.open_for_reading(path)
-    if connection is None:
-        return  # nothing is recorded, so nobody else knows of it
-    with closing(connection), database.translated(path):
-        connection.execute("PRAGMA query_only = OFF")
-        connection.execute("BEGIN IMMEDIATE")
-        row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    with _changing(home, job_id) as (connection, row):
+        if connection is None:
+            return  # nothing is recorded, so nobody else knows of it
         pid = os.getpid()
         if row is not None and (row["pid"], row["token"]) != (pid, start_token(pid)):
             raise OwnershipLost(job_id, row["pid"], row["host"])
@@ -136,5 +168,3 @@ def keep(home: Path, job_id: str) -> None:
             "UPDATE jobs SET state = ?, ended = NULL, heartbeat = ? WHERE id = ?",
             (JobState.RUNNING.value, time.time(), job_id),
         )
-        mark_changed(connection, [job_id])
-        connection.execute("COMMIT")

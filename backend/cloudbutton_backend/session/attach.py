@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.durable.orphans import unrecorded
-from cloudbutton_backend.durable.salvage import salvage
+from cloudbutton_backend.durable.salvage import SalvagedResults, salvage
 from cloudbutton_backend.errors import CannotContinue, JobFailed, Tampered, UnknownName, UsageError
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.job_model.rules import refusal
 from cloudbutton_backend.journal import JobRow, JournalReader
-from cloudbutton_backend.journal.ownership import OwnedElsewhere
-from cloudbutton_backend.results.result_ranges import complement, named, ranges_of
+from cloudbutton_backend.journal.ownership import OwnedElsewhere, record_done
+from cloudbutton_backend.results.result_ranges import named
 from cloudbutton_backend.session.checkpoint import Checkpoint
 from cloudbutton_backend.session.finished_jobs import past_job, report_of
 from cloudbutton_backend.session.follow import Follower, RemoteRunner
@@ -44,16 +44,17 @@ class Attacher:
                 f"Job {row.id} is a loop of a cell: `%cloud attach {row.id}` in a notebook runs the cell"
                 " again, and takes over what is done."
             )
-        if row.state is JobState.DONE:
-            return self._read(row)
         if row.state in (JobState.RUNNING, JobState.CANCELLING):
             if overrides:
                 raise OwnedElsewhere(row.id, row.pid, row.host)
             return self.follow(row)
+        found = self._salvaged(row)
+        if found.missing(row.n_items) == []:
+            return self._read(self._as_done(row, found), found)
         try:
             return self._resumer.go_on(row, overrides)
         except CannotContinue as error:
-            return self._read(row, error)
+            return self._read(row, found, error)
         except OwnedElsewhere:  # just now, by somebody who attached, too
             if overrides:
                 raise
@@ -79,6 +80,19 @@ class Attacher:
             except UnknownName:
                 raise error from None  # which knows names that are near
 
+    def _salvaged(self, row: JobRow) -> SalvagedResults:
+        return salvage(self._files().results, row.id, self._reader().batches(row.id))
+
+    def _as_done(self, row: JobRow, found: SalvagedResults) -> JobRow:
+        """Return the row of a job that has all its results, whatever its process came to record of that."""
+        if row.state is JobState.DONE:
+            return row
+        n_items = found.stop
+        record_done(self._files().journal.home, row.id, n_items)
+        return replace(
+            row, state=JobState.DONE, n_items=n_items, done=n_items, failed=0, running=0, error=None
+        )
+
     # -- what another process runs
 
     def follow(self, row: JobRow) -> Job:
@@ -92,8 +106,13 @@ class Attacher:
             before, report = 0, report_of(row)
         held: list[Job] = []
 
-        def take_over(row: JobRow) -> None:
+        def take_over(row: JobRow) -> bool:
+            found = self._salvaged(row)
+            if found.missing(row.n_items) == []:
+                self._as_done(row, found)
+                return False
             self._resumer.go_on(row, ResumeOverrides(), held[0])
+            return True
 
         def go_on(budget: float | None) -> None:
             row_now = self._reader().job(row.id)
@@ -139,19 +158,19 @@ class Attacher:
 
     # -- what can only be read
 
-    def _read(self, row: JobRow, error: JobFailed | None = None) -> Job:
-        """Return a job as something to read."""
-        files = self._files()
-        batches = self._reader().batches(row.id)
-        found = salvage(files.results, row.id, batches)
-        if error is None:
-            gaps = complement(ranges_of(found.runs), row.n_items or row.done)
-            if gaps:
-                error = JobFailed(
-                    f"The results of {named(gaps)} of job {row.id} cannot be read any more, though it was"
-                    f" done. {_why(row, found.trouble)} The others are in `job.partial()`."
-                )
-        job = past_job(row, batches, found, error, found.trouble)
+    def _read(
+        self, row: JobRow, found: SalvagedResults, why_not: CannotContinue | None = None
+    ) -> Job:
+        """Return a job as something to read, and why what is missing cannot be run."""
+        error: JobFailed | None = why_not
+        if why_not is not None and row.state is JobState.DONE:
+            error = JobFailed(
+                f"The results of {named(found.missing(row.n_items) or [])} of job {row.id} cannot be read any"
+                f" more, though it was done. {_why(row, found.trouble)} The others are in `job.partial()`."
+            )
+            error.__cause__ = why_not
+        trouble = found.trouble if error else ()
+        job = past_job(row, self._reader().batches(row.id), found, error, trouble)
         self._remember(job)
         return job
 

@@ -127,20 +127,25 @@ class Checkpoint:
     # -- when the job has ended, from the driver's thread
 
     def ended(self, state: JobState) -> None:
-        """The job has ended: what is done needs no continuing, anything else is kept."""
+        """The job has ended: what is done needs no more written."""
         if state is JobState.DONE:
             self._over.set()
             self._job, self._blobs = None, ()
-            # If somebody is writing just now, the driver does not wait: it is removed by them.
-            self._clean_up(wait=False)
+            # If somebody is writing just now, the driver does not wait: they close it.
+            self._close_done(wait=False)
 
-    def _clean_up(self, *, wait: bool) -> None:
-        """Remove what was written of a job that is done."""
+    def _close_done(self, *, wait: bool) -> None:
+        """Write no more of a job that is done.
+
+        What is written stays, to run again whatever result is found damaged. A cell's loop is run again with
+        its cell instead, so nothing would ever read it.
+        """
         # ends: it is held while one chunk is written
         if self._over.is_set() and self._begun and self._lock.acquire(blocking=wait):
             try:
                 self._close()
-                job_paths.remove_files(self._home, self._run_state.record.id)
+                if self._run_state.record.kind == "button":
+                    job_paths.remove_files(self._home, self._run_state.record.id)
             finally:
                 self._lock.release()
 
@@ -178,7 +183,7 @@ class Checkpoint:
             self._write_rest()
         except BaseException as error:  # items may raise anything while they are pickled
             self._refuse(error)
-        self._clean_up(wait=True)
+        self._close_done(wait=True)
 
     def _write_first(self) -> None:
         """Write what the job needs before it is listed."""

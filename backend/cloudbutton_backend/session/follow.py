@@ -67,11 +67,12 @@ class Follower:
     before
         How many items of the same loop ran before the job's first.
     lost
-        Called on the follower's thread when its process is gone: takes the job over, or raises.
+        Called on the follower's thread when its process is gone: takes the job over and returns True, returns
+        False if the job turned out to be done, or raises.
     """
 
     def __init__(
-        self, home: Path, results: Path, row: JobRow, before: int, lost: Callable[[JobRow], None]
+        self, home: Path, results: Path, row: JobRow, before: int, lost: Callable[[JobRow], bool]
     ) -> None:
         self._reader = JournalReader(home)
         self._results = results
@@ -126,8 +127,9 @@ class Follower:
                 missed = 0
                 self._take_in(row)
                 if row.state is JobState.LOST:
-                    self._lost(row)
-                    return
+                    if self._lost(row):
+                        return
+                    continue
             except OwnedElsewhere:
                 continue  # somebody was faster
             except UnknownName:

@@ -159,7 +159,6 @@ class Resumer:
         done = ranges_of(run_state.result_store.so_far())
         gone = items.missing(complement(done, count))
         listener.give(StoredSource(items, total, kept.before))
-        listener.left_on_disk = KeptResults(home, row.id)
         listener.retried_before = run_state.retried = row.retried
         run_state.broken = listener.lacking = _lacking(row.id, gone, total is None, items.damage)
         plan = replace(
@@ -187,19 +186,6 @@ class _OwnedJob:
     spec: JobSpec
     times: int
     """How often it was taken over."""
-
-
-@dataclass(frozen=True)
-class KeptResults:
-    """What is on the disk of a job that was attached to."""
-
-    home: Path
-    job_id: str
-
-    def ended(self, state: JobState) -> None:
-        """The job has ended: what is done needs no continuing."""
-        if state is JobState.DONE:
-            job_paths.remove_files(self.home, self.job_id)
 
 
 def budget_of(overrides: float | str | None, row: JobRow) -> float | None:
