@@ -72,18 +72,22 @@ class ManualDriver:
             return set(range(1, self._batches + 1))
         return {event.batch for event in self.all(BatchEnded)}
 
-    def open(self, job_id: str = "job", timeout: float | None = None) -> None:
-        """Open a job whose tasks note that they have begun and wait for the gate, but not item 0."""
+    def open(self, job_id: str = "job", timeout: float | None = None, size: int = 0) -> None:
+        """Open a job whose tasks note that they have begun and wait for the gate, but not item 0.
+
+        The payload of its function has at least so many bytes.
+        """
         begun, gate = str(self._folder / "begun"), str(self._folder / f"gate-{job_id}")
+        padding = bytes(size)
 
         def task(item: int) -> int:
             with open(begun, "a") as file:
                 file.write(f"{item}\n")
             while item and not os.path.exists(gate):  # ends: with the gate, or with the backend
                 threading.Event().wait(0.002)
-            return -item
+            return -item * (len(padding) == size)
 
-        captured = capture(task)
+        captured = capture(task, threshold=2 * size + (1 << 16))
         spec = JobSpec(
             id=job_id,
             payload=captured.payload,
@@ -166,6 +170,17 @@ class ProtocolConformance:
         ]
         assert items == list(range(5))
         assert isinstance(hand.events[-1], (BatchEnded, WorkerUp))
+
+    def test_what_a_connection_takes_only_in_parts_arrives_without_another_event(
+        self, hand: ManualDriver
+    ) -> None:
+        hand.until(WorkerUp, lambda _: len(hand.all(WorkerUp)) == hand.backend.limits.workers)
+        hand.open(size=8 << 20)
+        hand.submit(0, 1)
+        begin = time.monotonic()
+        while not hand.all(Results):
+            hand.events += hand.backend.poll(PATIENCE)
+        assert time.monotonic() - begin < PATIENCE
 
     def test_waking_ends_a_wait(self, hand: ManualDriver) -> None:
         hand.until(WorkerUp, lambda _: len(hand.all(WorkerUp)) == hand.backend.limits.workers)

@@ -25,7 +25,15 @@ from cloudbutton_backend.worker import messages as m
 from cloudbutton_backend.worker import status_page
 from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.messages import Message, Received
-from cloudbutton_backend.worker.wire import Buffer, Decoder, encode, layout, receive, split
+from cloudbutton_backend.worker.wire import (
+    ONE_WRITE,
+    Buffer,
+    Decoder,
+    encode,
+    layout,
+    receive,
+    split,
+)
 
 if TYPE_CHECKING:
     from cloudbutton_backend.worker.failures import PackedError
@@ -92,7 +100,7 @@ class Channel:
     def send(self, message: Message, body: Any = ()) -> None:
         """Send a message, behind those that were held for it."""
         pieces, self._held = self._held + encode(message, body), []
-        if sum(map(len, pieces)) <= INLINE + 8192:  # one call wakes the kernel once
+        if sum(map(len, pieces)) <= ONE_WRITE:  # one call wakes the kernel once
             pieces = [b"".join(pieces)]
         for piece in pieces:
             self.sock.sendall(piece)  # ends: the lifeline ends this process with the kernel

@@ -22,6 +22,8 @@ from typing import Any, Final
 from cloudbutton_backend.worker.messages import NUMBERS, TYPES, Message, Received
 
 ALIGN: Final = 64
+ONE_WRITE: Final = 72 * 1024
+"""Bytes that are sent together rather than piece by piece."""
 Buffer = bytes | bytearray | memoryview
 
 _WORD: Final = struct.Struct("<Q")
@@ -78,7 +80,7 @@ def encode(message: Message, body: Iterable[Buffer] = (), n_fds: int = 0) -> lis
     pieces = list(body)
     length = sum(len(piece) for piece in pieces)
     head = _HEADER.pack(NUMBERS[type(message)], n_fds, len(packed), length) + packed
-    if length < 4096:  # one small write beats several
+    if length <= ONE_WRITE:  # a socket takes few pieces at once, however small
         return [head + b"".join(pieces)]
     return [head, *pieces]
 

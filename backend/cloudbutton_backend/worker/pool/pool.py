@@ -393,6 +393,7 @@ class WorkerPool:
 
     def poll(self, timeout: float | None) -> Iterable[PoolEvent]:
         if not self._events:
+            self._listen()
             for key, mask in self._selector.select(self._patience(timeout)):
                 worker: WorkerProcess | Callable[[], None] = key.data
                 if not isinstance(worker, WorkerProcess):
@@ -418,6 +419,13 @@ class WorkerPool:
         self._check_progress(now)
         events, self._events = self._events, []
         return events
+
+    def _listen(self) -> None:
+        """Wake when a socket takes more of what is queued for its worker, since the last wait also."""
+        for worker in self._workers.values():
+            mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.wants_to_write else 0)
+            if not worker.hung_up and self._selector.get_key(worker.socket).events != mask:
+                self._selector.modify(worker.socket, mask, worker)
 
     def _patience(self, timeout: float | None) -> float | None:
         """Return how long to wait: until something of our own is due, or as asked."""
@@ -495,12 +503,6 @@ class WorkerPool:
                 self._check_item(worker)
             if (worker.hung_up or worker.pidfd < 0) and worker.has_ended():
                 self._reap(worker)
-                continue
-            mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.wants_to_write else 0)
-            if worker.hung_up:
-                continue
-            if self._selector.get_key(worker.socket).events != mask:
-                self._selector.modify(worker.socket, mask, worker)
 
     def _check_item(self, worker: WorkerProcess) -> None:
         where = worker.current()
