@@ -113,7 +113,6 @@ def test_a_journal_of_each_former_version_becomes_what_a_new_one_is(
 @pytest.mark.parametrize("version", range(1, schema.VERSION))
 def test_what_a_former_version_wrote_is_read_as_it_was(home: Path, version: int) -> None:
     make(home, version, former(version))
-    database.migrate(home / database.NAME)
     reader = JournalReader(home)
     (job,) = reader.jobs()
     assert (job.id, job.name, job.n_items, job.done, job.options) == (
@@ -142,8 +141,7 @@ def test_what_a_former_version_wrote_is_read_as_it_was(home: Path, version: int)
 def test_what_a_name_told_of_a_backend_is_told_by_columns(
     home: Path, version: int, recorded: str, expected: tuple[str, bool, bool]
 ) -> None:
-    path = make(home, version, former(version), f"UPDATE jobs SET backend = '{recorded}'")
-    database.migrate(path)
+    make(home, version, former(version), f"UPDATE jobs SET backend = '{recorded}'")
     (job,) = JournalReader(home).jobs()
     assert job.ran_on == expected[:2]
     assert str(job.ran_on) == recorded

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -119,6 +119,8 @@ def _notice(path: Path, kept: KeptAside, saved: int) -> str:
 def open_for_reading(path: Path) -> sqlite3.Connection | None:
     """Open a journal so that nothing in it can be changed; None while there is none.
 
+    One of an older version is brought up to date first.
+
     Raises
     ------
     JournalError
@@ -129,6 +131,10 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
     with translated(path):
         try:
             connection, found, begun = _open_existing(path, "mode=rw")
+            if found in schema.MIGRATIONS:
+                connection.close()
+                _migrate(path)
+                connection, found, begun = _open_existing(path, "mode=rw")
         except sqlite3.OperationalError:
             if os.access(path.parent, os.W_OK):
                 raise  # somebody has it locked, say: without their log, we would read what was once
@@ -144,15 +150,10 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
     return None  # between its creation and its first table it is empty
 
 
-def migrate(path: Path) -> None:
-    """Bring a journal of an older version up to date; any other is left alone, also a broken one."""
-    try:
-        connection, found, _ = _open_existing(path, "mode=rw")
-        connection.close()
-        if found in schema.MIGRATIONS:
-            _open_current(path, schema.VERSION, schema.MIGRATIONS).close()
-    except (sqlite3.DatabaseError, OSError, _TooOld):
-        return  # whoever opens it next is told
+def _migrate(path: Path) -> None:
+    """Bring a journal of an older version up to date, if the disk allows it."""
+    with suppress(sqlite3.DatabaseError, OSError, _TooOld):
+        _open_current(path, schema.VERSION, schema.MIGRATIONS).close()
 
 
 @contextmanager
@@ -313,6 +314,6 @@ def _newer(path: Path, found: int) -> JournalError:
 
 def _older(path: Path, found: int) -> JournalError:
     return JournalError(
-        f"{path} has format {found}, older than this Cloud Button's {schema.VERSION}. "
-        f"Running any job brings it up to date."
+        f"{path} has format {found}, older than this Cloud Button's {schema.VERSION}, and cannot be "
+        f"brought up to date: is the directory read-only? Otherwise the next job begins a new one."
     )

@@ -138,7 +138,6 @@ class Feed:
         self.close()
         if inode is None:
             return False
-        database.migrate(self._path)
         self._connection = database.open_for_reading(self._path)
         self._inode = inode
         if self._connection is None:  # it is being made

@@ -145,11 +145,10 @@ class JournalReader:
     def snapshot(self) -> Iterator[sqlite3.Connection | None]:
         """Open the journal for several questions about one moment; None while there is none.
 
-        For the functions of `listing`. A journal of an older version is brought up to date.
+        For the functions of `listing`.
         """
         from cloudbutton_backend.journal import database
 
-        database.migrate(self.path)
         with database.existing(self.path) as connection:
             if connection is not None:
                 connection.execute("BEGIN")  # until it is closed
