@@ -83,6 +83,11 @@ class CallRules:
                 elif isinstance(node, (ast.Import, ast.ImportFrom)):
                     self._check_import(node)
 
+    def check_method(self, node: ast.expr, owner: object, method: str) -> None:
+        """Check a call of a method of what `node` stands for, made without naming it, as `for` does."""
+        call = ast.copy_location(ast.Call(node, [], []), node)
+        self._check_bound_method(call, owner, method, type(owner).__name__)
+
     # -- single nodes ----------------------------------------------------------------
 
     def _check_name(self, node: ast.Name) -> None:
@@ -285,8 +290,11 @@ class CallRules:
             function = user_methods(kind).get(method)
             if function is None:
                 raise refuse(Reason.UNKNOWN_EFFECT, node, f"{name}.{method}")
-            change = self._changes_self(function)
-            if change:
+            tree = source_tree(function)
+            if tree is None:
+                detail = "has no source to look into"
+                raise refuse(Reason.HIDDEN_WRITE, node, f"{name}.{method}", detail)
+            if _changes_self(tree):
                 raise refuse(Reason.HIDDEN_WRITE, node, f"{name}.{method}", f"changes `{name}`")
             self._check_user_function(node, function, f"{name}.{method}")
             return
@@ -305,16 +313,6 @@ class CallRules:
             self._check_user_function(node, function, name)
 
     # -- the user's own functions ----------------------------------------------------
-
-    def _changes_self(self, function: types.FunctionType) -> bool:
-        tree = source_tree(function)
-        if tree is None or not tree.args.args:
-            return True
-        own = tree.args.args[0].arg
-        return any(
-            change.name == own and change.how != "augmented"
-            for change in find_mutations(tree, lambda node: UNKNOWN)
-        )
 
     def _check_user_function(self, node: ast.Call, function: types.FunctionType, name: str) -> None:
         """Look inside a function of the user's for state that it keeps."""
@@ -413,6 +411,17 @@ class CallRules:
         names = set(global_reads(function.__code__))
         if names & self.context.written or stores_global(function.__code__):
             raise refuse(Reason.HIDDEN_READ, node, name, "has no source to look into")
+
+
+def _changes_self(tree: ast.FunctionDef | ast.Lambda) -> bool:
+    """Tell whether a method changes the object that it is called on."""
+    if not tree.args.args:
+        return True
+    own = tree.args.args[0].arg
+    return any(
+        change.name == own and change.how != "augmented"
+        for change in find_mutations(tree, lambda node: UNKNOWN)
+    )
 
 
 def _at_call_site(node: ast.Call, name: str, refusal: RefusalReason) -> RefusalReason:

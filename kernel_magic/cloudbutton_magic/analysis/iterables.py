@@ -5,15 +5,28 @@ from __future__ import annotations
 import ast
 import builtins
 import types
+from collections.abc import Collection
 from typing import Final
 
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.call_rules import CallRules
 from cloudbutton_magic.analysis.loops import Loop, inner_loops
-from cloudbutton_magic.analysis.namespace import UNKNOWN, LiveNames, Namespace, lookup, root_name
-from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, walk
+from cloudbutton_magic.analysis.namespace import (
+    UNKNOWN,
+    LiveNames,
+    Namespace,
+    lookup,
+    reaches,
+    root_name,
+)
+from cloudbutton_magic.analysis.syntax import COMPREHENSIONS, uses, walk
 from cloudbutton_magic.analysis.type_facts import words
-from cloudbutton_magic.analysis.user_functions import is_user_code, source_tree
+from cloudbutton_magic.analysis.user_functions import (
+    is_user_code,
+    is_user_file,
+    source_tree,
+    user_methods,
+)
 from cloudbutton_magic.analysis.verdict import Reason, RefusalReason, refuse
 
 _PASS_THROUGH: Final = words(
@@ -69,24 +82,86 @@ def check_iterable(
     ):
         text = ast.unparse(loop.iter)
         raise refuse(Reason.ITERABLE_CHANGES, loop.iter, text, text)
-    if value is not UNKNOWN and _is_container(value):
-        return
     if value is UNKNOWN and _is_known_when_reached(loop, live):
+        return
+    if value is not UNKNOWN and (
+        _is_collection(value, loop.iter, call_rules) or _is_new_generator(value, loop.iter)
+    ):
+        if not _is_container(value):
+            _check_unshared(loop.iter, value, live, shared)
         return
     _check_expression(loop.iter, loop, live, call_rules)
 
 
-def _is_known_when_reached(loop: Loop, live: LiveNames) -> bool:
-    """Tell whether the object that a method gives is to be awaited: it may be a plain list.
+def _check_unshared(node: ast.expr, value: object, live: LiveNames, shared: frozenset[str]) -> None:
+    """Refuse an object, or a generator, that gives items of an object that the body changes."""
+    sources = [value, *(live.get(name) for name in uses([node]).reads)]
+    for name in sorted(shared):
+        changed = live.get(name)
+        if any(changed is source or reaches(source, changed) for source in sources):
+            raise refuse(Reason.ITERABLE_CHANGES, node, name, ast.unparse(node))
 
-    A loop with loops inside is judged by its text, lest those are not looked at.
+
+def _is_known_when_reached(loop: Loop, live: LiveNames) -> bool:
+    """Tell whether the object that a call gives is to be awaited: it may be a plain list.
+
+    A loop with loops inside is judged by its text, lest those are not looked at, but for methods whose
+    names say that they only look.
     """
-    method = loop.iter.func if isinstance(loop.iter, ast.Call) else None
-    if not isinstance(method, ast.Attribute) or inner_loops(loop):
+    if not isinstance(loop.iter, ast.Call):
         return False
-    owner = live.get(root_name(method.value) or "")
-    return owner is not UNKNOWN and not (
-        isinstance(owner, types.ModuleType) or type_facts.is_iterator(owner)
+    callee = loop.iter.func
+    is_simple = not inner_loops(loop)
+    if isinstance(callee, ast.Attribute):
+        owner = live.get(root_name(callee.value) or "")
+        if owner is UNKNOWN or type_facts.is_iterator(owner):
+            return False
+        if not isinstance(owner, types.ModuleType):
+            return is_simple or (
+                callee.attr in type_facts.READING_ANY and not is_user_code(type(owner))
+            )
+    function = lookup(callee, live, frozenset())
+    if not is_simple or any(type_facts.is_iterator(live.get(n)) for n in uses([loop.iter]).reads):
+        return False
+    if isinstance(function, type):
+        return not hasattr(function, "__next__")
+    return isinstance(function, types.FunctionType) and not is_user_code(function)
+
+
+def _is_collection(value: object, node: ast.expr, call_rules: CallRules) -> bool:
+    """Tell whether an object can be walked again and again, with the same items, and nothing else happens.
+
+    Objects that lend out their memory are not taken for one by their methods: an item of theirs may be a
+    part of it.
+
+    Raises
+    ------
+    RefusalReason
+        Walking an object of the user's own class does more.
+    """
+    kind = type(value)
+    if type_facts.is_iterator(value):
+        return False
+    if is_user_code(kind):
+        own = user_methods(kind)
+        walking = [own[name] for name in ("__iter__", "__getitem__", "__len__") if name in own][:1]
+        for function in walking:
+            call_rules.check_method(node, value, function.__name__)
+            _check_no_output_of(function, node)
+        if walking:
+            return True
+    return _is_container(value) or (
+        issubclass(kind, Collection)
+        and not any(hasattr(kind, name) for name in ("__array__", "__dlpack__", "__buffer__"))
+    )
+
+
+def _is_new_generator(value: object, node: ast.expr) -> bool:
+    """Tell whether `value` is a generator that a call of a library's function has made for this loop."""
+    return (
+        isinstance(value, types.GeneratorType)
+        and isinstance(node, ast.Call)
+        and not is_user_file(value.gi_code.co_filename)
     )
 
 
@@ -103,11 +178,15 @@ def _check_expression(node: ast.expr, loop: Loop, live: LiveNames, call_rules: C
         return
     if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
         value = lookup(node, live, frozenset())
-        if value is UNKNOWN or _is_container(value) or type_facts.is_atom(value):
+        if value is UNKNOWN or type_facts.is_atom(value) or _is_collection(value, node, call_rules):
             return  # a number is an argument, as in `range(n)`: it is not what is walked
         if not type_facts.is_iterator(value):
             kind = type(value).__name__
-            raise refuse(Reason.ITERABLE, node, detail=f"an object of type {kind}")
+            raise refuse(
+                Reason.WALK,
+                node,
+                detail=f"an object of type {kind}, which may do more than give its items",
+            )
         if loop.in_with and (type_facts.is_file(value) or type(value).__module__ == "_csv"):
             return  # the `with` around the loop closes it: nobody sees how far it was read
         raise refuse(Reason.ITERABLE, node, detail=f"the iterator `{ast.unparse(node)}`")
@@ -123,9 +202,8 @@ def _check_call(node: ast.Call, loop: Loop, live: LiveNames, call_rules: CallRul
         try:
             call_rules.check([node])
         except RefusalReason:
-            raise refuse(
-                Reason.ITERABLE, node, detail=f"the generator `{name}`, which keeps state,"
-            ) from None
+            detail = f"the generator `{name}`, which keeps state"
+            raise refuse(Reason.WALK, node, detail=detail) from None
         _check_no_output([node], live, node)
         return
     if name in ("map", "filter") and node.args:
@@ -153,7 +231,8 @@ def _check_call(node: ast.Call, loop: Loop, live: LiveNames, call_rules: CallRul
             _check_expression(argument, loop, live, call_rules)
         return
     if value is not UNKNOWN or live.get(root_name(node.func) or "") is not UNKNOWN:
-        raise refuse(Reason.ITERABLE, node, detail=f"what `{ast.unparse(node.func)}` gives")
+        detail = f"what `{ast.unparse(node.func)}` gives, which may depend on what the loop does"
+        raise refuse(Reason.WALK, node, detail=detail)
 
 
 def _is_container(value: object) -> bool:
@@ -169,13 +248,20 @@ def _check_no_output(nodes: list[ast.AST], live: LiveNames, at: ast.AST, depth: 
             value = lookup(node, live, frozenset())
             name = node.id if isinstance(node, ast.Name) else node.attr
             if name in _WITH_OUTPUT:
-                raise refuse(Reason.ITERABLE, at, detail=f"a generator that uses `{name}`")
+                detail = f"what uses `{name}`, which would happen before the loop's own work"
+                raise refuse(Reason.WALK, at, detail=detail)
             if isinstance(value, types.FunctionType) and is_user_code(value):
-                tree = source_tree(value)
-                if tree is None or not depth:
-                    raise refuse(Reason.ITERABLE, at, detail=f"a generator that calls `{name}`")
-                body = tree.body if isinstance(tree.body, list) else [tree.body]
-                _check_no_output(list(body), Namespace(value.__globals__), at, depth - 1)
+                _check_no_output_of(value, at, depth)
+
+
+def _check_no_output_of(function: types.FunctionType, at: ast.AST, depth: int = 5) -> None:
+    """Refuse a function of the user's that may print or write, or call one that does."""
+    tree = source_tree(function)
+    if tree is None or not depth:
+        detail = f"what calls `{function.__name__}`, whose effects cannot be seen"
+        raise refuse(Reason.WALK, at, detail=detail)
+    body = tree.body if isinstance(tree.body, list) else [tree.body]
+    _check_no_output(list(body), Namespace(function.__globals__), at, depth - 1)
 
 
 def _check_generator(

@@ -108,6 +108,10 @@ def _frames_copy_on_write() -> bool:
     return int(sys.modules["pandas"].__version__.partition(".")[0]) >= 3
 
 
+def _slots(kind: type) -> list[types.MemberDescriptorType]:
+    return [part for part in vars(kind).values() if isinstance(part, types.MemberDescriptorType)]
+
+
 def reaches(start: object, wanted: object, limit: int = 20_000) -> bool:
     """Tell whether `wanted` is inside the containers and objects reached from `start`."""
     if not isinstance(wanted, (list, dict, set, bytearray)) and not hasattr(wanted, "__dict__"):
@@ -128,4 +132,6 @@ def reaches(start: object, wanted: object, limit: int = 20_000) -> bool:
             continue
         elif type(value).__module__.partition(".")[0] not in ("pandas", "numpy", "sklearn"):
             stack.extend(getattr(value, "__dict__", {}).values())
+            slots = [slot for kind in type(value).__mro__ for slot in _slots(kind)]
+            stack.extend(slot.__get__(value) for slot in slots if hasattr(value, slot.__name__))
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dis
 import functools
 import linecache
@@ -46,6 +47,14 @@ def is_user_code(function: types.FunctionType | type) -> bool:
             )
     else:
         filename = function.__code__.co_filename
+        if filename.startswith("<") and function.__module__ != "__main__":  # made by other code
+            module = sys.modules.get(function.__module__ or "")
+            filename = getattr(module, "__file__", None) or filename
+    return is_user_file(filename)
+
+
+def is_user_file(filename: str) -> bool:
+    """Tell whether the code in a file is the user's: a cell's, or a module's that was not installed."""
     if "site-packages" in filename or "dist-packages" in filename or filename.startswith("<frozen"):
         return False
     if "/lib/python3" in filename.replace("\\", "/"):
@@ -93,10 +102,16 @@ def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> in
 
 @functools.lru_cache(maxsize=64)
 def _parsed(text: str) -> ast.Module | None:
-    try:
+    """Parse what `linecache` has of a file or cell; a cell may be as it was typed, `%%cloud` and all."""
+    with contextlib.suppress(SyntaxError, ValueError):
         return ast.parse(text)
-    except (SyntaxError, ValueError):
-        return None
+    magic = text.startswith("%%")
+    body = text.partition("\n")[2] if magic else text
+    with contextlib.suppress(ImportError, SyntaxError, ValueError):
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        return ast.parse("\n" * magic + TransformerManager().transform_cell(body))
+    return None
 
 
 def local_names(tree: ast.FunctionDef | ast.Lambda) -> frozenset[str]:

@@ -56,6 +56,7 @@ class Reason(Enum):
         "walks over {detail}, which can be walked only once and shares its place with other code",
         "make a list of it first",
     )
+    WALK = ("walks over {detail}", "make a list of it first")
     RANDOM = (
         "draws from the shared random generator {detail}, so each draw depends on those before",
         "make one generator per item: `rng = cloud.rng()`, or `np.random.default_rng([seed, i])`"
