@@ -25,7 +25,7 @@ from cloudbutton_backend.job_model import JobOptions
 from cloudbutton_backend.session.session import Session
 from cloudbutton_backend.storage import sealed_files
 from cloudbutton_backend.storage.job_paths import items_file
-from cloudbutton_backend.worker.result_file import read_records
+from tests.support.result_files import records_in
 
 Mapped = tuple[Job, list[Any], list[str]]
 """A job, its results, and the items that ran."""
@@ -283,10 +283,10 @@ def test_a_missing_or_damaged_file_is_a_miss_and_forgotten(
     assert mapped(lambda x: np.full(40_000, x), [0, 1, 2])[2] == []
     damaged = []
     for file in (home / "results").glob(f"{job.id}*.seg"):
-        for record in list(read_records(str(file))):
+        for record in records_in(file):
             if record.first <= 1 < record.first + record.count:
                 damaged = [str(record.first + n) for n in range(record.count)]
-                data = bytearray(file.read_bytes())  # beyond what the record's own checksum covers
+                data = bytearray(file.read_bytes())
                 data[record.offset + record.length - 20_000] ^= 1
                 file.write_bytes(data)
     job, results, ran = mapped(lambda x: np.full(40_000, x), [0, 1, 2])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cloudbutton_backend.journal import JournalReader
-from cloudbutton_backend.worker.result_file import read_records
+from tests.support.result_files import records_in
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,7 +98,7 @@ def items_on_disk(home: Path, job_id: str) -> set[int]:
     return {
         record.first + offset
         for path in (home / "results").glob(f"{job_id}*.seg")
-        for record in read_records(str(path))
+        for record in records_in(path)
         for offset in range(record.count)
     }
 

@@ -14,6 +14,7 @@ from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.results.result_file import ResultFile
 from cloudbutton_backend.results.result_record import ResultRecord
 from cloudbutton_backend.session.session import Session
+from cloudbutton_backend.storage.sealed_files import results_key
 from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.result_file import read_records
 from cloudbutton_backend.worker.wire import layout
@@ -41,6 +42,7 @@ class Bench:
             self.path,
             opened=lambda path: None,
             changed=lambda: self.changes.append(self.file.notice),
+            key=b"",
             clock=self.clock,
         )
 
@@ -57,7 +59,7 @@ class Bench:
 
     def on_disk(self) -> list[int]:
         """Return the first items of the records in the file, in their order."""
-        return [record.first for record in read_records(str(self.path))]
+        return [record.first for record in read_records(str(self.path), b"")]
 
 
 @pytest.fixture
@@ -145,7 +147,7 @@ def test_results_whose_file_was_removed_go_into_a_new_one(bench: Bench) -> None:
 
 
 def test_without_a_file_everything_stays_in_memory_and_nothing_is_said() -> None:
-    file = ResultFile(None, opened=lambda path: None, changed=lambda: None)
+    file = ResultFile(None, opened=lambda path: None, changed=lambda: None, key=b"")
     entry = ResultRecord(0, 1, BatchMeta(), b"payload", None, 0, 7)
     file.write(0, entry)
     file.close()
@@ -168,12 +170,13 @@ def test_a_job_whose_home_is_removed_goes_on_and_its_later_results_are_on_disk(
     try:
         job = session.map(task, range(8))
         first = dict(itertools.islice(job.as_completed(), 2))
+        key = results_key(home, job.id)
         shutil.rmtree(home)
         gate.touch()
         assert job.wait(30) and job.state is JobState.DONE
         assert first == {number: task(number) for number in range(2)}
         files = (home / "results").glob(f"{job.id}*.seg")
-        records = [record for path in files for record in read_records(str(path))]
+        records = [record for path in files for record in read_records(str(path), key)]
         found = {each.first + offset for each in records for offset in range(each.count)}
         assert found >= set(range(2, 8))
     finally:

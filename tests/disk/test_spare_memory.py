@@ -78,7 +78,11 @@ def test_memory_is_short_when_little_is_left_for_what_is_held(
 ) -> None:
     (tmp_path / "results").touch()  # a file where the directory should be: the disk refuses
     file = ResultFile(
-        tmp_path / "results" / "abcd2345.seg", lambda path: None, lambda: None, spare=lambda: spare
+        tmp_path / "results" / "abcd2345.seg",
+        lambda path: None,
+        lambda: None,
+        b"",
+        spare=lambda: spare,
     )
     file.write(0, ResultRecord(0, 1, BatchMeta(), b"said to be longer", None, 0, held))
     why = file.memory_is_short()

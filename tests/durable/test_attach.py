@@ -352,14 +352,12 @@ job = cloud.map(size, [f"{x:03d}" + "." * 10_000 for x in range(300)])
     assert f"items {len(found)}–299 cannot be run" in str(caught.value)
 
 
-def test_after_a_reboot_large_results_of_the_last_moments_are_not_believed(
-    victim: Start,
-) -> None:
+def test_large_results_that_a_reboot_kept_from_the_disk_run_again(victim: Start) -> None:
     program = victim(
         """
 def row(x):
     await_gate(x)
-    return bytes(200_000 if x % 2 else 10) + bytes([x])
+    return bytes([7]) * (200_000 if x % 2 else 10) + bytes([x])
 job = cloud.map(row, list(range(12)))
 """,
         hold=8,
@@ -374,10 +372,16 @@ job = cloud.map(row, list(range(12)))
         )
     row = row_of(job_id)
     assert row is not None and row.state is JobState.LOST
+    for path in (home() / "results").glob(f"{job_id}.local*.seg"):
+        data = bytearray(path.read_bytes())
+        data[-50_000:] = bytes(
+            50_000
+        )  # its length reached the disk, and what was last in it did not
+        path.write_bytes(data)
     program.open()
     assert [value[-1] for value in cloud.attach(job_id).results()] == list(range(12))
     again = {x for x, n in (program.runs() - before).items() if n and x < 8}
-    assert again >= {1, 3, 5, 7}
+    assert again
 
 
 def test_a_captured_value_of_200_mb_is_written_once_and_shared_by_jobs(victim: Start) -> None:

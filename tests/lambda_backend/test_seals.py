@@ -16,6 +16,7 @@ from cloudbutton_backend.backends.protocol import BackendDown, Results
 from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.result_file import SegmentWriter, TornRecord, read_records
 from cloudbutton_backend.worker.sealed_records import BrokenSeal, open_records, sealed_record
+from cloudbutton_backend.worker.wire import layout
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
 from tests.lambda_backend.desk import Desk, the
 
@@ -63,18 +64,19 @@ def test_nothing_is_unpickled_before_its_seal_is_found_right() -> None:
         list(open_records(b"".join(bytes(piece) for piece in pieces), KEY, "x"))
 
 
-def test_a_record_without_a_seal_is_refused(tmp_path: Path) -> None:
-    writer = SegmentWriter(str(tmp_path / "plain.seg"))
-    writer.append(1, 0, 1, BatchMeta(), [pickle.dumps([1])], len(pickle.dumps([1])))
+def test_a_record_of_which_only_a_part_is_sealed_is_refused(tmp_path: Path) -> None:
+    writer = SegmentWriter(str(tmp_path / "plain.seg"), KEY)
+    pieces, length = layout([pickle.dumps([1]), b"a buffer"])
+    writer.append(1, 0, 1, BatchMeta(), pieces, length)
     writer.close()
-    with pytest.raises((BrokenSeal, TornRecord)):
-        list(open_records((tmp_path / "plain.seg").read_bytes() + bytes(64), KEY, "x"))
+    with pytest.raises(BrokenSeal):
+        list(open_records((tmp_path / "plain.seg").read_bytes(), KEY, "x"))
 
 
 def test_sealed_records_can_be_read_as_a_result_file(tmp_path: Path) -> None:
     path = tmp_path / "job.seg"
     path.write_bytes(record(b"one", first=0) + record(b"a longer two" * 20, first=3))
-    found = list(read_records(str(path)))
+    found = list(read_records(str(path), KEY))
     assert [(each.batch, each.first, each.length) for each in found] == [(7, 0, 3), (7, 3, 240)]
 
 

@@ -12,11 +12,14 @@ from cloudbutton_backend.session.session import Session
 from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.result_file import SegmentWriter, TornRecord, read_records
 from cloudbutton_backend.worker.wire import layout
+from tests.support.result_files import records_in
+
+KEY = b"a job's"
 
 
 def write(path: Path, payloads: list[bytes]) -> list[int]:
     """Append a record for each payload; return where the file ended after each."""
-    writer = SegmentWriter(str(path))
+    writer = SegmentWriter(str(path), KEY)
     ends = []
     for first, payload in enumerate(payloads):
         pieces, length = layout([payload])
@@ -27,13 +30,13 @@ def write(path: Path, payloads: list[bytes]) -> list[int]:
 
 
 def firsts(path: Path) -> list[int]:
-    return [record.first for record in read_records(str(path))]
+    return [record.first for record in read_records(str(path), KEY)]
 
 
 def test_records_are_read_back_with_their_place(tmp_path: Path) -> None:
     path = tmp_path / "a.seg"
     write(path, [b"one", b"x" * 100_000])
-    records = list(read_records(str(path)))
+    records = list(read_records(str(path), KEY))
     assert [(r.first, r.count, r.meta) for r in records] == [
         (0, 1, BatchMeta(seconds=0.5)),
         (1, 1, BatchMeta(seconds=0.5)),
@@ -74,7 +77,10 @@ def test_what_is_behind_a_damaged_record_can_still_be_read(tmp_path: Path) -> No
     data[data.index(b"oneone")] ^= 0xFF
     path.write_bytes(data)
     damage: list[TornRecord] = []
-    assert [record.first for record in read_records(str(path), damaged=damage.append)] == [1, 2]
+    assert [record.first for record in read_records(str(path), KEY, damaged=damage.append)] == [
+        1,
+        2,
+    ]
     assert [f"{path}: the record at byte 0 is damaged"] == [str(each) for each in damage]
 
 
@@ -85,7 +91,7 @@ def test_where_the_damage_hides_a_length_nothing_behind_is_guessed_at(tmp_path: 
     data[ends[0] : ends[0] + 64] = bytes(64)
     path.write_bytes(data)
     damage: list[TornRecord] = []
-    assert [record.first for record in read_records(str(path), damaged=damage.append)] == [0]
+    assert [record.first for record in read_records(str(path), KEY, damaged=damage.append)] == [0]
     assert [f"{path}: no record at byte {ends[0]}"] == [str(each) for each in damage]
 
 
@@ -93,6 +99,6 @@ def test_a_job_leaves_all_its_items_in_its_files(session: Session) -> None:
     job = session.map(lambda x: bytes(100_000) if x % 2 else x, range(20))
     job.results()
     folder = session.journal.home / "results"
-    records = [r for path in folder.glob(f"{job.id}*.seg") for r in read_records(str(path))]
+    records = [r for path in folder.glob(f"{job.id}*.seg") for r in records_in(path)]
     indices = [index for r in records for index in range(r.first, r.first + r.count)]
     assert sorted(indices) == list(range(20))

@@ -7,16 +7,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from cloudbutton_backend.job_model import BatchRecord
 from cloudbutton_backend.results.result_ranges import Range, ResultRange, complement, ranges_of
 from cloudbutton_backend.results.result_record import ResultRecord
+from cloudbutton_backend.storage.sealed_files import results_key
 from cloudbutton_backend.worker.result_file import FileRecord, read_records
-
-_CHECKED: Final = 1 << 16
-"""Bytes of a payload that its checksum covers: a file system may have kept the length of what follows
-them and lost what it was, when the power went."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,6 @@ def salvage(
     announced: Iterable[BatchRecord] = (),
     *,
     before: int = 0,
-    doubted_after: float | None = None,
 ) -> SalvagedResults:
     """Read what is there of a job's results.
 
@@ -72,9 +67,8 @@ def salvage(
         record, that which was announced first counts.
     before
         How many items of the same loop ran before the job's first.
-    doubted_after
-        Unix time from which on large results are not believed: the machine went down soon after.
     """
+    key = results_key(results.parent, job_id)
     order: dict[tuple[int, int], int] = {}
     for place, batch in enumerate(announced):
         order.setdefault((batch.batch, batch.first), place)
@@ -86,9 +80,7 @@ def salvage(
         generations.append(generation)
         damage: list[Exception] = []
         try:
-            for record in read_records(str(path), damaged=damage.append):
-                if _is_doubtful(record, doubted_after):
-                    continue
+            for record in read_records(str(path), key, damaged=damage.append):
                 if not record.count:
                     total = record.first
                     continue
@@ -105,12 +97,6 @@ def salvage(
     runs = [run for _, record in records for run in salvaged.take(record)]
     runs.sort(key=lambda run: run.first)
     return SalvagedResults(tuple(runs), salvaged.stop, tuple(trouble), max(generations), total)
-
-
-def _is_doubtful(record: FileRecord, after: float | None) -> bool:
-    if after is None or record.length <= _CHECKED:
-        return False
-    return record.meta.started + record.meta.seconds >= after
 
 
 class SalvagedItems:
@@ -168,4 +154,5 @@ def entry_of(record: FileRecord, before: int) -> ResultRecord:
         record.offset,
         record.length,
         before,
+        record.crc,
     )

@@ -140,7 +140,7 @@ class _Listener:
     def on_accept(self, results: Results, skip: frozenset[int]) -> None:
         entry = ResultRecord(
             results.first, results.count, results.meta, results.payload, results.path,
-            results.offset, results.length,
+            results.offset, results.length, crc=results.crc,
         )  # fmt: skip
         with self._change:
             if results.meta.errors:  # it could not be loaded or read there

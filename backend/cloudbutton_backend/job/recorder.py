@@ -33,10 +33,17 @@ class JobRecorder:
     before
         How many items of the same loop ran before the job's first: those written down are counted
         as the user counts them.
+    key
+        Seals the job's own result file.
     """
 
     def __init__(
-        self, job_id: str, journal: Journal, results: Path | None, before: int = 0
+        self,
+        job_id: str,
+        journal: Journal,
+        results: Path | None,
+        before: int = 0,
+        key: bytes = b"",
     ) -> None:
         self.batches: list[BatchRecord] = []
         self.lost_workers = 0
@@ -49,6 +56,7 @@ class JobRecorder:
             None if results is None else Path(f"{results}.seg"),
             opened=journal.sync_file,
             changed=self._journal_warnings,
+            key=key,
         )
         self._output_room = _OUTPUT_ROOM
         self._first_error: tuple[int, str] | None = None
@@ -89,6 +97,7 @@ class JobRecorder:
             results.offset,
             results.length,
             self._before,
+            results.crc,
         )
         if results.path is not None:
             self._journal.sync_file(Path(results.path))

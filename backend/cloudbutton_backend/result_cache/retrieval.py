@@ -16,8 +16,9 @@ from cloudbutton_backend.result_cache.index import CacheHit
 from cloudbutton_backend.result_cache.result_classes import LiveClasses
 from cloudbutton_backend.results.result_ranges import ResultRange
 from cloudbutton_backend.results.result_record import ResultRecord
+from cloudbutton_backend.storage.sealed_files import results_key
 from cloudbutton_backend.worker.batch_meta import BatchMeta
-from cloudbutton_backend.worker.result_file import FileRecord, TornRecord, read_records
+from cloudbutton_backend.worker.result_file import FileRecord, read_records
 from cloudbutton_backend.worker.wire import layout, split
 
 _IN_MEMORY: Final = 4 << 20
@@ -69,10 +70,9 @@ class Retrieval:
     def _records(self, file: str, wanted: Mapping[int, object]) -> Iterator[FileRecord]:
         path = self._results / file
         try:
-            for record in read_records(str(path)):
-                if record.offset in wanted:
-                    yield record
-        except (OSError, TornRecord, pickle.UnpicklingError, EOFError):
+            key = results_key(self._results.parent, file.split(".", maxsplit=1)[0])
+            yield from read_records(str(path), key, lambda error: None, only=tuple(wanted))
+        except (OSError, pickle.UnpicklingError, EOFError):
             return  # what comes after is as good as gone
 
     def _of_record(
@@ -125,7 +125,14 @@ class Retrieval:
         meta.ends = record.meta.ends
         start = first - position
         entry = ResultRecord(
-            start, record.count, meta, kept, record.path, record.offset, record.length
+            start,
+            record.count,
+            meta,
+            kept,
+            record.path,
+            record.offset,
+            record.length,
+            crc=record.crc,
         )
         return ResultRange(first, first + count, entry)
 

@@ -42,6 +42,8 @@ class ResultFile:
     ----------
     path
         The file, made with the first result; None to leave everything in memory.
+    key
+        Seals what is written.
     opened
         Called with the path when the file is made.
     changed
@@ -53,6 +55,7 @@ class ResultFile:
         path: Path | None,
         opened: Callable[[Path], None],
         changed: Callable[[], None],
+        key: bytes,
         clock: Callable[[], float] = time.monotonic,
         spare: Callable[[], int | None] | None = None,
     ) -> None:
@@ -62,6 +65,7 @@ class ResultFile:
         self._path = path
         self._opened = opened
         self._changed = changed
+        self._key = key
         self._clock = clock
         self._lock = threading.Lock()  # the driver's thread, and that which tries again later
         self._writer: SegmentWriter | None = None
@@ -161,10 +165,10 @@ class ResultFile:
     def _has_written(self, batch: int, entry: ResultRecord) -> bool:
         try:
             try:
-                path, offset = self._write(batch, entry)
+                path, offset, crc = self._write(batch, entry)
             except FileNotFoundError:  # the file, or all of its directory, was removed
                 self._begin_anew()
-                path, offset = self._write(batch, entry)
+                path, offset, crc = self._write(batch, entry)
         except OSError as error:
             self._reason = error.strerror or str(error)
             self._retry_at = self._clock() + self._delay
@@ -172,23 +176,22 @@ class ResultFile:
             return False
         self._delay = _FIRST_RETRY
         # In this order: who reads the entry meanwhile finds the payload or the place.
-        entry.path, entry.offset = path, offset
+        entry.crc, entry.path, entry.offset = crc, path, offset
         if self._in_memory + entry.length > _IN_MEMORY:
             entry.payload = None
         else:
             self._in_memory += entry.length
         return True
 
-    def _write(self, batch: int, entry: ResultRecord) -> tuple[str, int]:
+    def _write(self, batch: int, entry: ResultRecord) -> tuple[str, int, int]:
         payload = entry.payload
         assert payload is not None and self._path is not None
         if self._writer is None:
-            self._writer = SegmentWriter(str(self._path))
+            self._writer = SegmentWriter(str(self._path), self._key)
             self._opened(self._path)
-        offset, _ = self._writer.append(
+        return self._writer.path, *self._writer.append(
             batch, entry.first, entry.count, entry.meta, [payload], len(payload)
         )
-        return self._writer.path, offset
 
     def _begin_anew(self) -> None:
         assert self._path is not None

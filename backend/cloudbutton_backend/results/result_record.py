@@ -6,8 +6,10 @@ import io
 import itertools
 import mmap
 import pickle
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from cloudbutton_backend.capture import load_result
@@ -40,12 +42,24 @@ class ResultRecord:
     length: int
     before: int = 0
     """How many items of the same loop ran before the job's first; messages count them."""
+    crc: int | None = None
+    """Of the payload, where it is in a file."""
 
     def _bytes(self) -> memoryview:
         payload = self.payload  # once: it goes when what was held for a full disk is written
         if payload is not None:
             # Arrays in the results must be writable, and must not share memory between calls.
             return memoryview(bytearray(payload))
+        view = self._read()
+        if zlib.crc32(view) != self.crc:
+            job_id = Path(self.path or "").name.split(".")[0]
+            raise JobFailed(
+                f"The file with the results of items {self.first} to {self.first + self.count - 1}"
+                f" is damaged: {self.path}. `%cloud attach {job_id}` in a new kernel runs them again."
+            )
+        return view
+
+    def _read(self) -> memoryview:
         with self._file() as file:
             if self.length < _MAP_FROM:
                 view = memoryview(bytearray(self.length))

@@ -25,6 +25,7 @@ from cloudbutton_backend.session.finished_jobs import (
     options_of,
     seconds_of,
 )
+from cloudbutton_backend.storage.sealed_files import results_key
 from cloudbutton_backend.worker.result_file import FileRecord, after, read_records
 
 _PAUSE: Final = 0.1
@@ -186,11 +187,12 @@ class Follower:
         return tuple([line for line in printed.splitlines() if line.strip()][-_LINES:])
 
     def _read_files(self) -> None:
+        key = results_key(self._results.parent, self.run_state.record.id)
         for _, _, path in result_files(self._results, self.run_state.record.id):
             start = self._positions.get(path, 0)
             if path.stat().st_size <= start:
                 continue
-            for record in read_records(str(path), lambda error: None, start):
+            for record in read_records(str(path), key, lambda error: None, start):
                 self._records[record.batch, record.first] = record
                 self._positions[path] = after(record)
 

@@ -23,6 +23,7 @@ from cloudbutton_backend.job_model import BatchRecord, JobOptions, JobRecord
 from cloudbutton_backend.journal import JobRow, Journal
 from cloudbutton_backend.session.drivers import Drivers
 from cloudbutton_backend.session.job_plan import plan_of
+from cloudbutton_backend.storage import sealed_files
 
 JOURNAL_OFF: Final = os.environ.get("CLOUDBUTTON_INTERNAL_JOURNAL") == "off"
 """For measuring what the journal costs; nothing is written then."""
@@ -111,6 +112,10 @@ class JobBuilder:
             Prefix of its result files, if that is known by now.
         """
         record, options = definition.record, definition.options
+        try:
+            key = sealed_files.results_key(self.files().journal.home, record.id)
+        except OSError:  # a disk that is full before the first job: all stays in memory
+            key, results = b"", None
         spec = JobSpec(
             id=record.id,
             payload=definition.payload,
@@ -120,6 +125,7 @@ class JobBuilder:
             timeout=options.timeout,
             memory=options.memory,
             results=str(results or ""),
+            results_key=key,
             cwd=definition.cwd,
             environment=self._environment_now(),
             path=definition.path,
@@ -141,8 +147,8 @@ class JobBuilder:
         """Return the job, to which only its items are missing."""
         record, options, driver = definition.record, definition.options, definition.driver
         journal, limits = self.files().journal, driver.backend.limits
-        results = None if JOURNAL_OFF else Path(spec.results)
-        recorder = JobRecorder(record.id, journal, results, definition.before)
+        results = None if JOURNAL_OFF or not spec.results else Path(spec.results)
+        recorder = JobRecorder(record.id, journal, results, definition.before, spec.results_key)
         accounting = self._accounting(definition, earlier)
         context = RunContext(
             record=record,

@@ -24,7 +24,6 @@ from cloudbutton_backend.job.recorder import JobRecorder
 from cloudbutton_backend.job.run_state import RunState
 from cloudbutton_backend.job_model import JobOptions, JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
-from cloudbutton_backend.journal.liveness import start_token
 from cloudbutton_backend.journal.ownership import claim
 from cloudbutton_backend.results.result_ranges import (
     Range,
@@ -43,8 +42,6 @@ from cloudbutton_backend.storage import job_paths, sealed_files
 
 _NUMBERS: Final = 1 << 24
 """Batches that each process may number which runs a job."""
-_MAY_BE_LOST: Final = 3.0
-"""Seconds before a machine went down of which large results may not have reached the disk."""
 _READABLE: Final = "What has results can be read: `job.partial()`."
 
 
@@ -130,9 +127,7 @@ class Resumer:
         )  # fmt: skip
         home, journal, backend = files.journal.home, files.journal, driver.backend
         batches = JournalReader(home).batches(row.id)
-        found = salvage(
-            files.results, row.id, batches, before=kept.before, doubted_after=_doubted_after(row)
-        )
+        found = salvage(files.results, row.id, batches, before=kept.before)
         items = StoredItems(job_paths.items_file(home, row.id), sealed_files.key(home))
         total = row.n_items if items.total is None else items.total
         count = max(items.stop, found.stop) if total is None else total
@@ -280,14 +275,6 @@ def _is_there(name: str, path: Sequence[str]) -> bool:
 def _path_of(kept: JobFile) -> tuple[str, ...]:
     """Return where modules are looked for: where the job had them, then where this process has them."""
     return tuple(dict.fromkeys((*kept.path, *sys.path)))
-
-
-def _doubted_after(row: JobRow) -> float | None:
-    """Return since when large results may have been lost on their way to the disk."""
-    boot, own = row.token.partition(" ")[0], start_token(os.getpid()).partition(" ")[0]
-    if not boot or boot == own:
-        return None
-    return row.heartbeat - _MAY_BE_LOST
 
 
 def _recover(backend: Backend, run_state: RunState, recorder: JobRecorder) -> None:

@@ -56,6 +56,11 @@ def key(base: Path | None = None) -> bytes:
     return secret
 
 
+def results_key(base: Path, job_id: str) -> bytes:
+    """Return the key that seals one job's result files: other processes have it, and no other job's."""
+    return digest(key(base), [b"results\0", job_id.encode()])
+
+
 def digest(secret: bytes, pieces: Iterable[Buffer]) -> bytes:
     """Return the HMAC-SHA-256 of `pieces`, one after the other."""
     state = hmac.new(secret, digestmod=hashlib.sha256)

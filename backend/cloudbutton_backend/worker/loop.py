@@ -237,6 +237,7 @@ class WorkerLoop:
             load_error=error,
             guard=watch,
             results=job.results,
+            results_key=job.results_key,
             timed=job.timed,
             stop_on_error=job.stop_on_error,
             cwd=job.cwd,
@@ -353,17 +354,16 @@ class WorkerLoop:
         )
         send(message, pieces if place is None else ())
 
-    def _write(self, parcel: Any, pieces: list[Buffer], length: int) -> tuple[str, int] | None:
-        """Append a parcel to the job's result file; return path and offset, None if that is impossible."""
+    def _write(self, parcel: Any, pieces: list[Buffer], length: int) -> tuple[str, int, int] | None:
+        """Append a parcel to the job's result file; return where it is, None if that is impossible."""
         job = self._job
         try:
             if job.id not in self._writers:
-                self._writers[job.id] = self._writer(job.results)
+                self._writers[job.id] = self._writer(job.results, job.results_key)
             writer = self._writers[job.id]
-            offset, _ = writer.append(
+            return writer.path, *writer.append(
                 self._batch, parcel.first, parcel.count, parcel.meta, pieces, length
             )
-            return writer.path, offset
         except FileNotFoundError:  # it was removed; the kernel sees to its directory
             self._drop_writer(job.id)
         except OSError:  # the disk is full: the kernel holds it in memory until it is not

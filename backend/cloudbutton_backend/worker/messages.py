@@ -19,6 +19,8 @@ class JobMessage(NamedTuple):
     guard: str
     results: str
     """Path of the result file; empty where all results go through the socket."""
+    results_key: bytes
+    """Seals the records of that file."""
     timed: bool
     """Whether items have a time-out."""
     cwd: str
@@ -91,8 +93,8 @@ class ResultsMessage(NamedTuple):
     first: int
     n_items: int
     meta: PackedMeta
-    place: tuple[str, int] | None
-    """Path and offset in the result file."""
+    place: tuple[str, int, int] | None
+    """Path and offset in the result file, and the CRC of what is there."""
     length: int
     """Of the packed values."""
 

@@ -40,6 +40,8 @@ class WorkerJob:
     guard: Guard | None
     results: str
     """Path of this worker's result file of the job; empty where all results go through the socket."""
+    results_key: bytes
+    """Seals the records of that file."""
     timed: bool
     """Whether items have a time-out."""
     stop_on_error: bool

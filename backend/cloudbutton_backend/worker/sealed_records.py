@@ -1,12 +1,11 @@
-"""Result records that carry an HMAC: what leaves a machine is believed only where it was sealed.
+"""Result records that leave a machine: all of each is sealed.
 
-The format is that of `segments`, with flag 1. The key belongs to one job: whoever drives the job derives
-it, and sends it along with each call.
+The format is that of `result_file`. The key belongs to one job: whoever drives the job derives it, and
+sends it along with each call.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import pickle
 from collections.abc import Iterator
@@ -14,17 +13,15 @@ from collections.abc import Iterator
 from cloudbutton_backend.worker.batch_meta import BatchMeta, PackedMeta
 from cloudbutton_backend.worker.call_end import CallReport
 from cloudbutton_backend.worker.result_file import (
-    HEADER,
-    MAGIC,
+    HEADER_BYTES,
     SEAL_BYTES,
-    SEALED,
-    VERSION,
     FileRecord,
     TornRecord,
-    checksum,
-    padding,
+    new_seal,
+    pack_record,
+    read_header,
 )
-from cloudbutton_backend.worker.wire import ALIGN, Buffer
+from cloudbutton_backend.worker.wire import Buffer
 
 
 class BrokenSeal(Exception):
@@ -42,14 +39,7 @@ def sealed_record(
 ) -> list[Buffer]:
     """Return the buffers of a record that carries an HMAC with `key`."""
     packed = pickle.dumps(meta, 5)
-    header = HEADER.pack(
-        MAGIC, VERSION, SEALED, batch, count, first, len(packed), length, checksum(packed, pieces)
-    )
-    seal = hmac.new(key, header + packed, hashlib.sha256)
-    for piece in pieces:
-        seal.update(piece)
-    lead = header + packed
-    return [lead + padding(len(lead)), *pieces, seal.digest() + padding(length + SEAL_BYTES)]
+    return pack_record(batch, first, count, packed, pieces, length, key, length)[0]
 
 
 def sealed_report(report: CallReport, first: int, key: bytes) -> list[Buffer]:
@@ -77,30 +67,24 @@ def open_records(
     view = memoryview(data)
     position = 0
     while position < len(view):
-        head = bytes(view[position : position + HEADER.size])
-        if len(head) < HEADER.size or head[:4] != MAGIC:
-            raise TornRecord(f"{name}: no record at byte {position}")
-        _magic, version, flags, batch, count, first, n_meta, length, _ = HEADER.unpack(head)
-        if version > VERSION:
-            raise TornRecord(f"{name}: written by a newer version (format {version})")
-        lead = HEADER.size + n_meta
-        offset = position + lead + (-lead % ALIGN)
-        end = offset + length + SEAL_BYTES
-        if end > len(view):
+        head = bytes(view[position : position + HEADER_BYTES])
+        header = read_header(head, name, position)
+        if position + header.end > len(view):
             raise TornRecord(f"{name}: ends inside the record at byte {position}")
-        seal = hmac.new(key, head, hashlib.sha256)
-        packed = view[position + HEADER.size : position + lead]
-        payload = view[offset : offset + length]
+        packed = view[position + HEADER_BYTES :][: header.n_meta]
+        offset = position + header.offset
+        payload = view[offset : offset + header.length]
+        seal = new_seal(key, head)
         seal.update(packed)
         seal.update(payload)
-        if not flags & SEALED or not hmac.compare_digest(
-            seal.digest(), view[end - SEAL_BYTES : end]
-        ):
+        found = view[offset + header.length :][:SEAL_BYTES]
+        if header.sealed != header.length or not hmac.compare_digest(seal.digest(), found):
             raise BrokenSeal(name)
         meta = pickle.loads(packed)
         if "end" in meta:
-            yield CallReport.unpacked(batch, meta), payload
+            yield CallReport.unpacked(header.batch, meta), payload
         else:
-            found = BatchMeta.unpacked(meta)
-            yield FileRecord(name, batch, first, count, found, offset, length), payload
-        position = end + (-end % ALIGN)
+            batch, count, first, _, length, _, crc = header
+            unpacked = BatchMeta.unpacked(meta)
+            yield FileRecord(name, batch, first, count, unpacked, offset, length, crc), payload
+        position += header.size

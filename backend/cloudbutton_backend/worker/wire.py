@@ -74,6 +74,12 @@ def split(payload: memoryview) -> list[memoryview]:
     return parts
 
 
+def stream_end(payload: Buffer) -> int:
+    """Return where the pickle stream ends, part 0 of a payload that has one."""
+    count, length = struct.unpack_from("<2Q", payload, 0)
+    return _aligned(8 * (int(count) + 1)) + int(length)
+
+
 def encode(message: Message, body: Iterable[Buffer] = (), n_fds: int = 0) -> list[Buffer]:
     """Return the buffers of one message."""
     packed = pickle.dumps(tuple(message), 5)

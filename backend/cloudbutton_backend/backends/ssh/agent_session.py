@@ -116,7 +116,9 @@ class AgentSession:
                     self._outbox.append(upload)
             self._blobs.get(blob.digest, blob.nbytes, lambda: None)
         blobs = tuple(replace(blob, parts=()) for blob in spec.blobs)
-        bare = replace(spec, blobs=blobs, environment=variables, path=(), results="")
+        bare = replace(
+            spec, blobs=blobs, environment=variables, path=(), results="", results_key=b""
+        )
         self.post("open_job", bare)
 
     def submit(self, call: BatchCall) -> None:

@@ -122,6 +122,7 @@ class ChildProcesses:
             seed=order.seed,
             guard=order.guard,
             results="",
+            results_key=b"",
             timed=order.timeout is not None,
             cwd=tempfile.gettempdir(),
             environment={**os.environ, **_THREADS, **order.variables},

@@ -162,6 +162,7 @@ class Slot:
             seed=job["seed"],
             guard=job["guard"],
             results="",
+            results_key=b"",
             timed=task.timeout is not None,
             cwd=job["cwd"],
             environment={**os.environ, **job["variables"]} if environment is None else environment,

@@ -275,6 +275,7 @@ class WorkerPool:
             seed=spec.seed,
             guard=spec.guard,
             results=spec.results and f"{spec.results}.{worker.name}-{worker.pid}.seg",
+            results_key=spec.results_key,
             timed=spec.timeout is not None,
             cwd=spec.cwd,
             environment=new_environment,
@@ -459,11 +460,13 @@ class WorkerPool:
         for message, body, _fds in worker.read():
             if isinstance(message, m.ResultsMessage):
                 batch, first, count, meta, place, length = message
-                path, offset = place if place is not None else (None, 0)
+                path, offset, crc = place if place is not None else (None, 0, None)
                 payload = body if place is None else None
                 found = BatchMeta.unpacked(meta)
                 self._events.append(
-                    Results(worker.name, batch, first, count, found, payload, path, offset, length)
+                    Results(
+                        worker.name, batch, first, count, found, payload, path, offset, length, crc
+                    )
                 )
             elif isinstance(message, m.EndedMessage):
                 self._end_batch(worker, message)

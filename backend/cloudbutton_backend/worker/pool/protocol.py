@@ -48,6 +48,8 @@ class JobSpec:
     """Whether its calls go on when this process ends, where the backend can do that."""
     has_budget: bool = False
     """Whether no call may cost more than what its lease allows for."""
+    results_key: bytes = field(default=b"", repr=False)
+    """Seals the records of the result files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class Results:
     path: str | None
     offset: int
     length: int
+    crc: int | None = None
+    """Of the packed values in the result file."""
 
 
 @dataclass(frozen=True, slots=True)
