@@ -88,8 +88,6 @@ def test_between_the_users_frames_are_none_of_ours(run: Run, loop: str) -> None:
     [
         ("%%cloud --detach\nx = 1", "--detach"),
         ("%%cloud --errors keep\nx = 1", "--errors keep"),
-        ("%%cloud\nawait f()", "`await`"),
-        ("%%cloud\nx = = 1", "SyntaxError"),
     ],
 )
 def test_what_the_button_cannot_do_is_refused(run: Run, cell: str, words: str) -> None:

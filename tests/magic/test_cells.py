@@ -1,4 +1,4 @@
-"""The button pressed on cells of a real kernel, by the metadata that JupyterLab sends along."""
+"""The button on cells of a real kernel, by the metadata that JupyterLab sends along or by `%%cloud`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cloudbutton_magic.kernel import front_end_api
 from .kernels import ROOT, Kernel, started
 
 ON = {"on": True}
+PRESSED_OR_TYPED = pytest.mark.parametrize("button", ["#", "%%cloud --force"])
 LOOP = "import time\nys = []\nfor i in range(40):\n    time.sleep(0.05)\n    ys.append(i * i)"
 
 
@@ -127,12 +128,55 @@ def test_a_choice_that_makes_no_sense_is_an_error_of_the_cell(
         "raise SystemExit",
     ],
 )
-def test_errors_are_reported_as_the_plain_cell_reports_them(kernel: Kernel, cell: str) -> None:
-    plain = kernel.run(cell, cell_id="g")
-    pressed = kernel.run(cell, cell_id="g", choice=ON)
+@PRESSED_OR_TYPED
+def test_errors_are_reported_as_the_plain_cell_reports_them(
+    kernel: Kernel, button: str, cell: str
+) -> None:
+    plain = kernel.run(f"#\n{cell}", cell_id="g")
+    pressed = kernel.run(f"{button}\n{cell}", cell_id="g", choice=ON)
     assert pressed.reply["ename"] == plain.reply["ename"]
-    assert pressed.reply["evalue"] == plain.reply["evalue"]
+    assert _without_file(pressed.reply["evalue"]) == _without_file(plain.reply["evalue"])
     assert _lines_of_error(pressed.traceback) == _lines_of_error(plain.traceback)
+
+
+@PRESSED_OR_TYPED
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "xs = [i for i in range(4)]\nxs",
+        "xs = [i for i in range(4)]\nxs;",
+        "xs = [i for i in range(4)]\nxs;  # quiet",
+        "state = 1\nfor i in range(4):\n    state = state * 2 + i\nstate;",
+        "5;\nfor _ in range(3):\n    pass\n_",
+        "sum(i for i in range(4)); 'last'",
+    ],
+)
+def test_what_a_cell_shows_and_keeps_of_its_value_is_what_the_plain_cell_does(
+    kernel: Kernel, button: str, cell: str
+) -> None:
+    def shown(first: str) -> tuple[Any, ...]:
+        kernel.run("globals().pop('_', None)")
+        for before in ("'one'", "'two'", "'three'"):
+            kernel.run(before)
+        ran = kernel.run(f"{first}\n{cell}", cell_id="v", choice=None if first == "#" else ON)
+        assert ran.is_ok, ran.traceback
+        return ran.result, kernel.value(
+            "[repr(_), repr(__), repr(___), repr(list(Out.values())[-1])]"
+        )
+
+    assert shown(button) == shown("#")
+
+
+def test_a_cell_that_awaits_runs_as_ipython_runs_it_and_says_so(kernel: Kernel) -> None:
+    ran = kernel.run("%%cloud\nimport asyncio\nws = [await asyncio.sleep(0, i) for i in range(3)]")
+    assert ran.is_ok, ran.traceback
+    assert ran.text.strip() == "☁ ran here, as the plain cell: it uses `await` at its top level"
+    assert kernel.value("ws") == [0, 1, 2]
+
+
+def _without_file(message: str) -> str:
+    """Return a message without the digest of the cell's text in its file's name."""
+    return re.sub(r"\d+\.py", "cell.py", message)
 
 
 def _lines_of_error(traceback: str) -> list[str]:

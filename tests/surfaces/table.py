@@ -1256,7 +1256,8 @@ DOCUMENTED: Final = frozenset(
         "InteractiveShell.__dict__.*", "InteractiveShell.ast_node_interactivity",
         "InteractiveShell.ast_transformers.*", "InteractiveShell.events",
         "InteractiveShell.events.register", "InteractiveShell.events.unregister",
-        "InteractiveShell.execution_count", "InteractiveShell.register_magics",
+        "InteractiveShell.execution_count", "InteractiveShell.input_transformers_cleanup",
+        "InteractiveShell.input_transformers_cleanup.*", "InteractiveShell.register_magics",
         "InteractiveShell.transform_cell", "InteractiveShell.user_ns.*",
         # Dask's and distributed's reference
         "dask.config", "dask.config.get", "dask.sizeof.sizeof", "distributed.Client",

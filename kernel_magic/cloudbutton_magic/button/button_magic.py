@@ -21,7 +21,7 @@ from cloudbutton_magic.button import WORTH_A_LINE, Button, LoopReport, run_uncha
 from cloudbutton_magic.button.dry_run import plan_button
 from cloudbutton_magic.button.loop_run import HiddenChange
 from cloudbutton_magic.cells.cell_context import CellContext
-from cloudbutton_magic.cells.options import CellOptions
+from cloudbutton_magic.cells.options import CellOptions, check_options
 from cloudbutton_magic.display.live_view import stream
 from cloudbutton_magic.display.rendering import Table
 from cloudbutton_magic.display.task_outputs import OutputReplay
@@ -64,7 +64,7 @@ def run_button(
     UsageError
         An option that has no meaning here, or a cell that awaits.
     """
-    _refuse_options(options)
+    check_options(options)
     # The button watches by itself.
     job_options = replace(options.resolve(), guard="off", continues=continues)
     try:
@@ -206,18 +206,6 @@ def _trace(job: Job, outcomes: Iterator[ItemOutcome], tracer: LoopTracer) -> Ite
 
 def _replay_one(replay: OutputReplay, output: Output) -> None:
     replay.play(ItemOutcome(0, outputs=(output,)))
-
-
-def _refuse_options(options: CellOptions) -> None:
-    if options.detach:
-        raise UsageError(
-            "`--detach` needs a job: use it with `%%cloud map` or `%%cloud run`. "
-            "Pressed on a cell, the button leaves its variables when the cell has ended."
-        )
-    if options.given.get("errors") == "keep":
-        raise UsageError(
-            "`--errors keep` needs `%%cloud map`: on a cell, errors are raised as in the plain cell."
-        )
 
 
 _LOOPS: Final = (ast.For, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)

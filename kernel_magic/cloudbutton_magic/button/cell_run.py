@@ -210,7 +210,7 @@ def run_unchanged(
     *,
     interactivity: str = "last_expr",
 ) -> None:
-    """Execute `tree` and show values with `sys.displayhook`.
+    """Execute `tree` as IPython does, a statement after the other; show values with `sys.displayhook`.
 
     Parameters
     ----------
@@ -220,8 +220,9 @@ def run_unchanged(
         Which values to show, as IPython's `ast_node_interactivity` says it.
     """
     silent, shown = _split_by_interactivity(tree.body, interactivity)
-    module = ast.Module(body=silent, type_ignores=[])
-    exec(compile(module, filename, "exec", flags, dont_inherit=True), namespace)
+    for node in silent:
+        module = ast.Module(body=[node], type_ignores=[])
+        exec(compile(module, filename, "exec", flags, dont_inherit=True), namespace)
     for node in shown:
         single = ast.Interactive(body=[node])
         exec(compile(single, filename, "single", flags, dont_inherit=True), namespace)

@@ -70,6 +70,20 @@ def context_of_button_cell(shell: Any, line: str, cell: str, source: str) -> Cel
     return _context(shell, f"%%cloud {line}".rstrip() + f"\n{cell}", source, quiet=False)
 
 
+_OF_FIRST_LINES: Final = (" ", "\t", "%%", ">>>", "In [")
+"""What IPython takes away, or calls, where a cell begins with it."""
+
+
+def transform_below(shell: Any, cell: str) -> str:
+    """Return what is below `%%cloud` as Python, with a line in its place: each has the number it has in the cell."""
+    below = cell.lstrip("\n")
+    if "\n" in below.rstrip() and not below.startswith(_OF_FIRST_LINES):
+        transformed: str = shell.transform_cell(f"#\n{cell}")
+        return transformed
+    blank = len(cell) - len(below) + 1
+    return "\n" * blank + shell.transform_cell(below)
+
+
 def _context(shell: Any, text: str, shown: str, quiet: bool) -> CellContext:
     return CellContext(
         namespace=shell.user_ns,

@@ -207,3 +207,22 @@ def parse_options(text: str) -> CellOptions:
         dry_run=given["dry_run"],
         force=given["force"],
     )
+
+
+def check_options(options: CellOptions) -> None:
+    """Refuse options that have no meaning for the button.
+
+    Raises
+    ------
+    UsageError
+        If there is one.
+    """
+    if options.detach:
+        raise UsageError(
+            "`--detach` needs a job: use it with `%%cloud map` or `%%cloud run`. "
+            "Pressed on a cell, the button leaves its variables when the cell has ended."
+        )
+    if options.given.get("errors") == "keep":
+        raise UsageError(
+            "`--errors keep` needs `%%cloud map`: on a cell, errors are raised as in the plain cell."
+        )

@@ -16,7 +16,7 @@ from cloudbutton_backend.result_cache import EarlierLoops
 from cloudbutton_backend.session import session
 from cloudbutton_backend.session.resume_backend import driver_of
 from cloudbutton_magic.button.button_magic import run_button
-from cloudbutton_magic.cells.cell_context import context_of_cell
+from cloudbutton_magic.cells.cell_context import context_of_cell, transform_below
 from cloudbutton_magic.cells.header import parse_header
 from cloudbutton_magic.cells.options import parse_options
 from cloudbutton_magic.rewriting.worker_side import DONE, LATE, PACKED
@@ -62,7 +62,7 @@ def attach_button_cell(row: JobRow, changes: Mapping[str, Any]) -> None:
     home = session.current().journal.home
     earlier = EarlierLoops(home, loops, is_good=_is_good, spoils=_spoils, may_change=_may_change)
     context = context_of_cell(shell, line, cell, quiet=options.quiet)
-    source = "\n" + shell.transform_cell(cell)  # the empty line stands for the first one
+    source = transform_below(shell, cell)
     try:
         run_button(
             options,

@@ -17,10 +17,9 @@ from IPython import get_ipython
 from cloudbutton_backend.errors import CloudError, UsageError
 from cloudbutton_magic import load_ipython_extension
 from cloudbutton_magic.cells.cell_context import context_of_button_cell, remember_notebook
-from cloudbutton_magic.cells.header import ButtonHeader, parse_header
 from cloudbutton_magic.cells.options import parse_options
 from cloudbutton_magic.kernel import consent
-from cloudbutton_magic.kernel.execution_hook import cell_magic_of, options_line
+from cloudbutton_magic.kernel.execution_hook import cell_magic_of, options_line, split_button_line
 
 PROTOCOL: Final = 1
 """What the extension and this kernel agree on; counts up when one would misunderstand the other."""
@@ -79,14 +78,13 @@ def plan(request: str) -> Any:
     shell: Any = get_ipython()
     asked = json.loads(request)
     text, choice = asked["text"], asked["choice"]
-    line = options_line(choice)
+    line, text = split_button_line(text) or (options_line(choice), text)
     tree, source = _parsed(shell, text)
     magic = cell_magic_of(tree)
     if magic is not None:
-        name, line, text = magic
-        if name != "cloud" or not isinstance(parse_header(line), ButtonHeader):
-            raise UsageError(f"The button leaves a cell alone that begins with `%%{name} {line}`.")
-        tree, source = _parsed(shell, text)
+        raise UsageError(
+            f"The button leaves a cell alone that begins with `%%{magic[0]} {magic[1]}`."
+        )
     context = context_of_button_cell(shell, line, text, source)
     return plan_button(tree, context, parse_options(line).resolve())
 

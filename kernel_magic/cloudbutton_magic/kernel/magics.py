@@ -14,7 +14,7 @@ from IPython.core.magic import (
 )
 
 from cloudbutton_backend.settings import resolve
-from cloudbutton_magic.cells.cell_context import context_of_cell
+from cloudbutton_magic.cells.cell_context import context_of_cell, transform_below
 from cloudbutton_magic.cells.header import MapHeader, RunHeader, parse_header
 from cloudbutton_magic.cells.map_cell import map_cell, run_cell_as_task
 from cloudbutton_magic.cells.options import parse_options, shared_options
@@ -59,8 +59,7 @@ class CloudMagics(Magics):
                 return run_cell_as_task(header, options, cell, context)
             from cloudbutton_magic.button.button_magic import run_button
 
-            # The empty line stands for this first one.
-            source = "\n" + self._shell.transform_cell(cell)
+            source = transform_below(self._shell, cell)
             return run_button(options, source, context, transform=self._shell.transform_ast)
 
     @no_var_expand
