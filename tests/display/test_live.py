@@ -11,6 +11,7 @@ import pytest
 from cloudbutton_backend.errors import WorkerLost
 from cloudbutton_backend.job_model import ItemOutcome, JobState, Output
 from cloudbutton_magic.display.live_view import Wording, follow, stream
+from cloudbutton_magic.display.rendering import text_of
 from cloudbutton_magic.display.screens import LogScreen, QuietScreen, TerminalScreen, screen_for
 from cloudbutton_magic.display.task_outputs import OutputReplay
 from cloudbutton_magic.display.view_model import Tone
@@ -159,6 +160,28 @@ def test_closing_a_stream_cancels_the_rest(scripted_job: Any, screen: Any) -> No
     outcomes.close()  # type: ignore[attr-defined]
     assert job.cancelled
     assert len(screen.closed) == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "headline"),
+    [
+        ({"error": ValueError("x")}, "then here: ValueError: x (item 1)"),
+        ({}, "✓ ended early, in "),
+    ],
+)
+def test_what_is_shown_of_a_job_whose_rest_nobody_wants_counts_none_of_the_rest(
+    scripted_job: Any, screen: Any, last: dict[str, Any], headline: str
+) -> None:
+    job = scripted_job(
+        lambda job: job.arrive(), lambda job: (job.arrive(**last), job.arrive(error=KeyError()))
+    )
+    outcomes = stream(job, screen)
+    assert [next(outcomes).index, next(outcomes).index] == [0, 1]
+    outcomes.close()  # type: ignore[attr-defined]
+    ((view, _),) = screen.closed
+    assert headline in view.headline
+    assert view.tone is Tone.DONE
+    assert "failed" not in text_of(view) and "cancelled" not in text_of(view)
 
 
 def test_a_stream_of_a_job_cancelled_elsewhere_ends_as_ctrl_c_does(

@@ -89,6 +89,20 @@ def test_what_a_task_shows_in_odd_ways_is_seen_and_its_value_kept(
     assert shown in texts(job)[0]
 
 
+def draws_and_fails(x: int) -> int:
+    import matplotlib.pyplot as plt
+
+    plt.plot([0, x])
+    return 1 // x
+
+
+def test_nothing_is_kept_of_what_a_failed_item_drew(session: Session) -> None:
+    shown = texts(session.map(draws_and_fails, [1, 0, 0, 1], options=KEEP))
+    assert "image/png" not in shown[1] + shown[2]
+    assert "image/png" in "".join(shown)
+    assert "".join(texts(session.map(abs, range(8)))) == ""
+
+
 def test_nothing_is_lost_of_what_threads_print_together(session: Session) -> None:
     (text,) = texts(session.map(prints_from_threads, range(1)))
     assert text.count("t") == text.count("\n") == 1200

@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from cloudbutton_backend.worker.context import current
 from cloudbutton_backend.worker.output import figure_bundle, outputs
 
 
@@ -20,8 +21,21 @@ def flush_figures() -> None:
         plt.close("all")
 
 
+def drop_figures() -> None:
+    """Close what the item being run has drawn: it failed, or was stopped, and keeps nothing."""
+    import matplotlib.pyplot as plt
+
+    for number in plt.get_fignums():
+        if getattr(plt.figure(number).canvas, "item", current.index) == current.index:
+            plt.close(number)
+
+
 class FigureCanvas(FigureCanvasAgg):
     """Agg, whose manager shows by sending."""
+
+    def __init__(self, figure: Any = None) -> None:
+        super().__init__(figure)
+        self.item = current.index
 
 
 def show(*_arguments: Any, **_options: Any) -> None:

@@ -79,6 +79,13 @@ def was_importing(error: BaseException) -> bool:
     return False
 
 
+def _drop_figures() -> None:
+    if "matplotlib.pyplot" in sys.modules:
+        from cloudbutton_backend.worker.mpl_backend import drop_figures
+
+        drop_figures()
+
+
 def is_plain(values: list[Any]) -> bool:
     """Whether pickling `values` as one list can neither fail here nor there."""
     return all(
@@ -236,6 +243,7 @@ class BatchRunner:
                 except BaseException as error:
                     if forked:  # a child of the task: what it raised is not the item's
                         os._exit(1)
+                    _drop_figures()
                     batch.errors[len(values)] = failures.describe(error, shown(item), _OWN_FILE)
                     add(None)
                     if job.stop_on_error:
@@ -244,6 +252,7 @@ class BatchRunner:
                     os._exit(0)
         except Interrupted as interrupt:
             self.is_spoilt = self.is_spoilt or was_importing(interrupt)
+            _drop_figures()
         finally:
             words[status_page.BUSY] = 0
             self._busy.clear()

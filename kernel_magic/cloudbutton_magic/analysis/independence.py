@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
+from cloudbutton_backend.worker.watch import is_frame
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.body_split import BodySplitter, own_slots, shared_objects
 from cloudbutton_magic.analysis.call_rules import AnalysisContext, CallRules, SetsMatter
@@ -19,8 +20,10 @@ from cloudbutton_magic.analysis.namespace import (
     UNKNOWN,
     LiveNames,
     Namespace,
+    holds_drawn,
     lookup,
     reaches,
+    root_name,
     shares_memory,
 )
 from cloudbutton_magic.analysis.set_order import check_sets, hash_seed_is_fixed
@@ -103,6 +106,7 @@ class _LoopAnalysis:
     def verdict(self) -> Parallel:
         loop = self.loop
         self._check_shape()
+        self._check_drawn()
         self._check_statements()
         flow = DefiniteAssignment(loop.body, bound=self.targets, watched=set(self.local))
         origins = Origins(loop.body, self.local)
@@ -175,6 +179,17 @@ class _LoopAnalysis:
                         detail=f"hands a generator to `{ast.unparse(consumer)}`, a function of "
                         "the notebook, which may stop in the middle or keep it",
                     )
+
+    def _check_drawn(self) -> None:
+        """Refuse what reaches a figure, or something on one, by a name of the body or by its items."""
+        for name, line in self.found.reads.items():
+            if holds_drawn(self.context.value_of(ast.Name(name, ast.Load()))):
+                raise refuse(Reason.PLOT, line, name)
+        for name in _walked_names(self.loop.iter):
+            if holds_drawn(self.live.get(name)):
+                raise refuse(Reason.PLOT, self.loop.line, name)
+        if holds_drawn(self.iterable):
+            raise refuse(Reason.PLOT, self.loop.line, ast.unparse(self.loop.iter))
 
     def _check_statements(self) -> None:
         for statement in self.loop.body:
@@ -405,8 +420,7 @@ class _LoopAnalysis:
             for node in walk(top)
             if isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
-            and getattr(lookup(node.func.value, self.live, self.context.local), "__name__", "")
-            == "matplotlib.pyplot"
+            and self._is_pyplot(node.func)
         ]
         if not calls:
             return
@@ -414,6 +428,29 @@ class _LoopAnalysis:
         names = [call.func.attr for call in calls if isinstance(call.func, ast.Attribute)]
         if names[0] not in ("figure", "subplots") or names[-1] not in ("close", "show"):
             raise refuse(Reason.PLOT, calls[0], ast.unparse(calls[0].func))
+
+    def _is_pyplot(self, function: ast.Attribute) -> bool:
+        """Tell whether a function is pyplot's, or one of a data frame that calls it."""
+        module = lookup(function.value, self.live, self.context.local)
+        if getattr(module, "__name__", "") == "matplotlib.pyplot":
+            return True
+        is_plot = function.attr in ("boxplot", "hist", "plot") or (
+            isinstance(function.value, ast.Attribute) and function.value.attr == "plot"
+        )
+        return is_plot and is_frame(self.live.get(root_name(function) or ""))
+
+
+def _walked_names(iterable: ast.expr) -> Iterable[str]:
+    """Yield the names that an iterable takes its items from: not those that are only counted."""
+    if isinstance(iterable, ast.Name):
+        yield iterable.id
+    elif not (isinstance(iterable, ast.Call) and getattr(iterable.func, "id", "") in _COUNTING):
+        for part in ast.iter_child_nodes(iterable):
+            if isinstance(part, ast.expr):
+                yield from _walked_names(part)
+
+
+_COUNTING: Final = ("len", "range")
 
 
 def _own_statements(body: Iterable[ast.stmt]) -> Iterable[ast.stmt]:

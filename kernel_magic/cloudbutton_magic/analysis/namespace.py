@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from cloudbutton_backend.worker.atoms import is_atom
+from cloudbutton_backend.worker.watch import is_array
 
 
 class _Unknown:
@@ -110,6 +111,35 @@ def _frames_copy_on_write() -> bool:
 
 def _slots(kind: type) -> list[types.MemberDescriptorType]:
     return [part for part in vars(kind).values() if isinstance(part, types.MemberDescriptorType)]
+
+
+def is_drawn(value: object) -> bool:
+    """Tell whether `value` is a figure of Matplotlib's, or anything that is drawn on one."""
+    artists = sys.modules.get("matplotlib.artist")
+    return artists is not None and isinstance(value, artists.Artist)
+
+
+def holds_drawn(start: object, limit: int = 2_000) -> bool:
+    """Tell whether a figure, or something on one, is `start` or in the containers it consists of."""
+    if "matplotlib.artist" not in sys.modules:
+        return False
+    stack, seen = [start], set[int]()
+    while stack and len(seen) < limit:
+        value = stack.pop()
+        if is_drawn(value):
+            return True
+        if id(value) in seen or is_atom(value):
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            stack.extend(value.values())
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            stack.extend(value)
+        elif is_array(value):
+            stack.extend(value.flat if value.dtype.hasobject else ())  # type: ignore[attr-defined]
+        elif type(value).__module__.startswith("matplotlib"):
+            stack.extend(getattr(value, "__dict__", {}).values())
+    return False
 
 
 def reaches(start: object, wanted: object, limit: int = 20_000) -> bool:

@@ -26,7 +26,7 @@ from cloudbutton_magic.display.live_view import stream
 from cloudbutton_magic.display.rendering import Table
 from cloudbutton_magic.display.task_outputs import OutputReplay
 from cloudbutton_magic.rewriting.process_settings import settings_in_results
-from cloudbutton_magic.rewriting.worker_side import LATE, Task
+from cloudbutton_magic.rewriting.worker_side import HERE, LATE, Task
 
 if TYPE_CHECKING:
     from cloudbutton_backend.result_cache import EarlierLoops, LoopTracer
@@ -175,7 +175,12 @@ class SessionMapper:
         self._tracers.append(tracer)
         # Made when it is written, on the journal's thread: the cell does not wait for it.
         here.journal.update_job(job.id, plan=plan)
-        return _trace(job, stream(job, self._place.screen), tracer)
+        return _trace(job, stream(job, self._place.screen, is_result=_is_result), tracer)
+
+
+def _is_result(outcome: ItemOutcome) -> bool:
+    """Tell whether the loop goes on after an item, or ends: it need not run here from there on."""
+    return outcome.error is None and outcome.value[0] != HERE
 
 
 def _digest_body(body: Callable[[Any], Any]) -> Callable[[Any], Any]:

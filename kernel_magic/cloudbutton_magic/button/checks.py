@@ -15,6 +15,7 @@ from typing import Any
 from cloudbutton_backend.capture.closure import names_of
 from cloudbutton_backend.worker.watch import Graph, by_value, is_atom
 from cloudbutton_magic.analysis import UNKNOWN, Parallel
+from cloudbutton_magic.analysis.namespace import is_drawn
 
 
 def find_objection(
@@ -63,6 +64,15 @@ def holds_sets(known: Graph, *, depth: int) -> bool:
         and not all(isinstance(part, (int, float)) for part in value)
         for value, path in known.sets
     )
+
+
+def reached_figure(outer: Graph, inner: Graph) -> str:
+    """Return the name of a figure, or of something on one, that is reached; empty as a rule."""
+    for known in (outer, inner):
+        for value, path in known.nodes:
+            if is_drawn(value):
+                return known.name_of(path) or type(value).__name__
+    return ""
 
 
 def _repeated_index(

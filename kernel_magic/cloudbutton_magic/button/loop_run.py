@@ -41,7 +41,7 @@ from cloudbutton_magic.analysis import (
     stays_here,
 )
 from cloudbutton_magic.analysis.syntax import uses
-from cloudbutton_magic.button.checks import find_objection, holds_sets
+from cloudbutton_magic.button.checks import find_objection, holds_sets, reached_figure
 from cloudbutton_magic.button.commit import (
     Apply,
     Committer,
@@ -328,6 +328,8 @@ class LoopRun:
             lambda name: representative_part(loop, items, name),
             sets_inside=holds_sets(outer, depth=2) or holds_sets(inner, depth=2),
         )
+        if isinstance(verdict, Parallel) and (drawn := reached_figure(outer, inner)):
+            verdict = self.report.verdict = NotIndependent(Reason.PLOT, loop.line, drawn)
         if isinstance(verdict, NotIndependent):
             return None
         reason = find_objection(

@@ -75,13 +75,12 @@ _OF_FIRST_LINES: Final = (" ", "\t", "%%", ">>>", "In [")
 
 
 def transform_below(shell: Any, cell: str) -> str:
-    """Return what is below `%%cloud` as Python, with a line in its place: each has the number it has in the cell."""
+    """Return what is below `%%cloud` as Python, each line with its number in the whole cell."""
     below = cell.lstrip("\n")
     if "\n" in below.rstrip() and not below.startswith(_OF_FIRST_LINES):
-        transformed: str = shell.transform_cell(f"#\n{cell}")
-        return transformed
+        return str(shell.transform_cell(f"#\n{cell}"))
     blank = len(cell) - len(below) + 1
-    return "\n" * blank + shell.transform_cell(below)
+    return "\n" * blank + str(shell.transform_cell(below))
 
 
 def _context(shell: Any, text: str, shown: str, quiet: bool) -> CellContext:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from cloudbutton_backend import units
-from cloudbutton_backend.job_model import BatchRecord, Progress
+from cloudbutton_backend.job_model import BatchRecord, ItemOutcome, Progress
 from cloudbutton_backend.worker.failures import message_of
 from cloudbutton_magic.display.rendering import html_of, summary_timeline, text_of
-from cloudbutton_magic.display.view_model import FailureGroup, View, view_of
+from cloudbutton_magic.display.view_model import FailureGroup, View, view_of, view_of_part
 
 
 def failure_groups(
@@ -115,6 +115,21 @@ def job_view(job: Drawable, targets: Sequence[str] = ()) -> View:
     compare = progress.state.is_final and 0 < progress.failed <= MAX_COMPARED
     groups = failure_groups(job.errors(), targets) if compare else []
     return view_of(progress, failures=groups)
+
+
+def part_view(progress: Progress, ended: ItemOutcome | None) -> View:
+    """Return the view of a job that the cell wanted no more of.
+
+    Parameters
+    ----------
+    ended
+        The first outcome that was no result, from which on the loop runs here; None if it ended instead.
+    """
+    reason = ""
+    if ended is not None and ended.error is not None:
+        label = _label_of(ended.index, ended.error, ())
+        reason = f"{one_line(ended.error)} ({label})"
+    return view_of_part(progress, None if ended is None else ended.index, reason)
 
 
 def job_text(job: Drawable) -> str:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from cloudbutton_backend.errors import CloudError, TaskTimeout, WorkerLost
 from cloudbutton_backend.job_model import ItemOutcome, JobState
 from cloudbutton_backend.job_model.timeline import Timeline
-from cloudbutton_magic.display.job_view import Drawable, job_view
+from cloudbutton_magic.display.job_view import Drawable, job_view, part_view
 from cloudbutton_magic.display.rendering import summary_timeline
 from cloudbutton_magic.display.screens import Screen
 from cloudbutton_magic.display.task_outputs import OutputReplay
@@ -85,10 +85,12 @@ def stream(
     wording: Wording = Wording(),
     patience: float = PATIENCE,
     period: float = PERIOD,
+    is_result: Callable[[ItemOutcome], bool] = lambda outcome: outcome.error is None,
 ) -> Iterator[ItemOutcome]:
     """Yield a job's outcomes in item order, from the first item without a gap, and show it.
 
-    Closing the iterator cancels what is left of the job, as Ctrl-C does.
+    Closing the iterator cancels what is left of the job: the cell needs no more of it, and what is
+    shown counts only what was taken before.
 
     Raises
     ------
@@ -98,16 +100,28 @@ def stream(
         After them, too, if an item killed its worker or ran out of time.
     """
     expected = 0
+    last: ItemOutcome | None = None
     try:
         job.wait(patience)
         for outcome in _live(job, job.outcomes, screen, wording, period):
             if outcome.index != expected:
                 break  # an item before it never ran
             expected += 1
+            last = outcome
             screen.clear()
             yield outcome
-    except (KeyboardInterrupt, GeneratorExit):
+    except KeyboardInterrupt:
         _stop(job, screen, wording)
+        raise
+    except GeneratorExit:
+        if last is not None and isinstance(last.error, (WorkerLost, TaskTimeout)):
+            _stop(job, screen, wording)
+            raise
+        job.cancel()
+        job.wait(CANCEL_WITHIN)
+        screen.clear()
+        ended = last if last is not None and not is_result(last) else None
+        screen.close(part_view(job.progress, ended), None)
         raise
     job.wait()  # ends: it raises when nobody drives the job any more
     _close(job, screen, wording)

@@ -89,6 +89,32 @@ def view_of(
     )
 
 
+def view_of_part(progress: Progress, taken: int | None, reason: str = "") -> View:
+    """Say how a job ended that the cell wanted no more of: without a count of what it never reached.
+
+    Parameters
+    ----------
+    taken
+        The items before the one from which on the loop runs here; None if it ended instead.
+    reason
+        Why it runs here.
+    """
+    where = f"in {units.seconds(progress.elapsed)}{_where(progress)}"
+    if taken is None:
+        headline = f"✓ ended early, {where}"
+    else:
+        done = f"✓ {units.count(taken, 'item')} {where}, then here" if taken else "ran here"
+        headline = f"{done}: {units.clipped(reason, _MESSAGE_WIDTH)}" if reason else done
+    return View(
+        tone=Tone.DONE,
+        name=progress.name,
+        job_id=progress.job_id,
+        headline=headline,
+        details=(f"job {progress.job_id}",),
+        warnings=progress.warnings,
+    )
+
+
 def _tone(progress: Progress) -> Tone:
     if not progress.state.is_final:
         return Tone.RUNNING

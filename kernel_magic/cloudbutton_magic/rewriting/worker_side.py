@@ -123,6 +123,7 @@ class Task:
         found = self.function(item, ops.append, deleted.add, snapshot_operand, check_operand)
         self._work_seconds += time.perf_counter() - started
         self._check_process(process)
+        self._check_figures()
         self._check_shared(outer)
         binds, omitted = self._binds(found, is_last)
         changes = inner.changed()
@@ -134,6 +135,14 @@ class Task:
         if parts or finder.refers:
             return PACKED, finder.packed(record)
         return DONE, ops, binds, omitted, record[3]
+
+    def _check_figures(self) -> None:
+        """Stop if the iteration leaves a figure open, which the next one would draw on in the kernel."""
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot is not None and pyplot.get_fignums():
+            pyplot.close("all")
+            self._changed_reason = "it draws on a figure that all iterations share"
+            raise CannotRunHere(self._changed_reason)
 
     def _check_shared(self, outer: Graph) -> None:
         """Stop if the iteration changed an object that the others share.
