@@ -25,3 +25,6 @@ def server() -> Iterator[SshServer]:
     server = SshServer()
     yield server
     server.close()
+
+
+other_server = server

@@ -129,9 +129,9 @@ class SshServer:
         return found
 
     def agent(self) -> psutil.Process:
-        """Return the agent."""
-        (found,) = self.processes("worker.ssh.agent")
-        return found
+        """Return the agent, when there is one only."""
+        until(lambda: len(self.processes("worker.ssh.agent")) == 1, "a single agent")
+        return self.processes("worker.ssh.agent")[0]
 
     def sessions(self) -> list[psutil.Process]:
         """Return the server's own process of each connection."""

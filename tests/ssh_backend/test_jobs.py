@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from cloudbutton_backend.backends.ssh.backend import SshBackend
@@ -16,7 +15,7 @@ from cloudbutton_backend.session import session
 from cloudbutton_backend.testing.conformance import TaskPlace
 from cloudbutton_magic.commands.line_magic import CommandContext, run_command
 from tests.ssh_backend.conftest import shared_server
-from tests.ssh_backend.server import SshServer
+from tests.ssh_backend.server import SshServer, until
 
 
 def place_at(server: SshServer, hosts: Any = "big1", **settings: Any) -> TaskPlace:
@@ -99,7 +98,7 @@ def test_two_kernels_at_one_machine_have_workers_of_their_own(server: SshServer)
     (mine,), (theirs,) = (each.map(lambda _: os.getppid(), [0]) for each in (first, second))
     assert mine != theirs
     first.session.close()
-    assert not psutil.pid_exists(mine)
+    until(lambda: server.agent().pid == theirs, "the end of the first one's")
     assert second.map(lambda x: x + 1, [1]) == [2]
     second.session.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -23,36 +24,43 @@ def written(link: Link) -> bytes:
         os.close(write)
 
 
-def pump(ends: Sequence[Link], got: Sequence[list[object]], cut: int | None = None) -> None:
-    """Carry bytes to and fro until there are none; of the first stretch, only `cut` bytes arrive."""
+def pump(
+    ends: Sequence[Link], got: Sequence[list[object]], limits: Sequence[float] = (inf, inf)
+) -> None:
+    """Carry bytes to and fro until there are none; each end reads at most so many of them."""
+    left = [*limits]
     while any(link.wants_to_write for link in ends):
-        for sender, receiver, arrived in ((ends[0], ends[1], got[1]), (ends[1], ends[0], got[0])):
-            if sender.wants_to_write:
-                arrived += [message for message, _ in receiver.feed(written(sender)[:cut])]
-        if cut is not None:
-            return
+        for here, there in ((0, 1), (1, 0)):
+            data = written(ends[there]) if ends[there].wants_to_write else b""
+            arrived = data[: int(min(left[here], len(data)))]
+            left[here] -= len(arrived)
+            got[here].extend(message for message, _ in ends[here].feed(arrived))
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 120)), max_size=6))
-def test_what_is_sent_arrives_once_and_in_order(rounds: list[tuple[int, int, int]]) -> None:
+COUNTS = st.integers(0, 3)
+LIMITS = st.tuples(st.integers(0, 300), st.integers(0, 300))
+
+
+@given(st.lists(st.tuples(COUNTS, COUNTS, LIMITS), max_size=6))
+def test_what_is_sent_arrives_once_and_in_order(
+    rounds: list[tuple[int, int, tuple[float, float]]],
+) -> None:
     ends, sent, got = (Link("a"), Link("b")), ([], []), ([], [])  # type: ignore[var-annotated]
-    for here, there, cut in [*rounds, (1, 1, 1 << 16)]:
+    for here, there, limits in [*rounds, (1, 1, (inf, inf))]:
         for link in ends:
             link.begin()
         for end, count in enumerate((here, there)):
             for _ in range(count):
                 sent[end].append(f"{end}-{len(sent[end])}")
                 ends[end].send(sent[end][-1])
-        pump(ends, got, cut)
-        pump(ends, got, None if cut > 120 else cut)
-    pump(ends, got)
+        pump(ends, got, limits)
     assert got == (sent[1], sent[0])
     assert [link.unconfirmed for link in ends] == [0, 0]
     assert [link.peer for link in ends] == ["b", "a"]
 
 
 def test_a_body_travels_beside_its_message() -> None:
-    ends = (Link(), Link())
+    ends = (Link("a"), Link("b"))
     for link in ends:
         link.begin()
     ends[0].send("message", b"body" * 1000)
@@ -69,7 +77,7 @@ def test_a_body_travels_beside_its_message() -> None:
 def test_a_connection_that_broke_is_told_when_it_is_written_to() -> None:
     read, write = os.pipe()
     os.close(read)
-    link = Link()
+    link = Link("a")
     link.begin()
     with pytest.raises(OSError):
         link.write(write)

@@ -110,7 +110,7 @@ def test_without_a_machine_the_way_to_name_one_is_said() -> None:
         ({"hosts": 3}, "`hosts` is 3; it must be text"),
         ({"workers": 0}, "between 1 and 256, not 0"),
         ({"grace": 0}, "1 seconds or more"),
-        ({"variables": ["A"]}, "names with commas"),
+        ({"variables": ["A"]}, "must be text"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], said: str) -> None:

@@ -41,13 +41,17 @@ class AgentSession:
     ----------
     name
         What the names of its workers begin with.
+    required
+        Versions that open jobs need there.
     wake
         Has the thread that sends look at what there is to send.
     """
 
-    def __init__(self, target: str, name: str, wake: Callable[[], None]) -> None:
-        self.target, self.name, self._wake = target, name, wake
-        self.link = Link()
+    def __init__(
+        self, target: str, name: str, required: Versions, wake: Callable[[], None]
+    ) -> None:
+        self.target, self.name, self.required, self._wake = target, name, required, wake
+        self.link = Link({"pid": os.getpid()})
         self.folder = ""
         """Where it is found there; "" before it was started."""
         self.has_died = False
@@ -62,6 +66,7 @@ class AgentSession:
         self._urgent: deque[Command] = deque()
         self._outbox: deque[tuple[Command, bytes] | Upload] = deque()
         self._blobs: BlobCache[None] = BlobCache(0, lambda _: None)
+        self.first_answer = self.versions(list(required))
 
     def __repr__(self) -> str:
         return f"<AgentSession {self.name}: {len(self.workers)} workers up>"

@@ -21,7 +21,6 @@ from typing import Final
 
 from cloudbutton_backend.backends.capabilities import HealthLine
 from cloudbutton_backend.backends.package_versions import (
-    PYTHON,
     Versions,
     explain_mismatches,
     mismatches,
@@ -159,13 +158,11 @@ class SshBackend:
         found: dict[str, Versions] = {}
         problems = []
         deadline = time.monotonic() + READY_WITHIN
-        names = [name for name in required if name != PYTHON]
         for host, attempt in [(host, host.begin()) for host in self._hosts]:
             try:
                 session = attempt.result(deadline - time.monotonic())
-                answer = session.versions(names).result(deadline - time.monotonic())
-                # Its Python was looked for by its version.
-                found[host.target] = {**answer, PYTHON: required[PYTHON]}
+                answer = session.versions(list(required))
+                found[host.target] = answer.result(deadline - time.monotonic())
             except PackagesDoNotFit:
                 raise
             except TookTooLong:
@@ -369,7 +366,7 @@ class SshBackend:
             return HealthLine(target, False, str(error))
         connection.close(END_WITHIN)
         told, seconds = connection.told, time.monotonic() - begin
-        python = f"Python {told['versions'][PYTHON]} ({told['executable']})"
+        python = f"Python {told['python']} ({told['executable']})"
         return HealthLine(
             target, True, f"{python}, {told['cpus']} CPUs, answers in {seconds:.1f} s"
         )

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,8 +83,6 @@ class SshConnection:
         What the names of the agent's workers begin with; "" to be told of the machine only.
     folder
         Of the agent that is there already; "" to start one.
-    packages
-        Distributions whose versions to tell.
 
     Raises
     ------
@@ -99,11 +96,10 @@ class SshConnection:
         settings: SshSettings,
         name: str = "",
         folder: str = "",
-        packages: Sequence[str] = (),
     ) -> None:
         self._host, self._settings = host, settings
         self._mark = f"cloudbutton-{secrets.token_hex(4)}: "
-        source = self._source(name, folder, packages)
+        source = self._source(name, folder)
         self.rest = b""
         """What has arrived behind what the relay told."""
         self._messages = anonymous_file()
@@ -166,13 +162,12 @@ class SshConnection:
             f"exec sh -c {shlex.quote(find)} {shlex.quote(_RUN.format(size=size))}",
         ]
 
-    def _source(self, name: str, folder: str, packages: Sequence[str]) -> bytes:
+    def _source(self, name: str, folder: str) -> bytes:
         """Return the text that runs there: the relay, and what it is to do."""
         settings = self._settings
         config = {
             "mark": self._mark,
             "folder": folder,
-            "packages": list(packages),
             "digest": hashlib.sha256(_archive()).hexdigest()[:32],
             "size": len(_archive()),
             "agent": {

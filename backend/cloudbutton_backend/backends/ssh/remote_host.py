@@ -94,7 +94,7 @@ class RemoteHost:
                 self._attempt = Future()
                 self._n_sessions += 1
                 name = self._name if self._n_sessions == 1 else f"{self._name}.{self._n_sessions}"
-                session = AgentSession(self.target, name, self.wake)
+                session = AgentSession(self.target, name, self._required(), self.wake)
                 self._thread = threading.Thread(
                     target=self._run,
                     args=(session, self._attempt),
@@ -150,36 +150,25 @@ class RemoteHost:
         BackendError
             There is no agent, or not any more.
         """
-        connection: SshConnection | None = self._connect(session)
-        while connection is not None:
+        connection = SshConnection(self.target, self._settings, session.name)
+        session.folder = connection.told["folder"]
+        while True:
             try:
                 why = self._serve(session, connection, attempt)
+                if why is None:
+                    self._say_goodbye(session, connection)
+                    return
+            except PackagesDoNotFit:
+                self._say_goodbye(session, connection)
+                raise
             finally:
                 connection.close()
-            if self._closing.is_set():
-                return
             self._notify(HostNews(self, session, "away", (), why))
-            connection = self._connect_again(session)
+            again = self._connect_again(session)
+            if again is None:
+                return
+            connection = again
             self._notify(HostNews(self, session, "back"))
-
-    def _connect(self, session: AgentSession) -> SshConnection:
-        """Connect with an agent that was just started, and has the packages that jobs need.
-
-        Raises
-        ------
-        BackendError
-            What prevents it.
-        """
-        required = self._required()
-        connection = SshConnection(
-            self.target, self._settings, session.name, packages=list(required)
-        )
-        session.folder = connection.told["folder"]
-        lines = mismatches(required, {self.target: connection.told["versions"]})
-        if lines:
-            connection.close()
-            raise PackagesDoNotFit(explain_mismatches(lines, self.target, ADVICE))
-        return connection
 
     def _connect_again(self, session: AgentSession) -> SshConnection | None:
         """Return another connection to the same agent; None if this end is being closed.
@@ -212,8 +201,14 @@ class RemoteHost:
 
     def _serve(
         self, session: AgentSession, connection: SshConnection, attempt: Future[AgentSession]
-    ) -> str:
-        """Send and receive until the connection ends; return why."""
+    ) -> str | None:
+        """Send and receive until the connection ends; return why, None if this end is being closed.
+
+        Raises
+        ------
+        PackagesDoNotFit
+            Jobs that are open cannot run there.
+        """
         link, sock = session.link, connection.socket
         poll = select.poll()
         poll.register(self._alarm, select.POLLIN)
@@ -243,8 +238,7 @@ class RemoteHost:
                 self._take_in(session, data, attempt)
             elif data is not None:
                 return connection.why_it_ended()
-        self._say_goodbye(session, connection)
-        return ""
+        return None
 
     def _say_goodbye(self, session: AgentSession, connection: SshConnection) -> None:
         """Have the agent end, and wait for that, but not for long."""
@@ -261,14 +255,23 @@ class RemoteHost:
                     return
 
     def _take_in(self, session: AgentSession, data: bytes, attempt: Future[AgentSession]) -> None:
-        """Act on what has arrived."""
+        """Act on what has arrived.
+
+        Raises
+        ------
+        PackagesDoNotFit
+            Jobs that are open cannot run there.
+        """
         events = []
         for message, body in session.link.feed(data):
             if isinstance(message, VersionsFound):
                 session.answers.popleft().set_result(message.found)
             else:
                 events.append(_as_seen_here(session, message, body))
-        if session.link.peer is not None and not attempt.done():
+        if session.first_answer.done() and not attempt.done():
+            there = {self.target: session.first_answer.result()}
+            if lines := mismatches(session.required, there):
+                raise PackagesDoNotFit(explain_mismatches(lines, self.target, ADVICE))
             session.greeted(session.link.peer)
             self._notify(HostNews(self, session, "up"))
             attempt.set_result(session)

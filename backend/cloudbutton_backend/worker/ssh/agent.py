@@ -174,7 +174,9 @@ class Agent:
     def _look_after(self, now: float) -> float:
         """See to the connection; return the seconds until the next look at it."""
         if self._fds is None:
-            left = self._alone_since + self._grace - now
+            # Nobody comes back who has never been here.
+            grace = 3 * self._heartbeat if self._link.peer is None else self._grace
+            left = self._alone_since + grace - now
             self._is_over = self._is_over or left <= 0
             return max(0.0, left)
         if self._closed_at is not None:

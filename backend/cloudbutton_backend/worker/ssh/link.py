@@ -56,10 +56,10 @@ class Link:
     Parameters
     ----------
     about
-        What the other end is told when a connection begins.
+        What the other end is told when a connection begins; not None.
     """
 
-    def __init__(self, about: Any = None) -> None:
+    def __init__(self, about: Any) -> None:
         self.about = about
         self.peer: Any = None
         """What the other end told of itself; None before it did."""

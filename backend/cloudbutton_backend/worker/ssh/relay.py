@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -24,8 +25,7 @@ def main(config: dict[str, Any]) -> None:
     """Do what `config` wants, see `backends.ssh.connection`."""
     os.umask(0o077)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    versions = {"Python": sys.version.split()[0], **installed_versions(config["packages"])}
-    told = {"executable": sys.executable, "cpus": cpus, "versions": versions}
+    told = {"executable": sys.executable, "cpus": cpus, "python": platform.python_version()}
     relay = socket.socket(socket.AF_UNIX)
     try:
         if not config["agent"]["name"]:
@@ -46,13 +46,14 @@ def main(config: dict[str, Any]) -> None:
 
 
 def installed_versions(names: list[str]) -> dict[str, str | None]:
-    """Return the versions of distributions, None for what is not installed."""
+    """Return the versions of Python and of distributions, None for what is not installed."""
     found: dict[str, str | None] = dict.fromkeys(names)
     for name in names:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             pass
+    found["Python"] = platform.python_version()  # which is no distribution
     return found
 
 
