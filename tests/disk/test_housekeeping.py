@@ -18,6 +18,7 @@ from cloudbutton_backend.job_model import JobOptions, JobState
 from cloudbutton_backend.journal import JournalReader
 from cloudbutton_backend.session.cleanup import clean_up
 from cloudbutton_backend.session.session import Session
+from tests.support.abandoned import abandon_finished_jobs
 
 DAY = 86_400.0
 PLENTY = 10**12
@@ -94,6 +95,7 @@ def test_with_a_failed_job_goes_all_that_only_it_needs(
     assert session.journal.flush(10)
     (blob,) = blobs(home)
     age(blob, 3600)
+    abandon_finished_jobs(home)
     dry = clean_up(home, 0, 30 * DAY, dry_run=True)
     assert blob.exists() and (home / "jobs" / f"{job.id}.job").exists()
     gone = clean_up(home, 0, 30 * DAY)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from cloudbutton_backend.journal import JournalReader, database, gc
 from cloudbutton_backend.journal.records import ProgressUpdate
 from cloudbutton_backend.journal.retention import StoredJobSize, choose
 from cloudbutton_backend.journal.tables import JournalTables
+from cloudbutton_backend.session.session import Session
+from tests.support.abandoned import abandon_finished_jobs
 
 MakeJob = Callable[..., JobRecord]
 NOW, DAY = 1_700_000_000.0, 86_400.0
@@ -48,14 +51,51 @@ def test_what_has_to_go(case: str) -> None:
     assert "".join(job.job_id for job in doomed) == expected
 
 
-def test_jobs_of_kernels_that_live_go_after_those_that_nobody_holds() -> None:
-    held = StoredJobSize(
-        job_id="h", created=NOW - 9, size=10, files=(), state=JobState.DONE, is_held=True
-    )
-    young = stored("y", 1, 10, DONE)
-    (gone,) = choose([held, young], max_bytes=15, max_age=30 * DAY, now=NOW)
-    assert gone.job_id == "y"
-    assert len(choose([held, young], max_bytes=5, max_age=30 * DAY, now=NOW)) == 2
+@pytest.mark.parametrize(
+    ("age", "how", "goes"),
+    [
+        (9, {}, True),
+        (9, {"is_held": True}, False),
+        (40 * DAY, {"is_held": True}, False),
+        (9, {"was_read": False}, False),
+        (40 * DAY, {"was_read": False}, True),
+    ],
+)
+def test_what_a_process_holds_or_nobody_has_read_yet_stays_however_large(
+    age: float, how: dict[str, bool], goes: bool
+) -> None:
+    job = replace(stored("a", age, 10**12, DONE), **how)
+    assert (choose([job], max_bytes=0, max_age=30 * DAY, now=NOW) == [job]) is goes
+
+
+def test_a_job_counts_as_read_once_it_has_ended_and_its_results_were_taken(home: Path) -> None:
+    with closing(Session(home)) as session:
+        session.use("local", workers=1)
+        jobs = [session.map(abs, range(3)) for _ in range(5)]
+        for job in jobs:
+            job.wait()
+        jobs[1].results()
+        jobs[2].partial()
+        list(jobs[3].outcomes())
+        list(jobs[4].as_completed())
+        assert session.journal.flush(10)
+        reader = JournalReader(home)
+        assert [reader.job(job.id).was_read for job in jobs] == [False, *[True] * 4]
+
+
+def test_a_job_with_more_results_than_are_kept_says_so_and_stays(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDBUTTON_RESULTS_MAX_BYTES", "1 MB")
+    with closing(Session(home)) as session:
+        session.use("local", workers=1)
+        job = session.map(lambda x: bytes([x]) * (40 << 20), range(2))
+        job.wait()
+        (line,) = job.progress.warnings
+        assert "1.0 MB" in line and "`results_max_bytes`" in line
+        assert session.journal.flush(10)
+        assert gc(home, 10**6, 30 * DAY).jobs == ()
+        assert [value[:1] for value in job.results()] == [b"\0", b"\1"]
 
 
 def test_what_two_jobs_share_is_freed_with_the_second() -> None:
@@ -117,6 +157,7 @@ def three_jobs(home: Path, clock: Any, a_job: MakeJob) -> None:
         for part in (0, 1):
             (home / "results" / f"{job_id}-{part}.seg").write_bytes(b"x" * 500)
     store.close()
+    abandon_finished_jobs(home)
 
 
 @pytest.mark.usefixtures("three_jobs")
@@ -172,6 +213,7 @@ def test_the_journal_becomes_smaller(home: Path, clock: Any, a_job: MakeJob) -> 
         job_id = f"job{number:05d}"
         store.write([a_job(job_id, source="x" * 20_000), ProgressUpdate(job_id, {"state": "done"})])
     store.close()
+    abandon_finished_jobs(home)
     before = store.path.stat().st_size
     assert len(gc(home, 100_000, 30 * DAY, now=NOW).jobs) > 70
     assert store.path.stat().st_size < before / 2

@@ -15,6 +15,7 @@ from cloudbutton_backend.journal import feed as feed_module
 from cloudbutton_backend.journal.feed import LOOK_OUT, NEWEST, Feed, News
 from cloudbutton_backend.journal.records import ProgressUpdate
 from cloudbutton_backend.journal.tables import JournalTables
+from tests.support.abandoned import abandon_finished_jobs
 
 from .conftest import NOON, Clock
 
@@ -142,6 +143,7 @@ def test_a_removed_job_is_told(
     store.write([a_job("aaaa2222"), a_job("bbbb2222")])
     store.write([ProgressUpdate("aaaa2222", {"state": JobState.DONE})])
     feed.look()
+    abandon_finished_jobs(home)
     gc(home, max_bytes=0, max_age=1.0, now=NOON + 10)
     news = feed.look()
     assert (news.removed, ids(news)) == (("aaaa2222",), [])
@@ -154,6 +156,7 @@ def test_who_was_away_is_told_what_was_missed(
     store.write([ProgressUpdate("aaaa2222", {"state": JobState.DONE})])
     cursor = feed.look().cursor
     store.write([ProgressUpdate("bbbb2222", {"done": 3})])
+    abandon_finished_jobs(home)
     gc(home, max_bytes=0, max_age=1.0, now=NOON + 10)
     feed.look()
     news = feed.since(cursor)

@@ -12,6 +12,7 @@ from cloudbutton_backend.journal import ErrorRecord, JournalReader, LogRecord, g
 from cloudbutton_backend.journal.records import ClearErrors, ProgressUpdate
 from cloudbutton_backend.journal.tables import JournalTables
 from cloudbutton_backend.journal.write_batch import Entry
+from tests.support.abandoned import abandon_finished_jobs
 
 MakeJob = Callable[..., JobRecord]
 NOON = 1_700_000_000.0
@@ -84,6 +85,7 @@ def test_two_writers_never_use_a_number_twice(
 def test_a_removed_job_is_remembered_by_number(store: JournalTables, home: Path) -> None:
     store.write([ProgressUpdate(FIRST, {"state": JobState.DONE})])
     before = numbers(home, FIRST)[0]
+    abandon_finished_jobs(home)
     assert gc(home, max_bytes=0, max_age=1.0, now=NOON + 10).jobs == (FIRST,)
     with closing(sqlite3.connect(home / "journal.db")) as connection:
         assert connection.execute("SELECT * FROM removed").fetchall() == [(before + 1, FIRST)]

@@ -14,6 +14,7 @@ import pytest
 from cloudbutton_backend.job_model import BatchRecord, JobState
 from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord, gc
 from cloudbutton_ext.server import poller
+from tests.support.abandoned import abandon_finished_jobs
 
 from .conftest import Ask, Panel, a_job
 from .processes import in_another_process
@@ -63,6 +64,7 @@ def test_who_connects_again_is_told_what_was_missed(
     panel.close()
     journal.update_job("bbbb2222", name="another")
     assert journal.flush(10)
+    abandon_finished_jobs(home)
     assert gc(home, max_bytes=10**9, max_age=25.0).jobs == ("aaaa2222",)
     message = connect(cursor=cursor).next()
     assert (ids(message), message["removed"], message["reset"]) == (

@@ -213,7 +213,9 @@ class Job:
             self._interrupted()
             raise
         self._raise_if_failed()
-        return self._result_store.values(keep_errors=self.options.errors == "keep")
+        values = self._result_store.values(keep_errors=self.options.errors == "keep")
+        self._run_state.note_read()
+        return values
 
     def _interrupted(self) -> None:
         """Nobody waits any more: a job of this process is stopped, one that others run goes on."""
@@ -251,6 +253,7 @@ class Job:
         """
         for run in self._result_store.in_order():
             yield from run.outcomes()
+        self._run_state.note_read()
 
     def shown(self) -> Iterator[ItemOutcome]:
         """Yield what items printed or displayed, in the order of the items, without their values.
@@ -289,6 +292,7 @@ class Job:
                 self._interrupted()
                 raise
             if not fresh:
+                self._run_state.note_read()
                 return
             seen += len(fresh)
             for run in fresh:
@@ -297,7 +301,9 @@ class Job:
     def partial(self) -> dict[int, Any]:
         """Return the results so far by index, failed items left out."""
         runs = self._result_store.so_far()
-        return {o.index: o.value for run in runs for o in run.outcomes() if o.error is None}
+        values = {o.index: o.value for run in runs for o in run.outcomes() if o.error is None}
+        self._run_state.note_read()
+        return values
 
     def errors(self) -> dict[int, BaseException]:
         """Return the exceptions of failed items so far, by index."""

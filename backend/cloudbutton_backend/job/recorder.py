@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +15,14 @@ from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
 from cloudbutton_backend.results.result_file import ResultFile
 from cloudbutton_backend.results.result_record import ResultRecord, summary_line
 from cloudbutton_backend.results.tracebacks import traceback_text
+from cloudbutton_backend.units import size
 from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.failures import PackedError
 
 _OUTPUT_ROOM: Final = 8 << 20
 """Characters of printed output a job keeps in memory."""
+_LOOK_EVERY: Final = 64 << 20
+"""Bytes of results between looks at whether they are more than is kept."""
 _A_DISPLAY: Final = 20_000
 """What a displayed object counts as, in characters."""
 
@@ -35,6 +39,8 @@ class JobRecorder:
         as the user counts them.
     key
         Seals the job's own result file.
+    most_kept
+        Returns how many bytes are kept of all jobs together.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class JobRecorder:
         results: Path | None,
         before: int = 0,
         key: bytes = b"",
+        most_kept: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
         self.batches: list[BatchRecord] = []
         self.lost_workers = 0
@@ -58,6 +65,8 @@ class JobRecorder:
             changed=self._journal_warnings,
             key=key,
         )
+        self._most_kept = most_kept
+        self._nbytes, self._look_at = 0, _LOOK_EVERY
         self._output_room = _OUTPUT_ROOM
         self._first_error: tuple[int, str] | None = None
 
@@ -104,6 +113,7 @@ class JobRecorder:
         elif results.payload is not None:  # a small one, or one that the worker could not write
             self._file.write(results.batch, entry)
         failed = {at: packed for at, packed in meta.errors.items() if entry.first + at not in skip}
+        self._note_size(results.length)
         self._note_outputs(entry)
         self._note_errors(entry, failed)
         self._note_batch(results, len(failed), cost)
@@ -120,6 +130,19 @@ class JobRecorder:
         for line in self._journal.pop_notices():
             self.warn(line)
 
+    def _note_size(self, nbytes: int) -> None:
+        """Warn when this job alone has more results than are kept of all jobs together."""
+        self._nbytes += nbytes
+        if self._nbytes < self._look_at:
+            return
+        self._look_at = self._nbytes + _LOOK_EVERY
+        if self._nbytes > (most := self._most_kept()):
+            self.warn(
+                f"Its results are more than the {size(most)} that are kept of all jobs together"
+                " (`results_max_bytes`). They stay while this process lives, and after that until"
+                " somebody has read them. To keep them longer, set it higher (`%cloud config` says where)."
+            )
+
     def _note_outputs(self, entry: ResultRecord) -> None:
         """Remember the latest lines, and drop printed output beyond what memory is meant for."""
         caught = entry.meta.outputs
@@ -132,12 +155,12 @@ class JobRecorder:
                 self._journal.add_log(LogRecord(self._job_id, data, index + self._before, kind))
                 lines = [line for line in data.splitlines() if line.strip()]
                 self.last_lines = [*self.last_lines, *lines][-3:]
-        size = sum(len(d) if k != "display" else _A_DISPLAY for o in caught.values() for k, d in o)
-        if size > self._output_room:
+        shown = sum(len(d) if k != "display" else _A_DISPLAY for o in caught.values() for k, d in o)
+        if shown > self._output_room:
             entry.meta.outputs = {}
             self.warn("printed output beyond 8 MB is in the job's files only, not shown")
         else:
-            self._output_room -= size
+            self._output_room -= shown
 
     def warn(self, text: str) -> None:
         """Keep a line for the user; the same one only once."""

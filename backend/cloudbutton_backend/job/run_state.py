@@ -107,6 +107,15 @@ class RunState:
         self.started = time.monotonic()
         self.ended: float | None = None
         self.callbacks: list[Callable[[], None]] = []
+        self.on_read: Callable[[], None] | None = None
+        """Called once, when somebody takes its results after it has ended."""
+
+    def note_read(self) -> None:
+        """Somebody took the results that there are by now."""
+        on_read = self.on_read
+        if on_read is not None and self.state.is_final:
+            self.on_read = None
+            on_read()
 
     def prefill(self, runs: Sequence[ResultRange]) -> None:
         """Count the items of `runs` as done; they are delivered first."""

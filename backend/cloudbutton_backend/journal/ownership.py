@@ -65,7 +65,8 @@ def claim(
             raise OwnedElsewhere(job_id, row["pid"], row["host"])
         connection.execute(
             "UPDATE jobs SET pid = ?, host = ?, token = ?, heartbeat = ?, state = ?, ended = NULL,"
-            " backend = ?, emulated = ?, on_this_machine = ?, budget = ?, running = 0 WHERE id = ?",
+            " backend = ?, emulated = ?, on_this_machine = ?, budget = ?, running = 0, was_read = 0"
+            " WHERE id = ?",
             (
                 pid,
                 host,

@@ -100,6 +100,8 @@ class JobRow(JobRecord):
     """Unix time of the last sign of life of its process."""
     token: str = ""
     """The process's `start_token`."""
+    was_read: bool = False
+    """Whether somebody took its results after it had ended."""
     changed: int = 0
     """The number of the change that made it what it is; a later one has a higher number."""
     errors_changed: int = 0

@@ -28,7 +28,7 @@ GRACE: Final = 900.0
 #: About what rows take on the disk, bytes.
 _ROW_BYTES: Final = {"batches": 120, "errors": 1_000, "logs": 200}
 _JOB_BYTES: Final = 4_000
-_LOOKED_AT: Final = "id, state, created, ended, pid, host, token, heartbeat"
+_LOOKED_AT: Final = "id, state, created, ended, pid, host, token, heartbeat, was_read"
 #: Jobs removed in one transaction: other processes' writers wait meanwhile.
 _AT_ONCE: Final = 100
 _PAGES_AT_ONCE: Final = 500
@@ -54,6 +54,8 @@ class StoredJobSize:
     """Captured values that it needs to be continued, and others may need, too."""
     is_held: bool = False
     """Whether its process lives, so that somebody may still want its results there."""
+    was_read: bool = True
+    """Whether somebody took its results after it had ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +90,9 @@ def gc(
 ) -> Freed:
     """Remove finished jobs older than `max_age` seconds, then the oldest until `max_bytes` suffice.
 
-    A job that runs is never touched, whatever its age and size; one that was lost, and files that no job
-    claims, may be wanted back and go only by age. The `shared` values stay where they are.
+    A job that runs, or whose process lives, is never touched, whatever its age and size; one that was lost,
+    or whose results nobody has read, and files that no job claims, may be wanted back and go only by age.
+    The `shared` values stay where they are.
     """
     now = time.time() if now is None else now
     path = home / "journal.db"
@@ -117,21 +120,20 @@ def choose(
     now: float,
     sizes: Mapping[str, int] | None = None,
 ) -> list[StoredJobSize]:
-    """Return what has to go, the oldest first.
-
-    Of jobs young enough those of processes that are gone go first: nobody holds them any more.
-    """
+    """Return what has to go, the oldest first."""
     jobs = list(stored)
-    finished = [job for job in jobs if job.state is None or job.state.is_final]
+    finished = [
+        job for job in jobs if job.state is None or (job.state.is_final and not job.is_held)
+    ]
     doomed = {job.job_id: job for job in finished if _is_too_old(job, max_age, now)}
     users = Counter(blob for job in jobs if job.job_id not in doomed for blob in job.blobs)
     blob_sizes = sizes or {}
     total = sum(blob_sizes.get(blob, 0) for blob in users)
     total += sum(job.size + job.rows for job in jobs if job.job_id not in doomed)
-    for job in sorted(finished, key=lambda job: (job.is_held, job.created, job.job_id)):
+    for job in sorted(finished, key=lambda job: (job.created, job.job_id)):
         if total <= max_bytes:
             break
-        if job.job_id in doomed or job.state in (None, JobState.LOST):
+        if job.job_id in doomed or job.state in (None, JobState.LOST) or not job.was_read:
             continue
         own = [blob for blob in job.blobs if users[blob] == 1]
         gain = job.size + job.rows + sum(blob_sizes.get(blob, 0) for blob in own)
@@ -213,6 +215,7 @@ def _rows(path: Path, now: float) -> Iterator[StoredJobSize]:
                 rows=_JOB_BYTES + taken[row["id"]],
                 heartbeat=row["heartbeat"],
                 is_held=state.is_final and liveness.is_alive(**process),
+                was_read=bool(row["was_read"]),
             )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 #: Kept in `PRAGMA user_version`. A change of a table raises it and adds a migration.
-VERSION: Final = 4
+VERSION: Final = 5
 
 _BY_CODE: Final = (
     # What a piece of code took and cost before is asked with each job.
@@ -103,7 +103,8 @@ TABLES: Final[Sequence[str]] = (
         emulated INTEGER NOT NULL DEFAULT 0,
         on_this_machine INTEGER NOT NULL DEFAULT 0,
         waited REAL NOT NULL DEFAULT 0,
-        at_most INTEGER NOT NULL DEFAULT 0
+        at_most INTEGER NOT NULL DEFAULT 0,
+        was_read INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID
     """,
     *_BY_AGE,
@@ -197,6 +198,10 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
         *_BY_AGE,
         *FROM_NAMES,
     ),
+    4: (
+        "ALTER TABLE jobs ADD COLUMN was_read INTEGER NOT NULL DEFAULT 0",
+        "UPDATE jobs SET was_read = 1",
+    ),
 }
 
 #: Tables that hold what belongs to a job, for those who forget a job.
@@ -213,5 +218,6 @@ MUTABLE: Final = frozenset(
         # Another process goes on with it, perhaps on another backend.
         "pid", "host", "token", "backend", "emulated", "on_this_machine", "worker_memory", "notebook",
         "cell_id",
+        "was_read",
     }
 )  # fmt: skip

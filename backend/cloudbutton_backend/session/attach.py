@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.durable.orphans import unrecorded
 from cloudbutton_backend.durable.salvage import SalvagedResults, salvage
 from cloudbutton_backend.errors import CannotContinue, JobFailed, Tampered, UnknownName, UsageError
-from cloudbutton_backend.job.job import Job
+from cloudbutton_backend.job.job import Job, run_state_of
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.job_model.rules import refusal
 from cloudbutton_backend.journal import JobRow, JournalReader
@@ -121,6 +122,7 @@ class Attacher:
         follower = Follower(home, files.results, row, before, take_over)
         job = Job(follower.run_state, RemoteRunner(home, row.id, go_on), lambda: report)
         held.append(job)
+        self._note_reading(job)
         self._followers.append(follower)
         self._remember(job)
         follower.start()
@@ -171,8 +173,13 @@ class Attacher:
             error.__cause__ = why_not
         trouble = found.trouble if error else ()
         job = past_job(row, self._reader().batches(row.id), found, error, trouble)
+        self._note_reading(job)
         self._remember(job)
         return job
+
+    def _note_reading(self, job: Job) -> None:
+        journal = self._files().journal
+        run_state_of(job).on_read = partial(journal.update_job, job.id, was_read=True)
 
 
 def _why(row: JobRow, trouble: Sequence[str]) -> str:

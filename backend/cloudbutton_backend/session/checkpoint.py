@@ -49,6 +49,8 @@ _LARGE: Final = 64 << 10
 """Of items with more bytes, those that have results are left out."""
 _SHARE: Final = 0.1
 """Of the time that a job runs, for writing what is left of its items."""
+_MOST_WHEN_DONE: Final = 64 << 20
+"""Bytes that a job that is done keeps, to run again whatever result is found damaged."""
 _LOOK: Final = 0.1
 """Seconds between looks at whether a stream has brought new items."""
 
@@ -137,14 +139,15 @@ class Checkpoint:
     def _close_done(self, *, wait: bool) -> None:
         """Write no more of a job that is done.
 
-        What is written stays, to run again whatever result is found damaged. A cell's loop is run again with
-        its cell instead, so nothing would ever read it.
+        What is written stays, unless it is large: whatever result is found damaged is run again. A cell's
+        loop is run again with its cell instead, so nothing would ever read it.
         """
         # ends: it is held while one chunk is written
         if self._over.is_set() and self._begun and self._lock.acquire(blocking=wait):
             try:
                 self._close()
-                if self._run_state.record.kind == "button":
+                record = self._run_state.record
+                if record.kind == "button" or self._written > _MOST_WHEN_DONE:
                     job_paths.remove_files(self._home, self._run_state.record.id)
             finally:
                 self._lock.release()

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from cloudbutton_backend import settings
 from cloudbutton_backend.accounting.daily_budget import allowance_of
 from cloudbutton_backend.accounting.job_cost import EtaEstimate, JobAccounting, JobCost
 from cloudbutton_backend.backends.protocol import JobSpec
@@ -148,7 +149,14 @@ class JobBuilder:
         record, options, driver = definition.record, definition.options, definition.driver
         journal, limits = self.files().journal, driver.backend.limits
         results = None if JOURNAL_OFF or not spec.results else Path(spec.results)
-        recorder = JobRecorder(record.id, journal, results, definition.before, spec.results_key)
+        recorder = JobRecorder(
+            record.id,
+            journal,
+            results,
+            definition.before,
+            spec.results_key,
+            lambda: settings.resolve().results_max_bytes,
+        )
         accounting = self._accounting(definition, earlier)
         context = RunContext(
             record=record,
@@ -174,6 +182,7 @@ class JobBuilder:
         runner = LocalRunner(driver, listener)
         if held is not None:
             run_with(held, runner)
+        run_state.on_read = partial(journal.update_job, record.id, was_read=True)
         job = held or Job(run_state, runner, lambda: report(listener))
         plan = replace(
             plan_of(record.id, options, limits), by_day=accounting.daily_grant is not None
