@@ -137,6 +137,11 @@ def _line(trace: types.TracebackType, error: BaseException) -> int | None:
     return trace.tb_lineno
 
 
+def bytes_of(array: Any) -> bytes:
+    """Return the elements of an array, whatever they are masked by or called."""
+    return np.asarray(array).tobytes()
+
+
 class Comparison:
     """Compares two object graphs: the same types and values, and the same objects shared."""
 
@@ -245,7 +250,7 @@ class Comparison:
         elif one.dtype.hasobject:
             for number, (v1, v2) in enumerate(zip(one.flat, other.flat)):
                 self.compare(v1, v2, f"{place}.flat[{number}]")
-        elif one.tobytes() != other.tobytes() or one.flags.writeable != other.flags.writeable:
+        elif bytes_of(one) != bytes_of(other) or one.flags.writeable != other.flags.writeable:
             self.differ(place, one, other)
         if one.strides != other.strides and one.size > 1:
             self.differ(f"layout of {place}", one.strides, other.strides)

@@ -219,3 +219,13 @@ def test_a_file_that_is_gone_still_has_its_content(tmp_path: Path) -> None:
     (tmp_path / "data").unlink()
     with parallel_config("cloudbutton", n_jobs=2):
         assert Parallel()(delayed(np.sum)(array) for _ in range(2)) == [array.sum()] * 2
+
+
+@pytest.mark.parametrize("mmap_mode", ["r", "c"])
+@pytest.mark.parametrize("size", [20, 200, 700])
+def test_an_array_of_any_layout_is_summed_there_as_here(mmap_mode: str, size: int) -> None:
+    square = np.random.default_rng(size).normal(size=(size, size))
+    layouts = [square[:, :-1], square.T[::2], square[::-1], np.ascontiguousarray(square[:, :-1])]
+    with parallel_config("cloudbutton", n_jobs=2, mmap_mode=mmap_mode):
+        found = Parallel()(delayed(np.sum)(array) for array in layouts * 2)
+    assert found == [np.sum(array) for array in layouts * 2]

@@ -42,7 +42,7 @@ from cloudbutton_backend.capture.closure import (
 from cloudbutton_backend.capture.unpicklable import RefusedObject, refusal_of_type
 from cloudbutton_backend.capture.user_modules import by_value, own_namespace, top_level, user_module
 from cloudbutton_backend.worker.pickling import PROTOCOL as PROTOCOL
-from cloudbutton_backend.worker.pickling import REDUCERS, reduce_code
+from cloudbutton_backend.worker.pickling import reduce_code, reducer_of
 
 Handler = Callable[[Any], Any]
 BufferCallback = Callable[[pickle.PickleBuffer], object]
@@ -140,8 +140,9 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_function
         if kind is CodeType:
             return self._reduce_code
-        if kind in REDUCERS:
-            return REDUCERS[kind]
+        reduce = reducer_of(kind)
+        if reduce is not None:
+            return reduce
         if issubclass(kind, type):
             return self._reduce_class
         if issubclass(kind, ModuleType):

@@ -19,6 +19,8 @@ from typing import Any, Final
 
 import cloudpickle
 
+from cloudbutton_backend.worker.array_layout import array_reducer
+
 PROTOCOL: Final = 5
 
 # The tuples are copied, as cloudpickle does: whether two code objects share one depends on whether
@@ -60,11 +62,16 @@ REDUCERS: Final[Mapping[type, Callable[[Any], Any]]] = {
 """How to reduce what cloudpickle reduces otherwise, or not at all."""
 
 
+def reducer_of(kind: type) -> Callable[[Any], Any] | None:
+    """Return how to reduce instances of `kind`; None if cloudpickle knows."""
+    return REDUCERS.get(kind) or array_reducer(kind)
+
+
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's pickler with `REDUCERS`."""
 
     def reducer_override(self, obj: Any) -> Any:
-        reduce = REDUCERS.get(type(obj))
+        reduce = reducer_of(type(obj))
         return super().reducer_override(obj) if reduce is None else reduce(obj)
 
 

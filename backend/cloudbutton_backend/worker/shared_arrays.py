@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from cloudbutton_backend.worker.array_layout import copied
+
 THREADS: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -78,7 +80,7 @@ def run_packed(
 
     def find(name: str) -> Any:
         if name in private:
-            return arrays[name].copy(order="K")
+            return copied(arrays[name])
         shared = arrays[name].view()
         shared.flags.writeable = False
         return shared

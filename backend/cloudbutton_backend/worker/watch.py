@@ -633,8 +633,11 @@ def _array_comparison(value: Any, large: Large) -> Callable[[], bool] | None:
 
 
 def _fingerprint(value: Any) -> tuple[Any, ...]:
-    data = value if value.flags.c_contiguous else value.copy()
-    return value.shape, str(value.dtype), zlib.crc32(data.reshape(-1).view("u1").data)
+    numpy = sys.modules["numpy"]
+    data = numpy.ascontiguousarray(value).reshape(-1).view("u1")  # of a subclass's objects, too
+    mask = numpy.ma.getmask(value) if "numpy.ma" in sys.modules else None
+    masked = _fingerprint(mask) if is_array(mask) else None
+    return value.shape, str(value.dtype), zlib.crc32(data.data), masked
 
 
 class _Short:

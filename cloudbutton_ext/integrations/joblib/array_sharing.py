@@ -20,6 +20,7 @@ import xxhash
 
 from cloudbutton_backend.capture import CannotTravel, dump_items
 from cloudbutton_backend.capture.pickling import ModulesFound, Special, dumps
+from cloudbutton_backend.worker.array_layout import reduce_array
 from cloudbutton_backend.worker.shared_arrays import CallWithSharedArrays, left_out, map_file
 
 LEAST: Final = 64 * 1024
@@ -112,9 +113,9 @@ class ArrayPacker:
                 "Return the values instead, and write them here.",
             )
         if array.nbytes < LEAST or array.dtype.hasobject:
-            return NotImplemented
+            return reduce_array(array)
         name = self._name(array)
-        return NotImplemented if name is None else (left_out, (name,))
+        return reduce_array(array) if name is None else (left_out, (name,))
 
     def _name(self, array: Any) -> str | None:
         """Return the name of an array that is shared; None if it goes along."""
@@ -166,7 +167,7 @@ def _digest(array: Any) -> str:
         content = array.T
     else:
         content = numpy.ascontiguousarray(array)
-    about = f"{array.dtype!r}{array.shape}{array.flags.f_contiguous}"
+    about = f"{array.dtype!r}{array.shape}{array.strides}{array.flags.aligned}"
     state = xxhash.xxh3_128(about.encode())
     state.update(content.reshape(-1).view(numpy.uint8))
     return str(state.hexdigest())
