@@ -56,6 +56,9 @@ CHANGING = {
     "file in memory": "import io\nfile = io.StringIO()\ndef f(x): file.write('x')",
     "iterator": "i = iter([1, 2, 3])\ndef f(x): next(i)",
     "random generator": "import random\nr = random.Random(1)\ndef f(x): r.random()",
+    "attribute of a library's object": "import networkx as nx\ng = nx.path_graph(4)\ndef f(x): g.x = x",
+    "part of a library's object, and a cache": "import networkx as nx\ng = nx.path_graph(4)\n"
+    "def f(x): g.adj[0][1]['weight'] = x",
     "NumPy array": "import numpy as np\na = np.zeros(9)\ndef f(x): a[0] = x",
     "record": "import numpy as np\nr = np.zeros(1, 'i,i')[0]\ndef f(x): r[0] = x",
     "random generator of NumPy": "import numpy as np\nr = np.random.default_rng(1)\ndef f(x): r.random()",
@@ -69,6 +72,8 @@ STEADY = {
     "reads": "n = [1]\nclass A:\n    k = [2]\n    def m(self): return self.k\n"
     "def f(x): return n, A().m(), own.SEEN",
     "an entry replaced by an equal one": "n = [5.0, 'ab']\ndef f(x): n[:] = [x + 2.0, 'a' + str('b')]",
+    "what a library's property keeps": "import networkx as nx\ng = nx.path_graph(4)\n"
+    "def f(x): return nx.shortest_path_length(g, 0, x), g.adj[0]",
     "a cache": "import functools\n@functools.lru_cache\ndef g(x): return x\ndef f(x): return g(x)",
     "arrays and frames": "import numpy as np, pandas as pd\na = np.zeros(9)\n"
     "d = pd.DataFrame({'a': [1, 2], 'b': ['x', 'y']})\n"

@@ -9,6 +9,7 @@ cell it would be that very object. The button's code travels by value and refers
 from __future__ import annotations
 
 import collections
+import collections.abc
 import enum
 import functools
 import itertools
@@ -401,8 +402,6 @@ class Graph:
     def changed(self) -> list[tuple[Any, Path | None]]:
         """Return what has changed since it was last seen: the objects, and names that refer to others."""
         found = list(self._changed_containers())
-        if found:
-            self._look()
         for at, (value, path, then) in enumerate(self._named):
             now = _bindings(value)
             steps = [step for step in {**then, **now} if _is_rebound(step, then, now)]
@@ -424,13 +423,23 @@ class Graph:
         except RuntimeError:  # a thread that a task has left behind is changing one
             pass
         at, told = 0, -1
+        state: dict[Any, Any] = {}
+        known: list[Any] = []
         for owner, content, size in zip(self._owners, contents, sizes):
             before, at = then[at : at + size], at + size
             now = list(content)
+            if isinstance(content, dict):
+                state, known = content, before
+            if len(now) != size and not isinstance(owner[0], dict):  # some attributes are caches
+                if isinstance(content, dict):
+                    now = [name for name in now if name in known or not _is_cached(owner[0], name)]
+                elif isinstance(content, collections.abc.ValuesView):
+                    now = [state[name] for name in known if name in state]
             if len(now) != size or not all(map(_is_same, now, before)):
                 if told != id(owner[0]):  # of a dict, its keys or its values
                     yield owner
                 told = id(owner[0])
+        self._look()
 
     def _look(self) -> None:
         self._sizes = list(map(len, self._contents))
@@ -541,6 +550,31 @@ def _shows_its_state(value: Any) -> bool:
         and not _hides_state(kind)
         and not is_frame(value)
     )
+
+
+def _is_cached(owner: Any, name: Any) -> bool:
+    """Return whether an attribute keeps what a library's property has computed from the others.
+
+    It hides the property, which has no way to be assigned to: `functools.cached_property` and its like.
+    """
+    kind = type(owner)
+    if by_value(kind):
+        return False
+    found = next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+    return hasattr(found, "__get__") and not (
+        hasattr(found, "__set__") or isinstance(found, _METHODS)
+    )
+
+
+_METHODS: Final = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    classmethod,
+    staticmethod,
+    type,
+)
 
 
 def _is_same(now: Any, then: Any) -> bool:
