@@ -46,6 +46,8 @@ _GUARDED_ENTRIES: Final = 20_000
 
 It looks after each batch, so every 50 ms or so.
 """
+_WATCHABLE: Final = 1_000
+"""Objects inside another one at most, so that a guard's own limits leave room for others."""
 _MISSING: Final = object()
 _HEAP: Final = 1 << 9
 """Flag of types that are made while a program runs, as by a class statement."""
@@ -309,6 +311,12 @@ def _is_ours(value: Any) -> bool:
     return type(value).__module__.startswith("cloudbutton_backend.")
 
 
+def is_watchable(value: Any) -> bool:
+    """Return whether a change of `value`, or of anything inside it, would be seen for certain."""
+    graph = Graph({"": value}, limit=_WATCHABLE, entries=_GUARDED_ENTRIES)
+    return graph.complete and graph.sure
+
+
 # -- what it looks like
 
 
@@ -346,6 +354,8 @@ class Graph:
         self.sets: list[tuple[Any, Path | None]] = []
         """Each set once for every way to it."""
         self.complete = True
+        self.sure = True
+        """Whether a change of any of them would be seen. Of large objects made in C, few are."""
         self._roots, self._large = roots, large
         self._entries, self._prints = entries, _PRINTS
         self._owners: list[tuple[Any, Path | None]] = []
@@ -492,6 +502,7 @@ class Graph:
             return None
         before = _packed(value) if self._prints > 0 else None
         if before is None:
+            self.sure = False
             length = _length(value)
             return lambda: _length(value) == length
         self._prints -= len(before)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from cloudbutton_backend.worker.watch import is_watchable
 from cloudbutton_magic.analysis import type_facts
 from cloudbutton_magic.analysis.mutations import Origins, find_mutations
 from cloudbutton_magic.analysis.namespace import UNKNOWN, LiveNames, Namespace, lookup, root_name
@@ -282,14 +283,12 @@ class CallRules:
         if top == "matplotlib":
             raise refuse(Reason.PLOT, node, name)
         known = type_facts.changing_methods(owner)
-        if known is not None and kind.__module__ != "__main__":
+        function = user_methods(kind).get(method) if is_user_code(kind) else None
+        if known is not None and function is None:  # of a class that extends a known one
             if method in known:
                 raise refuse(Reason.MUTATES_CAPTURED, node, name)
             return
-        if is_user_code(kind):
-            function = user_methods(kind).get(method)
-            if function is None:
-                raise refuse(Reason.UNKNOWN_EFFECT, node, f"{name}.{method}")
+        if function is not None:
             tree = source_tree(function)
             if tree is None:
                 detail = "has no source to look into"
@@ -298,12 +297,16 @@ class CallRules:
                 raise refuse(Reason.HIDDEN_WRITE, node, f"{name}.{method}", f"changes `{name}`")
             self._check_user_function(node, function, f"{name}.{method}")
             return
+        if is_user_code(kind):
+            raise refuse(Reason.UNKNOWN_EFFECT, node, f"{name}.{method}")
         if method == "__call__" or method in type_facts.READING_ANY:
             return
-        if method in type_facts.CHANGING_ANY:
+        if method in type_facts.CHANGING_ANY - type_facts.AMBIGUOUS:
             raise refuse(Reason.MUTATES_CAPTURED, node, name)
         if top in ("pandas", "numpy", "scipy", "re", "datetime", "pathlib", "logging", "string"):
             return
+        if is_watchable(owner):
+            return  # the guard sees what the method's name does not say
         raise refuse(Reason.UNKNOWN_EFFECT, node, f"{name}.{method}")
 
     def _check_class(self, node: ast.Call, kind: type, name: str) -> None:

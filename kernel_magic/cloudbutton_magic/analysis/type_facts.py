@@ -40,6 +40,9 @@ CHANGING_ANY: Final = frozenset().union(*CHANGING.values()) | words(
 )
 """Names of methods that usually change their object, for objects of unknown type."""
 
+AMBIGUOUS: Final = words("rotate resize partition fill byteswap put")
+"""Those of them that, on objects of other types, give a new object."""
+
 READING_ANY: Final = words(
     "predict predict_proba predict_log_proba decision_function transform inverse_transform score "
     "score_samples get_params get_feature_names_out get items keys values copy split get_n_splits "
