@@ -6,7 +6,7 @@ import ast
 import builtins
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from cloudbutton_backend.worker.atoms import is_atom
@@ -113,6 +113,16 @@ def _slots(kind: type) -> list[types.MemberDescriptorType]:
     return [part for part in vars(kind).values() if isinstance(part, types.MemberDescriptorType)]
 
 
+def _parts(value: object) -> Iterable[object] | None:
+    """Return what a container holds, without calling what a class that extends it has of its own."""
+    if isinstance(value, dict):
+        return dict.values(value)
+    for kind in (list, tuple, set, frozenset):
+        if isinstance(value, kind):
+            return list(kind.__iter__(value))  # type: ignore[arg-type]
+    return None
+
+
 def is_drawn(value: object) -> bool:
     """Tell whether `value` is a figure of Matplotlib's, or anything that is drawn on one."""
     artists = sys.modules.get("matplotlib.artist")
@@ -131,10 +141,8 @@ def holds_drawn(start: object, limit: int = 2_000) -> bool:
         if id(value) in seen or is_atom(value):
             continue
         seen.add(id(value))
-        if isinstance(value, dict):
-            stack.extend(value.values())
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            stack.extend(value)
+        if (parts := _parts(value)) is not None:
+            stack.extend(parts)
         elif is_array(value):
             stack.extend(value.flat if value.dtype.hasobject else ())  # type: ignore[attr-defined]
         elif type(value).__module__.startswith("matplotlib"):
@@ -154,10 +162,8 @@ def reaches(start: object, wanted: object, limit: int = 20_000) -> bool:
         if id(value) in seen or is_atom(value) or isinstance(value, type):
             continue
         seen.add(id(value))
-        if isinstance(value, dict):
-            stack.extend(value.values())
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            stack.extend(value)
+        if (parts := _parts(value)) is not None:
+            stack.extend(parts)
         elif isinstance(value, types.FunctionType):
             continue
         elif type(value).__module__.partition(".")[0] not in ("pandas", "numpy", "sklearn"):
