@@ -28,7 +28,7 @@ from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.worker.aws_lambda.call_wire import (
     ASK_EVERY,
     START_ALLOWANCE,
-    part,
+    inline_part,
     stored_part,
 )
 from cloudbutton_backend.worker.wire import layout
@@ -137,7 +137,7 @@ class RemoteJob:
             sha256, nbytes = await uploads.put(blob.digest, blob.parts)
             url = await bucket.url("GET", blob_key(sha256))
             blobs[blob.digest] = stored_part(sha256, nbytes, url)
-        function: Mapping[str, Any] = part(spec.payload)
+        function: Mapping[str, Any] = inline_part(spec.payload)
         if len(spec.payload) > call_encoding.INLINE_FUNCTION:
             pieces = Pieces([spec.payload])
             await uploads.put_pieces(pieces)
@@ -168,7 +168,7 @@ class RemoteJob:
         limit = call_encoding.INLINE_EVENT if self.detached else call_encoding.INLINE_CALL
         puts = 0
         if length <= limit:
-            items = part(b"".join(pieces))
+            items = inline_part(b"".join(pieces))
         else:
             body = Pieces(pieces)
             key = f"{job_prefix(self.spec.id)}items/{call.batch:010d}"
