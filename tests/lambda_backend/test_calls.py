@@ -268,7 +268,7 @@ def test_a_running_call_is_told_to_stop_through_storage(
 
 def test_a_call_that_has_not_begun_costs_nothing_when_interrupted(desk: Desk) -> None:
     spec, interrupted = desk.open(lambda x: x), threading.Event()
-    desk.backend._later(interrupted.wait, 20)  # the loop sends nothing until then
+    desk.backend._call_soon(interrupted.wait, 20)  # the loop sends nothing until then
     batch = desk.submit(spec, [0])
     desk.backend.interrupt("lambda-0", spec.id)
     interrupted.set()

@@ -33,7 +33,7 @@ def job_on(storage: int | None = None, memory: int = 1769, *, has_budget: bool =
     settings = {} if storage is None else {"EphemeralStorage": {"Size": storage}}
     target = HOME.with_(memory=memory)
     job = RemoteJob(spec_of(lambda x: x, has_budget=has_budget), b"key", HOME, target, ())
-    job.move(ActualFunction(target=target, settings=settings, tags={}), frozenset())
+    job.use_function(ActualFunction(target=target, settings=settings, tags={}), frozenset())
     return job
 
 

@@ -45,7 +45,7 @@ async def test_urls_are_signed_anew_when_the_credentials_are(bucket: Bucket) -> 
     uploads = Uploads(bucket)
 
     async def signer() -> str:
-        stop = json.loads(await job.head(bucket, uploads))["stop"]
+        stop = json.loads(await job.shared_part(bucket, uploads))["stop"]
         return str(parse_qs(urlsplit(stop).query)["X-Amz-Security-Token"][0])
 
     assert [await signer(), await signer()] == ["token 1", "token 1"]

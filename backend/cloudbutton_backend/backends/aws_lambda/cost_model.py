@@ -66,7 +66,7 @@ class PricedFunction:
     """Of this machine: what emulated functions share."""
 
 
-def terms_of(
+def cost_model_of(
     function: PricedFunction,
     measured: Measurement,
     overhead: CallOverhead,
