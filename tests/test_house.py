@@ -188,6 +188,37 @@ def test_at_most_two_modules_lie_beside_the_rooms_of_a_package(package: str) -> 
     assert len(loose) <= 2
 
 
+#: Where SQL is written, and on which database.
+SQL_ROOMS = {
+    "cloudbutton_backend/journal/": "journal.db",
+    "cloudbutton_backend/result_cache/": "cache.db, the index of cached results",
+    "cloudbutton_backend/storage/sqlite.py": "any: transactions, and the version of the tables",
+}
+SQL = re.compile(
+    r"\s*(SELECT|INSERT|UPDATE|DELETE FROM|CREATE|ALTER|PRAGMA|BEGIN|COMMIT|ROLLBACK)\b"
+)
+
+
+def test_sql_is_written_where_its_database_is() -> None:
+    """Neither a statement nor a call that executes one is anywhere else."""
+    statements = {
+        _name(path): node.lineno
+        for path, node in _nodes(ast.Constant)
+        if isinstance(node.value, str) and SQL.match(node.value)
+    }
+    executed = {
+        _name(path): node.lineno
+        for path, node in _nodes(ast.Attribute)
+        if node.attr in {"execute", "executemany", "executescript"}
+    }
+    elsewhere = {
+        name: line
+        for name, line in (statements | executed).items()
+        if not any(room in name for room in SQL_ROOMS)
+    }
+    assert elsewhere == {}
+
+
 #: What others call by its name, so that nothing of ours does.
 CALLED_BY_OTHERS = {
     "FigureCanvas": "matplotlib looks it up in its backend",

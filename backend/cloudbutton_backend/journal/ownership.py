@@ -47,8 +47,8 @@ def claim(
 
     Raises
     ------
-    IsTaken
-        Its process is there, and has not ended it.
+    OwnedElsewhere
+        The process that runs it is alive.
     UnknownName
         It is not in the journal any more.
     """
@@ -154,8 +154,8 @@ def keep(home: Path, job_id: str) -> None:
 
     Raises
     ------
-    TakenOver
-        Another one has.
+    OwnershipLost
+        Another process has taken it over.
     """
     from cloudbutton_backend.journal.liveness import start_token
 
