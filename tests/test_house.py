@@ -64,7 +64,7 @@ ALLOWED = {
     },
     "cloudbutton_backend/worker/mpl_backend.py": {"matplotlib"},  # loaded by matplotlib itself
     "cloudbutton_ext/integrations/dask_graphs/": {"dask"},  # loaded when Dask is used
-    "cloudbutton_ext/integrations/joblib/backend.py": {"joblib"},  # loaded by joblib
+    "cloudbutton_ext/integrations/joblib/parallel_backend.py": {"joblib"},  # loaded by joblib
     "cloudbutton_ext/server/": {"jupyter_server", "tornado"},  # loaded by the Jupyter server
 }
 
