@@ -34,7 +34,7 @@ from cloudbutton_backend.worker.aws_lambda.storage import (
     upload,
 )
 from cloudbutton_backend.worker.call_end import CallReport
-from tests.lambda_backend.desk import spec_of
+from tests.lambda_backend.harness import spec_of
 
 
 class Store:

@@ -26,7 +26,7 @@ from cloudbutton_backend.backends.protocol import BatchCall
 from cloudbutton_backend.capture import dump_items
 from cloudbutton_backend.worker.aws_lambda.call_wire import inline_part
 from cloudbutton_backend.worker.wire import layout, split
-from tests.lambda_backend.desk import spec_of
+from tests.lambda_backend.harness import spec_of
 
 from .account import Account, eventually
 

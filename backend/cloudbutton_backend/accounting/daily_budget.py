@@ -1,6 +1,6 @@
-"""The budget of a day, shared by all kernels of a user through the journal: given out, settled, never passed.
+"""The daily budget, shared by all kernels of a user through the journal and never exceeded.
 
-A job is given money in portions, each in one transaction that sees what all others have been given, so two
+A job is granted money in portions, each in one transaction that sees all other grants, so two
 kernels cannot both have the last dollar. A portion counts in full until the job has ended, then as what
 was spent of it. That of a process that died counts in full for a day, as its calls may go on.
 """
@@ -49,30 +49,30 @@ class DailyBudgetGrant:
         self._executor: Executor | None = None
 
     def renew(self) -> None:
-        """The job is run again: what the settings say now holds."""
+        """Take the limit from today's settings: the job is run again."""
         per_day = settings.resolve().budget_per_day
         self.per_day = math.inf if per_day is None else per_day
 
     def ask(self, at_least: float, wanted: float, answer: Callable[[float], None]) -> None:
-        """Have `answer` called with the dollars that the job gets; with 0 where there are too few."""
+        """Call `answer` with the dollars that the job gets: 0 where there are too few."""
 
         def act() -> None:
             dollars = 0.0
             try:
                 dollars = self.take(at_least, wanted)
             except (JournalError, sqlite3.Error, OSError):
-                pass  # what nobody can write down is not spent
+                pass  # what cannot be recorded is not granted
             finally:
                 answer(dollars)
 
         self._later(act)
 
     def settle(self, spent: float) -> None:
-        """The job has ended, and has spent so much in all."""
+        """Record that the job has ended and what it spent in all."""
         self._later(lambda: self.close(spent))
 
     def _later(self, act: Callable[[], None]) -> None:
-        """Have something done on the thread, one after the other."""
+        """Run `act` on the thread, in order."""
         try:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(1, f"cloudbutton-money-{self._job_id}")
@@ -100,8 +100,8 @@ class DailyBudgetGrant:
             self._key = ""  # a job that is run again gets new grants
 
 
-def allowance_of(home: Path, job_id: str, limits: Limits) -> DailyBudgetGrant | None:
-    """Return what limits a job to the day's budget; None where none is set, or nobody pays for its calls."""
+def budget_grant_of(home: Path, job_id: str, limits: Limits) -> DailyBudgetGrant | None:
+    """Return what limits a job to the day's budget; None where none is set, or its calls cost nothing."""
     if limits.rate is None or limits.emulated:
         return None
     per_day = settings.resolve().budget_per_day

@@ -17,7 +17,7 @@ from cloudbutton_backend.backends.aws_lambda.http import SignedHttpClient
 from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, Uploads
 from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.aws_lambda.signing import Credentials, Endpoint
-from tests.lambda_backend.desk import spec_of
+from tests.lambda_backend.harness import spec_of
 
 HOME = DeploymentTarget(account="123456789012", region="eu-west-1", python="3.12")
 

@@ -22,7 +22,7 @@ from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, bare_r
 from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.protocol import BatchCall, Charged
 from cloudbutton_backend.cost import lambda_prices
-from tests.lambda_backend.desk import spec_of
+from tests.lambda_backend.harness import spec_of
 
 HOME = DeploymentTarget(account="123456789012", region="eu-west-1", python="3.12", memory=1769)
 CALL = BatchCall(1, "job", "lambda-0", 0, 1, [], lease=10.0)
