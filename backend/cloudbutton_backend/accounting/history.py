@@ -1,4 +1,4 @@
-"""What earlier jobs of the same code tell of the next one: their bills, times, items and memory."""
+"""Predicts the next job from earlier ones of the same code: their bills, times, items and memory."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def stretches(home: Path | None, jobs: Sequence[JobHistory]) -> list[WorkInterva
 def bill_of(
     jobs: Sequence[JobHistory], backend: BackendIdentity, memory: int | None, items: int, now: float
 ) -> Estimate | None:
-    """Return what so many items cost on a backend by its earlier bills; None if there is none.
+    """Return what `items` cost on a backend by its earlier bills; None if there is none.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def overhead(
     Parameters
     ----------
     rate
-        Returns the usual price of a call to a worker of so many MiB.
+        Returns the usual price of a call to a worker with so much memory (MiB).
 
     Raises
     ------
@@ -185,13 +185,13 @@ class HistoryEstimate:
         items: int,
         said: Estimate,
     ) -> None:
-        """Somebody has been told what running this code will cost."""
+        """Remember what the user was told that running this code will cost."""
         self._estimates[digest, backend, memory, items] = said
         while len(self._estimates) > _RUNS:
             del self._estimates[next(iter(self._estimates))]
 
     def forget(self) -> None:
-        """What was said no longer counts."""
+        """Forget all estimates that were shown."""
         self._estimates.clear()
 
     def said(

@@ -63,7 +63,7 @@ class Spending(NamedTuple):
     """Local, as ISO 8601 writes it."""
     backend: str
     emulated: bool
-    """Whether something stood in for the backend, so that nobody pays."""
+    """Whether the backend was emulated, so that its jobs cost nothing."""
     jobs: int
     spend: float
     estimate: float
@@ -202,7 +202,7 @@ def spending(connection: sqlite3.Connection, since: float) -> list[Spending]:
 def spending_by_notebook(
     connection: sqlite3.Connection, since: float, *, limit: int
 ) -> list[NotebookSpending]:
-    """Return what was spent by notebook, the most first; what was emulated is paid by nobody."""
+    """Return what was spent by notebook, the most first, without emulated jobs, which cost nothing."""
     found = connection.execute(
         "SELECT notebook, count(*), sum(spend) AS spent FROM jobs WHERE created >= ? AND spend > 0 "
         "AND NOT emulated GROUP BY notebook ORDER BY spent DESC LIMIT ?",

@@ -1,7 +1,7 @@
 """Runs one call: shares its items out among worker processes, watches these, and ends in time.
 
 User code may crash, hang, or eat the memory: that ends the process it runs in and not ours. The call then
-ends early with what is done, and says which item did it; whoever called decides what is tried again.
+ends early with what is done, and says which item did it; the caller decides what is tried again.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class CallRunner:
         elif ended.ran < held.count:
             self._note_dropped(held)
         if ended.is_spoilt:
-            child.end()  # lest the next call meets it before it is gone
+            child.end()  # so that the next call cannot meet it before it is gone
         self._next_span(child)
 
     def _note_dropped(self, held: HeldItems) -> None:
@@ -227,7 +227,7 @@ class CallRunner:
         """Estimate how many bytes of results the call has if it ends now.
 
         On a busy machine a process may be far ahead of what has arrived of its results. It notes on its
-        page what it has packed; what it has finished besides counts as being as large.
+        page what it has packed; what else it has finished counts as being as large.
         """
         packed = done = self.ending.ran
         nbytes = self._nbytes

@@ -305,7 +305,7 @@ class ChildProcess:
             os.kill(self.pid, signal.SIGKILL)
 
     def end(self, within: float = math.inf) -> None:
-        """Kill it and wait until it is gone, for at most so many seconds."""
+        """Kill it and wait until it is gone, at most `within` seconds."""
         self.kill()
         until = time.monotonic() + within
         while not self.has_ended() and time.monotonic() < until:

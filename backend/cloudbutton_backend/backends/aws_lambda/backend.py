@@ -49,7 +49,7 @@ FIRST_WAVE: Final = 8
 RETRY_DELAY: Final = 0.2
 EMULATED_WORKERS: Final = 4
 FEWER: Final = 5
-"""Estimates are also made for so many times fewer workers than could be had."""
+"""Estimates are also made for this many times fewer workers than are available."""
 _PREPARE_WITHIN: Final = 900.0
 """Seconds for all that a job needs before it begins, beside sending its captured values: packages may
 have to be built and deployed."""
@@ -65,7 +65,7 @@ class LambdaBackend:
     Parameters
     ----------
     clients, connector, patience
-        For tests: whom to ask instead; how to connect; seconds for which AWS may refuse everything.
+        For tests: other clients; how to connect; seconds for which AWS may refuse everything.
     """
 
     name = "lambda"
@@ -154,7 +154,7 @@ class LambdaBackend:
             asyncio.wait_for(work, seconds), self._running_loop()
         ).result(seconds + _CLOSE_WITHIN)  # in case the loop has ended
 
-    # -- what is asked
+    # -- requests
 
     def start(self) -> None:
         self.scale(self._size)
@@ -267,7 +267,7 @@ class LambdaBackend:
     def terms(self, request: TermsRequest) -> list[CostModel]:
         """Return how it would run a job, with memory sizes and workers to choose among.
 
-        What was asked for comes first; asks nobody.
+        What was asked for comes first; makes no requests.
         """
         limits, settings = self.limits, self.settings
         asked = min(request.workers or limits.workers, max(1, request.items))
@@ -289,7 +289,7 @@ class LambdaBackend:
         ]
 
     def describe_packages(self, imports: Sequence[str]) -> str:
-        """Return which packages functions will need for code that imports these; asks nobody."""
+        """Return which packages functions will need for code that imports these; makes no requests."""
         from cloudbutton_backend.backends.aws_lambda.environments import describe_environment
         from cloudbutton_backend.backends.aws_lambda.runtimes import Platform, notebook_python
 

@@ -192,7 +192,7 @@ class LambdaCalls:
             if imports >= job.imports:  # else another call has brought something meanwhile
                 job.use_function(function, imports)
 
-    # -- what is asked
+    # -- requests
 
     def add_slots(self, names: Sequence[str]) -> None:
         """Add workers, with one call at a time each."""
@@ -342,7 +342,7 @@ class LambdaCalls:
             await self._canceller.close(seconds)
             await self._new_results.close()
             await self._web.close()
-        # What prepares jobs: nobody waits for it any more, and the loop ends.
+        # Tasks that prepare jobs: nothing waits for them any more, and the loop ends.
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()

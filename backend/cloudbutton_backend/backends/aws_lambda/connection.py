@@ -183,7 +183,7 @@ class DeployedFunctions:
     ) -> ActualFunction:
         """Return the function with the packages that code imports; see `ensure_function`.
 
-        What failed is tried again by the next job: somebody may have deployed it by then.
+        What failed is tried again by the next job: it may have been deployed by then.
         """
         wanted = target, imports
         task = self._found.get(wanted)

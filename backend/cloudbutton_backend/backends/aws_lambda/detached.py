@@ -1,7 +1,7 @@
-"""Results that nobody waited for: calls run asynchronously, and leave what they did in storage.
+"""Collects the results of detached jobs: their calls run asynchronously and leave results in storage.
 
 An object is put whole or not at all, and once: AWS may run an event twice, and the first copy's results
-stay. So whoever has the user's key can collect them, now or days later, from any kernel.
+stay. So any kernel with the user's key can collect them, now or days later.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _EACH: Final = 2
 
 
 def connection_limit(calls: int) -> int:
-    """Return how many of so many calls may be under way at a time, having the system's limit raised.
+    """Return how many of `calls` may be under way at a time, having the system's limit raised.
 
     Systems give a process a few hundred or a thousand descriptors at first, and more when it asks.
     """
@@ -169,7 +169,7 @@ class SignedHttpClient:
             raise NoAnswer(f"{endpoint.host}: {type(error).__name__}: {error}") from error
 
     def _certificate_file(self) -> str | None:
-        """Return where those are whom to trust; None where nothing is encrypted, as in the emulator."""
+        """Return the path of the trusted certificates; None without encryption, as in the emulator."""
         if all(endpoint.scheme == "http" for endpoint in self._endpoints.values()):
             return None
         return self._clients.authorities()
@@ -209,7 +209,7 @@ def _session(authorities: str | None) -> aiohttp.ClientSession:
 def _tls_context(authorities: str) -> ssl.SSLContext:
     """Return the terms of encrypted connections: those of the client library, not of this machine.
 
-    Where AWS is behind a proxy of one's own, `AWS_CA_BUNDLE` says whom to trust; and some Pythons come
+    Behind a company's proxy, `AWS_CA_BUNDLE` names the trusted certificates; and some Pythons come
     without any authorities.
     """
     if os.path.isdir(authorities):

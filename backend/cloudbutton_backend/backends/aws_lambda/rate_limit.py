@@ -2,7 +2,7 @@
 
 AWS refuses what exceeds the account's concurrency, or the speed at which it grows. The window closes
 by a part when that happens, and opens by a little with each answer: as TCP does, and for the same
-reason (nobody tells how much room there is, and others want some, too).
+reason (how much room there is is unknown, and others want some, too).
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ class RemoteJob:
 
 
 def rate_of(target: DeploymentTarget, storage: int = FREE_STORAGE) -> Rate:
-    """Return what a call of a function with so many MiB of /tmp costs at most, with all it asks of S3."""
+    """Return the most that a call of a function with this much /tmp costs, S3 requests included."""
     return max_rate(target.region, target.arch, target.memory, storage)
 
 
@@ -203,7 +203,7 @@ def max_rate(region: str, arch: Arch, memory: int, storage: int = FREE_STORAGE) 
 
 
 def bare_rate(target: DeploymentTarget, storage: int = FREE_STORAGE) -> Rate:
-    """Return what a call of a function with so many MiB of /tmp costs, without what it asks of S3."""
+    """Return what a call of a function with this much /tmp costs, without S3 requests."""
     return lambda_rate(target.region, target.arch, target.memory, storage=storage)
 
 

@@ -63,7 +63,7 @@ class CallSpec:
     answer: str
     """URL where an answer that is too large is put."""
     detached: bool
-    """Whether nobody waits for the answer: it is put there in any case."""
+    """Whether the caller does not wait: the answer is always written to storage."""
     stop: str
     """URL of an object that tells which batches must stop, if it exists."""
     packages: CallPart | None = None

@@ -1,7 +1,7 @@
 """The function: takes a call, has its items run, and answers with sealed records.
 
 It is deployed once and for all jobs: code and data come with each call. Its own process runs nothing
-of the user's and talks to nobody but the platform and, by presigned URLs, to storage::
+of the user's and talks only to the platform and, by presigned URLs, to storage::
 
     event ──▶ handler ──▶ ChildProcesses ─fork─▶ child ⇄ items, results over a socket pair   one a vCPU
                  │          └─▶ BlobCache: blobs that were fetched, kept for the next call
@@ -91,7 +91,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def about(context: Any) -> dict[str, Any]:
-    """Return what this function is: whoever calls sees whether it fits."""
+    """Return what this function is, so that the caller sees whether it fits."""
     return {
         "wire": WIRE,
         "code": code_digest(),

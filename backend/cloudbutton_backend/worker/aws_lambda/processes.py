@@ -137,7 +137,7 @@ class ChildProcesses:
 def fork_worker(ends: ProcessEnds) -> int:
     """Start a worker process by forking this one; return its id."""
     with warnings.catch_warnings():
-        # No thread of ours runs now; one of the runtime's, if there is one, waits for a call.
+        # None of our threads runs now; one of the runtime's, if there is one, waits for a call.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:

@@ -35,7 +35,7 @@ class StorageError(Exception):
 
 
 class DigestMismatch(StorageError):
-    """An object's content is not what the call said: somebody changed it, or it is damaged."""
+    """An object's content is not what the call said: it was changed or is damaged."""
 
 
 class DeadlineExceeded(StorageError):
@@ -190,7 +190,7 @@ class FetchedBlobs(BlobCache[int]):
 
 
 def _unnamed_file(in_memory: bool) -> int:
-    """Return a descriptor of a new file without a name, which nobody else can open."""
+    """Return a descriptor of a new file without a name, which no other process can open."""
     if in_memory and hasattr(os, "memfd_create"):
         return os.memfd_create("cloudbutton", os.MFD_CLOEXEC)
     fd, path = tempfile.mkstemp(prefix="cloudbutton-")

@@ -49,7 +49,7 @@ _MiB: Final = 1 << 20
 
 
 class JobFields(TypedDict):
-    """A job as it travels: by name, as the code at the other end may be another import of ours."""
+    """A job as it travels: by name, as the other end may have imported this code under another name."""
 
     id: str
     """Of the job and its function."""
@@ -338,7 +338,7 @@ class ProcessHost:
         self._idle_timer.start()
 
     def _end_idle(self) -> None:
-        """End processes that nobody has needed for long: others use the cluster, too."""
+        """End processes that were idle for long: others use the cluster, too."""
         until = time.monotonic() - _KEEP_IDLE
         with self._lock:
             for slot in [slot for slot in self._idle if slot.idle_since <= until]:

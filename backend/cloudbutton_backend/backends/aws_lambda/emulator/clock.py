@@ -57,6 +57,6 @@ class EmulatorClock:
 
 
 def wake(waiter: asyncio.Future[None]) -> None:
-    """Wake whoever awaits `waiter`, if it still does."""
+    """Wake the task that awaits `waiter`, if it still does."""
     if not waiter.done():
         waiter.set_result(None)

@@ -252,7 +252,7 @@ class EnvironmentPool:
         await environment.end()
 
     def expire(self) -> None:
-        """End environments that nobody used for long, or whose function is another by now."""
+        """End environments that were idle for long, or whose function has changed."""
         now = self._clock.now()
         self._next_expiry = math.inf
         for function in list(self._idle):
