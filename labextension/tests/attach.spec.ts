@@ -30,7 +30,7 @@ const EFFECTS: Record<string, [Partial<IJob>, string]> = {
   ],
   'of a cell': [
     { ...LOST, kind: 'button' },
-    'Attach here runs the cell again in this notebook: 137 finished are kept, 63 run on local. It needs what the cells above define.'
+    'Attach here runs the cell again in this notebook. It needs what the cells above define; of 137 finished, those stay whose code and values are then the same.'
   ]
 };
 

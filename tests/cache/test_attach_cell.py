@@ -210,21 +210,27 @@ def test_code_that_is_another_one_now_runs_anew_and_that_is_said(kernels: Kernel
 
 
 @pytest.mark.parametrize(
-    ("habit", "is_taken_over"),
+    ("habit", "changed"),
     [
-        ("warnings.filterwarnings('ignore', category=ImportWarning, module='nothing')", True),
-        ("decimal.Decimal(1) / 3", True),
-        ("warnings.filterwarnings('error', category=ImportWarning, module='nothing')", False),
-        ("decimal.getcontext().prec = 5", False),
+        ("warnings.filterwarnings('ignore', category=ImportWarning, module='nothing')", None),
+        ("decimal.Decimal(1) / 3", None),
+        ("import pandas; pandas.set_option('display.precision', 3)", None),
+        ("import numpy, sklearn; numpy.seterr(all='raise')", None),
+        (
+            "warnings.filterwarnings('error', category=ImportWarning, module='nothing')",
+            "which warnings are errors",
+        ),
+        ("decimal.getcontext().prec = 5", "the precision of `decimal`"),
     ],
 )
 def test_what_other_imports_leave_behind_makes_no_difference_and_what_decides_results_does(
-    kernels: Kernels, habit: str, is_taken_over: bool
+    kernels: Kernels, habit: str, changed: str | None
 ) -> None:
     kernels.kill_when(lambda: has_keys(kernels, 10), kernels.settings(stop_at=20), ABOVE, CELL)
     said = attached(kernels, before=[f"{ABOVE}\nimport decimal, warnings\n{habit}"])
     assert [each["error"] for each in said] == [None] * 4, said
-    assert ("taken over, not run again" in said[2]["out"]) is is_taken_over, said
+    assert ("taken over, not run again" in said[2]["out"]) is (changed is None), said
+    assert changed is None or f"{changed} changed" in said[2]["out"]
 
 
 def test_a_cell_of_emulated_workers_runs_elsewhere_only_when_asked(kernels: Kernels) -> None:
@@ -322,7 +328,7 @@ def test_a_cell_has_names_of_its_own(kernels: Kernels) -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "override", "left"),
+    ("own", "wish", "left"),
     [
         (None, None, None),
         (1.0, None, 0.7),
@@ -334,7 +340,7 @@ def test_a_cell_has_names_of_its_own(kernels: Kernels) -> None:
     ],
 )
 def test_a_budget_is_for_all_that_the_cell_spends(
-    own: float | None, override: str | None, left: float | None
+    own: float | None, wish: str | None, left: float | None
 ) -> None:
     now = time.time()
     rows = [
@@ -344,4 +350,4 @@ def test_a_budget_is_for_all_that_the_cell_spends(
         )
         for n in range(2)
     ]  # fmt: skip
-    assert remaining_budget(own, override, rows) == pytest.approx(left)
+    assert remaining_budget(own, wish, rows) == pytest.approx(left)

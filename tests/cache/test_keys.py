@@ -136,7 +136,7 @@ def test_nothing_of_a_held_job_is_found_before_it_is_said_to_be_right(tmp_path: 
 
 # -- what a loop leaves
 
-TRACE = LoopTrace("code", "versions", {"ab" * 16: "digest"}, (b"1" * 20, bytes(20)))
+TRACE = LoopTrace("code", {"Python": "3.11"}, {"ab" * 16: "digest"}, (b"1" * 20, bytes(20)))
 
 
 def test_what_a_loop_left_comes_back_as_it_was(tmp_path: Path) -> None:

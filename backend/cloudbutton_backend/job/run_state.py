@@ -31,7 +31,7 @@ class Counted(Protocol):
 
 
 class Notes(Protocol):
-    """What is recorded of a job beside its results."""
+    """What is noted of a job besides its results."""
 
     @property
     def batches(self) -> Sequence[BatchRecord]: ...
@@ -79,7 +79,7 @@ class RunContext:
 
 
 class RunState:
-    """Changed by the thread that drives or follows the job, read by the code that holds it.
+    """Changed by whoever drives or follows the job, read by whoever holds it.
 
     Attributes
     ----------

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cloudbutton_backend.capture import Captured
 from cloudbutton_backend.capture.content_digest import ContentDigest, Unkeyable, content_of
@@ -15,6 +15,8 @@ from cloudbutton_backend.result_cache.keys import KEY_BYTES
 from cloudbutton_backend.result_cache.loop_traces import (
     LoopTrace,
     content_of_body,
+    digests_of,
+    packages_behind,
     read_trace,
     versions_behind,
 )
@@ -23,6 +25,17 @@ from cloudbutton_backend.result_cache.retrieval import Retrieval, read_payload
 from cloudbutton_backend.results.result_ranges import ResultRange
 from cloudbutton_backend.results.result_record import ResultRecord
 
+_SETTINGS: Final = {
+    "filters": "which warnings are errors",
+    "decimal": "the precision of `decimal`",
+    "recursion": "the recursion limit",
+    "directory": "the folder",
+    "numpy": "options of NumPy",
+    "pandas": "options of pandas",
+    "sklearn": "options of scikit-learn",
+    "matplotlib": "options of Matplotlib",
+}
+"""What settings are called in messages."""
 Found = Callable[[str, Captured, Sequence[Any]], Sequence[ResultRange]]
 
 
@@ -79,27 +92,38 @@ class EarlierLoops:
         ]
         return told
 
-    def of(self, function: Callable[..., Any]) -> Found:
-        """Return what gives the results of a loop with the body `function`."""
+    def of(self, function: Callable[..., Any], settings: Mapping[str, Any]) -> Found:
+        """Return what gives the results of a loop with the body `function` under these settings."""
 
         def find(_job_id: str, captured: Captured, items: Sequence[Any]) -> Sequence[ResultRange]:
-            return self._find(captured, content_of_body(function, captured.report), items)
+            body = content_of_body(function, captured.report)
+            return self._find(captured, body, settings, items)
 
         return find
 
     def _find(
-        self, captured: Captured, body: ContentDigest | None, items: Sequence[Any]
+        self,
+        captured: Captured,
+        body: ContentDigest | None,
+        settings: Mapping[str, Any],
+        items: Sequence[Any],
     ) -> list[ResultRange]:
         left: dict[bytes, list[int]] | None = None
         live: LiveClasses | None = None
+        own: dict[str, str] = {}
         runs: list[ResultRange] = []
         for row in self._rows:
             trace = self._trace_of(row)
             if trace is None or not self._is_same(row, trace, captured, body):
                 continue
             if left is None or live is None:
-                left, classes = _looked_at(items)
+                left, classes, packages = _looked_at(items)
                 live = LiveClasses(captured.classes | classes | (body.classes if body else set()))
+                reached = packages_behind({*captured.report.packages, *packages})
+                own = digests_of(settings, reached)
+            if row.code_digest != captured.digest and (others := _differing(trace.settings, own)):
+                self.refused[row.id] = f"{_listed([_SETTINGS[name] for name in others])} changed"
+                continue
             try:
                 found = self._take(row, trace, left, live)
             except CloudError as error:
@@ -126,14 +150,15 @@ class EarlierLoops:
     ) -> bool:
         is_same = body is not None and trace.code == body.digest.hex()
         if not is_same and row.code_digest != captured.digest:
-            self.refused.setdefault(
-                row.id,
-                "its code, or a value that it uses, is another one now, or a setting (folder, warnings"
-                " that are errors, options of packages)",
-            )
+            self.refused.setdefault(row.id, "its code, or a value that it uses, is another one now")
             return False
-        if trace.versions != versions_behind(captured.report):
-            self.refused[row.id] = "packages or Python have other versions now"
+        now = versions_behind(captured.report.packages)
+        if others := _differing(trace.versions, now):
+            told = [
+                f"{name} is {now.get(name, 'not used')} now and was {trace.versions.get(name, 'not used')}"
+                for name in others
+            ]
+            self.refused[row.id] = _listed(told)
             return False
         return True
 
@@ -178,10 +203,20 @@ class EarlierLoops:
         return runs
 
 
-def _looked_at(items: Sequence[Any]) -> tuple[dict[bytes, list[int]], set[str]]:
-    """Return the items by what stands for their content, and the ids of the classes in them."""
+def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return ", ".join(parts) if len(parts) < 4 else f"{', '.join(parts[:3])}, …"
+
+
+def _looked_at(
+    items: Sequence[Any],
+) -> tuple[dict[bytes, list[int]], set[str], set[str]]:
+    """Return the items by what stands for their content, and the classes and packages in them."""
     found: dict[bytes, list[int]] = {}
-    classes: set[str] = set()
+    classes, packages = set[str](), set[str]()
     for index, item in enumerate(items):
         try:
             content = content_of(item)
@@ -189,7 +224,8 @@ def _looked_at(items: Sequence[Any]) -> tuple[dict[bytes, list[int]], set[str]]:
             continue
         found.setdefault(content.digest[:KEY_BYTES], []).append(index)
         classes |= content.classes
-    return found, classes
+        packages |= content.packages
+    return found, classes, packages
 
 
 def _payload(entry: ResultRecord) -> memoryview | None:

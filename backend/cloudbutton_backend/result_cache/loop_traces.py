@@ -1,9 +1,9 @@
 """What a loop of a cell leaves so that, its kernel gone, its results can be told to be those of a rerun.
 
 ``jobs/<id>.keys``, sealed: u32 length of a JSON header, the header (``code``, ``versions``, ``classes``,
-``doubtful``), then 20 bytes for each item: the beginning of the digest of its content, or zeros where it has
-none. It is written by a thread of its own, once the loop has run for a second, and goes with its job: the
-kernel may also die when the cell has ended.
+``doubtful``, ``settings``), then 20 bytes for each item: the beginning of the digest of its content, or
+zeros where it has none. It is written by a thread of its own, once the loop has run for a second, and goes
+with its job: the kernel may also die when the cell has ended.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import json
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -38,8 +38,10 @@ _AFTER: Final = 1.0
 _SLICE: Final = 0.02
 _SHARE: Final = 0.2
 """Of the time that the loop runs, for this."""
+_OF_PYTHON: Final = frozenset({"filters", "decimal", "recursion", "directory"})
+_IMPORTED_AS: Final = {"scikit-learn": "sklearn"}
 _LARGE: Final = 32 << 20
-"""Bytes; walking more of Python's objects may take seconds."""
+"""Bytes; to look at so many of Python's objects may take seconds."""
 _MOST: Final = 200_000
 """Items; those of a longer loop that come after are run again."""
 
@@ -50,13 +52,16 @@ class LoopTrace:
 
     code: str
     """The digest of its body and of the values that it uses; empty where these are too large."""
-    versions: str
-    """What stands for the versions of Python and of the packages."""
+    versions: dict[str, str]
+    """Of Python and of the packages that it used, by their names."""
     classes: dict[str, str]
     """The notebook's classes that it used: the ids that they had, and their digests."""
     items: tuple[bytes, ...]
     doubtful: int = 0
     """Items before this one may have been looked at when the loop had changed them."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Digests of what the process had set for itself, as far as the loop can have been under its influence;
+    empty where all is as by default."""
 
 
 class RunningLoop(Protocol):
@@ -73,6 +78,13 @@ class RunningLoop(Protocol):
 class LoopTracer:
     """Writes down what a loop is while it runs.
 
+    Parameters
+    ----------
+    function
+        Its body, without what the process has set for itself.
+    settings
+        That, by name: of packages the import name.
+
     Attributes
     ----------
     handed
@@ -81,15 +93,21 @@ class LoopTracer:
     """
 
     def __init__(
-        self, home: Path, job: RunningLoop, function: Callable[..., Any], items: Sequence[Any]
+        self,
+        home: Path,
+        job: RunningLoop,
+        function: Callable[..., Any],
+        items: Sequence[Any],
+        settings: Mapping[str, Any],
     ) -> None:
+        self._settings = settings
         self._home = home
         self._path = keys_file(home, job.id)
         self._over = threading.Event()
         self._has_loop_ended = False
         self.handed = 0
         job.add_done_callback(lambda _: self._over.set())
-        # What it looks at is released with the thread; a cell may have many loops.
+        # What it looks at is let go of with the thread; a cell may have many loops.
         looked_at = (job, function, items)
         threading.Thread(
             target=self._run, args=looked_at, name="cloudbutton-keys", daemon=True
@@ -117,13 +135,16 @@ class LoopTracer:
         if self._over.is_set():
             return None
         ids, digests, doubtful = set(body.classes if body else ()), list[bytes](), 0
+        packages = set(report.packages)
         until = time.monotonic() + _SLICE
         for index, item in enumerate(items[:_MOST]):
             content = None if rough_size(item) > _LARGE else _content(item)
             if self._has_loop_ended:
                 break
             digests.append(_NONE if content is None else content.digest[:KEY_BYTES])
-            ids |= content.classes if content is not None else set()
+            if content is not None:
+                ids |= content.classes
+                packages |= content.packages
             if index < self.handed and not is_fixed(item):
                 doubtful = index + 1
             if time.monotonic() > until:
@@ -131,7 +152,10 @@ class LoopTracer:
                 until = time.monotonic() + _SLICE
         classes = {each: digest for each in ids if (digest := digest_of(each)) is not None}
         code = "" if body is None else body.digest.hex()
-        return LoopTrace(code, versions_behind(report), classes, tuple(digests), doubtful)
+        settings = digests_of(self._settings, packages_behind(packages))
+        return LoopTrace(
+            code, versions_behind(report.packages), classes, tuple(digests), doubtful, settings
+        )
 
 
 def content_of_body(body: Callable[..., Any], report: CaptureReport) -> ContentDigest | None:
@@ -141,11 +165,31 @@ def content_of_body(body: Callable[..., Any], report: CaptureReport) -> ContentD
     return _content(body)
 
 
-def versions_behind(report: CaptureReport) -> str:
-    """Return what stands for the versions of Python and of the packages that a loop uses."""
-    packages = versions_of(report.packages)
-    versions = [*platform_here(), *packages, *needed_by(packages)]
-    return hashlib.sha256(repr(versions).encode()).hexdigest()
+def versions_behind(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of Python and of the packages that a loop uses, directly or not."""
+    python, machine = platform_here()
+    known = versions_of(packages)
+    of_packages = {each.name: each.version for each in (*known, *needed_by(known))}
+    return {"Python": python, "machine": machine, **of_packages}
+
+
+def packages_behind(packages: Iterable[str]) -> set[str]:
+    """Return the import names of packages that code with these reaches, where settings of them may be.
+
+    By a package that needs it, too: pandas computes with NumPy.
+    """
+    names = set(packages)
+    behind = versions_behind(names).keys()
+    return names | {_IMPORTED_AS.get(each, each) for each in behind}
+
+
+def digests_of(settings: Mapping[str, Any], reached: Set[str]) -> dict[str, str]:
+    """Return what tells settings from others, those of packages out of reach left out."""
+    return {
+        name: hashlib.sha256(repr(value).encode()).hexdigest()[:32]
+        for name, value in settings.items()
+        if name in _OF_PYTHON or name in reached
+    }
 
 
 def _content(item: Any) -> ContentDigest | None:
@@ -167,6 +211,7 @@ def write_trace(path: Path, trace: LoopTrace, home: Path) -> None:
         "versions": trace.versions,
         "classes": trace.classes,
         "doubtful": trace.doubtful,
+        "settings": trace.settings,
     }
     text = json.dumps(header).encode()
     private_directory(path.parent.name, home)
@@ -180,7 +225,7 @@ def read_trace(home: Path, job_id: str) -> LoopTrace | None:
     Raises
     ------
     Tampered
-        The file is damaged, or not the user's own.
+        The file is damaged, or somebody else's.
     """
     try:
         data = sealed_files.read_sealed(keys_file(home, job_id), _PURPOSE, base=home)
@@ -191,4 +236,4 @@ def read_trace(home: Path, job_id: str) -> LoopTrace | None:
     header = json.loads(bytes(data[_LENGTH.size : start]))
     digests = (bytes(data[at : at + KEY_BYTES]) for at in range(start, len(data), KEY_BYTES))
     known = header["code"], header["versions"], header["classes"]
-    return LoopTrace(*known, tuple(digests), header["doubtful"])
+    return LoopTrace(*known, tuple(digests), header["doubtful"], header["settings"])

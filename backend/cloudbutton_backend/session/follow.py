@@ -132,7 +132,7 @@ class Follower:
                         return
                     continue
             except OwnedElsewhere:
-                continue  # another process was faster
+                continue  # somebody was faster
             except UnknownName:
                 missed += 1
                 if missed < _MISSED:

@@ -164,14 +164,15 @@ class SessionMapper:
             items,
             options=options,
             origin=self._place.job_source("button", self._options.name or label, before),
-            found=None if self._earlier is None else self._earlier.of(_digest_body(body)),
+            found=None if self._earlier is None else self._earlier.of(*_told(body)),
         )
         self._jobs.append(job)
         from cloudbutton_backend.result_cache import (
             LoopTracer,  # 15 ms, while the workers have begun
         )
 
-        tracer = LoopTracer(here.journal.home, job, _digest_body(body), items)
+        function, settings = _told(body)
+        tracer = LoopTracer(here.journal.home, job, function, items, settings)
         self._tracers.append(tracer)
         # Made when it is written, on the journal's thread: the cell does not wait for it.
         here.journal.update_job(job.id, plan=plan)
@@ -183,13 +184,13 @@ def _is_result(outcome: ItemOutcome) -> bool:
     return outcome.error is None and outcome.value[0] != HERE
 
 
-def _digest_body(body: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a loop's body as it is told from others: without what cannot decide its results."""
+def _told(body: Callable[[Any], Any]) -> tuple[Callable[[Any], Any], dict[str, Any]]:
+    """Return what tells a loop's body from others: itself, and settings that can decide its results."""
     if not isinstance(body, Task) or body.settings is None:
-        return body
+        return body, {}
     copied = copy(body)
-    copied.settings = settings_in_results(body.settings)
-    return copied
+    copied.settings = None
+    return copied, settings_in_results(body.settings)
 
 
 def _trace(job: Job, outcomes: Iterator[ItemOutcome], tracer: LoopTracer) -> Iterator[ItemOutcome]:

@@ -11,8 +11,12 @@ import decimal
 import importlib
 import os
 import sys
+import threading
 import warnings
 from typing import Any, Final
+
+_PATIENCE: Final = 5.0
+"""Seconds to wait for a thread that does next to nothing."""
 
 
 def current_settings() -> dict[str, Any]:
@@ -44,10 +48,21 @@ def current_settings() -> dict[str, Any]:
 
 
 def settings_in_results(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what of habits can decide a result: the same where only other packages were imported.
+    """Return what of habits can decide a result, by name: only what is not as by default.
 
-    Those set filters of warnings, which decide what is shown, unless one makes errors of them.
+    So it is the same where a package was only imported. Some set filters of warnings, which decide what is
+    shown, unless one makes errors of them.
     """
+    settings = dict(settings)
+    if "numpy" in settings:
+        settings["numpy"] = [
+            {name: value for name, value in own.items() if value != default.get(name)}
+            for own, default in zip(settings["numpy"], _NUMPY)
+        ]
+        if not any(settings["numpy"]):
+            del settings["numpy"]
+    if "sklearn" in settings and settings["sklearn"] == _sklearn_defaults():
+        del settings["sklearn"]
     filters, context = settings["filters"], settings["decimal"]
     terms = (
         context.prec,
@@ -121,8 +136,29 @@ def _found(action: str, message: Any, category: Any, module: Any, line: int) -> 
     return None if category is None else (action, message, category, module, line)
 
 
+_NUMPY: Final[tuple[dict[str, Any], ...]] = (
+    {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"},
+    {
+        "edgeitems": 3, "threshold": 1000, "floatmode": "maxprec", "precision": 8, "suppress": False,
+        "linewidth": 75, "nanstr": "nan", "infstr": "inf", "sign": "-", "formatter": None, "legacy": False,
+        "override_repr": None,
+    },
+)  # fmt: skip
+"""What NumPy's error handling and printing are by default."""
+
 _OWN: Final = ("builtins", "__main__")
 """Modules whose categories travel as they are: they are everywhere, or the user's."""
+
+
+def _sklearn_defaults() -> dict[str, Any] | None:
+    """Return what a new thread has: scikit-learn keeps a configuration for each."""
+    sklearn, found = sys.modules.get("sklearn"), list[dict[str, Any]]()
+    if sklearn is None:
+        return None
+    thread = threading.Thread(target=lambda: found.append(sklearn.get_config()))
+    thread.start()
+    thread.join(_PATIENCE)
+    return found[0] if found else None
 
 
 def _directory() -> str:

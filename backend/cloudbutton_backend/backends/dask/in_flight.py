@@ -36,7 +36,7 @@ class DaskCall:
     """The name by which the cluster keeps it."""
     sent_at: float | None = None
     released: bool = False
-    """Whether its result is no longer wanted."""
+    """Whether nobody waits for it any more."""
     outlives: bool = False
     """Whether it goes on nevertheless: this process ends."""
     give_up_at: float | None = None

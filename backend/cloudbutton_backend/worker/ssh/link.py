@@ -28,7 +28,7 @@ class Hello(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """Acknowledges that `received` messages have arrived."""
+    """So many messages have arrived."""
 
     received: int
 

@@ -31,13 +31,16 @@ export function effect(job: IJob, trans: TranslationBundle): string {
       format.count(job.done)
     );
   }
-  const items = keptAndRun(job, trans);
-  return job.kind === 'button'
-    ? trans.__(
-        'Attach here runs the cell again in this notebook: %1 It needs what the cells above define.',
-        items
-      )
-    : trans.__('Attach here goes on with it in this notebook: %1', items);
+  if (job.kind === 'button') {
+    return trans.__(
+      'Attach here runs the cell again in this notebook. It needs what the cells above define; of %1 finished, those stay whose code and values are then the same.',
+      format.count(job.done)
+    );
+  }
+  return trans.__(
+    'Attach here goes on with it in this notebook: %1',
+    keptAndRun(job, trans)
+  );
 }
 
 function keptAndRun(job: IJob, trans: TranslationBundle): string {

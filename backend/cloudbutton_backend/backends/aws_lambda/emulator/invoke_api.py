@@ -50,7 +50,7 @@ class AsyncInvocations:
         self.dropped: list[DroppedEvent] = []
 
     def __len__(self) -> int:
-        """How many events are waiting or running."""
+        """How many have not been settled."""
         return len(self._tasks)
 
     def add(

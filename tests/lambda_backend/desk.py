@@ -49,7 +49,7 @@ def spec_of(function: Callable[[Any], Any], **changes: Any) -> JobSpec:
     return replace(spec, **changes)
 
 
-class BackendHarness:
+class Desk:
     """A started backend."""
 
     def __init__(self, backend: LambdaBackend) -> None:
@@ -58,7 +58,7 @@ class BackendHarness:
         self._batches = 0
         backend.start()
 
-    def __enter__(self) -> BackendHarness:
+    def __enter__(self) -> Desk:
         return self
 
     def __exit__(self, *_: object) -> None:
