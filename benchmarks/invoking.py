@@ -25,7 +25,11 @@ from botocore.config import Config
 
 from cloudbutton_backend.backends.aws_lambda.backend import LambdaBackend
 from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
-from cloudbutton_backend.backends.aws_lambda.connection import LambdaConnection, connect, equip
+from cloudbutton_backend.backends.aws_lambda.connection import (
+    LambdaConnection,
+    connect,
+    ensure_function,
+)
 from cloudbutton_backend.backends.aws_lambda.emulator import Emulator
 from cloudbutton_backend.backends.aws_lambda.emulator import LambdaLimits as Quotas
 from cloudbutton_backend.backends.aws_lambda.function_archive import function_zip
@@ -117,7 +121,7 @@ def main() -> None:
     print(f"deployment package: {len(function_zip(notebook_python())) / 1000:.0f} kB")
     with Emulator(limits=Quotas(concurrency=max(32, count))) as emulator:
         connection = connect(SETTINGS, clients_of(emulator))
-        equip(SETTINGS, connection, connection.home, ())
+        ensure_function(SETTINGS, connection, connection.home, ())
         ours(connection, 1, 1)
         (cold,) = emulator.reports
         print(

@@ -51,7 +51,7 @@ def map(
     not what its elements hold). Iterators are pulled no further ahead than is needed; if one raises, the
     items before are still run, and the job then fails with that exception as its cause.
 
-    A task may map in its turn. As all CPUs have a worker already, what it maps runs one item after the
+    A task may itself map. As all CPUs have a worker already, what it maps runs one item after the
     other in one more process beside its worker.
 
     Parameters
@@ -86,7 +86,7 @@ def map(
     """
     _check_callable(function)
     if more:
-        # Pulled as far as needed unless all of it is at hand: one of them may be endless.
+        # Pulled as far as needed unless all of it is available: one of them may be endless.
         together: Iterable[Any] = zip(items, *more)
         if all(operator.length_hint(each, -1) >= 0 for each in (items, *more)):
             together = list(together)
@@ -182,7 +182,7 @@ def attach(
     backend, workers
         Where the rest runs, and on how many workers at most; None for what it had.
     budget
-        US dollars for all that it spends, before and after; ``"+1.00"`` for so many more.
+        US dollars for all that it spends, before and after; ``"+1.00"`` for that much more.
 
     Raises
     ------

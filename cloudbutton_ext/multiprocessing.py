@@ -165,7 +165,7 @@ class Pool:
         return job, result
 
     def _wait(self, job: Job, result: AsyncResult) -> list[Any]:
-        """Wait for a result that nobody else waits for: Ctrl-C ends its job."""
+        """Wait for a result that no one else waits for: Ctrl-C ends its job."""
         try:
             values: list[Any] = result.get()  # ends: the thread that follows the job settles it
         except KeyboardInterrupt:

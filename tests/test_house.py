@@ -64,7 +64,7 @@ ALLOWED = {
     },
     "cloudbutton_backend/worker/mpl_backend.py": {"matplotlib"},  # loaded by matplotlib itself
     "cloudbutton_ext/integrations/dask_graphs/": {"dask"},  # loaded when Dask is used
-    "cloudbutton_ext/integrations/joblib/backend.py": {"joblib"},  # loaded by joblib
+    "cloudbutton_ext/integrations/joblib/parallel_backend.py": {"joblib"},  # loaded by joblib
     "cloudbutton_ext/server/": {"jupyter_server", "tornado"},  # loaded by the Jupyter server
 }
 
@@ -186,6 +186,37 @@ def test_no_two_classes_have_the_same_name() -> None:
 def test_at_most_two_modules_lie_beside_the_rooms_of_a_package(package: str) -> None:
     loose = {path.name for path in PACKAGES[package].glob("*.py")} - {"__init__.py"}
     assert len(loose) <= 2
+
+
+#: Where SQL is written, and on which database.
+SQL_ROOMS = {
+    "cloudbutton_backend/journal/": "journal.db",
+    "cloudbutton_backend/result_cache/": "cache.db, the index of cached results",
+    "cloudbutton_backend/storage/sqlite.py": "any: transactions, and the version of the tables",
+}
+SQL = re.compile(
+    r"\s*(SELECT|INSERT|UPDATE|DELETE FROM|CREATE|ALTER|PRAGMA|BEGIN|COMMIT|ROLLBACK)\b"
+)
+
+
+def test_sql_is_written_where_its_database_is() -> None:
+    """Neither a statement nor a call that executes one is anywhere else."""
+    statements = {
+        _name(path): node.lineno
+        for path, node in _nodes(ast.Constant)
+        if isinstance(node.value, str) and SQL.match(node.value)
+    }
+    executed = {
+        _name(path): node.lineno
+        for path, node in _nodes(ast.Attribute)
+        if node.attr in {"execute", "executemany", "executescript"}
+    }
+    elsewhere = {
+        name: line
+        for name, line in (statements | executed).items()
+        if not any(room in name for room in SQL_ROOMS)
+    }
+    assert elsewhere == {}
 
 
 #: What others call by its name, so that nothing of ours does.

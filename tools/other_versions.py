@@ -31,7 +31,7 @@ SHORT = (
     "tests/server/test_backends.py",
     "tests/lambda_backend/test_invoking.py",
     "tests/lambda_backend/test_signing.py",
-    "tests/lambda_deploy/test_refusals.py",
+    "tests/lambda_deploy/test_aws_errors.py",
     "tests/e2e/test_button.py::test_pressed_on_an_ordinary_cell_it_leaves_what_the_plain_cell_leaves",
 )
 #: All that depends on them but for what repeats the same with faults, on other backends or for long.

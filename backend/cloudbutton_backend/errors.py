@@ -10,7 +10,7 @@
     │   ├── OwnedElsewhere        Another process runs the job
     │   ├── OwnershipLost         A job of this process was continued by another one meanwhile
     │   ├── HeaderError           A header that cannot be parsed
-    │   └── NotConfirmed          A pressed cell would have spent money, and nobody has agreed to that
+    │   └── NotConfirmed          A pressed cell would have spent money without the user's consent
     ├── CaptureError              The code or a value that it uses cannot be sent (a `PicklingError`, too)
     │   ├── CannotTravel          A captured value is of a kind that has no meaning in another process
     │   ├── NotPicklable          A captured value could not be pickled, for a reason of its own
@@ -37,7 +37,7 @@
     │   │   ├── AlreadyThere      What was to be made exists already, or is just being changed
     │   │   ├── Throttled         Too many requests at a time
     │   │   └── Unreachable       There was no answer: the network, the region's name, or the clock
-    │   └── NoInvocationSucceeds  Every invocation has been refused for too long to go on
+    │   └── NoInvocationSucceeds  Every invocation has been refused for too long
     ├── Tampered                  A file to be unpickled is not what this installation wrote
     ├── JournalError              The journal on disk cannot be used
     ├── CheckpointTooLarge        The items of a job are too large to be saved

@@ -318,7 +318,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _confirmed(arguments: argparse.Namespace, question: str) -> bool:
-    """Ask, unless consent was given; without a terminal there is nobody to ask."""
+    """Ask, unless consent was given; without a terminal no one can answer."""
     if arguments.yes:
         return True
     if not (sys.stdin.isatty() and sys.stdout.isatty()):

@@ -34,7 +34,7 @@ def add_commands(commands: aws_lambda.Commands) -> None:
     build.add_argument(
         "--here", action="store_true", help="for the emulator: to run on this machine"
     )
-    build.add_argument("--lock", action="store_true", help="only print the lock, for somebody else")
+    build.add_argument("--lock", action="store_true", help="only print the lock, to pass on")
     build.add_argument("--deploy", action="store_true", help="make functions that have it, too")
     aws_lambda.add_memory(build)
     aws_lambda.add_location(build)

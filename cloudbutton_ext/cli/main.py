@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     gc.set_defaults(run=_gc)
 
     cost = commands.add_parser("cost", help="what was spent, and how good the estimates were")
-    cost.add_argument("--days", type=int, default=31, metavar="N", help="of so many days")
+    cost.add_argument("--days", type=int, default=31, metavar="N", help="of the last N days")
     cost.add_argument("--json", action="store_true", help="as JSON, for programs")
     cost.set_defaults(run=_cost)
 
@@ -308,9 +308,9 @@ def _add_attach(commands: aws_lambda.Commands) -> None:
     attach.add_argument("id", metavar="ID", help="a job's id, or the beginning of it")
     attach.add_argument("--backend", metavar="B", help="run the rest there")
     attach.add_argument(
-        "--budget", metavar="DOLLARS", help="for all that it spends; +1.00 for so many more"
+        "--budget", metavar="DOLLARS", help="for all that it spends; +1.00 for that much more"
     )
-    attach.add_argument("--workers", metavar="N", type=int, help="at most so many")
+    attach.add_argument("--workers", metavar="N", type=int, help="at most N")
     attach.set_defaults(run=_attach)
 
 

@@ -27,7 +27,7 @@ class Executor(_Executor):
     and tries the call that was lost again; if that dies each time, its future alone has the
     `BrokenExecutor`. A call is *running*, and cannot be cancelled any more, once it was sent to a
     worker. As with every executor, the calls submitted are finished before the interpreter ends.
-    A task may use an executor in its turn, as it may `map`: each worker then has one more for that.
+    A task may itself use an executor, as it may `map`: each worker then has one more for that.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def _results(ahead: deque[Future[T]], more: Iterator[Future[T]], end: float | No
     """Yield the futures' results, each time submitting another; cancel the rest if given up."""
     try:
         while ahead:
-            # No name is left for the future: whoever got the result is then its only owner.
+            # No name is left for the future: the caller is then the only owner of the result.
             yield _result(ahead.popleft(), end)
             ahead.extend(itertools.islice(more, 1))
     finally:

@@ -1,4 +1,4 @@
-"""Calls pushed into one open job, each with a future: what executors and pools are made of."""
+"""Calls pushed into one open job, each with a future: the basis of executors and pools."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def prepared(
         return function, options
     if not callable(initializer):
         raise TypeError("initializer must be a callable")
-    # What it sets is meant to stay set: nobody needs to be told that a task changed it.
+    # What it sets is meant to stay set: no warning is needed that a task changed it.
     return Initialised(function, initializer, tuple(initargs)), {"guard": "off", **options}
 
 

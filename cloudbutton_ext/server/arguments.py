@@ -10,7 +10,7 @@ from typing import Any, Final
 from cloudbutton_backend.errors import UsageError
 
 LONGEST_TEXT: Final = 1_000
-"""Characters of a text that somebody searches for, or of a notebook's path."""
+"""Characters of a search text, or of a notebook's path."""
 LARGEST: Final = 2**63 - 1
 """What SQLite numbers rows with."""
 

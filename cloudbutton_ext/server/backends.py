@@ -96,7 +96,7 @@ class SelfTest(Handler):
         trying = self.context.share_task(
             ("test", name), lambda: self.context.run_in_own_thread(self._try, name)
         )
-        return await asyncio.shield(trying)  # ends by itself; whoever asks meanwhile gets the same
+        return await asyncio.shield(trying)  # ends by itself; requests meanwhile get the same
 
     def _try(self, name: str) -> dict[str, Any]:
         answer = run_selftest(
@@ -127,7 +127,7 @@ def describe_backend(name: str, resolved: ResolvedSettings) -> dict[str, Any]:
         return found | {"problem": str(error)}
     except ImportError as error:
         return found | {"problem": f"It needs a package that is not installed: {error}."}
-    except Exception as error:  # somebody else's package, which must not break the list
+    except Exception as error:  # another author's package, which must not break the list
         return found | {"problem": f"It cannot be loaded: {type(error).__name__}."}
     form = settings_schema(maker)
     return found | {

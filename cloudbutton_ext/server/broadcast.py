@@ -1,4 +1,4 @@
-"""Tells all open panels what is new: one look at the journal for all, and none while nobody listens.
+"""Tells all open panels what is new: polls the journal once for all, and not at all without panels.
 
 ::
 
@@ -69,7 +69,7 @@ class Subscriber:
 
 
 class Broadcaster:
-    """Looks at the journal while somebody listens.
+    """Polls the journal while there are listeners.
 
     Parameters
     ----------

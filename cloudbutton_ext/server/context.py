@@ -45,7 +45,7 @@ class ServerContext:
         return f"<ServerContext of {self.paths.root.name}>"
 
     def reader(self) -> JournalReader:
-        """Return the user's journal. Looked up each time: it may be made, moved or begun anew."""
+        """Return the user's journal. Looked up each time: it may be created, moved or started over."""
         return JournalReader(clock=self.clock)
 
     async def run_in_thread(self, function: Callable[..., Value], *arguments: Any) -> Value:
@@ -69,9 +69,7 @@ class ServerContext:
             found: tuple[Callable[[Any], None], Any]
             try:
                 found = answer.set_result, function(*arguments)
-            except (
-                BaseException
-            ) as error:  # `sys.exit` in somebody's backend is not the server's end
+            except BaseException as error:  # `sys.exit` in a user's backend must not end the server
                 known = isinstance(error, Exception)
                 found = answer.set_exception, error if known else RuntimeError(repr(error))
             with contextlib.suppress(RuntimeError):  # the server may have ended
@@ -86,7 +84,7 @@ class ServerContext:
         return dataclasses.replace(SettingsSources.here(), directory=directory)
 
     def withdraw_command(self, command: int) -> None:
-        """Take back a command that nobody has taken."""
+        """Withdraw a command that has not been taken."""
         self._threads.submit(self._withdraw_command, command)
 
     def _withdraw_command(self, command: int) -> None:

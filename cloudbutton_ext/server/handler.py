@@ -37,7 +37,7 @@ class RequestRefused(CloudError):
 
 
 STATUS: Final[tuple[tuple[type[CloudError], int], ...]] = (
-    (SettingsError, 409),  # a file that somebody has to mend
+    (SettingsError, 409),  # a file that the user has to repair
     (UnknownName, 404),
     (UsageError, 400),
     (JournalError, 503),
@@ -48,7 +48,7 @@ STATUS: Final[tuple[tuple[type[CloudError], int], ...]] = (
 
 @dataclass(frozen=True)
 class Document:
-    """An HTML file to be kept by whoever asked for it."""
+    """An HTML file for download."""
 
     text: str
     name: str

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: lists, one job and its details, what is asked of it."""
+"""Jobs over HTTP: lists, one job and its details, commands to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_JOBS: Final = 500
 MOST_BATCHES: Final = 20_000
 
 PATIENCE: Final = 10.0
-"""Seconds until a command that no process has taken is taken back, lest it acts much later."""
+"""Seconds until a command that no process has taken is withdrawn, so that it does not act much later."""
 
 
 class Jobs(Handler):

@@ -72,7 +72,7 @@ class Poller:
             return self._report_error(panels, f"The journal cannot be shown: {error!r}")
 
     def close(self) -> None:
-        """Close the journal until somebody listens again."""
+        """Close the journal until there are listeners again."""
         if self.feed is not None:
             self.feed.close()
             self.feed = None
@@ -147,7 +147,7 @@ class Poller:
     ) -> tuple[bool, list[Delivery]]:
         self.close()
         text = to_json({"type": "error", "message": self.context.paths.hide_paths(message)})
-        # Once it is mended, each is told what it missed; of another journal, all.
+        # Once it is repaired, each is told what it missed; of another journal, all.
         return True, [
             Delivery(
                 [text] if panel.error != message else [],

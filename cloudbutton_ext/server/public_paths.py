@@ -12,7 +12,7 @@ from typing import Final
 _ABSOLUTE: Final = re.compile(
     r"""(?<![\w/:.~\\-])(?:[A-Za-z]:[\\/]|/(?!/))[^\s'"`,;()<>]*[^\s'"`,;()<>.:]"""
 )
-"""An absolute path in a sentence of ours, on POSIX or Windows; not the `/s` of a rate or a URL."""
+"""An absolute path in one of our messages, on POSIX or Windows; not the `/s` of a rate or a URL."""
 
 
 _QUOTED: Final = re.compile(r"""(['"`])(?:[A-Za-z]:[\\/]|/(?!/))[^'"`\n]*\1""")
@@ -48,7 +48,7 @@ class PublicPaths:
         return self.root.joinpath(*parts[:-1])
 
     def hide_paths(self, text: str) -> str:
-        """Return a sentence of ours with each absolute path cut to its last part."""
+        """Return a message with each absolute path cut to its last part."""
         for place in (str(self.root), os.path.realpath(self.root), os.path.expanduser("~")):
             text = text.replace(place + os.sep, os.sep)  # the user's own may contain spaces
         text = _QUOTED.sub(lambda found: found[1] + _last_part(found[0][1:-1]) + found[1], text)

@@ -30,7 +30,7 @@ def write(path: Path, changes: Mapping[str, Any]) -> None:
     SettingsError
         The file cannot be read or written, or its notation is beyond our editing.
     """
-    target = Path(os.path.realpath(path))  # a link into somebody's collection of settings stays one
+    target = Path(os.path.realpath(path))  # a link into a collection of dotfiles stays one
     try:
         before = target.read_bytes().decode("utf-8") if target.exists() else ""
         after = edited(before, changes)

@@ -48,7 +48,7 @@ class ChangesSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
         if not await ensure_async(allowed):
             raise web.HTTPError(403)
         if len(self.get_query_argument("cursor", "")) > LONGEST_CURSOR:
-            raise web.HTTPError(400, "The cursor is none of ours.")
+            raise web.HTTPError(400, "This cursor was not issued by this server.")
         await super().get()
 
     def open(self) -> None:

@@ -328,7 +328,7 @@ def test_a_cell_has_names_of_its_own(kernels: Kernels) -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "wish", "left"),
+    ("own", "override", "left"),
     [
         (None, None, None),
         (1.0, None, 0.7),
@@ -340,7 +340,7 @@ def test_a_cell_has_names_of_its_own(kernels: Kernels) -> None:
     ],
 )
 def test_a_budget_is_for_all_that_the_cell_spends(
-    own: float | None, wish: str | None, left: float | None
+    own: float | None, override: str | None, left: float | None
 ) -> None:
     now = time.time()
     rows = [
@@ -350,4 +350,4 @@ def test_a_budget_is_for_all_that_the_cell_spends(
         )
         for n in range(2)
     ]  # fmt: skip
-    assert remaining_budget(own, wish, rows) == pytest.approx(left)
+    assert remaining_budget(own, override, rows) == pytest.approx(left)

@@ -1,4 +1,4 @@
-"""What a scheduler owes besides values: errors, callbacks, cancelling, nesting, little that travels."""
+"""What a scheduler owes beside values: errors, callbacks, cancelling, nesting, little that travels."""
 
 from __future__ import annotations
 

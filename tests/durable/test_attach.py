@@ -408,13 +408,13 @@ def test_who_asks_for_nonsense_is_told(victim: Start, session: Session) -> None:
     with pytest.raises(UnknownName):
         session.attach("zzzzzzzz")
     job_id = victim().killed_when(done=10)
-    for wish, said in (
+    for overrides, said in (
         ({"budget": "much"}, "US dollars"),
         ({"workers": 0}, "at least 1"),
         ({"backend": "nowhere"}, "Unknown backend `nowhere`"),
     ):
         with pytest.raises(UsageError, match=said):
-            session.attach(job_id, **wish)  # type: ignore[arg-type]
+            session.attach(job_id, **overrides)  # type: ignore[arg-type]
     row = row_of(job_id)
     assert row is not None and row.state is JobState.LOST
 

@@ -67,7 +67,7 @@ def test_it_is_added_up_by_day_backend_and_notebook(home: Path) -> None:
         ("/home/a/big.ipynb", 2, 0.75),
         (None, 1, 0.125),
     ]
-    assert (told["total"], told["today"]) == (0.875, 0.875)  # what is emulated is paid by nobody
+    assert (told["total"], told["today"]) == (0.875, 0.875)  # emulated jobs cost nothing
 
 
 def test_estimates_are_judged(home: Path) -> None:

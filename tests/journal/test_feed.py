@@ -279,7 +279,7 @@ def test_a_beating_heart_far_away_is_no_news(
         assert not feed.look()
 
 
-def test_a_damaged_journal_is_an_error_each_time_and_news_when_it_is_mended(
+def test_a_damaged_journal_is_an_error_each_time_and_news_when_it_is_repaired(
     home: Path, store: JournalTables, clock: Clock, a_job: MakeJob
 ) -> None:
     (home / "journal.db").write_bytes(b"not a database at all, whatever it was" * 200)

@@ -193,9 +193,9 @@ def test_calls_leave_the_process_enough_descriptors(
 ) -> None:
     program = (
         "import resource\n"
-        "from cloudbutton_backend.backends.aws_lambda.http import room_for\n"
+        "from cloudbutton_backend.backends.aws_lambda.http import connection_limit\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
-        f"print(room_for({calls}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+        f"print(connection_limit({calls}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -17,7 +17,7 @@ from cloudbutton_backend.results.result_record import ResultRecord
 from cloudbutton_backend.testing.conformance import TaskPlace
 from cloudbutton_backend.worker.sealed_records import BrokenSeal
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
-from tests.lambda_backend.desk import Desk, charge_of, the, values_of
+from tests.lambda_backend.harness import BackendHarness, charge_of, the, values_of
 
 
 def collected(job_id: str) -> dict[int, object]:
@@ -46,9 +46,9 @@ def test_a_detached_job_gives_the_same_results_and_its_price() -> None:
 
 
 def test_what_a_detached_job_left_can_be_collected_by_anybody_with_the_key() -> None:
-    with Desk(new_backend(shared_emulator())) as desk:
-        spec = desk.open(lambda x: str(x), detached=True)
-        events = desk.run(spec, [1, 2, 3])
+    with BackendHarness(new_backend(shared_emulator())) as harness:
+        spec = harness.open(lambda x: str(x), detached=True)
+        events = harness.run(spec, [1, 2, 3])
         assert values_of(events) == ["1", "2", "3"] and charge_of(events).cost > 0
     assert collected(spec.id) == {0: "1", 1: "2", 2: "3"}
 
@@ -96,10 +96,10 @@ def test_an_event_that_aws_delivers_twice_leaves_the_first_results(tmp_path: Pat
 
     emulator = shared_emulator()
     try:
-        with Desk(new_backend(emulator)) as desk:
-            spec = desk.open(count, detached=True)
+        with BackendHarness(new_backend(emulator)) as harness:
+            spec = harness.open(count, detached=True)
             emulator.set_faults(EmulatedFaults(duplicate_async=1.0))
-            events = desk.run(spec, [0])
+            events = harness.run(spec, [0])
             _until(lambda: os.path.getsize(log) == 2)
             assert len([event for event in events if isinstance(event, Results)]) == 1
             assert the(BatchEnded, events).ran == 1
@@ -110,10 +110,10 @@ def test_an_event_that_aws_delivers_twice_leaves_the_first_results(tmp_path: Pat
 
 
 def test_a_large_item_of_a_detached_job_goes_through_storage() -> None:
-    with Desk(new_backend(shared_emulator())) as desk:
-        spec = desk.open(lambda x: x[::-1], detached=True)
+    with BackendHarness(new_backend(shared_emulator())) as harness:
+        spec = harness.open(lambda x: x[::-1], detached=True)
         item = os.urandom(1000) * 1200
-        assert values_of(desk.run(spec, [item])) == [item[::-1]]
+        assert values_of(harness.run(spec, [item])) == [item[::-1]]
 
 
 def test_a_detached_call_can_be_stopped(tmp_path: Path) -> None:
@@ -124,20 +124,20 @@ def test_a_detached_call_can_be_stopped(tmp_path: Path) -> None:
         while True:
             time.sleep(0.05)
 
-    with Desk(new_backend(shared_emulator())) as desk:
-        spec = desk.open(hang, detached=True)
-        batch = desk.submit(spec, [1])
+    with BackendHarness(new_backend(shared_emulator())) as harness:
+        spec = harness.open(hang, detached=True)
+        batch = harness.submit(spec, [1])
         _until(lambda: os.path.exists(begun))
-        desk.backend.interrupt("lambda-0", spec.id)
-        assert the(BatchEnded, desk.until_end(batch)).ran == 0
+        harness.backend.interrupt("lambda-0", spec.id)
+        assert the(BatchEnded, harness.until_end(batch)).ran == 0
 
 
 def test_results_that_another_user_left_are_not_believed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with Desk(new_backend(shared_emulator())) as desk:
-        spec = desk.open(lambda x: x, detached=True)
-        desk.run(spec, [1])
+    with BackendHarness(new_backend(shared_emulator())) as harness:
+        spec = harness.open(lambda x: x, detached=True)
+        harness.run(spec, [1])
     tmp_path.chmod(0o700)
     monkeypatch.setenv("CLOUDBUTTON_HOME", str(tmp_path))
     with pytest.raises(BrokenSeal, match=spec.id):

@@ -17,7 +17,7 @@ from cloudbutton_backend.errors import BackendError, WorkerLost
 from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.testing.conformance import TaskPlace
 from tests.lambda_backend.conftest import connector_of, new_backend
-from tests.lambda_backend.desk import Desk, charge_of, the
+from tests.lambda_backend.harness import BackendHarness, charge_of, the
 
 WRONG = EmulatedFaults(throttle=0.05, crash=0.02, timeout=0.01, lost_answer=0.01, seed=7)
 
@@ -75,13 +75,13 @@ def test_more_workers_than_the_account_may_run_only_makes_them_wait(account: Emu
 
 
 def test_a_lost_answer_counts_at_its_full_price_and_costs_no_attempt(account: Emulator) -> None:
-    with Desk(new_backend(account)) as desk:
-        spec = desk.open(lambda x: x)
-        desk.run(spec, [0])
+    with BackendHarness(new_backend(account)) as harness:
+        spec = harness.open(lambda x: x)
+        harness.run(spec, [0])
         account.set_faults(EmulatedFaults(lost_answer=1.0))
-        events = desk.run(spec, [1, 2], lease=2.0)
+        events = harness.run(spec, [1, 2], lease=2.0)
         account.set_faults(EmulatedFaults())
-        rate = desk.backend.limits.rate
+        rate = harness.backend.limits.rate
         assert rate is not None and charge_of(events).cost == rate.at_most(2.0)
         assert (the(Revoked, events).first, the(Revoked, events).stop) == (0, 2)
         assert the(BatchEnded, events).ran == 0
@@ -106,12 +106,12 @@ def test_an_item_whose_answers_are_always_lost_fails_in_the_end(account: Emulato
 def test_what_the_platform_says_of_a_call_reaches_the_user(
     account: Emulator, fault: str, words: str
 ) -> None:
-    with Desk(new_backend(account)) as desk:
-        spec = desk.open(lambda x: x)
-        desk.run(spec, [0])
+    with BackendHarness(new_backend(account)) as harness:
+        spec = harness.open(lambda x: x)
+        harness.run(spec, [0])
         rates = {"timeout": EmulatedFaults(timeout=1.0), "crash_before": EmulatedFaults(crash=1.0)}
         account.set_faults(rates.get(fault, EmulatedFaults(crash=1.0, seed=3)))
-        events = desk.run(spec, [1])
+        events = harness.run(spec, [1])
         account.set_faults(EmulatedFaults())
         down = the(WorkerDown, events)
         assert (down.item, down.reason) == (0, "died") and words in down.cause

@@ -23,18 +23,18 @@ from cloudbutton_backend.backends.aws_lambda.call_encoding import (
 from cloudbutton_backend.backends.protocol import BatchCall, BatchEnded
 from cloudbutton_backend.worker.aws_lambda import handler as lambda_main
 from cloudbutton_backend.worker.aws_lambda import storage
-from cloudbutton_backend.worker.aws_lambda.call_wire import CallPart, part, stored_part
+from cloudbutton_backend.worker.aws_lambda.call_wire import CallPart, inline_part, stored_part
 from cloudbutton_backend.worker.aws_lambda.handler import handler
 from cloudbutton_backend.worker.aws_lambda.storage import (
+    DeadlineExceeded,
+    DigestMismatch,
     FetchedBlobs,
-    NotAsNamed,
-    OutOfTime,
-    StorageTrouble,
+    StorageError,
     fetch,
-    put,
+    upload,
 )
 from cloudbutton_backend.worker.call_end import CallReport
-from tests.lambda_backend.desk import spec_of
+from tests.lambda_backend.harness import spec_of
 
 
 class Store:
@@ -124,14 +124,14 @@ def test_an_object_that_is_not_what_it_is_named_for_is_refused(
 ) -> None:
     wanted = store.holds("object", b"genuine")
     store.objects["/object"] = b"another"
-    with pytest.raises(NotAsNamed, match=wanted.sha256[:12]):
+    with pytest.raises(DigestMismatch, match=wanted.sha256[:12]):
         get(wanted)
 
 
 def test_an_object_that_is_not_there_is_trouble_at_once(store: Store) -> None:
     wanted = store.holds("object", b"x")
     del store.objects["/object"]
-    with pytest.raises(StorageTrouble, match="404"):
+    with pytest.raises(StorageError, match="404"):
         fetch(wanted)
     assert len(store.asked) == 1
 
@@ -149,14 +149,14 @@ def test_environments_that_were_refused_together_do_not_come_back_together(
 
 
 def test_results_that_are_there_already_stay(store: Store) -> None:
-    put(store.url("result"), [b"fir", b"st"], 5, once=True)
-    put(store.url("result"), [b"second"], 6, once=True)
+    upload(store.url("result"), [b"fir", b"st"], 5, once=True)
+    upload(store.url("result"), [b"second"], 6, once=True)
     assert store.objects["/result"] == b"first"
 
 
 def test_putting_is_tried_again(store: Store) -> None:
     store.script = [500, 503]
-    put(store.url("result"), [b"data"], 4)
+    upload(store.url("result"), [b"data"], 4)
     assert store.objects["/result"] == b"data" and len(store.asked) == 3
 
 
@@ -187,7 +187,7 @@ def test_an_object_goes_into_memory_where_others_have_filled_the_disk(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blobs, wanted = FetchedBlobs(10_000), store.holds("object", b"x" * 1000)
-    monkeypatch.setattr(storage, "_free", lambda: 999)
+    monkeypatch.setattr(storage, "_free_bytes", lambda: 999)
     fd = blobs.fetched(wanted)
     assert os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:")
     assert os.pread(fd, wanted.nbytes, 0) == b"x" * 1000
@@ -202,7 +202,7 @@ def test_fetching_ends_with_the_time_that_the_call_has(
     wanted = store.holds("object", b"x" * 1000)
     store.script = ["slow"]
     begin = time.monotonic()
-    with pytest.raises(OutOfTime, match="1,000 bytes"):
+    with pytest.raises(DeadlineExceeded, match="1,000 bytes"):
         get(wanted, begin + 0.3)
     assert time.monotonic() - begin < 5 and len(store.asked) == 1
 
@@ -222,7 +222,9 @@ def answer_to(store: Store, function: CallPart, lease: float | None) -> CallRepo
     call = BatchCall(1, "job", "lambda-0", 0, 3, [], lease=lease)
     code = stored_part(function.sha256, function.nbytes, function.url)
     job = job_json(spec_of(len), b"key", code, {}, store.url("stop"), ())
-    event = json.loads(call_json(job, call, part(b"items"), store.url("answer"), detached=False))
+    event = json.loads(
+        call_json(job, call, inline_part(b"items"), store.url("answer"), detached=False)
+    )
     answer = handler(event, Context())
     results, report = read_records(records_in(answer), b"key", "answer", "lambda-0")
     assert not results and report is not None

@@ -20,7 +20,7 @@ from cloudbutton_backend.backends.aws_lambda.invoke import (
     Invoker,
     LostAnswer,
     NoInvocationSucceeds,
-    time_for,
+    answer_timeout,
 )
 from cloudbutton_backend.backends.aws_lambda.signing import Endpoint
 from cloudbutton_backend.errors import (
@@ -134,7 +134,7 @@ async def test_what_passes_is_tried_again_without_anybody_noticing(fake: Any, tr
     server = fake(trouble, trouble, answer())
     ended, may_run, invoker = await invoke(server.address)
     assert (ended.body, server.asked) == ("ok", 3)
-    assert may_run == [True, False, True, False, True] and invoker.window.under_way == 0
+    assert may_run == [True, False, True, False, True] and invoker.limiter.under_way == 0
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ async def test_where_nobody_answers_nothing_is_in_doubt_and_it_ends() -> None:
 def test_an_answer_has_time_for_what_is_sent_before_it(
     within: float, nbytes: int, under_way: int, seconds: float
 ) -> None:
-    assert time_for(within, nbytes, under_way) == pytest.approx(seconds)
+    assert answer_timeout(within, nbytes, under_way) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cloudbutton_backend.errors import WorkerLost
 from cloudbutton_backend.testing.conformance import TaskPlace
 from cloudbutton_backend.worker.child_process import exceed, resident
 from tests.lambda_backend.conftest import new_backend, shared_emulator
-from tests.lambda_backend.desk import Desk, charge_of, the, values_of
+from tests.lambda_backend.harness import BackendHarness, charge_of, the, values_of
 
 
 def fill(megabytes: int) -> int:
@@ -24,13 +24,15 @@ def fill(megabytes: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def small() -> Iterator[Desk]:
+def small() -> Iterator[BackendHarness]:
     """Return a backend with a small function, beside which no larger one is deployed."""
-    with Desk(new_backend(shared_emulator(), memory=256, prefix="small")) as desk:
-        yield desk
+    with BackendHarness(new_backend(shared_emulator(), memory=256, prefix="small")) as harness:
+        yield harness
 
 
-def test_an_item_that_exhausts_the_memory_is_named_with_peak_limit_and_advice(small: Desk) -> None:
+def test_an_item_that_exhausts_the_memory_is_named_with_peak_limit_and_advice(
+    small: BackendHarness,
+) -> None:
     events = small.run(small.open(fill), [1, 600])
     down = the(WorkerDown, events)
     assert down.reason == "memory" and down.item in (1, None)
@@ -38,14 +40,14 @@ def test_an_item_that_exhausts_the_memory_is_named_with_peak_limit_and_advice(sm
     assert charge_of(events).seconds > 0
 
 
-def test_the_function_lives_on_after_an_item_exhausted_its_memory(small: Desk) -> None:
+def test_the_function_lives_on_after_an_item_exhausted_its_memory(small: BackendHarness) -> None:
     spec = small.open(fill)
     small.run(spec, [600])
     assert values_of(small.run(spec, [3])) == [3]
 
 
 def test_an_item_runs_in_a_larger_function_where_one_is_deployed() -> None:
-    with Desk(new_backend(shared_emulator(), memory=1769, prefix="both")) as large:
+    with BackendHarness(new_backend(shared_emulator(), memory=1769, prefix="both")) as large:
         large.open(fill)
     place = TaskPlace(new_backend(shared_emulator(), memory=256, prefix="both"))
     try:
@@ -56,7 +58,7 @@ def test_an_item_runs_in_a_larger_function_where_one_is_deployed() -> None:
         place.session.close()
 
 
-def test_an_item_that_needs_more_than_there_is_fails_alone(small: Desk) -> None:
+def test_an_item_that_needs_more_than_there_is_fails_alone(small: BackendHarness) -> None:
     place = TaskPlace(new_backend(shared_emulator(), memory=256, prefix="small"))
     try:
         values = place.map(fill, [1, 600, 2], errors="keep")

@@ -18,7 +18,7 @@ from cloudbutton_backend.worker.result_file import SegmentWriter, TornRecord, re
 from cloudbutton_backend.worker.sealed_records import BrokenSeal, open_records, sealed_record
 from cloudbutton_backend.worker.wire import layout
 from tests.lambda_backend.conftest import clients_of, new_backend, shared_emulator
-from tests.lambda_backend.desk import Desk, the
+from tests.lambda_backend.harness import BackendHarness, the
 
 KEY = b"k" * 32
 
@@ -101,9 +101,9 @@ def test_a_forged_result_in_storage_is_an_error_that_names_the_object(
         return bytes(data)
 
     monkeypatch.setattr(Bucket, "get", get)
-    with Desk(new_backend(shared_emulator())) as desk:
-        spec = desk.open(lambda n: bytes(n))
-        events = desk.run(spec, [5 << 20])
+    with BackendHarness(new_backend(shared_emulator())) as harness:
+        spec = harness.open(lambda n: bytes(n))
+        events = harness.run(spec, [5 << 20])
     cause = the(BackendDown, events).cause
     assert f"jobs/{spec.id}/results/" in cause and "seal" in cause
     assert not [event for event in events if isinstance(event, Results)]
@@ -111,13 +111,13 @@ def test_a_forged_result_in_storage_is_an_error_that_names_the_object(
 
 def test_a_captured_value_that_was_changed_in_storage_is_not_used() -> None:
     table = os.urandom(300_000)
-    with Desk(new_backend(shared_emulator())) as desk:
-        spec = desk.open(lambda at: table[at])
-        (sha256,) = [found[0] for found in desk.backend._lambda_calls._uploads._known.values()]
+    with BackendHarness(new_backend(shared_emulator())) as harness:
+        spec = harness.open(lambda at: table[at])
+        (sha256,) = [found[0] for found in harness.backend._lambda_calls._uploads._known.values()]
         clients = clients_of(shared_emulator())
         bucket = f"cloudbutton-{clients.account}-{clients.region}"
         clients.client("s3").put_object(
             Bucket=bucket, Key=f"blobs/{sha256}", Body=bytes(300_000 + 128)
         )
-        events = desk.run(spec, [0])
+        events = harness.run(spec, [0])
     assert sha256[:12] in the(BackendDown, events).cause

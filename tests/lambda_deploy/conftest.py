@@ -50,7 +50,7 @@ def home(clients: BotoClients) -> DeploymentTarget:
 
 
 @pytest.fixture
-def wish(home: DeploymentTarget) -> DesiredDeployment:
+def desired(home: DeploymentTarget) -> DesiredDeployment:
     return DesiredDeployment(targets=(home, home.with_(memory=3008)), version="1.2.3")
 
 

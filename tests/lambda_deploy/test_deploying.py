@@ -1,4 +1,4 @@
-"""Deploying makes what is missing, mends what differs, refuses what is not ours, and can be repeated."""
+"""Deploying makes what is missing, repairs what differs, refuses what is not ours, and can be repeated."""
 
 from __future__ import annotations
 
@@ -60,15 +60,17 @@ def _no_pause(seconds: float) -> None:
     """Waiting is not what is tested here, and the emulator need not be waited for."""
 
 
-def _steps(clients: BotoClients, wish: DesiredDeployment) -> list[str]:
-    return [str(step) for step in plan_deployment(wish, look_for(clients, wish.targets)).steps]
+def _steps(clients: BotoClients, desired: DesiredDeployment) -> list[str]:
+    return [
+        str(step) for step in plan_deployment(desired, look_for(clients, desired.targets)).steps
+    ]
 
 
 def test_what_was_deployed_is_all_there_and_ours(
-    clients: BotoClients, wish: DesiredDeployment
+    clients: BotoClients, desired: DesiredDeployment
 ) -> None:
-    found = deploy(clients, wish)
-    assert found.functions.keys() == {target.function for target in wish.targets}
+    found = deploy(clients, desired)
+    assert found.functions.keys() == {target.function for target in desired.targets}
     assert {each.tags[TAG] for each in found.functions.values()} == {"1.2.3"}
     assert found.role is not None and found.bucket is not None and found.log_group is not None
     assert found.bucket.block is not None and all(found.bucket.block.values())
@@ -79,17 +81,17 @@ def test_what_was_deployed_is_all_there_and_ours(
     }
 
 
-def test_deploying_again_does_nothing(clients: BotoClients, wish: DesiredDeployment) -> None:
-    deploy(clients, wish)
+def test_deploying_again_does_nothing(clients: BotoClients, desired: DesiredDeployment) -> None:
+    deploy(clients, desired)
     said: list[str] = []
-    deploy(clients, wish, say=said.append)
+    deploy(clients, desired, say=said.append)
     assert said == []
-    assert _steps(clients, wish) == []
+    assert _steps(clients, desired) == []
 
 
-def test_a_plan_changes_nothing(clients: BotoClients, wish: DesiredDeployment) -> None:
-    assert len(_steps(clients, wish)) == 5
-    assert look_around(clients, wish.home).is_nothing
+def test_a_plan_changes_nothing(clients: BotoClients, desired: DesiredDeployment) -> None:
+    assert len(_steps(clients, desired)) == 5
+    assert look_around(clients, desired.home).is_nothing
 
 
 def test_a_deployment_stopped_anywhere_is_completed_by_running_it_again(
@@ -97,12 +99,12 @@ def test_a_deployment_stopped_anywhere_is_completed_by_running_it_again(
 ) -> None:
     for nth in itertools.count():
         place = home.with_(prefix=f"{home.prefix}-{nth}")
-        wish = DesiredDeployment(targets=(place,), version="1.2.3")
+        desired = DesiredDeployment(targets=(place,), version="1.2.3")
         try:
-            deploy(Failing(clients, nth), wish)  # type: ignore[arg-type]
+            deploy(Failing(clients, nth), desired)  # type: ignore[arg-type]
             break
         except Interrupted:
-            deploy(clients, wish)  # ends when nothing is left to do
+            deploy(clients, desired)  # ends when nothing is left to do
             require_deployed(clients, place)
     assert nth == 10  # requests that change something
 
@@ -123,19 +125,19 @@ def test_a_removal_stopped_anywhere_is_completed_by_running_it_again(
 
 
 def test_removing_takes_what_is_in_the_bucket_along_and_nothing_of_others(
-    clients: BotoClients, wish: DesiredDeployment
+    clients: BotoClients, desired: DesiredDeployment
 ) -> None:
-    deploy(clients, wish)
-    other = replace(wish, targets=(wish.home.with_(prefix=f"{wish.home.prefix}x"),))
+    deploy(clients, desired)
+    other = replace(desired, targets=(desired.home.with_(prefix=f"{desired.home.prefix}x"),))
     deploy(clients, other)
     for number in range(5):
         key = f"jobs/abc/{number}"
-        clients.call("s3", "PutObject", Bucket=wish.home.bucket, Key=key, Body=b"")
-    clients.call("s3", "CreateMultipartUpload", Bucket=wish.home.bucket, Key="jobs/large")
-    bucket = plan_removal(look_around(clients, wish.home)).steps[-1]
+        clients.call("s3", "PutObject", Bucket=desired.home.bucket, Key=key, Body=b"")
+    clients.call("s3", "CreateMultipartUpload", Bucket=desired.home.bucket, Key="jobs/large")
+    bucket = plan_removal(look_around(clients, desired.home)).steps[-1]
     assert "5 objects" in str(bucket)
-    undeploy(clients, wish.home)
-    assert look_around(clients, wish.home).is_nothing
+    undeploy(clients, desired.home)
+    assert look_around(clients, desired.home).is_nothing
     assert _steps(clients, other) == []
 
 
@@ -204,7 +206,7 @@ def _function_gone(clients: BotoClients, home: DeploymentTarget) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "mended"),
+    ("damage", "repaired"),
     [
         (_other_trust, "role"),
         (_wider_role, "role"),
@@ -217,48 +219,48 @@ def _function_gone(clients: BotoClients, home: DeploymentTarget) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_was_changed_by_hand_is_mended_and_nothing_else(
+def test_what_was_changed_by_hand_is_repaired_and_nothing_else(
     clients: BotoClients,
     standing: DeploymentTarget,
     damage: Callable[[BotoClients, DeploymentTarget], None],
-    mended: str,
+    repaired: str,
 ) -> None:
-    wish = DesiredDeployment(targets=(standing,), version="1.2.3")
+    desired = DesiredDeployment(targets=(standing,), version="1.2.3")
     damage(clients, standing)
-    (step,) = plan_deployment(wish, look_for(clients, wish.targets)).steps
-    assert step.what.startswith(mended)
-    deploy(clients, wish)
-    assert _steps(clients, wish) == []
+    (step,) = plan_deployment(desired, look_for(clients, desired.targets)).steps
+    assert step.what.startswith(repaired)
+    deploy(clients, desired)
+    assert _steps(clients, desired) == []
 
 
 def test_rules_that_the_user_has_added_to_the_bucket_stay(
     clients: BotoClients, home: DeploymentTarget
 ) -> None:
-    wish = DesiredDeployment(targets=(home,), version="1.2.3")
+    desired = DesiredDeployment(targets=(home,), version="1.2.3")
     mine = {
         "ID": "mine",
         "Filter": {"Prefix": "mine/"},
         "Status": "Enabled",
         "Expiration": {"Days": 1},
     }
-    deploy(clients, wish)
+    deploy(clients, desired)
     clients.call(
         "s3",
         "PutBucketLifecycleConfiguration",
         Bucket=home.bucket,
         LifecycleConfiguration={"Rules": [mine]},
     )
-    bucket = deploy(clients, wish).bucket
+    bucket = deploy(clients, desired).bucket
     assert bucket is not None
     assert bucket.rules[0]["ID"] == "mine"
     assert len(bucket.rules) == 4
 
 
 def test_another_version_brings_all_functions_up_to_date(
-    clients: BotoClients, wish: DesiredDeployment
+    clients: BotoClients, desired: DesiredDeployment
 ) -> None:
-    deploy(clients, wish)
-    newer = replace(wish, version="2.0.0")
+    deploy(clients, desired)
+    newer = replace(desired, version="2.0.0")
     assert [step.partition(":")[2] for step in _steps(clients, newer)] == [
         " version 1.2.3 → 2.0.0",
         " version 1.2.3 → 2.0.0",
@@ -314,31 +316,31 @@ def test_what_somebody_else_has_made_is_neither_taken_over_nor_removed(
 
 
 def test_a_role_that_lambda_does_not_know_yet_is_waited_for(
-    emulator: Emulator, clients: BotoClients, wish: DesiredDeployment
+    emulator: Emulator, clients: BotoClients, desired: DesiredDeployment
 ) -> None:
     emulator.set_faults(EmulatedFaults(role_not_ready=3))
     said: list[str] = []
     waited: list[float] = []
-    deploy(clients, wish, say=said.append, pause=waited.append)
+    deploy(clients, desired, say=said.append, pause=waited.append)
     assert [line for line in said if line.startswith("wait")] == [
         "wait    AWS is telling Lambda of the new role, which takes about ten seconds"
     ]
     assert waited[:3] == [1.0, 2.0, 4.0]
-    assert _steps(clients, wish) == []
+    assert _steps(clients, desired) == []
 
 
 def test_a_role_that_lambda_never_gets_to_know_is_an_error_in_the_end(
-    emulator: Emulator, clients: BotoClients, wish: DesiredDeployment
+    emulator: Emulator, clients: BotoClients, desired: DesiredDeployment
 ) -> None:
     emulator.set_faults(EmulatedFaults(role_not_ready=1000))
     waited: list[float] = []
     with pytest.raises(CloudServiceError, match="cannot be assumed"):
-        deploy(clients, wish, pause=waited.append)
+        deploy(clients, desired, pause=waited.append)
     assert 60 <= sum(waited) <= 120
 
 
 def test_two_who_deploy_at_the_same_time_both_succeed(
-    clients: BotoClients, wish: DesiredDeployment
+    clients: BotoClients, desired: DesiredDeployment
 ) -> None:
     failures: list[BaseException] = []
     barrier = threading.Barrier(3)
@@ -346,7 +348,7 @@ def test_two_who_deploy_at_the_same_time_both_succeed(
     def run() -> None:
         try:
             barrier.wait(30)
-            deploy(clients, wish, pause=_no_pause)
+            deploy(clients, desired, pause=_no_pause)
         except BaseException as error:
             failures.append(error)
 
@@ -356,7 +358,7 @@ def test_two_who_deploy_at_the_same_time_both_succeed(
     for thread in threads:
         thread.join(60)
     assert failures == []
-    assert _steps(clients, wish) == []
+    assert _steps(clients, desired) == []
 
 
 def test_a_job_is_told_what_to_type_when_nothing_is_deployed(
@@ -408,12 +410,12 @@ def test_health_names_what_is_missing(clients: BotoClients, home: DeploymentTarg
 
 
 def test_status_tells_versions_and_what_was_changed_by_hand(
-    clients: BotoClients, wish: DesiredDeployment
+    clients: BotoClients, desired: DesiredDeployment
 ) -> None:
-    deploy(clients, wish)
-    assert describe(look_around(clients, wish.home)).is_sound
-    _less_time(clients, wish.home)
-    status = describe(look_around(clients, wish.home))
+    deploy(clients, desired)
+    assert describe(look_around(clients, desired.home)).is_sound
+    _less_time(clients, desired.home)
+    status = describe(look_around(clients, desired.home))
     assert not status.is_sound
     assert "Timeout: 3 → 900" in str(status)
 

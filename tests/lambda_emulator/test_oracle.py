@@ -24,9 +24,9 @@ from cloudbutton_backend.backends.aws_lambda import call_encoding
 from cloudbutton_backend.backends.aws_lambda.function_archive import HANDLER, function_zip
 from cloudbutton_backend.backends.protocol import BatchCall
 from cloudbutton_backend.capture import dump_items
-from cloudbutton_backend.worker.aws_lambda.call_wire import part
+from cloudbutton_backend.worker.aws_lambda.call_wire import inline_part
 from cloudbutton_backend.worker.wire import layout, split
-from tests.lambda_backend.desk import spec_of
+from tests.lambda_backend.harness import spec_of
 
 from .account import Account, eventually
 
@@ -136,9 +136,9 @@ def _call(key: bytes, items: list[Any]) -> Any:
     spec = spec_of(_divide)
     pieces, _ = layout(dump_items(items))
     call = BatchCall(1, spec.id, "lambda-0", 0, len(items), [], None)
-    job = call_encoding.job_json(spec, key, part(bytes(spec.payload)), {}, "", [])
+    job = call_encoding.job_json(spec, key, inline_part(bytes(spec.payload)), {}, "", [])
     return spec.id, json.loads(
-        call_encoding.call_json(job, call, part(b"".join(pieces)), "", detached=False)
+        call_encoding.call_json(job, call, inline_part(b"".join(pieces)), "", detached=False)
     )
 
 

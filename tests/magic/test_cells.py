@@ -361,7 +361,7 @@ def test_the_journal_keeps_the_users_own_lines_of_an_error(kernel: Kernel) -> No
     )
 
 
-def test_a_mistake_in_the_settings_is_said_by_the_cell_and_can_be_mended(tmp_path: Path) -> None:
+def test_a_mistake_in_the_settings_is_said_by_the_cell_and_can_be_repaired(tmp_path: Path) -> None:
     settings = tmp_path / "cloudbutton.toml"
     settings.write_text("workers = = 2\n")
     with started(tmp_path, _environment(tmp_path)) as kernel:

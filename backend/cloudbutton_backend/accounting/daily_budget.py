@@ -1,6 +1,6 @@
-"""The budget of a day, shared by all kernels of a user through the journal: given out, settled, never passed.
+"""The daily budget, shared by all kernels of a user through the journal and never exceeded.
 
-A job is given money in portions, each in one transaction that sees what all others have been given, so two
+A job is granted money in portions, each in one transaction that sees all other grants, so two
 kernels cannot both have the last dollar. A portion counts in full until the job has ended, then as what
 was spent of it. That of a process that died counts in full for a day, as its calls may go on.
 """
@@ -13,29 +13,13 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing
-from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from cloudbutton_backend import settings
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost.budgets import portion
 from cloudbutton_backend.errors import JournalError
-from cloudbutton_backend.journal import database
-
-_OPEN_FOR: Final = 86_400.0
-"""Seconds for which a portion counts that nobody has settled."""
-
-#: What is taken of the day's budget: portions of today, those of before that may still be spent, and
-#: what jobs of today have cost and may cost that were started without such a budget.
-_TAKEN: Final = """
-    SELECT
-        (SELECT total(amount) FROM allowances WHERE day = :day OR (NOT settled AND granted > :open))
-        + (SELECT total(spend + committed) FROM jobs WHERE created >= :midnight
-            AND NOT emulated
-            AND NOT EXISTS (SELECT 1 FROM allowances WHERE substr(job_id, 1, length(jobs.id)) = jobs.id))
-"""
+from cloudbutton_backend.journal import daily_grants
 
 
 class DailyBudgetGrant:
@@ -65,30 +49,30 @@ class DailyBudgetGrant:
         self._executor: Executor | None = None
 
     def renew(self) -> None:
-        """The job is run again: what the settings say now holds."""
+        """Take the limit from today's settings: the job is run again."""
         per_day = settings.resolve().budget_per_day
         self.per_day = math.inf if per_day is None else per_day
 
     def ask(self, at_least: float, wanted: float, answer: Callable[[float], None]) -> None:
-        """Have `answer` called with the dollars that the job gets; with 0 where there are too few."""
+        """Call `answer` with the dollars that the job gets: 0 where there are too few."""
 
         def act() -> None:
             dollars = 0.0
             try:
                 dollars = self.take(at_least, wanted)
             except (JournalError, sqlite3.Error, OSError):
-                pass  # what nobody can write down is not spent
+                pass  # what cannot be recorded is not granted
             finally:
                 answer(dollars)
 
         self._later(act)
 
     def settle(self, spent: float) -> None:
-        """The job has ended, and has spent so much in all."""
+        """Record that the job has ended and what it spent in all."""
         self._later(lambda: self.close(spent))
 
     def _later(self, act: Callable[[], None]) -> None:
-        """Have something done on the thread, one after the other."""
+        """Run `act` on the thread, in order."""
         try:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(1, f"cloudbutton-money-{self._job_id}")
@@ -98,65 +82,26 @@ class DailyBudgetGrant:
 
     def take(self, at_least: float, wanted: float) -> float:
         """Take dollars of the day's budget for the job and return how many."""
-        now = self._clock()
-        today = datetime.fromtimestamp(now)
-        day = today.date().isoformat()
-        with closing(self._open()) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                values = {
-                    "day": day,
-                    "open": now - _OPEN_FOR,
-                    "midnight": datetime(today.year, today.month, today.day).timestamp(),
-                }
-                taken = connection.execute(_TAKEN, values).fetchone()[0]
-                dollars = portion(self.per_day - taken, at_least, wanted)
-                if dollars > 0:
-                    self._key = self._key or f"{self._job_id}/{os.urandom(4).hex()}"
-                    key = f"{self._key}/{day}"
-                    connection.execute(
-                        "INSERT INTO allowances VALUES (?, ?, ?, ?, 0) ON CONFLICT (job_id) "
-                        "DO UPDATE SET amount = amount + excluded.amount, granted = excluded.granted",
-                        (key, day, now, dollars),
-                    )
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+        key = self._key or f"{self._job_id}/{os.urandom(4).hex()}"
+        dollars = daily_grants.grant(
+            self._home,
+            key,
+            self._clock(),
+            lambda taken: portion(self.per_day - taken, at_least, wanted),
+        )
+        if dollars > 0:
+            self._key = key
         return dollars
 
     def close(self, spent: float) -> None:
-        """Give back what was not spent of it: of all that the job has been given, by a kernel that died, too.
-
-        Earlier portions count as spent first.
-        """
-        if not self._key:
-            return
-        prefix, left = f"{self._job_id}/", spent
-        with closing(self._open()) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            portions = connection.execute(
-                "SELECT job_id, amount FROM allowances WHERE substr(job_id, 1, ?) = ? "
-                "ORDER BY day, settled DESC",
-                (len(prefix), prefix),
-            ).fetchall()
-            for key, amount in portions:
-                used = min(amount, left)
-                left -= used
-                connection.execute(
-                    "UPDATE allowances SET amount = ?, settled = 1 WHERE job_id = ?", (used, key)
-                )
-            connection.execute("COMMIT")
-        self._key = ""  # should it be run again, it is given anew
-
-    def _open(self) -> sqlite3.Connection:
-        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        connection, _notice = database.open_for_writing(self._home)
-        return connection
+        """Return what was not spent of all the job's grants, those to a kernel that died included."""
+        if self._key:
+            daily_grants.settle(self._home, self._job_id, spent)
+            self._key = ""  # a job that is run again gets new grants
 
 
-def allowance_of(home: Path, job_id: str, limits: Limits) -> DailyBudgetGrant | None:
-    """Return what limits a job to the day's budget; None where none is set, or nobody pays for its calls."""
+def budget_grant_of(home: Path, job_id: str, limits: Limits) -> DailyBudgetGrant | None:
+    """Return what limits a job to the day's budget; None where none is set, or its calls cost nothing."""
     if limits.rate is None or limits.emulated:
         return None
     per_day = settings.resolve().budget_per_day

@@ -1,18 +1,21 @@
-"""What earlier jobs of the same code tell of the next one: their bills, times, items and memory."""
+"""Predicts the next job from earlier ones of the same code: their bills, times, items and memory."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.cost.job_estimate import EarlierRun, from_history
 from cloudbutton_backend.cost.overhead import CallOverhead, overhead_of
 from cloudbutton_backend.cost.rates import Rate
 from cloudbutton_backend.errors import JournalError
 from cloudbutton_backend.job_model import BackendIdentity, Estimate
+
+if TYPE_CHECKING:
+    from cloudbutton_backend.journal.queries import CallRow, WorkInterval
 
 _RUNS: Final = 20
 """The latest runs that are looked at: older ones tell of other data, machines and prices."""
@@ -22,14 +25,6 @@ _TELLING: Final = 3
 """Calls without which it cannot be told what starts cost."""
 _WARM_FOR: Final = 300.0
 """Seconds for which environments probably stay; Lambda does not say how long."""
-_CALLS: Final = (
-    'SELECT worker, sum(count) AS items, sum("end" - start) AS work, sum(cost) AS cost FROM batches '
-    "WHERE job_id = ? AND status = 'done' GROUP BY batch, attempt ORDER BY min(rowid) LIMIT ?"
-)
-_COLUMNS: Final = (
-    "id", "backend", "emulated", "on_this_machine", "done", "cached", "spend", "created", "ended",
-    "workers", "worker_memory", "task_seconds",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +50,6 @@ class JobHistory:
     task_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class WorkInterval:
-    """Items that ran one after the other in a worker."""
-
-    items: int
-    seconds: float
-    cpu: float
-    memory_peak: int
-    """Bytes; 0 if unknown."""
-
-
 def earlier_jobs(home: Path | None, digest: str) -> list[JobHistory]:
     """Return the latest jobs of the same code that ended well, whatever backend they ran on.
 
@@ -74,29 +58,29 @@ def earlier_jobs(home: Path | None, digest: str) -> list[JobHistory]:
     JournalError
         If the journal cannot be read.
     """
-    from cloudbutton_backend.journal import JournalReader
+    from cloudbutton_backend.journal import JournalReader, queries
 
-    query = (
-        f"SELECT {', '.join(_COLUMNS)} FROM jobs WHERE code_digest = ? AND state = 'done' "
-        "ORDER BY created DESC LIMIT ?"
-    )
     with JournalReader(home).snapshot() as connection:
-        rows = connection.execute(query, (digest, _RUNS)).fetchall() if connection else []
+        if connection is None:
+            return []
         return [
-            _earlier(row, _starts(connection, row["id"]) if row["spend"] else 0.0)
-            for row in rows
+            _earlier(
+                row,
+                _starts(queries.calls(connection, row["id"], _BATCHES)) if row["spend"] else 0.0,
+            )
+            for row in queries.done_jobs(connection, digest, _RUNS)
             if row["done"] > row["cached"]
         ]
 
 
-def _starts(connection: Any, job_id: str) -> float:
+def _starts(calls: Iterable[CallRow]) -> float:
     """Return what the first calls of a job's workers cost beyond what its other calls did per item."""
     seen: set[str] = set()
     first: list[tuple[int, float]] = []
     others: list[tuple[int, float]] = []
-    for call in connection.execute(_CALLS, (job_id, _BATCHES)):
-        (others if call["worker"] in seen else first).append((call["items"], call["cost"]))
-        seen.add(call["worker"])
+    for call in calls:
+        (others if call.worker in seen else first).append((call.items, call.cost))
+        seen.add(call.worker)
     if len(others) < _TELLING:
         return 0.0
     each = sum(cost for _, cost in others) / sum(items for items, _ in others)
@@ -127,28 +111,20 @@ def stretches(home: Path | None, jobs: Sequence[JobHistory]) -> list[WorkInterva
     JournalError
         If the journal cannot be read.
     """
-    from cloudbutton_backend.journal import JournalReader
+    from cloudbutton_backend.journal import JournalReader, queries
 
-    query = (
-        'SELECT count, "end" - start AS seconds, cpu, memory_peak FROM batches '
-        "WHERE job_id = ? AND status = 'done' AND count > 0 ORDER BY rowid LIMIT ?"
-    )
     found: list[WorkInterval] = []
     with JournalReader(home).snapshot() as connection:
         for job in jobs if connection else ():
             assert connection is not None
-            rows = connection.execute(query, (job.id, _BATCHES - len(found))).fetchall()
-            found += [
-                WorkInterval(row["count"], max(0.0, row["seconds"]), row["cpu"], row["memory_peak"])
-                for row in rows
-            ]
+            found += queries.work_intervals(connection, job.id, _BATCHES - len(found))
     return found
 
 
 def bill_of(
     jobs: Sequence[JobHistory], backend: BackendIdentity, memory: int | None, items: int, now: float
 ) -> Estimate | None:
-    """Return what so many items cost on a backend by its earlier bills; None if there is none.
+    """Return what `items` cost on a backend by its earlier bills; None if there is none.
 
     Parameters
     ----------
@@ -171,32 +147,27 @@ def overhead(
     Parameters
     ----------
     rate
-        Returns the usual price of a call to a worker of so many MiB.
+        Returns the usual price of a call to a worker with so much memory (MiB).
 
     Raises
     ------
     JournalError
         If the journal cannot be read.
     """
-    from cloudbutton_backend.journal import JournalReader
+    from cloudbutton_backend.journal import JournalReader, queries
 
-    jobs = (
-        "SELECT id, worker_memory, ended FROM jobs WHERE backend = ? AND emulated = ? AND state = 'done' "
-        "AND spend > 0 ORDER BY created DESC LIMIT ?"
-    )
     starts: list[float] = []
     warm: list[float] = []
     latest = 0.0
     with JournalReader(home).snapshot() as connection:
-        for job in connection.execute(jobs, (*backend, _RUNS)) if connection else ():
+        for job in queries.billed_jobs(connection, backend, _RUNS) if connection else ():
             assert connection is not None
             price, seen = rate(job["worker_memory"]), set()
             latest = max(latest, job["ended"] or 0.0)
-            for call in connection.execute(_CALLS, (job["id"], _BATCHES)):
-                billed = (call["cost"] - price.per_call) / price.per_second
-                besides = max(0.0, billed - call["work"])
-                (warm if call["worker"] in seen else starts).append(besides)
-                seen.add(call["worker"])
+            for call in queries.calls(connection, job["id"], _BATCHES):
+                billed = (call.cost - price.per_call) / price.per_second
+                (warm if call.worker in seen else starts).append(max(0.0, billed - call.work))
+                seen.add(call.worker)
     return overhead_of(starts, warm, may_be_warm=time.time() - latest < _WARM_FOR)
 
 
@@ -214,13 +185,13 @@ class HistoryEstimate:
         items: int,
         said: Estimate,
     ) -> None:
-        """Somebody has been told what running this code will cost."""
+        """Remember what the user was told that running this code will cost."""
         self._estimates[digest, backend, memory, items] = said
         while len(self._estimates) > _RUNS:
             del self._estimates[next(iter(self._estimates))]
 
     def forget(self) -> None:
-        """What was said no longer counts."""
+        """Forget all estimates that were shown."""
         self._estimates.clear()
 
     def said(

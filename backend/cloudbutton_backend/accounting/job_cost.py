@@ -185,7 +185,7 @@ class JobCost:
     def expected(self, total: int | None, done: int) -> float | None:
         """Return what the job will have cost in the end, as far as can be told.
 
-        At first that is the estimate; by and by, what its items have cost so far counts more.
+        At first that is the estimate; the more items have run, the more their cost counts.
         """
         if total is None or not total:
             return None
@@ -220,7 +220,7 @@ class EtaEstimate:
         self._is_made = False
 
     def work(self, items: int, seconds: float) -> None:
-        """Some items have run in so many seconds of a worker's time."""
+        """Record the seconds of a worker's time that some items took."""
         if not self._is_made and len(self._each) < _MOST and items:
             self._each.append(seconds / items)
 
@@ -249,4 +249,4 @@ class JobAccounting:
     """None where work is free."""
     eta: EtaEstimate | None = None
     daily_grant: DailyBudgetGrant | None = None
-    """None where no day has a budget, or nobody pays."""
+    """None where no daily budget is set, or the job costs nothing."""

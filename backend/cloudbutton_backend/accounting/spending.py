@@ -70,7 +70,7 @@ class SpendingReport:
 
 
 def billed(found: Iterable[Spending]) -> float:
-    """Return US dollars; what was emulated is paid by nobody."""
+    """Return US dollars; emulated jobs cost nothing."""
     return math.fsum(each.spend for each in found if not each.emulated)
 
 

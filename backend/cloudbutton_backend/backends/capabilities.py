@@ -1,6 +1,6 @@
 """What a backend can do beyond the protocol: one `Protocol` for each ability.
 
-All of them are optional and structural. Whoever wants to use one asks ``isinstance(backend, ChecksHealth)``;
+All of them are optional and structural. Callers check ``isinstance(backend, ChecksHealth)``;
 nothing is looked up by name. The first five are asked of whatever makes the backend, usually its class,
 because the panel lists backends without making one. See docs/backends.md.
 """
@@ -94,7 +94,7 @@ class TermsRequest:
     """What is known of its items."""
     items: int
     workers: int | None = None
-    """At most so many, if the user chose."""
+    """The most of them, if the user chose."""
     memory: int | None = None
     """MiB of each worker, if the user chose."""
     overhead: CallOverhead = NO_OVERHEAD
@@ -109,7 +109,7 @@ class QuotesTerms(Protocol):
     """
 
     def terms(self, request: TermsRequest) -> Sequence[CostModel]:
-        """Return how it would run a job: first as asked, then what else one may choose. Asks nobody."""
+        """Return how it would run a job: first as asked, then the alternatives. Makes no requests."""
 
 
 @runtime_checkable
@@ -117,7 +117,7 @@ class DescribesPackages(Protocol):
     """Brings the packages that code needs, and can say which those are."""
 
     def describe_packages(self, imports: Sequence[str]) -> str:
-        """Return in words what code that imports these would get. Asks nobody."""
+        """Return in words what code that imports these would get. Makes no requests."""
 
 
 @runtime_checkable

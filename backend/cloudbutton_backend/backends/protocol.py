@@ -47,7 +47,7 @@ class Limits:
     memory: int | None = None
     """MiB that a worker has unless a job asks for more, where that is chosen."""
     lane: int | None = None
-    """MiB that come with each CPU of a worker, which runs so many items of a call at the same time."""
+    """MiB that come with each CPU of a worker, which runs an item of a call on each."""
     lost_attempts: int = 3
     """How often an item may take its worker down before it fails alone."""
     retry_delay: float = 0.0
@@ -60,7 +60,7 @@ class Limits:
     longest_call: float | None = None
     """Seconds after which the platform ends a call, whatever it is doing."""
     emulated: bool = False
-    """Whether it stands in for something else: its bills are those of the real one, and nobody pays."""
+    """Whether it emulates a real backend: its bills are those of the real one, but cost nothing."""
     can_outlive: bool = False
     """Whether the calls of a detached job go on when this process ends."""
 

@@ -1,4 +1,4 @@
-"""The sources that travel to where items run: there, nothing of ours is installed."""
+"""The sources that travel to where items run, where this package is not installed."""
 
 from __future__ import annotations
 

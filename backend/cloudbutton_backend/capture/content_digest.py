@@ -4,7 +4,7 @@ A digest is the SHA-256 of a canonical pickle: that which `ValuePickler` would s
 although the meaning does not. Left out are the names of files and the line numbers of code, the ids that
 cloudpickle gives to classes, whether two equal strings are one object, and the order of sets of plain
 values. Everything else counts, so that equal digests mean equal values; unequal ones may still mean
-equal values, which costs whoever asks no more than doing again what was done.
+equal values, which costs the caller no more than doing again what was done.
 
 It is Python's own pickler, as that of C offers no way to these; long lists of numbers or strings, and
 the memory of arrays, are taken in one go all the same.

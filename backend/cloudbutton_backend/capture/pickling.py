@@ -117,7 +117,7 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         self._namespaces: dict[int, Any] = {}
 
     def release(self) -> None:
-        """Let go of what was pickled now: the handlers are bound to this pickler, a cycle."""
+        """Drop what was pickled now: the handlers are bound to this pickler, a cycle."""
         self._handlers.clear()
         self.clear_memo()
 

@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 MARGIN: Final = 1.2
-"""A job should get so many times what it is expected to cost."""
+"""A job should get this many times what it is expected to cost."""
 
 
 def enough_for(spent: float, budget: float, at_least: float, expected: float | None) -> float:
@@ -24,7 +24,7 @@ def enough_for(spent: float, budget: float, at_least: float, expected: float | N
 
 
 def round_up(dollars: float, digits: int = 2) -> float:
-    """Return the next number with so many digits that count."""
+    """Return the next number with `digits` significant digits."""
     if dollars <= 0:
         return 0.0
     places = digits - 1 - math.floor(math.log10(dollars))

@@ -34,7 +34,7 @@ _PRIOR_SPREAD: Final = 0.5
 _WIDEST: Final = 3.0
 """The largest spread of logarithms considered, …"""
 _FACTOR: Final = 10.0
-"""… and the factor by which a mean may be off: nobody is helped by more."""
+"""… and the factor by which a mean may be off: a wider range would tell nothing."""
 _SHORTEST: Final = 0.02
 """Items count as at least this part of the mean when their logarithms are compared."""
 _CAUTION: Final = 1.15
@@ -57,7 +57,7 @@ class Sample:
     """Which quantile of what the longest item may be this is."""
 
     def total(self, items: int) -> float:
-        """Return what so many items take together."""
+        """Return the seconds that `items` take together."""
         if items <= 0 or self.luck is None:
             return max(0, items) * self.mean
         # The log-normal distribution with the mean and the variance of the sum.
@@ -65,7 +65,7 @@ class Sample:
         return items * self.mean * math.exp(self.luck * math.sqrt(variance) - variance / 2)
 
     def longest(self, items: int) -> float:
-        """Return what the longest of so many items takes."""
+        """Return the seconds that the longest of `items` takes."""
         if items <= 0:
             return 0.0
         middle = self.mean * math.exp(-(self.spread**2) / 2)

@@ -22,7 +22,7 @@ MODEL_ERROR: Final = 0.12
 ONE_RUN: Final = 0.3
 """The same where all that is known is the bill of one earlier run."""
 WARM_SECONDS: Final = 0.02
-"""What a call is billed besides its items, at most, where its environment is warm and none was measured."""
+"""What a call is billed beyond its items, at most, where its environment is warm and none was measured."""
 _DRAWS: Final = 200
 """Enough for two digits; this is worked out while the job runs."""
 _START_SPREAD, _WARM_SPREAD = 0.3, 0.5
@@ -32,9 +32,9 @@ _DRIFT: Final = 0.12
 _OTHERS, _NOTICEABLE = 3, 0.02
 """Calls, and seconds, without which it cannot be told that first ones took longer."""
 _STILL_COLD: Final = 0.2
-"""Part of the environments that start anew though the last run was only just."""
+"""Part of the environments that start cold although the last run has only just ended."""
 _COMPARABLE: Final = 3.0
-"""Runs with up to so many times as many or as few items tell how long a run takes."""
+"""Runs with up to this many times as many or as few items tell how long a run takes."""
 
 #: The 95 % quantile of Student's t, by degrees of freedom from 1; beyond them, the normal one.
 _T: Final = (
@@ -63,8 +63,8 @@ class MeasuredCall:
         """Seconds that an item took, on average."""
         return self.work / self.items
 
-    def besides(self, lanes: int) -> float:
-        """Return the seconds that it was charged for beyond its items, so many of which ran at a time."""
+    def overhead(self, lanes: int) -> float:
+        """Return the seconds that it was charged for beyond its items, `lanes` of which ran at a time."""
         return max(0.0, self.billed - self.work / max(1, min(lanes, self.items)))
 
 
@@ -166,12 +166,12 @@ def from_calls(
     # Calls of many items tell more than those of one.
     weighed = sum(call.work for call in telling) / sum(call.items for call in telling)
     # Not the rate's own price of a call, which is the most that it can be.
-    besides = sum(max(0.0, call.cost - rate.per_second * call.billed) for call in calls)
-    start, warm = _besides(calls, lanes)
+    overhead = sum(max(0.0, call.cost - rate.per_second * call.billed) for call in calls)
+    start, warm = _overhead(calls, lanes)
     terms = CostModel(
         backend="",
         workers=workers,
-        rate=replace(rate, per_call=besides / len(calls)),
+        rate=replace(rate, per_call=overhead / len(calls)),
         batch_seconds=batch_seconds,
         lanes=lanes,
         pace=UncertainValue(weighed / mean if mean else 1.0, _DRIFT),
@@ -194,10 +194,10 @@ def from_calls(
     return Estimate(money.expected, min(low, money.expected), high, basis, found.seconds)
 
 
-def _besides(calls: Sequence[MeasuredCall], lanes: int) -> tuple[float, float]:
+def _overhead(calls: Sequence[MeasuredCall], lanes: int) -> tuple[float, float]:
     """Return the seconds that a call takes on top which begins an environment, and that any other does."""
-    cold = [call.besides(lanes) for call in calls if call.cold]
-    warm = [call.besides(lanes) for call in calls if not call.cold]
+    cold = [call.overhead(lanes) for call in calls if call.cold]
+    warm = [call.overhead(lanes) for call in calls if not call.cold]
     start = sum(cold) / len(cold) if cold else 0.0
     if not warm:
         return start, min(WARM_SECONDS, start)

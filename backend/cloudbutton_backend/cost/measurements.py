@@ -10,7 +10,7 @@ VCPU: Final = 1769
 """MiB of memory with which AWS Lambda gives a function the power of one vCPU; with less it gives less,
 in proportion (docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html, as of November 2026)."""
 HEADROOM: Final = 1.3
-"""Memory should be so many times the most that was measured: items that were not measured may need more."""
+"""Memory should be this many times the most that was measured: other items may need more."""
 OWN_MIB: Final = 80
 """What a function's own process takes beside those that run items."""
 
@@ -62,7 +62,7 @@ class Measurement:
 
 
 def power_of(memory: int) -> float:
-    """Return the part of a vCPU that a process has in a function of so many MiB; see `VCPU`.
+    """Return the part of a vCPU that a process has in a function with this memory; see `VCPU`.
 
     More memory than comes with one vCPU makes a process no faster: it lets more of them run.
     """
@@ -70,17 +70,17 @@ def power_of(memory: int) -> float:
 
 
 def lanes_of(memory: int) -> int:
-    """Return how many processes run items in a function of so many MiB: one for each whole vCPU."""
+    """Return how many processes run items in a function with this memory: one for each whole vCPU."""
     return max(1, memory // VCPU)
 
 
 def memory_needed(peak_bytes: int, lanes: int = 1) -> int:
-    """Return the MiB without which so many items at a time may not fit, by the most that was measured."""
+    """Return the MiB that this many items at a time may need, by the most that was measured."""
     return round(OWN_MIB + lanes * HEADROOM * peak_bytes / (1 << 20) + 0.5)
 
 
 def fits(memory: int, peak_bytes: int) -> bool:
-    """Whether items that take so much have room in a function of so many MiB."""
+    """Whether items with this peak have room in a function with this memory."""
     return memory_needed(peak_bytes, lanes_of(memory)) <= memory
 
 

@@ -1,7 +1,7 @@
 """The price book: what AWS charges for Lambda and S3, by region, from `prices.toml`.
 
 A region that is not in the book is priced like the most expensive one that is, and says so: an
-estimate that is too high disappoints nobody, and a budget holds.
+estimate that is too high does no harm, and a budget holds.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class StoragePrices:
     """For the user: why these may not be the true prices."""
 
     def cost(self, *, puts: int = 0, gets: int = 0, gb_months: float = 0.0) -> float:
-        """Return what so many requests and so much space cost."""
+        """Return what requests and storage cost."""
         return puts * self.put + gets * self.get + gb_months * self.gb_month
 
 

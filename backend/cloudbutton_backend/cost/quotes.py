@@ -11,7 +11,7 @@ from cloudbutton_backend.job_model import BackendIdentity, Expectation
 _WORTH_PAYING: Final = 30.0
 """Seconds that a job must take where it is free before another place is worth money …"""
 _SOONER: Final = 2.0
-"""… which must be so many times as fast."""
+"""… which must be this many times as fast."""
 _AS_GOOD: Final = 1.25
 """Times that are no more than this part apart are as good as the same: then the cheaper one is better."""
 
@@ -23,7 +23,7 @@ class Quote:
     backend: str
     workers: int
     emulated: bool = False
-    """Whether it stands in for another place, and nobody pays."""
+    """Whether it emulates another backend, and costs nothing."""
     memory: int | None = None
     """MiB of each worker, where that is chosen."""
     seconds: Expectation

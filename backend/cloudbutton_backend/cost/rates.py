@@ -28,7 +28,7 @@ class Rate:
     start_seconds: float = 0.0
     """Billed on top, at most, where a call starts a new environment."""
     step: float = 0.0
-    """Billed time is rounded up to multiples of so many seconds."""
+    """Billed time is rounded up to multiples of this many seconds."""
     note: str | None = None
     """For the user: why this price may not be the true one."""
 

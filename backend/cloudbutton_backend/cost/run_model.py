@@ -69,7 +69,7 @@ class CostModel:
     backend: str
     workers: int
     emulated: bool = False
-    """Whether something stands in for the backend, so that nobody pays."""
+    """Whether the backend is emulated, so that its jobs cost nothing."""
     memory: int | None = None
     """MiB of each, where that is chosen."""
     rate: Rate | None = None
@@ -91,7 +91,7 @@ class CostModel:
     burst: int | None = None
     """Environments that come at once, None for all of them; …"""
     per_second: float = math.inf
-    """… and then so many each second."""
+    """… and then this many each second."""
     is_roomy: bool = True
     """Whether its memory suffices by what was measured, with headroom."""
     notes: tuple[str, ...] = ()
@@ -120,7 +120,7 @@ def predict(
     elapsed: float = 0.0,
     seed: int = 0,
 ) -> Prediction:
-    """Return what so many items take and cost.
+    """Return what `items` take and cost.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def _makespan(
     # Those that come late have done half of what they could have by the time that all are there.
     rest = (busy + max(0, calls - workers) * warm) / workers + late / 2
     longest = min(way.longest(items) * pace, way.total(items) * pace)
-    # Whoever ends last has, on average, half an item more than its share.
+    # The last worker to end has, on average, half an item more than its share.
     return begin + max(longest, rest + (0.0 if items <= workers else min(mean, longest) / 2))
 
 
@@ -232,7 +232,7 @@ def _alone(way: Sample, items: int, mean: float, workers: int, terms: CostModel)
 
 
 def items_per_call(mean: float, batch_seconds: float, lanes: int = 1) -> int:
-    """Return how many items of so many seconds a call has in the middle of a job."""
+    """Return how many items of this length a call has in the middle of a job."""
     most = batch_seconds / mean if mean > 0 else math.inf
     if mean > FLUSH_SECONDS or lanes > 1:
         # Results come one by one, and what comes at a time decides how fast batches grow.
@@ -249,7 +249,7 @@ def n_calls(
     first_wave: int | None = None,
     lanes: int = 1,
 ) -> int:
-    """Return about how many calls so many items travel in, as the dispatcher sizes batches.
+    """Return about how many calls `items` travel in, as the dispatcher sizes batches.
 
     Parameters
     ----------

@@ -154,7 +154,7 @@ class Assignment:
     live
         The jobs that have not ended.
     look_again
-        When somebody may need relief, if nothing happens before.
+        When a worker may need relief, if nothing happens before.
     """
 
     def __init__(self, limits: Limits, worker_set: WorkerSet, actions: list[Action]) -> None:
@@ -183,7 +183,7 @@ class Assignment:
         """Give work to every worker that has room, one batch each in turn."""
         working = [job for job in self.live.values() if job.has_work()]
         # Who holds nothing works for no job yet, so all who are idle are alike: one after the other
-        # is asked for, lest each event has a look at ten thousand.
+        # is asked for, so that no event looks at ten thousand.
         while working and self._worker_set.n_idle() and not all(job.is_full() for job in working):
             worker = self._worker_set.any_idle()
             job = _choose(working, worker)
@@ -217,7 +217,7 @@ class Assignment:
         self, job: JobProgress, first: int, stop: int, share: int
     ) -> tuple[float | None, int]:
         """Return for how long a call with the items ``[first, stop)`` can be paid, and where it
-        should end lest its lease ends it.
+        should end before its lease ends it.
         """
         assert job.job_budget is not None
         mean, slowest = job.sizer.mean, job.sizer.slowest
@@ -280,7 +280,7 @@ class Assignment:
             self.look_again = when
 
     def _n_spare(self) -> int:
-        """Idle workers that are not yet promised what somebody else has to hand back."""
+        """Idle workers that have not been promised items which another one is to hand back."""
         return self._worker_set.n_idle() - len(self._worker_set.asked)
 
     def _help(self, job: JobProgress, worker: WorkerSlots, now: float) -> None:
@@ -295,7 +295,7 @@ class Assignment:
         elif isinstance(advice, Duplicate):
             flight = worker.first()
             if job.job_budget is not None and not job.job_budget.affords_copy(flight.lease):
-                # What it would cost is needed for what nobody has begun, so far.
+                # So far, its cost is needed for items that no worker has begun.
                 self._watch[job.plan.job_id].add(worker.name, now + BACKUP_SECONDS)
                 return
             other = self._worker_set.any_idle()

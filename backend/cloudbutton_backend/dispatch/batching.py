@@ -11,7 +11,7 @@ BATCH_BYTES: Final = 4 << 20
 """Data worth moving in one go: larger batches would leave workers waiting for their copy."""
 
 PART_BYTES: Final = 64 << 20
-"""The same where everything is sent at once, and nobody waits for it."""
+"""The same where everything is sent at once, and no worker waits for it."""
 
 
 class BatchSizer:
@@ -101,6 +101,6 @@ class BatchSizer:
         return max(1, math.floor(size))
 
     def is_quick(self) -> bool:
-        """Whether items are short enough that a worker should have its next batch at hand."""
+        """Whether items are short enough that a worker should already hold its next batch."""
         mean = self.mean
         return mean is not None and mean < self.batch_seconds / 2

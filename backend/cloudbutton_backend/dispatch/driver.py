@@ -118,7 +118,7 @@ class Driver:
 
     @property
     def identity(self) -> BackendIdentity:
-        """The backend's name in the records of its jobs: bills that nobody pays are told apart."""
+        """The backend's identity in the records of its jobs, which tells emulated bills apart."""
         return BackendIdentity(self.backend.name, self.backend.limits.emulated)
 
     @property
@@ -173,7 +173,7 @@ class Driver:
         self.call(act)
 
     def supply(self, job_id: str, ready: int, ended: bool) -> None:
-        """More items of a job are at hand."""
+        """More items of a job are available."""
         self.call(lambda: self._scheduler.supply(job_id, ready, ended, self._clock()))
 
     def cancel(self, job_id: str) -> None:
@@ -217,7 +217,7 @@ class Driver:
         with self._start_lock:
             thread, self._stopping = self._thread, True
         self.backend.wake()
-        if thread is None:  # nobody used it, but for its limits
+        if thread is None:  # it was never used, except for its limits
             self.backend.close()
         elif thread is not threading.current_thread():
             thread.join(timeout)
@@ -229,11 +229,11 @@ class Driver:
             self.backend.start()
             while not self._stopping:
                 self._turn()
-        except BaseException as error:  # a bug of ours must not leave anybody waiting
+        except BaseException as error:  # a bug of ours must not leave a caller waiting
             self.broken = f"{type(error).__name__}: {error}"
             _LOG.exception("the driver of %s stopped", self.backend.name)
         finally:
-            # Whoever still waits for a job must hear that it will not go on.
+            # Callers that still wait for a job must learn that it will not go on.
             own = f"An error of Cloud Button's own: {self.broken}"
             self._abandon(own if self.broken else "The session was closed while this job ran.")
             self.backend.close()
@@ -320,7 +320,7 @@ class Driver:
             listener.on_finish(action.step)
 
     def _release(self, source: ItemSource, results: Results, skip: frozenset[int]) -> None:
-        """Let go of the items that have results; failed ones may be asked for again."""
+        """Drop the items that have results; failed ones may be needed again."""
         first = results.first
         errors = results.meta.errors
         for index in sorted({*skip, *(results.first + offset for offset in errors)}):

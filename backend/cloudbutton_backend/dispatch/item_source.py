@@ -27,7 +27,7 @@ _SIZED: Final = (
     ValuesView,
     ItemsView,
 )
-"""Besides sequences, what is surely finite and quickly copied."""
+"""Types that are certainly finite and quick to copy, beside sequences."""
 
 
 class ItemSource(Protocol):
@@ -38,7 +38,7 @@ class ItemSource(Protocol):
         """How many there are in all; None while that is not known."""
 
     def items(self, first: int, count: int) -> Sequence[Any]:
-        """Return consecutive items that are at hand."""
+        """Return consecutive items that are available."""
 
     def describe(self, index: int) -> str:
         """Return a short text that tells the user which item this is."""
@@ -73,7 +73,7 @@ def fixed(items: Any) -> Sequence[Any] | None:
 
 
 class SequenceSource:
-    """All items are at hand.
+    """All items are available from the start.
 
     Parameters
     ----------
@@ -108,11 +108,11 @@ class SequenceSource:
         return f"item {index + self._before} ({short_repr(shown)})"
 
     def held(self, first: int, most: int) -> tuple[int, Sequence[Any]]:
-        """Return where the items from `first` on begin that are at hand, and at most so many of them."""
+        """Return where the available items from `first` on begin, and at most `most` of them."""
         return first, self._items[first : first + most]
 
     def want(self, least: int, upto: int) -> None:
-        """Everything is at hand."""
+        """Everything is available."""
 
     def release(self, first: int, count: int) -> None:
         """Nothing to free before all of it is."""
@@ -132,7 +132,7 @@ class StreamSource:
     iterator
         The user's.
     supply
-        Called with (number of items at hand, whether there are no more).
+        Called with (number of available items, whether there are no more).
     fail
         Called with what the iterator raised; what it gave before is supplied all the same.
     """
@@ -200,7 +200,7 @@ class StreamSource:
             self._kept[self._count] = item, size
             self._bytes += size
             self._count += 1
-            if self._announced < self._least:  # somebody waits for it; else they go in one piece
+            if self._announced < self._least:  # a thread waits for it; else they go in one piece
                 self._announce()
 
     def _announce(self) -> None:
@@ -219,9 +219,9 @@ class StreamSource:
         return f"item {index}"
 
     def held(self, first: int, most: int) -> tuple[int, Sequence[Any]]:
-        """Return where the items from `first` on begin that are at hand, and at most so many of them.
+        """Return where the available items from `first` on begin, and at most `most` of them.
 
-        What has results is not at hand any more, what was not needed yet not before.
+        Items with results are no longer available, and items that were not needed yet not before.
         """
         with self._change:
             while first < self._count and first not in self._kept:
@@ -270,7 +270,7 @@ def _own_size(item: Any) -> int:
 
 
 class PushSource:
-    """Items that somebody adds one by one, as an executor does."""
+    """Items that are added one by one, as an executor does."""
 
     def __init__(self, taken: Callable[[int, Any], Any]) -> None:
         self._taken = taken

@@ -139,7 +139,7 @@ class JobBudget:
         self.asks, self.is_waiting = None, False
 
     def fair(self, share: int) -> float:
-        """Return the lease that each of so many workers can count on, half of what is left kept back."""
+        """Return the lease that each of `workers` can count on, with half of what is left held back."""
         limit = self.limit
         if limit is None:
             return math.inf

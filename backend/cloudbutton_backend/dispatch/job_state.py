@@ -32,7 +32,7 @@ class DispatchPlan:
     """Dollars that it may spend, where calls have a price."""
     at_once: float | None = None
     """For a job that shall go on without us: all of it is sent as soon as it is known how long items
-    take, in batches of at most so many seconds of work."""
+    take, in batches of at most this many seconds of work."""
     by_day: bool = False
     """Whether it may spend only what it is given of a day's budget, and so has to ask."""
     spent: float = 0.0
@@ -86,7 +86,7 @@ class JobProgress:
         self.state = JobState.RUNNING
         self.sizer = BatchSizer(batch_seconds, plan.at_once)
         self.ready = plan.n_items or 0
-        """Items that can be sent: all below this one are at hand."""
+        """Items that can be sent: all below this one are available."""
         self.ended = plan.n_items is not None
         """Whether `ready` is the number of all items."""
         self.fresh = 0
@@ -122,7 +122,7 @@ class JobProgress:
         self.requeue(0, self.fresh)
 
     def extend(self, ready: int, ended: bool) -> None:
-        """Take note that the items below `ready` are at hand."""
+        """Note that the items below `ready` are available."""
         if ready > len(self.marks):
             self.marks.extend(bytes(ready - len(self.marks)))
         self.ready = max(self.ready, ready)
@@ -228,7 +228,7 @@ class JobProgress:
             self.holders[flight.worker] = left
 
     def share(self, workers: int) -> int:
-        """Return how many of so many workers it may have."""
+        """Return how many of `workers` this job may use."""
         caps = (workers, self.plan.workers, self.wave)
         return min(cap for cap in caps if cap is not None)
 

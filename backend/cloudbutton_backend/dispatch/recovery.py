@@ -13,7 +13,7 @@ from cloudbutton_backend.dispatch.worker_set import WorkerSet
 from cloudbutton_backend.job_model import JobState
 
 SEARCH_PARTS: Final = 8
-"""A batch whose worker died of an unknown item is tried again in so many parts."""
+"""A batch whose worker died of an unknown item is tried again in this many parts."""
 
 
 class Recovery:

@@ -98,7 +98,7 @@ class Scheduler:
         self._settle(now)
 
     def supply(self, job_id: str, ready: int, ended: bool, now: float) -> None:
-        """The items below `ready` are at hand; there are no more if `ended`."""
+        """The items below `ready` are available; there are no more if `ended`."""
         job = self.jobs.get(job_id)
         if job is not None:
             job.extend(ready, ended)
@@ -263,7 +263,7 @@ class Scheduler:
         elif event.unreadable and left > 1:
             self._recovery.search(job, flight)
         elif left > 0 and (event.unreadable or not stopped):
-            # Nothing stopped it: count this, lest a result that never arrives is awaited for ever.
+            # Nothing stopped it: count this, or a result that never arrives would be awaited for ever.
             what = "it could not be read there" if event.unreadable else "its result did not arrive"
             self._recovery.blame(job, flight, flight.next, "lost", what, now)
             self._recovery.give_back(job, flight, flight.next + 1, flight.stop)

@@ -72,7 +72,7 @@ class WorkerSet:
         return worker
 
     def with_room(self, jobs: Sequence[JobProgress], load: int) -> list[WorkerSlots]:
-        """Return the workers with so many batches that one of the jobs might give one more."""
+        """Return the workers to which one of the jobs might give one more batch."""
         if not jobs:
             return []
         if not all(job.is_full() for job in jobs):

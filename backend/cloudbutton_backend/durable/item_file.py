@@ -67,7 +67,7 @@ class ItemsWriter:
         return length
 
     def end(self, total: int) -> None:
-        """Say that there are so many items and no more."""
+        """Record the final number of items."""
         self.add(total, 0, [])
 
     def sync(self) -> None:
@@ -243,12 +243,12 @@ class StoredSource:
     def describe(self, index: int) -> str:
         try:
             (item,) = self._stored.items(index, 1)
-        except Exception:  # it cannot be read or unpickled, and somebody asks which one that is
+        except Exception:  # it cannot be read or unpickled, and a message has to name it
             return f"item {index + self._before}"
         return f"item {index + self._before} ({short_repr(item)})"
 
     def want(self, least: int, upto: int) -> None:
-        """Everything is at hand."""
+        """Everything is available."""
 
     def release(self, first: int, count: int) -> None:
         """Nothing to free: few of them are in memory."""

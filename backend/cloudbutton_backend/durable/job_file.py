@@ -71,7 +71,7 @@ def load(home: Path, job_id: str) -> JobFile:
     FileNotFoundError
         Nothing was.
     Tampered
-        The file is damaged, or somebody else's.
+        The file is damaged, or not the user's own.
     """
     path = job_file(home, job_id)
     data = sealed_files.read_sealed(path, _JOB, base=home)
@@ -88,7 +88,7 @@ def save_blob(home: Path, blob: Blob) -> None:
     """Write a captured value, unless it is there."""
     path = blob_file(home, blob.digest)
     try:
-        os.utime(path)  # lest it is cleaned away before a job's file names it
+        os.utime(path)  # so that it is not cleaned up before a job's file names it
     except FileNotFoundError:
         pieces, _ = layout(blob.parts)
         sealed_files.write_sealed(path, pieces, purpose=_BLOB, base=home)

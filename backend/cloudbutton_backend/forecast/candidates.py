@@ -25,7 +25,7 @@ _ELSEWHERE: Final = UncertainValue(1.0, 0.25)
 
 
 def set_up(session: Session, options: JobOptions) -> list[str]:
-    """Return the names of the backends that somebody has set up: this machine, what the job is to use,
+    """Return the names of the backends that are set up: this machine, what the job is to use,
     and what has settings in a file or from `%cloud use`.
     """
     settings = {row.name.partition(".")[0] for row in session.all_settings() if "." in row.name}

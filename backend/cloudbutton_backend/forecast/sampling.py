@@ -28,7 +28,7 @@ ENOUGH_ITEMS: Final = 8
 """Items after which `ENOUGH_SECONDS` are time enough."""
 ENOUGH_SECONDS: Final = 2.0
 WITHIN: Final = 10.0
-"""Seconds for all of it, unless somebody says otherwise."""
+"""Seconds for all of it, by default."""
 _PROCESSES: Final = 2
 _OTHERS: Final = 3
 """Items without which it cannot be told whether a worker's first one took longer than is usual."""
@@ -175,7 +175,7 @@ class _Listener:
         """The item that was running is tried again."""
 
     def on_running(self, items: int, workers: int, retried: int) -> None:
-        """Nobody watches."""
+        """Progress is not shown."""
 
     def on_charged(self, charged: Charged) -> None:
         """Nothing is charged here."""

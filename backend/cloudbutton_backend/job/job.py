@@ -34,7 +34,7 @@ _LOOK_EVERY: Final = 1.0
 
 
 class JobRunner(Protocol):
-    """Who runs a job: a driver in this process, or somebody elsewhere."""
+    """What runs a job: a driver in this process, or another process."""
 
     @property
     def ends_with_us(self) -> bool:
@@ -218,7 +218,7 @@ class Job:
         return values
 
     def _interrupted(self) -> None:
-        """Nobody waits any more: a job of this process is stopped, one that others run goes on."""
+        """The caller no longer waits: stop a job of this process; one that others run goes on."""
         if self._runner.ends_with_us:
             self.cancel()
 
@@ -349,7 +349,7 @@ class Job:
         try:
             while not future.done():
                 await asyncio.wait([future], timeout=_LOOK_EVERY)
-                self.wait(0)  # raises when nobody drives the job any more
+                self.wait(0)  # raises when nothing drives the job any more
         except asyncio.CancelledError:
             self._interrupted()
             raise
@@ -403,7 +403,7 @@ def runner_of(job: Job) -> JobRunner:
 
 
 def run_with(job: Job, runner: JobRunner) -> None:
-    """Have somebody else run a job from now on."""
+    """Replace what runs a job."""
     job._runner = runner  # noqa: SLF001
 
 

@@ -81,7 +81,7 @@ class JobListener:
         """What is to be said at the end if items of it cannot be had any more."""
         self.retried_before = 0
         self.stop: Callable[[], None] = lambda: None
-        """Stops the job; given by whoever runs it."""
+        """Stops the job; set by what runs it."""
         self._run_state = run_state
         self._recorder = recorder
         self._job_cost, self._eta = accounting.cost, accounting.eta
@@ -94,7 +94,7 @@ class JobListener:
         """Say where the items come from; before the job is launched."""
         self.source = self._run_state.items = source
 
-    # -- beginning anew
+    # -- running again
 
     def begin_again(self, budget: float | None) -> None:
         """What failed or was never run is to be run again, within another budget if one is given."""
@@ -114,7 +114,7 @@ class JobListener:
             self.spec = replace(self.spec, has_budget=True)
 
     def _keep(self) -> None:
-        """See that nobody else has taken the job over, nor does so now."""
+        """Ensure that no other process has taken the job over, or does so now."""
         with contextlib.suppress(JournalError):  # the job matters more than its record
             keep(self._journal.home, self.spec.id)
 
@@ -275,7 +275,7 @@ class JobListener:
             state = JobState.FAILED
         elif run_state.state is JobState.RUNNING and step == "stopped":
             state = JobState.CANCELLED
-        if state is JobState.DONE:  # it will not be run again: let go of what that would need
+        if state is JobState.DONE:  # it will not be run again: drop what that would need
             self.source.forget()
             self.spec = replace(self.spec, payload=b"", blobs=())
             self._recorder.record_done(self.source.n_items)
@@ -293,7 +293,7 @@ class JobListener:
 
 
 def tell(callbacks: list[Callable[[], None]], job_id: str) -> None:
-    """Call callbacks; what one raises is logged, as by futures, and stops nobody."""
+    """Call the callbacks; what one raises is logged, as by futures, and the others are called."""
     for callback in callbacks:
         try:
             callback()

@@ -31,7 +31,7 @@ class Counted(Protocol):
 
 
 class Notes(Protocol):
-    """What is noted of a job besides its results."""
+    """What is recorded of a job beside its results."""
 
     @property
     def batches(self) -> Sequence[BatchRecord]: ...
@@ -79,7 +79,7 @@ class RunContext:
 
 
 class RunState:
-    """Changed by whoever drives or follows the job, read by whoever holds it.
+    """Changed by the thread that drives or follows the job, read by the code that holds it.
 
     Attributes
     ----------

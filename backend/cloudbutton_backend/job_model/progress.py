@@ -16,7 +16,7 @@ class Progress:
     name: str
     backend: str
     emulated: bool = False
-    """Whether something stands in for the backend, so that nobody pays."""
+    """Whether the backend is emulated, so that its jobs cost nothing."""
     state: JobState
     total: int | None
     """None while the iterable's length is unknown."""

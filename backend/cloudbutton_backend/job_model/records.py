@@ -47,7 +47,7 @@ class BackendIdentity(NamedTuple):
 
     name: str
     emulated: bool = False
-    """Whether nobody pays its bills."""
+    """Whether its jobs cost nothing."""
 
     def __str__(self) -> str:
         return f"{self.name} (emulated)" if self.emulated else self.name
@@ -91,7 +91,7 @@ class JobOptions:
     name: str | None = None
     quiet: bool = False
     detach: bool = False
-    """Nobody waits for it here: where the backend can, what has been sent goes on when this process ends."""
+    """Not waited for here: where the backend can, what has been sent goes on when this process ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class JobRecord:
     worker_memory: int | None = None
     """MiB that a worker had, where that is chosen."""
     emulated: bool = False
-    """Whether something stood in for the backend, so that nobody pays."""
+    """Whether the backend was emulated, so that its jobs cost nothing."""
     on_this_machine: bool = False
     """Whether its workers were processes of `host`."""
     plan: str | None = None

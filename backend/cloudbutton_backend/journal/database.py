@@ -137,8 +137,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
                 connection, found, begun = _open_existing(path, "mode=rw")
         except sqlite3.OperationalError:
             if os.access(path.parent, os.W_OK):
-                raise  # somebody has it locked, say: without their log, we would read what was once
-            # A read-only directory: nobody writes here now, so no log has to be consulted.
+                raise  # e.g. it is locked: without the writer's log, we would read an old state
+            # A read-only directory: no process writes here now, so there is no log to consult.
             connection, found, begun = _open_existing(path, "immutable=1")
     if found == schema.VERSION:
         return connection
@@ -206,9 +206,9 @@ def _open_existing(
 
 
 def move_aside(path: Path, label: str, what: str, *, found: int | None) -> KeptAside | None:
-    """Rename the journal with a label and the time; None when somebody did so before us.
+    """Rename the journal with a label and the time; return None if another process already has.
 
-    Two kernels may find the damage together. The first renames and begins anew; the second must
+    Two kernels may find the damage together. The first renames and starts over; the second must
     not rename the new one, so it looks whether the file is still the one it found damaged.
     Should it lose even that race, the first sees its file gone and writes its live jobs again.
     """

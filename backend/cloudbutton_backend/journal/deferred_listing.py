@@ -74,7 +74,7 @@ class DeferredListing:
             ready.set()
 
     def wait_for_all(self, seconds: float) -> None:
-        """Wait until nobody waits any more, but no longer than so many seconds; then let all pass."""
+        """Wait until no job is deferred, at most a few seconds; then list those that still are."""
         limit = time.monotonic() + seconds
         for _, ready in self._waiting.values():
             ready.wait(max(0.0, limit - time.monotonic()))

@@ -24,9 +24,9 @@ from cloudbutton_backend.storage.sqlite import transaction
 
 Answer = TypeVar("Answer")
 
-#: Jobs that somebody is told of who sees the journal for the first time.
+#: Jobs in the first message to a reader.
 NEWEST: Final = 50
-#: Changed jobs that are told one by one; who has missed more begins anew.
+#: Changed jobs in one message; a reader that missed more starts over.
 MOST: Final = 1_000
 #: Seconds between two looks at the processes of unfinished jobs.
 LOOK_OUT: Final = 1.0
@@ -37,7 +37,7 @@ _UNFINISHED: Final = "state IN ('running', 'cancelling')"
 
 @dataclass(frozen=True, kw_only=True)
 class News:
-    """What somebody has to know who was up to date before."""
+    """The changes since a reader was last up to date."""
 
     cursor: str
     """Says where the news end. Opaque; give it back to be told what came after."""
@@ -108,7 +108,7 @@ class Feed:
             return replace(news, jobs=news.jobs + fates)
 
     def since(self, cursor: str | None) -> News:
-        """Return what somebody missed who was up to date at `cursor`, as far as the last look saw.
+        """Return the changes since `cursor`, as of the last poll.
 
         Jobs that were lost without anybody writing it down are among it, known or not.
         """

@@ -113,7 +113,7 @@ class FileSync:
 def fsync(path: Path) -> None:
     """Have the operating system put what was written to `path` on the disk.
 
-    Opened anew, because whoever writes it may be another process. (Never do this to journal.db:
+    Opened again, because another process may be writing it. (Never do this to journal.db:
     closing any descriptor of a file drops the process's POSIX locks on it, SQLite's included.)
     """
     descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))

@@ -47,8 +47,8 @@ def claim(
 
     Raises
     ------
-    IsTaken
-        Its process is there, and has not ended it.
+    OwnedElsewhere
+        The process that runs it is alive.
     UnknownName
         It is not in the journal any more.
     """
@@ -92,7 +92,7 @@ def claim(
 def record_done(home: Path, job_id: str, n_items: int) -> None:
     """Record that a job was done when its process ended: all of its results were found.
 
-    One that somebody runs, or that has no row, is left alone.
+    One that a process runs, or that has no row, is left alone.
     """
     with _changing(home, job_id) as (connection, row):
         if connection is not None and row is not None and not _is_run(row, time.time()):
@@ -150,18 +150,18 @@ class OwnershipLost(UsageError):
 
 
 def keep(home: Path, job_id: str) -> None:
-    """Mark a job of this process as running again, lest another one takes it over at the same time.
+    """Mark a job of this process as running again, so that no other one takes it over at the same time.
 
     Raises
     ------
-    TakenOver
-        Another one has.
+    OwnershipLost
+        Another process has taken it over.
     """
     from cloudbutton_backend.journal.liveness import start_token
 
     with _changing(home, job_id) as (connection, row):
         if connection is None:
-            return  # nothing is recorded, so nobody else knows of it
+            return  # nothing is recorded, so no other process knows of it
         pid = os.getpid()
         if row is not None and (row["pid"], row["token"]) != (pid, start_token(pid)):
             raise OwnershipLost(job_id, row["pid"], row["host"])

@@ -1,4 +1,4 @@
-"""What a panel asks of the journal: pages of jobs, batches as columns, sums of money."""
+"""Queries over the journal: pages of jobs, batches as columns, sums of money, earlier runs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Spending(NamedTuple):
     """Local, as ISO 8601 writes it."""
     backend: str
     emulated: bool
-    """Whether something stood in for the backend, so that nobody pays."""
+    """Whether the backend was emulated, so that its jobs cost nothing."""
     jobs: int
     spend: float
     estimate: float
@@ -88,6 +88,27 @@ class JudgedEstimate(NamedTuple):
     money: list[tuple[Expectation, float]]
     """US dollars."""
     seconds: list[tuple[Expectation, float]]
+
+
+class CallRow(NamedTuple):
+    """One call that ended well."""
+
+    worker: str
+    items: int
+    work: float
+    """Seconds that its items took."""
+    cost: float
+    """US dollars."""
+
+
+class WorkInterval(NamedTuple):
+    """Items that ran one after the other in a worker."""
+
+    items: int
+    seconds: float
+    cpu: float
+    memory_peak: int
+    """Bytes; 0 if unknown."""
 
 
 def page(
@@ -181,7 +202,7 @@ def spending(connection: sqlite3.Connection, since: float) -> list[Spending]:
 def spending_by_notebook(
     connection: sqlite3.Connection, since: float, *, limit: int
 ) -> list[NotebookSpending]:
-    """Return what was spent by notebook, the most first; what was emulated is paid by nobody."""
+    """Return what was spent by notebook, the most first, without emulated jobs, which cost nothing."""
     found = connection.execute(
         "SELECT notebook, count(*), sum(spend) AS spent FROM jobs WHERE created >= ? AND spend > 0 "
         "AND NOT emulated GROUP BY notebook ORDER BY spent DESC LIMIT ?",
@@ -239,6 +260,47 @@ def earlier_spends(
         if row["source"] == found[0]["source"]:
             spends.setdefault(row["name"], []).append(row["spend"])
     return spends
+
+
+def done_jobs(connection: sqlite3.Connection, digest: str, limit: int) -> list[sqlite3.Row]:
+    """Return the latest jobs of the code with this digest that ended well, on any backend."""
+    return connection.execute(
+        "SELECT id, backend, emulated, on_this_machine, done, cached, spend, created, ended, workers, "
+        "worker_memory, task_seconds FROM jobs WHERE code_digest = ? AND state = 'done' "
+        "ORDER BY created DESC LIMIT ?",
+        (digest, limit),
+    ).fetchall()
+
+
+def billed_jobs(
+    connection: sqlite3.Connection, backend: BackendIdentity, limit: int
+) -> list[sqlite3.Row]:
+    """Return the latest jobs of any code that ended well on a backend, and cost something."""
+    return connection.execute(
+        "SELECT id, worker_memory, ended FROM jobs WHERE backend = ? AND emulated = ? "
+        "AND state = 'done' AND spend > 0 ORDER BY created DESC LIMIT ?",
+        (*backend, limit),
+    ).fetchall()
+
+
+def calls(connection: sqlite3.Connection, job_id: str, limit: int) -> list[CallRow]:
+    """Return the first calls of a job that ended well, in the order in which they were recorded."""
+    found = connection.execute(
+        'SELECT worker, sum(count), sum("end" - start), sum(cost) FROM batches WHERE job_id = ? '
+        "AND status = 'done' GROUP BY batch, attempt ORDER BY min(rowid) LIMIT ?",
+        (job_id, limit),
+    )
+    return [CallRow(*row) for row in found]
+
+
+def work_intervals(connection: sqlite3.Connection, job_id: str, limit: int) -> list[WorkInterval]:
+    """Return what was measured of the first batches of a job."""
+    found = connection.execute(
+        'SELECT count, max(0.0, "end" - start), cpu, memory_peak FROM batches '
+        "WHERE job_id = ? AND status = 'done' AND count > 0 ORDER BY rowid LIMIT ?",
+        (job_id, limit),
+    )
+    return [WorkInterval(*row) for row in found]
 
 
 def _where(wanted: JobQuery) -> tuple[str, list[Any]]:

@@ -26,7 +26,7 @@ class JournalReader:
     """Reads the journal under `home` (default: the user's) and sends commands to its jobs.
 
     Each call opens the file and closes it again (a fraction of a millisecond), so that a reader may be
-    shared by threads, survives forks, and finds a journal that was begun anew.
+    shared by threads, survives forks, and finds a journal that was started over.
 
     Raises
     ------
@@ -134,7 +134,7 @@ class JournalReader:
         return rows.command_row(found[0]) if found else None
 
     def withdraw(self, command_id: int) -> bool:
-        """Take back a command that nobody has taken, lest it acts much later."""
+        """Withdraw a command that has not been taken, so that it does not act much later."""
         with self._writable() as connection:
             cursor = connection.execute(
                 "DELETE FROM commands WHERE id = ? AND taken IS NULL", (command_id,)

@@ -54,7 +54,7 @@ class ClearErrors(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobCommand:
-    """What somebody asked of a job: from a terminal, the panel, another notebook."""
+    """A command to a job, sent from a terminal, the panel or another notebook."""
 
     id: int
     job_id: str
@@ -63,7 +63,7 @@ class JobCommand:
     created: float
     """Unix time, seconds."""
     taken: float | None = None
-    """When the job's process took it; None while nobody has."""
+    """When the job's process took it; None until then."""
 
 
 @dataclass(frozen=True, kw_only=True)

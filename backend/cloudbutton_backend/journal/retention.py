@@ -23,7 +23,7 @@ _FOLDERS: Final = {
     "results": re.compile(r"([a-z0-9]+)[^a-z0-9].*seg"),
     "jobs": re.compile(r"([a-z0-9]+)\.[a-z]+"),
 }
-#: A job that begins has files before it has a row; what has none is nobody's only after so many seconds.
+#: A job that begins has files before it has a row; files without a row are orphans after this many seconds.
 GRACE: Final = 900.0
 #: About what rows take on the disk, bytes.
 _ROW_BYTES: Final = {"batches": 120, "errors": 1_000, "logs": 200}
@@ -42,7 +42,7 @@ class StoredJobSize:
 
     job_id: str
     created: float
-    """When it was last of use: it ended, was lost, or somebody used its results again."""
+    """When it was last of use: it ended, was lost, or its results were used again."""
     size: int
     """Of its files, bytes."""
     files: tuple[Path, ...]
@@ -53,7 +53,7 @@ class StoredJobSize:
     blobs: frozenset[str] = frozenset()
     """Captured values that it needs to be continued, and others may need, too."""
     is_held: bool = False
-    """Whether its process lives, so that somebody may still want its results there."""
+    """Whether its process lives, so that its results may still be wanted there."""
     was_read: bool = True
     """Whether somebody took its results after it had ended."""
 
@@ -250,7 +250,7 @@ def _forget(path: Path, doomed: Sequence[StoredJobSize], now: float) -> list[Sto
             _give_back(connection)
             connection.execute(
                 "PRAGMA wal_checkpoint(TRUNCATE)"
-            ).fetchall()  # as far as nobody reads
+            ).fetchall()  # as far as no reader is in the way
     return gone
 
 
@@ -271,7 +271,7 @@ def _is_removed(connection: sqlite3.Connection, job: StoredJobSize) -> bool:
         return True
     if job.state is None:
         return False  # it was about to begin when we looked
-    # A lost job is stored as running; if its heart has beaten since, somebody attached to it.
+    # A lost job is stored as running; if it has sent a heartbeat since, another process attached to it.
     is_lost = job.state is JobState.LOST and row["heartbeat"] == job.heartbeat
     if not JobState(row["state"]).is_final and not is_lost:
         return False

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import sqlite3
 
-#: Removed jobs that are remembered. A reader who has missed more of them has to begin anew.
+#: Removed jobs that are remembered. A reader that missed more of them has to start over.
 MAX_REMOVED: Final = 1_000
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far somebody has read which journal."""
+    """How far a reader has read which journal."""
 
     epoch: str
     number: int
@@ -57,7 +57,7 @@ def mark_removed(connection: sqlite3.Connection, jobs: Iterable[str]) -> None:
     connection.execute("DELETE FROM removed WHERE changed <= (SELECT forgotten FROM changes)")
 
 
-#: All of one number go together, lest a reader gets a part of them.
+#: All of one number go together, so that no reader gets only a part of them.
 _FORGET: Final = """
     UPDATE changes SET forgotten = max(forgotten, ifnull(
         (SELECT changed FROM removed ORDER BY changed DESC LIMIT 1 OFFSET :kept), 0

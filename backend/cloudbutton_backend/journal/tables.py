@@ -87,7 +87,7 @@ class JournalTables:
         for row in self._live.values():
             row["heartbeat"] = now
         if self._connection is not None and database.inode(self.path) != self._inode:
-            self.close()  # somebody removed or replaced the file: begin again
+            self.close()  # the file was removed or replaced: start over
         if self._connection is None:
             self.write(())
             return
@@ -104,7 +104,7 @@ class JournalTables:
         connection = self._connection
         if connection is None:
             return []
-        # Changes only when somebody else has committed; costs a few microseconds.
+        # Changes only when another connection has committed; costs a few microseconds.
         version = connection.execute("PRAGMA data_version").fetchone()[0]
         if version == self._seen_version:
             return []

@@ -260,7 +260,7 @@ class Journal:
 
 
 class _Barrier:
-    """A place in the queue that somebody waits for."""
+    """A place in the queue that a thread waits for."""
 
     def __init__(self) -> None:
         self.passed = threading.Event()

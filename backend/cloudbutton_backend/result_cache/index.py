@@ -81,7 +81,7 @@ class CacheHit:
 
 
 _Waiting = Callable[[], CacheEntry | None] | threading.Event | None
-"""What makes something to be kept; somebody who waits; or the end."""
+"""What makes an entry; an event to set; or the end."""
 
 
 class CacheIndex:
@@ -190,7 +190,7 @@ class CacheIndex:
             return None
 
     def _next(self) -> list[_Waiting]:
-        """Return what is to be done in one go: what comes in a moment, or until somebody waits."""
+        """Return what is to be done in one go: what comes in a moment, or until a caller waits."""
         given = [self._waiting.get()]  # ends: with close(), which puts None; a daemon thread
         until = time.monotonic() + _GATHER
         while callable(given[-1]):

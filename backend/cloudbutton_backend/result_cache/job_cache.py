@@ -34,7 +34,7 @@ class JobCache:
     warn
         Called with lines for the user.
     hold
-        Keep nothing before `release`: somebody has yet to say that the results are right.
+        Keep nothing before `release`: the results have yet to be confirmed.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class JobCache:
 
     # -- taking
 
-    def find(self, items: Sequence[Any], besides: Sequence[ResultRange] = ()) -> list[ResultRange]:
-        """Return runs of those items of which earlier jobs had results, `besides` left out."""
+    def find(self, items: Sequence[Any], but: Sequence[ResultRange] = ()) -> list[ResultRange]:
+        """Return ranges of items of which earlier jobs had results, without those in `but`."""
         keyer, ingredients = self._keyer, self.ingredients
         if keyer is None or ingredients is None:
             return []
@@ -80,7 +80,7 @@ class JobCache:
             which = f"{without:,} {'item' if without == 1 else 'items'}"
             self._warn(f"`--cache`: {which} always run, as they cannot be compared ({why})")
         self._items = {i: items[i] for i, key in enumerate(self._keys) if key and key.can_change}
-        known = {index for run in besides for index in range(run.first, run.stop)}
+        known = {index for run in but for index in range(run.first, run.stop)}
         wanted: dict[bytes, list[int]] = {}
         for index, key in enumerate(self._keys):
             if key is not None and index not in known:

@@ -76,7 +76,7 @@ class Keyer:
         return [key.plain] if self._seed is None else [key.plain, self._seeded(key, index)]
 
     def kept_under(self, key: ItemKey, index: int, *, drew: bool) -> bytes | None:
-        """Return the key under which a result is kept; None if nobody would ever find it.
+        """Return the key under which a result is kept; None if it could never be found again.
 
         Parameters
         ----------

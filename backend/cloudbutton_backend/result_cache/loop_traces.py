@@ -41,7 +41,7 @@ _SHARE: Final = 0.2
 _OF_PYTHON: Final = frozenset({"filters", "decimal", "recursion", "directory"})
 _IMPORTED_AS: Final = {"scikit-learn": "sklearn"}
 _LARGE: Final = 32 << 20
-"""Bytes; to look at so many of Python's objects may take seconds."""
+"""Bytes; walking more of Python's objects may take seconds."""
 _MOST: Final = 200_000
 """Items; those of a longer loop that come after are run again."""
 
@@ -107,7 +107,7 @@ class LoopTracer:
         self._has_loop_ended = False
         self.handed = 0
         job.add_done_callback(lambda _: self._over.set())
-        # What it looks at is let go of with the thread; a cell may have many loops.
+        # What it looks at is released with the thread; a cell may have many loops.
         looked_at = (job, function, items)
         threading.Thread(
             target=self._run, args=looked_at, name="cloudbutton-keys", daemon=True
@@ -225,7 +225,7 @@ def read_trace(home: Path, job_id: str) -> LoopTrace | None:
     Raises
     ------
     Tampered
-        The file is damaged, or somebody else's.
+        The file is damaged, or not the user's own.
     """
     try:
         data = sealed_files.read_sealed(keys_file(home, job_id), _PURPOSE, base=home)

@@ -116,7 +116,7 @@ class Retrieval:
         position: int,
         count: int,
     ) -> ResultRange:
-        """Return a run whose values stay in the record; small ones are kept in memory besides."""
+        """Return a run whose values stay in the record; small ones are kept in memory, too."""
         kept = None
         if self._in_memory + record.length <= _IN_MEMORY:
             self._in_memory += record.length

@@ -21,7 +21,7 @@ from cloudbutton_backend.results.result_record import ResultRecord
 from cloudbutton_backend.worker.result_file import SegmentWriter
 
 _IN_MEMORY: Final = 4 << 20
-"""Bytes of small results a job keeps in memory besides the file; the rest is read back."""
+"""Bytes of small results that a job keeps in memory beside the file; the rest is read back."""
 _FIRST_RETRY: Final = 0.5
 _LAST_RETRY: Final = 5.0
 """Seconds before the first and, doubling, the later new tries while results arrive."""
@@ -99,7 +99,7 @@ class ResultFile:
     def memory_is_short(self) -> str | None:
         """Return why no more can be held, in words, if that is so.
 
-        Whoever goes on nevertheless is killed by the system, and all that is held is lost.
+        A process that goes on nevertheless is killed by the system, and all that is held is lost.
         """
         held = self._held_bytes
         if held < self._look_at:
@@ -213,14 +213,14 @@ def _megabytes(nbytes: int) -> str:
     return f"{nbytes / 1e6:.1f} MB" if nbytes >= 100_000 else f"{nbytes / 1e3:.1f} kB"
 
 
-#: Files of ended jobs with something held; gone with their jobs, when nobody has those any more.
+#: Files of ended jobs with something held; gone with their jobs, once these are garbage.
 _waiting: weakref.WeakSet[ResultFile] = weakref.WeakSet()
 _waiting_lock = threading.Lock()
 _is_trying = False
 
 
 def _try_later(file: ResultFile) -> None:
-    """Have what `file` holds tried again until it is written or nobody has its job any more."""
+    """Retry writing what `file` holds until it is written or its job is garbage."""
     global _is_trying
     with _waiting_lock:
         _waiting.add(file)
@@ -248,7 +248,7 @@ def _try_all(pause: Callable[[float], object] = time.sleep) -> None:
 
 
 def spare_memory(root: Path = Path("/")) -> int | None:
-    """Return the bytes that may still be taken before somebody is killed; None where it is not known."""
+    """Return the bytes that may still be taken before a process is killed; None if unknown."""
     known = [
         left for left in (_of_machine(root), *_of_groups(root)) if left is not None and left >= 0
     ]
@@ -284,6 +284,6 @@ def _of_group(group: Path) -> int | None:
         statistics = (group / "memory.stat").read_text().splitlines()
     except (OSError, ValueError):
         return None
-    # What was read from files is let go of before anybody is killed.
+    # What was read from files is dropped before any process is killed.
     files = (line.split()[1] for line in statistics if line.startswith("inactive_file "))
     return max(0, limit - used + int(next(files, "0")))

@@ -21,7 +21,7 @@ class ResultStore:
     Parameters
     ----------
     lock
-        The job's: what is counted and what is held change together. Held by whoever calls `add`.
+        The job's: what is counted and what is held change together. Held by the caller of `add`.
     check_alive
         Raises if nothing will come any more though the job has not ended. It must not hold the job,
         whose large results would then wait for the garbage collector.
@@ -112,7 +112,7 @@ class ResultStore:
     def _await_run(self, first: int) -> ResultRange | None:
         """Wait for the run that starts at item `first`; return None if it never comes."""
         while True:
-            over = self._is_over  # before the look, lest the last run is missed
+            over = self._is_over  # before the look, or the last run could be missed
             run = self._runs.get(first)
             if run is not None or over:
                 return run

@@ -56,7 +56,7 @@ class Attacher:
             return self._resumer.go_on(row, overrides)
         except CannotContinue as error:
             return self._read(row, found, error)
-        except OwnedElsewhere:  # just now, by somebody who attached, too
+        except OwnedElsewhere:  # just now, by another process that attached, too
             if overrides:
                 raise
             return self.follow(self._reader().job(row.id))
@@ -129,7 +129,7 @@ class Attacher:
         return job
 
     def close(self) -> None:
-        """Follow nobody any more. Safe to repeat."""
+        """Stop following jobs. Safe to repeat."""
         for follower in self._followers:
             follower.stop()
 

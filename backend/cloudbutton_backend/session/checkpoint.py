@@ -133,7 +133,7 @@ class Checkpoint:
         if state is JobState.DONE:
             self._over.set()
             self._job, self._blobs = None, ()
-            # If somebody is writing just now, the driver does not wait: they close it.
+            # If another thread is writing just now, the driver does not wait: that thread closes it.
             self._close_done(wait=False)
 
     def _close_done(self, *, wait: bool) -> None:
@@ -155,7 +155,7 @@ class Checkpoint:
     # -- before it starts, from the user's thread
 
     def write_all(self) -> None:
-        """Write all of it now: nobody may be here later who could.
+        """Write all of it now: later, there may be no process that could.
 
         Raises
         ------

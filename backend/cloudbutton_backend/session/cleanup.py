@@ -123,13 +123,13 @@ def _sizes_of_blobs(home: Path) -> dict[str, int]:
 
 
 def _is_removed(path: Path, least_age: float, *, dry_run: bool, now: float) -> bool:
-    """Remove a captured value that no job names, unless somebody is about to use it.
+    """Remove a captured value that no job names, unless a process is about to use it.
 
     1. A job that begins touches the values that are there, writes the others, and then the file that
        names them all. So a young value may be needed though nothing names it.
     2. We see an old one. Before we remove it, a job begins and touches it.
 
-    So it is renamed first. Whoever comes later does not find it, and writes it anew; and if it
+    So it is renamed first. A process that comes later does not find it, and writes it again; and if it
     turns out to have been touched by then, it gets its name back.
     """
     with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Jobs that nobody runs: what is left of them can be read."""
+"""Jobs that no process runs: their results can be read."""
 
 from __future__ import annotations
 

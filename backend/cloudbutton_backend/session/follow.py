@@ -132,7 +132,7 @@ class Follower:
                         return
                     continue
             except OwnedElsewhere:
-                continue  # somebody was faster
+                continue  # another process was faster
             except UnknownName:
                 missed += 1
                 if missed < _MISSED:

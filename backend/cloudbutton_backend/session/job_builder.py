@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cloudbutton_backend import settings
-from cloudbutton_backend.accounting.daily_budget import allowance_of
+from cloudbutton_backend.accounting.daily_budget import budget_grant_of
 from cloudbutton_backend.accounting.job_cost import EtaEstimate, JobAccounting, JobCost
 from cloudbutton_backend.backends.protocol import JobSpec
 from cloudbutton_backend.capture import Blob, CaptureReport
@@ -41,7 +41,7 @@ class JobFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class JobDefinition:
-    """What a job is made of but its items, whether it begins or goes on."""
+    """The parts of a job but its items, whether it begins or is resumed."""
 
     record: JobRecord
     options: JobOptions
@@ -68,7 +68,7 @@ class EarlierPart:
     row: JobRow
     batches: Sequence[BatchRecord]
     job: Job | None
-    """The job, if somebody in this process holds it."""
+    """The job, if code in this process holds it."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class JobBuilder:
     def _accounting(self, definition: JobDefinition, earlier: EarlierPart | None) -> JobAccounting:
         record, workers = definition.record, definition.options.workers
         journal, limits = self.files().journal, definition.driver.backend.limits
-        grant = None if JOURNAL_OFF else allowance_of(journal.home, record.id, limits)
+        grant = None if JOURNAL_OFF else budget_grant_of(journal.home, record.id, limits)
         if limits.rate is not None:
             cost = JobCost(record, journal, limits, workers)
             if earlier is not None:

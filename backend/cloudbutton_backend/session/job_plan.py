@@ -1,4 +1,4 @@
-"""What is asked of a job: checked, and said in the words of the dispatcher and of backends."""
+"""Validates job options and translates them for the dispatcher and the backends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _at_once(options: JobOptions, limits: Limits) -> float | None:
 
 
 def drawn_seed() -> int:
-    """Return a seed that nobody chose."""
+    """Return a random seed."""
     return int.from_bytes(os.urandom(8), "little") >> 1
 
 

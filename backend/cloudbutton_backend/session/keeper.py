@@ -68,7 +68,7 @@ def start_keeper(home: Path, job_id: str) -> None:
                 f" ({log} has what it said). {said}"
             )
         time.sleep(_LOOK)
-    # Somebody has to take note of its end, lest it stays in the table of processes.
+    # Its end has to be waited for, or it stays in the table of processes.
     threading.Thread(target=process.wait, name="cloudbutton-keeper-end", daemon=True).start()
 
 
@@ -91,14 +91,14 @@ def main(home: str, job_id: str) -> None:
         session.use(kept.options.backend, **kept.settings)
         job = session.adopt(job_id)
         while not job.wait(_LONG):
-            continue  # until it has ended, be it in days; `wait` raises once nobody runs it any more
+            continue  # until it has ended, be it in days; `wait` raises once no process runs it any more
     finally:
         session.close()
     job_paths.log_file(place, job_id).unlink(missing_ok=True)  # nothing went wrong
 
 
 def _log_to(path: Path) -> None:
-    """Keep what is logged within bounds; what libraries print besides goes nowhere."""
+    """Bound what is logged, and discard what libraries print."""
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")

@@ -100,7 +100,7 @@ class Launcher:
             known = all_of(items)  # who has them to give may be gone soon
         if options.cache and known is None:
             raise UsageError(
-                "With `cache` the items must be at hand, as their results are looked for before the job"
+                "With `cache` the items must be available, as their results are looked up before the job"
                 f" begins: `list(items)` instead of {kind_of(items)}."
             )
         if options.cache and origin.kind != "button":  # whose items watch by themselves
@@ -165,7 +165,7 @@ class Launcher:
 
         def find(job_id: str, captured: Captured, items: Sequence[Any]) -> Sequence[ResultRange]:
             others = () if found is None else found(job_id, captured, items)
-            return [*others, *cache.find(items, besides=others)]
+            return [*others, *cache.find(items, but=others)]
 
         return find
 
@@ -252,7 +252,7 @@ class Launcher:
         origin: JobSource,
         sample: Sequence[Any],
     ) -> JobDefinition:
-        """Return what a new job is made of."""
+        """Return the parts of a new job."""
         if in_task() and options.workers is not None:
             options = replace(options, workers=1)
         limits = driver.backend.limits
@@ -309,7 +309,7 @@ class Launcher:
         journal.add_job(job.record, checkpoint)
         try:
             driver.open(start.spec, plan, start.listener)
-        except BaseException:  # interrupted: nobody holds this job yet
+        except BaseException:  # interrupted: the caller does not hold this job yet
             driver.cancel(job.id)
             raise
         # Once the job is on its way, put together the report of what was captured.
@@ -317,7 +317,7 @@ class Launcher:
 
 
 def _report(captured: Captured, listener: JobListener) -> CaptureReport:
-    """Return what travels, and what keys in the cache are made of."""
+    """Return what travels, and the ingredients of keys in the cache."""
     made_of = None if listener.cache is None else listener.cache.ingredients
     if made_of is None:
         return captured.report

@@ -51,7 +51,7 @@ class ResumeOverrides:
 
     backend: str | None = None
     budget: float | str | None = None
-    """US dollars for all that the job spends, before and after; as text `+1.00`, so many more."""
+    """US dollars for all that the job spends, before and after; as text `+1.00`, so much more."""
     workers: int | None = None
 
     def __bool__(self) -> bool:
@@ -65,7 +65,7 @@ class Resumer:
         self._builder = builder
 
     def go_on(self, row: JobRow, overrides: ResumeOverrides, into: Job | None = None) -> Job:
-        """Run here what is missing of a job, as the job that somebody holds already if there is one.
+        """Run here what is missing of a job, as the job object that exists already if there is one.
 
         Raises
         ------
@@ -197,7 +197,7 @@ def budget_of(overrides: float | str | None, row: JobRow) -> float | None:
         amount = float(overrides)
     except ValueError:
         raise UsageError(
-            f"`budget` must be US dollars like 2.00, or +1.00 for so many more, not {overrides!r}."
+            f"`budget` must be US dollars like 2.00, or +1.00 for that much more, not {overrides!r}."
         ) from None
     check_budget(amount)
     if not (isinstance(overrides, str) and overrides.strip().startswith("+")):
@@ -219,7 +219,7 @@ def _options(kept: JobFile, row: JobRow, overrides: ResumeOverrides) -> JobOptio
 
 
 def _where(kept: JobFile, row: JobRow) -> str:
-    """Return the backend on which a job ran last: somebody may have gone on with it elsewhere."""
+    """Return the backend on which a job ran last: it may have been resumed elsewhere."""
     return kept.options.backend if row.backend == kept.record.backend else row.backend
 
 

@@ -41,7 +41,7 @@ def require_same(row: JobRow, driver: Driver) -> None:
     Raises
     ------
     UsageError
-        It is not, and nobody has asked for it.
+        It is not, and the user has not asked for it.
     """
     if driver.identity == row.ran_on:
         return

@@ -172,7 +172,7 @@ class Session:
     ) -> Job:
         """Start running `function` over `items`; return at once.
 
-        `found` gives the results that are known beforehand, where all items are at hand: those items
+        `found` gives the results that are known beforehand, where all items are available: those items
         are not run.
 
         Raises
@@ -202,7 +202,7 @@ class Session:
         return self._launcher.open_stream(function, taken, options, sample)
 
     def supply(self, job: Job, ready: int, ended: bool) -> None:
-        """Items of a pushed job are at hand."""
+        """Items of a pushed job are available."""
         runner = runner_of(job)
         assert isinstance(runner, LocalRunner)
         runner.driver.supply(job.id, ready, ended)
@@ -221,7 +221,7 @@ class Session:
             self._forget_old()
 
     def _forget_old(self) -> None:
-        """Let go of the oldest jobs that have ended, when there are more than can be remembered."""
+        """Drop the oldest jobs that have ended, when there are more than can be remembered."""
         surplus = len(self._jobs) - _REMEMBER
         for job in list(itertools.islice(self._jobs.values(), max(0, surplus))):
             if job.state.is_final:
@@ -247,9 +247,9 @@ class Session:
         backend
             Where the rest runs; None for where it ran.
         budget
-            US dollars for all that it spends, before and after; as text ``"+1.00"``, so many more.
+            US dollars for all that it spends, before and after; as text ``"+1.00"``, so much more.
         workers
-            At most so many from now on.
+            At most this many from now on.
 
         Raises
         ------

@@ -26,7 +26,7 @@ def home() -> Path:
     Raises
     ------
     SettingsError
-        The directory belongs to somebody else, others can write to it, or they can read it and that
+        The directory belongs to another user, others can write to it, or they can read it and that
         cannot be changed.
     """
     wanted = wanted_home()
@@ -55,7 +55,7 @@ def private_directory(name: str, base: Path | None = None) -> Path:
     Raises
     ------
     SettingsError
-        It belongs to somebody else, or others can write to it: a link, say, to a disk for everybody.
+        It belongs to another user, or others can write to it: a link, say, to a shared disk.
     """
     path = (home() if base is None else base) / name
     try:
@@ -113,7 +113,7 @@ def _require_own(path: Path, advice: str) -> None:
 
 
 def _tighten(path: Path) -> None:
-    """Keep others out of a directory of ours; not if they may have left something in it."""
+    """Make a directory of ours private; refuse if others may have left something in it."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o022 and any(path.iterdir()):
         raise SettingsError(
@@ -157,8 +157,8 @@ def _stand_in() -> Path:
     """Return a private directory among the temporary files.
 
     Its name can be guessed, so that ``cloudbutton jobs`` finds the jobs of other kernels. That
-    is safe because it is used only when it is a real directory of ours that nobody else can enter;
-    one that somebody has put there before us is passed over for an unguessable one.
+    is safe because it is used only when it is a real directory of ours that no other user can enter;
+    one that another user has put there before us is passed over for an unguessable one.
     """
     global _chosen_stand_in
     if _chosen_stand_in is not None and _chosen_stand_in.is_dir():

@@ -1,4 +1,4 @@
-"""Which types' values never change, so that nobody can tell a value of theirs from its copy.
+"""Which types' values never change, so that a value and its copy are the same.
 
 Types of modules that may not be loaded are named, not imported: a value of theirs means that the module is.
 """

@@ -31,7 +31,7 @@ _OPTIONAL: Final = {
 
 @dataclass(slots=True)
 class BatchMeta:
-    """What consecutive items took, raised, printed and did besides. Times are seconds."""
+    """What consecutive items took, raised, printed and changed. Times are seconds."""
 
     started: float = 0.0
     """Unix time when the worker began with them."""

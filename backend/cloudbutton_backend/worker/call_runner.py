@@ -1,7 +1,7 @@
-"""One call where it runs: items shared out among the processes, watched, and ended in time.
+"""Runs one call: shares its items out among worker processes, watches these, and ends in time.
 
 User code may crash, hang, or eat the memory: that ends the process it runs in and not ours. The call then
-ends early with what is done, and says which item did it; whoever called decides what is tried again.
+ends early with what is done, and says which item did it; the caller decides what is tried again.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ class HeldItems:
     """What the process had packed before it: items, bytes."""
     nbytes: int = 0
     """Of the results that have arrived."""
-    struck: int | None = None
+    interrupted: int | None = None
     """The item that was running when it was told to stop."""
 
 
 class RunSpec(Protocol):
-    """What has to be known of a call."""
+    """A call to run."""
 
     @property
     def job_id(self) -> str: ...
     @property
     def key(self) -> bytes:
-        """With which records are sealed."""
+        """Key that seals the records."""
 
     @property
     def batch(self) -> int: ...
@@ -72,7 +72,7 @@ class RunSpec(Protocol):
 
 
 class Processes(Protocol):
-    """The processes of a place."""
+    """The worker processes that a call may use."""
 
     @property
     def memory(self) -> int:
@@ -81,14 +81,14 @@ class Processes(Protocol):
     def ensure_started(self, most: int) -> list[ChildProcess]:
         """Return living processes, no more than `most`."""
 
-    def send_job(self, child: ChildProcess, order: Any) -> None:
-        """Tell a process of a job, unless it knows it."""
+    def send_job(self, child: ChildProcess, spec: Any) -> None:
+        """Tell a process of the call's job, unless it knows the job."""
 
     def is_full(self, children: Sequence[ChildProcess]) -> bool:
         """Whether there will soon be no memory left."""
 
     def reap(self, child: ChildProcess) -> None:
-        """Forget a process that has ended."""
+        """Release a process that has ended."""
 
 
 class CallRunner:
@@ -99,27 +99,25 @@ class CallRunner:
     until
         When it must have ended, on the clock of `time.monotonic`.
     why
-        What that is for: `lease` or `limit`.
-    is_unwanted
-        Asked now and then: whether the call was cancelled.
-    ask_every
-        Seconds between two times.
+        The reason for that: `lease` or `limit`.
+    is_cancelled
+        Tells whether the call was cancelled; called every `ask_every` seconds.
     clock
-        What `until` is a time of.
+        The clock of `until`.
     """
 
     def __init__(
         self,
         processes: Processes,
-        order: RunSpec,
+        spec: RunSpec,
         until: float,
         why: str,
-        is_unwanted: Callable[[], bool],
+        is_cancelled: Callable[[], bool],
         ask_every: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._processes, self._order, self._until, self._why = processes, order, until, why
-        self._is_unwanted, self._ask_every, self._clock = is_unwanted, ask_every, clock
+        self._processes, self._spec, self._until, self._why = processes, spec, until, why
+        self._is_cancelled, self._ask_every, self._clock = is_cancelled, ask_every, clock
         self._held: dict[ChildProcess, HeldItems] = {}
         self._spans: deque[tuple[int, int]] = deque()
         """(items before it, items)"""
@@ -130,16 +128,16 @@ class CallRunner:
         self.ending = CallEnd()
 
     def run(self, items: bytes, skip: int = 0) -> list[Buffer]:
-        """Run the call's items; return the records of what they left behind, in their order.
+        """Run the call's items; return the records of what they left behind, in item order.
 
         Parameters
         ----------
         skip
             How many of `items` come before the call's own.
         """
-        order = self._order
-        children = self._processes.ensure_started(order.count)
-        count = order.count
+        spec = self._spec
+        children = self._processes.ensure_started(spec.count)
+        count = spec.count
         size = count if len(children) == 1 else -(-count // (SPANS * len(children)))
         self._spans.extend((skip + at, min(size, count - at)) for at in range(0, count, size))
         self._body = [items]
@@ -150,7 +148,7 @@ class CallRunner:
             now = self._clock()
             wait = min(TICK, (self._force_at or self._until) - now)
             for child in wait_for(list(self._held), wait):
-                self._listen(child)
+                self._receive(child)
             self._check_progress()
             now = self._clock()
             if self._force_at is None:
@@ -158,50 +156,50 @@ class CallRunner:
                     self._stop(self._why, now)
                 elif now >= next_ask:
                     next_ask = now + self._ask_every
-                    if self._is_unwanted():
+                    if self._is_cancelled():
                         self._stop("cancelled", now)
             elif now >= self._force_at:
                 for child in list(self._held):
-                    self._end(child, "stopped")
+                    self._kill(child, "stopped")
         self._records.sort(key=lambda record: record[0])
         return [piece for _, pieces in self._records for piece in pieces]
 
     # -- items out, results in
 
     def _next_span(self, child: ChildProcess, *, alone: bool = False) -> None:
-        """Give a process the next span, if there is one and nothing has gone wrong."""
+        """Send a process the next span, if there is one and nothing has gone wrong."""
         self._held.pop(child, None)
         if not self._spans or self.ending.why != "done":
             return
-        order = self._order
+        spec = self._spec
         skip, count = self._spans.popleft()
-        first = order.first + skip
-        self._processes.send_job(child, order)
+        first = spec.first + skip
+        self._processes.send_job(child, spec)
         held = HeldItems(child.next_ordinal, first, count, alone, first, child.packed)
         child.next_ordinal += count
         self._held[child] = held
-        message = BatchMessage(order.batch, order.job_id, held.base, first, count, skip)
+        message = BatchMessage(spec.batch, spec.job_id, held.base, first, count, skip)
         child.post(message, self._body if alone else ())
 
-    def _listen(self, child: ChildProcess) -> None:
+    def _receive(self, child: ChildProcess) -> None:
         for message, body, _fds in child.read():
             held = self._held.get(child)
             if held is None:
                 continue
             if isinstance(message, ResultsMessage):
-                self._keep(held, message, body)
+                self._add_record(held, message, body)
             elif isinstance(message, EndedMessage):
                 self._span_ended(child, held, message)
 
-    def _keep(self, held: HeldItems, results: ResultsMessage, body: bytes) -> None:
+    def _add_record(self, held: HeldItems, results: ResultsMessage, body: bytes) -> None:
         batch, first, count, meta, _place, length = results
-        record = sealed_record(batch, first, count, meta, [body], length, self._order.key)
+        record = sealed_record(batch, first, count, meta, [body], length, self._spec.key)
         self._records.append((first, record))
         self._nbytes += length
         held.nbytes += length
         held.through = first + count
         self.ending.ran += count
-        if self._order.stop_on_error and "errors" in meta and self.ending.why == "done":
+        if self._spec.stop_on_error and "errors" in meta and self.ending.why == "done":
             self.ending.why = "failed"  # nothing beyond what others have begun is wanted
 
     def _span_ended(self, child: ChildProcess, held: HeldItems, ended: EndedMessage) -> None:
@@ -209,22 +207,27 @@ class CallRunner:
         if ended.unreadable:
             ending.unreadable, ending.why = True, "failed"
         elif ended.ran < held.count:
-            self._note_struck(held)
+            self._note_dropped(held)
         if ended.is_spoilt:
-            child.end()  # lest the next call meets it before it is gone
+            child.end()  # so that the next call cannot meet it before it is gone
         self._next_span(child)
 
-    def _note_struck(self, held: HeldItems) -> None:
-        """If an item was dropped that had the whole call for itself, another call is no use."""
-        dropped = held.struck is not None and held.struck >= held.through
-        if dropped and held.alone and held.struck == held.first and self.ending.why == self._why:
+    def _note_dropped(self, held: HeldItems) -> None:
+        """Note an item that was interrupted although it had the whole call: another call is no use."""
+        dropped = held.interrupted is not None and held.interrupted >= held.through
+        if (
+            dropped
+            and held.alone
+            and held.interrupted == held.first
+            and self.ending.why == self._why
+        ):
             self.ending.too_long.append(held.first)
 
     def _expected_bytes(self) -> float:
         """Estimate how many bytes of results the call has if it ends now.
 
         On a busy machine a process may be far ahead of what has arrived of its results. It notes on its
-        page what it has packed; what it has finished besides counts as being as large.
+        page what it has packed; what else it has finished counts as being as large.
         """
         packed = done = self.ending.ran
         nbytes = self._nbytes
@@ -244,30 +247,30 @@ class CallRunner:
     # -- what goes wrong
 
     def _check_progress(self) -> None:
-        """See to deaths, time-outs and memory."""
-        order = self._order
+        """Check for deaths, time-outs and exhausted memory."""
+        spec = self._spec
         for child, held in list(self._held.items()):
             if child.hung_up or child.has_ended():
                 self._reap(child)
                 continue
-            if order.timeout is None or not child.is_busy:
+            if spec.timeout is None or not child.is_busy:
                 continue
             current, since = child.words[status_page.CURRENT], child.words[status_page.SINCE]
             running = (time.monotonic_ns() - since) / 1e9
-            if since and current >= held.base and running > order.timeout:
-                self._end(child, "timeout")
+            if since and current >= held.base and running > spec.timeout:
+                self._kill(child, "timeout")
         if self._held and self._processes.is_full(list(self._held)):
-            self._end(max(self._held, key=ChildProcess.memory), "memory")
+            self._kill(max(self._held, key=ChildProcess.memory), "memory")
 
-    def _end(self, child: ChildProcess, reason: str) -> None:
+    def _kill(self, child: ChildProcess, reason: str) -> None:
         """End a process by force."""
         child.kill(reason)
         child.end()
         self._reap(child)
 
     def _reap(self, child: ChildProcess) -> None:
-        """Take note of what a dead process was doing."""
-        self._listen(child)  # what it sent before it died counts
+        """Release a dead process, and note what it was doing."""
+        self._receive(child)  # what it sent before it died counts
         if not child.has_ended():  # it hung up and lives: something in it closed our socket
             child.kill("died")
             child.end()
@@ -278,8 +281,8 @@ class CallRunner:
             item = self._running(child, held)
             reason = child.kill_reason or "died"
             if reason == "stopped":
-                held.struck = held.struck if held.struck is not None else item
-                self._note_struck(held)
+                held.interrupted = held.interrupted if held.interrupted is not None else item
+                self._note_dropped(held)
             else:
                 if reason == "died" and self._was_starved(child):
                     reason = "memory"
@@ -303,12 +306,12 @@ class CallRunner:
     # -- the end
 
     def _stop(self, why: str, now: float) -> None:
-        """Begin nothing more, and drop what runs: gently, and soon by force."""
+        """Begin nothing more, and interrupt what runs: gently, and soon by force."""
         if self.ending.why == "done":
             self.ending.why = why
         self._force_at = now + GRACE
         for child, held in self._held.items():
-            held.struck = self._running(child, held)
+            held.interrupted = self._running(child, held)
             child.forbid_all()
-            if held.struck is not None:
+            if held.interrupted is not None:
                 child.interrupt()

@@ -20,7 +20,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cloudbutton_backend.worker import status_page
-from cloudbutton_backend.worker.messages import Message, Received
+from cloudbutton_backend.worker.messages import (
+    BlobMessage,
+    ForgetMessage,
+    JobMessage,
+    Message,
+    Received,
+)
 from cloudbutton_backend.worker.shared_memory import SharedRegion, anonymous_file
 from cloudbutton_backend.worker.wire import Buffer, Decoder, encode, receive, send_some
 
@@ -30,6 +36,8 @@ _ONE_SENDING: Final = 8192
 _WHOLE_READ: Final = 1 << 17
 """Bytes: after a read of fewer, nothing more is there."""
 _LAST_WORDS: Final = 4000
+_KEEP_JOBS: Final = 4
+"""Functions that a process keeps loaded, where it is told of them by `open_job`."""
 _BOOT: Final = (
     "import sys; sys.path[:] = {path!r}; from cloudbutton_backend.worker.loop import main; "
     "main(sys.argv[1])"
@@ -212,6 +220,24 @@ class ChildProcess:
             else:
                 outbox[0] = (view[sent:], ())
 
+    def knows(self, job_id: str) -> bool:
+        """Whether it has been told of a job, which thereby becomes the one used last."""
+        if job_id in self.jobs:
+            self.jobs.move_to_end(job_id)
+        return job_id in self.jobs
+
+    def open_job(self, message: JobMessage, function: Buffer) -> None:
+        """Tell it of a job, and have it drop the job that was used least recently if it has many."""
+        self.post(message, (function,))
+        self.jobs[message.job_id] = None
+        if len(self.jobs) > _KEEP_JOBS:
+            self.post(ForgetMessage(jobs=(self.jobs.popitem(last=False)[0],)))
+
+    def map_blob(self, digest: str, fd: int, nbytes: int) -> None:
+        """Have it map a file with a captured value."""
+        self.post(BlobMessage(digest, nbytes, None), (), (fd,))
+        self.blobs.add(digest)
+
     @property
     def wants_to_write(self) -> bool:
         return bool(self._outbox)
@@ -279,7 +305,7 @@ class ChildProcess:
             os.kill(self.pid, signal.SIGKILL)
 
     def end(self, within: float = math.inf) -> None:
-        """Kill it and wait until it is gone, for at most so many seconds."""
+        """Kill it and wait until it is gone, at most `within` seconds."""
         self.kill()
         until = time.monotonic() + within
         while not self.has_ended() and time.monotonic() < until:

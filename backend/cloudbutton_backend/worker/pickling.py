@@ -3,7 +3,7 @@
 Tracebacks show the user's lines by the file name and the line numbers of code objects. cloudpickle
 3.1.3 gives all code that it pickles the file name ``<dynamic-code>``; so code objects, nested ones
 included, are reduced here, to the arguments of their constructor. What loads such a pickle needs nothing
-of ours, and may have another cloudpickle.
+of this package, and may have another cloudpickle.
 
 Cached properties hold a lock before Python 3.12, which nothing can pickle.
 """

@@ -195,7 +195,7 @@ class SegmentWriter:
         Raises
         ------
         FileNotFoundError
-            The file was removed: nobody could read what is written to it.
+            The file was removed: what is written to it could not be read.
         OSError
             The disk refuses.
         """
@@ -252,7 +252,7 @@ def read_records(
     damaged
         Called for each damaged record, which is then left out; None to raise. Where the damage hides
         how long a record is, those behind it are left out, too: what only looks like a record may be
-        part of somebody's result.
+        part of a result.
     start
         Where a record begins, and reading with it: `after` one that was read before.
     only

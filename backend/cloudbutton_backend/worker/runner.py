@@ -190,7 +190,7 @@ class BatchRunner:
 
     Results are sent when the batch ends. A second thread, asleep between batches, sends what is
     ready when an item takes long, so that finished results never wait behind a slow one. The two share
-    a batch: the first only appends to its values, and whoever sends holds the lock.
+    a batch: the first only appends to its values, and the sender holds the lock.
     """
 
     def __init__(self, words: memoryview, tail: DescriptorTail | None) -> None:
@@ -231,7 +231,7 @@ class BatchRunner:
         words[status_page.BUSY] = 1
         try:
             for ordinal, item in enumerate(items, base):
-                if timed:  # stored first, lest the last item's start be taken for this one's
+                if timed:  # stored first, so that the last item's start is not taken for this one's
                     words[status_page.SINCE] = time.monotonic_ns()
                 words[0] = ordinal  # status.CURRENT, HIGH and LOW: this loop's speed is the pool's
                 if ordinal < words[2] and ordinal >= words[1]:

@@ -1,7 +1,7 @@
 """Result records that leave a machine: all of each is sealed.
 
-The format is that of `result_file`. The key belongs to one job: whoever drives the job derives it, and
-sends it along with each call.
+The format is that of `result_file`. The key belongs to one job: the process that drives the job derives it
+and sends it along with each call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cloudbutton_backend.worker.wire import Buffer
 
 
 class BrokenSeal(Exception):
-    """An HMAC is missing or wrong: this was not written by whom it should have been, or changed since."""
+    """An HMAC is missing or wrong: this was written without the key, or changed since."""
 
 
 def sealed_record(

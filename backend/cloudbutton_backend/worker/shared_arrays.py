@@ -142,7 +142,7 @@ def _restore(environment: Mapping[str, str | None]) -> None:
 
 
 def _loaded() -> Any:
-    """Return a controller of the numerical libraries that are loaded; None where nobody has it."""
+    """Return a controller of the numerical libraries that are loaded; None where it is not installed."""
     if "numpy" not in sys.modules:
         return None
     try:

@@ -51,7 +51,7 @@ def reset(words: memoryview) -> None:
 
 
 def revoke(words: memoryview, low: int, high: int) -> int:
-    """Forbid the ordinals in ``[low, high)``, besides what is forbidden and has not been passed.
+    """Forbid the ordinals in ``[low, high)``, in addition to those that are forbidden and not passed.
 
     Returns
     -------

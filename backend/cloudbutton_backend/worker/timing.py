@@ -51,7 +51,7 @@ class TimedFunction:
 
 
 def _size(result: Any) -> int:
-    """Return about how many bytes a result is; 0 where nobody can tell."""
+    """Return about how many bytes a result is; 0 if unknown."""
     if result is None:
         return 0
     try:

@@ -589,7 +589,7 @@ _METHODS: Final = (
 
 
 def _is_same(now: Any, then: Any) -> bool:
-    """Return whether nobody can tell two parts of a container apart."""
+    """Return whether two parts of a container are indistinguishable."""
     if now is then:
         return True
     if type(now) is not type(then) or type(now) not in PLAIN or now != then:

@@ -13,7 +13,7 @@ __all__ = ["dask_scheduler"]
 
 
 def dask_scheduler(backend: str | None = None, **options: Any) -> DaskScheduler:
-    """Return a scheduler for Dask that runs tasks on a backend of ours.
+    """Return a scheduler for Dask that runs tasks on a Cloud Button backend.
 
     It goes where Dask takes a scheduler: ``x.compute(scheduler=…)``, `dask.compute`, `dask.persist`, or
     ``dask.config.set(scheduler=…)``.

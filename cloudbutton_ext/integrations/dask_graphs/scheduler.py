@@ -145,12 +145,12 @@ def _size(result: list[Any]) -> int:
     ((_, (value, _), _),) = result
     try:
         return int(sizeof(value))
-    except Exception:  # of a type of the user's: nobody must wait for ever because of it
+    except Exception:  # of a user's type: no caller must wait for ever because of it
         return 0
 
 
 AHEAD_SECONDS: Final = 0.1
-"""Work that each worker has at hand: enough for batches of the usual length."""
+"""Work that is queued for each worker: enough for batches of the usual length."""
 AHEAD_BYTES: Final = 64 << 20
 """What the results of that work may take together: whole arrays are not made long before their use."""
 LEAST: Final = 2
@@ -173,7 +173,7 @@ class SendAheadWindow(int):
     """How large its result is."""
 
     def __new__(cls, workers: int) -> SendAheadWindow:
-        """Return the window for so many workers."""
+        """Return the window for `workers`."""
         self = super().__new__(cls, workers)
         self.seconds, self.nbytes = None, 0.0
         return self

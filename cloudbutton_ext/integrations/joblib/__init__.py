@@ -68,7 +68,7 @@ NAME: Final = "cloudbutton"
 
 def _make(**options: Any) -> Any:
     """Make the backend; joblib calls this when the name is used."""
-    from cloudbutton_ext.integrations.joblib.backend import CloudBackend
+    from cloudbutton_ext.integrations.joblib.parallel_backend import CloudBackend
 
     return CloudBackend(**options)
 

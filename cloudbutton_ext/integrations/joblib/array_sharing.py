@@ -3,7 +3,7 @@
 scikit-learn hands the same `X` and `y` to each of a search's fits. joblib's own answer is a file that
 every worker maps; ours is a blob, which reaches workers on other machines, too.
 
-Sharing goes by content, looked at anew for each batch: an array that the generator of the tasks has changed
+Sharing goes by content, checked again for each batch: an array that the generator of the tasks has changed
 in the meantime is another array. As with joblib's files, a task finds an array of `max_nbytes` or more
 read-only (or, if it asks for `mmap_mode="c"`, a copy); of a smaller one it has a copy for itself.
 """
@@ -131,7 +131,7 @@ class ArrayPacker:
         return self._share(digest, array)
 
     def _evict_changed(self) -> None:
-        """Let go of arrays that were changed since they were shared: their names stand for what was."""
+        """Drop arrays that were changed since they were shared: their names stand for the old content."""
         for digest, name in list(self._names.items()):
             if _digest(self.shared[name]) != digest:
                 del self.shared[name], self._names[digest]

@@ -42,7 +42,7 @@ _CERTAIN: Final = (
 
 @dataclass(frozen=True)
 class AnalysisContext:
-    """What a judgement depends on, besides the code."""
+    """What a verdict depends on, beside the code."""
 
     live: LiveNames
     local: frozenset[str]

@@ -105,7 +105,7 @@ def _check_unshared(node: ast.expr, value: object, live: LiveNames, shared: froz
 def _is_known_when_reached(loop: Loop, live: LiveNames) -> bool:
     """Tell whether the object that a call gives is to be awaited: it may be a plain list.
 
-    A loop with loops inside is judged by its text, lest those are not looked at, but for methods whose
+    A loop with loops inside is judged by its text, so that those are looked at, but for methods whose
     names say that they only look.
     """
     if not isinstance(loop.iter, ast.Call):
@@ -188,7 +188,7 @@ def _check_expression(node: ast.expr, loop: Loop, live: LiveNames, call_rules: C
                 detail=f"an object of type {kind}, which may do more than give its items",
             )
         if loop.in_with and (type_facts.is_file(value) or type(value).__module__ == "_csv"):
-            return  # the `with` around the loop closes it: nobody sees how far it was read
+            return  # the `with` around the loop closes it, so how far it was read does not show
         raise refuse(Reason.ITERABLE, node, detail=f"the iterator `{ast.unparse(node)}`")
     if isinstance(node, ast.Call):
         _check_call(node, loop, live, call_rules)

@@ -18,7 +18,7 @@ _MAX_CACHED: Final = 100_000
 def walk(node: ast.AST) -> tuple[ast.AST, ...]:
     """Return `node` and all nodes below it, in the order of the text.
 
-    For trees that nobody changes: the answer is kept.
+    For trees that are not changed: the answer is cached.
     """
     known = _walked.get(id(node))
     if known is not None:

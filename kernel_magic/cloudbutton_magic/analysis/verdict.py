@@ -235,7 +235,7 @@ def stays_here(
     Raises
     ------
     KeyboardInterrupt
-        `error` is one: that is the user's wish, not the object's.
+        `error` is one: that is the user's intent, not the object's.
     """
     if isinstance(error, KeyboardInterrupt):
         raise error

@@ -59,7 +59,7 @@ class ItemFeed:
         return self._rest
 
     def remaining(self) -> int | None:
-        """Return how many items are left, None where nobody knows."""
+        """Return how many items are left, None if unknown."""
         return max(self._hint - self.taken, 0) if self._hint >= 0 else None
 
     def next_items(self, count: int) -> Iterator[Any]:

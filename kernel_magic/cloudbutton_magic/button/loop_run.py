@@ -256,7 +256,7 @@ class LoopRun:
                 return False
             remaining = source.remaining()
             if remaining is None:
-                # Nobody knows; as many again as there have been is the usual guess.
+                # Unknown; as many again as there have been is the usual guess.
                 remaining = report.items_here
             if is_worth_sending(spent, count, remaining, workers, overhead):
                 return True
@@ -452,7 +452,7 @@ def _numpy_is_seeded() -> bool:
         return False
     try:
         sequence = numpy.random.mtrand._rand._bit_generator.seed_seq
-        # 128 bits from the system, unless somebody chose the seed.
+        # 128 bits from the system, unless the user chose the seed.
         return sequence is None or sequence.entropy.bit_length() < 65
     except AttributeError:
         return True

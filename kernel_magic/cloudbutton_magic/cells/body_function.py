@@ -13,7 +13,7 @@ from cloudbutton_magic.analysis.data_flow import read_before_bound
 from cloudbutton_magic.analysis.syntax import uses
 
 FUNCTION_NAME: Final = "cell"
-"""What tracebacks call the function made of a cell."""
+"""What tracebacks call a cell's function."""
 
 _ITEM: Final = "__item__"
 _VALUE: Final = "__value__"

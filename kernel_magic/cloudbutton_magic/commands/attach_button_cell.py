@@ -92,7 +92,7 @@ def _cell_of(row: JobRow) -> tuple[str, str]:
 def _loops_of_the_cell(row: JobRow) -> list[JobRow]:
     """Return the jobs of the cell's loops in the kernel that is gone, the latest first.
 
-    If it had taken over from another one in its turn, those of that one follow, and so on.
+    If it had itself taken over from another one, those of that one follow, and so on.
     """
     reader = JournalReader(session.current().journal.home)
     latest = reader.jobs(_SEARCHED_JOBS)
@@ -130,7 +130,7 @@ def remaining_budget(
             amount = math.nan
         if not 0 <= amount < math.inf:
             raise UsageError(
-                f"`--budget` must be US dollars like 2.00, or +1.00 for so many more, not {overrides!r}."
+                f"`--budget` must be US dollars like 2.00, or +1.00 for that much more, not {overrides!r}."
             )
         more = overrides.strip().startswith("+")
         total = amount + ((spent if own is None else own) if more else 0.0)

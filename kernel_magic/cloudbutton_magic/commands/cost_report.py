@@ -21,7 +21,7 @@ from cloudbutton_backend.settings import resolve
 from cloudbutton_magic.display.rendering import Table, card, table
 
 DAYS: Final = 31
-"""That are looked at unless somebody says otherwise."""
+"""That are looked at by default."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +72,7 @@ class CostReport:
         ]
         notes = [_accuracy_note("bills", report.money), _accuracy_note("times", report.seconds)]
         if any(each.emulated for each in paid):
-            notes.append("What was emulated is paid by nobody, and in no sum.")
+            notes.append("Emulated jobs cost nothing and are in no sum.")
         return Table(
             f"{head}{units.dollars(report.spent_today)}{of} today",
             ("day", "backend", "jobs", "spent", "estimated"),

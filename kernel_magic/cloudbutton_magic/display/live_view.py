@@ -123,7 +123,7 @@ def stream(
         ended = last if last is not None and not is_result(last) else None
         screen.close(part_view(job.progress, ended), None)
         raise
-    job.wait()  # ends: it raises when nobody drives the job any more
+    job.wait()  # ends: it raises when nothing drives the job any more
     _close(job, screen, wording)
     if job.progress.state is JobState.CANCELLED:
         raise KeyboardInterrupt
@@ -148,7 +148,7 @@ def _live(
         target=_collect, args=(source, ready), name="cloudbutton-outcomes", daemon=True
     ).start()
     shown: View | None = None
-    while not job.wait(0):  # ends: it raises when nobody drives the job any more
+    while not job.wait(0):  # ends: it raises when nothing drives the job any more
         view = job_view(job, wording.targets)
         if view != shown:
             screen.draw(view)

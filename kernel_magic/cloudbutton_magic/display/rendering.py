@@ -250,7 +250,7 @@ def summary_timeline(batches: Sequence[BatchRecord]) -> Timeline | None:
 
 
 def timeline_svg(timeline: Timeline) -> str:
-    """Draw a timeline; colours come from the classes, set by whoever embeds it.
+    """Draw a timeline; colours come from the classes, set by the page around it.
 
     There is no text inside, because viewers that drop SVG from untrusted notebooks keep its text.
     """

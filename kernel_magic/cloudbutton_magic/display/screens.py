@@ -24,7 +24,7 @@ _CANCEL_SCRIPT: Final = """
   if (!config) return;
   for (const button of document.querySelectorAll(".cb-cancel[hidden]")) {
     button.hidden = false;
-    // Not "click": the view is drawn anew several times a second, also between press and release.
+    // Not "click": the view is redrawn several times a second, also between press and release.
     const press = event => {
       if (event.type === "keydown" && event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();

@@ -25,7 +25,7 @@ class OutputReplay:
     Parameters
     ----------
     job_has_it
-        Whether the user has a job at hand that keeps all outputs.
+        Whether the user has a job object, which keeps all outputs.
     namespace
         The notebook's, by which warnings are known that it has shown itself.
     publish

@@ -1,4 +1,4 @@
-"""What a view says about a job, as values: from a `Progress` to words, drawn by nobody yet."""
+"""What a view says about a job: turns a `Progress` into words, and draws nothing."""
 
 from __future__ import annotations
 
@@ -178,12 +178,12 @@ def _billed(progress: Progress) -> list[str]:
     """Say what it has cost, beside what was expected."""
     if _is_free(progress):
         return []
-    besides = []
+    notes = []
     if progress.estimate is not None:
-        besides.append(f"estimate {units.dollars(progress.estimate.expected)}")
+        notes.append(f"estimate {units.dollars(progress.estimate.expected)}")
     if progress.budget is not None:
-        besides.append(f"budget {units.limit(progress.budget)}")
-    beside = f" ({', '.join(besides)})" if besides else ""
+        notes.append(f"budget {units.limit(progress.budget)}")
+    beside = f" ({', '.join(notes)})" if notes else ""
     spend = units.dollars(progress.spend)
     return [f"at most {spend}{beside}" if progress.at_most else f"{spend} billed{beside}"]
 
@@ -256,7 +256,7 @@ def _compared(progress: Progress) -> list[str]:
     if factor >= 1.05:
         return [f"{units.times(factor)} faster than serial"]
     if progress.waited > _BUSY * progress.task_seconds:
-        # A serial run would have waited too, and nobody can tell how long.
+        # A serial run would have waited too, for an unknown time.
         waited, work = units.seconds(progress.waited), units.seconds(progress.task_seconds)
         return [f"the CPUs were busy: {work} of work waited {waited} for them"]
     if factor > 0.95:

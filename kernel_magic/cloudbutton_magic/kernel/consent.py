@@ -1,7 +1,7 @@
-"""Sees to it that a pressed cell spends money only after somebody has said yes.
+"""Asks for consent before a pressed cell spends money.
 
 Writing `--backend lambda` above a cell is saying so. A button is easily pressed, and the metadata of
-a notebook may come from somebody else, so there the front end is asked, and until it has agreed the
+a notebook may come from another person, so there the front end is asked, and until it has agreed the
 kernel refuses. The answer holds for that front end's connection and that backend, while this
 kernel lives; the front end remembers it in the notebook.
 """
@@ -28,7 +28,7 @@ _agreed: defaultdict[str, set[str]] = defaultdict(set)
 
 
 class NotConfirmed(UsageError):
-    """A pressed cell would have spent money, and nobody has agreed to that."""
+    """A pressed cell would have spent money without the user's consent."""
 
     def __init__(self, backend: str) -> None:
         super().__init__(backend)
@@ -105,7 +105,7 @@ def _answer(shell: Any, question: str) -> str:
     try:
         timer.start()
         answer: str = shell.kernel.raw_input(question)  # ends: the timer interrupts it
-        with lock:  # from here on, no interrupt of ours comes
+        with lock:  # from here on, none of our interrupts comes
             answered = True
     except (KeyboardInterrupt, EOFError, NotImplementedError, RuntimeError):
         answer = ""

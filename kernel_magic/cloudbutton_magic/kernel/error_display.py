@@ -100,7 +100,7 @@ def _is_own_frame(trace: TracebackType) -> bool:
 
 def _draw_user_error(shell: Any, error: BaseException, trace: TracebackType | None) -> None:
     if trace is None:
-        return  # a bug of ours, which wants all its frames
+        return  # our own bug, which needs all its frames
     shown = without_own_frames(trace)
 
     def lines() -> list[str]:

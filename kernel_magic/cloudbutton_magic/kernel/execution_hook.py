@@ -43,7 +43,7 @@ KEY: Final = "cloudbutton"
 """Of a cell's metadata."""
 
 CHOICES: Final = ("backend", "budget", "workers", "memory")
-"""What the metadata may say besides `on`: each is an option of `%%cloud`."""
+"""What the metadata may hold beside `on`: each is an option of `%%cloud`."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class ExecutionHook(ShellHook):
         self._current.info = None
 
     def before_cell(self, info: Any) -> None:
-        """Look whether the cell that begins is one of ours."""
+        """Check whether the cell that begins is to be run by us."""
         choice = choice_of(request_of(self._shell), info.cell_id)
         if choice is not None:
             self._current.info = (info, choice)

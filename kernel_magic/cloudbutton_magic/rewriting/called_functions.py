@@ -116,6 +116,6 @@ class FunctionScope:
                 del cell.cell_contents
             else:
                 cell.cell_contents = value
-        # Whoever still has the loop's code must not keep the objects alive.
+        # References to the loop's code must not keep the objects alive.
         self.namespace.clear()
         self._before = {}

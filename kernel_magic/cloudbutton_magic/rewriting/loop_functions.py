@@ -45,7 +45,7 @@ class LoopTrees:
 
 
 def build_functions(loop: Loop, verdict: Parallel) -> LoopTrees:
-    """Return the two functions made of `loop`."""
+    """Return the two functions that replace `loop`."""
     return LoopTrees(_body(loop, verdict), _apply(loop, verdict))
 
 

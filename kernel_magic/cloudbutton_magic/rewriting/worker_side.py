@@ -1,6 +1,6 @@
 """What runs around a loop body in the worker: watch, run, and answer with a record.
 
-Travels to the workers by value: it uses the standard library and what every worker has of ours.
+Travels to the workers by value: it uses the standard library and the worker package.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class Task:
             if name not in found:
                 continue
             if not is_last and name in self.definite and not _is_small(found[name]):
-                omitted.append(name)  # the next iteration binds it anew
+                omitted.append(name)  # the next iteration binds it again
             elif _is_picklable(found[name]):
                 binds[name] = found[name]
             else:

@@ -16,18 +16,18 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from cloudbutton_backend.backends.aws_lambda import cost_model as terms
+from cloudbutton_backend.backends.aws_lambda import cost_model
 from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
 from cloudbutton_backend.backends.aws_lambda.call_results import LONGEST_CALL
 from cloudbutton_backend.backends.aws_lambda.calls import LambdaCalls
 from cloudbutton_backend.backends.aws_lambda.connection import (
     LambdaConnection,
     connect,
-    equip,
+    ensure_function,
     region_of,
 )
 from cloudbutton_backend.backends.aws_lambda.detached import collect
-from cloudbutton_backend.backends.aws_lambda.remote_job import most_of
+from cloudbutton_backend.backends.aws_lambda.remote_job import max_rate
 from cloudbutton_backend.backends.aws_lambda.resource_names import MEMORY
 from cloudbutton_backend.backends.aws_lambda.settings import (
     MOST_WORKERS,
@@ -49,7 +49,7 @@ FIRST_WAVE: Final = 8
 RETRY_DELAY: Final = 0.2
 EMULATED_WORKERS: Final = 4
 FEWER: Final = 5
-"""Estimates are also made for so many times fewer workers than could be had."""
+"""Estimates are also made for this many times fewer workers than are available."""
 _PREPARE_WITHIN: Final = 900.0
 """Seconds for all that a job needs before it begins, beside sending its captured values: packages may
 have to be built and deployed."""
@@ -65,7 +65,7 @@ class LambdaBackend:
     Parameters
     ----------
     clients, connector, patience
-        For tests: whom to ask instead; how to connect; seconds for which AWS may refuse everything.
+        For tests: other clients; how to connect; seconds for which AWS may refuse everything.
     """
 
     name = "lambda"
@@ -99,7 +99,7 @@ class LambdaBackend:
         self._pid = os.getpid()
         self._connector = connector or (lambda settings: connect(settings, clients))
         self._lambda_calls = LambdaCalls(
-            self.settings, self._take, connector=self._connector, patience=patience
+            self.settings, self._on_events, connector=self._connector, patience=patience
         )
 
     def __repr__(self) -> str:
@@ -110,7 +110,7 @@ class LambdaBackend:
     def limits(self) -> Limits:
         if self._limits is None:
             settings = self.settings
-            rate = most_of(region_of(settings, self._clients), settings.arch, settings.memory)
+            rate = max_rate(region_of(settings, self._clients), settings.arch, settings.memory)
             self._limits = Limits(
                 workers=self._size,
                 batch_seconds=BATCH_SECONDS,
@@ -144,17 +144,17 @@ class LambdaBackend:
                 self._thread.start()
             return self._loop
 
-    def _later(self, act: Callable[..., None], *arguments: Any) -> None:
-        """Have something done on the loop."""
+    def _call_soon(self, act: Callable[..., None], *arguments: Any) -> None:
+        """Call a function on the event loop, without waiting for it."""
         self._running_loop().call_soon_threadsafe(act, *arguments)
 
     def _await(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Have something done on the loop, and wait for it."""
+        """Run a coroutine on the event loop, and wait for it."""
         return asyncio.run_coroutine_threadsafe(
             asyncio.wait_for(work, seconds), self._running_loop()
         ).result(seconds + _CLOSE_WITHIN)  # in case the loop has ended
 
-    # -- what is asked
+    # -- requests
 
     def start(self) -> None:
         self.scale(self._size)
@@ -165,10 +165,10 @@ class LambdaBackend:
         fresh = [f"lambda-{number}" for number in range(self._announced, wanted)]
         if fresh:
             self._announced = wanted
-            self._later(self._lambda_calls.add_slots, fresh)
+            self._call_soon(self._lambda_calls.add_slots, fresh)
 
     def prepare(self, spec: JobSpec, packages: Callable[[], Set[str]]) -> None:
-        """Have the function found and all that a job needs put into storage, in the user's thread.
+        """Look up the function and upload what a job needs, in the user's thread.
 
         Raises
         ------
@@ -176,13 +176,13 @@ class LambdaBackend:
             What prevents the job: no credentials, no permission, nothing deployed, another version.
         """
         nbytes = sum(blob.nbytes for blob in spec.blobs)
-        self._in_time(self._lambda_calls.prepare(spec, packages), nbytes)
+        self._await_preparation(self._lambda_calls.prepare(spec, packages), nbytes)
 
     def put(self, blob: Blob) -> None:
-        self._in_time(self._lambda_calls.put(blob), blob.nbytes)
+        self._await_preparation(self._lambda_calls.put(blob), blob.nbytes)
 
-    def _in_time(self, work: Coroutine[Any, Any, None], nbytes: int) -> None:
-        """Have something done before a job begins for which so many bytes may have to be sent."""
+    def _await_preparation(self, work: Coroutine[Any, Any, None], nbytes: int) -> None:
+        """Run what prepares a job, in the time that uploading `nbytes` may take."""
         seconds = _PREPARE_WITHIN + _SECONDS_PER_MB * nbytes / 1e6
         try:
             self._await(work, seconds)
@@ -201,29 +201,29 @@ class LambdaBackend:
         yield from (results for results, _put_at in found)
 
     def open_job(self, spec: JobSpec) -> None:
-        self._later(self._lambda_calls.open_job, spec)
+        self._call_soon(self._lambda_calls.open_job, spec)
 
     def submit(self, call: BatchCall) -> None:
-        self._later(self._lambda_calls.submit, call)
+        self._call_soon(self._lambda_calls.submit, call)
 
     def revoke(self, worker: str, keep: int) -> None:
-        """Nothing can be taken back from a call under way, and the dispatcher knows."""
+        """Not supported (`Limits.can_revoke` is False)."""
 
     def interrupt(self, worker: str, job_id: str) -> None:
-        self._later(self._lambda_calls.interrupt, worker, job_id)
+        self._call_soon(self._lambda_calls.interrupt, worker, job_id)
 
     def kill(self, worker: str, reason: str) -> None:
-        self._later(self._lambda_calls.kill, worker, reason)
+        self._call_soon(self._lambda_calls.kill, worker, reason)
 
     def close_job(self, job_id: str) -> None:
-        self._later(self._lambda_calls.close_job, job_id)
+        self._call_soon(self._lambda_calls.close_job, job_id)
 
     def warm(self, modules: Sequence[str]) -> None:
-        """Environments that nobody uses yet cannot be reached, and would cost."""
+        """Not supported: environments cannot be reached before their first call, and cost money."""
 
     # -- what happens
 
-    def _take(self, events: Sequence[Event]) -> None:
+    def _on_events(self, events: Sequence[Event]) -> None:
         with self._change:
             self._events.extend(events)
             self._change.notify()
@@ -267,16 +267,16 @@ class LambdaBackend:
     def terms(self, request: TermsRequest) -> list[CostModel]:
         """Return how it would run a job, with memory sizes and workers to choose among.
 
-        What was asked for comes first; asks nobody.
+        What was asked for comes first; makes no requests.
         """
         limits, settings = self.limits, self.settings
         asked = min(request.workers or limits.workers, max(1, request.items))
         choices = [(request.memory or settings.memory, asked)]
-        sizes = terms.memories(settings, request.measured, request.memory)
+        sizes = cost_model.memories(settings, request.measured, request.memory)
         choices += [(size, asked) for size in sizes]
         if request.workers is None and asked >= 2 * FEWER:
             choices.append((choices[0][0], asked // FEWER))
-        function = terms.PricedFunction(
+        function = cost_model.PricedFunction(
             settings,
             region_of(settings, self._clients),
             self.name,
@@ -284,12 +284,12 @@ class LambdaBackend:
             cpus=usable_cpus(),
         )
         return [
-            terms.terms_of(function, request.measured, request.overhead, n, size)
+            cost_model.cost_model_of(function, request.measured, request.overhead, n, size)
             for size, n in dict.fromkeys(choices)
         ]
 
     def describe_packages(self, imports: Sequence[str]) -> str:
-        """Return which packages functions will need for code that imports these; asks nobody."""
+        """Return which packages functions will need for code that imports these; makes no requests."""
         from cloudbutton_backend.backends.aws_lambda.environments import describe_environment
         from cloudbutton_backend.backends.aws_lambda.runtimes import Platform, notebook_python
 
@@ -305,7 +305,7 @@ class LambdaBackend:
 
         connection = self._connector(self.settings)
         if self.settings.emulate:
-            equip(self.settings, connection, connection.home, ())
+            ensure_function(self.settings, connection, connection.home, ())
         for line in health(connection.clients, connection.home):
             yield HealthLine(line.name, line.ok, line.detail)
 

@@ -1,4 +1,4 @@
-"""The bucket, asked asynchronously: objects put, fetched, listed, and URLs for those who may do so."""
+"""An asynchronous client of the bucket: put, get and list objects, and presign URLs for functions."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Bucket:
         return (await self._ask("GetObject", "GET", key, nbytes=nbytes)).body
 
     async def age(self, key: str) -> float | None:
-        """Return how many seconds ago an object was put, None if there is none."""
+        """Return an object's age in seconds, None if there is none."""
         reply = await self._ask("HeadObject", "HEAD", key, missing=True)
         if reply.status == 404:
             return None
@@ -99,7 +99,7 @@ class Bucket:
         return time.time() - put_at
 
     async def size(self, key: str) -> int:
-        """Return how large an object is, which must be there."""
+        """Return the size of an object that exists."""
         return int((await self._ask("HeadObject", "HEAD", key)).headers["Content-Length"])
 
     async def list(self, prefix: str, after: str = "") -> list[tuple[str, int]]:
@@ -120,11 +120,11 @@ class Bucket:
             after = found[-1][0]
 
     async def signer(self) -> Credentials:
-        """Return whose signature URLs carry now: they end with these credentials."""
+        """Return the credentials that sign URLs now; the URLs expire with them."""
         return await self._web.credentials()
 
     async def url(self, method: str, key: str, seconds: int = _URL_SECONDS) -> str:
-        """Return a URL with which a function may make one kind of request on one object."""
+        """Return a URL that allows one kind of request on one object."""
         return self._web.presign(await self._web.credentials(), method, key, seconds)
 
     async def _ask(

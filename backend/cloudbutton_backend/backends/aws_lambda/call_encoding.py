@@ -38,7 +38,7 @@ _SHIPPED: Final = ("TZ",)
 
 
 def job_key(user_key: bytes, job_id: str) -> bytes:
-    """Return the key with which a job's results are sealed: nobody learns the user's from it."""
+    """Return the key with which a job's results are sealed; it does not reveal the user's key."""
     return hmac.digest(user_key, b"cloudbutton job " + job_id.encode(), "sha256")
 
 

@@ -74,7 +74,7 @@ class CallAccountant:
         BrokenSeal, TornRecord
             The results are not those that the function made.
         BackendError
-            The function is none of ours.
+            The function is not ours.
         """
         if isinstance(ended, InvocationAnswer):
             return await self._answered(attempt, ended)
@@ -136,7 +136,7 @@ class CallAccountant:
         charge = at_most(call, attempt.job)
         if failure.report is not None:
             billed = failure.report.billed
-            # Nobody tells how often it asked storage: the most that it can have asked is counted.
+            # It is unknown how often it asked storage: the most that it can have asked is counted.
             cost = rate_of(attempt.target, attempt.job.storage).cost(billed)
             charge = Charged(call.job_id, call.batch, cost, billed)
         if failure.fault == "start":

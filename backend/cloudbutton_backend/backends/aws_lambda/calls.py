@@ -1,4 +1,4 @@
-"""Calls under way: everything that happens on the backend's event loop.
+"""The calls under way, on the backend's event loop.
 
 ::
 
@@ -33,7 +33,7 @@ from cloudbutton_backend.backends.aws_lambda.connection import (
     connect,
 )
 from cloudbutton_backend.backends.aws_lambda.detached import DetachedResults
-from cloudbutton_backend.backends.aws_lambda.http import SignedHttpClient, room_for
+from cloudbutton_backend.backends.aws_lambda.http import SignedHttpClient, connection_limit
 from cloudbutton_backend.backends.aws_lambda.invoke import InvocationAnswer, Invoker, LostAnswer
 from cloudbutton_backend.backends.aws_lambda.remote_job import CallCanceller, RemoteJob, Uploads
 from cloudbutton_backend.backends.aws_lambda.settings import LambdaSettings
@@ -133,27 +133,27 @@ class LambdaCalls:
         self._web = SignedHttpClient(connection.clients, connection.endpoints)
         self._bucket = Bucket(self._web, home.bucket, home.region, home.account, self._patience)
         self._uploads = Uploads(self._bucket)
-        most = room_for(max(1, len(self._slots)))
+        most = connection_limit(max(1, len(self._slots)))
         self._invoker = Invoker(self._web, home.region, most, self._patience, self._clock)
         self._new_results = DetachedResults(self._bucket)
         self._functions = DeployedFunctions(self._settings, connection)
-        self._accountant = CallAccountant(self._bucket, self._functions.larger)
+        self._accountant = CallAccountant(self._bucket, self._functions.larger_memory)
         self._canceller = CallCanceller(self._bucket)
 
     async def prepare(self, spec: JobSpec, packages: Callable[[], Set[str]]) -> None:
-        """Do all that a job needs before its first call; raise what prevents it."""
+        """Prepare a job's first call; raise what prevents it."""
         self._specs[spec.id] = spec
         await self._connected()
         if spec.id not in self._jobs:
             self._jobs[spec.id] = self._make_job(spec, frozenset(packages()))
-        await self._ready(spec.id)
+        await self._ready_job(spec.id)
 
     async def put(self, blob: Blob) -> None:
-        """Put a captured value into the bucket."""
+        """Upload a captured value."""
         await self._connected()
         await self._uploads.put(blob.digest, blob.parts)
 
-    async def _ready(self, job_id: str) -> RemoteJob:
+    async def _ready_job(self, job_id: str) -> RemoteJob:
         if job_id not in self._jobs:
             await self._connected()
             job = self._make_job(self._specs[job_id])
@@ -178,27 +178,28 @@ class LambdaCalls:
         )
 
     async def _make_ready(self, job: RemoteJob) -> None:
-        job.move(await self._functions.equipped(job.target, job.imports), job.imports)
-        await job.head(self._bucket, self._uploads)
+        function = await self._functions.with_packages(job.target, job.imports)
+        job.use_function(function, job.imports)
+        await job.shared_part(self._bucket, self._uploads)
 
-    async def _bring(self, job: RemoteJob, call: BatchCall) -> None:
-        """See that the function has the packages of a call's items: they may be functions themselves."""
+    async def _ensure_packages(self, job: RemoteJob, call: BatchCall) -> None:
+        """Ensure that the function has the packages of a call's items, which may be functions themselves."""
         needed = imports_in(call.parts[0])
         while not needed <= job.imports:
             imports = job.imports | needed
             bare = job.usual.with_(memory=job.target.memory)
-            function = await self._functions.equipped(bare, imports)
+            function = await self._functions.with_packages(bare, imports)
             if imports >= job.imports:  # else another call has brought something meanwhile
-                job.move(function, imports)
+                job.use_function(function, imports)
 
-    # -- what is asked
+    # -- requests
 
     def add_slots(self, names: Sequence[str]) -> None:
-        """Take calls for more workers."""
+        """Add workers, with one call at a time each."""
         for name in names:
             self._slots.setdefault(name, None)
         if self._web is not None:
-            self._invoker.window.widen(room_for(len(self._slots)))
+            self._invoker.limiter.widen(connection_limit(len(self._slots)))
         self._emit([WorkerUp(name) for name in names])
 
     def open_job(self, spec: JobSpec) -> None:
@@ -207,7 +208,7 @@ class LambdaCalls:
             self._jobs[spec.id].spec = spec  # run again, perhaps within a budget now
 
     def close_job(self, job_id: str) -> None:
-        """A job has ended; it may be opened again."""
+        """Drop jobs that ended long ago; this one may be opened again."""
         in_use = {flight.call.job_id for flight in self._in_flight()}
         for old in list(self._specs)[: max(0, len(self._specs) - _REMEMBER)]:
             if old not in in_use:
@@ -234,7 +235,7 @@ class LambdaCalls:
         flight = self._slots.get(worker)
         if flight is None:
             return
-        events: list[Event] = [self._bill(flight)]
+        events: list[Event] = [self._charge(flight)]
         if flight.may_run:
             self._stop(flight)
             events.insert(0, Warned(flight.call.job_id, STILL_BILLED))
@@ -249,7 +250,7 @@ class LambdaCalls:
         return [flight for flight in self._slots.values() if flight is not None]
 
     def _cancel(self, flight: LambdaCall) -> bool:
-        """Forget a call; return whether it was still under way."""
+        """Cancel a call's task; return whether it was still under way."""
         if self._slots[flight.call.worker] is not flight:
             return False
         self._slots[flight.call.worker] = None
@@ -257,9 +258,9 @@ class LambdaCalls:
         return True
 
     def _abandon(self, flight: LambdaCall) -> None:
-        """Wait no longer for a call that was told to stop."""
+        """Give up a call that was told to stop and has not answered."""
         if self._cancel(flight):
-            charge = self._bill(flight)
+            charge = self._charge(flight)
             events: list[Event] = [charge, BatchEnded(flight.call.worker, flight.call.batch, 0)]
             if charge.seconds:
                 events.insert(0, Warned(flight.call.job_id, STILL_BILLED))
@@ -281,18 +282,18 @@ class LambdaCalls:
             self._emit(events)
 
     def _ended_by(self, flight: LambdaCall, cause: str) -> list[Event]:
-        """Return the events of a call that ended with something that will happen to all others, too."""
+        """Return the events of a call whose failure will happen to all others, too."""
         end = BatchEnded(flight.call.worker, flight.call.batch, 0)
-        return [self._bill(flight), end, BackendDown(cause)]
+        return [self._charge(flight), end, BackendDown(cause)]
 
     async def _events_of(self, flight: LambdaCall) -> list[Event]:
         """Make a call; return what came of it."""
-        job = await self._ready(flight.call.job_id)
+        job = await self._ready_job(flight.call.job_id)
         lease = lease_for(flight.call, job)
         if lease is not None and lease <= 0:
-            return self._too_dear(flight, job)
+            return self._over_budget(flight, job)
         flight.call = call = replace(flight.call, lease=lease)
-        await self._bring(job, call)
+        await self._ensure_packages(job, call)
         target = job.target.with_(memory=job.memory_for(call))
         sent = await job.encode(call, self._bucket, self._uploads)
         attempt = Attempt(call, job, target, sent.puts)
@@ -311,19 +312,19 @@ class LambdaCalls:
             ended = LostAnswer("its results did not arrive in storage")
         return await self._accountant.events_of(attempt, ended)
 
-    def _too_dear(self, flight: LambdaCall, job: RemoteJob) -> list[Event]:
-        """What was set aside for a call does not pay for the memory that its items need."""
+    def _over_budget(self, flight: LambdaCall, job: RemoteJob) -> list[Event]:
+        """Return the events of a call whose share of the budget does not pay for the memory it needs."""
         call = flight.call
         cause = f"the budget is too small for a call with {job.memory_for(call):,} MiB"
         down = WorkerDown(flight.call.worker, cause, call.batch, call.first, "lease")
-        return [self._bill(flight), down, WorkerUp(flight.call.worker)]
+        return [self._charge(flight), down, WorkerUp(flight.call.worker)]
 
     def _stop(self, flight: LambdaCall) -> None:
-        """Tell a running call that it is not wanted any more."""
+        """Tell a running call to stop."""
         self._canceller.stop(self._jobs[flight.call.job_id], flight.call.batch)
 
-    def _bill(self, flight: LambdaCall) -> Charged:
-        """Return the price of a call that was given up: nothing if it surely did not run."""
+    def _charge(self, flight: LambdaCall) -> Charged:
+        """Return the charge for a call that was given up: nothing if it certainly did not run."""
         call = flight.call
         job = self._jobs.get(call.job_id)
         if not flight.may_run or job is None:
@@ -331,7 +332,7 @@ class LambdaCalls:
         return at_most(call, job)
 
     async def close(self, seconds: float) -> None:
-        """Stop what runs, as far as that is possible in so many seconds, and let go of everything."""
+        """Stop what runs, as far as possible within `seconds`, and close all connections."""
         for flight in self._in_flight():
             job = self._jobs.get(flight.call.job_id)
             if flight.may_run and job is not None and not job.detached:
@@ -341,7 +342,7 @@ class LambdaCalls:
             await self._canceller.close(seconds)
             await self._new_results.close()
             await self._web.close()
-        # What prepares jobs: nobody waits for it any more, and the loop ends.
+        # Tasks that prepare jobs: nothing waits for them any more, and the loop ends.
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()

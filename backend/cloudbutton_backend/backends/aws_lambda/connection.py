@@ -1,15 +1,14 @@
-"""From settings to AWS: account, region, endpoints, and the functions deployed there."""
+"""The connection to AWS that settings choose: account, region, endpoints, and deployed functions."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from cloudbutton_backend.backends.aws_lambda.boto_clients import BotoClients
@@ -33,16 +32,16 @@ _EMULATED_REGION: Final = "us-east-1"
 
 @dataclass(frozen=True)
 class LambdaConnection:
-    """An account that can be asked."""
+    """An account, and how to reach it."""
 
     clients: BotoClients
     home: DeploymentTarget
-    """The function that jobs use which ask for nothing in particular."""
+    """The function for jobs that ask for nothing in particular."""
     endpoints: dict[str, Endpoint]
 
 
 def region_of(settings: LambdaSettings, clients: BotoClients | None) -> str:
-    """Return the region whose prices count, without asking anybody."""
+    """Return the region whose prices count, without a request."""
     if clients is not None:
         return clients.region
     if settings.emulate:
@@ -66,7 +65,7 @@ def connect(settings: LambdaSettings, clients: BotoClients | None = None) -> Lam
         Lambda does not run the notebook's Python.
     """
     if clients is None:
-        clients = _emulated(settings) if settings.emulate else _real(settings)
+        clients = _emulator_clients(settings) if settings.emulate else _aws_clients(settings)
     arch = Platform.here().arch if settings.emulate else settings.arch
     home = DeploymentTarget(
         prefix=settings.prefix,
@@ -79,15 +78,15 @@ def connect(settings: LambdaSettings, clients: BotoClients | None = None) -> Lam
     return LambdaConnection(clients, home, _endpoints(clients, home))
 
 
-def equip(
+def ensure_function(
     settings: LambdaSettings,
     connection: LambdaConnection,
     target: DeploymentTarget,
     imports: Iterable[str],
 ) -> ActualFunction:
-    """Return the function with the packages that code imports; it is deployed when this returns.
+    """Return the function with the packages that code imports, deploying the packages if necessary.
 
-    Into the emulator the base function is deployed as well, which costs nobody anything.
+    In the emulator, where that is free, the base function is deployed as well.
 
     Raises
     ------
@@ -98,11 +97,13 @@ def equip(
     """
     clients = connection.clients
     if settings.emulate:
-        deploy(clients, DesiredDeployment(targets=(target,), version=version()), pause=_soon)
+        deploy(
+            clients, DesiredDeployment(targets=(target,), version=version()), pause=_pause_briefly
+        )
     lock = _lock(settings, target, sorted(imports))
     if lock is not None:
-        pause = _soon if settings.emulate else time.sleep
-        say = _into_the_void if settings.emulate else _beside_the_cell
+        pause = _pause_briefly if settings.emulate else time.sleep
+        say = _ignore_progress if settings.emulate else _print_progress
         target = ensure_environment(clients, target, lock, say=say, pause=pause)
     return require_deployed(clients, target)
 
@@ -122,28 +123,28 @@ def _lock(
     return replace(lock, pins=tuple(pins))
 
 
-def _beside_the_cell(line: str) -> None:
+def _print_progress(line: str) -> None:
     # What follows takes minutes at times, before there is a job that could show it.
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
-def _into_the_void(line: str) -> None:
-    """In the emulator it takes a moment."""
+def _ignore_progress(line: str) -> None:
+    """Print nothing: the emulator is quick."""
 
 
-def _soon(seconds: float) -> None:
+def _pause_briefly(seconds: float) -> None:
     time.sleep(min(seconds, 0.1))
 
 
-def _real(settings: LambdaSettings) -> BotoClients:
+def _aws_clients(settings: LambdaSettings) -> BotoClients:
     return BotoClients(settings.region, profile=settings.profile)
 
 
-def _emulated(settings: LambdaSettings) -> BotoClients:
-    # By name: what stands in for AWS lies above us, as all that is for testing, and nothing here needs it.
-    module: Any = importlib.import_module("cloudbutton_backend.backends.aws_lambda.emulator")
-    emulator = module.Emulator.shared()
+def _emulator_clients(settings: LambdaSettings) -> BotoClients:
+    from cloudbutton_backend.backends.aws_lambda.emulator import Emulator
+
+    emulator = Emulator.shared()
     return BotoClients(
         settings.region or _EMULATED_REGION, emulator.endpoints, environment=emulator.environment
     )
@@ -168,7 +169,7 @@ _SIZES: Final = (1769, 3008, 3538, 5307, 7076, 8845, 10_240)
 
 
 class DeployedFunctions:
-    """The functions of one account, as far as jobs have asked for them."""
+    """The functions of one account that jobs have used, each looked up once."""
 
     def __init__(self, settings: LambdaSettings, connection: LambdaConnection) -> None:
         self._settings, self._connection = settings, connection
@@ -177,27 +178,31 @@ class DeployedFunctions:
         ] = {}
         self._larger: dict[DeploymentTarget, asyncio.Future[int | None]] = {}
 
-    async def equipped(self, target: DeploymentTarget, imports: frozenset[str]) -> ActualFunction:
-        """Return the function with the packages that code imports; see `connecting.equip`.
+    async def with_packages(
+        self, target: DeploymentTarget, imports: frozenset[str]
+    ) -> ActualFunction:
+        """Return the function with the packages that code imports; see `ensure_function`.
 
-        What failed is tried again by the next job: somebody may have deployed it by then.
+        What failed is tried again by the next job: it may have been deployed by then.
         """
         wanted = target, imports
-        look = self._found.get(wanted)
-        if look is None or (look.done() and look.exception() is not None):
-            work = asyncio.to_thread(equip, self._settings, self._connection, target, imports)
-            look = self._found[wanted] = asyncio.ensure_future(work)
-        return await asyncio.shield(look)
+        task = self._found.get(wanted)
+        if task is None or (task.done() and task.exception() is not None):
+            work = asyncio.to_thread(
+                ensure_function, self._settings, self._connection, target, imports
+            )
+            task = self._found[wanted] = asyncio.ensure_future(work)
+        return await asyncio.shield(task)
 
-    async def larger(self, target: DeploymentTarget) -> int | None:
+    async def larger_memory(self, target: DeploymentTarget) -> int | None:
         """Return the next larger memory with which a function is deployed, None if there is none."""
         if target not in self._larger:
-            work = asyncio.to_thread(_next_size, self._connection.clients, target)
+            work = asyncio.to_thread(_larger_memory, self._connection.clients, target)
             self._larger[target] = asyncio.ensure_future(work)
         return await asyncio.shield(self._larger[target])
 
 
-def _next_size(clients: BotoClients, target: DeploymentTarget) -> int | None:
+def _larger_memory(clients: BotoClients, target: DeploymentTarget) -> int | None:
     for size in _SIZES:
         if size > target.memory:
             with contextlib.suppress(CloudError):

@@ -42,7 +42,7 @@ _EMULATED_START: Final = UncertainValue(0.2, 0.5)
 _WARM: Final = UncertainValue(0.008, 0.6)
 """Seconds that calls are billed beyond their items: assumed."""
 _LOADING: Final = 1.5
-"""Times as long that packages take to load from a layer that nobody has read yet: assumed."""
+"""Factor by which loading packages from a layer takes longer the first time: assumed."""
 _BATCH_BYTES: Final = 4 << 20
 """As `dispatch.batching` bounds what moves in one go."""
 _LOAD_SPREAD: Final = 0.6
@@ -66,7 +66,7 @@ class PricedFunction:
     """Of this machine: what emulated functions share."""
 
 
-def terms_of(
+def cost_model_of(
     function: PricedFunction,
     measured: Measurement,
     overhead: CallOverhead,

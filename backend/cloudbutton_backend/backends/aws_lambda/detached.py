@@ -1,7 +1,7 @@
-"""Results that nobody waited for: calls run asynchronously, and leave what they did in storage.
+"""Collects the results of detached jobs: their calls run asynchronously and leave results in storage.
 
 An object is put whole or not at all, and once: AWS may run an event twice, and the first copy's results
-stay. So whoever has the user's key can collect them, now or days later, from any kernel.
+stay. So any kernel with the user's key can collect them, now or days later.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DetachedResults:
         future = asyncio.get_running_loop().create_future()
         self._wanted.setdefault(prefix, {})[key] = future
         if prefix not in self._lookers:
-            self._lookers[prefix] = asyncio.create_task(self._look(prefix))
+            self._lookers[prefix] = asyncio.create_task(self._poll(prefix))
         try:
             nbytes = await asyncio.wait_for(future, _REPEATS * seconds + _BETWEEN)
         except asyncio.TimeoutError:
@@ -56,7 +56,7 @@ class DetachedResults:
         if lookers:
             await asyncio.wait(lookers, timeout=_BETWEEN)
 
-    async def _look(self, prefix: str) -> None:
+    async def _poll(self, prefix: str) -> None:
         """List what is there, again and again, until nothing more is waited for."""
         pause = _LOOK_FIRST
         wanted = self._wanted[prefix]

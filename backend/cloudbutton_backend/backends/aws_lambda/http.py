@@ -27,8 +27,8 @@ _EACH: Final = 2
 """For a call: its own connection, and one to storage for what is too large for it."""
 
 
-def room_for(calls: int) -> int:
-    """Return how many of so many calls may be under way at a time, having the system's limit raised.
+def connection_limit(calls: int) -> int:
+    """Return how many of `calls` may be under way at a time, having the system's limit raised.
 
     Systems give a process a few hundred or a thousand descriptors at first, and more when it asks.
     """
@@ -149,7 +149,7 @@ class SignedHttpClient:
             sha256=sha256,
         )
         if self._session is None:
-            self._session = _session(self._authorities())
+            self._session = _session(self._certificate_file())
         # As a file, bytes are written piece by piece, and other requests go on in between.
         data = io.BytesIO(body) if isinstance(body, bytes) and len(body) > _PIECE else body or None
         limit = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_WITHIN)
@@ -168,8 +168,8 @@ class SignedHttpClient:
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise NoAnswer(f"{endpoint.host}: {type(error).__name__}: {error}") from error
 
-    def _authorities(self) -> str | None:
-        """Return where those are whom to trust; None where nothing is encrypted, as in the emulator."""
+    def _certificate_file(self) -> str | None:
+        """Return the path of the trusted certificates; None without encryption, as in the emulator."""
         if all(endpoint.scheme == "http" for endpoint in self._endpoints.values()):
             return None
         return self._clients.authorities()
@@ -196,7 +196,7 @@ def _session(authorities: str | None) -> aiohttp.ClientSession:
         keepalive_timeout=_IDLE,
         ttl_dns_cache=60,
         socket_factory=_socket,
-        ssl=True if authorities is None else _trusting(authorities),
+        ssl=True if authorities is None else _tls_context(authorities),
     )
     return aiohttp.ClientSession(
         connector=connector,
@@ -206,10 +206,10 @@ def _session(authorities: str | None) -> aiohttp.ClientSession:
     )
 
 
-def _trusting(authorities: str) -> ssl.SSLContext:
+def _tls_context(authorities: str) -> ssl.SSLContext:
     """Return the terms of encrypted connections: those of the client library, not of this machine.
 
-    Where AWS is behind a proxy of one's own, `AWS_CA_BUNDLE` says whom to trust; and some Pythons come
+    Behind a company's proxy, `AWS_CA_BUNDLE` names the trusted certificates; and some Pythons come
     without any authorities.
     """
     if os.path.isdir(authorities):

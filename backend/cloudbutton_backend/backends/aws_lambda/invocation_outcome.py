@@ -44,7 +44,7 @@ class BilledUsage:
 
 @dataclass(frozen=True, slots=True)
 class InvocationFailure:
-    """An invocation that ended without an answer of ours."""
+    """An invocation that ended without an answer from our handler."""
 
     fault: Fault
     type: str

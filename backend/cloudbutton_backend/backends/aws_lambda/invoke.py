@@ -1,4 +1,4 @@
-"""One invocation: refused ones repeated without anybody noticing, the others told apart by how they ended."""
+"""One invocation of a function: repeated while it is refused, and told apart by how it ended."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ Ended = InvocationAnswer | InvocationFailure | LostAnswer
 
 
 class NoInvocationSucceeds(BackendError):
-    """Every invocation has been refused for too long to go on."""
+    """Every invocation has been refused for too long."""
 
 
 class Invoker:
@@ -91,7 +91,7 @@ class Invoker:
         patience: float,
         clock: Callable[[], float],
     ) -> None:
-        self.window = AimdLimiter(most)
+        self.limiter = AimdLimiter(most)
         self.refusals = 0
         self._web, self._region, self._clock = web, region, clock
         self._outage = OutageTimer(patience)
@@ -126,7 +126,7 @@ class Invoker:
         """
         attempt = 0
         while True:
-            await self._enter()
+            await self._acquire()
             ticket = object()
             reply: HttpReply | None
             self._out[ticket] = self._clock()
@@ -136,19 +136,19 @@ class Invoker:
             except NotSent as error:
                 reply, trouble = None, f"no connection to {error}"
             except NoAnswer as error:
-                self._grieve(function, f"connections break ({error})", ticket)
+                self._note_refusal(function, f"connections break ({error})", ticket)
                 return LostAnswer(str(error))
             finally:
-                self._leave(ticket)
+                self._release(ticket)
             if reply is not None and reply.status < 300:
-                self._outage.ended()
-                self.window.answered()
-                return _ended(reply, asynchronous)
+                self._outage.succeeded()
+                self.limiter.answered()
+                return _outcome_of(reply, asynchronous)
             on_sent(False)
             if reply is not None:
                 trouble = self._refusal(function, reply)
             self.refusals += 1
-            self._grieve(function, trouble)
+            self._note_refusal(function, trouble)
             await asyncio.sleep(delay(attempt, self._chance))
             attempt += 1
 
@@ -165,7 +165,7 @@ class Invoker:
             f"2015-03-31/functions/{function}/invocations",
             headers=headers,
             body=body,
-            timeout=time_for(within, len(body), self.window.under_way),
+            timeout=answer_timeout(within, len(body), self.limiter.under_way),
         )
 
     def _refusal(self, function: str, reply: HttpReply) -> str:
@@ -177,7 +177,7 @@ class Invoker:
             said = {}
         message = str(said.get("message") or said.get("Message") or "")
         if reply.status == 429:
-            self.window.refused(self._clock())
+            self.limiter.refused(self._clock())
             reason = str(said.get("Reason", ""))
             return _REASONS.get(reason, message or reason).format(function=function)
         if reply.status >= 500 or code in _BUSY:
@@ -190,24 +190,24 @@ class Invoker:
         )
         raise from_code(code or str(reply.status), message, asked)
 
-    def _grieve(self, function: str, trouble: str, own: object = None) -> None:
-        """Take note that something was refused; give up if it has been all for a long time."""
+    def _note_refusal(self, function: str, trouble: str, own: object = None) -> None:
+        """Record that a request was refused; give up if all have been for a long time."""
         now = self._clock()
         oldest = next((at for ticket, at in self._out.items() if ticket is not own), now)
         if now - oldest > _AT_WORK:
-            self._outage.ended()
+            self._outage.succeeded()
             return
         if self._outage.failed(now, trouble):
-            self._outage.ended()  # a later job starts afresh
+            self._outage.succeeded()  # a later job starts afresh
             raise NoInvocationSucceeds(
                 f"No call of {function} got through for {self._outage.patience:g} s: {trouble}."
             )
 
-    # -- the window
+    # -- the limit
 
-    async def _enter(self) -> None:
-        """Wait for room in the window, first come first served."""
-        if not self.window.is_open or self._waiting:
+    async def _acquire(self) -> None:
+        """Wait for permission to send, first come first served."""
+        if not self.limiter.is_open or self._waiting:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             try:
@@ -215,27 +215,27 @@ class Invoker:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
-                    self.window.under_way -= 1
-                    self._admit()
+                    self.limiter.under_way -= 1
+                    self._admit_waiting()
                 raise
             return
-        self.window.under_way += 1
+        self.limiter.under_way += 1
 
-    def _leave(self, ticket: object) -> None:
+    def _release(self, ticket: object) -> None:
         self._out.pop(ticket, None)
-        self.window.under_way -= 1
-        self._admit()
+        self.limiter.under_way -= 1
+        self._admit_waiting()
 
-    def _admit(self) -> None:
-        while self._waiting and self.window.is_open:
+    def _admit_waiting(self) -> None:
+        while self._waiting and self.limiter.is_open:
             turn = self._waiting.popleft()
             if not turn.done():
-                self.window.under_way += 1
+                self.limiter.under_way += 1
                 turn.set_result(None)
 
 
-def time_for(within: float, nbytes: int, under_way: int) -> float:
-    """Return the seconds in which an answer must come.
+def answer_timeout(within: float, nbytes: int, under_way: int) -> float:
+    """Return the seconds within which an answer must come.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def time_for(within: float, nbytes: int, under_way: int) -> float:
     return within + _SLACK + max(1, under_way) * _SECONDS_PER_MB * nbytes / 1e6
 
 
-def _ended(reply: HttpReply, asynchronous: bool) -> Ended:
+def _outcome_of(reply: HttpReply, asynchronous: bool) -> Ended:
     if asynchronous:
         return InvocationAnswer(None, None)
     log = read_tail(reply.headers.get("x-amz-log-result"))

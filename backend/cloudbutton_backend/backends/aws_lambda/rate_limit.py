@@ -2,7 +2,7 @@
 
 AWS refuses what exceeds the account's concurrency, or the speed at which it grows. The window closes
 by a part when that happens, and opens by a little with each answer: as TCP does, and for the same
-reason (nobody tells how much room there is, and others want some, too).
+reason (how much room there is is unknown, and others want some, too).
 """
 
 from __future__ import annotations
@@ -46,24 +46,24 @@ class AimdLimiter:
         return self.under_way < self.size
 
     def widen(self, most: int) -> None:
-        """Allow more, as somebody asked for more workers."""
+        """Raise the upper limit."""
         if most > self._most:
             self._size = max(self._size, float(most)) if self._size >= self._most else self._size
             self._most = most
 
     def refused(self, now: float) -> None:
-        """An invocation was refused for want of room."""
+        """Record that an invocation was refused because too many are under way."""
         if now - self._cut_at >= _CUT_PAUSE:
             self._cut_at = now
             self._size = max(1.0, min(self._size, self.under_way) * _CUT)
 
     def answered(self) -> None:
-        """An invocation got through."""
+        """Record that an invocation was accepted."""
         self._size = min(float(self._most), self._size + _GROWTH / max(1.0, self._size))
 
 
 class OutageTimer:
-    """Whether it has been so long since anything succeeded that nothing will.
+    """Tells when nothing has succeeded for so long that it is time to give up.
 
     Parameters
     ----------
@@ -77,14 +77,14 @@ class OutageTimer:
         self.reason = ""
 
     def failed(self, now: float, reason: str) -> bool:
-        """Take note of a failure; return whether it is time to give up."""
+        """Record a failure; return whether it is time to give up."""
         self.reason = reason
         if self._since is None:
             self._since = now
         return now - self._since >= self.patience
 
-    def ended(self) -> None:
-        """Something succeeded, or is under way."""
+    def succeeded(self) -> None:
+        """Record that something succeeded or is under way."""
         self._since = None
 
 

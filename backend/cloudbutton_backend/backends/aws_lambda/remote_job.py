@@ -1,4 +1,4 @@
-"""A job as its calls need it: where its parts are stored, which function runs it, how it is stopped."""
+"""A job on Lambda: where its parts are stored, which function runs it, and how its calls are stopped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cloudbutton_backend.errors import CloudError
 from cloudbutton_backend.worker.aws_lambda.call_wire import (
     ASK_EVERY,
     START_ALLOWANCE,
-    part,
+    inline_part,
     stored_part,
 )
 from cloudbutton_backend.worker.wire import layout
@@ -46,14 +46,14 @@ does before our code is loaded."""
 
 @dataclass(frozen=True, slots=True)
 class SentParts:
-    """A call made ready: the body of the request, and what it cost in storage requests."""
+    """An encoded call: the body of the request, and the storage requests it took."""
 
     body: bytes
     puts: int
 
 
 class Uploads:
-    """Captured values and functions in the bucket, each put once."""
+    """Uploads captured values and functions, each once."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -126,8 +126,8 @@ class RemoteJob:
         span = range(call.first, call.first + call.count)
         return max([self.target.memory, *(self.needs[item] for item in span if item in self.needs)])
 
-    async def head(self, bucket: Bucket, uploads: Uploads) -> str:
-        """Return what all its calls have in common, its values being in storage."""
+    async def shared_part(self, bucket: Bucket, uploads: Uploads) -> str:
+        """Return the part of the request that all its calls share, uploading captured values if necessary."""
         signer = await bucket.signer()
         if time.monotonic() - self._made < _RENEW and signer == self._signer:
             return self._text
@@ -137,7 +137,7 @@ class RemoteJob:
             sha256, nbytes = await uploads.put(blob.digest, blob.parts)
             url = await bucket.url("GET", blob_key(sha256))
             blobs[blob.digest] = stored_part(sha256, nbytes, url)
-        function: Mapping[str, Any] = part(spec.payload)
+        function: Mapping[str, Any] = inline_part(spec.payload)
         if len(spec.payload) > call_encoding.INLINE_FUNCTION:
             pieces = Pieces([spec.payload])
             await uploads.put_pieces(pieces)
@@ -155,27 +155,27 @@ class RemoteJob:
         self._made, self._signer = time.monotonic(), signer
         return self._text
 
-    def move(self, function: ActualFunction, imports: frozenset[str]) -> None:
-        """Have another function run the calls from now on, one with more packages."""
+    def use_function(self, function: ActualFunction, imports: frozenset[str]) -> None:
+        """Use another function for calls from now on, one with more packages."""
         self.target, self.packages = function.target, function.fetches
         self.storage = function.storage
         self.imports = imports
         self._made = float("-inf")
 
     async def encode(self, call: BatchCall, bucket: Bucket, uploads: Uploads) -> SentParts:
-        """Return a call as the body of a request; items that are too large for it go into storage."""
+        """Return a call as the body of a request; items too large for it are uploaded."""
         pieces, length = layout(call.parts)
         limit = call_encoding.INLINE_EVENT if self.detached else call_encoding.INLINE_CALL
         puts = 0
         if length <= limit:
-            items = part(b"".join(pieces))
+            items = inline_part(b"".join(pieces))
         else:
             body = Pieces(pieces)
             key = f"{job_prefix(self.spec.id)}items/{call.batch:010d}"
             await bucket.put(key, body)
             items = stored_part(body.sha256, body.nbytes, await bucket.url("GET", key))
             puts = 1
-        head = await self.head(bucket, uploads)
+        head = await self.shared_part(bucket, uploads)
         answer = await bucket.url("PUT", self.answer_key(call.batch))
         return SentParts(
             call_encoding.call_json(head, call, items, answer, detached=self.detached), puts
@@ -183,11 +183,11 @@ class RemoteJob:
 
 
 def rate_of(target: DeploymentTarget, storage: int = FREE_STORAGE) -> Rate:
-    """Return what a call of a function with so many MiB of /tmp costs at most, with all it asks of S3."""
-    return most_of(target.region, target.arch, target.memory, storage)
+    """Return the most that a call of a function with this much /tmp costs, S3 requests included."""
+    return max_rate(target.region, target.arch, target.memory, storage)
 
 
-def most_of(region: str, arch: Arch, memory: int, storage: int = FREE_STORAGE) -> Rate:
+def max_rate(region: str, arch: Arch, memory: int, storage: int = FREE_STORAGE) -> Rate:
     """Return what a call costs at most, with all it asks of S3."""
     rate = lambda_rate(
         region,
@@ -203,7 +203,7 @@ def most_of(region: str, arch: Arch, memory: int, storage: int = FREE_STORAGE) -
 
 
 def bare_rate(target: DeploymentTarget, storage: int = FREE_STORAGE) -> Rate:
-    """Return what a call of a function with so many MiB of /tmp costs, without what it asks of S3."""
+    """Return what a call of a function with this much /tmp costs, without S3 requests."""
     return lambda_rate(target.region, target.arch, target.memory, storage=storage)
 
 
@@ -211,14 +211,14 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class CallCanceller:
-    """Writes for each job which of its batches must stop: one object, however many they are."""
+    """Tells functions which batches of a job must stop, by one object in the bucket."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._writing: dict[RemoteJob, asyncio.Task[None]] = {}
 
     def stop(self, job: RemoteJob, batch: int) -> None:
-        """Have a call stop, soon."""
+        """Stop a call soon."""
         job.stopped.add(batch)
         if job not in self._writing:
             self._writing[job] = asyncio.create_task(self._write(job))
@@ -235,7 +235,7 @@ class CallCanceller:
             del self._writing[job]
 
     async def close(self, seconds: float) -> None:
-        """Wait for what is being written, at most for so long."""
+        """Wait for objects that are being written, for at most `seconds`."""
         tasks = list(self._writing.values())
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)

@@ -18,7 +18,7 @@ LEAST_MEMORY, MOST_MEMORY = 128, 10_240
 ENVIRONMENT_DIGITS: Final = 12
 """Of an environment's hash, in the names of the function and the layer that it is made for."""
 TAG: Final = "cloudbutton:version"
-"""Everything that we make carries it; what does not is somebody else's and left alone."""
+"""Everything that we make carries it; what does not is left alone."""
 
 # A function's name has room for 64 characters and a bucket's for 63. The longest region's name leaves
 # a bucket 35 of them for the prefix, the longest ending leaves a function 30.
@@ -108,7 +108,7 @@ class DeploymentTarget:
 
 
 def parse_function(name: str, *, account: str, region: str) -> DeploymentTarget | None:
-    """Return the target whose function has that name; None: it is none of ours."""
+    """Return the target whose function has that name; None if the function is not ours."""
     match = _FUNCTION.fullmatch(name)
     if match is None or not _PREFIX.fullmatch(match["prefix"]):
         return None
@@ -133,7 +133,7 @@ def require_prefix(prefix: str) -> str:
     Raises
     ------
     UsageError
-        AWS would not take the names made of it.
+        AWS would not accept names with it.
     """
     if _PREFIX.fullmatch(prefix):
         return prefix

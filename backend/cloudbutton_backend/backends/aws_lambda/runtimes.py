@@ -21,7 +21,7 @@ class Runtime:
     glibc: tuple[int, int]
     """Of that system: newer wheels do not load there."""
     deprecated: date
-    """From then on AWS no longer mends it; it goes on running."""
+    """From then on AWS no longer patches it; it goes on running."""
     closed: date | None = None
     """From then on no function can be made with it, as far as that has been announced."""
 

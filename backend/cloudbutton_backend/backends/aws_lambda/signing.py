@@ -126,7 +126,7 @@ def presigned(
     now: float,
     seconds: int,
 ) -> str:
-    """Return a URL with which anybody may make one kind of request for so many seconds."""
+    """Return a URL that allows anyone one kind of request for `seconds`."""
     stamp = strftime("%Y%m%dT%H%M%SZ", gmtime(now))
     scope = f"{stamp[:8]}/{endpoint.region}/{endpoint.service}/aws4_request"
     parameters = {

@@ -5,7 +5,7 @@
     driver thread            Dask's client                      a Dask worker, one of many
     ─────────────            ─────────────                      ──────────────────────────
     put, prepare ──────────▶ scatter: values by content ──────▶ its data, and files that processes map
-    submit ────────────────▶ a task for each batch ─scheduler─▶ run_call ─▶ ProcessHost ─▶ a process of ours
+    submit ────────────────▶ a task for each batch ─scheduler─▶ run_call ─▶ ProcessHost ─▶ our own process
     poll ◀── FinishedCall ◀─ gather ◀────────────────────────── sealed records
     interrupt ─────────────▶ run: stop_calls ─────────────────▶ ProcessHost: SIGINT, soon SIGKILL
 """
@@ -161,7 +161,7 @@ class DaskBackend:
                 threads = min((worker.threads for worker in connection.workers), default=1)
         return Rate(per_second=price / _HOUR / threads)
 
-    # -- what is asked
+    # -- requests
 
     def start(self) -> None:
         self._connector.begin()
@@ -450,7 +450,7 @@ class DaskBackend:
 
 
 def _key_of(job_id: str) -> bytes:
-    """Return the key with which a job's results are sealed: whoever has the user's key can open them."""
+    """Return the key with which a job's results are sealed, derived from the user's key."""
     return hmac.digest(sealed_files.key(), b"cloudbutton job " + job_id.encode(), "sha256")
 
 

@@ -386,7 +386,7 @@ class DaskCalls:
             self.kept.popitem(last=False)
 
     def _cancelled(self, flight: DaskCall) -> list[Event]:
-        """A call's task is gone: what it needs was lost with a worker, or somebody cancelled it."""
+        """A call's task is gone: what it needs was lost with a worker, or it was cancelled."""
         call = flight.rest
         self._returned[call.job_id, call.first] += 1
         if self._returned[call.job_id, call.first] < _IN_SILENCE:

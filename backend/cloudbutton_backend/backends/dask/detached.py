@@ -1,6 +1,6 @@
 """Detached jobs: their calls go on when the client has gone, and their answers stay until they are collected.
 
-Dask forgets what nobody wants. So each call of a detached job is published, which is Dask's word for
+Dask forgets tasks without clients. So each call of a detached job is published, which is Dask's word for
 wanted by name: any client can have it by that name, and it stays until the name is taken back.
 """
 
@@ -25,13 +25,13 @@ from cloudbutton_backend.worker.sealed_records import BrokenSeal
 
 PART_SECONDS: Final = 2.0
 """Work in one task of a call that has all that is left for its slot: what is lost with a Dask worker, and
-what somebody who attaches may have to wait for."""
+what a kernel that attaches may have to wait for."""
 MOST_PARTS: Final = 128
 """Tasks for one call."""
 MOST_READ: Final = 256 << 20
 """Bytes that the tasks of a call read together: each of them gets all of its items."""
 FINISH_WITHIN: Final = 10.0
-"""Seconds for which calls that run are waited for by whoever collects."""
+"""Seconds for which collecting waits for calls that run."""
 _GONE: Final = (
     Exception,  # whatever it was, the items are run again
     asyncio.CancelledError,
@@ -96,7 +96,7 @@ async def publish(
 
 
 async def unpublish(client: Any, names: Iterable[str]) -> None:
-    """Have Dask forget calls; on its thread. Those that nobody waits for are stopped."""
+    """Have Dask forget calls; on its thread. Those without a waiting client are stopped."""
     for name in names:
         # The cluster is gone, and what lay there with it.
         with contextlib.suppress(Exception):

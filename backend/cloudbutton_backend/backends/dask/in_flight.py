@@ -36,7 +36,7 @@ class DaskCall:
     """The name by which the cluster keeps it."""
     sent_at: float | None = None
     released: bool = False
-    """Whether nobody waits for it any more."""
+    """Whether its result is no longer wanted."""
     outlives: bool = False
     """Whether it goes on nevertheless: this process ends."""
     give_up_at: float | None = None

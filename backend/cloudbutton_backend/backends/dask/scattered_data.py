@@ -80,7 +80,7 @@ class ScatteredData:
         same_machine = self._cluster.is_local
         digest = hashlib.sha256(spec.payload).hexdigest()[:16]
         plain: JobFields = {
-            # Who continues a job may have written its function anew.
+            # The kernel that resumes a job may have defined its function again.
             "id": f"{spec.id}-{digest}",
             "key": key,
             "payload": spec.payload,

@@ -155,7 +155,7 @@ def _process_host_module(folder: str | None) -> Any:
 
 
 class ShippedCall(WorkerPlugin):
-    """A plugin that unpickles as `WorkerProcesses` where nothing of ours is installed."""
+    """A plugin that unpickles as `WorkerProcesses` where this package is not installed."""
 
     idempotent = True
     """Workers that have it keep it, with the processes that run."""

@@ -56,7 +56,7 @@ class VersionCheck:
     def find_mismatches(self, imports: Iterable[str]) -> list[str]:
         """Return a line for each version that differs between here and the workers."""
         if not self._known:
-            # Before any code of ours runs there: another Python could not even load it.
+            # Before any of our code runs there: another Python could not even load it.
             basic = self._basic_versions()
             lines = mismatches(_here(()), basic)
             if lines:

@@ -119,7 +119,7 @@ class SshBackend:
             retry_delay=RETRY_DELAY,
         )
 
-    # -- what is asked
+    # -- requests
 
     def start(self) -> None:
         for host in self._hosts:
@@ -175,8 +175,8 @@ class SshBackend:
         if not found:
             raise BackendError("\n".join(problems))
         if lines := mismatches(required, found):
-            whom = next(iter(found)) if len(found) == 1 else "the machines"
-            raise PackagesDoNotFit(explain_mismatches(lines, whom, ADVICE))
+            where = next(iter(found)) if len(found) == 1 else "the machines"
+            raise PackagesDoNotFit(explain_mismatches(lines, where, ADVICE))
         return problems
 
     def _all_required(self) -> Versions:
@@ -222,7 +222,7 @@ class SshBackend:
             self._end_interrupted(session)
 
     def _end_interrupted(self, session: AgentSession) -> None:
-        """Wait no longer for what was interrupted, where nobody answers."""
+        """Stop waiting for interrupted items on machines that do not answer."""
         for worker, job_id in self._interrupted:
             if self._at.get(worker) is session:
                 for batch, of_job in list(self._held[worker].items()):

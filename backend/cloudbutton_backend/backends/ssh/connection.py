@@ -59,7 +59,7 @@ _FIND: Final = (
     'found="$found, $p is Python $v"; '
     'done; echo; echo "{mark}no Python$found"'
 )
-#: Reads the relay's text, of so many bytes, from its standard input, and runs it.
+#: Reads the relay's source, whose length in bytes is given, from its standard input, and runs it.
 _RUN: Final = (
     "import os,sys;sys.path[:]=[p for p in sys.path if p];"
     'exec(b"".join(os.read(0,1)for _ in range({size})))'
@@ -126,7 +126,7 @@ class SshConnection:
         self.socket.setblocking(False)
 
     def close(self, within: float = 0.0) -> None:
-        """End it: by force, if it has not ended by itself within so many seconds. Safe to repeat."""
+        """End it: by force, if it has not ended by itself after `within` seconds. Safe to repeat."""
         self.socket.close()
         try:
             self._process.wait(within)

@@ -115,7 +115,7 @@ class RemoteHost:
         self.wake()
 
     def join(self, within: float) -> None:
-        """Wait for the end, for at most so many seconds."""
+        """Wait for the end, at most `within` seconds."""
         if self._thread is not None:
             self._thread.join(within)
             if self._thread.is_alive():  # ssh is just trying to get there, and will end by itself

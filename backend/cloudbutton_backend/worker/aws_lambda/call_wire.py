@@ -63,14 +63,14 @@ class CallSpec:
     answer: str
     """URL where an answer that is too large is put."""
     detached: bool
-    """Whether nobody waits for the answer: it is put there in any case."""
+    """Whether the caller does not wait: the answer is always written to storage."""
     stop: str
     """URL of an object that tells which batches must stop, if it exists."""
     packages: CallPart | None = None
     """An archive with packages that were too large to be deployed with the function."""
 
 
-def part(data: bytes) -> dict[str, Any]:
+def inline_part(data: bytes) -> dict[str, Any]:
     """Return bytes as they travel inside a call."""
     return {"data": b64encode(data).decode("ascii")}
 
@@ -86,7 +86,7 @@ def _read_part(found: Mapping[str, Any]) -> CallPart:
     return CallPart(None, found["sha256"], found["nbytes"], found["url"])
 
 
-def read_order(event: Mapping[str, Any]) -> CallSpec:
+def read_call(event: Mapping[str, Any]) -> CallSpec:
     """Return the call that an event holds."""
     job = event["job"]
     function = _read_part(job["function"])

@@ -1,7 +1,7 @@
 """The function: takes a call, has its items run, and answers with sealed records.
 
 It is deployed once and for all jobs: code and data come with each call. Its own process runs nothing
-of the user's and talks to nobody but the platform and, by presigned URLs, to storage::
+of the user's and talks only to the platform and, by presigned URLs, to storage::
 
     event ──▶ handler ──▶ ChildProcesses ─fork─▶ child ⇄ items, results over a socket pair   one a vCPU
                  │          └─▶ BlobCache: blobs that were fetched, kept for the next call
@@ -27,17 +27,17 @@ from cloudbutton_backend.worker.aws_lambda.call_wire import (
     WIRE,
     CallSpec,
     code_digest,
-    read_order,
+    read_call,
 )
 from cloudbutton_backend.worker.aws_lambda.processes import ChildProcesses
 from cloudbutton_backend.worker.aws_lambda.storage import (
-    NotAsNamed,
-    OutOfTime,
-    StorageTrouble,
+    DeadlineExceeded,
+    DigestMismatch,
+    StorageError,
     fetch,
-    made,
-    peek,
-    put,
+    read_small,
+    requests_made,
+    upload,
 )
 from cloudbutton_backend.worker.call_end import CallEnd, CallReport
 from cloudbutton_backend.worker.call_runner import CallRunner
@@ -68,30 +68,30 @@ _start = _age()
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one call; what the platform's runtime calls."""
     global _start
-    began, before = time.monotonic(), made["GET"]
+    began, before = time.monotonic(), requests_made["GET"]
     if "ping" in event or event.get("wire") != WIRE:
         return about(context)
     remaining = context.get_remaining_time_in_millis() / 1000
-    order = read_order(event)
-    leased = order.lease is not None and order.lease < remaining
+    call = read_call(event)
+    leased = call.lease is not None and call.lease < remaining
     late = max(0.0, _start - START_ALLOWANCE)
-    allowed = order.lease - late if leased and order.lease is not None else remaining
+    allowed = call.lease - late if leased and call.lease is not None else remaining
     reserve = min(_MOST_RESERVE, _LEAST_RESERVE + _RESERVE_SHARE * allowed)
-    records, ending = _run(order, began + allowed - reserve, "lease" if leased else "limit")
+    records, ending = _run(call, began + allowed - reserve, "lease" if leased else "limit")
     report = CallReport(
-        order.batch,
+        call.batch,
         ending,
         seconds=_start + time.monotonic() - began,
-        gets=made["GET"] - before,
+        gets=requests_made["GET"] - before,
         request=getattr(context, "aws_request_id", ""),
     )
     _start = 0.0
-    records += sealed_report(report, order.first, order.key)
-    return _answer(order, records)
+    records += sealed_report(report, call.first, call.key)
+    return _answer(call, records)
 
 
 def about(context: Any) -> dict[str, Any]:
-    """Return what this function is: whoever calls sees whether it fits."""
+    """Return what this function is, so that the caller sees whether it fits."""
     return {
         "wire": WIRE,
         "code": code_digest(),
@@ -102,43 +102,43 @@ def about(context: Any) -> dict[str, Any]:
     }
 
 
-def _run(order: CallSpec, until: float, why: str) -> tuple[list[Any], CallEnd]:
+def _run(call: CallSpec, until: float, why: str) -> tuple[list[Any], CallEnd]:
     global _processes
     if _processes is None:
         _processes = ChildProcesses(int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")))
-    if order.detached and _is_unwanted(order):  # it may have waited for hours
+    if call.detached and _is_cancelled(call):  # it may have waited for hours
         return [], CallEnd(why="cancelled")
     try:
-        _processes.learn(order, until)
-        items = fetch(order.items, until)
-    except OutOfTime as error:
+        _processes.prepare(call, until)
+        items = fetch(call.items, until)
+    except DeadlineExceeded as error:
         return [], CallEnd(why=why, message=str(error))
-    except StorageTrouble as error:
-        kind = "changed" if isinstance(error, NotAsNamed) else "storage"
+    except StorageError as error:
+        kind = "changed" if isinstance(error, DigestMismatch) else "storage"
         return [], CallEnd(why=kind, message=str(error))
-    shift = CallRunner(_processes, order, until, why, lambda: _is_unwanted(order), ASK_EVERY)
-    records = shift.run(items)
-    return records, shift.ending
+    runner = CallRunner(_processes, call, until, why, lambda: _is_cancelled(call), ASK_EVERY)
+    records = runner.run(items)
+    return records, runner.ending
 
 
-def _is_unwanted(order: CallSpec) -> bool:
+def _is_cancelled(call: CallSpec) -> bool:
     """Whether storage says that this call must stop."""
-    data = peek(order.stop, timeout=1.0)
+    data = read_small(call.stop, timeout=1.0)
     if data is None:
         return False
     seal, _, text = data.partition(b"\n")
-    wanted = hmac.new(order.key, text, hashlib.sha256).hexdigest().encode()
+    wanted = hmac.new(call.key, text, hashlib.sha256).hexdigest().encode()
     if not hmac.compare_digest(seal, wanted):
         return False
     with suppress(ValueError):
-        return order.batch in json.loads(text)["batches"]
+        return call.batch in json.loads(text)["batches"]
     return False
 
 
-def _answer(order: CallSpec, records: list[Any]) -> dict[str, Any]:
+def _answer(call: CallSpec, records: list[Any]) -> dict[str, Any]:
     """Return the answer: with the records, or having put them into storage."""
     length = sum(len(piece) for piece in records)
-    if order.detached or length > INLINE_ANSWER:
-        put(order.answer, records, length, once=order.detached)
+    if call.detached or length > INLINE_ANSWER:
+        upload(call.answer, records, length, once=call.detached)
         return {"wire": WIRE, "stored": length}
     return {"wire": WIRE, "records": b64encode(b"".join(records)).decode("ascii")}

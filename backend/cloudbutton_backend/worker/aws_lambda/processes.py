@@ -1,31 +1,39 @@
-"""The processes that run items inside a function, seen from the handler; they live as long as it does."""
+"""The worker processes of a Lambda function, which live as long as its handler."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import logging
 import os
+import signal
 import sys
 import tempfile
+import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
 from cloudbutton_backend.worker.aws_lambda.call_wire import CallPart, CallSpec
-from cloudbutton_backend.worker.aws_lambda.child import fork_worker
 from cloudbutton_backend.worker.aws_lambda.storage import FetchedBlobs, fetch
-from cloudbutton_backend.worker.child_process import ChildProcess, exceed
-from cloudbutton_backend.worker.messages import BlobMessage, ForgetMessage, JobMessage
+from cloudbutton_backend.worker.child_process import ChildProcess, ProcessEnds, exceed
+from cloudbutton_backend.worker.loop import run_worker, stub_extension
+from cloudbutton_backend.worker.messages import ForgetMessage, JobMessage
 
 VCPU: Final = 1769
 """MiB of memory that come with one vCPU."""
-_KEEP_JOBS: Final = 4
-"""Functions that a process keeps loaded."""
+_KEEP_FUNCTIONS: Final = 4
+"""Functions of jobs that are kept where they had to be fetched."""
 _FULL: Final = 0.95
 """Of its memory that a function may use: the platform would end it with all it has done."""
 #: A process for each vCPU: more threads than one in each would stand in each other's way.
 _THREADS: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
+
+# What children need is imported here, while the platform starts the handler: they have it from there.
+for _name in ("failures", "output", "result_file", "runner", "unpickling", "watch"):
+    importlib.import_module(f"cloudbutton_backend.worker.{_name}")
 
 
 class ChildProcesses:
@@ -41,7 +49,7 @@ class ChildProcesses:
         self.memory = memory
         self.size = max(1, memory // VCPU)
         self.children: list[ChildProcess] = []
-        self._blob_cache: FetchedBlobs | None = None
+        self._blobs = FetchedBlobs()
         self._packages = ""
         """SHA-256 of the archive of packages that was unpacked here."""
         self._functions: OrderedDict[str, bytes] = OrderedDict()
@@ -63,39 +71,36 @@ class ChildProcesses:
         )
 
     def reap(self, child: ChildProcess) -> None:
-        """Forget a process that has ended."""
+        """Release a process that has ended."""
         child.dispose()
         self.children.remove(child)
 
-    def learn(self, order: CallSpec, until: float) -> None:
-        """Fetch what a job needs, unless it is here, in the time there is."""
-        if order.function.data is None and order.function.sha256 not in self._functions:
-            self._functions[order.function.sha256] = fetch(order.function, until)
-            if len(self._functions) > _KEEP_JOBS:
+    def prepare(self, call: CallSpec, until: float) -> None:
+        """Fetch what a call needs and is not here, before the deadline `until`."""
+        if call.function.data is None and call.function.sha256 not in self._functions:
+            self._functions[call.function.sha256] = fetch(call.function, until)
+            if len(self._functions) > _KEEP_FUNCTIONS:
                 self._functions.popitem(last=False)
-        if self._blob_cache is None:
-            self._blob_cache = FetchedBlobs()
-        if order.packages is not None and order.packages.sha256 != self._packages:
-            self._unpack(order.packages, until)
-        for sha256 in self._blob_cache.make_room(order.blobs.values()):
+        if call.packages is not None and call.packages.sha256 != self._packages:
+            self._unpack(call.packages, until)
+        for sha256 in self._blobs.make_room(call.blobs.values()):
             digests = self._names.pop(sha256, set())
             for child in self.children:
                 child.post(ForgetMessage(blobs=tuple(child.blobs & digests)))
                 child.blobs -= digests
-        for digest, blob in order.blobs.items():
-            self._blob_cache.fetched(blob, until)
+        for digest, blob in call.blobs.items():
+            self._blobs.fetched(blob, until)
             self._names.setdefault(blob.sha256, set()).add(digest)
 
     def _unpack(self, packages: CallPart, until: float) -> None:
-        """Have packages that were too large to come with the function."""
+        """Install packages that were too large to come with the function."""
         import zipfile
 
-        assert self._blob_cache is not None
-        fd = self._blob_cache.fetched(packages, until)
+        fd = self._blobs.fetched(packages, until)
         folder = tempfile.mkdtemp(prefix="cloudbutton-packages-")
         with open(os.dup(fd), "rb") as file, zipfile.ZipFile(file) as archive:
             archive.extractall(folder)
-        self._blob_cache.remove(packages.sha256)
+        self._blobs.remove(packages.sha256)
         sys.path.insert(0, os.path.join(folder, "python"))
         importlib.invalidate_caches()
         self._packages = packages.sha256
@@ -103,34 +108,55 @@ class ChildProcesses:
             child.end()
             self.reap(child)
 
-    def send_job(self, child: ChildProcess, order: CallSpec) -> None:
+    def send_job(self, child: ChildProcess, call: CallSpec) -> None:
         """Tell a process of a job, unless it knows it."""
-        if order.job_id in child.jobs:
-            child.jobs.move_to_end(order.job_id)
+        if child.knows(call.job_id):
             return
-        for digest, blob in order.blobs.items():
+        for digest, blob in call.blobs.items():
             if digest not in child.blobs:
-                assert self._blob_cache is not None
-                fd = self._blob_cache.fetched(blob)
-                child.post(BlobMessage(digest, blob.nbytes, None), (), (fd,))
-                child.blobs.add(digest)
-        function = order.function.data
+                child.map_blob(digest, self._blobs.fetched(blob), blob.nbytes)
+        function = call.function.data
         if function is None:
-            function = self._functions[order.function.sha256]
+            function = self._functions[call.function.sha256]
         message = JobMessage(
-            job_id=order.job_id,
-            seed=order.seed,
-            guard=order.guard,
+            job_id=call.job_id,
+            seed=call.seed,
+            guard=call.guard,
             results="",
             results_key=b"",
-            timed=order.timeout is not None,
+            timed=call.timeout is not None,
             cwd=tempfile.gettempdir(),
-            environment={**os.environ, **_THREADS, **order.variables},
+            environment={**os.environ, **_THREADS, **call.variables},
             path=None,
-            displays=order.displays,
-            stop_on_error=order.stop_on_error,
+            displays=call.displays,
+            stop_on_error=call.stop_on_error,
         )
-        child.post(message, (function,))
-        child.jobs[order.job_id] = None
-        if len(child.jobs) > _KEEP_JOBS:
-            child.post(ForgetMessage(jobs=(child.jobs.popitem(last=False)[0],)))
+        child.open_job(message, function)
+
+
+def fork_worker(ends: ProcessEnds) -> int:
+    """Start a worker process by forking this one; return its id."""
+    with warnings.catch_warnings():
+        # None of our threads runs now; one of the runtime's, if there is one, waits for a call.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        _run(ends)
+    return pid
+
+
+def _run(ends: ProcessEnds) -> None:
+    """Be a worker, in a process just forked; never return."""
+    try:
+        os.setsid()  # so that what tasks start can be ended with this process
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        # The runtime's own handler would prefix what tasks log; a notebook shows it as it is.
+        logging.root.handlers.clear()
+        logging.root.setLevel(logging.WARNING)
+        os.chdir(tempfile.gettempdir())  # the only place that can be written
+        if importlib.util.find_spec("cloudbutton_ext") is None:
+            stub_extension()
+        run_worker(ends.socket, ends.page.map, ends.lifeline, ends.tail)
+    finally:
+        os._exit(1)

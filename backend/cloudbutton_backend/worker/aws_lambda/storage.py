@@ -1,4 +1,4 @@
-"""Storage as a function sees it: objects named by presigned URLs, and what was fetched is kept.
+"""Storage as a function sees it: objects at presigned URLs, fetched once and kept.
 
 The function's role needs no permission for storage: each URL allows one request on one object. What
 is fetched must have the SHA-256 that the call names.
@@ -26,31 +26,31 @@ _WAIT: Final = 20.0
 """Seconds without a byte after which a request is tried again."""
 
 
-made: Counter[str] = Counter()
+requests_made: Counter[str] = Counter()
 """Requests made by this process, by method: each has a price."""
 
 
-class StorageTrouble(Exception):
-    """An object could not be fetched or put, after several attempts."""
+class StorageError(Exception):
+    """An object could not be fetched or uploaded, after several attempts."""
 
 
-class NotAsNamed(StorageTrouble):
-    """An object's content is not what the call said: somebody changed it, or it is damaged."""
+class DigestMismatch(StorageError):
+    """An object's content is not what the call said: it was changed or is damaged."""
 
 
-class OutOfTime(StorageTrouble):
+class DeadlineExceeded(StorageError):
     """Fetching took all the time that the call has."""
 
 
 def _request(method: str, url: str, body: Any, headers: dict[str, str], timeout: float) -> Any:
     from urllib.request import Request, urlopen  # 20 ms that most calls can do without
 
-    made[method] += 1
+    requests_made[method] += 1
     return urlopen(Request(url, body, headers, method=method), timeout=timeout)
 
 
-def _again(what: str, act: Any, accept: Set[int] = frozenset()) -> Any:
-    """Return what `act` returns, trying a few times; None for an HTTP status in `accept`."""
+def _retry(what: str, act: Any, accept: Set[int] = frozenset()) -> Any:
+    """Call `act` up to a few times until it succeeds; return None for an HTTP status in `accept`."""
     from http.client import HTTPException
     from urllib.error import HTTPError
 
@@ -67,15 +67,15 @@ def _again(what: str, act: Any, accept: Set[int] = frozenset()) -> Any:
             trouble = error
             if error.code < 500 and error.code != 429:
                 break
-        except (NotAsNamed, OutOfTime):
+        except (DigestMismatch, DeadlineExceeded):
             raise
         except (OSError, HTTPException) as error:  # the latter: it ended in the middle
             trouble = error
-    raise StorageTrouble(f"{what} failed: {trouble}") from trouble
+    raise StorageError(f"{what} failed: {trouble}") from trouble
 
 
 def _download(wanted: CallPart, until: float) -> Iterator[bytes]:
-    """Yield what is at a part's URL, as long as there is time for it."""
+    """Yield the content of a part's URL, until the deadline."""
     left = until - time.monotonic()
     try:
         if left <= 0:
@@ -89,11 +89,11 @@ def _download(wanted: CallPart, until: float) -> Iterator[bytes]:
         if time.monotonic() < until:
             raise
         text = f"fetching {wanted.nbytes:,} bytes takes longer than the call may"
-        raise OutOfTime(text) from error
+        raise DeadlineExceeded(text) from error
 
 
 def fetch(wanted: CallPart, until: float = math.inf) -> bytes:
-    """Return the bytes of a part, wherever they are; `until` when they must be here."""
+    """Return the bytes of a part, fetching them before the deadline `until` if they did not come along."""
     if wanted.data is not None:
         return wanted.data
 
@@ -102,12 +102,12 @@ def fetch(wanted: CallPart, until: float = math.inf) -> bytes:
         _check(len(data), hashlib.sha256(data).hexdigest(), wanted)
         return data
 
-    data: bytes = _again(f"fetching {wanted.sha256[:12]}…", act)
+    data: bytes = _retry(f"fetching {wanted.sha256[:12]}…", act)
     return data
 
 
-def put(url: str, pieces: Iterable[Buffer], length: int, *, once: bool = False) -> None:
-    """Put an object. With `once`, what is there already stays: another copy of the call put it."""
+def upload(url: str, pieces: Iterable[Buffer], length: int, *, once: bool = False) -> None:
+    """Upload an object. With `once`, an existing object stays: another copy of the call uploaded it."""
     kept = list(pieces)
     headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
     if once:
@@ -116,11 +116,11 @@ def put(url: str, pieces: Iterable[Buffer], length: int, *, once: bool = False) 
     def act() -> None:
         _request("PUT", url, iter(kept), headers, 10 * _WAIT).close()
 
-    _again(f"storing {length:,} bytes of results", act, frozenset({412} if once else ()))
+    _retry(f"storing {length:,} bytes of results", act, frozenset({412} if once else ()))
 
 
-def peek(url: str, timeout: float) -> bytes | None:
-    """Return a small object, or None: it does not exist, or cannot be had now."""
+def read_small(url: str, timeout: float) -> bytes | None:
+    """Return a small object; None if it does not exist or cannot be read now."""
     from http.client import HTTPException
     from urllib.error import HTTPError
 
@@ -139,7 +139,7 @@ def _check(nbytes: int, found: str, wanted: CallPart) -> None:
     if nbytes < wanted.nbytes:
         raise ConnectionError(f"the connection ended after {nbytes:,} of {wanted.nbytes:,} bytes")
     if found != wanted.sha256:
-        raise NotAsNamed(
+        raise DigestMismatch(
             f"the object {wanted.sha256[:12]}… does not hold what it is named for, but {found[:12]}…"
         )
 
@@ -154,7 +154,7 @@ class FetchedBlobs(BlobCache[int]):
     """
 
     def __init__(self, room: int | None = None) -> None:
-        super().__init__(_free() * 4 // 5 if room is None else room, os.close)
+        super().__init__(_free_bytes() * 4 // 5 if room is None else room, os.close)
 
     def fetched(self, wanted: CallPart, until: float = math.inf) -> int:
         """Return the descriptor of an object, fetching it if it is not here."""
@@ -168,10 +168,10 @@ class FetchedBlobs(BlobCache[int]):
 
     def _fetch(self, wanted: CallPart, until: float) -> int:
         # Packages and tasks take room there as well.
-        in_memory = wanted.nbytes > min(self.free, _free())
+        in_memory = wanted.nbytes > min(self.free, _free_bytes())
 
         def act() -> int:
-            fd = _nameless(in_memory)
+            fd = _unnamed_file(in_memory)
             try:
                 state = hashlib.sha256()
                 for piece in _download(wanted, until):
@@ -185,12 +185,12 @@ class FetchedBlobs(BlobCache[int]):
                 raise
             return fd
 
-        fd: int = _again(f"fetching {wanted.sha256[:12]}…", act)
+        fd: int = _retry(f"fetching {wanted.sha256[:12]}…", act)
         return fd
 
 
-def _nameless(in_memory: bool) -> int:
-    """Return a descriptor of a new file that has no name and so cannot be put there by others."""
+def _unnamed_file(in_memory: bool) -> int:
+    """Return a descriptor of a new file without a name, which no other process can open."""
     if in_memory and hasattr(os, "memfd_create"):
         return os.memfd_create("cloudbutton", os.MFD_CLOEXEC)
     fd, path = tempfile.mkstemp(prefix="cloudbutton-")
@@ -198,6 +198,6 @@ def _nameless(in_memory: bool) -> int:
     return fd
 
 
-def _free() -> int:
+def _free_bytes() -> int:
     found = os.statvfs(tempfile.gettempdir())
     return found.f_bavail * found.f_frsize

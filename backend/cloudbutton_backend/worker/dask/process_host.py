@@ -1,11 +1,11 @@
-"""What runs inside a Dask worker: each call in a process of its own, which Dask's thread waits for.
+"""Runs inside a Dask worker: each call in a process of its own, for which a thread of Dask's waits.
 
 ::
 
     Dask worker: a thread for each task                     a process for each task under way, kept between
     ───────────────────────────────────                     ─────────────────────────────────────────────
-    ProcessHost.run ─▶ CallRunner: time-outs, deaths ─────▶ the local worker's loop: prints, figures,
-             ◀─ records, and how the call ended ◀─socket──  directory, environment, signals are its own
+    ProcessHost ─▶ CallRunner: time-outs, deaths ─socket──▶ the local worker's loop: prints, figures,
+                ◀─ records, how the call ended ◀──────────  directory, environment, signals are its own
     values: Dask's data ─▶ BlobCache: files ───────fd─────▶ mapped read-only, by all processes
 """
 
@@ -33,15 +33,13 @@ from cloudbutton_backend.worker.child_process import (
     exceed,
     exec_worker,
 )
-from cloudbutton_backend.worker.messages import BlobMessage, ForgetMessage, JobMessage
+from cloudbutton_backend.worker.messages import JobMessage
 from cloudbutton_backend.worker.sealed_records import open_records, sealed_report
 from cloudbutton_backend.worker.wire import split
 
-_KEEP_JOBS: Final = 4
-"""Functions that a process keeps loaded."""
 _KEEP_IDLE: Final = 300.0
 """Seconds for which a process waits for its next call."""
-_KEEP_NAMES: Final = 10_000
+_KEEP_CANCELLED: Final = 10_000
 """Calls that must not begin, of those that may never come here."""
 _FULL: Final = 0.95
 """Of the Dask worker's memory that may be used."""
@@ -51,7 +49,7 @@ _MiB: Final = 1 << 20
 
 
 class JobFields(TypedDict):
-    """A job as it travels: by name, as the code at the other end may be another import of ours."""
+    """A job as it travels: by name, as the other end may have imported this code under another name."""
 
     id: str
     """Of the job and its function."""
@@ -145,35 +143,30 @@ class Slot:
             return True
         return self._process_host.must_end(child)
 
-    def send_job(self, child: ChildProcess, task: HostedCall) -> None:
+    def send_job(self, child: ChildProcess, call: HostedCall) -> None:
         """Tell the process of a job, unless it knows it."""
-        if task.job_id in child.jobs:
-            child.jobs.move_to_end(task.job_id)
+        if child.knows(call.job_id):
             return
-        for digest, data in task.blobs.items():
+        for digest, data in call.blobs.items():
             if digest not in child.blobs:
                 fd = self._process_host.blob_file(digest, data)
-                child.post(BlobMessage(digest, len(data), None), (), (fd,))
-                child.blobs.add(digest)
-        job = task.job
+                child.map_blob(digest, fd, len(data))
+        job = call.job
         environment = job["environment"]
         message = JobMessage(
-            job_id=task.job_id,
+            job_id=call.job_id,
             seed=job["seed"],
             guard=job["guard"],
             results="",
             results_key=b"",
-            timed=task.timeout is not None,
+            timed=call.timeout is not None,
             cwd=job["cwd"],
             environment={**os.environ, **job["variables"]} if environment is None else environment,
             path=job["path"],
             displays=job["displays"],
-            stop_on_error=task.stop_on_error,
+            stop_on_error=call.stop_on_error,
         )
-        child.post(message, (job["payload"],))
-        child.jobs[task.job_id] = None
-        if len(child.jobs) > _KEEP_JOBS:
-            child.post(ForgetMessage(jobs=(child.jobs.popitem(last=False)[0],)))
+        child.open_job(message, job["payload"])
 
 
 class ProcessHost:
@@ -198,11 +191,11 @@ class ProcessHost:
         """Files without names that all processes map."""
         self._blob_lock = threading.Lock()
         self._lock = threading.Lock()
-        self._berths: set[Slot] = set()
+        self._slots: set[Slot] = set()
         self._idle: list[Slot] = []
-        self._unwanted: OrderedDict[str, None] = OrderedDict()
+        self._cancelled: OrderedDict[str, None] = OrderedDict()
         """Calls that must stop, or not begin."""
-        self._tidier: threading.Timer | None = None
+        self._idle_timer: threading.Timer | None = None
         self._closed = False
 
     def start_process(self, ends: ProcessEnds) -> subprocess.Popen[bytes]:
@@ -230,7 +223,7 @@ class ProcessHost:
         """
         begin = time.monotonic()
         name = call["name"]
-        task = HostedCall(
+        hosted = HostedCall(
             job_id=job["id"],
             key=job["key"],
             batch=call["batch"],
@@ -241,31 +234,31 @@ class ProcessHost:
             job=job,
             blobs=blobs,
         )
-        slot = self._take()
+        slot = self._acquire_slot()
         slot.memory, slot.uses = job["memory"] or 0, blobs.keys()
         until = math.inf if call["lease"] is None else begin + call["lease"]
 
-        def is_unwanted() -> bool:
-            return name in self._unwanted or is_released()
+        def is_cancelled() -> bool:
+            return name in self._cancelled or is_released()
 
-        shift = CallRunner(slot, task, until, "lease", is_unwanted, TICK)
+        runner = CallRunner(slot, hosted, until, "lease", is_cancelled, TICK)
         pieces: list[Any] = []
         try:
-            if is_unwanted():
-                shift.ending.why = "cancelled"
+            if is_cancelled():
+                runner.ending.why = "cancelled"
             else:
-                pieces += shift.run(call["items"], call["skip"])
+                pieces += runner.run(call["items"], call["skip"])
         finally:
-            self._give_back(slot)
-            self._unwanted.pop(name, None)
+            self._release_slot(slot)
+            self._cancelled.pop(name, None)
         report = CallReport(
-            task.batch,
-            shift.ending,
+            hosted.batch,
+            runner.ending,
             seconds=time.monotonic() - begin,
             threads=self._threads,
             memory=slot.memory or self._memory // _MiB,
         )
-        pieces += sealed_report(report, task.first, task.key)
+        pieces += sealed_report(report, hosted.first, hosted.key)
         return b"".join(pieces)
 
     def blob_file(self, digest: str, data: bytes) -> int:
@@ -280,7 +273,7 @@ class ProcessHost:
         with self._blob_lock:  # what a call says that it uses is not dropped once it is here
             fd = self._blobs.get(digest, len(data), write)
             with self._lock:
-                used = {each for slot in self._berths for each in slot.uses}
+                used = {each for slot in self._slots for each in slot.uses}
             self._blobs.evict(used)  # processes that map one keep it
             return fd
 
@@ -302,9 +295,9 @@ class ProcessHost:
     def stop(self, names: Sequence[str]) -> None:
         """Have calls stop that run here, or would."""
         with self._lock:
-            self._unwanted.update(dict.fromkeys(names))
-            while len(self._unwanted) > _KEEP_NAMES:
-                self._unwanted.popitem(last=False)
+            self._cancelled.update(dict.fromkeys(names))
+            while len(self._cancelled) > _KEEP_CANCELLED:
+                self._cancelled.popitem(last=False)
 
     def must_end(self, child: ChildProcess) -> bool:
         """Whether all here have more memory than the Dask worker may, and this process has the most.
@@ -314,59 +307,59 @@ class ProcessHost:
         if not self._memory:
             return False
         with self._lock:
-            children = [slot.child for slot in self._berths if slot.child is not None]
+            children = [slot.child for slot in self._slots if slot.child is not None]
         if not exceed([os.getpid(), *(each.pid for each in children)], _FULL * self._memory):
             return False
         return child is max(children, key=ChildProcess.memory)
 
     # -- processes
 
-    def _take(self) -> Slot:
+    def _acquire_slot(self) -> Slot:
         with self._lock:
             if self._closed:
                 raise RuntimeError("this Dask worker is closing")
             slot = self._idle.pop() if self._idle else Slot(self)
-            self._berths.add(slot)
+            self._slots.add(slot)
             return slot
 
-    def _give_back(self, slot: Slot) -> None:
+    def _release_slot(self, slot: Slot) -> None:
         with self._lock:
             slot.idle_since, slot.uses = time.monotonic(), frozenset()
             if self._closed:
                 slot.end()
                 return
             self._idle.append(slot)
-            if self._tidier is None:
-                self._tidy_later()
+            if self._idle_timer is None:
+                self._start_idle_timer()
 
-    def _tidy_later(self) -> None:
-        self._tidier = threading.Timer(_KEEP_IDLE, self._tidy_up)
-        self._tidier.daemon = True
-        self._tidier.start()
+    def _start_idle_timer(self) -> None:
+        self._idle_timer = threading.Timer(_KEEP_IDLE, self._end_idle)
+        self._idle_timer.daemon = True
+        self._idle_timer.start()
 
-    def _tidy_up(self) -> None:
-        """End processes that nobody has needed for long: others use the cluster, too."""
+    def _end_idle(self) -> None:
+        """End processes that were idle for long: others use the cluster, too."""
         until = time.monotonic() - _KEEP_IDLE
         with self._lock:
             for slot in [slot for slot in self._idle if slot.idle_since <= until]:
                 self._idle.remove(slot)
-                self._berths.discard(slot)
+                self._slots.discard(slot)
                 slot.end()
-            self._tidier = None
+            self._idle_timer = None
             if self._idle and not self._closed:
-                self._tidy_later()
+                self._start_idle_timer()
 
     def close(self) -> None:
         """End all processes. Safe to repeat."""
         with self._lock:
             self._closed = True
-            if self._tidier is not None:
-                self._tidier.cancel()
-            for slot in self._berths.difference(self._idle):
+            if self._idle_timer is not None:
+                self._idle_timer.cancel()
+            for slot in self._slots.difference(self._idle):
                 if slot.child is not None:
                     slot.child.kill("died")  # who uses it will see
             for slot in self._idle:
                 slot.end()
-            self._berths.clear()
+            self._slots.clear()
             self._idle.clear()
         self._blobs.close()

@@ -58,7 +58,7 @@ SETTLE: Final = 0.001
 """Seconds after which a revocation is sure to be seen, see `worker.status_page`."""
 START_TIMEOUT: Final = 60.0
 MAX_FAILED_STARTS: Final = 5
-"""After so many in a row, no other worker is started before the next job."""
+"""After this many in a row, no other worker is started before the next job."""
 MAX_WORKERS: Final = 256
 _CHECK: Final = 0.05
 """Seconds between looks at time-outs and memory, while something is running."""
@@ -203,7 +203,7 @@ class WorkerPool:
         elif not any(worker.up for worker in self._workers.values()):
             self._events.append(BackendDown(f"workers die while they start; the last one: {cause}"))
 
-    # -- what is asked
+    # -- requests
 
     def put(self, blob: Blob) -> None:
         self._blobs.region(blob)
@@ -213,13 +213,13 @@ class WorkerPool:
         self._blobs.adopt(digest, region)
 
     def drop(self, digests: Iterable[str]) -> None:
-        """Let go of large values that no open job uses."""
+        """Drop large values that no open job uses."""
         for digest in digests:
             self._blobs.remove(digest)
         self._forget_blobs(set(digests))
 
     def _trim_blobs(self) -> None:
-        """Let go of the large values for which there is no room."""
+        """Drop the large values for which there is no room."""
         used = {blob.digest for spec in self._jobs.values() for blob in spec.blobs}
         self._forget_blobs(set(self._blobs.evict(used)))
 

@@ -98,10 +98,10 @@ class Agent:
         pool.watch(listener.fileno(), selectors.EVENT_READ, self._accept)
 
     def run(self) -> None:
-        """Serve until there is nobody to serve."""
+        """Serve until there are no clients."""
         try:
             while not self._is_over:
-                for event in self._pool.poll(self._look_after(time.monotonic())):
+                for event in self._pool.poll(self._check(time.monotonic())):
                     self._report(event)
                 self._write()
         finally:
@@ -116,7 +116,7 @@ class Agent:
 
     def _accept(self) -> None:
         """Take the connection that a relay brings, in place of what there is."""
-        relay, _ = self._listener.accept()  # ends: somebody is there
+        relay, _ = self._listener.accept()  # ends: a client is there
         relay.settimeout(self._heartbeat)
         try:
             _, fds, _, _ = socket.recv_fds(relay, 1, 2)
@@ -171,7 +171,7 @@ class Agent:
             mask = selectors.EVENT_WRITE if self._link.wants_to_write else 0
             self._pool.watch(self._fds[1], mask, self._write)
 
-    def _look_after(self, now: float) -> float:
+    def _check(self, now: float) -> float:
         """See to the connection; return the seconds until the next look at it."""
         if self._fds is None:
             # Nobody comes back who has never been here.
@@ -193,7 +193,7 @@ class Agent:
             self._write()
         return self._ping_at - now
 
-    # -- what is asked, what is told
+    # -- requests and answers
 
     def _open_job(self, spec: JobSpec) -> None:
         """Open a job in the notebook's folder, if that is here as well, or else in the user's own."""

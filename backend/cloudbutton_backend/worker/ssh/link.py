@@ -28,7 +28,7 @@ class Hello(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """So many messages have arrived."""
+    """Acknowledges that `received` messages have arrived."""
 
     received: int
 

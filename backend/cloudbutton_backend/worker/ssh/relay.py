@@ -1,4 +1,4 @@
-"""The way to an agent: runs as plain text under the ssh server, where nothing of ours may be installed.
+"""Connects to an agent: runs as plain text under the ssh server, where this package may not be installed.
 
 It says what is here, takes our code if that is missing, starts the agent or finds the one there is, and
 hands it the connection: its own standard input and output. Then it waits for the connection's end.

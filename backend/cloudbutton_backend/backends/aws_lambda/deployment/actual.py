@@ -188,7 +188,7 @@ def look_at_function(clients: BotoClients, target: DeploymentTarget) -> ActualFu
     Raises
     ------
     NotPermitted
-        Its tags may not be seen: then nobody can tell whose it is.
+        Its tags may not be read, so it is unknown whose it is.
     """
     about = f"function {target.function}"
     try:

@@ -53,9 +53,9 @@ def deploy(
     say: Say = lambda _: None,
     pause: Pause = time.sleep,
 ) -> ActualDeployment:
-    """Make what is there into what is wished for, and return what is there then.
+    """Bring the account to the desired deployment, and return what is there then.
 
-    Safe to repeat, to interrupt, and to do at the same time as somebody else: each try looks at what is
+    Safe to repeat, to interrupt, and to do at the same time as another user: each try looks at what is
     there and does what is missing.
 
     Raises
@@ -139,7 +139,7 @@ def _carry_out(
             if isinstance(action, EmptyBucket):
                 _empty(clients, action.bucket)
             elif step.kind == "delete":
-                with contextlib.suppress(NotThere):  # somebody was quicker
+                with contextlib.suppress(NotThere):  # another user was quicker
                     _make(clients, action, step, given)
             else:
                 _make(clients, action, step, given)

@@ -47,7 +47,7 @@ class PackageSource:
     nbytes: int
     unpacked: int
     sha256: str
-    """Of the archive, so that whoever fetches it knows that it is whole."""
+    """Of the archive, which shows that a download is complete."""
     as_layer: bool
     """Whether it fits into a layer; else functions fetch it when they start."""
 
@@ -85,7 +85,7 @@ class DesiredDeployment:
         """Return the tags of a function: for one that fetches its packages, what they must be.
 
         `stored` is the SHA-256 of the archive in the bucket, if there is one. It may have been built by
-        somebody else, whose zlib has packed the same files otherwise.
+        another user, whose zlib has compressed the same files differently.
         """
         packages = self.packages
         if packages is None or packages.as_layer or target.environment != packages.hash:
@@ -107,7 +107,9 @@ def function_settings(target: DeploymentTarget, packages: PackageSource | None) 
         settings["EphemeralStorage"] = {"Size": FREE_STORAGE}
     elif packages is not None and packages.hash == target.environment:
         settings["EphemeralStorage"] = {"Size": packages.storage}
-    return settings  # of an environment that is not at hand the size is unknown, and left as it is
+    return (
+        settings  # the size of an environment that was not built here is unknown, and left as it is
+    )
 
 
 def function_code(target: DeploymentTarget) -> tuple[bytes, str]:
@@ -122,7 +124,7 @@ def archive_key(packages: PackageSource) -> str:
 
 
 def trust_policy() -> dict[str, Any]:
-    """Return who may use the execution role: Lambda, nobody else."""
+    """Return who may use the execution role: only Lambda."""
     return {
         "Version": "2012-10-17",
         "Statement": [

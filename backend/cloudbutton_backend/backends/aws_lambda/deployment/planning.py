@@ -27,7 +27,7 @@ from cloudbutton_backend.backends.aws_lambda.runtimes import runtime_identifier
 
 
 def plan_deployment(desired: DesiredDeployment, actual: ActualDeployment) -> DeploymentPlan:
-    """Return the steps that make what is `found` into what is wished for; none when it is."""
+    """Return the steps from what is `found` to the desired deployment; none if it is there."""
     refusals = tuple(_refusals(desired, actual))
     if refusals:
         return DeploymentPlan(steps=(), refusals=refusals)
@@ -367,7 +367,7 @@ def _short(value: Any) -> str:
 
 
 def plan_removal(actual: ActualDeployment) -> DeploymentPlan:
-    """Return the steps that remove everything of ours; what is somebody else's is kept and named."""
+    """Return the steps that remove everything of ours; anything else is kept and named."""
     steps = (
         *_functions(actual),
         *_layer_steps(actual),

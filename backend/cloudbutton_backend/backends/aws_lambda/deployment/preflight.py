@@ -74,7 +74,7 @@ def health(clients: BotoClients, target: DeploymentTarget) -> Iterator[CheckResu
 
 def _runtime(target: DeploymentTarget) -> CheckResult:
     runtime = runtime_for(target.python)
-    detail = f"Python {target.python} on {runtime.system}, mended until {runtime.deprecated}"
+    detail = f"Python {target.python} on {runtime.system}, supported until {runtime.deprecated}"
     return CheckResult("runtime", True, detail)
 
 
@@ -83,7 +83,9 @@ def _function(clients: BotoClients, target: DeploymentTarget) -> CheckResult:
     differs = drift(target, None, actual)
     if differs:
         changes = ", ".join(f"{name}: {change}" for name, change in differs.items())
-        detail = f"{target.function} was changed by hand ({changes}); `{_command(target)}` mends it"
+        detail = (
+            f"{target.function} was changed by hand ({changes}); `{_command(target)}` repairs it"
+        )
         return CheckResult("function", False, detail)
     return CheckResult("function", True, f"{target.function}, version {actual.version}")
 

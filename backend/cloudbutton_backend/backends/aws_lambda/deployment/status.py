@@ -33,7 +33,7 @@ class DeploymentStatus:
 
     @property
     def is_sound(self) -> bool:
-        """Whether something is there, and nothing needs mending."""
+        """Whether something is there, and nothing needs repair."""
         return bool(self.rows) and not any(row.remark for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class DeploymentStatus:
         if self.stored:
             lines.append(self.stored)
         if not self.is_sound:
-            lines.append("`cloudbutton deploy lambda` mends what is ours and not ok.")
+            lines.append("`cloudbutton deploy lambda` repairs what is ours and not ok.")
         return "\n".join(lines)
 
 
@@ -70,7 +70,7 @@ def describe(actual: ActualDeployment) -> DeploymentStatus:
 
 
 def standing_cost(region: str) -> str:
-    """Return what a deployment costs while nobody uses it."""
+    """Return what an idle deployment costs."""
     prices = storage_prices(region)
     note = f" ({prices.note})" if prices.note else ""
     return (

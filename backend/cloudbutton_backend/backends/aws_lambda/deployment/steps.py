@@ -1,4 +1,4 @@
-"""The steps of a deployment as values: what each says to the user, and the requests it is made of. Pure."""
+"""The steps of a deployment as values: what each says to the user, and its requests. Pure."""
 
 from __future__ import annotations
 
@@ -68,4 +68,4 @@ class DeploymentPlan:
     refusals: tuple[str, ...] = ()
     """What stands in the way, with what to do; nothing is done then."""
     kept: tuple[str, ...] = ()
-    """What is as it should be, or nobody's business of ours."""
+    """What needs no change, or is not ours to change."""

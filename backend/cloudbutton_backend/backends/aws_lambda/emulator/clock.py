@@ -30,7 +30,7 @@ class EmulatorClock:
     async def sleep(self, seconds: float) -> None:
         """Wait until `seconds` have gone by on this clock."""
         done = asyncio.get_running_loop().create_future()
-        self.call_at(self.now() + seconds, functools.partial(settle, done))
+        self.call_at(self.now() + seconds, functools.partial(wake, done))
         await done  # ends: with the alarm, which an event loop rings
 
     def advance(self, seconds: float) -> None:
@@ -56,7 +56,7 @@ class EmulatorClock:
             action()
 
 
-def settle(waiter: asyncio.Future[None]) -> None:
-    """Wake whoever awaits `waiter`, if it still does."""
+def wake(waiter: asyncio.Future[None]) -> None:
+    """Wake the task that awaits `waiter`, if it still does."""
     if not waiter.done():
         waiter.set_result(None)

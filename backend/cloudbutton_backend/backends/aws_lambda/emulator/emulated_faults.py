@@ -49,7 +49,7 @@ class EmulatedFaults:
     script: Mapping[int, Fault] = field(default_factory=dict)
     """Faults of invocations by number, instead of a draw."""
     role_not_ready: int = 0
-    """So many creations of a function are refused because the new role cannot be assumed yet."""
+    """This many creations of a function are refused because the new role cannot be assumed yet."""
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cloudbutton_backend.backends.aws_lambda.emulator import limits, log_reports
-from cloudbutton_backend.backends.aws_lambda.emulator.clock import EmulatorClock, settle
+from cloudbutton_backend.backends.aws_lambda.emulator.clock import EmulatorClock, wake
 from cloudbutton_backend.backends.aws_lambda.emulator.environment_variables import variables_of
 from cloudbutton_backend.backends.aws_lambda.emulator.execution_environment import (
     EnvironmentState,
@@ -123,7 +123,7 @@ class EnvironmentPool:
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         # The scaling rate may be what refuses, and then no end of an execution wakes anybody.
-        self._clock.call_at(self._clock.now() + 1.0, functools.partial(settle, waiter))
+        self._clock.call_at(self._clock.now() + 1.0, functools.partial(wake, waiter))
         await waiter  # ends: with the alarm at the latest
 
     def release(self, function: FunctionVersion) -> None:
@@ -252,7 +252,7 @@ class EnvironmentPool:
         await environment.end()
 
     def expire(self) -> None:
-        """End environments that nobody used for long, or whose function is another by now."""
+        """End environments that were idle for long, or whose function has changed."""
         now = self._clock.now()
         self._next_expiry = math.inf
         for function in list(self._idle):

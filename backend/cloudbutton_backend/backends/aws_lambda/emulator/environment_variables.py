@@ -58,7 +58,7 @@ def _endpoint_variables(endpoints: Mapping[str, str]) -> dict[str, str]:
 
 
 def client_variables(endpoints: Mapping[str, str], region: str) -> dict[str, str]:
-    """Return what makes boto3 and the AWS command line talk to the emulator, and to nobody else."""
+    """Return what makes boto3 and the AWS command line talk to the emulator only."""
     return {
         "AWS_ACCESS_KEY_ID": USER_KEY,
         "AWS_SECRET_ACCESS_KEY": "emulated",

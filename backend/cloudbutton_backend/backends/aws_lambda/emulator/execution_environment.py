@@ -101,7 +101,7 @@ _MEGABYTE: Final = 1 << 20
 _EXITS_WITHIN: Final = 5.0
 """Seconds that a killed process is waited for."""
 _LOG_KEPT: Final = 256 * 1024
-"""The log of one invocation is cut to its last so many bytes."""
+"""The log of one invocation is cut to this many bytes at its end."""
 
 
 class EnvironmentState(enum.Enum):
@@ -332,7 +332,7 @@ class ExecutionEnvironment:
                 if error.errno == errno.EAGAIN:
                     return
                 raise
-            if not data:  # nobody has it open any more
+            if not data:  # no process has it open any more
                 asyncio.get_running_loop().remove_reader(self._log_fd)
                 return
             self._log += data
@@ -380,7 +380,7 @@ class ExecutionEnvironment:
         self._drain()
         work = self._work = asyncio.get_running_loop().create_future()
         self._changed.set()
-        # Whoever was waiting for this gets the next turn; freeze only if no work has come by then.
+        # A task that waited for this gets the next turn; freeze only if no work has come by then.
         asyncio.get_running_loop().call_soon(self._freeze_if_idle)
         invocation = await work  # ends: with the next call, or when end() cancels it
         deadline = int((time.time() + self.function.timeout) * 1000)

@@ -18,7 +18,7 @@ from cloudbutton_backend.backends.aws_lambda.emulator.function_store import (
 
 @dataclass(frozen=True, kw_only=True)
 class ApiCall:
-    """A request that somebody made, in the terms of IAM."""
+    """A request in the terms of IAM."""
 
     service: str
     action: str

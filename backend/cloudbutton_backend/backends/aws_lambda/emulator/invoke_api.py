@@ -50,7 +50,7 @@ class AsyncInvocations:
         self.dropped: list[DroppedEvent] = []
 
     def __len__(self) -> int:
-        """How many have not been settled."""
+        """How many events are waiting or running."""
         return len(self._tasks)
 
     def add(

@@ -26,7 +26,7 @@ class LambdaLimits:
     init_seconds: float = 10.0
     """Time for the initialisation; when it is over, it starts again at the function's expense."""
     idle_seconds: float = 300.0
-    """How long an environment that nobody uses is kept; Lambda does not say how long."""
+    """How long an idle environment is kept; Lambda does not say how long."""
     pending_seconds: float = 0.2
     """How long a function is Pending after its creation, or its update InProgress."""
     retry_seconds: tuple[float, ...] = (60.0, 120.0)

@@ -12,7 +12,7 @@
        └── S3, IAM, STS, logs ────┴────────▶ moto, in a process of its own
 
 One thread, one event loop: hundreds of runtimes waiting for work cost nothing. Standard input is the
-lifeline: when it closes, or the parent is another one, whoever started us has died.
+lifeline: when it closes, or the parent is another one, the process that started us has died.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ async def _serve(config: dict[str, Any]) -> None:
         moto.wait(5)
     except subprocess.TimeoutExpired:
         moto.kill()
-    shutil.rmtree(config["folder"], ignore_errors=True)  # nobody else does, if our user was killed
+    shutil.rmtree(config["folder"], ignore_errors=True)  # our user may have been killed
 
 
 def _at_end(descriptor: int) -> bool:

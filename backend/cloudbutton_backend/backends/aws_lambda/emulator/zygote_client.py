@@ -162,7 +162,7 @@ class ZygoteClient:
             self._process.wait(5)
 
     def _fail(self) -> None:
-        """Let nobody wait for a zygote that has died."""
+        """Wake everything that waits for a zygote that has died."""
         if not self.failed.done():
             self.failed.set_result(None)
         for starting in self._starting.values():

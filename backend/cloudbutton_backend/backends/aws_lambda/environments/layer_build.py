@@ -35,7 +35,7 @@ from cloudbutton_backend.errors import PackagesDoNotFit, UnknownName
 from cloudbutton_backend.storage.home import home
 
 _USELESS_ENDINGS: Final = (".pyc", ".pyo", ".a")
-"""Bytecode, which is of another Python or made anew, and what only a linker reads. Sources of compiled
+"""Bytecode, which is of another Python or compiled again, and what only a linker reads. Sources of compiled
 code stay: some packages read them."""
 #: In `.dist-info`: about the installation here, with paths on this machine among it.
 _ABOUT_INSTALLING: Final = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
@@ -175,7 +175,7 @@ def find_built(lock: EnvironmentLock) -> BuiltEnvironment | None:
         return None
     archive = folder / "environment.zip"
     if not archive.is_file() or archive.stat().st_size != facts["nbytes"]:
-        return None  # somebody has tidied up
+        return None  # it was removed
     return BuiltEnvironment(lock=lock, archive=archive, **facts)
 
 

@@ -37,7 +37,7 @@ class CloudBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     Parameters
     ----------
     on
-        The backend of ours: ``"local"``, ``"lambda"``, …; None for the one in use.
+        The Cloud Button backend: ``"local"``, ``"lambda"``, …; None for the one in use.
     **options
         As for `cloud.map`: `memory`, `budget`, `retries`, …
     """

@@ -49,7 +49,7 @@ def spec_of(function: Callable[[Any], Any], **changes: Any) -> JobSpec:
     return replace(spec, **changes)
 
 
-class Desk:
+class BackendHarness:
     """A started backend."""
 
     def __init__(self, backend: LambdaBackend) -> None:
@@ -58,7 +58,7 @@ class Desk:
         self._batches = 0
         backend.start()
 
-    def __enter__(self) -> Desk:
+    def __enter__(self) -> BackendHarness:
         return self
 
     def __exit__(self, *_: object) -> None:

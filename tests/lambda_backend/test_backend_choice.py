@@ -87,13 +87,13 @@ def test_a_cell_with_the_button_runs_there_with_no_package_that_it_does_not_use(
     from IPython.core.interactiveshell import InteractiveShell
 
     wanted: list[frozenset[str]] = []
-    equipped = DeployedFunctions.equipped
+    with_packages = DeployedFunctions.with_packages
 
     async def noted(self: DeployedFunctions, target: Any, imports: frozenset[str]) -> Any:
         wanted.append(imports)
-        return await equipped(self, target, imports)
+        return await with_packages(self, target, imports)
 
-    monkeypatch.setattr(DeployedFunctions, "equipped", noted)
+    monkeypatch.setattr(DeployedFunctions, "with_packages", noted)
     current = session.current()
     current.use_backend(new_backend(shared_emulator()))
     shell = InteractiveShell()

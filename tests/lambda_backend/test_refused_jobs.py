@@ -32,7 +32,7 @@ from tests.lambda_backend.conftest import (
     new_backend,
     shared_emulator,
 )
-from tests.lambda_backend.desk import Desk, spec_of, the
+from tests.lambda_backend.harness import BackendHarness, spec_of, the
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_where_nothing_is_deployed_the_error_says_how_to_deploy_it() -> None:
 
 
 def test_a_function_of_another_version_is_refused_before_the_job() -> None:
-    with Desk(new_backend(shared_emulator(), prefix="older")) as desk:
-        desk.open(lambda x: x)
+    with BackendHarness(new_backend(shared_emulator(), prefix="older")) as harness:
+        harness.open(lambda x: x)
     backend = plain(prefix="older")
     home = connect(backend.settings, clients_of(shared_emulator())).home
     clients_of(shared_emulator()).call(
@@ -115,13 +115,13 @@ def test_a_function_of_another_version_is_refused_before_the_job() -> None:
 
 def test_a_function_that_is_none_of_ours_is_recognised_by_its_answer() -> None:
     """It was changed after the look, or lies about its digest."""
-    with Desk(new_backend(shared_emulator(), prefix="changed")) as desk:
-        spec = desk.open(lambda x: x)
-        home = connect(desk.backend.settings, clients_of(shared_emulator())).home
+    with BackendHarness(new_backend(shared_emulator(), prefix="changed")) as harness:
+        spec = harness.open(lambda x: x)
+        home = connect(harness.backend.settings, clients_of(shared_emulator())).home
         clients_of(shared_emulator()).call(
             "lambda", "UpdateFunctionCode", FunctionName=home.function, ZipFile=_another_zip()
         )
-        assert "another version" in the(BackendDown, desk.run(spec, [1])).cause
+        assert "another version" in the(BackendDown, harness.run(spec, [1])).cause
 
 
 def _another_zip() -> bytes:

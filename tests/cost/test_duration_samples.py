@@ -27,8 +27,10 @@ KINDS: dict[str, Kind] = {
 DURATIONS = st.lists(st.floats(1e-6, 1e4), min_size=1, max_size=30)
 
 
-def interval_of_total(ways: Samples, items: int) -> tuple[float, float]:
-    found = expectation(ways.middle.total(items), (way.total(items) for way in ways.draws))
+def interval_of_total(samples: Samples, items: int) -> tuple[float, float]:
+    found = expectation(
+        samples.middle.total(items), (sample.total(items) for sample in samples.draws)
+    )
     assert found.low <= found.expected <= found.high
     return found.low, found.high
 
@@ -76,19 +78,21 @@ def test_one_item_tells_little() -> None:
 def test_a_total_is_positive_and_no_less_than_its_longest_item_may_be_expected(
     seconds: list[float], items: int
 ) -> None:
-    ways = samples_of(seconds, 50)
-    for way in (ways.middle, *ways.draws):
-        assert 0 < way.total(items) < float("inf")
-        assert 0 < way.longest(items) < float("inf")
-        assert way.longest(items) <= way.longest(10 * items)
-    assert ways.middle.total(items) == pytest.approx(items * sum(seconds) / len(seconds))
+    samples = samples_of(seconds, 50)
+    for sample in (samples.middle, *samples.draws):
+        assert 0 < sample.total(items) < float("inf")
+        assert 0 < sample.longest(items) < float("inf")
+        assert sample.longest(items) <= sample.longest(10 * items)
+    assert samples.middle.total(items) == pytest.approx(items * sum(seconds) / len(seconds))
 
 
 @given(DURATIONS, st.floats(1e-3, 1e3))
 def test_the_unit_of_time_does_not_matter(seconds: list[float], scale: float) -> None:
     one = samples_of(seconds, 20).draws
     other = samples_of([scale * each for each in seconds], 20).draws
-    assert [way.mean * scale for way in one] == pytest.approx([way.mean for way in other], rel=1e-6)
+    assert [sample.mean * scale for sample in one] == pytest.approx(
+        [sample.mean for sample in other], rel=1e-6
+    )
 
 
 def test_the_same_sample_gives_the_same_draws() -> None:

@@ -105,10 +105,10 @@ def test_answers_open_the_window_again_up_to_what_is_allowed() -> None:
     assert window.size == 20
 
 
-def test_a_drought_ends_with_the_first_success() -> None:
+def test_an_outage_ends_with_the_first_success() -> None:
     outage = OutageTimer(60.0)
     assert not outage.failed(0.0, "no") and not outage.failed(59.0, "no")
-    outage.ended()
+    outage.succeeded()
     assert not outage.failed(100.0, "no") and outage.failed(160.0, "no")
 
 

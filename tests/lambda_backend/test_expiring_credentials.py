@@ -17,7 +17,7 @@ from cloudbutton_backend.backends.aws_lambda.http import SignedHttpClient
 from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, Uploads
 from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.aws_lambda.signing import Credentials, Endpoint
-from tests.lambda_backend.desk import spec_of
+from tests.lambda_backend.harness import spec_of
 
 HOME = DeploymentTarget(account="123456789012", region="eu-west-1", python="3.12")
 
@@ -45,7 +45,7 @@ async def test_urls_are_signed_anew_when_the_credentials_are(bucket: Bucket) -> 
     uploads = Uploads(bucket)
 
     async def signer() -> str:
-        stop = json.loads(await job.head(bucket, uploads))["stop"]
+        stop = json.loads(await job.shared_part(bucket, uploads))["stop"]
         return str(parse_qs(urlsplit(stop).query)["X-Amz-Security-Token"][0])
 
     assert [await signer(), await signer()] == ["token 1", "token 1"]

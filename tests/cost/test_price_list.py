@@ -1,4 +1,4 @@
-"""The price book: what it says is what AWS says, and what it does not say is assumed to be dear."""
+"""The price list: what it says is what AWS says, and what it does not say is assumed to be dear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job's purse: money set aside for calls in flight, and leases cut from what is left."""
+"""A job's budget: money set aside for calls in flight, and leases cut from what is left."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_last_call_runs_short_if_that_is_still_worth_it() -> None:
     assert job_budget(0.2).offer(30.0, 15.0, share=1) == pytest.approx(20.0)
 
 
-def test_a_call_that_cannot_be_afforded_empties_the_purse() -> None:
+def test_a_call_that_cannot_be_afforded_empties_the_budget() -> None:
     money = job_budget(0.2)
     assert money.offer(60.0, 30.0, share=1) is None
     assert money.is_empty

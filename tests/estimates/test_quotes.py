@@ -129,7 +129,7 @@ def test_lambda_says_which_sizes_are_too_small(memory: int) -> None:
     measured = Measurement(seconds=(1.0,), basis="", memory_peak=600 << 20)
     limits = Limits(workers=100, batch_seconds=1.5, first_wave=8)
     function = cost_model.PricedFunction(LambdaSettings(), "us-east-1", "lambda", limits, cpus=2)
-    found = cost_model.terms_of(function, measured, CallOverhead(), 100, memory)
+    found = cost_model.cost_model_of(function, measured, CallOverhead(), 100, memory)
     assert found.is_roomy == fits(memory, 600 << 20)
     assert found.is_roomy == (not any("too small" in note for note in found.notes))
 

@@ -85,7 +85,7 @@ def test_no_less_is_expected_than_has_been_spent() -> None:
     assert judge([call(1, 1.0, 1.0)], 1, spent=5.0) == 5.0
 
 
-def test_what_calls_cost_besides_is_what_they_were_charged() -> None:
+def test_what_calls_cost_beyond_their_items_is_what_they_were_charged() -> None:
     dear = Rate(per_second=0.01, per_call=1.0)  # at most: hardly any call costs it
     estimate = from_calls(
         [MeasuredCall(1, 1.0, 1.0, 0.012)], 100, dear, workers=1, batch_seconds=1.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cloudbutton_backend import settings
-from cloudbutton_backend.accounting.daily_budget import DailyBudgetGrant, allowance_of
+from cloudbutton_backend.accounting.daily_budget import DailyBudgetGrant, budget_grant_of
 from cloudbutton_backend.backends.local import LocalBackend
 from cloudbutton_backend.backends.protocol import Limits
 from cloudbutton_backend.cost import Rate
@@ -36,22 +36,22 @@ def clock() -> Clock:
     return Clock()
 
 
-def allowance(home: Path, job: str, per_day: float, clock: Clock) -> DailyBudgetGrant:
+def budget_for(home: Path, job: str, per_day: float, clock: Clock) -> DailyBudgetGrant:
     return DailyBudgetGrant(home, job, per_day, clock=clock)
 
 
 def test_a_job_gets_what_it_wants_but_half_of_what_is_left_at_most(
     tmp_path: Path, clock: Clock
 ) -> None:
-    money = allowance(tmp_path, "aaaa2222", 10.0, clock)
-    assert money.take(0.1, 1.0) == 1.0
-    assert money.take(0.1, 100.0) == pytest.approx(4.5)
-    assert money.take(4.5, 100.0) == pytest.approx(4.5)
-    assert money.take(0.01, 1.0) == 0.0
+    budget = budget_for(tmp_path, "aaaa2222", 10.0, clock)
+    assert budget.take(0.1, 1.0) == 1.0
+    assert budget.take(0.1, 100.0) == pytest.approx(4.5)
+    assert budget.take(4.5, 100.0) == pytest.approx(4.5)
+    assert budget.take(0.01, 1.0) == 0.0
 
 
 def test_what_was_not_spent_is_there_for_others(tmp_path: Path, clock: Clock) -> None:
-    one, other = (allowance(tmp_path, job, 10.0, clock) for job in ("aaaa2222", "bbbb2222"))
+    one, other = (budget_for(tmp_path, job, 10.0, clock) for job in ("aaaa2222", "bbbb2222"))
     assert one.take(10.0, 10.0) == 10.0
     assert other.take(1.0, 1.0) == 0.0
     one.close(2.5)
@@ -62,9 +62,9 @@ def test_two_kernels_never_get_more_than_there_is(tmp_path: Path, clock: Clock) 
     barrier = threading.Barrier(4)
 
     def kernel(number: int) -> float:
-        money = allowance(tmp_path, f"job{number}2345", 1.0, clock)
+        budget = budget_for(tmp_path, f"job{number}2345", 1.0, clock)
         barrier.wait(10.0)
-        return sum(money.take(0.01, 0.3) for _ in range(20))
+        return sum(budget.take(0.01, 0.3) for _ in range(20))
 
     with ThreadPoolExecutor(4) as kernels:
         taken = sum(kernels.map(kernel, range(4)))
@@ -72,50 +72,50 @@ def test_two_kernels_never_get_more_than_there_is(tmp_path: Path, clock: Clock) 
 
 
 def test_tomorrow_is_another_day(tmp_path: Path, clock: Clock) -> None:
-    money = allowance(tmp_path, "aaaa2222", 10.0, clock)
-    money.take(10.0, 10.0)
-    money.close(10.0)
+    budget = budget_for(tmp_path, "aaaa2222", 10.0, clock)
+    budget.take(10.0, 10.0)
+    budget.close(10.0)
     clock.now += 86_400.0
-    assert allowance(tmp_path, "bbbb2222", 10.0, clock).take(10.0, 10.0) == 10.0
+    assert budget_for(tmp_path, "bbbb2222", 10.0, clock).take(10.0, 10.0) == 10.0
 
 
 def test_what_a_job_of_yesterday_may_still_spend_counts_today(tmp_path: Path, clock: Clock) -> None:
-    allowance(tmp_path, "aaaa2222", 10.0, clock).take(6.0, 6.0)
+    budget_for(tmp_path, "aaaa2222", 10.0, clock).take(6.0, 6.0)
     clock.now += 43_200.0 + 60.0
-    other = allowance(tmp_path, "bbbb2222", 10.0, clock)
+    other = budget_for(tmp_path, "bbbb2222", 10.0, clock)
     assert other.take(5.0, 5.0) == 0.0
     assert other.take(4.0, 4.0) == 4.0
     clock.now += 86_400.0  # its calls have long ended, whatever became of its kernel
-    assert allowance(tmp_path, "cccc2222", 10.0, clock).take(6.0, 6.0) == 6.0
+    assert budget_for(tmp_path, "cccc2222", 10.0, clock).take(6.0, 6.0) == 6.0
 
 
 def test_a_job_over_midnight_is_counted_on_both_days(tmp_path: Path, clock: Clock) -> None:
-    money = allowance(tmp_path, "aaaa2222", 10.0, clock)
-    money.take(6.0, 6.0)
+    budget = budget_for(tmp_path, "aaaa2222", 10.0, clock)
+    budget.take(6.0, 6.0)
     clock.now += 43_200.0 + 60.0
-    assert money.take(4.0, 4.0) == 4.0
-    money.close(7.0)  # six yesterday, one today
-    assert allowance(tmp_path, "bbbb2222", 10.0, clock).take(9.0, 9.0) == 9.0
+    assert budget.take(4.0, 4.0) == 4.0
+    budget.close(7.0)  # six yesterday, one today
+    assert budget_for(tmp_path, "bbbb2222", 10.0, clock).take(9.0, 9.0) == 9.0
 
 
 def test_a_job_that_goes_on_elsewhere_is_not_counted_twice(tmp_path: Path, clock: Clock) -> None:
-    first = allowance(tmp_path, "aaaa2222", 10.0, clock)
+    first = budget_for(tmp_path, "aaaa2222", 10.0, clock)
     first.take(6.0, 6.0)
     first.close(6.0)
-    again = allowance(tmp_path, "aaaa2222", 10.0, clock)
+    again = budget_for(tmp_path, "aaaa2222", 10.0, clock)
     assert again.take(4.0, 4.0) == 4.0
     again.close(8.0)
-    assert allowance(tmp_path, "bbbb2222", 10.0, clock).take(2.0, 2.0) == 2.0
+    assert budget_for(tmp_path, "bbbb2222", 10.0, clock).take(2.0, 2.0) == 2.0
 
 
 def test_who_goes_on_with_a_killed_kernel_s_job_settles_what_that_was_given(
     tmp_path: Path, clock: Clock
 ) -> None:
-    allowance(tmp_path, "aaaa2222", 10.0, clock).take(6.0, 6.0)
-    again = allowance(tmp_path, "aaaa2222", 10.0, clock)
+    budget_for(tmp_path, "aaaa2222", 10.0, clock).take(6.0, 6.0)
+    again = budget_for(tmp_path, "aaaa2222", 10.0, clock)
     again.take(1.0, 1.0)
     again.close(2.0)
-    assert allowance(tmp_path, "bbbb2222", 10.0, clock).take(8.0, 8.0) == 8.0
+    assert budget_for(tmp_path, "bbbb2222", 10.0, clock).take(8.0, 8.0) == 8.0
 
 
 @pytest.fixture
@@ -152,10 +152,10 @@ def test_only_money_that_somebody_pays_is_limited(
     tmp_path: Path, _per_day: None, emulated: bool
 ) -> None:
     priced = Limits(workers=1, rate=Rate(per_second=1.0), emulated=emulated)
-    assert (allowance_of(tmp_path, "aaaa2222", priced) is None) == emulated
-    assert allowance_of(tmp_path, "aaaa2222", Limits(workers=1)) is None
+    assert (budget_grant_of(tmp_path, "aaaa2222", priced) is None) == emulated
+    assert budget_grant_of(tmp_path, "aaaa2222", Limits(workers=1)) is None
 
 
 def test_without_the_setting_nothing_is_limited(tmp_path: Path) -> None:
     priced = Limits(workers=1, rate=Rate(per_second=1.0))
-    assert allowance_of(tmp_path, "aaaa2222", priced) is None
+    assert budget_grant_of(tmp_path, "aaaa2222", priced) is None

@@ -125,8 +125,8 @@ def test_environments_that_come_one_after_the_other_make_it_longer() -> None:
 
 
 def test_the_longest_item_is_the_least_that_it_takes() -> None:
-    ways = samples_of([0.1, 0.1, 0.1, 30.0])
-    found = predict(ways, 100, CostModel(backend="there", workers=1000))
+    samples = samples_of([0.1, 0.1, 0.1, 30.0])
+    found = predict(samples, 100, CostModel(backend="there", workers=1000))
     assert found.seconds.high > 30.0
 
 

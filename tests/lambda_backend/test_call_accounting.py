@@ -22,7 +22,7 @@ from cloudbutton_backend.backends.aws_lambda.remote_job import RemoteJob, bare_r
 from cloudbutton_backend.backends.aws_lambda.resource_names import DeploymentTarget
 from cloudbutton_backend.backends.protocol import BatchCall, Charged
 from cloudbutton_backend.cost import lambda_prices
-from tests.lambda_backend.desk import spec_of
+from tests.lambda_backend.harness import spec_of
 
 HOME = DeploymentTarget(account="123456789012", region="eu-west-1", python="3.12", memory=1769)
 CALL = BatchCall(1, "job", "lambda-0", 0, 1, [], lease=10.0)
@@ -33,7 +33,7 @@ def job_on(storage: int | None = None, memory: int = 1769, *, has_budget: bool =
     settings = {} if storage is None else {"EphemeralStorage": {"Size": storage}}
     target = HOME.with_(memory=memory)
     job = RemoteJob(spec_of(lambda x: x, has_budget=has_budget), b"key", HOME, target, ())
-    job.move(ActualFunction(target=target, settings=settings, tags={}), frozenset())
+    job.use_function(ActualFunction(target=target, settings=settings, tags={}), frozenset())
     return job
 
 
