@@ -1,4 +1,4 @@
-"""`Pool`, as that of `multiprocessing`, over any backend: one changed import in a program that has one.
+"""`Pool`, as that of `multiprocessing`, on any backend: a program changes one import.
 
 >>> from cloudbutton_ext.multiprocessing import Pool
 >>> with Pool() as pool:

@@ -1,1 +1,1 @@
-"""From a job to its results: capture, dispatch, journal and the backends that run it."""
+"""Runs jobs: capture, dispatch, journal and the backends."""

@@ -1,4 +1,4 @@
-"""Every error this project raises, in one tree.
+"""All errors of this project, in one tree.
 
 ::
 
@@ -26,15 +26,15 @@
     │   ├── DayBudgetReached      The job's next call could cost more than is left of the day's budget
     │   └── BudgetReached         The job's next call could cost more than is left of its budget
     ├── BackendError              The backend could not start, or died as a whole
-    │   ├── DeploymentRefused     Something that is not ours has a name that we need
-    │   ├── NotDeployed           What jobs need in the cloud is missing, or is of another version
+    │   ├── DeploymentRefused     A resource that is not ours has a name that we need
+    │   ├── NotDeployed           The deployment in the cloud is missing, or of another version
     │   ├── PackagesDoNotFit      An installed package cannot run where the code is to run
     │   ├── MissingExtra          Packages of an optional part are not installed here (an `ImportError`, too)
     │   ├── CloudServiceError     The cloud provider refused a request or could not be reached
-    │   │   ├── NoCredentials     There are no credentials, or they are not valid, or not any more
+    │   │   ├── NoCredentials     Credentials are missing, invalid or expired
     │   │   ├── NotPermitted      A permission is missing: that for `action` on `resource`
-    │   │   ├── NotThere          What was asked for does not exist
-    │   │   ├── AlreadyThere      What was to be made exists already, or is just being changed
+    │   │   ├── NotThere          The requested resource does not exist
+    │   │   ├── AlreadyThere      The resource to create exists already, or is being changed
     │   │   ├── Throttled         Too many requests at a time
     │   │   └── Unreachable       There was no answer: the network, the region's name, or the clock
     │   └── NoInvocationSucceeds  Every invocation has been refused for too long
@@ -247,7 +247,7 @@ class BudgetReached(JobFailed):
 
     @property
     def summary(self) -> str:
-        """What happened, without what to do."""
+        """What happened, without the advice."""
         return (
             f"budget reached: {_dollars(self.spent)} of {_dollars(self.budget)} spent, and the next"
             f" call could cost {_dollars(self.at_least)}"
@@ -281,11 +281,11 @@ class BackendError(CloudError):
 
 
 class DeploymentRefused(BackendError):
-    """Something that is not ours has a name that we need; nothing was changed."""
+    """A resource that is not ours has a name that we need; nothing was changed."""
 
 
 class NotDeployed(BackendError):
-    """What jobs need in the cloud is missing, or is of another version."""
+    """The deployment in the cloud is missing, or of another version."""
 
 
 class PackagesDoNotFit(BackendError):
@@ -331,7 +331,7 @@ def _rebuilt(
 
 
 class NoCredentials(CloudServiceError):
-    """There are no credentials, or they are not valid, or not any more."""
+    """Credentials are missing, invalid or expired."""
 
 
 class NotPermitted(CloudServiceError):
@@ -339,11 +339,11 @@ class NotPermitted(CloudServiceError):
 
 
 class NotThere(CloudServiceError):
-    """What was asked for does not exist."""
+    """The requested resource does not exist."""
 
 
 class AlreadyThere(CloudServiceError):
-    """What was to be made exists already, or is just being changed."""
+    """The resource to create exists already, or is being changed."""
 
 
 class Throttled(CloudServiceError):

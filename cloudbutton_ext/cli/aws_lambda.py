@@ -111,7 +111,7 @@ def add_consent(parser: argparse.ArgumentParser) -> None:
 
 
 def with_settings(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """Have a command take what its options leave open from `[lambda]` in cloudbutton.toml."""
+    """Complete a command's options from `[lambda]` in cloudbutton.toml."""
 
     def run_with_settings(arguments: argparse.Namespace) -> int:
         from cloudbutton_backend.backends import registry

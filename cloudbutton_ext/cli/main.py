@@ -259,7 +259,7 @@ def _send_and_wait(
 
 
 def _wait_until(condition: Callable[[], bool], deadline: float) -> bool:
-    """Look until `condition` holds or it is `deadline` on the monotonic clock."""
+    """Poll until `condition` holds or it is `deadline` on the monotonic clock."""
     while not condition():
         if time.monotonic() >= deadline:
             return False
@@ -354,7 +354,7 @@ def _line(job: Job) -> str:
 
 
 def _print_end(job: Job) -> int:
-    """Say how it ended, and where its results are."""
+    """Print how it ended, and where its results are."""
     progress = job.progress
     of = "" if progress.total is None else f" of {progress.total}"
     for line in progress.warnings:

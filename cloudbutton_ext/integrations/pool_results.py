@@ -1,4 +1,4 @@
-"""What a pool's asynchronous calls give at once: results to wait for, and iterators over them."""
+"""Results of a pool's asynchronous calls, to be waited for or iterated over."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class IMapIterator:
             self._change.notify()
 
     def end(self, error: BaseException | None) -> None:
-        """Say that there are no more, and why if that is sooner than expected."""
+        """Mark the end, with the reason if it is sooner than expected."""
         with self._change:
             self._ended, self._error = True, error
             self._change.notify_all()

@@ -74,17 +74,17 @@ class PushedCalls:
 
     @property
     def broken(self) -> str | None:
-        """Why it takes no more calls, if something went wrong."""
+        """The reason why it takes no more calls, if something went wrong."""
         return self._broken
 
     @property
     def cause(self) -> BaseException | None:
-        """What ended it before its time: why a future of its was cancelled."""
+        """The reason why it ended early and its futures were cancelled."""
         return self._cause
 
     @property
     def mean_seconds(self) -> float | None:
-        """How long a call takes; None before the first has ended."""
+        """The mean duration of a call; None before the first has ended."""
         if self._collector is None:
             return None
         progress = self._job.progress
@@ -222,7 +222,7 @@ class PushedCalls:
         self._shown.play(outcome)
 
     def _give_up(self, error: InitializerFailed) -> None:
-        """No worker can be made ready: end it all, once."""
+        """End all calls, once: no worker can be initialised."""
         if self._cause is None:
             with self._lock:
                 self._broken, self._cause = _NOT_INITIALISED, error

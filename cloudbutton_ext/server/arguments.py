@@ -1,4 +1,4 @@
-"""Reading what came with a request: pure functions that say what would have fitted."""
+"""Validates the arguments of a request: pure functions whose errors say what would be valid."""
 
 from __future__ import annotations
 

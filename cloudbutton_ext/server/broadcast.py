@@ -140,7 +140,7 @@ class Broadcaster:
                 rest.cancel()
 
     async def _look(self) -> tuple[bool, float]:
-        """Look once and tell everybody; return whether there was anything to tell, and the CPU time."""
+        """Poll once and notify all subscribers; return whether there was news, and the CPU time."""
         free = [subscriber for subscriber in self._subscribers if subscriber.connection.is_free()]
         busy = [subscriber for subscriber in self._subscribers if subscriber not in free]
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What all endpoints of one server share: the journal, places, threads, the feed."""
+"""The context shared by all endpoints of a server: the journal, paths, threads, the feed."""
 
 from __future__ import annotations
 

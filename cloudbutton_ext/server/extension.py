@@ -1,4 +1,4 @@
-"""Puts our endpoints on a Jupyter server."""
+"""Registers our endpoints with a Jupyter server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What our endpoints share: who may call them, work off the event loop, errors as JSON."""
+"""The base of all endpoints: authorization, work off the event loop, errors as JSON."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Handler(APIHandler):
 
     @property
     def _track_activity(self) -> bool:  # type: ignore[override]
-        """Looking is no activity that keeps a server from being shut down for idleness."""
+        """Track no activity: polling must not keep an idle server from being shut down."""
         return self.request.method != "GET"
 
     async def run_in_thread(self, function: Callable[..., Value], *arguments: Any) -> Value:
@@ -128,7 +128,7 @@ def endpoint(method: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
 
 
 class NotFound(Handler):
-    """Everything under our address that is no endpoint."""
+    """Answers all other paths under our address."""
 
     @endpoint
     async def get(self) -> None:

@@ -56,7 +56,7 @@ class Jobs(Handler):
 
 
 class OneJob(Handler):
-    """What is about one job; `GET jobs/ID`."""
+    """One job; `GET jobs/ID`."""
 
     async def read_job(self, job_id: str, read: Callable[[Any, JobRow], Value]) -> Value:
         """Return what `read` finds out about a job, all of it at one moment.

@@ -1,4 +1,4 @@
-"""What is new in the journal, as messages for each of the open panels. For one thread at a time."""
+"""Turns changes of the journal into messages for each open panel. For one thread at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_BATCHES: Final = 5_000
 
 @dataclass(frozen=True)
 class Subscription:
-    """How much a panel has of the job that it shows."""
+    """A panel's state of the job that it shows."""
 
     job_id: str
     batch: int = 0
@@ -37,7 +37,7 @@ class Subscription:
 
 @dataclass(frozen=True)
 class ClientState:
-    """What a panel has been told."""
+    """The state of a panel: what it was sent."""
 
     cursor: str | None
     is_current: bool = False
@@ -48,7 +48,7 @@ class ClientState:
 
 
 class Delivery(NamedTuple):
-    """Messages for a panel, and what it knows with them."""
+    """Messages for a panel, and its state after them."""
 
     messages: list[str]
     state: ClientState

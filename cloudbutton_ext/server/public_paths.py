@@ -1,4 +1,4 @@
-"""What an answer may say of places: notebooks as the contents API names them, no absolute path."""
+"""Paths in answers: notebooks as the contents API names them, no absolute path."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUOTED: Final = re.compile(r"""(['"`])(?:[A-Za-z]:[\\/]|/(?!/))[^'"`\n]*\1""")
 
 @dataclass(frozen=True)
 class PublicPaths:
-    """Knows where the server's files are, to keep it to itself."""
+    """Keeps the paths of the server's files out of answers."""
 
     root: Path
     """The server's root directory, absolute."""

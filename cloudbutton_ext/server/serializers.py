@@ -1,4 +1,4 @@
-"""Serialize the journal's values for the panel, and say how a notebook takes hold of a job.
+"""Serializes the journal's values for the panel, with the commands by which a notebook attaches to a job.
 
 Pure: no file, no clock.
 """

@@ -1,4 +1,4 @@
-"""What was spent, and what a cell may cost: pure sums, and the two endpoints."""
+"""Spending, and what a cell may cost: pure sums, and the two endpoints."""
 
 from __future__ import annotations
 

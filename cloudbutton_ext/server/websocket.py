@@ -87,7 +87,7 @@ class ChangesSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
 
 def _take_exception(sent: asyncio.Future[None]) -> None:
-    """Say nothing of a message that its panel was gone for; `on_close` follows."""
+    """Ignore the error of a message whose panel has gone; `on_close` follows."""
     if not sent.cancelled():
         sent.exception()
 

@@ -1,4 +1,4 @@
-"""From a cell to a job, and the job shown: the magics, the button and the live view."""
+"""Turns cells into jobs and shows them: the magics, the button and the live view."""
 
 from __future__ import annotations
 

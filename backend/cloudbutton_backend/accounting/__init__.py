@@ -1,1 +1,1 @@
-"""What jobs cost and take: per job, per day, and as history for the next estimate."""
+"""Cost and duration of jobs: per job, per day, and as history for the next estimate."""

@@ -23,7 +23,7 @@ from cloudbutton_backend.journal import daily_grants
 
 
 class DailyBudgetGrant:
-    """What one job is given of the day's budget. Its methods return at once; files are for a thread.
+    """One job's grant of the daily budget. Its methods return at once; a thread accesses the files.
 
     Parameters
     ----------

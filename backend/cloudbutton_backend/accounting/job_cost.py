@@ -1,4 +1,4 @@
-"""What one job costs and how long it takes: charges as they come, the estimates, what is expected now."""
+"""Cost and duration of one job: its charges so far, its estimates, and what is expected now."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def estimate_columns(estimate: Estimate) -> Mapping[str, Any]:
 
 @dataclass(slots=True)
 class _Sample:
-    """What is known of a call so far."""
+    """Measurements of one call so far."""
 
     items: int = 0
     seconds: float = 0.0
@@ -207,7 +207,7 @@ _DRAWS: Final = 200
 
 
 class EtaEstimate:
-    """When a job whose work is free will end, as its first items tell. Used on the driver's thread.
+    """Estimates when a job without a price will end, from its first items. Used on the driver's thread.
 
     Made once, and kept to be compared with what came.
     """
@@ -243,7 +243,7 @@ class EtaEstimate:
 
 @dataclass(frozen=True)
 class JobAccounting:
-    """What watches the money and the time of one job."""
+    """Tracks the money and the time of one job."""
 
     cost: JobCost | None = None
     """None where work is free."""

@@ -1,4 +1,4 @@
-"""What was spent, and how good the estimates were: one report for cells, terminals and the panel."""
+"""Spending and the accuracy of estimates: one report for cells, terminals and the panel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOTEBOOKS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How good many estimates were."""
+    """The accuracy of many estimates."""
 
     jobs: int
     median_error: float
@@ -30,7 +30,7 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class SpendingReport:
-    """What was spent in the latest days and in this month."""
+    """Spending in the latest days and in this month."""
 
     today: date
     days: int
@@ -47,7 +47,7 @@ class SpendingReport:
 
     @property
     def by_day(self) -> list[Spending]:
-        """Of the latest days, today among them."""
+        """Spending by day in the latest days, today included."""
         first = (self.today - timedelta(days=self.days - 1)).isoformat()
         return [each for each in self.spent if each.date >= first]
 
@@ -62,7 +62,7 @@ class SpendingReport:
 
     @property
     def estimates(self) -> dict[str, Any]:
-        """How good the estimates were, as JSON-ready data."""
+        """The accuracy of the estimates, as JSON-ready data."""
         return {
             name: None if found is None else asdict(found)
             for name, found in (("money", self.money), ("seconds", self.seconds))

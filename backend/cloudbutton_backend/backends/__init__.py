@@ -1,1 +1,1 @@
-"""Where items run: the protocol, the registry and the backends that come with the package."""
+"""The protocol and registry of backends, and the backends that come with the package."""

@@ -1,4 +1,4 @@
-"""What a backend can do beyond the protocol: one `Protocol` for each ability.
+"""Optional abilities of a backend beyond the protocol: one `Protocol` for each.
 
 All of them are optional and structural. Callers check ``isinstance(backend, ChecksHealth)``;
 nothing is looked up by name. The first five are asked of whatever makes the backend, usually its class,
@@ -46,7 +46,7 @@ class TakesBareWords(Protocol):
 
 @runtime_checkable
 class DeclaresCost(Protocol):
-    """Says whether work on it costs money, without asking anybody.
+    """Tells whether work on it costs money, without making requests.
 
     On an instance the answer is for that instance. A pressed cell is confirmed first where this is true.
     Without it, work costs money if `Limits.rate` is set.
@@ -57,7 +57,7 @@ class DeclaresCost(Protocol):
 
 @runtime_checkable
 class CostsBySettings(Protocol):
-    """Says whether work would cost money with given settings, before there is an instance."""
+    """Tells whether work would cost money with given settings, before there is an instance."""
 
     def costs_with(self, settings: Mapping[str, Any]) -> bool:
         """Return whether work costs money with these settings. A static or class method."""
@@ -77,7 +77,7 @@ class HealthLine(NamedTuple):
 
 @runtime_checkable
 class ChecksHealth(Protocol):
-    """Can look whether jobs would run, for the panel and for `cloudbutton doctor`."""
+    """Can check whether jobs would run, for the panel and for `cloudbutton doctor`."""
 
     def health(self) -> Iterable[HealthLine]:
         """Yield what was found. Called from any thread, on a backend that may not have been started.

@@ -1,4 +1,4 @@
-"""Optional parts: which packages each of them needs, and what to type where they are missing."""
+"""The extras: the packages that each needs, and what to type where they are missing."""
 
 from __future__ import annotations
 

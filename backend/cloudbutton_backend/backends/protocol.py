@@ -1,4 +1,4 @@
-"""What a backend can do, what it is asked, and what it reports. Structural: nothing to inherit."""
+"""The protocol of backends: limits, requests and events. Structural: nothing to inherit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cloudbutton_backend.worker.pool.protocol import WorkerUp as WorkerUp
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a backend can honour. Plans stay inside it; nothing probes at run time."""
+    """The limits of a backend. Plans stay inside them; nothing probes at run time."""
 
     workers: int
     """Most workers at one time."""
@@ -109,7 +109,7 @@ class Backend(Protocol):
         """Begin bringing workers up; `WorkerUp` tells when each is there."""
 
     def prepare(self, spec: JobSpec, packages: Callable[[], Set[str]]) -> None:
-        """See that a job can run, and make ready what it needs. Called from the user's thread, before
+        """Check that a job can run, and prepare what it needs. Called from the user's thread, before
         the job is recorded anywhere: what prevents it is raised here.
 
         Parameters
@@ -128,7 +128,7 @@ class Backend(Protocol):
         """Take a large value, once. Called from the user's thread, before the job is opened."""
 
     def scale(self, workers: int) -> None:
-        """Have at least this many workers, as far as the limits allow."""
+        """Ensure that there are at least this many workers, as far as the limits allow."""
 
     def open_job(self, spec: JobSpec) -> None: ...
 

@@ -17,7 +17,7 @@ GROUP = "cloudbutton.backends"
 
 
 class BackendMaker(Protocol):
-    """What makes a backend, usually its class."""
+    """A factory of a backend, usually its class."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Backend: ...
 

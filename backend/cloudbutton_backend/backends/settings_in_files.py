@@ -1,4 +1,4 @@
-"""What files say of backends' own settings, once it is known that the backends have such settings."""
+"""Backends' own settings in files, checked once the backends are known."""
 
 from __future__ import annotations
 

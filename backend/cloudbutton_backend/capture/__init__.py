@@ -1,4 +1,4 @@
-"""From a function to what travels: code and values by value, large values as blobs, a report."""
+"""Captures a function for travel: code and values by value, large values as blobs, with a report."""
 
 from __future__ import annotations
 

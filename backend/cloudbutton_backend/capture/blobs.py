@@ -1,4 +1,4 @@
-"""Large captured values: told from small ones cheaply, pickled once, addressed by content."""
+"""Large captured values: recognised cheaply, pickled once, addressed by content."""
 
 from __future__ import annotations
 

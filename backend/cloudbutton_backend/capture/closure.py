@@ -128,7 +128,7 @@ class HeldValue(NamedTuple):
 
 @dataclass
 class Closure:
-    """What was found; `names` and `modules` grow together until neither does."""
+    """The closure found so far; `names` and `modules` grow together until neither does."""
 
     held: list[HeldValue] = field(default_factory=list)
     names: set[str] = field(default_factory=set)

@@ -53,7 +53,7 @@ _OF_CLASSES: Final = ("__static_attributes__", "__firstlineno__")
 
 @dataclass(frozen=True)
 class ContentDigest:
-    """What a value is, as far as that can be told."""
+    """A digest of a value's content, as far as that can be determined."""
 
     digest: bytes
     packages: frozenset[str]
@@ -109,7 +109,7 @@ def _plain_bytes(value: Any) -> bytes | None:
 
 
 class _Rules(ValuePickler):
-    """How values are reduced, for `_Canonical`; nothing is ever dumped by it."""
+    """Reduces values for `_Canonical`; it never dumps anything."""
 
     def _handler_of(self, kind: type) -> Handler | None:
         if kind is CodeType:

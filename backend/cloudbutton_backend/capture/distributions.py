@@ -1,4 +1,4 @@
-"""Which installed distributions an import name stands for, found as lazily as possible."""
+"""Maps import names to installed distributions, as lazily as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Capture: a function and the values it uses, made ready to travel."""
+"""Captures a function and the values it uses as a payload."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ THRESHOLD: Final = 64 * 1024
 
 
 class _Row(NamedTuple):
-    """What the report needs of one captured value, noted while it is captured."""
+    """One captured value in the report, noted while it is captured."""
 
     name: str
     type_name: str
@@ -72,7 +72,7 @@ class Captured:
 
     @functools.cached_property
     def report(self) -> CaptureReport:
-        """What travels and how; put together when first asked for, from what was noted then."""
+        """The report of what travels and how; built when first read, from the notes taken."""
         packages = {name for contents in self._contents for name in contents.packages}
         modules = {
             module.__name__ for contents in self._contents for module in contents.modules.values()

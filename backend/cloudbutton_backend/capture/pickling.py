@@ -76,7 +76,7 @@ def fills() -> Any:
 
 @dataclass
 class Contents:
-    """What went into a pickle beside data."""
+    """References of a pickle: to modules, packages, shared objects and classes."""
 
     modules: dict[int, ModuleType] = field(default_factory=dict)
     """The user's own modules, rebuilt in the worker, by id: two may share a name."""
@@ -327,7 +327,7 @@ class SharingPickler(ValuePickler):
 
 
 class SpecialPickler(ValuePickler):
-    """Reduces instances of some types in the way that its user wants."""
+    """Reduces instances of some types by given functions."""
 
     def __init__(
         self,

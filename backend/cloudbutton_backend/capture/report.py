@@ -28,7 +28,7 @@ class CapturedValue:
 
     @property
     def how(self) -> str:
-        """How it travels, in words."""
+        """The way it travels, in words."""
         if self.travels == "blob":
             return "blob, sent once"
         if self.travels == "reference":
@@ -39,7 +39,7 @@ class CapturedValue:
 
 @dataclass(frozen=True)
 class CaptureReport:
-    """What a function takes along to a worker."""
+    """Lists what a function takes along to a worker."""
 
     function: str
     values: tuple[CapturedValue, ...]

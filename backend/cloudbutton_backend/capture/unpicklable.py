@@ -1,4 +1,4 @@
-"""What cannot travel to a worker, what to do instead, and the errors that say so."""
+"""Values that cannot travel to a worker, what to do instead, and the errors that say so."""
 
 from __future__ import annotations
 

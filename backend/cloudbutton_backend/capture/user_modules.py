@@ -1,4 +1,4 @@
-"""Which modules are the user's own, and which functions and classes travel by value."""
+"""Finds the user's own modules, and the functions and classes that travel by value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a job's budget should have been, and how much of a day's it is granted. Pure."""
+"""Suggests a job's budget, and sizes its grants of a daily one. Pure."""
 
 from __future__ import annotations
 

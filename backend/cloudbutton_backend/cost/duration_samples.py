@@ -1,4 +1,4 @@
-"""How long items may turn out to take, judged by a few of them: predictive draws. Pure arithmetic.
+"""Predictive samples of item durations, drawn from a few measured ones. Pure arithmetic.
 
 A few items tell neither the mean nor the spread of all. So not one figure is worked out but many: each
 draw is a pair of mean and spread that the sample allows, and stands for one way in which the
@@ -76,7 +76,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """In which further items may turn out."""
+    """Samples of how further items may turn out."""
 
     middle: Sample
     """As the sample says, and no more."""

@@ -1,4 +1,4 @@
-"""What a job will cost: from earlier runs of the same code, or from its first calls. Pure arithmetic.
+"""Estimates a job's cost from earlier runs of the same code, or from its first calls. Pure arithmetic.
 
 Earlier runs tell what an item cost with all that comes with it. First calls tell what items took, what
 a call took on top that began a new environment (its start, imports), and what others took on top; the
@@ -60,7 +60,7 @@ class MeasuredCall:
 
     @property
     def each(self) -> float:
-        """Seconds that an item took, on average."""
+        """The mean duration of an item, in seconds."""
         return self.work / self.items
 
     def overhead(self, lanes: int) -> float:

@@ -1,4 +1,4 @@
-"""What was measured of items, and what that makes of them elsewhere. Pure arithmetic."""
+"""Measurements of items, and their scaling to other hardware. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN_MIB: Final = 80
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What is known of a job's items."""
+    """Measurements of a job's items."""
 
     seconds: tuple[float, ...]
     """That items took, on the clock."""
@@ -42,7 +42,7 @@ class Measurement:
 
     @property
     def mean(self) -> float:
-        """Seconds that an item took, on average."""
+        """The mean duration of an item, in seconds."""
         return sum(self.seconds) / len(self.seconds)
 
     def pace(self, power: float, speed: float = 1.0, waiting: float = 0.0) -> float:

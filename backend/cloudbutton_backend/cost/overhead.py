@@ -1,4 +1,4 @@
-"""What calls are billed beside their items, as earlier calls tell. Pure arithmetic."""
+"""Estimates what calls are billed beyond their items, from earlier calls. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NARROWEST, _WIDEST = 0.4, 1.0
 
 @dataclass(frozen=True, slots=True)
 class CallOverhead:
-    """Seconds that calls took on top; None where not enough of them are known."""
+    """Overhead of calls in seconds; None where too few of them are known."""
 
     start: UncertainValue | None = None
     """Of the first call of a worker: it may have begun an environment, or found one, and its code may have

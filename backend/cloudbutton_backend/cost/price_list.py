@@ -26,7 +26,7 @@ _MB_PER_GB: Final = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LambdaPrices:
-    """What Lambda charges in one region for one architecture, in US dollars."""
+    """Lambda's prices in one region for one architecture, in US dollars."""
 
     gb_second: float
     """For a second of a GB of memory."""
@@ -39,7 +39,7 @@ class LambdaPrices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoragePrices:
-    """What S3 Standard charges in one region, in US dollars."""
+    """The prices of S3 Standard in one region, in US dollars."""
 
     put: float
     """For a PUT, COPY, POST or LIST."""
@@ -56,7 +56,7 @@ class StoragePrices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceSource:
-    """Where the prices of one service were read, and when."""
+    """The source of one service's prices, and its date."""
 
     url: str
     published: str

@@ -46,7 +46,7 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """Which offer to take, and why."""
+    """The quote to take, and why."""
 
     offer: Quote | None
     why: str = ""

@@ -1,4 +1,4 @@
-"""What one call costs, as a rate: pure arithmetic."""
+"""The rate at which calls are billed. Pure arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What items take and cost at a place: from draws of their durations to time and money. Pure arithmetic.
+"""Predicts the time and money that items take on a backend, from samples of durations. Pure arithmetic.
 
 ::
 
@@ -64,7 +64,7 @@ _MODEL: Final = UncertainValue(1.0, MODEL_SPREAD)
 
 @dataclass(frozen=True, kw_only=True)
 class CostModel:
-    """How a place would run a job: what of it matters for time and money. Times are seconds."""
+    """The properties of a backend that matter for time and money. Times are seconds."""
 
     backend: str
     workers: int
@@ -104,7 +104,7 @@ class CostModel:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a job takes and costs."""
+    """The predicted time and cost of a job."""
 
     seconds: Expectation
     dollars: Expectation

@@ -1,4 +1,4 @@
-"""What the dispatcher wants done. Frozen values; the driver carries them out."""
+"""The actions of the dispatcher. Frozen values; the driver carries them out."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class FailItem:
 
 @dataclass(frozen=True, slots=True)
 class BatchLost:
-    """For the record: a batch ended with its worker."""
+    """A batch ended with its worker; to be recorded."""
 
     job_id: str
     batch: int

@@ -25,7 +25,7 @@ LEAST_PAUSE: Final = 0.001
 
 
 class Patience:
-    """How long a worker may be silent before it counts as held up by an item.
+    """The time that a worker may be silent before it counts as held up by an item.
 
     A worker that hands back even what it should have been running had not begun: the message was
     still on its way. Were that repeated, a batch would go round for ever, so that patience doubles
@@ -58,7 +58,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class CheckAgain:
-    """Not yet: it may be worth it at this time."""
+    """Not worth it yet; check again at this time."""
 
     when: float
 
@@ -107,14 +107,14 @@ def _duplicate(worker: WorkerSlots, mean: float, silence: float, now: float) -> 
 
 
 class Watchlist:
-    """When to look at which worker. An earlier time replaces a later one."""
+    """Times at which to check workers. An earlier time replaces a later one."""
 
     def __init__(self) -> None:
         self._when: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
 
     def add(self, name: str, when: float) -> None:
-        """Look at a worker at this time, or earlier if that was asked before."""
+        """Schedule a check of a worker at this time, unless an earlier one is scheduled."""
         known = self._when.get(name)
         if known is None or when < known:
             self._when[name] = when
@@ -255,14 +255,14 @@ class Assignment:
         return flight
 
     def check_progress(self, worker: WorkerSlots, now: float) -> None:
-        """Something changed at a worker: have a look at it as soon as another is idle."""
+        """Check a worker whose state changed, as soon as another one is idle."""
         if worker.flights and (self._limits.can_revoke or self._limits.can_duplicate):
             watch = self._watch.get(worker.first().job_id)
             if watch is not None:
                 watch.add(worker.name, now)
 
     def relieve(self, now: float) -> None:
-        """Let idle workers take over from busy ones."""
+        """Move items from busy workers to idle ones."""
         self.look_again = None
         for job_id, watch in self._watch.items():
             job = self.live[job_id]
@@ -284,7 +284,7 @@ class Assignment:
         return self._worker_set.n_idle() - len(self._worker_set.asked)
 
     def _help(self, job: JobProgress, worker: WorkerSlots, now: float) -> None:
-        """Relieve a worker if that is worth it, or see when it may be."""
+        """Relieve a worker if that is worth it, or return when it may be."""
         if worker.name in self._worker_set.asked:
             return
         advice = advise(self._limits, self.patience.seconds, job, worker, now)

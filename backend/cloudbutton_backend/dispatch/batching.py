@@ -1,4 +1,4 @@
-"""How many items to send in one go: pure arithmetic over measured durations."""
+"""Sizes batches by measured durations. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class BatchSizer:
         """Seconds that an item took at most, as far as can be told."""
 
     def weigh(self, items: int, nbytes: int) -> None:
-        """Take note that `items`, or their results, are `nbytes` together."""
+        """Record that `items`, or their results, are `nbytes` together."""
         self._heaviest = max(self._heaviest, nbytes / items)
 
     def learn(self, items: int, seconds: float) -> None:
-        """Take note that `items` took `seconds` in a worker."""
+        """Record that `items` took `seconds` in a worker."""
         self._seconds = self._seconds / 2 + seconds
         self._items = self._items / 2 + items
         self._largest = max(self._largest, items)
@@ -64,7 +64,7 @@ class BatchSizer:
 
     @property
     def mean(self) -> float | None:
-        """Seconds that an item takes, None before the first has ended."""
+        """The mean duration of an item in seconds, None before the first has ended."""
         return self._seconds / self._items if self._items else None
 
     def size(self, left: int | None, workers: int) -> int:

@@ -132,7 +132,7 @@ class Driver:
 
     @property
     def usual_workers(self) -> int:
-        """How many workers a job has that asks for no number."""
+        """The number of workers of a job that does not ask for one."""
         return self.backend.limits.workers
 
     @property
@@ -150,7 +150,7 @@ class Driver:
                 self._thread.start()
 
     def call(self, act: Callable[[], None]) -> None:
-        """Have `act` run on the driver's thread."""
+        """Run `act` on the driver's thread."""
         self._inbox.append(act)
         self.backend.wake()
 

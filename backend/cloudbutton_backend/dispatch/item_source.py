@@ -1,4 +1,4 @@
-"""Where a job's items come from: a sequence, an iterator pulled as far as needed, or calls pushed in."""
+"""Sources of a job's items: a sequence, an iterator pulled as far as needed, or calls pushed in."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ItemSource(Protocol):
 
     @property
     def n_items(self) -> int | None:
-        """How many there are in all; None while that is not known."""
+        """The number of all items; None while it is unknown."""
 
     def items(self, first: int, count: int) -> Sequence[Any]:
         """Return consecutive items that are available."""

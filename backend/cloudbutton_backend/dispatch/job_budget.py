@@ -1,4 +1,4 @@
-"""What a job may still spend, and how long its next call may run for it. Pure arithmetic.
+"""A job's budget: what it may still spend, and how long its next call may run. Pure arithmetic.
 
 ::
 
@@ -125,7 +125,7 @@ class JobBudget:
         self.is_empty = self.is_blocked = self.is_refused = False
 
     def give(self, dollars: float) -> None:
-        """It gets so much of the day's budget; nothing, if that cannot be."""
+        """Add granted dollars; 0 if the grant was refused."""
         if self.given is None or not self.is_waiting:
             return
         self.is_waiting = self.is_blocked = False
@@ -133,7 +133,7 @@ class JobBudget:
         self.is_refused = dollars <= 0
 
     def give_back(self) -> None:
-        """It has ended: what it has not spent is no longer its own."""
+        """Give up what was not spent: the job has ended."""
         if self.given is not None:
             self.given = self.spent
         self.asks, self.is_waiting = None, False
@@ -190,7 +190,7 @@ class JobBudget:
         return None
 
     def _ask(self, need: float, least: float, share: int) -> None:
-        """Want to be given more of the day's budget: what the next call needs at least, or should have."""
+        """Ask for more of the daily budget: what the next call needs at least, or should have."""
         longest = self.longest if math.isfinite(self.longest) else CANARY_SECONDS
         short = self.rate.at_most(least) - self.left
         # More than nothing in any case, so that asking comes to an end.

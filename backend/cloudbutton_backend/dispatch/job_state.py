@@ -1,4 +1,4 @@
-"""What the dispatcher knows of one job: which items wait, run, and have ended."""
+"""The dispatcher's state of one job: which items wait, run, and have ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILED: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class DispatchPlan:
-    """What the dispatcher must know of a job from the start."""
+    """The plan of a job for the dispatcher, known from the start."""
 
     job_id: str
     n_items: int | None
@@ -129,7 +129,7 @@ class JobProgress:
         self.ended = self.ended or ended
 
     def requeue(self, first: int, stop: int, most: int = 0) -> None:
-        """Let the items ``[first, stop)`` that have no result be sent again, `most` at a time."""
+        """Queue the items ``[first, stop)`` that have no result again, `most` at a time."""
         run = first
         for index in range(first, stop + 1):
             if index == stop or self.marks[index] != PENDING:
@@ -142,7 +142,7 @@ class JobProgress:
         heapq.heappush(self._later, (when, first, stop, most))
 
     def wake(self, now: float) -> None:
-        """Let the items whose delay is over be sent."""
+        """Queue the items whose delay is over."""
         while self._later and self._later[0][0] <= now:
             _, first, stop, most = heapq.heappop(self._later)
             self.requeue(first, stop, most)

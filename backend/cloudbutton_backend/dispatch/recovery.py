@@ -1,4 +1,4 @@
-"""What is tried again after a failure, what has failed for good, and who is stopped then."""
+"""Decides what is retried after a failure, what has failed for good, and which workers are stopped."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class Scheduler:
             del self.jobs[job_id]
 
     def tick(self, now: float) -> None:
-        """Time has passed."""
+        """Do what is due at `now`."""
         self._settle(now)
 
     def handle(self, events: Iterable[Event], now: float) -> None:
@@ -229,7 +229,7 @@ class Scheduler:
         self._sharing.check_progress(worker, now)
 
     def _take_in(self, job: JobProgress, flight: InFlightBatch, event: Results) -> None:
-        """Let each item's first result count."""
+        """Accept each item's first result."""
         errors = event.meta.errors
         if not errors and job.mark_done(event.first, event.count):
             self._actions.append(Accept(job.plan.job_id, event))
@@ -394,7 +394,7 @@ class Scheduler:
         self._end(job, "fail")
 
     def _ask_for_money(self, job: JobProgress, job_budget: JobBudget) -> None:
-        """Pass on what a job wants of the day's budget."""
+        """Pass on a job's request for more of the daily budget."""
         assert job_budget.asks is not None
         at_least, wanted = job_budget.asks
         job_budget.asks, job_budget.is_waiting = None, True

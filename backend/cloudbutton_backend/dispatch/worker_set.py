@@ -10,7 +10,7 @@ from cloudbutton_backend.dispatch.job_state import InFlightBatch, JobProgress
 
 @dataclass(slots=True)
 class WorkerSlots:
-    """What the dispatcher knows of one worker."""
+    """The dispatcher's state of one worker."""
 
     name: str
     heard: float

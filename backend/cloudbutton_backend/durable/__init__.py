@@ -1,4 +1,4 @@
-"""What outlives a kernel: what a job needs to be continued, and continuing it.
+"""Jobs on disk: what is needed to resume a job after its kernel has died.
 
 ::
 

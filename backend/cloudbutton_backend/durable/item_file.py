@@ -71,7 +71,7 @@ class ItemsWriter:
         self.add(total, 0, [])
 
     def sync(self) -> None:
-        """Have all of it on the disk when this returns."""
+        """Put all of it on the disk before this returns."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ def python_version() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class JobFile:
-    """What a job needs to be continued, but for its items."""
+    """All that a job needs to be resumed, except its items."""
 
     record: JobRecord
     options: JobOptions

@@ -17,7 +17,7 @@ from cloudbutton_backend.worker.result_file import FileRecord, read_records
 
 @dataclass(frozen=True)
 class SalvagedResults:
-    """What could be read."""
+    """The results that could be read."""
 
     runs: tuple[ResultRange, ...]
     """Disjoint, without failed items, in the order of the items."""
@@ -100,7 +100,7 @@ def salvage(
 
 
 class SalvagedItems:
-    """Which items have a result so far: of those that an item has, the first good one counts.
+    """Items with a result so far: of an item's results, the first good one counts.
 
     Attributes
     ----------

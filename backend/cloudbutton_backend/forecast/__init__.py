@@ -1,4 +1,4 @@
-"""What a job would take and cost wherever it could run: from earlier runs, or from a few items."""
+"""Forecasts of a job's time and cost on each backend, from earlier runs or from a few items."""
 
 from cloudbutton_backend.forecast.forecast import Forecast, forecast, forecast_again
 

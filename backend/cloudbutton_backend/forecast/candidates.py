@@ -1,4 +1,4 @@
-"""Where a job could run as things are set up, and how each place would run it."""
+"""Finds the backends that could run a job as things are set up, and how each would run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a function and its items to a table of offers, and one to take."""
+"""Forecasts a job from its function and items: a quote for each backend, and a recommendation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BOUNDS: Final = ("expected", "low", "high")
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a job would take and cost, wherever it could run. Nothing was spent to find out."""
+    """The time and cost of a job on each backend. Finding out costs nothing."""
 
     n_items: int | None
     rows: tuple[Quote, ...] = ()
@@ -41,7 +41,7 @@ class Forecast:
 
     @property
     def asked(self) -> Quote | None:
-        """What would run with the options as they are."""
+        """The quote for the options as they are."""
         return next((row for row in self.rows if row.is_asked), None)
 
 

@@ -104,7 +104,7 @@ def sample(
 
 
 class _Listener:
-    """Gathers what a driver reports of the sample. All but `wait` and `timings` is called on its thread."""
+    """Collects a driver's reports on the sample. All but `wait` and `timings` is called on its thread."""
 
     def __init__(self, source: ItemSource, known_classes: frozenset[str]) -> None:
         self.source = source
@@ -127,7 +127,7 @@ class _Listener:
                 self._change.wait((enough if now < enough else limit) - now)
 
     def close(self) -> None:
-        """Whatever comes from now on is due to the end of the sampling."""
+        """End the sampling: what comes from now on is due to that."""
         with self._change:
             self._ended = True
 
@@ -190,7 +190,7 @@ class _Listener:
         answer(0.0)  # nothing is spent here
 
     def warn(self, line: str) -> None:
-        """What concerns the job itself is said when it runs."""
+        """Drop a warning: the job itself will give it when it runs."""
 
 
 def _measured(

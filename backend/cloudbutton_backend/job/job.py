@@ -1,4 +1,4 @@
-"""`Job`: what the user holds of a run, while it goes on and after."""
+"""`Job`: the user's handle of a run, while it goes on and after."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class JobRunner(Protocol):
 
     @property
     def backend(self) -> Backend | None:
-        """Where it runs, None unless this process drives it."""
+        """The backend, None unless this process drives the job."""
 
     def cancel(self) -> None:
         """Stop it; safe to repeat, and when it has ended."""
@@ -96,12 +96,12 @@ class Job:
 
     @property
     def record(self) -> JobRecord:
-        """What was asked."""
+        """The record of the job."""
         return self._run_state.record
 
     @property
     def options(self) -> JobOptions:
-        """How it is to be run."""
+        """The options of the job."""
         return self._run_state.options
 
     @property
@@ -111,17 +111,17 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What the user or the cell calls it."""
+        """The name that the user or the cell gave it."""
         return self.record.name
 
     @property
     def state(self) -> JobState:
-        """Where it is in its life."""
+        """The state of the job."""
         return self._run_state.state
 
     @property
     def n_items(self) -> int | None:
-        """How many items it has, None while that is not known."""
+        """The number of items, None while it is unknown."""
         return self._run_state.items.n_items
 
     @property
@@ -134,7 +134,7 @@ class Job:
 
     @property
     def estimate(self) -> Estimate | None:
-        """What it was expected to cost when it began, with a 90 % interval.
+        """The expected cost when it began, with a 90 % interval.
 
         None where work is free, and until its first calls have told: earlier runs of the same code
         give it at once.
@@ -143,7 +143,7 @@ class Job:
 
     @property
     def progress(self) -> Progress:
-        """How far it is, as a snapshot."""
+        """A snapshot of the progress."""
         return self._run_state.progress
 
     @property
@@ -153,7 +153,7 @@ class Job:
 
     @property
     def failure(self) -> BaseException | None:
-        """Why it could not go on: its budget, its backend, its items; None if nothing is in its way."""
+        """The reason why it could not go on: its budget, its backend, its items; None if it could."""
         return self._run_state.broken
 
     def timeline(self) -> tuple[BatchRecord, ...]:
@@ -234,7 +234,7 @@ class Job:
             raise JobCancelled(self.id, self._run_state.done, self.n_items)
 
     def _annotate(self, error: BaseException, index: int) -> None:
-        """Say on the exception which item it was, how many failed alike and what is kept."""
+        """Note on the exception which item it was, how many failed alike and what is kept."""
         same = self._run_state.failed - 1
         item = getattr(error, "cloud_item", "")
         text = f"item {index + self._run_state.before}" + (

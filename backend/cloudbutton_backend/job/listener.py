@@ -1,4 +1,4 @@
-"""Takes in what the driver reports of a job: on disk first, then announced."""
+"""Handles the driver's reports on a job: writes them to disk first, then announces them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _JUDGE_EVERY: Final = 0.05
 
 
 class OnDisk(Protocol):
-    """What a job leaves on the disk to be continued."""
+    """What a job writes to disk so that it can be resumed."""
 
     def ended(self, state: JobState) -> None:
         """The job has ended. On the driver's thread."""
@@ -91,13 +91,13 @@ class JobListener:
         self._judged = time.monotonic()
 
     def give(self, source: ItemSource) -> None:
-        """Say where the items come from; before the job is launched."""
+        """Set the source of the items, before the job is launched."""
         self.source = self._run_state.items = source
 
     # -- running again
 
     def begin_again(self, budget: float | None) -> None:
-        """What failed or was never run is to be run again, within another budget if one is given."""
+        """Run what failed or was never run again, within another budget if one is given."""
         run_state = self._run_state
         if run_state.state in (JobState.FAILED, JobState.CANCELLED):
             self._keep()
@@ -160,7 +160,7 @@ class JobListener:
             self.stop()
 
     def _name_items(self, first: int, errors: dict[int, PackedError]) -> None:
-        """Say which items failed where the worker could not: it has them only while they run."""
+        """Name the items that failed where the worker could not: it has them only while they run."""
         for offset, packed in errors.items():
             if packed["kind"] in ("load", "item", "unsendable"):
                 errors[offset] = {**packed, "item": self.source.describe(first + offset)}
@@ -191,25 +191,25 @@ class JobListener:
             self._job_cost.charge(charged)
 
     def on_spent(self, dollars: float, committed: float) -> None:
-        """It has spent so much by now, and its calls in flight can cost so much more."""
+        """Record the dollars spent by now, and what calls in flight can cost in addition."""
         self._run_state.committed = committed
         if self._job_cost is not None:
             self._job_cost.spend = dollars
             self._job_cost.judge(self.source.n_items, time.monotonic() - self._run_state.started)
 
     def on_asks(self, asks: AskForMoney, answer: Callable[[float], None]) -> None:
-        """It wants some of the day's budget."""
+        """Ask for some of the daily budget."""
         if self._daily_grant is None:
             answer(0.0)
         else:
             self._daily_grant.ask(asks.at_least, asks.wanted, answer)
 
     def warn(self, line: str) -> None:
-        """Have a line shown with this job, once."""
+        """Show a line with this job, once."""
         self._recorder.warn(line)
 
     def on_over_budget(self, over: OverBudget) -> None:
-        """It ends because its next call cannot be paid for."""
+        """Record that it ends because its next call cannot be paid for."""
         run_state, total = self._run_state, self.source.n_items
         if over.of_day and self._daily_grant is not None:
             run_state.broken = DayBudgetReached(
@@ -268,7 +268,7 @@ class JobListener:
             self._run_state.broken = self.lacking = failure
 
     def on_finish(self, step: str) -> None:
-        """It has ended."""
+        """Record the end."""
         run_state = self._run_state
         state = LIFE_CYCLE.get((run_state.state, step), JobState.CANCELLED)
         if run_state.broken is not None:
@@ -302,7 +302,7 @@ def tell(callbacks: list[Callable[[], None]], job_id: str) -> None:
 
 
 class LocalRunner:
-    """What runs a job in this process: a driver, and who listens to it."""
+    """Runs a job in this process: a driver and its listener."""
 
     def __init__(self, driver: Driver, reporter: JobListener) -> None:
         self.driver = driver
@@ -316,7 +316,7 @@ class LocalRunner:
 
     @property
     def backend(self) -> Backend:
-        """Where it runs."""
+        """The identity of its backend."""
         return self.driver.backend
 
     def cancel(self) -> None:

@@ -246,6 +246,6 @@ class JobRecorder:
             self._file.write(0, ResultRecord(n_items, 0, BatchMeta(), b"", None, 0, 0))
 
     def close(self) -> None:
-        """Nothing more comes for now; safe to repeat, and to go on after."""
+        """Write what is left: nothing more comes for now. Safe to repeat, and to go on after."""
         self._show_journal_notices()
         self._file.close()

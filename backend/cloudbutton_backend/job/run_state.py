@@ -23,11 +23,11 @@ from cloudbutton_backend.results.result_store import ResultStore
 
 
 class Counted(Protocol):
-    """Something with a number of items."""
+    """Has a number of items."""
 
     @property
     def n_items(self) -> int | None:
-        """How many there are in all; None while that is not known."""
+        """The number of all items; None while it is unknown."""
 
 
 class Notes(Protocol):
@@ -50,7 +50,7 @@ class Notes(Protocol):
 
 
 class Money(Protocol):
-    """What a job costs, where calls have a price."""
+    """The cost of a job, where calls have a price."""
 
     @property
     def spend(self) -> float: ...
@@ -111,7 +111,7 @@ class RunState:
         """Called once, when somebody takes its results after it has ended."""
 
     def note_read(self) -> None:
-        """Somebody took the results that there are by now."""
+        """Note that the results so far were read."""
         on_read = self.on_read
         if on_read is not None and self.state.is_final:
             self.on_read = None
@@ -125,7 +125,7 @@ class RunState:
         self.result_store.notify()
 
     def continue_as(self, context: RunContext) -> None:
-        """Another process than before runs it: what it has of its items stays."""
+        """Switch to another process that runs the job, and keep the results."""
         with self.lock:
             if self.state.is_final:
                 self.reopen()
@@ -138,7 +138,7 @@ class RunState:
         self.notes, self.money = context.notes, context.money
 
     def reopen(self) -> None:
-        """What failed or is missing is run again. `lock` must be held.
+        """Prepare to run what failed or is missing again. `lock` must be held.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class RunState:
     def end(
         self, state: JobState, record: Callable[[], None] = lambda: None
     ) -> list[Callable[[], None]]:
-        """It has ended in `state`; return those who want to be told.
+        """End in `state`; return the callbacks to be called.
 
         `record` is called before anybody who waits goes on: what they then flush, or are killed
         at, has the end of the job.
@@ -179,12 +179,12 @@ class RunState:
 
     @property
     def estimate(self) -> Estimate | None:
-        """What it was expected to cost when it began."""
+        """The expected cost when it began."""
         return None if self.money is None else self.money.estimate
 
     @property
     def progress(self) -> Progress:
-        """How far it is, as a snapshot."""
+        """A snapshot of the progress."""
         total = self.items.n_items
         return Progress(
             job_id=self.record.id,

@@ -1,4 +1,4 @@
-"""What a job is expected to take and to cost, as values."""
+"""Estimates of a job's time and cost, as values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one item of a job left behind."""
+"""The outcome of one item of a job."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 
 class Output(NamedTuple):
-    """Something an item showed while it ran."""
+    """Output of an item while it ran."""
 
     kind: Literal["stdout", "stderr", "display"]
     data: str | dict[str, Any]

@@ -1,4 +1,4 @@
-"""How far a job is: a snapshot that any view can draw."""
+"""The progress of a job: a snapshot that any view can draw."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Progress:
 
     @property
     def eta(self) -> float | None:
-        """Seconds to go: what is left at the mean time of an item so far, shared by the workers.
+        """Seconds left: the remaining items at their mean duration so far, shared by the workers.
 
         None while too little is known, and for a job that is being cancelled.
         """

@@ -12,7 +12,7 @@ from cloudbutton_backend.job_model.estimate import Estimate, Expectation
 
 
 class JobState(str, enum.Enum):
-    """Where a job is in its life."""
+    """The states in a job's life cycle."""
 
     RUNNING = "running"
     CANCELLING = "cancelling"
@@ -43,7 +43,7 @@ LIFE_CYCLE: Final[Mapping[tuple[JobState, str], JobState]] = {
 
 
 class BackendIdentity(NamedTuple):
-    """Which backend a job runs on, and whether something else stands in for it."""
+    """The backend of a job, and whether it is emulated."""
 
     name: str
     emulated: bool = False
@@ -61,7 +61,7 @@ def new_job_id() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """What the user may choose for one job."""
+    """The options of one job."""
 
     backend: str = "local"
     workers: int | None = None
@@ -96,7 +96,7 @@ class JobOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class JobRecord:
-    """What the journal keeps of a job from the start."""
+    """The journal's record of a job from the start."""
 
     id: str
     name: str
@@ -124,7 +124,7 @@ class JobRecord:
     estimate_basis: str | None = None
     """What the estimate rests on, in words."""
     estimate_seconds: float | None = None
-    """How long it was expected to take when it started."""
+    """The expected duration when it started."""
     estimate_seconds_low: float | None = None
     estimate_seconds_high: float | None = None
     worker_memory: int | None = None
@@ -142,7 +142,7 @@ class JobRecord:
 
     @property
     def expected(self) -> Estimate | None:
-        """What it was expected to cost, and how long it was to take, when it started."""
+        """The expected cost and duration when it started."""
         if self.estimate is None:
             return None
         low, high = (
@@ -153,7 +153,7 @@ class JobRecord:
 
     @property
     def expected_seconds(self) -> Expectation | None:
-        """How long it was expected to take when it started."""
+        """The expected duration when it started."""
         expected, low, high = (
             self.estimate_seconds, self.estimate_seconds_low, self.estimate_seconds_high
         )  # fmt: skip

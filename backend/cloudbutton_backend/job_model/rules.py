@@ -1,4 +1,4 @@
-"""What may be done with a job, and the sentence if it may not: the same in cells, terminals and the panel."""
+"""Rules for what may be done with a job, with the reason if it may not."""
 
 from __future__ import annotations
 

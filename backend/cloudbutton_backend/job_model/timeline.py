@@ -1,4 +1,4 @@
-"""Which worker ran when, in a bounded number of steps; the cell's summary and the report draw it. Pure."""
+"""A timeline of workers in a bounded number of steps, drawn by the cell's summary and the report. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Which worker ran when."""
+    """The times at which each worker ran."""
 
     seconds: float
     steps: int

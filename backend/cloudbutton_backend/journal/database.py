@@ -1,4 +1,4 @@
-"""Opening journal.db: new, current, older, newer, or broken."""
+"""Opens journal.db, be it new, current, older, newer, or broken."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class KeptAside:
 
 @dataclass(frozen=True)
 class JournalCheck:
-    """What a look at the whole file has found."""
+    """The result of a check of the whole file."""
 
     jobs: int
     damage: str
@@ -43,7 +43,7 @@ class JournalCheck:
 
 
 def check(path: Path) -> JournalCheck | None:
-    """Look through the whole journal; None while there is none.
+    """Check the whole journal; None while there is none.
 
     Raises
     ------

@@ -11,14 +11,14 @@ from cloudbutton_backend.job_model import JobRecord
 
 
 class Precondition(Protocol):
-    """What has to happen before a job is listed."""
+    """A precondition for listing a job."""
 
     @property
     def is_needed(self) -> bool:
         """Whether it has to happen at all, as things are now."""
 
     def begin(self, ready: Callable[[], None]) -> None:
-        """Have it happen, in a thread of its own; `ready` is called once the job may be listed."""
+        """Start it in a thread of its own; it calls `ready` once the job may be listed."""
 
 
 class AnnouncedJob(NamedTuple):

@@ -1,4 +1,4 @@
-"""What is new in the journal, at a price that does not depend on how much is old.
+"""Reads changes of the journal, at a cost that does not depend on its size.
 
 A look costs `PRAGMA data_version` on a connection that is kept, and nothing else as long as nobody has
 written. Then the jobs are read whose number is above the last one seen (numbering.py gives them out).
@@ -82,7 +82,7 @@ class Feed:
 
     @property
     def cursor(self) -> str:
-        """Where this feed is."""
+        """The position of this feed."""
         return str(self._position)
 
     def ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
@@ -131,7 +131,7 @@ class Feed:
             self._connection = None
 
     def _follow_the_file(self) -> bool:
-        """Have the journal open that is there now; return whether it has just been opened."""
+        """Open the journal that is there now; return whether it has just been opened."""
         inode = database.inode(self._path)
         if self._connection is not None and inode == self._inode:
             return False

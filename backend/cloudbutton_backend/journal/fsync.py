@@ -12,7 +12,7 @@ INTERVAL = 1.0
 
 
 class DirtyFiles:
-    """Which files have to be synced, and when: each at most once per `INTERVAL`."""
+    """The files that have to be synced, and when: each at most once per `INTERVAL`."""
 
     def __init__(self) -> None:
         self._due: dict[Path, float] = {}
@@ -51,7 +51,7 @@ class FileSync:
         self._thread: threading.Thread | None = None
 
     def mark(self, path: Path) -> None:
-        """Have `path` synced within about a second."""
+        """Schedule a sync of `path` within about a second."""
         with self._changed:
             self._dirty.mark(path, time.monotonic())
             self._changed.notify_all()
@@ -62,7 +62,7 @@ class FileSync:
                 self._thread.start()
 
     def hasten(self) -> None:
-        """Have all dirty files synced now; returns at once."""
+        """Start syncing all dirty files now; return at once."""
         with self._changed:
             self._everything = True
             self._changed.notify_all()
@@ -111,7 +111,7 @@ class FileSync:
 
 
 def fsync(path: Path) -> None:
-    """Have the operating system put what was written to `path` on the disk.
+    """Put what was written to `path` on the disk.
 
     Opened again, because another process may be writing it. (Never do this to journal.db:
     closing any descriptor of a file drops the process's POSIX locks on it, SQLite's included.)

@@ -1,4 +1,4 @@
-"""Is the process that wrote a job still there? Told without psutil."""
+"""Checks whether the process that wrote a job is still there, without psutil."""
 
 from __future__ import annotations
 

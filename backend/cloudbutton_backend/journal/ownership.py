@@ -1,4 +1,4 @@
-"""Taking a job over: one transaction, so that of two processes that want to only one does."""
+"""Acquires ownership of a job in one transaction: of two processes that try, one succeeds."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _LISTED: Final = ", ".join(rows.LISTED)
 
 @dataclass(frozen=True, kw_only=True)
 class JobQuery:
-    """Which jobs a page is about."""
+    """The filters of a page of jobs."""
 
     state: JobState | None = None
     notebooks: tuple[str, ...] | None = None
@@ -57,7 +57,7 @@ class Batches(NamedTuple):
 
 
 class Spending(NamedTuple):
-    """What the jobs that began on one day cost on one backend."""
+    """The cost of the jobs that began on one day on one backend."""
 
     date: str
     """Local, as ISO 8601 writes it."""
@@ -74,7 +74,7 @@ class Spending(NamedTuple):
 
 
 class NotebookSpending(NamedTuple):
-    """What the jobs of one notebook cost."""
+    """The cost of the jobs of one notebook."""
 
     notebook: str | None
     """None for those of scripts."""
@@ -83,7 +83,7 @@ class NotebookSpending(NamedTuple):
 
 
 class JudgedEstimate(NamedTuple):
-    """What jobs were expected to cost and to take, each with what it did."""
+    """The expected cost and duration of jobs, each with the actual one."""
 
     money: list[tuple[Expectation, float]]
     """US dollars."""

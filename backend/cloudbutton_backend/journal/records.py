@@ -24,7 +24,7 @@ class ErrorRecord:
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """Something a job printed."""
+    """A piece of a job's printed output."""
 
     job_id: str
     text: str
@@ -40,7 +40,7 @@ class ProgressUpdate(NamedTuple):
 
 
 class LatestValues(NamedTuple):
-    """How far a job is when this is written, which is later than when it was recorded."""
+    """The progress of a job when this is written, which is later than when it was recorded."""
 
     job_id: str
     take: Callable[[], Progress]

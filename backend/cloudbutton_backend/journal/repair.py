@@ -1,4 +1,4 @@
-"""What can still be read of a damaged journal, put into the one that is begun in its place."""
+"""Copies what can still be read of a damaged journal into the new one in its place."""
 
 from __future__ import annotations
 

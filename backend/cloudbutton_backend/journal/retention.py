@@ -1,4 +1,4 @@
-"""Keeping the journal small: the oldest finished jobs go first, unfinished ones never."""
+"""Keeps the journal small: the oldest finished jobs are removed first, unfinished ones never."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ALLOWANCES_FOR: Final = 3 * 86_400.0
 
 @dataclass(frozen=True, kw_only=True)
 class StoredJobSize:
-    """What one job has on the disk. A job of which only files are left has no row."""
+    """The disk usage of one job. A job of which only files are left has no row."""
 
     job_id: str
     created: float
@@ -60,7 +60,7 @@ class StoredJobSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Freed:
-    """What was, or with `dry_run` would be, removed."""
+    """The jobs and files that were, or with `dry_run` would be, removed."""
 
     jobs: tuple[str, ...]
     files: int

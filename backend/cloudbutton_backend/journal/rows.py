@@ -1,4 +1,4 @@
-"""Between the frozen values and the rows of the tables."""
+"""Converts between frozen values and rows of the tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers what a transaction changes, so that a reader asks only for what is new to it."""
+"""Numbers the changes of each transaction, so that a reader asks only for those that are new to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_REMOVED: Final = 1_000
 
 @dataclass(frozen=True)
 class Position:
-    """How far a reader has read which journal."""
+    """A reader's position in a journal."""
 
     epoch: str
     number: int

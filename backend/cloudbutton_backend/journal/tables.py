@@ -82,7 +82,7 @@ class JournalTables:
         return ended
 
     def beat(self) -> None:
-        """Say that the live jobs' process is alive, in a journal that readers can find."""
+        """Write a heartbeat for live jobs, into a journal that readers can find."""
         now = self._clock()
         for row in self._live.values():
             row["heartbeat"] = now

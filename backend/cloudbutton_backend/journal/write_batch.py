@@ -1,4 +1,4 @@
-"""What has happened since the last transaction, folded into as few statements as possible."""
+"""Folds what has happened since the last transaction into as few statements as possible."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ BEAT: Final = 2.0
 
 
 class WriteSchedule:
-    """Tells what is due at a time, and how long nothing will be. Times are monotonic seconds."""
+    """Tells what is due at a time, and how long until something is. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._next_beat = 0.0
@@ -127,7 +127,7 @@ class WriteLoop:
         return self._sync.flush(SYNC_PATIENCE)
 
     def close(self) -> None:
-        """Leave the journal as it should be found."""
+        """Sync the files, and close the journal."""
         self._sync.close(SYNC_PATIENCE)
         self._store.close()
 

@@ -146,7 +146,7 @@ class Journal:
         self._append(log)
 
     def sync_file(self, path: Path) -> None:
-        """Have the system put `path` on the disk within a second, and when its job ends."""
+        """Sync `path` within a second, and when its job ends."""
         self._append(path)
 
     def on_command(self, callback: Callable[[JobCommand], None]) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""From a job's batches to what its charts show, in a bounded number of shapes. Pure."""
+"""Reduces a job's batches to the data of its charts, in a bounded number of shapes. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BARS: Final = 28
 
 @dataclass(frozen=True)
 class Histogram:
-    """How long items took."""
+    """A histogram of the items' durations."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]

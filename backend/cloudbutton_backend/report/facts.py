@@ -20,7 +20,7 @@ _ERRORS: Final = 100
 
 
 class ReportedJob(Protocol):
-    """What a report reads of a job that this process holds."""
+    """The part of a job in this process that a report reads."""
 
     @property
     def id(self) -> str: ...

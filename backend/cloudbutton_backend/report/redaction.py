@@ -1,4 +1,4 @@
-"""What a page that is passed on must not tell: where files lie here, and what looks like a secret."""
+"""Removes from a page that is passed on: paths of this machine, and what looks like a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which installed distributions, in which versions, code depends on: those it names and what they need."""
+"""Finds the installed distributions that code depends on, with their versions."""
 
 from __future__ import annotations
 

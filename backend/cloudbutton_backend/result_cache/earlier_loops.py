@@ -1,4 +1,4 @@
-"""What the loops of a cell had finished when its kernel died, for the same loops run again."""
+"""Finds what the loops of a cell had finished when its kernel died, for the same loops run again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where results lie, by key: cache.db, beside the journal. Written by one thread, off the hot path.
+"""The index of results by key: cache.db, beside the journal. Written by one thread, off the hot path.
 
 The results stay in the result files of the jobs that made them. What is gone or damaged there is not
 found any more, and forgotten.
@@ -64,7 +64,7 @@ class ResultLocation:
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """What is to be kept of one record."""
+    """The entry of one record."""
 
     place: ResultLocation
     entries: Sequence[tuple[bytes, int]]
@@ -73,7 +73,7 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class CacheHit:
-    """Where the result of a key is."""
+    """The location of a key's result."""
 
     record: int
     place: ResultLocation
@@ -141,7 +141,7 @@ class CacheIndex:
     # -- keeping
 
     def add(self, prepare: Callable[[], CacheEntry | None]) -> None:
-        """Have what `prepare` returns kept; it is called on the index's own thread."""
+        """Queue the entry that `prepare` returns; it is called on the index's own thread."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(

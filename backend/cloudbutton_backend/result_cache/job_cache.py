@@ -1,4 +1,4 @@
-"""What one job takes from the cache, and what it gives to it."""
+"""The cache of one job: results it takes, and results it adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What, beside the item, decides whether a result of earlier is the result of now."""
+"""The ingredients of cache keys beside the item."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _VERSION: Final = 1
 
 @dataclass(frozen=True, kw_only=True)
 class KeyIngredients:
-    """What all keys of a job have in common."""
+    """The ingredients that all keys of a job share."""
 
     code: str
     """SHA-256, in hex, of the function and of all values that its code uses."""

@@ -1,4 +1,4 @@
-"""From a job's ingredients and its items to the keys of their results."""
+"""Makes the keys of results from a job's ingredients and its items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a loop of a cell leaves so that, its kernel gone, its results can be told to be those of a rerun.
+"""Traces of a cell's loops, by which a rerun in another kernel recognises their results.
 
 ``jobs/<id>.keys``, sealed: u32 length of a JSON header, the header (``code``, ``versions``, ``classes``,
 ``doubtful``, ``settings``), then 20 bytes for each item: the beginning of the digest of its content, or
@@ -48,7 +48,7 @@ _MOST: Final = 200_000
 
 @dataclass(frozen=True)
 class LoopTrace:
-    """What a loop was."""
+    """The trace of a loop."""
 
     code: str
     """The digest of its body and of the values that it uses; empty where these are too large."""

@@ -49,7 +49,7 @@ class LiveClasses:
         self._by_digest: dict[str, list[type]] | None = None
 
     def take_over(self, recorded: Mapping[str, str]) -> bool:
-        """Have a result's classes loaded as the live ones; return whether there is one for each."""
+        """Load a result's classes as the live ones; return whether there is one for each."""
         wanted = {}
         for tracker_id, digest in recorded.items():
             if tracker_id in self._ids:

@@ -1,4 +1,4 @@
-"""From the places of results to runs of a new job: read, checked, and numbered as its items are."""
+"""Fetches cached results as ranges of a new job: read, checked, and numbered as its items are."""
 
 from __future__ import annotations
 

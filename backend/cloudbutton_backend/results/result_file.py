@@ -36,7 +36,7 @@ _LATER: Final = 30.0
 
 
 class ResultFile:
-    """Where the results of one job go that came without a place on the disk.
+    """The file for results of one job that did not come in a worker's file.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class ResultFile:
                 self._hold(batch, entry)
 
     def close(self) -> None:
-        """Nothing more comes for now; what is held is tried once more, and later. Safe to repeat."""
+        """Write what is held, now or later: nothing more comes for now. Safe to repeat."""
         with self._lock:
             self._write_held(None)
             self._close_file()

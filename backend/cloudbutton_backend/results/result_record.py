@@ -1,4 +1,4 @@
-"""From what workers sent, or what lies in result files, back to values and exceptions."""
+"""Decodes what workers sent, or what is in result files, into values and exceptions."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _CELL: Final = re.compile(r".*[/\\]ipykernel_\d+[/\\]\d+\.py")
 
 
 class _Marker(Exception):
-    """What the made-up functions raise."""
+    """Raised by the made-up functions."""
 
 
 def _code(filename: str, function: str, lineno: int, first: int) -> CodeType:

@@ -1,4 +1,4 @@
-"""Taking hold of a job by its id: what is there of it at once, the rest continued here."""
+"""Attaches to a job by its id: its results are there at once, the rest is continued here."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Attacher:
             follower.stop()
 
     def hand_over(self, job_id: str, checkpoint: Checkpoint) -> Job:
-        """Have a keeper run a job that was not started yet, and follow it.
+        """Start a keeper for a job that was not started yet, and follow it.
 
         Raises
         ------
@@ -183,7 +183,7 @@ class Attacher:
 
 
 def _why(row: JobRow, trouble: Sequence[str]) -> str:
-    """Say why results of a job that was done may be missing."""
+    """Return why results of a job that was done may be missing."""
     if row.cached and not trouble:
         return "They were another job's, from the cache: run the cell again with `--cache`."
     return f"{'. '.join(trouble) or 'Their files were removed'}."

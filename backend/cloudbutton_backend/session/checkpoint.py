@@ -69,7 +69,7 @@ class CheckpointTooLarge(CloudError):
 
 
 class Checkpoint:
-    """What one job leaves on the disk to be continued. `begin` once, or `write_all` before it starts.
+    """Writes what one job needs on disk to be resumed. `begin` once, or `write_all` before it starts.
 
     Parameters
     ----------
@@ -323,7 +323,7 @@ class Checkpoint:
             self._items = None
 
     def _refuse(self, error: BaseException) -> None:
-        """Say that the job, or the rest of it, could not be continued; it goes on itself."""
+        """Warn that the job, or the rest of it, cannot be resumed later; the job goes on."""
         self._close()
         if self._over.is_set():
             return

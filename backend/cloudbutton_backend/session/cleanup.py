@@ -30,7 +30,7 @@ _GOING: Final = ".going"
 
 @dataclass(frozen=True, kw_only=True)
 class CleanupResult:
-    """What was, or in a dry run would be, removed."""
+    """The files that were, or in a dry run would be, removed."""
 
     jobs: tuple[str, ...]
     files: int

@@ -47,7 +47,7 @@ class Drivers:
 
     @property
     def used(self) -> Mapping[str, Mapping[str, Any]]:
-        """What `use` was given, by the name of the backend."""
+        """The settings given to `use`, by the name of the backend."""
         with self._lock:
             return {name: dict(chosen) for name, chosen in self._used.items()}
 
@@ -62,7 +62,7 @@ class Drivers:
             return driver
 
     def add(self, backend: Backend) -> None:
-        """Have `of` its name return a driver of this backend, as long as no settings are chosen for it."""
+        """Make `of` its name return a driver of this backend, as long as no settings are chosen for it."""
         with self._lock:
             self._drivers[_key(backend.name, {})] = Driver(backend)
 

@@ -18,7 +18,7 @@ from cloudbutton_backend.journal import JobRow
 
 @dataclass(frozen=True)
 class FinishedNotes:
-    """What the journal has noted of a job."""
+    """The journal's notes on a job."""
 
     batches: Sequence[BatchRecord]
     lost_workers: int
@@ -29,7 +29,7 @@ class FinishedNotes:
 
 @dataclass(frozen=True)
 class FinishedMoney:
-    """What the journal says that a job has cost."""
+    """The cost of a job by the journal."""
 
     spend: float
     estimate: Estimate | None

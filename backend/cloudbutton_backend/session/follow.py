@@ -37,7 +37,7 @@ _LINES: Final = 3
 
 @dataclass(frozen=True)
 class RemoteRunner:
-    """Who runs a job in another process: told what to do through the journal."""
+    """Stands for the process that runs a job, and sends it commands through the journal."""
 
     home: Path
     job_id: str

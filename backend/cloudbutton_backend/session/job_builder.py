@@ -1,4 +1,4 @@
-"""Puts jobs together: those that begin here, and those of earlier processes that go on here."""
+"""Builds jobs: those that begin here, and those of earlier processes that are resumed here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ JOURNAL_OFF: Final = os.environ.get("CLOUDBUTTON_INTERNAL_JOURNAL") == "off"
 
 @dataclass(frozen=True, kw_only=True)
 class JobFiles:
-    """Where jobs are written down."""
+    """Paths and files of recorded jobs."""
 
     journal: Journal
     results: Path
@@ -63,7 +63,7 @@ class JobDefinition:
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierPart:
-    """What an earlier process has done of a job."""
+    """The part of a job that an earlier process has done."""
 
     row: JobRow
     batches: Sequence[BatchRecord]
@@ -105,7 +105,7 @@ class JobBuilder:
         self._environment: dict[str, str] = {}
 
     def prepare(self, definition: JobDefinition, results: Path | None = None) -> JobSpec:
-        """Have the backend prepare for a job, before anything of it is written down.
+        """Let the backend prepare for a job, before anything of it is recorded.
 
         Parameters
         ----------

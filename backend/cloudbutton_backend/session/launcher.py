@@ -1,4 +1,4 @@
-"""From a function and its items to a job under way."""
+"""Launches jobs from a function and its items."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Found = Callable[[str, Captured, Sequence[Any]], Sequence[ResultRange]]
 
 @dataclass(frozen=True, kw_only=True)
 class JobSource:
-    """Where a job was started, and what it is called."""
+    """The source of a job: where it was started, and its name."""
 
     kind: Kind = "map"
     name: str | None = None
@@ -149,7 +149,7 @@ class Launcher:
         origin: JobSource,
         found: Found | None,
     ) -> Found:
-        """Have results of earlier jobs found, and those of this one kept to be found."""
+        """Look up results of earlier jobs in the cache, and add those of this one."""
         from cloudbutton_backend.result_cache import CacheIndex, JobCache
 
         files, job, listener = self._builder.files(), start.job, start.listener

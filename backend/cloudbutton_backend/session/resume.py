@@ -1,4 +1,4 @@
-"""Goes on with a job of an earlier process: what is there of it is taken over, what is missing runs here."""
+"""Resumes a job of an earlier process: results are taken over, what is missing runs here."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _READABLE: Final = "What has results can be read: `job.partial()`."
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeOverrides:
-    """What is to be different from now on; None for what is to stay."""
+    """Options that replace those of the job; None for those that stay."""
 
     backend: str | None = None
     budget: float | str | None = None
@@ -59,7 +59,7 @@ class ResumeOverrides:
 
 
 class Resumer:
-    """Goes on with jobs, for one session."""
+    """Resumes jobs for one session."""
 
     def __init__(self, builder: JobBuilder) -> None:
         self._builder = builder
@@ -121,7 +121,7 @@ class Resumer:
             raise
 
     def _launch(self, owned: _OwnedJob, into: Job | None) -> Job:
-        """Go on with a job that is ours now."""
+        """Launch a job that is ours now."""
         files, row, kept, driver = (
             self._builder.files(), owned.row, owned.kept, owned.definition.driver
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""On which backend a job goes on: where it ran last, and nowhere else without being asked.
+"""Chooses the backend on which a job resumes: the one where it ran last, or one that was asked for.
 
 What a kernel has under a backend's name may be another thing than what the job ran on: emulated there and
 billed here, by the settings of each.

@@ -118,7 +118,7 @@ class Session:
         settings.use(backend=name)
 
     def use_backend(self, backend: Backend) -> None:
-        """Have jobs run on a backend that was made already when they ask for its name.
+        """Run jobs that ask for its name on a backend object that exists already.
 
         Settings that are chosen for that name, in a file or by `use`, make another one of it.
         """
@@ -152,7 +152,7 @@ class Session:
         return True
 
     def warm_imports(self, modules: Iterable[str]) -> None:
-        """Have idle workers import `modules` in the background."""
+        """Let idle workers import `modules` in the background."""
         fresh = [name for name in modules if name not in self._warmed]
         self._warmed.update(fresh)
         for driver in self._drivers.all():

@@ -11,7 +11,7 @@ from cloudbutton_backend.settings import parse
 
 
 class ValueKind(NamedTuple):
-    """How values of a setting are read, written, and edited in a form."""
+    """A type of setting: how its values are read, written, and edited in a form."""
 
     form: str
     """What a form shows for it."""

@@ -1,4 +1,4 @@
-"""From what people write ("2 GB", "90 s", "on") to values, and back."""
+"""Parses what people write ("2 GB", "90 s", "on") into values, and formats values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which value holds: call options over `%cloud use` over variables over files over defaults."""
+"""Resolves settings: call options over `%cloud use` over variables over files over defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where settings are written down: a file beside the notebook, the user's file, the environment."""
+"""Sources of settings: a file beside the notebook, the user's file, the environment."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SettingsFile:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsSources:
-    """What settings are read from."""
+    """The files and variables that settings are read from."""
 
     directory: Path
     """The notebook's, which is its kernel's working directory."""

@@ -1,4 +1,4 @@
-"""Where the journal, the results and the key live: one private directory per user."""
+"""The private directory of a user that holds the journal, the results and the key."""
 
 from __future__ import annotations
 

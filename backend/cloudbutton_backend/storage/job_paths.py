@@ -1,4 +1,4 @@
-"""Where under the home lies what jobs need to be continued."""
+"""Paths under the home of what jobs need to be resumed."""
 
 from __future__ import annotations
 

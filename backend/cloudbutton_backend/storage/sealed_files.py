@@ -144,7 +144,7 @@ def _head(purpose: str, name: str, length: int) -> bytes:
 
 
 def _sync_directory(path: Path) -> None:
-    """Have the new name on disk as well; where a directory cannot be opened, it is not needed."""
+    """Put the new name on disk as well; where a directory cannot be opened, this is not needed."""
     if os.name != "posix":
         return
     fd = os.open(path, os.O_RDONLY)

@@ -42,7 +42,7 @@ REQUEST = TermsRequest(
 
 
 class AbilitiesConformance:
-    """What planning, estimates, the panel and the doctor rely on."""
+    """Promises on which planning, estimates, the panel and the doctor rely."""
 
     @classmethod
     def new_backend(cls) -> Backend:

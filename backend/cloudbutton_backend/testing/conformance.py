@@ -62,7 +62,7 @@ def _last_frames(error: BaseException) -> list[tuple[str, str, str | None]]:
 
 
 class JobConformance:
-    """What users see of a backend."""
+    """Promises of a backend to users."""
 
     @classmethod
     def new_backend(cls) -> Backend:
@@ -246,7 +246,7 @@ class JobConformance:
 
 
 class SharedFilesConformance(JobConformance):
-    """More, for backends whose workers see the files of this machine."""
+    """Further promises of backends whose workers see the files of this machine."""
 
     def test_a_worker_that_dies_costs_no_result(self, place: TaskPlace, tmp_path: Path) -> None:
         marker = str(tmp_path / "died")

@@ -19,7 +19,7 @@ LEASE = 3.0
 
 
 class PricedConformance(ProtocolConformance):
-    """What budgets rely on."""
+    """Promises on which budgets rely."""
 
     @pytest.fixture
     def rate(self, hand: ManualDriver) -> Rate:

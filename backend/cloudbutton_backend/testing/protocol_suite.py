@@ -118,7 +118,7 @@ class ManualDriver:
         return self._batches
 
     def open_gate(self, job_id: str = "job") -> None:
-        """Let the tasks go on."""
+        """Release the tasks."""
         (self._folder / f"gate-{job_id}").touch()
 
     def begun(self) -> list[int]:
@@ -135,7 +135,7 @@ class ManualDriver:
 
 
 class ProtocolConformance:
-    """What the dispatcher relies on."""
+    """Promises on which the dispatcher relies."""
 
     @classmethod
     def new_backend(cls) -> Backend:
@@ -241,7 +241,7 @@ class ProtocolConformance:
 
 
 class QueueingConformance(ProtocolConformance):
-    """More, for backends whose workers hold several batches."""
+    """Further promises of backends whose workers hold several batches."""
 
     def test_the_backend_says_that_they_do(self, hand: ManualDriver) -> None:
         assert hand.backend.limits.queue_depth > 1
@@ -268,7 +268,7 @@ class QueueingConformance(ProtocolConformance):
 
 
 class RevokingConformance(QueueingConformance):
-    """More, for backends that can take back what was not begun."""
+    """Further promises of backends that can revoke items that were not begun."""
 
     def test_the_backend_says_that_it_can(self, hand: ManualDriver) -> None:
         assert hand.backend.limits.can_revoke

@@ -1,1 +1,1 @@
-"""What runs beside the user's function. Imports the standard library and cloudpickle, nothing else."""
+"""Code that runs beside the user's function. Imports only the standard library and cloudpickle."""

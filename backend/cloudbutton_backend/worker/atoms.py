@@ -1,4 +1,4 @@
-"""Which types' values never change, so that a value and its copy are the same.
+"""Types whose values never change, so that a value and its copy are the same.
 
 Types of modules that may not be loaded are named, not imported: a value of theirs means that the module is.
 """

@@ -1,4 +1,4 @@
-"""What is known of the results of consecutive items beside their values.
+"""Metadata of the results of consecutive items.
 
 In memory it is a `BatchMeta`. On its way and in result files it is a dictionary with short keys and without
 what is not there; docs/journal-format.md lists them. Files of other versions may have other keys as well.
@@ -31,7 +31,7 @@ _OPTIONAL: Final = {
 
 @dataclass(slots=True)
 class BatchMeta:
-    """What consecutive items took, raised, printed and changed. Times are seconds."""
+    """Durations, errors, output and changes of consecutive items. Times are seconds."""
 
     started: float = 0.0
     """Unix time when the worker began with them."""

@@ -11,7 +11,7 @@ Held = TypeVar("Held")
 
 
 class BlobCache(Generic[Held]):
-    """What stands for each value (a file, shared memory, a future), by digest. Safe from any thread.
+    """Files, shared memory or futures that hold values, by digest. Safe from any thread.
 
     Parameters
     ----------

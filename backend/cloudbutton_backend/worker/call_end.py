@@ -1,4 +1,4 @@
-"""How a call ended beside its results: the last of its sealed records."""
+"""The end of a call beside its results: the last of its sealed records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Culprit:
 
 @dataclass(slots=True)
 class CallEnd:
-    """How a call's items ended."""
+    """The end of a call's items."""
 
     why: str = "done"
     """done | failed (an item) | lease | limit (of the platform) | cancelled | storage | changed (object)"""
@@ -36,7 +36,7 @@ class CallEnd:
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """How a call ended, and what it took."""
+    """The end of a call, and what it took."""
 
     batch: int
     end: CallEnd

@@ -76,7 +76,7 @@ class Processes(Protocol):
 
     @property
     def memory(self) -> int:
-        """MiB that they have."""
+        """Their memory in MiB."""
 
     def ensure_started(self, most: int) -> list[ChildProcess]:
         """Return living processes, no more than `most`."""

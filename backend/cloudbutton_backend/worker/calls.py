@@ -55,7 +55,7 @@ class AuthKey:
 
 
 def use_authkey(key: bytes) -> AuthKey:
-    """Let this process reach the managers of the one whose key it is."""
+    """Allow this process to reach the managers of the one whose key it is."""
     import multiprocessing
 
     multiprocessing.current_process().authkey = key

@@ -46,7 +46,7 @@ _BOOT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ProcessDeath:
-    """How a process ended."""
+    """The end of a process."""
 
     code: int
     """As `os.waitstatus_to_exitcode` has it, or `UNKNOWN_CODE`."""
@@ -234,7 +234,7 @@ class ChildProcess:
             self.post(ForgetMessage(jobs=(self.jobs.popitem(last=False)[0],)))
 
     def map_blob(self, digest: str, fd: int, nbytes: int) -> None:
-        """Have it map a file with a captured value."""
+        """Make it map a file with a captured value."""
         self.post(BlobMessage(digest, nbytes, None), (), (fd,))
         self.blobs.add(digest)
 
@@ -268,7 +268,7 @@ class ChildProcess:
 
     @property
     def packed(self) -> tuple[int, int]:
-        """How many items' results it has packed so far, and their bytes."""
+        """The number of items whose results it has packed so far, and their bytes."""
         # The bytes are read first, as they are stored last: never too many.
         nbytes = self.words[status_page.PACKED_BYTES]
         return self.words[status_page.PACKED], nbytes
@@ -281,7 +281,7 @@ class ChildProcess:
     # -- its end
 
     def forbid_all(self) -> None:
-        """Have it begin no other item of what it was sent."""
+        """Forbid it to begin any other item that it was sent."""
         status_page.revoke(self.words, 0, self.next_ordinal)
 
     def interrupt(self) -> None:

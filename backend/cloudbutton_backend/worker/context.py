@@ -1,4 +1,4 @@
-"""What a task may know of itself: its job's seed and its item's index, hence its random numbers."""
+"""The context of a task: its job's seed and its item's index, hence its random numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Context:
         return self.first if self.values is None else self.first + len(self.values)
 
     def at(self, index: int) -> None:
-        """Be at one item, outside a batch."""
+        """Set the context to one item, outside a batch."""
         self.first, self.values = index, None
 
 

@@ -47,7 +47,7 @@ class _AnyPackedError(TypedDict):
 
 
 class PackedError(_AnyPackedError, total=False):
-    """Why an item has no result, as plain data."""
+    """An item's error, as plain data."""
 
     links: list[PackedLink]
     """The exception and those it came of; missing where the result is unsendable."""

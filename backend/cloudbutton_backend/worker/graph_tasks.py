@@ -20,7 +20,7 @@ class SharedResult:
 
 
 class GraphTasks(PushedCall):
-    """What Dask's scheduler submits: a function, and a list of tasks for it.
+    """A submission of Dask's scheduler: a function, and a list of tasks for it.
 
     Each is a tuple that begins with its key and ``(task, values by key)``.
     """

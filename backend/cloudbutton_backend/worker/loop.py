@@ -123,7 +123,7 @@ def map_shared(fds: list[int], nbytes: int, tag: str | None, *, writable: bool) 
 
 
 class WorkerLoop:
-    """What one worker process knows: jobs, blobs, shared segments."""
+    """The state and loop of one worker process: jobs, blobs, shared segments."""
 
     def __init__(self, channel: Channel, words: memoryview, tail_fd: int | None) -> None:
         from cloudbutton_backend.worker import output
@@ -228,7 +228,7 @@ class WorkerLoop:
         except BaseException as caught:
             error = failures.describe(caught, None, __file__)
             error["kind"] = "load"
-        _draw_anew()
+        _reseed()
         watch = _guard(function) if job.guard != "off" and error is None else None
         self._jobs[job.job_id] = WorkerJob(
             id=job.job_id,
@@ -376,7 +376,7 @@ class WorkerLoop:
             writer.close()
 
 
-def _draw_anew() -> None:
+def _reseed() -> None:
     """Seed the shared random generators from the system.
 
     A task of an earlier job may have seeded them, in every worker alike: the workers would all
@@ -443,7 +443,7 @@ def main(config: str) -> None:
 def run_worker(
     sock: socket.socket, page: mmap.mmap, lifeline: int | None, tail: int | None
 ) -> None:
-    """Be a worker in this process; never return."""
+    """Run a worker in this process; never return."""
     if lifeline is not None:
         _thread.start_new_thread(watch_lifeline, (lifeline,))
     worker = WorkerLoop(Channel(sock), status_page.view(page), tail)
@@ -454,7 +454,7 @@ def run_worker(
 
 
 def stub_extension() -> None:
-    """Let `import cloudbutton_ext as cloud; cloud.rng()` work in tasks where it is not installed."""
+    """Make `import cloudbutton_ext as cloud; cloud.rng()` work in tasks where it is not installed."""
     import types
 
     from cloudbutton_backend.worker.context import rng

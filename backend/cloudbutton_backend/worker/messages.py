@@ -67,7 +67,7 @@ class BatchMessage(NamedTuple):
 
 
 class ForgetMessage(NamedTuple):
-    """What the worker will not hear of again."""
+    """Jobs, blobs and segments that will not be used again."""
 
     jobs: tuple[str, ...] = ()
     blobs: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class ReadyMessage(NamedTuple):
 
 
 class ResultsMessage(NamedTuple):
-    """What consecutive items left behind. Body: the packed values, unless they are in the result file."""
+    """The results of consecutive items. Body: the packed values, unless they are in the result file."""
 
     batch: int
     first: int

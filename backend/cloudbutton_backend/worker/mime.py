@@ -1,4 +1,4 @@
-"""What an object shows of itself where IPython, which the notebook asks, is not installed."""
+"""The MIME bundle of a displayed object, where IPython is not installed."""
 
 from __future__ import annotations
 

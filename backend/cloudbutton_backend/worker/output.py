@@ -100,7 +100,7 @@ outputs = Outputs()
 
 
 class _TaskBytes(io.BufferedIOBase):
-    """What `sys.stdout.buffer` is in a task. Cannot be closed either."""
+    """`sys.stdout.buffer` of a task. Cannot be closed either."""
 
     def __init__(self, kind: Literal["stdout", "stderr"], fd: int) -> None:
         self._kind = kind
@@ -268,7 +268,7 @@ _streams: Final = (TaskStream("stdout", 1), TaskStream("stderr", 2))
 
 
 def restore_streams() -> None:
-    """Hear what is printed again, whatever an earlier task put in the streams' place."""
+    """Capture the streams again, whatever an earlier task put in their place."""
     sys.stdout, sys.stderr = _streams
 
 

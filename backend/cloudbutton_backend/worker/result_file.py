@@ -38,7 +38,7 @@ _IOV_MAX: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """Where a record is, and what is known of it without unpickling its payload."""
+    """A record's position, and its metadata without unpickling the payload."""
 
     path: str
     batch: int
@@ -70,18 +70,18 @@ class RecordHeader(NamedTuple):
 
     @property
     def offset(self) -> int:
-        """Of the payload in the record."""
+        """The offset of the payload in the record."""
         lead = HEADER_BYTES + self.n_meta
         return lead + (-lead % ALIGN)
 
     @property
     def end(self) -> int:
-        """Of the record, without the zeros behind it."""
+        """The end of the record, without the zeros behind it."""
         return self.offset + self.length + SEAL_BYTES
 
     @property
     def size(self) -> int:
-        """Of the record with the zeros behind it."""
+        """The size of the record with the zeros behind it."""
         return self.end + (-self.end % ALIGN)
 
 

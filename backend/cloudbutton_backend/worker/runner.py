@@ -31,7 +31,7 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(slots=True)
 class WorkerJob:
-    """What this worker knows of a job."""
+    """A job in this worker."""
 
     id: str
     seed: int
@@ -63,7 +63,7 @@ class PackedResult:
 
 
 class ResultSink(Protocol):
-    """Where parcels go."""
+    """Receives the results."""
 
     def send(self, parcel: PackedResult) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Anonymous shared memory: it has no name on any file system, so nothing is left when a kernel dies."""
+"""Anonymous shared memory, without a name on any file system: nothing is left when a kernel dies."""
 
 from __future__ import annotations
 

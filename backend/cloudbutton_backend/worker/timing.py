@@ -14,7 +14,7 @@ _begun = False
 
 
 class Timing(NamedTuple):
-    """What one item took. Times are seconds."""
+    """The times of one item, in seconds."""
 
     wall: float
     cpu: float

@@ -542,7 +542,7 @@ _SHOWN: Final = (
 
 
 class _Bare:
-    """What an object of a class statement's is without anything of its own."""
+    """An object of an ordinary class without attributes."""
 
 
 def _hides_state(kind: type) -> bool:

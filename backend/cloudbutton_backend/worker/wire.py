@@ -1,4 +1,4 @@
-"""How values are laid out between processes: parts in a payload, messages on a socket.
+"""The wire format between processes: parts in a payload, messages on a socket.
 
 A *payload* is a pickle stream followed by its out-of-band buffers (PEP 574), each aligned to 64
 bytes, behind a small table::

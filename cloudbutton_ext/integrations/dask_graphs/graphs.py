@@ -158,7 +158,7 @@ _STORING: Final = frozenset({"load_store_chunk", "store_chunk"})
 
 
 def check_graph(graph: Mapping[Any, Any], backend: Backend) -> None:
-    """See that a graph means the same on a backend as in this process.
+    """Check that a graph means the same on a backend as in this process.
 
     Raises
     ------

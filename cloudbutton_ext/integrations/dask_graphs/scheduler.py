@@ -108,7 +108,7 @@ class _GraphRun:
         return answer
 
     def _pass_on(self, answer: Future[Any], key: Any, sent: Future[Any]) -> None:
-        """Hand a task's result on, or its error in the form in which Dask expects it."""
+        """Pass on a task's result, or its error in the form that Dask expects."""
         try:
             result = sent.result(timeout=0)
         except BaseException as error:
@@ -159,7 +159,7 @@ MOST: Final = 256
 
 
 class SendAheadWindow(int):
-    """How many tasks may be under way, as a number that follows what is learned of them.
+    """The number of tasks that may be under way, which follows their measured size and duration.
 
     Dask's `get_async` takes the number of workers, and each time it sends tasks it subtracts those
     that are under way from it. What it sends is what it considers best just then. If everything
@@ -183,11 +183,11 @@ class SendAheadWindow(int):
 
     @property
     def size(self) -> int:
-        """Tasks that may be under way."""
+        """The number of tasks that may be under way."""
         return int(self) * tasks_ahead(self.seconds, self.nbytes)
 
     def learn(self, seconds: float | None, nbytes: int) -> None:
-        """Take note of how long tasks take, and of the size of one's result."""
+        """Record how long tasks take, and the size of a result."""
         self.seconds = seconds
         self.nbytes = (self.nbytes + nbytes) / 2
 

@@ -28,7 +28,7 @@ def when_imported(name: str, act: Callable[[ModuleType], None]) -> None:
 
 
 class _Finder:
-    """Waits for one module; then steps aside, and has the others find it."""
+    """Waits for the import of one module; then removes itself and lets the other finders find it."""
 
     def __init__(self, name: str, act: Callable[[ModuleType], None]) -> None:
         self._name, self._act = name, act
@@ -48,7 +48,7 @@ class _Finder:
 
 
 class _Loader:
-    """Loads a module as its own loader does, then acts, and leaves no trace of itself."""
+    """Loads a module with its own loader, then calls `act`, and leaves no trace of itself."""
 
     def __init__(self, own: object, act: Callable[[ModuleType], None]) -> None:
         self._own, self._act = own, act
@@ -74,7 +74,7 @@ def _make(**options: Any) -> Any:
 
 
 def register_backend() -> None:
-    """Let joblib know the name, without importing joblib."""
+    """Register the name with joblib, without importing joblib."""
     when_imported(
         "joblib.parallel", lambda parallel: parallel.register_parallel_backend(NAME, _make)
     )

@@ -33,7 +33,7 @@ _REMEMBERED: Final = 10_000
 
 @dataclass(frozen=True)
 class ArraySharing:
-    """What becomes of large arrays, as joblib's options have it."""
+    """The treatment of large arrays, from joblib's options."""
 
     max_nbytes: int | None = 1 << 20
     """Arrays from here on are not the tasks' own; None if all are."""

@@ -219,7 +219,7 @@ def _name_of(batch: Any) -> str:
 
 
 class WorkerTraceback(Exception):
-    """Where in the worker a task's error was raised."""
+    """The traceback of a task's error in the worker."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

@@ -42,7 +42,7 @@ _CERTAIN: Final = (
 
 @dataclass(frozen=True)
 class AnalysisContext:
-    """What a verdict depends on, beside the code."""
+    """The context of a verdict, beside the code."""
 
     live: LiveNames
     local: frozenset[str]
@@ -318,7 +318,7 @@ class CallRules:
     # -- the user's own functions ----------------------------------------------------
 
     def _check_user_function(self, node: ast.Call, function: types.FunctionType, name: str) -> None:
-        """Look inside a function of the user's for state that it keeps."""
+        """Check a function of the user's for state that it keeps."""
         code = function.__code__
         if code in self._seen or self._depth > _DEPTH:
             return

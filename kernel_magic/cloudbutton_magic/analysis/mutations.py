@@ -1,4 +1,4 @@
-"""Which objects a piece of code changes in place, and through which names."""
+"""Finds the objects that a piece of code changes in place, and the names it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look into the live namespace: what a name stands for right now, and which values are connected."""
+"""The live namespace: what a name stands for right now, and which values are connected."""
 
 from __future__ import annotations
 

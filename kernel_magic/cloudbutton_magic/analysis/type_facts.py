@@ -1,4 +1,4 @@
-"""What is known about builtin and library types: which methods change their object.
+"""Facts about builtin and library types: which methods change their object.
 
 Types are named, not imported, so that nothing heavy is loaded to analyse a cell.
 """

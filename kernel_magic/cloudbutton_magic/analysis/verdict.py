@@ -1,4 +1,4 @@
-"""What the analysis answers about a loop: independent, or not and why, as values."""
+"""Verdicts on loops: independent, or not and why, as values."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class SessionMapper:
             tracer.end()
 
     def resume_advice(self) -> str | None:
-        """Say what runs the cell again without what is done; None where nothing is."""
+        """Return how to run the cell again without what is done; None where nothing is."""
         done = [job.id for job in self._jobs if job.progress.done]
         if not done:
             return None

@@ -39,7 +39,7 @@ class LoopRunner(Protocol):
 
 @dataclass(frozen=True)
 class CellReport:
-    """What became of a cell: one entry for each time a loop was reached, in order."""
+    """Reports on a cell: one entry for each time a loop was reached, in order."""
 
     loops: tuple[LoopReport, ...]
     refused: tuple[NotIndependent, ...]
@@ -253,7 +253,7 @@ def _split_by_interactivity(
 
 @dataclass
 class Button:
-    """What stays the same from cell to cell: where items run, and how things are shown."""
+    """The state shared by all cells: where items run, and how things are shown."""
 
     mapper: Mapper
     replay: Callable[[Output], None] = show_output

@@ -1,4 +1,4 @@
-"""What in the live objects speaks against sending a loop away that looks independent.
+"""Runtime checks on the live objects of a loop that looks independent.
 
 The text shows what a loop reads and changes by name. Here the objects themselves are
 followed: through containers, attributes, closures, and the globals of functions that the
@@ -78,7 +78,7 @@ def reached_figure(outer: Graph, inner: Graph) -> str:
 def _repeated_index(
     verdict: Parallel, items: list[Any], part_of: Callable[[Any, str], Any]
 ) -> Iterator[str]:
-    """Two items that name one place: ``a[i] = f(a[i])`` for the same i."""
+    """Check for two items that name one place: ``a[i] = f(a[i])`` for the same i."""
     for names in verdict.unique:
         spelled = ", ".join(names)
         values = [tuple(part_of(item, name) for name in names) for item in items]
@@ -97,7 +97,7 @@ def _repeated_index(
 
 
 def _compared_items(outer: Graph, inner: Graph) -> Iterator[str]:
-    """Objects that are items and captured too, and are compared by identity.
+    """Check for objects that are items and captured too, and are compared by identity.
 
     Items travel one by one, apart from what the body captured: ``node in chosen`` fails.
     """
@@ -125,7 +125,7 @@ def _hidden_reads(
     namespace: dict[str, Any],
     written: frozenset[str],
 ) -> Iterator[str]:
-    """Functions out of a dict or an object that read what the loop writes."""
+    """Check for functions out of a dict or an object that read what the loop writes."""
     for value, _ in (*outer.nodes, *inner.nodes):
         if not isinstance(value, types.FunctionType) or value is body:
             continue
@@ -138,7 +138,7 @@ def _hidden_reads(
 def _shared_changes(
     verdict: Parallel, outer: Graph, inner: Graph, namespace: dict[str, Any]
 ) -> Iterator[str]:
-    """Objects that the kernel's part changes and the body reads by another name."""
+    """Check for objects that the kernel's part changes and the body reads by another name."""
     for name in sorted(verdict.shared - verdict.own_slots):
         if name not in namespace or is_atom(namespace[name]):
             continue

@@ -33,7 +33,7 @@ class IterationRecord:
 
 
 class Merger:
-    """Puts what came back into the kernel's objects, and remembers what names are left with."""
+    """Merges results into the kernel's objects, and remembers the final values of names."""
 
     def __init__(
         self, items: list[Any], function: Any, local: tuple[str, ...], definite: frozenset[str]

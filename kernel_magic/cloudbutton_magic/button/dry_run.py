@@ -1,4 +1,4 @@
-"""What `%%cloud --dry-run` shows of an ordinary cell: the plan, what would travel, what it took."""
+"""The output of `%%cloud --dry-run` for an ordinary cell: the plan, what would travel, what it took."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ItemFeed:
         self.ended = False
 
     def _note_end(self) -> Iterator[Any]:
-        """Be walked after the last item, and yield nothing."""
+        """Note that the last item was passed; yield nothing."""
         self.ended = True
         yield from ()
 
@@ -82,5 +82,5 @@ class ItemFeed:
         return items
 
     def skip_one(self) -> None:
-        """Pass one item: it was dealt with elsewhere."""
+        """Skip one item: it was run elsewhere."""
         next(self.remaining_items, None)

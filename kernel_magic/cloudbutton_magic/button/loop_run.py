@@ -69,7 +69,7 @@ FATAL: Final = (WorkerLost, TaskTimeout)
 
 @dataclass(frozen=True)
 class StartOverhead:
-    """What the engine costs, in seconds."""
+    """The overhead of the engine, in seconds."""
 
     start: float = 0.12
     """Until the first results are back, workers being warm."""
@@ -141,7 +141,7 @@ class RanElsewhere:
 
 @dataclass
 class LoopReport:
-    """What became of one loop."""
+    """The report on one loop."""
 
     line: int
     verdict: Parallel | NotIndependent | None = None
@@ -170,7 +170,7 @@ class HiddenChange(CloudError):
 
 @dataclass
 class LoopSetting:
-    """What all loops of a cell have in common."""
+    """The setting that all loops of a cell share."""
 
     namespace: dict[str, Any]
     filename: str
@@ -186,7 +186,7 @@ class LoopSetting:
 
 
 class _Prepared(NamedTuple):
-    """What sending a loop's items away needs."""
+    """A loop prepared for sending its items away."""
 
     task: worker_side.Task
     payloads: list[Any]

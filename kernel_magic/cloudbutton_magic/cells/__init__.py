@@ -1,1 +1,1 @@
-"""`%%cloud map` and `%%cloud run`: from a header and a body to a job."""
+"""`%%cloud map` and `%%cloud run`: parse a header and a body into a job."""

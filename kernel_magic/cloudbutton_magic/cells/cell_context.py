@@ -1,4 +1,4 @@
-"""Where a cell is: its text, its name in tracebacks, the notebook it belongs to."""
+"""The context of a cell: its text, its name in tracebacks, its notebook."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CELL: Final = re.compile(r"<ipython-input-(\d+)-\w+>")
 
 @dataclass(frozen=True, kw_only=True)
 class CellContext:
-    """What running a cell needs to know about the cell and its notebook."""
+    """The cell and its notebook, as running the cell needs them."""
 
     namespace: dict[str, Any]
     text: str
@@ -110,7 +110,7 @@ def _register(shell: Any, text: str) -> str:
 
 
 def register_source_lines(error: BaseException, text: str) -> None:
-    """Have the traceback of what a cell of another kernel raised show the cell's lines.
+    """Make tracebacks of errors raised in a cell of another kernel show the cell's lines.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ _notebooks: Final[dict[str, str]] = {}
 
 
 def remember_notebook(shell: Any, path: str) -> None:
-    """Remember where the notebook is now of the front end whose request is being answered."""
+    """Remember the notebook's present path, which the front end's request gives."""
     _notebooks[front_end_session(shell)] = os.path.normpath(os.path.expanduser(path))
 
 

@@ -1,4 +1,4 @@
-"""What a job would take and cost, as a table: for people as text and HTML, for code as values."""
+"""A job's estimated time and cost as a table: for people as text and HTML, for code as values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RECOMMENDED: Final = "→"
 
 @dataclass(frozen=True, repr=False)
 class EstimateTable:
-    """Where a job could run, what it would take there and cost; nothing of it was started."""
+    """The backends that could run a job, with its time and cost on each; nothing was started."""
 
     forecast: Forecast
 
@@ -53,17 +53,17 @@ class EstimateTable:
 
     @property
     def reason(self) -> str:
-        """Why that one."""
+        """The reason for the recommendation."""
         return self.forecast.advice.why
 
     @property
     def basis(self) -> str:
-        """What the figures rest on."""
+        """The basis of the figures."""
         return self.forecast.basis
 
     @property
     def headline(self) -> str:
-        """What it is about, and where the figures come from."""
+        """The subject of the table, and the source of its figures."""
         if not self.rows:
             return "No estimate."
         items = units.count(self.forecast.n_items or 0, "item")

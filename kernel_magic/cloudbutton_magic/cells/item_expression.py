@@ -1,4 +1,4 @@
-"""What a `map` header enumerates, evaluated in the notebook's namespace."""
+"""Evaluates the items of a `map` header in the notebook's namespace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`%%cloud map` and `%%cloud run`: from a parsed header and a body to results in variables."""
+"""`%%cloud map` and `%%cloud run`: run a parsed header and a body, with results in variables."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _detached(job: Any, names: Sequence[str], context: CellContext) -> Any:
 def _hints(
     job: Job, names: Sequence[str], options: JobOptions, notes: tuple[str, ...]
 ) -> Callable[[View], Sequence[str]]:
-    """What to say at the end, which depends on how it ends."""
+    """Return the hints to show at the end, which depend on how it ends."""
 
     def hints(view: View) -> Sequence[str]:
         if view.tone is Tone.DONE:
@@ -197,7 +197,7 @@ class MapPlan:
 
     @classmethod
     def of(cls, call: Callable[[Any], Any], items: Iterable[Any], options: JobOptions) -> MapPlan:
-        """Plan a job; what cannot travel is refused here as it would be in earnest."""
+        """Plan a job; what cannot travel is refused as in a real run."""
         report = explain(call)
         estimates = EstimateTable.of(call, items, options)
         return cls(estimates.forecast.n_items, options, report, estimates)

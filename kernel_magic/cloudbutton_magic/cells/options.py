@@ -40,7 +40,7 @@ class Option:
 
     @property
     def keywords(self) -> dict[str, Any]:
-        """What argparse's `add_argument` takes."""
+        """The arguments of argparse's `add_argument`."""
         keywords: dict[str, Any] = {"help": self.help, "dest": self.dest}
         if self.parse is None:
             return {**keywords, "action": "store_true"}
@@ -133,7 +133,7 @@ _SETTINGS_OF_A_JOB: Final = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class CellOptions:
-    """What the options of one cell say."""
+    """The options of one cell."""
 
     given: Mapping[str, Any] = field(default_factory=dict)
     """Settings that the line gave for this job."""

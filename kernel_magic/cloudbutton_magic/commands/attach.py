@@ -1,4 +1,4 @@
-"""`%cloud attach`: a job of whatever kernel shown while its rest runs, its results put into names."""
+"""`%cloud attach`: shows a job of any kernel while its rest runs, and assigns its results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OPTIONS: Final = ("--backend", "--budget", "--workers")
 
 @dataclass(frozen=True, kw_only=True)
 class AttachRequest:
-    """What the line says."""
+    """The parsed line."""
 
     job_id: str
     names: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class AttachRequest:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What is to be different from now on, as settings."""
+        """The settings that change from now on."""
         asked = {"backend": self.backend, "budget": self.budget, "workers": self.workers}
         return {name: value for name, value in asked.items() if value is not None}
 
@@ -182,7 +182,7 @@ class _AttachedJob:
 
 
 def _hints(job: Job, names: Sequence[str]) -> Callable[[View], Sequence[str]]:
-    """What to say at the end, which depends on how it ends."""
+    """Return the hints to show at the end, which depend on how it ends."""
 
     def hints(view: View) -> Sequence[str]:
         if view.tone is Tone.DONE:

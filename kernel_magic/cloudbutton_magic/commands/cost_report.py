@@ -26,7 +26,7 @@ DAYS: Final = 31
 
 @dataclass(frozen=True, repr=False)
 class CostReport:
-    """What was spent in the latest days, shown."""
+    """The displayed report of the spending in the latest days."""
 
     report: SpendingReport
 

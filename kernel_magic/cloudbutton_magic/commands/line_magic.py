@@ -41,7 +41,7 @@ _JOB_ID: Final = re.compile(r"[a-z0-9]{1,8}")
 
 @dataclass(frozen=True, kw_only=True)
 class CommandContext:
-    """What a command works on."""
+    """The context of a command."""
 
     namespace: dict[str, Any]
     screen: Screen

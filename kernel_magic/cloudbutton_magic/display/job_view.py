@@ -95,7 +95,7 @@ def _place(error: BaseException) -> tuple[Any, ...]:
 
 
 class Drawable(Protocol):
-    """What of a job a view looks at."""
+    """The part of a job that a view reads."""
 
     @property
     def id(self) -> str: ...

@@ -26,7 +26,7 @@ CANCEL_WITHIN: Final = 0.7
 
 
 class Followed(Drawable, Protocol):
-    """What of a job the cell that waits for it uses."""
+    """The part of a job that the waiting cell uses."""
 
     def wait(self, timeout: float | None = None) -> bool: ...
     def outcomes(self) -> Iterator[ItemOutcome]: ...
@@ -36,7 +36,7 @@ class Followed(Drawable, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:
-    """What the view says beyond the job's own progress."""
+    """Texts of the view beyond the job's own progress."""
 
     targets: Sequence[str] = ()
     """Names of what an item is, for `item 17: C=0.1`."""

@@ -64,7 +64,7 @@ def cancel_button(kernel: str) -> str:
 
 
 class Screen(Protocol):
-    """Something a view can be drawn on, again and again."""
+    """A screen on which a view is drawn repeatedly."""
 
     def draw(self, view: View) -> None:
         """Show `view` instead of the one before."""
@@ -131,7 +131,7 @@ class TerminalScreen:
 
 
 class LogScreen:
-    """Nothing while it runs, the summary at the end: for pipes, logs and scripts."""
+    """Draws only the summary at the end: for pipes, logs and scripts."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout

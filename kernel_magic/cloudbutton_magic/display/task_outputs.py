@@ -63,7 +63,7 @@ class OutputReplay:
                 self._display(outcome.index, output)
 
     def finish(self) -> None:
-        """Say what was left out, if anything was."""
+        """Show what was left out, if anything was."""
         if not self._left_out_size:
             return
         size = units.size(self._left_out_size)

@@ -1,4 +1,4 @@
-"""What a view says about a job: turns a `Progress` into words, and draws nothing."""
+"""The texts of a view: turns a `Progress` into words, and draws nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MESSAGE_WIDTH: Final = 160
 
 
 class Tone(str, enum.Enum):
-    """What the colours of a view say."""
+    """The meaning of a view's colours."""
 
     RUNNING = "running"
     DONE = "done"
@@ -70,7 +70,7 @@ def view_of(
     *,
     failures: Sequence[FailureGroup] = (),
 ) -> View:
-    """Say how a job is doing, or how it ended."""
+    """Return the view of how a job is doing, or how it ended."""
     total = progress.total
     tone = _tone(progress)
     is_final = tone is not Tone.RUNNING
@@ -90,7 +90,7 @@ def view_of(
 
 
 def view_of_part(progress: Progress, taken: int | None, reason: str = "") -> View:
-    """Say how a job ended that the cell wanted no more of: without a count of what it never reached.
+    """Return the view of a job that the cell ended early: without a count of what it never reached.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def _is_free(progress: Progress) -> bool:
 
 
 def _spending(progress: Progress) -> list[str]:
-    """Say what it has cost so far, will cost, and may cost."""
+    """Return what it has cost so far, will cost, and may cost."""
     if _is_free(progress):
         return []
     text = f"{units.dollars(progress.spend)} spent"
@@ -175,7 +175,7 @@ def _spending(progress: Progress) -> list[str]:
 
 
 def _billed(progress: Progress) -> list[str]:
-    """Say what it has cost, beside what was expected."""
+    """Return what it has cost, beside what was expected."""
     if _is_free(progress):
         return []
     notes = []
@@ -189,7 +189,7 @@ def _billed(progress: Progress) -> list[str]:
 
 
 def _interval(progress: Progress) -> list[str]:
-    """Say between what the bill was expected to be, and by what."""
+    """Return the expected interval of the bill, and its basis."""
     estimate = progress.estimate
     if estimate is None:
         return []
@@ -213,7 +213,7 @@ def _ended(progress: Progress, tone: Tone, failures: Sequence[FailureGroup]) -> 
 
 
 def _from_the_cache(progress: Progress) -> list[str]:
-    """Say how many items were not run, as results of earlier runs were found."""
+    """Return how many items were not run because results of earlier runs were found."""
     if not progress.cached:
         return []
     number = "all" if progress.cached == progress.total else f"{progress.cached:,}"

@@ -82,7 +82,7 @@ def _session_sources() -> CompletionSources:
 
 @context_matcher()  # type: ignore[untyped-decorator]
 def cloud_matcher(context: CompletionContext) -> dict[str, Any]:
-    """IPython's hook: a matcher that speaks up on our magics' lines only."""
+    """IPython's hook: a matcher that answers on our magics' lines only."""
     line = context.text_until_cursor
     found = suggestions(line, _session_sources())
     return {

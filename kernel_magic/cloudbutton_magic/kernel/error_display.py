@@ -1,4 +1,4 @@
-"""How an error looks under the cell: the user's own lines, never ours."""
+"""Draws errors under the cell: the user's own lines, never ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN: Final = "\x1b[39m"
 
 
 class PlainErrors:
-    """Let errors pass with their type, and arrange how IPython will draw them.
+    """Passes errors on with their type, and sets how IPython will draw them.
 
     Our own errors appear as their message, which is advice; the user's with the traceback of
     their own code; a `SyntaxError` of a cell as Python prints it.
@@ -113,7 +113,7 @@ def _draw_user_error(shell: Any, error: BaseException, trace: TracebackType | No
 
 
 def _draw_as(error: BaseException, lines: Callable[[], list[str]]) -> None:
-    """Have IPython draw `error` as `lines`, once."""
+    """Make IPython draw `error` as `lines`, once."""
     if hasattr(error, "_render_traceback_"):
         return
 

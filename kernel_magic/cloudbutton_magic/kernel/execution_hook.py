@@ -113,7 +113,7 @@ class ExecutionHook(ShellHook):
             self._transform_last()
 
     def _transform_last(self) -> None:
-        """Be there, as others may clear the list, and be the last, so that they do not transform our call."""
+        """Register our transformer as the last, again and again: others may clear the list."""
         transformers = self._shell.ast_transformers
         if self in transformers:
             transformers.remove(self)

@@ -1,4 +1,4 @@
-"""What JupyterLab asks of this kernel: be ready to run a pressed cell, show a cell's plan.
+"""Requests of JupyterLab to this kernel: prepare to run a pressed cell, show a cell's plan.
 
 It asks by `user_expressions` of a silent, empty execute_request, which leaves no trace in the
 notebook's names, its history and its outputs, and is answered in order before the cell that

@@ -65,7 +65,7 @@ class CloudMagics(Magics):
     @no_var_expand
     @line_magic("cloud")  # type: ignore[arg-type]
     def cloud_line(self, line: str) -> Any:
-        """Look after jobs and backends: `%cloud` lists the commands."""
+        """Manage jobs and backends: `%cloud` lists the commands."""
         with PlainErrors(self._shell):
             screen = screen_for(self._shell, resolve().view)
             namespace: dict[str, Any] = self._shell.user_ns

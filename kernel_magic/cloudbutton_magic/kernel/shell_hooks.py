@@ -52,7 +52,7 @@ class WarmUpHook(ShellHook):
         return {"post_run_cell": self.after_cell}
 
     def register(self) -> None:
-        """Have workers start in the background, unless the settings say otherwise.
+        """Start workers in the background, unless the settings say otherwise.
 
         The first cell that needs the settings reports what is wrong with them; it may be fixed by then.
         """
@@ -62,7 +62,7 @@ class WarmUpHook(ShellHook):
                 super().register()
 
     def after_cell(self, result: Any = None) -> None:
-        """Have workers import what the cell has imported."""
+        """Make workers import what the cell has imported."""
         new = imported_packages(self._shell.user_ns) - self._told
         if new:
             self._told |= new
@@ -102,7 +102,7 @@ def _is_worth_importing(name: str) -> bool:
 
 
 class InterruptHook(ShellHook):
-    """Sees to it that Ctrl-C (■) leaves no job of the interrupted cell running.
+    """Cancels the jobs of a cell that Ctrl-C (■) interrupts.
 
     The cell that waits for a job cancels it itself. But an interrupt may land at any moment: after a
     job has begun and before the wait has, or between two waits. This hook cancels what that missed

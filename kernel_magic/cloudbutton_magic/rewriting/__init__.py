@@ -1,4 +1,4 @@
-"""From a verdict to code: the loop's body for a worker, its bookkeeping for the kernel.
+"""Turns a verdict into code: the loop's body for a worker, its bookkeeping for the kernel.
 
 * `loop_functions`    the two functions made from a loop
 * `cell_rewrite`      the cell with a hook in its loops; the same as readable Python, for a dry run

@@ -1,4 +1,4 @@
-"""What a process has set for itself that changes results: taken along to the workers.
+"""Settings of the process that change results, taken along to the workers.
 
 ``np.seterr(all='raise')``, ``warnings.simplefilter('error')``, ``pd.set_option(…)`` in a cell
 above the loop hold in the kernel only. Travels to the workers by value: standard library only.

@@ -1,4 +1,4 @@
-"""What runs around a loop body in the worker: watch, run, and answer with a record.
+"""Runs a loop body in the worker: watches, runs, and answers with a record.
 
 Travels to the workers by value: it uses the standard library and the worker package.
 """
@@ -280,7 +280,7 @@ def _has_hidden_state(kind: type) -> bool:
 
 
 class ReferenceFinder:
-    """Looks through a record for objects that the kernel has already, or that share memory."""
+    """Searches a record for objects that the kernel has already, or that share memory."""
 
     def __init__(self, record: Any, outer: Graph, inner: Graph) -> None:
         self.outer, self.inner = outer, inner

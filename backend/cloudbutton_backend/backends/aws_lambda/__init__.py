@@ -1,4 +1,4 @@
-"""AWS Lambda: what is deployed there, what its functions run in, and how they are called."""
+"""AWS Lambda: the backend, its deployment and its environments."""
 
 from cloudbutton_backend.backends.extras import require
 

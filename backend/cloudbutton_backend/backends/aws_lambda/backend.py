@@ -160,7 +160,7 @@ class LambdaBackend:
         self.scale(self._size)
 
     def scale(self, workers: int) -> None:
-        """Have at least this many workers."""
+        """Ensure that there are at least this many workers."""
         wanted = min(workers, MOST_WORKERS)
         fresh = [f"lambda-{number}" for number in range(self._announced, wanted)]
         if fresh:

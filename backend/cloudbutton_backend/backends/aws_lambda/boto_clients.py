@@ -1,4 +1,4 @@
-"""Requests to AWS with the credentials that are on this machine; what is wrong comes as our errors."""
+"""Requests to AWS with this machine's credentials; failures are translated into our errors."""
 
 from __future__ import annotations
 

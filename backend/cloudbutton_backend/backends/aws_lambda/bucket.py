@@ -55,7 +55,7 @@ class Pieces:
 
 
 class Bucket:
-    """Where job data and captured values lie. Each request is tried several times.
+    """The bucket of job data and captured values. Each request is tried several times.
 
     All accounts share the names of buckets, so each request says whose this one must be.
 

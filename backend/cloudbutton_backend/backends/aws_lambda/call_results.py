@@ -1,4 +1,4 @@
-"""What came of a call: its end as events, and its price."""
+"""Turns the answer of a call into events and a price."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class CallAccountant:
         return _in_order(attempt.worker, [], charge, await self._more_memory(attempt, [down]))
 
     async def _more_memory(self, attempt: Attempt, ends: list[Event]) -> list[Event]:
-        """Where an item ran out of memory, have it tried with more, if there is a larger function."""
+        """Retry an item that ran out of memory with more, if there is a larger function."""
         for at, end in enumerate(ends):
             if not isinstance(end, WorkerDown) or end.reason != "memory":
                 continue
@@ -183,7 +183,7 @@ def lease_for(call: BatchCall, job: RemoteJob) -> float | None:
 
 
 def _back(attempt: Attempt, cause: str) -> list[Event]:
-    """Have a batch sent again at no attempt's cost, unless its first item keeps losing its calls."""
+    """Send a batch again without counting an attempt, unless its first item keeps losing its calls."""
     call, job, worker = attempt.call, attempt.job, attempt.worker
     job.lost[call.first] = job.lost.get(call.first, 0) + 1
     if job.lost[call.first] >= _LOST_IN_SILENCE:

@@ -1,4 +1,4 @@
-"""How Lambda would run a job's items: powers and memory sizes to choose among, starts, prices.
+"""Models how Lambda would run a job's items: memory sizes to choose among, speed, starts, prices.
 
 Sources, as of November 2026: one vCPU comes with every 1,769 MiB, see `cost.measured.VCPU`; a function gets
 1,000 more environments every 10 s (docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html). How fast a
@@ -55,7 +55,7 @@ _BURST, _PER_SECOND = 1000, 100.0
 
 @dataclass(frozen=True, slots=True)
 class PricedFunction:
-    """Where functions would run, and by which rules."""
+    """Functions to be priced: their settings, region and limits."""
 
     settings: LambdaSettings
     region: str

@@ -1,4 +1,4 @@
-"""Signed requests to AWS in great numbers: a bounded pool of connections on one event loop."""
+"""Signed requests to AWS at a high rate: a bounded pool of connections on one event loop."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """What came back."""
+    """The answer to a request."""
 
     status: int
     headers: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""What became of an invocation, read from what the platform says of it. Pure."""
+"""Determines the outcome of an invocation from what the platform reports. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many invocations are under way at a time, and when a refused one is tried again. Pure.
+"""Limits the invocations under way, and schedules retries of refused ones. Pure.
 
 AWS refuses what exceeds the account's concurrency, or the speed at which it grows. The window closes
 by a part when that happens, and opens by a little with each answer: as TCP does, and for the same

@@ -51,7 +51,7 @@ READ: Final = date(2026, 7, 25)
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """What a wheel must fit."""
+    """A platform that wheels must fit."""
 
     python: str
     arch: Arch
@@ -72,7 +72,7 @@ class Platform:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """What wheels that fit may be tagged with, as pip takes it; pure ones always fit."""
+        """The tags of wheels that fit, as pip takes them; pure wheels always fit."""
         machine = "aarch64" if self.arch == "arm64" else "x86_64"
         major, newest = self.glibc
         # The new form of the tags, down to the glibc of the first that had it, and the old names.

@@ -1,4 +1,4 @@
-"""What a user may choose about the Lambda backend, checked."""
+"""Settings of the Lambda backend, validated."""
 
 from __future__ import annotations
 

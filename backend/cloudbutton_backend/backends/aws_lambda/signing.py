@@ -23,7 +23,7 @@ _SAFE_IN_QUERY: Final = "-_.~"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What requests are signed with."""
+    """The credentials that sign requests."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -32,7 +32,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a service is reached."""
+    """The address of a service."""
 
     service: str
     region: str

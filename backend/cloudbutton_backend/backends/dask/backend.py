@@ -113,7 +113,7 @@ class DaskBackend:
 
     @property
     def limits(self) -> Limits:
-        """What it can honour; the number of workers is that of the cluster once that is known."""
+        """Its limits; the number of workers is that of the cluster once it is known."""
         if self._limits is None:
             self._limits = Limits(
                 workers=self._most,
@@ -140,7 +140,7 @@ class DaskBackend:
 
     @property
     def _most(self) -> int:
-        """Calls at a time at most."""
+        """The most calls at a time."""
         settings = self.settings
         if self.is_local:
             return IN_FLIGHT * (settings.workers or usable_cpus())

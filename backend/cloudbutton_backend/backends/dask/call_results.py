@@ -1,4 +1,4 @@
-"""What a call's answer means for the dispatcher. Pure."""
+"""Turns a call's answer into events for the dispatcher. Pure."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ class DaskCalls:
         return [*self._collected, *filter(None, kept)]
 
     def unpublish_finished(self, names: Iterable[str] = ()) -> None:
-        """Have the cluster drop these calls and all that are over."""
+        """Make the cluster drop these calls and all that are over."""
         names = [*names, *self._collected]
         self._collected.clear()
         if names and not self._cluster.is_lost:
@@ -164,7 +164,7 @@ class DaskCalls:
                 )
 
     def close(self) -> None:
-        """Have the cluster drop calls that are over, and wait for that for a short time."""
+        """Make the cluster drop calls that are over, and wait briefly for it."""
         self.unpublish_finished()
         if self._tidying is not None and not self._cluster.is_lost:
             concurrent.futures.wait([self._tidying], ANSWER_WITHIN)
@@ -195,7 +195,7 @@ class DaskCalls:
         self._cluster.client.loop.add_callback(self._run, flight)
 
     async def _run(self, flight: DaskCall) -> None:
-        """Have Dask run a call, and wait for its answers; on Dask's thread."""
+        """Submit a call to Dask and wait for its answers; on Dask's thread."""
         try:
             await self._submit(flight, await asyncio.wrap_future(flight.ready))
             for number in range(len(flight.parts)):

@@ -44,7 +44,7 @@ class WorkerInfo:
 
     @property
     def share(self) -> int:
-        """Bytes for each of its threads."""
+        """The memory in bytes for each of its threads."""
         return self.memory // max(1, self.threads)
 
 
@@ -86,7 +86,7 @@ class DaskCluster:
 
     @property
     def address(self) -> str:
-        """Of the scheduler."""
+        """The address of the scheduler."""
         scheduler = self.client.scheduler
         return "of a closed client" if scheduler is None else str(scheduler.address)
 

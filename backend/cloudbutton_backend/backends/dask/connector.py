@@ -1,4 +1,4 @@
-"""Connects to the cluster in the background, with one attempt at a time that all who need it share."""
+"""Connects to the cluster in the background, with one attempt at a time that all callers share."""
 
 from __future__ import annotations
 

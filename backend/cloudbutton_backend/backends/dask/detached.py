@@ -85,7 +85,7 @@ def prefix_of(job_id: str) -> str:
 async def publish(
     client: Any, name: str, parts: Iterable[BatchCall], futures: Iterable[Any]
 ) -> None:
-    """Have a call's tasks go on without their client; on Dask's thread."""
+    """Publish a call's tasks, so that they go on without their client; on Dask's thread."""
     parts = list(parts)
     plain = {
         "batch": parts[0].batch,
@@ -96,7 +96,7 @@ async def publish(
 
 
 async def unpublish(client: Any, names: Iterable[str]) -> None:
-    """Have Dask forget calls; on its thread. Those without a waiting client are stopped."""
+    """Unpublish calls; on Dask's thread. Those without a waiting client are stopped."""
     for name in names:
         # The cluster is gone, and what lay there with it.
         with contextlib.suppress(Exception):

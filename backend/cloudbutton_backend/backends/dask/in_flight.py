@@ -46,7 +46,7 @@ class DaskCall:
 
     @property
     def rest(self) -> BatchCall:
-        """Its items that were not answered for."""
+        """Its items without an answer."""
         if not self.answered:
             return self.call
         done = sum(part.count for part in self.parts[: self.answered])
@@ -54,7 +54,7 @@ class DaskCall:
 
     @property
     def names(self) -> list[str]:
-        """Of its tasks that were not answered."""
+        """The names of its tasks without an answer."""
         return [f"{self.name}-{number}" for number in range(self.answered, len(self.parts))]
 
 
@@ -71,7 +71,7 @@ class KeptResult:
 
 @dataclass(frozen=True, slots=True)
 class FinishedCall:
-    """What came of a call: its answer, or the error it ended with."""
+    """A call that ended: its answer, or its error."""
 
     flight: DaskCall
     answer: bytes | None

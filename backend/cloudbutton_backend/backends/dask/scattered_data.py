@@ -1,4 +1,4 @@
-"""What jobs need on the cluster beside their items: functions and captured values, each there once.
+"""Functions and captured values of jobs on the cluster, each there once.
 
 A large captured value is scattered under the name of its content, so that the next job that uses it finds
 it there.
@@ -40,7 +40,7 @@ class JobData:
 
 
 class ScatteredData:
-    """What is on one cluster. Safe from any thread."""
+    """The data on one cluster. Safe from any thread."""
 
     def __init__(self, cluster: DaskCluster) -> None:
         self._cluster = cluster

@@ -1,4 +1,4 @@
-"""What a user may choose about the Dask backend, checked."""
+"""Settings of the Dask backend, validated."""
 
 from __future__ import annotations
 

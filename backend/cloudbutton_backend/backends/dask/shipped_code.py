@@ -1,4 +1,4 @@
-"""What travels to schedulers and workers by value: there, only Dask and cloudpickle are needed.
+"""Code that travels to schedulers and workers by value: there, only Dask and cloudpickle are needed.
 
 Each worker gets our worker code with a plugin that Dask hands to those which come later, too; each call
 is a task of Dask's that finds the plugin and gives it the items.
@@ -90,7 +90,7 @@ class WorkerProcesses(WorkerPlugin):
         return self._process_host.value_of(answer, key, index)
 
     def stop(self, names: list[str]) -> None:
-        """Have calls stop that run here, or would."""
+        """Stop calls that run here, or would."""
         self._process_host.stop(names)
 
 
@@ -220,7 +220,7 @@ def raise_error(error: BaseException) -> Any:
 
 
 def stop_calls(plugin: str, names: list[str], dask_worker: Any = None) -> None:
-    """Have calls stop; run on every worker."""
+    """Stop calls; runs on every worker."""
     found = dask_worker.plugins.get(plugin)
     if found is not None:
         found.stop(names)
@@ -241,7 +241,7 @@ def installed_versions(names: list[str]) -> dict[str, str | None]:
 
 
 def _travelling(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a function pickled by value, here and by a scheduler that passes it on."""
+    """Make a function pickle by value, here and in a scheduler that passes it on."""
     function.__module__ = "__main__"
     function.__qualname__ = f"_cloudbutton_{function.__name__}"
     return function

@@ -79,7 +79,7 @@ class VersionCheck:
         }
 
     def _ask(self, ours: Versions) -> None:
-        """Learn of each worker what is not known of it yet."""
+        """Ask each worker for the versions that are not known yet."""
         names = sorted(set(ours) - {PYTHON})
         unknown = [
             worker.address

@@ -52,4 +52,4 @@ class LocalBackend(WorkerPool):
         )
 
     def prepare(self, spec: JobSpec, packages: Callable[[], Set[str]]) -> None:
-        """Nothing to see to: workers come up by themselves."""
+        """Nothing to prepare: workers start by themselves."""

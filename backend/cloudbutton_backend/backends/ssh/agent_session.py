@@ -1,4 +1,4 @@
-"""What the kernel keeps of one agent: what is to be sent to it, and what it has."""
+"""The kernel's side of one agent: what is to be sent to it, and what it has."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ class AgentSession:
     # -- what is to be sent, from any thread
 
     def post(self, name: str, *arguments: Any, body: bytes = b"") -> None:
-        """Have the agent do something, after what was posted before."""
+        """Queue a command to the agent."""
         with self._lock:
             self._outbox.append((Command(name, arguments), body))
         self._wake()
 
     def post_now(self, name: str, *arguments: Any) -> None:
-        """Have the agent do something, before it gets what waits to be sent."""
+        """Send a command to the agent ahead of the queue."""
         with self._lock:
             self._urgent.append(Command(name, arguments))
         self._wake()
@@ -147,7 +147,7 @@ class AgentSession:
         return batches
 
     def make_room(self, used: Set[str]) -> None:
-        """Have captured values dropped for which there is no room there, but none of `used`."""
+        """Make the agent drop captured values for which there is no room, but none of `used`."""
         if dropped := self._blobs.evict(used):
             self.post("drop", dropped)
 

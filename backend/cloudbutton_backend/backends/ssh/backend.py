@@ -109,7 +109,7 @@ class SshBackend:
 
     @property
     def limits(self) -> Limits:
-        """What it can honour; the number of workers is what there are once that is known."""
+        """Its limits; the number of workers is the actual one once it is known."""
         return Limits(
             workers=sum(each.n_workers for each in list(self._up.values())) or MOST_WORKERS,
             batch_seconds=BATCH_SECONDS,
@@ -255,7 +255,7 @@ class SshBackend:
     # -- what happens
 
     def _notify(self, news: HostNews) -> None:
-        """Have `poll` see something. Safe from any thread."""
+        """Wake `poll`. Safe from any thread."""
         with self._change:
             self._inbox.append(news)
             self._change.notify()

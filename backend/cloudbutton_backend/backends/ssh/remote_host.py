@@ -37,7 +37,7 @@ END_WITHIN: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class HostNews:
-    """Something happened at a machine."""
+    """An event at a machine."""
 
     host: RemoteHost
     session: AgentSession
@@ -105,7 +105,7 @@ class RemoteHost:
             return self._attempt
 
     def wake(self) -> None:
-        """Have the thread look at what there is to send. Safe from any thread."""
+        """Wake the thread to send what is queued. Safe from any thread."""
         with contextlib.suppress(OSError):  # it is awake, or over
             self._wakeup.send(b"!")
 
@@ -241,7 +241,7 @@ class RemoteHost:
         return None
 
     def _say_goodbye(self, session: AgentSession, connection: SshConnection) -> None:
-        """Have the agent end, and wait for that, but not for long."""
+        """Make the agent end, and wait briefly for it."""
         session.link.send(Command("end", ()))
         sock, deadline = connection.socket, time.monotonic() + END_WITHIN
         with contextlib.suppress(OSError):
@@ -255,7 +255,7 @@ class RemoteHost:
                     return
 
     def _take_in(self, session: AgentSession, data: bytes, attempt: Future[AgentSession]) -> None:
-        """Act on what has arrived.
+        """Handle the messages that have arrived.
 
         Raises
         ------

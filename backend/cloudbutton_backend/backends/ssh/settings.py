@@ -1,4 +1,4 @@
-"""What a user may choose about the SSH backend, checked."""
+"""Settings of the SSH backend, validated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes to a function and comes back: JSON, with bytes inside in base64 or in storage.
+"""The format of calls and answers: JSON, with bytes in base64 or in storage.
 
 A call is an object with the keys of `CallSpec`; parts that are too large for it, or the same in many
 calls, are named by SHA-256 and fetched by a presigned URL. The answer holds sealed records, the last of

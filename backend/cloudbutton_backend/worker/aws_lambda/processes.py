@@ -146,7 +146,7 @@ def fork_worker(ends: ProcessEnds) -> int:
 
 
 def _run(ends: ProcessEnds) -> None:
-    """Be a worker, in a process just forked; never return."""
+    """Run a worker in a process just forked; never return."""
     try:
         os.setsid()  # so that what tasks start can be ended with this process
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -293,7 +293,7 @@ class ProcessHost:
         raise LookupError(f"item {index} is not in this answer")
 
     def stop(self, names: Sequence[str]) -> None:
-        """Have calls stop that run here, or would."""
+        """Stop calls that run here, or would."""
         with self._lock:
             self._cancelled.update(dict.fromkeys(names))
             while len(self._cancelled) > _KEEP_CANCELLED:

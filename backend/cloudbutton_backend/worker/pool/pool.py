@@ -140,7 +140,7 @@ class WorkerPool:
             pass
 
     def scale(self, workers: int) -> None:
-        """Have at least this many workers."""
+        """Ensure that there are at least this many workers."""
         self._size = max(self._size, min(workers, MAX_WORKERS))
         self.start()
 
@@ -244,7 +244,7 @@ class WorkerPool:
         self._trim_blobs()
 
     def _forget_jobs(self, worker: WorkerProcess) -> None:
-        """Have a worker forget ended jobs: with its next job, or when nothing else is to do."""
+        """Make a worker forget ended jobs: with its next job, or when it is idle."""
         if worker.ended:
             worker.queue(m.ForgetMessage(jobs=tuple(worker.ended)))
             worker.ended.clear()
@@ -327,7 +327,7 @@ class WorkerPool:
         self._settling.append(_Revocation(self._clock() + SETTLE, worker, low, high, job_id))
 
     def _settle(self, revocation: _Revocation) -> None:
-        """Report what a revocation, now surely seen, took back.
+        """Report the items that a revocation, now seen by the worker, took back.
 
         An item that began in between was not seen running when its job was interrupted. What was sent
         in between, by ordinals from `high` on, was not taken back.
@@ -384,7 +384,7 @@ class WorkerPool:
     # -- what happens
 
     def watch(self, fd: int, mask: int, act: Callable[[], None]) -> None:
-        """Have `poll` call `act`, in place of what was said before, when a descriptor is ready for what is
+        """Make `poll` call `act`, in place of an earlier one, when a descriptor is ready for what is
         in `mask`, which may be nothing.
         """
         if fd in self._selector.get_map():
@@ -494,7 +494,7 @@ class WorkerPool:
                 worker.post(m.ForgetMessage(segments=(number,)))
 
     def _check_progress(self, now: float) -> None:
-        """Bury the dead, end the stubborn, watch time and memory."""
+        """Reap dead workers, kill those that ignore interrupts, check time-outs and memory."""
         checking = now >= self._next_check and self._watching()
         if checking:
             self._next_check = now + _CHECK

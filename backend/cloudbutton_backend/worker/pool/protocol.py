@@ -1,4 +1,4 @@
-"""What a pool of workers is asked, and what it reports."""
+"""The requests to a pool of workers, and its events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
-    """What every worker of a job must have before its first item."""
+    """The parts of a job that every worker must have before its first item."""
 
     id: str
     payload: bytes

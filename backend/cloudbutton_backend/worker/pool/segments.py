@@ -46,7 +46,7 @@ class SharedArena:
         return True
 
     def drop(self, number: int) -> None:
-        """Let a segment go: the user's code still holds its memory, or too much is free."""
+        """Release a segment: the user's code still holds its memory, or too much is free."""
         self._regions.pop(number).close()
 
     def close(self) -> None:

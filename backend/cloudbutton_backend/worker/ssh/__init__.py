@@ -1,1 +1,1 @@
-"""What runs on a machine that a kernel reaches by ssh: the agent, and the way to it."""
+"""Code on a machine that a kernel reaches by ssh: the agent, and the relay to it."""

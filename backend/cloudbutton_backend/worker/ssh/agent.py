@@ -172,7 +172,7 @@ class Agent:
             self._pool.watch(self._fds[1], mask, self._write)
 
     def _check(self, now: float) -> float:
-        """See to the connection; return the seconds until the next look at it."""
+        """Check the connection; return the seconds until the next check."""
         if self._fds is None:
             # Nobody comes back who has never been here.
             grace = 3 * self._heartbeat if self._link.peer is None else self._grace
@@ -229,7 +229,7 @@ def _nobody_reads(fd: int) -> bool:
 
 
 def main(config: str) -> None:
-    """Be an agent. `config` is the JSON that the relay wrote on the command line."""
+    """Run an agent. `config` is the JSON that the relay wrote on the command line."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     sys.argv = [""]
     options: dict[str, Any] = json.loads(config)

@@ -34,11 +34,11 @@ class Ack(NamedTuple):
 
 
 class Ping(NamedTuple):
-    """I am here."""
+    """Tells that this end is alive."""
 
 
 class Command(NamedTuple):
-    """What the agent is to do: `Agent` lists the names. A body is the last argument."""
+    """A command to the agent: `Agent` lists the names. A body is the last argument."""
 
     name: str
     arguments: tuple[Any, ...]

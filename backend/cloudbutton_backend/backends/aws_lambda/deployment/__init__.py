@@ -1,4 +1,4 @@
-"""What is on AWS for jobs: planned, printed, made, looked at and removed again."""
+"""Deployment on AWS: plan it, print it, apply it, inspect it, remove it."""
 
 from cloudbutton_backend.backends.aws_lambda.deployment.actual import (
     ActualDeployment,

@@ -1,4 +1,4 @@
-"""What is there: reads from AWS what a deployment consists of, and changes nothing."""
+"""The actual deployment: reads it from AWS, and changes nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ActualFunction:
 
     @property
     def version(self) -> str:
-        """Of the project that deployed it; empty when it is not ours."""
+        """The version of Cloud Button that deployed it; empty when it is not ours."""
         return self.tags.get(TAG, "")
 
     @property
@@ -99,7 +99,7 @@ class ActualLogGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredBytes:
-    """What is in the bucket."""
+    """The number and size of the objects in the bucket."""
 
     objects: int
     nbytes: int

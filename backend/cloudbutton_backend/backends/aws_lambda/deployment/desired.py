@@ -1,4 +1,4 @@
-"""What a deployment should consist of, as the values that AWS is given. Pure."""
+"""The desired deployment, as the values that are sent to AWS. Pure."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class DesiredDeployment:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What everything carries that can."""
+        """The tags of every resource that can carry some."""
         return {TAG: self.version}
 
     def tags_of(self, target: DeploymentTarget, stored: str | None) -> dict[str, str]:

@@ -423,7 +423,7 @@ def _role(actual: ActualDeployment) -> Iterator[DeploymentStep]:
 
 
 def _bucket(actual: ActualDeployment) -> Iterator[DeploymentStep]:
-    """Last of all: while it is there, a second try finds what the first has left."""
+    """Remove the bucket, last of all: while it is there, a second try finds what the first has left."""
     if actual.bucket is None or not actual.bucket.is_ours:
         return
     name = actual.home.bucket

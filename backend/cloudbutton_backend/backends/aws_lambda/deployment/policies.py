@@ -1,4 +1,4 @@
-"""What users must be allowed on AWS, exactly: to run jobs, and to deploy. Pure."""
+"""The exact permissions that users need on AWS: to run jobs, and to deploy. Pure."""
 
 from __future__ import annotations
 

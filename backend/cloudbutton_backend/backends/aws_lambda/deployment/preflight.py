@@ -1,4 +1,4 @@
-"""Can jobs run there? Asked before a job, by `status`, by the doctor and by the panel."""
+"""Checks whether jobs can run there: before a job, for `status`, the doctor and the panel."""
 
 from __future__ import annotations
 

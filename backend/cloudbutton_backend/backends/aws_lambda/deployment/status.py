@@ -1,4 +1,4 @@
-"""What is deployed, in words: what is there, by which version, how it differs, what it costs. Pure."""
+"""Describes a deployment in words: its resources, versions, differences and costs. Pure."""
 
 from __future__ import annotations
 

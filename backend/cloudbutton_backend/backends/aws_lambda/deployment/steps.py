@@ -33,7 +33,7 @@ class DeferredValue:
 
 @dataclass(frozen=True)
 class FileContent:
-    """What is in a file, sent without reading it all at once."""
+    """The contents of a file, sent without reading it all at once."""
 
     path: Path
 
@@ -62,7 +62,7 @@ class DeploymentStep:
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentPlan:
-    """What would be done, and why not, where it cannot be."""
+    """The steps to take, or the reasons why none can be taken."""
 
     steps: tuple[DeploymentStep, ...]
     refusals: tuple[str, ...] = ()

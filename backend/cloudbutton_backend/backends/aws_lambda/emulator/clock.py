@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class EmulatorClock:
-    """Time for whatever Lambda does in its own time: retries, expiry, scaling; not for running code."""
+    """The clock of retries, expiry and scaling; not of running code."""
 
     def __init__(self) -> None:
         self._offset = 0.0
@@ -34,7 +34,7 @@ class EmulatorClock:
         await done  # ends: with the alarm, which an event loop rings
 
     def advance(self, seconds: float) -> None:
-        """Push the clock forward."""
+        """Advance the clock."""
         self._offset += seconds
         self._ring()
 

@@ -1,4 +1,4 @@
-"""Lambda's API beside Invoke: moto answers, and what it was told is kept so that code can run."""
+"""Lambda's API beside Invoke: moto answers, and requests are recorded so that code can run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _AS_SERVICE: Final = {
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """What moto said."""
+    """An answer from moto."""
 
     status: int
     headers: Mapping[str, str]
@@ -217,7 +217,7 @@ class ControlPlane:
         return web.json_response({"AccountLimit": limit, "AccountUsage": usage})
 
     def _with_state(self, answer: ApiResponse, region: str, name: str) -> web.Response:
-        """Say what state the function is in, as boto3's waiters want to know."""
+        """Add the function's state, which boto3's waiters read."""
         entry = self._library.entries.get((region, name))
         if answer.status >= 300 or entry is None:
             return _passed_on(answer)
@@ -258,7 +258,7 @@ class ControlPlane:
             return await got.read()
 
     async def _forward(self, asked: _Asked) -> ApiResponse:
-        """Have moto answer."""
+        """Forward the request to moto."""
         headers = {
             name: value
             for name, value in asked.request.headers.items()

@@ -1,4 +1,4 @@
-"""What goes wrong in an emulated account, as data: rates with a seed, and scripts."""
+"""Faults of an emulated account, as data: rates with a seed, and scripts."""
 
 from __future__ import annotations
 

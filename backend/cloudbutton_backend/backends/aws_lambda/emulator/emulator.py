@@ -153,7 +153,7 @@ class Emulator:
 
     @property
     def endpoints(self) -> Mapping[str, str]:
-        """Where each service is: `lambda`, `s3`, `iam`, `sts`, `logs`."""
+        """The URL of each service: `lambda`, `s3`, `iam`, `sts`, `logs`."""
         return self._endpoints
 
     @property
@@ -170,7 +170,7 @@ class Emulator:
 
     @property
     def reports(self) -> list[ReportLine]:
-        """What each run was billed for, oldest first."""
+        """The bill of each run, oldest first."""
         return [ReportLine(**report) for report in self._ask("reports")]
 
     @property
@@ -185,11 +185,11 @@ class Emulator:
         return found
 
     def advance(self, seconds: float) -> None:
-        """Push the clock of retries, idleness, scaling and pending states forward."""
+        """Advance the clock of retries, idleness, scaling and pending states."""
         self._ask("advance", {"seconds": seconds})
 
     def set_faults(self, faults: EmulatedFaults) -> None:
-        """Let other things go wrong from now on."""
+        """Replace the faults from now on."""
         self.faults = faults
         self._ask("faults", asdict(faults))
 

@@ -47,7 +47,7 @@ _LOOK: Final = 0.05
 
 @dataclass(frozen=True)
 class _Start:
-    """What an invocation finds when it is to begin."""
+    """The environment in which an invocation begins."""
 
     environment: ExecutionEnvironment
     failure: InvocationResult | None

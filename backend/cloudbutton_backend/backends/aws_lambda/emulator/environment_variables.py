@@ -1,4 +1,4 @@
-"""Environment variables: those of an execution environment, and those that lead a client here."""
+"""Environment variables of execution environments, and those that lead a client here."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ _LOG_KEPT: Final = 256 * 1024
 
 
 class EnvironmentState(enum.Enum):
-    """Where an environment is in its life."""
+    """The life-cycle state of an environment."""
 
     STARTING = "starting"
     IDLE = "idle"

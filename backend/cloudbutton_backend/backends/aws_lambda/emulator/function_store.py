@@ -54,13 +54,13 @@ class FunctionVersion:
 
     @property
     def key(self) -> Key:
-        """What its versions have in common."""
+        """The key that its versions share."""
         return self.region, self.name
 
 
 @dataclass
 class FunctionRecord:
-    """What the account knows of a function beyond its versions."""
+    """The account's record of a function, beyond its versions."""
 
     versions: dict[str, FunctionVersion]
     ready_at: float

@@ -38,7 +38,7 @@ class ApiCall:
 
 @dataclass(frozen=True)
 class IamRequest:
-    """What is looked at of an HTTP request."""
+    """The parts of an HTTP request that decide its permission."""
 
     method: str
     path: str

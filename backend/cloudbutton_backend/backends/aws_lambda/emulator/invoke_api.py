@@ -50,7 +50,7 @@ class AsyncInvocations:
         self.dropped: list[DroppedEvent] = []
 
     def __len__(self) -> int:
-        """How many events are waiting or running."""
+        """The number of events that wait or run."""
         return len(self._tasks)
 
     def add(

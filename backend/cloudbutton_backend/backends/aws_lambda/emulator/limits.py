@@ -63,7 +63,7 @@ class ThrottleReason:
 
 @dataclass(frozen=True)
 class ConcurrencyAllowance:
-    """How many environments a function may add: a bucket that fills steadily."""
+    """The number of environments that a function may add: a token bucket."""
 
     tokens: float
     at: float
@@ -83,7 +83,7 @@ class ConcurrencyAllowance:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountLoad:
-    """What runs in the account at the moment an invocation arrives."""
+    """The load of the account at the moment an invocation arrives."""
 
     running: int
     """Executions of this function."""

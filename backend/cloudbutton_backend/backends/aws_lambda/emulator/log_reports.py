@@ -1,4 +1,4 @@
-"""What Lambda writes about an invocation: log lines, the bill, bodies of errors. Pure functions."""
+"""Writes what Lambda reports of an invocation: log lines, the bill, error bodies. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TAIL: Final = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class InvocationResult:
-    """How an invocation of a function ended, as its caller sees it."""
+    """The end of an invocation, as its caller sees it."""
 
     payload: bytes
     failed: bool = False
@@ -42,7 +42,7 @@ class ReportLine:
 
     @property
     def billed_ms(self) -> int:
-        """What is billed, rounded up; the initialisation is, too, since August 2025."""
+        """The billed time, rounded up; it includes the initialisation since August 2025."""
         return math.ceil(self.duration_ms + (self.init_ms or 0.0))
 
     @property

@@ -144,7 +144,7 @@ class Zygote:
 
 
 class _NoSemaphore:
-    """What Lambda has in place of POSIX semaphores: there is no /dev/shm."""
+    """Lambda's substitute for POSIX semaphores: there is no /dev/shm."""
 
     SEM_VALUE_MAX = 2147483647
 

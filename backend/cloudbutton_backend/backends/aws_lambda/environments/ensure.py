@@ -1,4 +1,4 @@
-"""From imported packages to a function that has them: described, built, deployed where allowed."""
+"""Ensures that a function has the imported packages: describes, builds and deploys an environment."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def packages_table(lock: EnvironmentLock) -> str:
 
 
 def _doubts(lock: EnvironmentLock) -> list[str]:
-    """Say which packages were installed here from wheels that would not load there."""
+    """Return which packages were installed here from wheels that would not load there."""
     if find_built(lock) is not None:
         return []
     there = lock.platform.glibc

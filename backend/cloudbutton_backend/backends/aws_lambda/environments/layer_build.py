@@ -128,7 +128,7 @@ class BuiltEnvironment:
 
     @property
     def packages(self) -> PackageSource:
-        """What deploying it needs to know."""
+        """The packages, as a deployment needs them."""
         return PackageSource(
             hash=self.lock.hash,
             archive=self.archive,

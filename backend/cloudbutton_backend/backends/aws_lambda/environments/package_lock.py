@@ -1,4 +1,4 @@
-"""From the packages that code imports to a lock: exact versions of all that they need, as a value."""
+"""Locks the packages that code imports: exact versions of all that they need, as a value."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PinnedPackage:
 
 @dataclass(frozen=True)
 class EnvironmentLock:
-    """What an environment consists of."""
+    """The exact contents of an environment."""
 
     platform: Platform
     pins: tuple[PinnedPackage, ...]
@@ -75,7 +75,7 @@ class EnvironmentLock:
 
 
 class Installed(Protocol):
-    """What is known of an installed distribution."""
+    """An installed distribution."""
 
     @property
     def name(self) -> str: ...
@@ -118,7 +118,7 @@ class LocalPackages:
 
     @property
     def tags(self) -> list[str]:
-        """What the wheel fits that it was installed from."""
+        """The tags of the wheel that it was installed from."""
         return re.findall(r"^Tag: (\S+)", self.source.read_text("WHEEL") or "", re.M)
 
     @property
@@ -128,7 +128,7 @@ class LocalPackages:
 
     @property
     def digest(self) -> str:
-        """Of the list of its files, which has a digest of each."""
+        """The digest of the list of its files, which has a digest of each."""
         kept = [line for line in (self.source.read_text("RECORD") or "").splitlines()
                 if "__pycache__" not in line and ".dist-info/" not in line]  # fmt: skip
         return hashlib.sha256("\n".join(sorted(kept)).encode()).hexdigest()

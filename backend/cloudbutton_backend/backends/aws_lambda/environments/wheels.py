@@ -30,7 +30,7 @@ _NONE_FITS: Final = re.compile(
 
 @dataclass(frozen=True)
 class PipResult:
-    """How a run of pip ended."""
+    """The result of a run of pip."""
 
     code: int
     text: str
