@@ -164,6 +164,25 @@ def test_a_generator_that_raises_loses_none_of_the_items_before() -> None:
     assert job.partial() == {i: i for i in range(10)}
 
 
+def test_a_job_whose_items_could_not_all_be_had_fails_again_and_alone_when_retried(
+    gate: Gate,
+) -> None:
+    def waits(x: int) -> int:
+        gate.wait()
+        return x
+
+    job = cloud.map(abs, a_generator_that_raises())
+    other = cloud.map(waits, range(4), workers=1)
+    for _ in range(2):
+        with pytest.raises(JobFailed, match="could not all be produced"):
+            job.results()
+        assert job.state is JobState.FAILED
+        job.retry_failed()
+    gate.open()
+    assert other.results() == list(range(4))
+    assert job.wait(30) and job.state is JobState.FAILED
+
+
 def test_an_item_that_fails_comes_before_a_generator_that_raises_later() -> None:
     job = cloud.map(lambda x: 1 // (x - 4), a_generator_that_raises())
     with pytest.raises(ZeroDivisionError):

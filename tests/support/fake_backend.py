@@ -139,6 +139,15 @@ class FakeWorkers:
         """How often each kind of fault has happened."""
         return dict(self._chance.happened)
 
+    def add(self, work: Work) -> None:
+        """Know one more job."""
+        self._works[work.id] = work
+        self.runs[work.id] = [0] * len(work.seconds)
+
+    def is_under_way(self) -> bool:
+        """Return whether a worker has something to do."""
+        return any(worker.held for worker in self._workers.values())
+
     # -- what is asked, as `Backend` has it
 
     def start(self, workers: int) -> None:

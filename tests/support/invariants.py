@@ -12,6 +12,7 @@ from cloudbutton_backend.backends.protocol import (
     Event,
     Limits,
     Results,
+    Revoked,
     WorkerDown,
     WorkerUp,
 )
@@ -65,6 +66,8 @@ class Account:
     budget: float | None = None
     over_budget: bool = False
     has_results: bool = False
+    lacks_items: bool = False
+    """Whether its stream was closed before it had given all."""
 
     def __post_init__(self) -> None:
         if self.work.chunk is None:
@@ -82,6 +85,7 @@ class Account:
         """It is retried: what failed may succeed."""
         self.failed.clear()
         self.attempts.clear()
+        self.lacks_items = self.ready < len(self.accepted)
         self.is_open, self.cancelled, self.over_budget = True, False, False
         if self.work.more is not None:
             self.budget = self.work.more
@@ -100,7 +104,8 @@ class InvariantChecker:
         self._limits = limits
         self._per_day = per_day
         self.accounts = {work.id: Account(work, bytearray(len(work.seconds))) for work in works}
-        self._held: dict[str, dict[int, str]] = {}
+        self._held: dict[str, dict[int, tuple[str, int]]] = {}
+        """By worker and batch, the job and its first item."""
         self._seen: set[str] = set()
 
     def hear(self, event: Event) -> None:
@@ -109,10 +114,15 @@ class InvariantChecker:
             self._held[event.worker] = {}
             self._seen.add(event.worker)
         elif isinstance(event, WorkerDown):
-            for job_id in self._held.pop(event.worker).values():
+            for job_id, _first in self._held.pop(event.worker).values():
                 self._let_go(job_id, event.worker)
         elif isinstance(event, BatchEnded):
-            self._let_go(self._held[event.worker].pop(event.batch), event.worker)
+            self._drop(event.worker, event.batch)
+        elif isinstance(event, Revoked):
+            held = self._held[event.worker]
+            is_next = event.batch in held and next(iter(held)) != event.batch
+            if is_next and event.first <= held[event.batch][1]:  # nothing is left of it
+                self._drop(event.worker, event.batch)
         elif isinstance(event, Charged):
             account = self.accounts[event.job_id]
             if event.batch in account.aside:
@@ -121,7 +131,12 @@ class InvariantChecker:
         elif isinstance(event, Results):
             of = self._held.get(event.worker, {}).get(event.batch)
             if of is not None:
-                self.accounts[of].has_results = True
+                self.accounts[of[0]].has_results = True
+
+    def _drop(self, worker: str, batch: int) -> None:
+        of = self._held[worker].pop(batch, None)
+        if of is not None:
+            self._let_go(of[0], worker)
 
     def _let_go(self, job_id: str, worker: str) -> None:
         holders = self.accounts[job_id].holders
@@ -166,7 +181,7 @@ class InvariantChecker:
         self._require(0 <= action.first < stop <= account.ready, "items are at hand", action)
         done = account.accepted.find(1, action.first, stop) >= 0
         self._require(not done, "what is done is not sent again", action)
-        held[action.batch] = action.job_id
+        held[action.batch] = (action.job_id, action.first)
         account.holders[action.worker] += 1
         cap = account.work.workers
         self._require(cap is None or len(account.holders) <= cap, "the cap of workers", action)
@@ -229,12 +244,15 @@ class InvariantChecker:
         # What a stream had not given when its job ended first is not to be had by a retry.
         total = len(account.accepted) if len(account.ends) == 1 else account.ready
         if action.step == "finish":
-            whole = account.accepted.count(1) == total and not account.failed
+            whole = account.accepted.count(1) == len(account.accepted) and not account.failed
             self._require(whole, "a finished job has all results", action)
         elif action.step == "fail":
             if account.over_budget:
                 return
-            self._require(bool(account.failed), "a failed job has failed items", action)
-            first = min(account.failed) if account.work.stop_on_error else total
+            reason = bool(account.failed) or account.lacks_items
+            self._require(reason, "a failed job has failed items, or lacks some", action)
+            first = total
+            if account.failed and account.work.stop_on_error:
+                first = min(account.failed)
             gaps = [i for i in range(first) if not account.accepted[i] and i not in account.failed]
             self._require(not gaps, f"the items before the error have ended, not {gaps}", action)

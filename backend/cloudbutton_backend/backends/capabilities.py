@@ -113,6 +113,17 @@ class QuotesTerms(Protocol):
 
 
 @runtime_checkable
+class SeesWork(Protocol):
+    """Can tell whether anything of what it was given is under way, so that what got lost is noticed."""
+
+    def is_under_way(self) -> bool:
+        """Return whether a worker is at work, or work or results are between here and there.
+
+        Called on the driver's thread, when `poll` has had nothing for a while.
+        """
+
+
+@runtime_checkable
 class DescribesPackages(Protocol):
     """Brings the packages that code needs, and can say which those are."""
 

@@ -177,7 +177,8 @@ class Assignment:
 
     def dismiss(self, job: JobProgress) -> None:
         """A job has ended."""
-        del self.live[job.plan.job_id], self._watch[job.plan.job_id]
+        self.live.pop(job.plan.job_id, None)
+        self._watch.pop(job.plan.job_id, None)
 
     def assign(self, now: float) -> None:
         """Give work to every worker that has room, one batch each in turn."""

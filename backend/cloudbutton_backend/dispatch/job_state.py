@@ -40,6 +40,8 @@ class DispatchPlan:
     done: tuple[tuple[int, int], ...] = ()
     """Ranges ``[first, stop)`` of items that have their results already, and are never sent: disjoint,
     and only where the number of items is known."""
+    lacks_items: bool = False
+    """Whether items of it cannot be had: it is not done when all others are."""
     batches_after: int = 0
     """Numbers of batches up to this one belong to another process, which ran the job before."""
 
@@ -84,6 +86,9 @@ class JobProgress:
         self.job_budget = job_budget
         self.wave = wave
         self.state = JobState.RUNNING
+        self.lacks_items = plan.lacks_items
+        self.is_broken = False
+        """Whether it is stopped because it cannot go on, rather than because nobody wants it."""
         self.sizer = BatchSizer(batch_seconds, plan.at_once)
         self.ready = plan.n_items or 0
         """Items that can be sent: all below this one are available."""
@@ -269,7 +274,8 @@ class JobProgress:
         self.losses.clear()
         self.grown.clear()
         # The source was closed when the job ended: what it had not given by then never comes.
-        self.ended = True
+        self.lacks_items, self.ended = self.lacks_items or not self.ended, True
+        self.is_broken = False
         self.marks = self.marks.replace(bytes([FAILED]), bytes([PENDING]))
         self.requeue(0, self.fresh)
         self.state = JobState.RUNNING
@@ -279,6 +285,12 @@ class JobProgress:
         self._again.clear()
         self._later.clear()
         self._n_again = 0
+
+    def last_step(self) -> str:
+        """Return the step of its life cycle by which it ends, being over."""
+        if self.state is JobState.CANCELLING:
+            return "fail" if self.is_broken else "stopped"
+        return "fail" if self.n_failed or self.lacks_items else "finish"
 
     def is_over(self) -> bool:
         """Whether nothing is running, nothing waits and nothing can come."""

@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cloudbutton_backend.backends.protocol import (
+    NO_BATCH,
     BatchEnded,
     Charged,
     Event,
@@ -37,6 +38,7 @@ from cloudbutton_backend.backends.protocol import (
     Overdue,
     Results,
     Revoked,
+    Warned,
     WorkerDown,
     WorkerUp,
 )
@@ -110,11 +112,18 @@ class Scheduler:
         if job is not None:
             job.sizer.weigh(items, nbytes)
 
-    def cancel(self, job_id: str, now: float) -> None:
-        """Stop a job; what has ended is kept. Safe to repeat."""
+    def cancel(self, job_id: str, now: float, *, is_broken: bool = False) -> None:
+        """Stop a job; what has ended is kept. Safe to repeat.
+
+        Parameters
+        ----------
+        is_broken
+            Whether it has to stop because it cannot go on, and so has failed.
+        """
         job = self.jobs.get(job_id)
         if job is None or job.state.is_final:
             return
+        job.is_broken = job.is_broken or is_broken
         job.state = LIFE_CYCLE[job.state, "cancel"]
         job.drop_waiting()
         self._recovery.interrupt(job, 0)
@@ -136,6 +145,12 @@ class Scheduler:
         self._sharing.admit(job)
         self._settle(now)
 
+    def lack_items(self, job_id: str) -> None:
+        """Items of a job cannot be had: it fails once those that there are have ended."""
+        job = self.jobs.get(job_id)
+        if job is not None:
+            job.lacks_items = True
+
     def give(self, job_id: str, dollars: float, now: float) -> None:
         """A job gets so much of the day's budget; nothing, if that cannot be."""
         job = self.jobs.get(job_id)
@@ -149,6 +164,20 @@ class Scheduler:
         if job is not None and job.state.is_final:
             del self.jobs[job_id]
 
+    def discard(self, job_id: str, now: float) -> None:
+        """Take a job out by force, whatever its state has come to; its workers are ended."""
+        job = self.jobs.pop(job_id, None)
+        if job is not None:
+            self._sharing.dismiss(job)
+        for worker in self._worker_set.busy():
+            if any(flight.job_id == job_id for flight in worker.flights.values()):
+                self.give_up(worker.name, "a job was taken from it by force", now)
+
+    def give_up(self, name: str, cause: str, now: float) -> None:
+        """End a worker; what it held goes to others, at no attempt's cost."""
+        self._actions.append(Kill(name, "lost"))
+        self._on_worker_down(WorkerDown(name, cause, NO_BATCH, None, "lost"), now)
+
     def tick(self, now: float) -> None:
         """Do what is due at `now`."""
         self._settle(now)
@@ -156,21 +185,25 @@ class Scheduler:
     def handle(self, events: Iterable[Event], now: float) -> None:
         """Take in what the backend reports."""
         for event in events:
-            if isinstance(event, Results):
-                self._on_results(event, now)
-            elif isinstance(event, BatchEnded):
-                self._on_batch_ended(event, now)
-            elif isinstance(event, Revoked):
-                self._on_revoked(event, now)
-            elif isinstance(event, WorkerUp):
-                self._worker_set.add(event.worker, now)
-            elif isinstance(event, WorkerDown):
-                self._on_worker_down(event, now)
-            elif isinstance(event, Overdue):
-                self._on_overdue(event)
-            elif isinstance(event, Charged):
-                self._on_charged(event)
+            self.take(event, now)
         self._settle(now)
+
+    def take(self, event: Event, now: float) -> None:
+        """Take in one event; `tick` acts on it."""
+        if isinstance(event, Results):
+            self._on_results(event, now)
+        elif isinstance(event, BatchEnded):
+            self._on_batch_ended(event, now)
+        elif isinstance(event, Revoked):
+            self._on_revoked(event, now)
+        elif isinstance(event, WorkerUp):
+            self._worker_set.add(event.worker, now)
+        elif isinstance(event, WorkerDown):
+            self._on_worker_down(event, now)
+        elif isinstance(event, Overdue):
+            self._on_overdue(event)
+        elif isinstance(event, Charged):
+            self._on_charged(event)
 
     # -- out
 
@@ -189,6 +222,23 @@ class Scheduler:
     def workers_of(self, job_id: str) -> int:
         """Return how many workers hold items of a job."""
         return len(self.jobs[job_id].holders)
+
+    def is_waiting(self) -> bool:
+        """Whether workers hold items, so that something has to come back."""
+        return any(job.flights for job in self._sharing.live.values())
+
+    def holders(self) -> list[str]:
+        """Return the workers that hold items."""
+        return [worker.name for worker in self._worker_set.busy()]
+
+    def job_of(self, event: Event) -> str | None:
+        """Return the job of an event, None if it is of no job or of several."""
+        if isinstance(event, (Charged, Warned)):
+            return event.job_id
+        if isinstance(event, (Results, BatchEnded, Revoked, Overdue)):
+            found = self._flight(event.worker, event.batch)
+            return None if found is None else found[1].job_id
+        return None
 
     @property
     def patience(self) -> float:
@@ -311,7 +361,9 @@ class Scheduler:
         # Batches run in order: if it is not known which one it was, it was the first.
         ran = event.batch if event.batch is not None else left[0].id if left else None
         for flight in worker.flights.values():
-            job = self.jobs[flight.job_id]
+            job = self.jobs.get(flight.job_id)
+            if job is None:  # it was taken out by force
+                continue
             job.land(flight)
             if flight.next >= flight.stop or job.state is not JobState.RUNNING:
                 continue
@@ -365,10 +417,7 @@ class Scheduler:
         self._sharing.relieve(now)
         for job in list(self._sharing.live.values()):
             if job.is_over():
-                if job.state is JobState.CANCELLING:
-                    step = "stopped"
-                else:
-                    step = "fail" if job.n_failed else "finish"
+                step = job.last_step()
                 job.state = LIFE_CYCLE[job.state, step]
                 self._end(job, step)
             elif job.job_budget is not None and job.job_budget.is_empty and not job.flights:

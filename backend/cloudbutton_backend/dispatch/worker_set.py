@@ -84,6 +84,10 @@ class WorkerSet:
     def n_idle(self) -> int:
         return len(self._by_load[0])
 
+    def busy(self) -> list[WorkerSlots]:
+        """Return the workers that hold something."""
+        return [worker for worker in self._all.values() if worker.flights]
+
     def any_idle(self) -> WorkerSlots:
         """Return a worker that holds nothing; there must be one."""
         return next(iter(self._by_load[0].values()))

@@ -19,7 +19,7 @@ from cloudbutton_backend.dispatch.actions import AskForMoney, BatchLost, OverBud
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.dispatch.item_source import ItemSource, SequenceSource
 from cloudbutton_backend.dispatch.job_state import DispatchPlan
-from cloudbutton_backend.job_model import JobOptions, new_job_id
+from cloudbutton_backend.job_model import JobOptions, JobState, new_job_id
 from cloudbutton_backend.results.result_record import ResultRecord
 from cloudbutton_backend.worker.timing import TimedFunction, Timing
 
@@ -161,7 +161,7 @@ class _Listener:
             self.lost.append(f"{kind}: {cause}".partition("\n")[0])
             self._n_done += 1
 
-    def on_finish(self, step: str) -> None:
+    def on_finish(self, state: JobState) -> None:
         with self._change:
             self._ended = True
             self._change.notify_all()
@@ -171,10 +171,13 @@ class _Listener:
             if not self._ended:
                 self.lost.append(str(error).partition("\n")[0])
 
+    def on_lacking(self, error: BaseException) -> None:
+        """The items are at hand."""
+
     def on_batch_lost(self, lost: BatchLost) -> None:
         """The item that was running is tried again."""
 
-    def on_running(self, items: int, workers: int, retried: int) -> None:
+    def on_running(self, state: JobState, items: int, workers: int, retried: int) -> None:
         """Progress is not shown."""
 
     def on_charged(self, charged: Charged) -> None:

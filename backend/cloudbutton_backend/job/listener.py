@@ -27,7 +27,7 @@ from cloudbutton_backend.errors import (
 )
 from cloudbutton_backend.job.recorder import JobRecorder
 from cloudbutton_backend.job.run_state import RunState
-from cloudbutton_backend.job_model import LIFE_CYCLE, JobRecord, JobState, Progress
+from cloudbutton_backend.job_model import JobRecord, JobState, Progress
 from cloudbutton_backend.journal import Journal
 from cloudbutton_backend.journal.ownership import keep
 from cloudbutton_backend.results.result_ranges import ResultRange, runs_of
@@ -80,8 +80,8 @@ class JobListener:
         self.lacking: JobFailed | None = None
         """What is to be said at the end if items of it cannot be had any more."""
         self.retried_before = 0
-        self.stop: Callable[[], None] = lambda: None
-        """Stops the job; set by what runs it."""
+        self.stop_for: Callable[[BaseException], None] = lambda error: None
+        """Stops the job because it cannot go on; set by what runs it."""
         self._run_state = run_state
         self._recorder = recorder
         self._job_cost, self._eta = accounting.cost, accounting.eta
@@ -152,12 +152,13 @@ class JobListener:
         if self.cache is not None:
             self.cache.accept(results, entry, runs)
         if run_state.broken is None and (why := self._recorder.memory_is_short()):
-            run_state.broken = JobFailed(
-                f"{why}: job {self.spec.id} was stopped before they are lost with this process. They are in"
-                " `job.partial()`. Make room on the disk, with `cloudbutton gc` for example; then"
-                " `job.retry_failed()` goes on."
+            self.stop_for(
+                JobFailed(
+                    f"{why}: job {self.spec.id} was stopped before they are lost with this process. They"
+                    " are in `job.partial()`. Make room on the disk, with `cloudbutton gc` for example;"
+                    " then `job.retry_failed()` goes on."
+                )
             )
-            self.stop()
 
     def _name_items(self, first: int, errors: dict[int, PackedError]) -> None:
         """Name the items that failed where the worker could not: it has them only while they run."""
@@ -234,9 +235,11 @@ class JobListener:
             total,
         )
 
-    def on_running(self, items: int, workers: int, retried: int) -> None:
+    def on_running(self, state: JobState, items: int, workers: int, retried: int) -> None:
         """The driver has sent or received something."""
         run_state = self._run_state
+        if not state.is_final:  # its end is told when all of it is written
+            run_state.state = state
         run_state.running = items
         run_state.retried = self.retried_before + retried
         run_state.workers = max(workers, run_state.workers)
@@ -255,37 +258,40 @@ class JobListener:
         return self._run_state.progress
 
     def on_broken(self, error: BaseException) -> None:
-        """The job cannot go on, or its items ended in an error."""
-        if isinstance(error, BackendError):
-            self._run_state.broken = error
-        else:
-            failure = JobFailed(
-                f"The items of job {self.spec.id} could not all be produced: "
-                f"{type(error).__name__}: {message_of(error)}\n"
-                "Those that came before are kept: `job.partial()`."
-            )
-            failure.__cause__ = error
-            self._run_state.broken = self.lacking = failure
+        """The job cannot go on."""
+        self._run_state.broken = error
 
-    def on_finish(self, step: str) -> None:
-        """Record the end."""
+    def on_lacking(self, error: BaseException) -> None:
+        """Its items ended in an error."""
+        failure = JobFailed(
+            f"The items of job {self.spec.id} could not all be produced: "
+            f"{type(error).__name__}: {message_of(error)}\n"
+            "Those that came before are kept: `job.partial()`."
+        )
+        failure.__cause__ = error
+        self._run_state.broken = self.lacking = failure
+
+    def on_finish(self, state: JobState) -> None:
+        """It has ended: who waits for it goes on, whatever becomes of the records."""
         run_state = self._run_state
-        state = LIFE_CYCLE.get((run_state.state, step), JobState.CANCELLED)
-        if run_state.broken is not None:
-            state = JobState.FAILED
-        elif run_state.state is JobState.RUNNING and step == "stopped":
-            state = JobState.CANCELLED
         if state is JobState.DONE:  # it will not be run again: drop what that would need
-            self.source.forget()
+            self._try(self.source.forget)
             self.spec = replace(self.spec, payload=b"", blobs=())
-            self._recorder.record_done(self.source.n_items)
-        self._recorder.close()
+            self._try(functools.partial(self._recorder.record_done, self.source.n_items))
+        self._try(self._recorder.close)
         if self._daily_grant is not None:
-            self._daily_grant.settle(run_state.cost)
-        callbacks = run_state.end(state, functools.partial(self._record_end, state))
+            self._try(functools.partial(self._daily_grant.settle, run_state.cost))
+        record = functools.partial(self._try, functools.partial(self._record_end, state))
+        callbacks = run_state.end(state, record)
         if self.left_on_disk is not None:
-            self.left_on_disk.ended(state)
+            self._try(functools.partial(self.left_on_disk.ended, state))
         tell(callbacks, self.spec.id)
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception:
+            _LOG.exception("a part of the end of job %s failed", self.spec.id)
 
     def _record_end(self, state: JobState) -> None:
         self._journal.update_progress(self._run_state.progress)
@@ -307,7 +313,7 @@ class LocalRunner:
     def __init__(self, driver: Driver, reporter: JobListener) -> None:
         self.driver = driver
         self.reporter = reporter
-        reporter.stop = functools.partial(driver.cancel, reporter.spec.id)
+        reporter.stop_for = functools.partial(driver.break_job, reporter.spec.id)
 
     @property
     def ends_with_us(self) -> bool:

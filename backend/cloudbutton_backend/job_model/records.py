@@ -36,6 +36,7 @@ LIFE_CYCLE: Final[Mapping[tuple[JobState, str], JobState]] = {
     (JobState.RUNNING, "cancel"): JobState.CANCELLING,
     (JobState.CANCELLING, "cancel"): JobState.CANCELLING,
     (JobState.CANCELLING, "stopped"): JobState.CANCELLED,
+    (JobState.CANCELLING, "fail"): JobState.FAILED,
     (JobState.CANCELLED, "retry"): JobState.RUNNING,
     (JobState.FAILED, "retry"): JobState.RUNNING,
     (JobState.LOST, "retry"): JobState.RUNNING,

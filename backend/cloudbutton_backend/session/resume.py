@@ -161,6 +161,7 @@ class Resumer:
             n_items=count,
             spent=row.spend + row.committed,
             done=(*done, *gone),
+            lacks_items=listener.lacking is not None,
             batches_after=generation * _NUMBERS,
         )
         self._builder.remember(prepared.job)

@@ -267,6 +267,11 @@ class ChildProcess:
         return bool(self.words[status_page.BUSY])
 
     @property
+    def is_at_work(self) -> bool:
+        """Whether it is busy with what it was sent, or has not read that yet, being slow or stopped."""
+        return not self.words[status_page.WAITING] or bool(_unread(self.socket))
+
+    @property
     def packed(self) -> tuple[int, int]:
         """The number of items whose results it has packed so far, and their bytes."""
         # The bytes are read first, as they are stored last: never too many.
@@ -387,6 +392,18 @@ if hasattr(os, "register_at_fork"):
 def _fits(last: tuple[memoryview, Sequence[int]], view: memoryview) -> bool:
     """Whether two pieces are small enough to go in one sending."""
     return len(last[0]) + len(view) <= _ONE_SENDING
+
+
+def _unread(sock: socket.socket) -> int:
+    """Return how many bytes the other end has not read yet, 0 where that cannot be told."""
+    try:
+        import fcntl
+        import termios
+
+        found = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
+    except (ImportError, OSError):
+        return 0
+    return int.from_bytes(found, sys.byteorder)
 
 
 def _memory(pid: int) -> tuple[int, int]:

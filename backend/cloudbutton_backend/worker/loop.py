@@ -180,7 +180,10 @@ class WorkerLoop:
         while True:
             while self._imports and not self._channel.pending():
                 self._import(self._imports.popleft())
-            self._handle(*self._channel.next())
+            self._words[status_page.WAITING] = 1
+            received = self._channel.next()
+            self._words[status_page.WAITING] = 0
+            self._handle(*received)
 
     def _handle(self, message: Message, body: bytes, fds: list[int]) -> None:
         if isinstance(message, m.BatchMessage):
@@ -448,9 +451,14 @@ def run_worker(
         _thread.start_new_thread(watch_lifeline, (lifeline,))
     worker = WorkerLoop(Channel(sock), status_page.view(page), tail)
     import faulthandler
+    import traceback
 
     faulthandler.enable(2)
-    worker.serve()
+    try:
+        worker.serve()
+    except BaseException:  # threads of a task may go on for ever: end without them
+        os.write(2, traceback.format_exc().encode("utf-8", "replace"))
+        os._exit(1)
 
 
 def stub_extension() -> None:

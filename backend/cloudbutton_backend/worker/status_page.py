@@ -30,6 +30,8 @@ PACKED: Final = 5
 """Items whose results are packed, over the worker's life: sent, or on their way."""
 PACKED_BYTES: Final = 6
 """Their bytes."""
+WAITING: Final = 7
+"""1 while the worker waits for a message, having dealt with all that came before."""
 NEVER: Final = (1 << 64) - 1
 """In CURRENT: nothing has run yet."""
 
@@ -48,6 +50,7 @@ def reset(words: memoryview) -> None:
     words[SINCE] = 0
     words[PACKED] = 0
     words[PACKED_BYTES] = 0
+    words[WAITING] = 0
 
 
 def revoke(words: memoryview, low: int, high: int) -> int:

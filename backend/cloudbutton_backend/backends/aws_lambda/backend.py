@@ -86,7 +86,7 @@ class LambdaBackend:
         self._clients = clients
         usual = EMULATED_WORKERS if self.settings.emulate else USUAL_WORKERS
         self._size = self.settings.workers or usual
-        self._announced = 0
+        self._announced = self._submitted = 0
         self._events: deque[Event] = deque()
         self._change = threading.Condition()
         self._woken = False
@@ -204,6 +204,7 @@ class LambdaBackend:
         self._call_soon(self._lambda_calls.open_job, spec)
 
     def submit(self, call: BatchCall) -> None:
+        self._submitted += 1
         self._call_soon(self._lambda_calls.submit, call)
 
     def revoke(self, worker: str, keep: int) -> None:
@@ -236,6 +237,11 @@ class LambdaBackend:
             events = list(self._events)
             self._events.clear()
         return events
+
+    def is_under_way(self) -> bool:
+        """Return whether a call is under way, or about to be made."""
+        calls = self._lambda_calls
+        return self._submitted != calls.taken or bool(calls.in_flight())
 
     def wake(self) -> None:
         with self._change:

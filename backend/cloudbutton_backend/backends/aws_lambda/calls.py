@@ -111,6 +111,8 @@ class LambdaCalls:
         self._functions: DeployedFunctions
         self._accountant: CallAccountant
         self._canceller: CallCanceller
+        self.taken = 0
+        """Calls that were submitted, over all its life."""
         self._slots: dict[str, LambdaCall | None] = {}
         """The call under way in each worker."""
         self._jobs: OrderedDict[str, RemoteJob] = OrderedDict()
@@ -209,13 +211,14 @@ class LambdaCalls:
 
     def close_job(self, job_id: str) -> None:
         """Drop jobs that ended long ago; this one may be opened again."""
-        in_use = {flight.call.job_id for flight in self._in_flight()}
+        in_use = {flight.call.job_id for flight in self.in_flight()}
         for old in list(self._specs)[: max(0, len(self._specs) - _REMEMBER)]:
             if old not in in_use:
                 del self._specs[old]
                 self._jobs.pop(old, None)
 
     def submit(self, call: BatchCall) -> None:
+        self.taken += 1
         if call.worker in self._slots:
             flight = self._slots[call.worker] = LambdaCall(call)
             flight.task = asyncio.create_task(self._run(flight))
@@ -234,6 +237,8 @@ class LambdaCalls:
     def kill(self, worker: str, reason: str) -> None:
         flight = self._slots.get(worker)
         if flight is None:
+            if reason == "lost" and worker in self._slots:  # it has no call, and can have another
+                self._emit([WorkerUp(worker)])
             return
         events: list[Event] = [self._charge(flight)]
         if flight.may_run:
@@ -246,8 +251,9 @@ class LambdaCalls:
 
     # -- calls under way
 
-    def _in_flight(self) -> list[LambdaCall]:
-        return [flight for flight in self._slots.values() if flight is not None]
+    def in_flight(self) -> list[LambdaCall]:
+        """Return the calls under way. Safe from any thread."""
+        return [flight for flight in list(self._slots.values()) if flight is not None]
 
     def _cancel(self, flight: LambdaCall) -> bool:
         """Cancel a call's task; return whether it was still under way."""
@@ -333,7 +339,7 @@ class LambdaCalls:
 
     async def close(self, seconds: float) -> None:
         """Stop what runs, as far as possible within `seconds`, and close all connections."""
-        for flight in self._in_flight():
+        for flight in self.in_flight():
             job = self._jobs.get(flight.call.job_id)
             if flight.may_run and job is not None and not job.detached:
                 self._stop(flight)

@@ -342,6 +342,10 @@ class DaskBackend:
             self._connector.begin(RECONNECT_WITHIN)
         return events
 
+    def is_under_way(self) -> bool:
+        """Return whether a call is under way, as far as this process knows."""
+        return self._connection is None or bool(self._connection.calls.in_flight())
+
     def _next_wake(self) -> float | None:
         times = [] if self._connection is None else [self._connection.calls.next_wake()]
         if self._empty_since is not None:

@@ -282,6 +282,10 @@ class SshBackend:
         events, self._events = self._events, []
         return events
 
+    def is_under_way(self) -> bool:
+        """Return whether a machine has something to do, as far as this process knows."""
+        return any(self._held.values())
+
     def _take_in(self, news: HostNews) -> None:
         session = news.session
         if news.what == "up":

@@ -523,6 +523,10 @@ class WorkerPool:
         if spec.memory is not None and worker.memory() > spec.memory << 20:
             worker.kill("memory")
 
+    def is_under_way(self) -> bool:
+        """Return whether a worker is at work, or has not read yet what was sent to it."""
+        return any(worker.held and worker.is_at_work for worker in self._workers.values())
+
     def wake(self) -> None:
         with contextlib.suppress(OSError):
             self._wakeup.send(b"!")

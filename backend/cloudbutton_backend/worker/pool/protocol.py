@@ -91,7 +91,8 @@ class WorkerDown:
     item: int | None = None
     """The item it was running, if that is known."""
     reason: str = "died"
-    """died | killed (we ended it to cancel) | timeout | memory | lease (its call's lease ran out)"""
+    """died | killed (we ended it to cancel) | timeout | memory | lease (its call's lease ran out)
+    | lost (its work got lost between here and there)"""
 
 
 @dataclass(frozen=True, slots=True)
