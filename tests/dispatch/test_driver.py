@@ -272,3 +272,21 @@ def test_a_job_that_cannot_be_run_again_says_why_and_leaves_the_others_alone() -
         driver.retry(bad.spec, bad)
         assert (bad.wait(), good.wait()) == (JobState.FAILED, JobState.DONE)
     assert "%cloud attach bad" in str(bad.failure)
+
+
+def test_what_waits_behind_a_long_item_of_a_full_job_goes_to_an_idle_worker() -> None:
+    slow = Watched(Work(seconds=[3600.0], id="slow", workers=1))
+    quick = Watched(Work(seconds=uniform(200, 0.001), id="quick"))
+    ended_at = []
+    backend = SimulatedBackend([slow.work, quick.work], limits=FREE)
+    on_finish = quick.on_finish
+
+    def note(state: JobState) -> None:
+        ended_at.append(backend.now)
+        on_finish(state)
+
+    quick.on_finish = note  # type: ignore[method-assign]
+    with driven(backend, slow, quick):
+        assert quick.wait() is JobState.DONE
+        assert slow.wait() is JobState.DONE
+    assert ended_at[0] < 5.0

@@ -267,13 +267,18 @@ class Assignment:
         self.look_again = None
         for job_id, watch in self._watch.items():
             job = self.live[job_id]
-            while self._n_spare() > 0 and job.state is JobState.RUNNING and not job.is_full():
+            while self._n_spare() > 0 and job.state is JobState.RUNNING:
                 name = watch.pop(now)
                 if name is None:
                     self._look_at(watch.first())
                     break
                 worker = self._worker_set.get(name)
-                if worker is not None and worker.flights and worker.first().job_id == job_id:
+                if worker is None or not worker.flights or worker.first().job_id != job_id:
+                    continue
+                held = {self.live[flight.job_id] for flight in worker.flights.values()}
+                if all(each.is_full() for each in held):  # nobody else may do any of it, for now
+                    watch.add(name, now + BACKUP_SECONDS)
+                else:
                     self._help(job, worker, now)
 
     def _look_at(self, when: float | None) -> None:

@@ -339,6 +339,8 @@ class Scheduler:
             else:
                 self._sharing.patience.long_enough()
         self._recovery.give_back(job, flight, event.first, stop)
+        if flight.next >= flight.stop and flight is not worker.first():
+            self._land(flight)  # it is empty: its job need not wait for what the worker does before
         self._sharing.check_progress(worker, now)
 
     def _on_overdue(self, event: Overdue) -> None:
