@@ -9,7 +9,7 @@ import pytest
 
 from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.errors import Unreachable, UsageError
-from cloudbutton_backend.session.resume_backend import driver_of, require_same
+from cloudbutton_backend.session.resume import driver_of, require_same
 from cloudbutton_backend.session.session import Session
 from cloudbutton_backend.storage.home import home
 

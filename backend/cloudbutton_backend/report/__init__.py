@@ -8,7 +8,6 @@
 """
 
 from cloudbutton_backend.report.facts import JobFacts
-from cloudbutton_backend.report.page import page
-from cloudbutton_backend.report.save import report_of_id, report_of_job, text_of_id, write
+from cloudbutton_backend.report.page import page, report_of_id, report_of_job, text_of_id, write
 
 __all__ = ["JobFacts", "page", "report_of_id", "report_of_job", "text_of_id", "write"]

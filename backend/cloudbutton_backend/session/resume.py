@@ -1,11 +1,15 @@
-"""Resumes a job of an earlier process: results are taken over, what is missing runs here."""
+"""Resumes a job of an earlier process: results are taken over, what is missing runs here.
+
+It resumes on the backend where it ran last, or on one that was asked for. What a kernel has under a backend's
+name may be another thing than what the job ran on: emulated there and billed here, by the settings of each.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Final
 from cloudbutton_backend.backends.capabilities import HasPortableSettings, Recovers
 from cloudbutton_backend.backends.protocol import Backend, JobSpec
 from cloudbutton_backend.capture import Blob
+from cloudbutton_backend.dispatch.driver import Driver
 from cloudbutton_backend.durable import job_file
 from cloudbutton_backend.durable.item_file import StoredItems, StoredSource
 from cloudbutton_backend.durable.job_file import JobFile, python_version
@@ -37,7 +42,6 @@ from cloudbutton_backend.results.result_ranges import (
 from cloudbutton_backend.session.finished_jobs import seconds_of
 from cloudbutton_backend.session.job_builder import EarlierPart, JobBuilder, JobDefinition
 from cloudbutton_backend.session.job_plan import cwd
-from cloudbutton_backend.session.resume_backend import driver_of
 from cloudbutton_backend.storage import job_paths, sealed_files
 
 _NUMBERS: Final = 1 << 24
@@ -318,4 +322,45 @@ def _lacking(
     text = "; ".join(parts)
     return CannotContinue(
         f"Job {job_id} was continued as far as possible: {text}. What has results is in `job.partial()`."
+    )
+
+
+def driver_of(row: JobRow, name: str, drivers: Callable[[str], Driver]) -> Driver:
+    """Return the driver of the backend on which a job ran last, by its name.
+
+    Raises
+    ------
+    UsageError
+        The backend of that name is another thing in this kernel.
+    """
+    try:
+        driver = drivers(name)
+    except CloudError as error:
+        if not row.emulated:
+            raise
+        raise UsageError(
+            f"Job {row.id} ran on {row.ran_on}, and `{name}` is not emulated in this kernel. Nothing was"
+            f" started. Say `%cloud use {name} --emulate`, and attach then; or go on elsewhere:"
+            f" `%cloud attach {row.id} --backend local`."
+        ) from error
+    require_same(row, driver)
+    return driver
+
+
+def require_same(row: JobRow, driver: Driver) -> None:
+    """Return if a backend of this kernel is what a job ran on.
+
+    Raises
+    ------
+    UsageError
+        It is not, and the user has not asked for it.
+    """
+    if driver.identity == row.ran_on:
+        return
+    name, limits = driver.backend.name, driver.backend.limits
+    cost = ", which costs money" if limits.rate is not None and not limits.emulated else ""
+    raise UsageError(
+        f"Job {row.id} ran on {row.ran_on}, and `{name}` is {driver.identity} in this kernel{cost}."
+        f" Nothing was started. Give `{name}` the settings that it had (`%cloud use {name} …`) and attach"
+        f" then; or go on with those of this kernel: `%cloud attach {row.id} --backend {name}`."
     )

@@ -14,7 +14,7 @@ from cloudbutton_backend.job_model import JobState
 from cloudbutton_backend.journal import JobRow, JournalReader
 from cloudbutton_backend.result_cache import EarlierLoops
 from cloudbutton_backend.session import session
-from cloudbutton_backend.session.resume_backend import driver_of
+from cloudbutton_backend.session.resume import driver_of
 from cloudbutton_magic.button.button_magic import run_button
 from cloudbutton_magic.cells.cell_context import context_of_cell, transform_below
 from cloudbutton_magic.cells.header import parse_header

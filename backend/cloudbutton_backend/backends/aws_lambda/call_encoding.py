@@ -119,19 +119,7 @@ def read_records(
         if isinstance(record, CallReport):
             report = record
             continue
-        results.append(
-            Results(
-                worker,
-                record.batch,
-                record.first,
-                record.count,
-                record.meta,
-                bytes(payload),
-                None,
-                0,
-                record.length,
-            )
-        )
+        results.append(Results.of_record(worker, record, payload))
     return results, report
 
 

@@ -45,19 +45,7 @@ def read_answer(call: BatchCall, data: Buffer, key: bytes) -> tuple[list[Results
         if isinstance(record, CallReport):
             report = record
             continue
-        results.append(
-            Results(
-                call.worker,
-                record.batch,
-                record.first,
-                record.count,
-                record.meta,
-                bytes(payload),
-                None,
-                0,
-                record.length,
-            )
-        )
+        results.append(Results.of_record(call.worker, record, payload))
     if report is None:
         raise TornRecord(f"{name}: it does not say how the call ended")
     return results, report

@@ -44,7 +44,7 @@ from cloudbutton_backend.backends.ssh.remote_host import ADVICE, END_WITHIN, Hos
 from cloudbutton_backend.backends.ssh.settings import SshSettings
 from cloudbutton_backend.errors import BackendError, PackagesDoNotFit, UsageError
 from cloudbutton_backend.settings.forms import variable_names
-from cloudbutton_backend.worker.pool.shared_blobs import SharedBlobs
+from cloudbutton_backend.worker.pool.shared_data import SharedBlobs
 
 BATCH_SECONDS: Final = 0.1
 """Work in one batch: while it runs, the network may take as long to bring the next but one."""

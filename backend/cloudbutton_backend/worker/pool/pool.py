@@ -42,8 +42,7 @@ from cloudbutton_backend.worker.pool.protocol import (
     WorkerDown,
     WorkerUp,
 )
-from cloudbutton_backend.worker.pool.segments import SharedArena
-from cloudbutton_backend.worker.pool.shared_blobs import SharedBlobs
+from cloudbutton_backend.worker.pool.shared_data import SharedArena, SharedBlobs
 from cloudbutton_backend.worker.pool.worker_process import BatchInWorker, WorkerProcess
 from cloudbutton_backend.worker.shared_memory import SharedRegion
 from cloudbutton_backend.worker.wire import layout

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cloudbutton_backend.worker.batch_meta import BatchMeta
+from cloudbutton_backend.worker.result_file import FileRecord
 from cloudbutton_backend.worker.wire import Buffer
 
 
@@ -111,6 +112,21 @@ class Results:
     length: int
     crc: int | None = None
     """Of the packed values in the result file."""
+
+    @classmethod
+    def of_record(cls, worker: str, record: FileRecord, payload: Buffer) -> Results:
+        """Return the results in a sealed record that a worker sent."""
+        return cls(
+            worker,
+            record.batch,
+            record.first,
+            record.count,
+            record.meta,
+            bytes(payload),
+            None,
+            0,
+            record.length,
+        )
 
 
 @dataclass(frozen=True, slots=True)
