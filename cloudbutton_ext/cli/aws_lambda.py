@@ -82,7 +82,7 @@ def _on_lambda(commands: Commands, name: str, text: str) -> argparse.ArgumentPar
 
 
 def add_memory(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says how large functions are to be."""
+    """Add the option for the functions' memory."""
     parser.add_argument(
         "--memory",
         type=int,
@@ -118,7 +118,7 @@ def with_settings(run: Callable[[argparse.Namespace], int]) -> Callable[[argpars
         from cloudbutton_backend.backends.settings_in_files import written
 
         chosen = {**registry.settings_of("lambda"), **written("lambda")}
-        registry.create("lambda", **chosen).close()  # to be told what is wrong with them
+        registry.create("lambda", **chosen).close()  # fail early
         for name in ("region", "prefix", "profile", "arch"):
             if getattr(arguments, name, None) is None:
                 setattr(arguments, name, chosen[name])

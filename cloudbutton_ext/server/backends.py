@@ -56,7 +56,7 @@ class Health(Handler):
     async def get(self, name: str) -> Any:
         _require(name)
         own_settings = await self.run_in_thread(self._settings, name)
-        # A look that is under way tells nothing of settings that were saved since it began.
+        # A check under way says nothing about settings that were saved since it began.
         key = ("health", name, frozenset(own_settings.items()))
         poller = self.context.share_task(
             key, lambda: self.context.run_in_own_thread(self._look, name, own_settings)
@@ -188,7 +188,7 @@ def health_findings(name: str, own_settings: Mapping[str, Any]) -> Iterable[Find
 def run_selftest(command: list[str], *, patience: float) -> dict[str, Any]:
     """Run a trial and return its steps; it is ended with all it started when it takes too long."""
     with (
-        tempfile.TemporaryFile() as output,  # files, as a pipe stays open while anybody holds it
+        tempfile.TemporaryFile() as output,  # files, as a pipe stays open while any process holds it
         tempfile.TemporaryFile() as errors,
         tempfile.TemporaryDirectory() as directory,
     ):

@@ -76,7 +76,7 @@ class ServerContext:
                 loop.call_soon_threadsafe(settle, *found)
 
         threading.Thread(target=call, name="cloudbutton-slow", daemon=True).start()
-        return await answer  # ends: a look is given up, and a trial's process ended
+        return await answer  # ends: a check is given up, and a self-test's process ended
 
     def settings_sources(self, notebook: str = "") -> SettingsSources:
         """Return what settings are read from for a notebook, as the contents API calls it."""

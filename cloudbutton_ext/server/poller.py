@@ -62,7 +62,7 @@ class Poller:
     feed: Feed | None = field(default=None)
 
     def look(self, panels: Sequence[ClientState]) -> tuple[bool, list[Delivery]]:
-        """Return whether there is news at all, and what is to be told to each of `panels`."""
+        """Return whether anything changed, and the messages to each of `panels`."""
         try:
             return self._look(panels)
         except (CloudError, OSError) as error:

@@ -95,7 +95,7 @@ def problem_of_backend(name: str, value: Any, backends: tuple[str, ...]) -> str 
     if not isinstance(value, (str, int, float)):
         return "must be text, a number, or true or false"
     try:
-        registry.create(backend, **{setting: value}).close()  # to be told now what is wrong
+        registry.create(backend, **{setting: value}).close()  # fail early
     except CloudError as error:
         return str(error)
     except (TypeError, AttributeError):

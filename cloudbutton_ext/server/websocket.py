@@ -1,4 +1,4 @@
-"""The websocket on which a panel is told what changes."""
+"""The websocket that sends changes to a panel."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _RUNS: Final = 20
 _BATCHES: Final = 200
 """Their batches that are looked at."""
 _TELLING: Final = 3
-"""Calls without which it cannot be told what starts cost."""
+"""The least number of calls from which the cost of starts is estimated."""
 _WARM_FOR: Final = 300.0
 """Seconds for which environments probably stay; Lambda does not say how long."""
 
@@ -215,4 +215,4 @@ def expected_bill(
     try:
         return bill_of(earlier_jobs(home, digest), backend, memory, items, time.time())
     except JournalError:
-        return None  # the job matters more than what is said about it
+        return None  # the job matters more than its estimate

@@ -183,7 +183,7 @@ class JobCost:
         ]
 
     def expected(self, total: int | None, done: int) -> float | None:
-        """Return what the job will have cost in the end, as far as can be told.
+        """Return the expected total cost of the job, as far as is known.
 
         At first that is the estimate; the more items have run, the more their cost counts.
         """

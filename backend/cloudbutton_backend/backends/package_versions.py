@@ -45,7 +45,7 @@ def _differs(name: str, ours: str | None, theirs: str | None) -> bool:
 
 
 def explain_mismatches(lines: Sequence[str], workers: str, advice: str) -> str:
-    """Return what is said where versions differ.
+    """Return the message for versions that differ.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ class Limits:
     """How many of them are one for the user: on a thread of a cluster, the next call waits beside the one
     that runs."""
     batch_seconds: float = 0.02
-    """Work worth sending in one go."""
+    """Work worth sending at a time."""
     queue_depth: int = 2
     """Batches that one worker may hold at a time."""
     is_this_machine: bool = False
@@ -83,7 +83,7 @@ class Charged:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something that the user of a job should know. Shown once, however often it is said."""
+    """A warning for the user of a job. Shown once, however often it comes."""
 
     job_id: str
     line: str

@@ -43,7 +43,7 @@ _IN_FIXED_ORDER: Final = frozenset({int, float, complex, bool})
 """Their hashes are the same everywhere; those of strings are salted, that of None may be an address."""
 SETS: Final = frozenset({set, frozenset})
 _AT_ONCE: Final = 32
-"""Elements from which a list of numbers or strings is taken in one go."""
+"""Elements from which a list of numbers or strings is hashed as a whole."""
 _NOTHING: Final[frozenset[str]] = frozenset()
 _ALWAYS: Final = frozenset({"builtins", "_operator"})
 _BY_NAME: Final = frozenset({"import_module", "__import__"})
@@ -65,7 +65,7 @@ class ContentDigest:
 
 
 class Unkeyable(Exception):
-    """A value has no content that could be told; the argument says why."""
+    """A value has no content that could be identified; the argument says why."""
 
 
 def content_of(value: Any) -> ContentDigest:

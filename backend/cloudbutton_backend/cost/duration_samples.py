@@ -52,7 +52,7 @@ class Sample:
     spread: float
     """Standard deviation of the logarithms."""
     luck: float | None
-    """Of the total, in standard deviations; None for what is to be expected of it."""
+    """Of the total, in standard deviations; None for its expectation."""
     extreme: float
     """Which quantile of what the longest item may be this is."""
 

@@ -30,7 +30,7 @@ _START_SPREAD, _WARM_SPREAD = 0.3, 0.5
 _DRIFT: Final = 0.12
 """Of the logarithm of what items take later over what they took at first."""
 _OTHERS, _NOTICEABLE = 3, 0.02
-"""Calls, and seconds, without which it cannot be told that first ones took longer."""
+"""The least calls, and seconds, from which it shows that first ones took longer."""
 _STILL_COLD: Final = 0.2
 """Part of the environments that start cold although the last run has only just ended."""
 _COMPARABLE: Final = 3.0

@@ -21,7 +21,7 @@ BACKUP_FACTOR: Final = 3.0
 BACKUP_SECONDS: Final = 1.0
 """… and at least this long."""
 LEAST_PAUSE: Final = 0.001
-"""Seconds between two looks at the same worker."""
+"""Seconds between checks of the same worker."""
 
 
 class Patience:
@@ -121,7 +121,7 @@ class Watchlist:
             heapq.heappush(self._heap, (when, name))
 
     def pop(self, now: float) -> str | None:
-        """Return a worker to look at now, and forget it."""
+        """Pop a worker to check now."""
         when = self.first()
         if when is None or when > now:
             return None

@@ -8,7 +8,7 @@ from typing import Final
 from cloudbutton_backend.cost.run_model import GROWTH, MAX_ITEMS, TAIL_SECONDS, TAIL_SHARE
 
 BATCH_BYTES: Final = 4 << 20
-"""Data worth moving in one go: larger batches would leave workers waiting for their copy."""
+"""Data worth moving at a time: larger batches would leave workers waiting for their copy."""
 
 PART_BYTES: Final = 64 << 20
 """The same where everything is sent at once, and no worker waits for it."""
@@ -49,7 +49,7 @@ class BatchSizer:
         self._largest = 0
         self._heaviest = 0.0
         self.slowest = 0.0
-        """Seconds that an item took at most, as far as can be told."""
+        """Seconds that an item took at most, as far as is known."""
 
     def weigh(self, items: int, nbytes: int) -> None:
         """Record that `items`, or their results, are `nbytes` together."""

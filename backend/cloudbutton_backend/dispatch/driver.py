@@ -207,7 +207,7 @@ class Driver:
         self.call(act, spec.id)
 
     def give(self, job_id: str, dollars: float) -> None:
-        """A job gets so much of the day's budget."""
+        """Grant a job dollars of the daily budget."""
         self.call(lambda: self._scheduler.give(job_id, dollars, self._clock()), job_id)
 
     def forget(self, job_id: str) -> None:

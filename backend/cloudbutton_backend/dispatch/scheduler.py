@@ -152,7 +152,7 @@ class Scheduler:
             job.lacks_items = True
 
     def give(self, job_id: str, dollars: float, now: float) -> None:
-        """A job gets so much of the day's budget; nothing, if that cannot be."""
+        """Grant a job dollars of the daily budget; 0 if the grant was refused."""
         job = self.jobs.get(job_id)
         if job is not None and job.job_budget is not None and not job.state.is_final:
             job.job_budget.give(dollars)
@@ -208,7 +208,7 @@ class Scheduler:
     # -- out
 
     def drain(self) -> list[Action]:
-        """Return what is to be done, and forget it."""
+        """Return and clear the pending actions."""
         actions = self._actions.copy()
         self._actions.clear()
         return actions

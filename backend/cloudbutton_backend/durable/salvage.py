@@ -58,7 +58,7 @@ def salvage(
     *,
     before: int = 0,
 ) -> SalvagedResults:
-    """Read what is there of a job's results.
+    """Read a job's results as far as they are on disk.
 
     Parameters
     ----------

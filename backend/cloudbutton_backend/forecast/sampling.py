@@ -31,7 +31,7 @@ WITHIN: Final = 10.0
 """Seconds for all of it, by default."""
 _PROCESSES: Final = 2
 _OTHERS: Final = 3
-"""Items without which it cannot be told whether a worker's first one took longer than is usual."""
+"""The least number of items from which it shows whether a worker's first one took longer."""
 _OWN_START: Final = 0.06
 """CPU seconds that a worker takes until it can run anything at all, nothing being imported for it."""
 

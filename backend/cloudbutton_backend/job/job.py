@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cloudbutton_backend.result_cache import JobCache
 
 _LOOK_EVERY: Final = 1.0
-"""Seconds between looks at whether the job is still driven, while it is awaited."""
+"""Seconds between checks whether the job is still driven, while it is awaited."""
 
 
 class JobRunner(Protocol):

@@ -41,7 +41,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 _JUDGE_EVERY: Final = 0.05
-"""Seconds between two looks at what the job will take."""
+"""Seconds between estimates of what the job will take."""
 
 
 class OnDisk(Protocol):
@@ -78,7 +78,7 @@ class JobListener:
         self.cache: JobCache | None = None
         """Keeps its results to be found by later jobs, if that was asked for."""
         self.lacking: JobFailed | None = None
-        """What is to be said at the end if items of it cannot be had any more."""
+        """The closing message if items of it are no longer available."""
         self.retried_before = 0
         self.stop_for: Callable[[BaseException], None] = lambda error: None
         """Stops the job because it cannot go on; set by what runs it."""
@@ -119,7 +119,7 @@ class JobListener:
             keep(self._journal.home, self.spec.id)
 
     def _never_produced(self) -> BaseException | None:
-        """Return what is to be said at the end if the items' iterator did not come to its end."""
+        """Return the closing message if the items' iterator was not exhausted."""
         if self.lacking is not None or self.source.n_items is not None:
             return self.lacking
         return JobFailed(

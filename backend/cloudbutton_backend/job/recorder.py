@@ -22,7 +22,7 @@ from cloudbutton_backend.worker.failures import PackedError
 _OUTPUT_ROOM: Final = 8 << 20
 """Characters of printed output a job keeps in memory."""
 _LOOK_EVERY: Final = 64 << 20
-"""Bytes of results between looks at whether they are more than is kept."""
+"""Bytes of results between checks whether they are more than is kept."""
 _A_DISPLAY: Final = 20_000
 """What a displayed object counts as, in characters."""
 

@@ -108,7 +108,7 @@ class RunState:
         self.ended: float | None = None
         self.callbacks: list[Callable[[], None]] = []
         self.on_read: Callable[[], None] | None = None
-        """Called once, when somebody takes its results after it has ended."""
+        """Called once, when its results are read after it has ended."""
 
     def note_read(self) -> None:
         """Note that the results so far were read."""

@@ -38,7 +38,7 @@ class Progress:
     at_most: bool = False
     """Whether calls are among it whose price was never heard of, for the most they can have cost."""
     expected_spend: float | None = None
-    """What it will have cost in the end, as far as can be told now."""
+    """The expected total cost, as far as is known."""
     committed: float = 0.0
     """The most that calls in flight can still cost."""
     budget: float | None = None

@@ -165,7 +165,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """A stretch of consecutive items that one worker ran in one go."""
+    """Consecutive items that one worker ran together."""
 
     job_id: str
     batch: int

@@ -28,7 +28,7 @@ Answer = TypeVar("Answer")
 NEWEST: Final = 50
 #: Changed jobs in one message; a reader that missed more starts over.
 MOST: Final = 1_000
-#: Seconds between two looks at the processes of unfinished jobs.
+#: Seconds between checks of the processes of unfinished jobs.
 LOOK_OUT: Final = 1.0
 
 _LISTED: Final = ", ".join(rows.LISTED)
@@ -40,7 +40,7 @@ class News:
     """The changes since a reader was last up to date."""
 
     cursor: str
-    """Says where the news end. Opaque; give it back to be told what came after."""
+    """The end of these changes. Opaque; pass it in to get the changes after it."""
     jobs: tuple[JobRow, ...] = ()
     removed: tuple[str, ...] = ()
     is_reset: bool = False
@@ -120,7 +120,7 @@ class Feed:
         told = {job.id for job in news.jobs}
         lost = (job for job in self._unfinished.values() if job.state is JobState.LOST)
         more = () if news.is_reset else tuple(job for job in lost if job.id not in told)
-        # What came since the last look will be told by the next one once more, which does no harm.
+        # Changes since the last poll will be repeated by the next one, which does no harm.
         return replace(news, jobs=news.jobs + more, cursor=self.cursor)
 
     def close(self) -> None:
@@ -226,7 +226,7 @@ class Feed:
 
 
 def _is_suspect(job: JobRow, liveness: LivenessCheck) -> bool:
-    """Whether a look at the process, or a heartbeat since, may say otherwise than `job` does."""
+    """Whether a check of the process, or a heartbeat since, may contradict `job`."""
     alive = liveness.is_alive(pid=job.pid, host=job.host, token=job.token, heartbeat=job.heartbeat)
     if job.state is JobState.LOST:
         return alive or not liveness.sees(host=job.host, token=job.token)

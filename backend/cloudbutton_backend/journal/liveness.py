@@ -63,7 +63,7 @@ def is_visible(token: str, own_token: str) -> bool:
 
 
 class LivenessCheck:
-    """One look at the processes of many jobs: what jobs have in common is asked for once.
+    """One check of the processes of many jobs: what jobs have in common is looked up once.
 
     Make a new one for each look; what it has seen may change.
     """

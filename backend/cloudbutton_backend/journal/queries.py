@@ -17,7 +17,7 @@ from cloudbutton_backend.storage.sqlite import marks
 if TYPE_CHECKING:
     import sqlite3
 
-#: States of the table of which only a look at the process tells what they really are.
+#: States in the table that have to be checked against the process.
 _OPEN: Final = ("running", "cancelling")
 _MAY_BE_LOST: Final = frozenset({JobState.RUNNING, JobState.CANCELLING, JobState.LOST})
 
@@ -212,7 +212,7 @@ def spending_by_notebook(
 
 
 def judged(connection: sqlite3.Connection, since: float, *, limit: int = 1_000) -> JudgedEstimate:
-    """Return by what the estimates since then can be judged: the latest jobs that were done in one go.
+    """Return estimates since then with what came: of the latest jobs that were done without interruption.
 
     A job that was tried again or attached to has cost and taken more than what was estimated.
     """

@@ -101,7 +101,7 @@ class JobRow(JobRecord):
     token: str = ""
     """The process's `start_token`."""
     was_read: bool = False
-    """Whether somebody took its results after it had ended."""
+    """Whether its results were read after it had ended."""
     changed: int = 0
     """The number of the change that made it what it is; a later one has a higher number."""
     errors_changed: int = 0

@@ -55,7 +55,7 @@ class StoredJobSize:
     is_held: bool = False
     """Whether its process lives, so that its results may still be wanted there."""
     was_read: bool = True
-    """Whether somebody took its results after it had ended."""
+    """Whether its results were read after it had ended."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from cloudbutton_backend.journal.records import JobCommand
 from cloudbutton_backend.journal.tables import JournalTables
 from cloudbutton_backend.journal.write_batch import Entry, shrink
 
-#: Seconds between two looks at the commands while a job runs: a Cancel acts within a second.
+#: Seconds between checks of the commands while a job runs: a Cancel acts within a second.
 POLL: Final = 0.2
 #: The same for a process that only has finished jobs, for "retry".
 IDLE_POLL: Final = 1.0

@@ -18,7 +18,7 @@ from cloudbutton_backend.report.redaction import last_part, without_places, with
 _LANES: Final = 40
 """Workers that have a lane of their own; of more it is shown how many were busy."""
 _ERRORS: Final = 20
-"""Kinds of errors that are told in full."""
+"""Kinds of errors that are shown in full."""
 _ITEMS: Final = 8
 """Items that are named of those that failed alike."""
 _CODE: Final = 40_000

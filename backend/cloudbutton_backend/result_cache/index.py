@@ -40,9 +40,9 @@ _TABLES: Final = (
     "CREATE INDEX entries_by_record ON entries (record)",
 )
 _GATHER: Final = 0.1
-"""Seconds for which what is to be kept is gathered into one transaction."""
+"""Seconds for which entries are gathered into one transaction."""
 _PATIENCE: Final = 10.0
-"""Seconds that a look waits for what this kernel has not written yet."""
+"""Seconds that a lookup waits for what this kernel has not written yet."""
 _AT_ONCE: Final = 500
 """Keys in one query."""
 
@@ -190,7 +190,7 @@ class CacheIndex:
             return None
 
     def _next(self) -> list[_Waiting]:
-        """Return what is to be done in one go: what comes in a moment, or until a caller waits."""
+        """Return entries to write together: those that come in a moment, or until a caller waits."""
         given = [self._waiting.get()]  # ends: with close(), which puts None; a daemon thread
         until = time.monotonic() + _GATHER
         while callable(given[-1]):

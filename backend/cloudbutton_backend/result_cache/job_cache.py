@@ -58,7 +58,7 @@ class JobCache:
         self._is_spoilt = False
         self._keyer: Keyer | None = None
         self.ingredients: KeyIngredients | None = None
-        """What all keys of the job have in common; None if its code has no content that could be told."""
+        """The ingredients that all keys of the job share; None if its code has no identifiable content."""
         self.hits = 0
         """Items whose results were found."""
         try:
@@ -146,7 +146,7 @@ class JobCache:
             self._index.add(partial(self._cache_entry, entry, runs))
 
     def _cache_entry(self, entry: ResultRecord, runs: Sequence[ResultRange]) -> CacheEntry | None:
-        """Return what is to be kept of a record, if anything (on the index's thread)."""
+        """Return the entry of a record, if it is to be kept (on the index's thread)."""
         entries = list(self._entries(entry, runs))
         if entry.path is None or not entries:
             return None  # on a full disk, results stay in memory

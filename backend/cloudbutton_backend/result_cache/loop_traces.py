@@ -159,7 +159,7 @@ class LoopTracer:
 
 
 def content_of_body(body: Callable[..., Any], report: CaptureReport) -> ContentDigest | None:
-    """Return what a loop's body is; None where that would take long, or cannot be told."""
+    """Return the digest of a loop's body; None where that would take long, or is impossible."""
     if report.payload_nbytes + report.blobs_nbytes > _LARGE:
         return None
     return _content(body)

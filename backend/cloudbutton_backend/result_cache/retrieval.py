@@ -167,7 +167,7 @@ class Retrieval:
     def _meta(
         self, record: FileRecord | ResultRecord, first: int, position: int, count: int
     ) -> BatchMeta:
-        """Return what is to be known of a run's items: what they printed, by their new numbers."""
+        """Return the metadata of a run's items: what they printed, by their new numbers."""
         shift = first - position - record.first
         outputs = {
             index + shift: caught

@@ -26,7 +26,7 @@ _FIRST_RETRY: Final = 0.5
 _LAST_RETRY: Final = 5.0
 """Seconds before the first and, doubling, the later new tries while results arrive."""
 _AT_ONCE: Final = 32 << 20
-"""Bytes of held results written in one go: the thread that drives the job has other things to do."""
+"""Bytes of held results written at a time: the thread that drives the job has other things to do."""
 _MUCH: Final = 64 << 20
 """Bytes held from which on memory is looked at, and between two looks."""
 _LEAST_SPARE: Final = 200 << 20

@@ -12,7 +12,7 @@ from cloudbutton_backend.errors import ResultNotSendable
 from cloudbutton_backend.results.result_ranges import ResultRange, only_done
 
 _PATIENCE: Final = 1.0
-"""Seconds between looks at whether the driver is still alive, while waiting for it."""
+"""Seconds between checks whether the driver is still alive, while waiting for it."""
 
 
 class ResultStore:
@@ -55,7 +55,7 @@ class ResultStore:
         self._order = only_done(self._order)
         self._runs = {run.first: run for run in self._order}
 
-    # -- what is there
+    # -- contents
 
     def so_far(self) -> list[ResultRange]:
         """Return all runs, in the order of the items."""

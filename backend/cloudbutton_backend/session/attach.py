@@ -36,7 +36,7 @@ class Attacher:
         self._followers: list[Follower] = []
 
     def attach(self, job_id: str, overrides: ResumeOverrides) -> Job:
-        """Return the job with this id, with what is there of it; see `Session.attach`."""
+        """Return the job with this id and its results so far; see `Session.attach`."""
         row = self._row(job_id)
         if row.kind == "executor":
             raise UsageError(refusal("attach", row, row.state))

@@ -52,7 +52,7 @@ _SHARE: Final = 0.1
 _MOST_WHEN_DONE: Final = 64 << 20
 """Bytes that a job that is done keeps, to run again whatever result is found damaged."""
 _LOOK: Final = 0.1
-"""Seconds between looks at whether a stream has brought new items."""
+"""Seconds between checks whether a stream has brought new items."""
 
 
 class StorableItems(Protocol):

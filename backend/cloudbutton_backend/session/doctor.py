@@ -43,7 +43,7 @@ class Finding:
 
 
 def examine(*, workers: bool = True) -> Iterator[Finding]:
-    """Yield what is found, one thing after the other; a look that fails is a finding itself.
+    """Yield findings, one after the other; a check that fails is a finding itself.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class Drivers:
         UsageError
             If there is no such backend, or a setting of it makes no sense; nothing is changed then.
         """
-        registry.create(name, **{**written(name), **chosen}).close()  # to be told now what is wrong
+        registry.create(name, **{**written(name), **chosen}).close()  # fail early
         with self._lock:
             self._used[name] = chosen
             idle = [

@@ -170,7 +170,7 @@ class Launcher:
         return find
 
     def close(self) -> None:
-        """Write what is to be found by later jobs. Safe to repeat."""
+        """Write the entries for later jobs. Safe to repeat."""
         if self._index is not None:
             self._index.close()
 

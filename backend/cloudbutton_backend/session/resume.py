@@ -212,7 +212,7 @@ def budget_of(overrides: float | str | None, row: JobRow) -> float | None:
 
 
 def _options(kept: JobFile, row: JobRow, overrides: ResumeOverrides) -> JobOptions:
-    """Return how a job is to be run from now on."""
+    """Return the options with which a job is run from now on."""
     if overrides.workers is not None and overrides.workers < 1:
         raise UsageError(f"`workers` must be at least 1, not {overrides.workers}.")
     return replace(
@@ -307,7 +307,7 @@ def _recover(backend: Backend, run_state: RunState, recorder: JobRecorder) -> No
 def _lacking(
     job_id: str, gone: Sequence[Range], is_endless: bool, damage: str
 ) -> CannotContinue | None:
-    """Return what is to be said at the end if items of the job are not to be had any more."""
+    """Return the closing message if items of the job are no longer available."""
     parts = []
     if gone:
         why = damage or "they had not been written to disk, or cannot be read"

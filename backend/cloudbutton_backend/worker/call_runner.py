@@ -21,7 +21,7 @@ from cloudbutton_backend.worker.sealed_records import sealed_record
 from cloudbutton_backend.worker.wire import Buffer
 
 TICK: Final = 0.05
-"""Seconds between looks at time-outs, memory and deaths."""
+"""Seconds between checks of time-outs, memory and deaths."""
 GRACE: Final = 0.25
 """Seconds between a gentle interrupt and the end by force."""
 SPANS: Final = 4
@@ -291,7 +291,7 @@ class CallRunner:
         self._processes.reap(child)
 
     def _was_starved(self, child: ChildProcess) -> bool:
-        """Whether the platform ended a process because memory ran out, as far as can be told."""
+        """Whether the platform ended a process because memory ran out, as far as is known."""
         death = child.death
         assert death is not None
         return death.code == -signal.SIGKILL and death.peak > 0.8 * (self._processes.memory << 20)

@@ -37,7 +37,7 @@ _WHOLE_READ: Final = 1 << 17
 """Bytes: after a read of fewer, nothing more is there."""
 _LAST_WORDS: Final = 4000
 _KEEP_JOBS: Final = 4
-"""Functions that a process keeps loaded, where it is told of them by `open_job`."""
+"""Functions that a process keeps loaded, where `open_job` sent them."""
 _BOOT: Final = (
     "import sys; sys.path[:] = {path!r}; from cloudbutton_backend.worker.loop import main; "
     "main(sys.argv[1])"
@@ -279,7 +279,7 @@ class ChildProcess:
         return self.words[status_page.PACKED], nbytes
 
     def memory(self) -> int:
-        """Return the bytes of memory it alone has resident now, 0 where that cannot be told."""
+        """Return the bytes of memory it alone has resident now, 0 if unknown."""
         resident, shared = _memory(self.pid)
         return resident - shared
 
@@ -417,7 +417,7 @@ def _memory(pid: int) -> tuple[int, int]:
 
 
 def resident(pid: int) -> int:
-    """Return the bytes of memory that a process has resident, 0 where that cannot be told."""
+    """Return the bytes of memory that a process has resident, 0 if unknown."""
     return _memory(pid)[0]
 
 

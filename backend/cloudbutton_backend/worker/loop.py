@@ -412,7 +412,7 @@ def _text(value: Any) -> str:
 
 
 def peak_memory() -> int:
-    """Return this process's resident peak in bytes, 0 where it cannot be told."""
+    """Return this process's resident peak in bytes, 0 if unknown."""
     try:
         import resource
     except ImportError:

@@ -44,5 +44,5 @@ def dask_scheduler(backend: str | None = None, **options: Any) -> DaskScheduler:
     from cloudbutton_ext.integrations.dask_graphs.scheduler import DaskScheduler
 
     scheduler = DaskScheduler(backend, options)
-    scheduler.job_options({})  # to be told now what is wrong
+    scheduler.job_options({})  # fail early
     return scheduler

@@ -79,7 +79,7 @@ class CellReport:
 
 
 QUICK: Final = 0.001
-"""Seconds; a loop that is over sooner costs more to look at than it could gain."""
+"""Seconds; analysing a loop that is over sooner costs more than it could gain."""
 
 WORTH_A_LINE: Final = 0.1
 """Seconds; that what was over sooner ran here needs no explanation."""

@@ -182,7 +182,7 @@ class LoopSetting:
     overhead: StartOverhead = field(default_factory=StartOverhead)
     clock: Callable[[], float] = time.perf_counter
     send_at_once: bool = False
-    """Send a loop away without a look at its time, when it is reached first."""
+    """Send a loop away when it is first reached, without timing it."""
 
 
 class _Prepared(NamedTuple):
@@ -213,7 +213,7 @@ class LoopRun:
         self.report = report or LoopReport(loop.line)
         self.source = ItemFeed(iterable)
         self._raised: BaseException | None = None
-        """What ended the run elsewhere and is to be raised here, the results being in place."""
+        """The error that ended the run elsewhere, to be raised here once the results are in place."""
 
     def events(self) -> Iterator[RanHere | RanElsewhere]:
         """Yield what the loop has to do, in item order."""

@@ -23,7 +23,7 @@ _SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDe
 
 @dataclass(frozen=True, kw_only=True)
 class CellFunction:
-    """A function of one item, and what there is to say about it."""
+    """A function of one item, with its properties."""
 
     call: Callable[[Any], Any]
     has_value: bool

@@ -200,7 +200,7 @@ def _close(job: Followed, screen: Screen, wording: Wording) -> View:
 
 
 def _picture(job: Followed) -> Timeline | None:
-    """A timeline, unless the job was over before one could look at it."""
+    """A timeline, unless the job was over too soon to be watched."""
     if job.progress.elapsed < PATIENCE:
         return None
     timeline = summary_timeline(job.timeline())

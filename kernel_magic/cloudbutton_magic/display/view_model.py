@@ -156,7 +156,7 @@ def _meanwhile(progress: Progress) -> tuple[str, ...]:
 
 
 def _is_free(progress: Progress) -> bool:
-    """Whether nothing is to be said about money, as with local workers."""
+    """Whether there is nothing to show about money, as with local workers."""
     return not progress.spend and progress.expected_spend is None and progress.estimate is None
 
 

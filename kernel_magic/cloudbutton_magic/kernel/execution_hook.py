@@ -106,7 +106,7 @@ class ExecutionHook(ShellHook):
         self._current.info = None
 
     def before_cell(self, info: Any) -> None:
-        """Check whether the cell that begins is to be run by us."""
+        """Check whether we run the cell that begins."""
         choice = choice_of(request_of(self._shell), info.cell_id)
         if choice is not None:
             self._current.info = (info, choice)

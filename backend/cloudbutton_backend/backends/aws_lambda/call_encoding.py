@@ -166,7 +166,7 @@ def events_of_end(call: BatchCall, end: CallEnd, memory: int, longest: float) ->
 
 
 def memory_cause(limit: int, peak: float) -> str:
-    """Return what is said of an item that ran out of memory."""
+    """Return the message for an item that ran out of memory."""
     more = min(10_240, 2 * limit)
     return (
         f"it used more memory than the function has: its peak was {peak:,.0f} MiB of {limit:,} MiB. "

@@ -44,7 +44,7 @@ _WARM: Final = UncertainValue(0.008, 0.6)
 _LOADING: Final = 1.5
 """Factor by which loading packages from a layer takes longer the first time: assumed."""
 _BATCH_BYTES: Final = 4 << 20
-"""As `dispatch.batching` bounds what moves in one go."""
+"""As `dispatch.batching` bounds the bytes of a batch."""
 _LOAD_SPREAD: Final = 0.6
 _STORED_PER_SECOND, _STORED_SPREAD = 25e6, 0.9
 """Bytes of results that go into storage, where they do not fit into an answer: assumed."""
@@ -83,7 +83,7 @@ def cost_model_of(
     settings, batch_seconds = function.settings, function.limits.batch_seconds
     lanes, waiting = lanes_of(memory), 0.0
     if settings.emulate:
-        waiting = measured.waiting / 2  # who uses the CPUs now may be through by then, or not
+        waiting = measured.waiting / 2  # other users of the CPUs may be through by then, or not
         power, speed, unsure = min(1.0, function.cpus / max(1, workers)), 1.0, 0.25
         assumed, loading, wait = _EMULATED_START, 1.0 / power, _EMULATED_WAIT
     elif measured.here:

@@ -57,7 +57,7 @@ class DetachedResults:
             await asyncio.wait(lookers, timeout=_BETWEEN)
 
     async def _poll(self, prefix: str) -> None:
-        """List what is there, again and again, until nothing more is waited for."""
+        """List the objects repeatedly, until nothing more is waited for."""
         pause = _LOOK_FIRST
         wanted = self._wanted[prefix]
         try:

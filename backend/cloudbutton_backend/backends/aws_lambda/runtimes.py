@@ -90,7 +90,7 @@ def notebook_python() -> str:
 
 
 def runtime_identifier(python: str) -> str:
-    """Return what requests call the runtime of a Python, be it there or not any more."""
+    """Return the identifier of a Python's runtime in requests, supported or not."""
     return f"python{python}"
 
 

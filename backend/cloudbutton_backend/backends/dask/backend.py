@@ -156,7 +156,7 @@ class DaskBackend:
             try:
                 connection = self._connector.connection()
             except CloudError:
-                pass  # who starts a job is told
+                pass  # starting a job reports it
             else:
                 threads = min((worker.threads for worker in connection.workers), default=1)
         return Rate(per_second=price / _HOUR / threads)
@@ -219,7 +219,7 @@ class DaskBackend:
         )
 
     def _placement(self, connection: ClusterConnection, spec: JobSpec) -> dict[str, Any]:
-        """Return what Dask is told about where a call may run."""
+        """Return Dask's restrictions on where a call may run."""
         from cloudbutton_backend.backends.dask.cluster import placement
 
         if not connection.workers:  # those that come will be of the same kind
@@ -424,7 +424,7 @@ class DaskBackend:
         return lasting
 
     def differs_from(self, lasting: Mapping[str, Any]) -> str:
-        """Return what is to be said where a detached job with such settings goes on here; mostly nothing.
+        """Return the message for a detached job with such settings that resumes here; usually empty.
 
         Another address may be another way to the same scheduler; a cluster made here never is.
         """

@@ -287,7 +287,7 @@ class DaskCalls:
                 on_error="ignore",
                 callback_timeout=ANSWER_WITHIN,
             )
-        except Exception:  # in the end, those that cannot be told are given up
+        except Exception:  # in the end, those that cannot be notified are given up
             return
         if not told:  # there is no worker that could run it
             self._report(FinishedCall(flight, None, asyncio.CancelledError()))

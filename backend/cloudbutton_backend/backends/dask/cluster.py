@@ -215,7 +215,7 @@ def _unreachable(address: str, error: BaseException) -> str:
 
 
 def no_workers(address: str, seconds: float) -> str:
-    """Return what is said when a cluster has no workers."""
+    """Return the message for a cluster without workers."""
     return (
         f"The Dask cluster at {address} has had no workers for {seconds:,.0f} s. Start some "
         f"(`dask worker {address}`), or see why it does not scale up."
@@ -223,7 +223,7 @@ def no_workers(address: str, seconds: float) -> str:
 
 
 def placement(memory: int | None, workers: Sequence[WorkerInfo]) -> dict[str, Any]:
-    """Return what Dask is told about where a call may run.
+    """Return Dask's restrictions on where a call may run.
 
     Where workers say how much memory they have to give, Dask runs as many calls at a time as fit.
     Otherwise a worker must have so much for each of its threads.

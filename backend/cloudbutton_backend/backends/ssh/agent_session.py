@@ -1,4 +1,4 @@
-"""The kernel's side of one agent: what is to be sent to it, and what it has."""
+"""The kernel's side of one agent: the queue of messages to it, and what it has."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class AgentSession:
         self.clock_ahead = about["time"] - time.time()
         self._blobs = BlobCache(about["room"], lambda _: None)
 
-    # -- what is to be sent, from any thread
+    # -- outgoing messages, from any thread
 
     def post(self, name: str, *arguments: Any, body: bytes = b"") -> None:
         """Queue a command to the agent."""

@@ -32,7 +32,7 @@ FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 15.0
 """Seconds between two attempts to connect again: doubled from the first to the longest."""
 END_WITHIN: Final = 3.0
-"""Seconds within which an agent ends that is told to."""
+"""Seconds within which an agent ends on request."""
 
 
 @dataclass(frozen=True, slots=True)

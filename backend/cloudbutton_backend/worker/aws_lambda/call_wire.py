@@ -18,7 +18,7 @@ from typing import Any, Final
 WIRE: Final = 1
 """Version of what is described here. Another one is refused."""
 ASK_EVERY: Final = 1.0
-"""Seconds between looks at whether a call is still wanted. Each is a request to storage."""
+"""Seconds between checks whether a call is still wanted. Each is a request to storage."""
 START_ALLOWANCE: Final = 1.0
 """Seconds that an environment may take to start; what it takes beyond is taken off its first lease, as
 it is billed as well."""

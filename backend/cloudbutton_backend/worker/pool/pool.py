@@ -60,7 +60,7 @@ MAX_FAILED_STARTS: Final = 5
 """After this many in a row, no other worker is started before the next job."""
 MAX_WORKERS: Final = 256
 _CHECK: Final = 0.05
-"""Seconds between looks at time-outs and memory, while something is running."""
+"""Seconds between checks of time-outs and memory, while something is running."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ class Agent:
     # -- the connection
 
     def _accept(self) -> None:
-        """Take the connection that a relay brings, in place of what there is."""
+        """Accept a relay's connection, in place of the present one."""
         relay, _ = self._listener.accept()  # ends: a client is there
         relay.settimeout(self._heartbeat)
         try:
@@ -174,7 +174,7 @@ class Agent:
     def _check(self, now: float) -> float:
         """Check the connection; return the seconds until the next check."""
         if self._fds is None:
-            # Nobody comes back who has never been here.
+            # A client that never connected does not come back.
             grace = 3 * self._heartbeat if self._link.peer is None else self._grace
             left = self._alone_since + grace - now
             self._is_over = self._is_over or left <= 0

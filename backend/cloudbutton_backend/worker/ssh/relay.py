@@ -64,7 +64,7 @@ def _say(config: dict[str, Any], what: dict[str, Any]) -> None:
 
 
 def _start(config: dict[str, Any]) -> str:
-    """Start an agent; return the folder in which it is to be found."""
+    """Start an agent; return its folder."""
     code = _code(config)
     folder = tempfile.mkdtemp(prefix="cloudbutton-")
     listener = socket.socket(socket.AF_UNIX)

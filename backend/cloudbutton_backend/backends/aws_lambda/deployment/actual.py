@@ -23,7 +23,7 @@ from cloudbutton_backend.backends.aws_lambda.resource_names import (
 )
 from cloudbutton_backend.errors import NotPermitted, NotThere
 
-#: Objects that are counted before "more than" is said.
+#: Objects that are counted before the text says "more than".
 _COUNTED: Final = 10_000
 
 
@@ -128,7 +128,7 @@ class ActualDeployment:
 
 
 def look_for(clients: BotoClients, targets: Collection[DeploymentTarget]) -> ActualDeployment:
-    """Return what is there of these functions and of what they need."""
+    """Return the actual state of these functions and of what they need."""
     home = next(iter(targets))
     bucket = _bucket(clients, home)
     functions, layers, archives = {}, {}, {}

@@ -42,7 +42,7 @@ Pause = Callable[[float], None]
 #: Seconds between one try and the next. IAM tells Lambda of a new role within about ten seconds; a bucket
 #: of a name that was just deleted may take longer. After these, it is an error: 90 seconds in all.
 _BACK_OFF: Final = (1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 15.0, 20.0, 20.0)
-#: Seconds between looks at a function that is being made or changed, and how many looks.
+#: Seconds between checks of a function that is being created or changed, and how many checks.
 _LOOK_EVERY, _LOOKS = 1.0, 120
 
 

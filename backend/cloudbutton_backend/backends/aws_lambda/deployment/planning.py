@@ -1,4 +1,4 @@
-"""The steps that make a deployment as desired, or remove it, from what is there. Pure."""
+"""Plans the steps from the actual to the desired deployment, or to its removal. Pure."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ def _update(operation: str, target: DeploymentTarget, parameters: Mapping[str, A
 
 
 def _layers(desired: DesiredDeployment) -> dict[str, DeploymentTarget]:
-    """Return the layers that are to be there, each with a target that it is for."""
+    """Return the desired layers, each with a target that it is for."""
     if desired.packages is None or not desired.packages.as_layer:
         return {}
     return {

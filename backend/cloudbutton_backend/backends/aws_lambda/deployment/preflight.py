@@ -55,7 +55,7 @@ def require_deployed(clients: BotoClients, target: DeploymentTarget) -> ActualFu
 
 
 def health(clients: BotoClients, target: DeploymentTarget) -> Iterator[CheckResult]:
-    """Yield what is there for jobs on `target` and what is not; each look may cost one request."""
+    """Yield findings on what jobs on `target` need; each check may cost one request."""
     looks: dict[str, Callable[[], CheckResult]] = {
         "credentials": lambda: CheckResult("credentials", True, f"account {clients.account}"),
         "runtime": lambda: _runtime(target),

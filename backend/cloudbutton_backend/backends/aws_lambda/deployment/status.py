@@ -60,7 +60,7 @@ class DeploymentStatus:
 
 
 def describe(actual: ActualDeployment) -> DeploymentStatus:
-    """Return what is there in words."""
+    """Return the status of the actual deployment."""
     home = actual.home
     return DeploymentStatus(
         where=f"under `{home.prefix}` in account {home.account}, region {home.region}",

@@ -66,6 +66,6 @@ class DeploymentPlan:
 
     steps: tuple[DeploymentStep, ...]
     refusals: tuple[str, ...] = ()
-    """What stands in the way, with what to do; nothing is done then."""
+    """Obstacles, with the advice for each; with any, nothing is done."""
     kept: tuple[str, ...] = ()
     """What needs no change, or is not ours to change."""

@@ -42,7 +42,7 @@ from cloudbutton_backend.backends.aws_lambda.emulator.zygote_client import Zygot
 _CLOSES_WITHIN: Final = 10.0
 """Seconds that what is ending is waited for."""
 _LOOK: Final = 0.05
-"""Seconds between two looks at the memory of busy environments."""
+"""Seconds between checks of the memory of busy environments."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class EnvironmentPool:
         """Wait until an execution has ended."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
-        # The scaling rate may be what refuses, and then no end of an execution wakes anybody.
+        # The scaling rate may be what refuses, and then no end of an execution wakes a waiter.
         self._clock.call_at(self._clock.now() + 1.0, functools.partial(wake, waiter))
         await waiter  # ends: with the alarm at the latest
 

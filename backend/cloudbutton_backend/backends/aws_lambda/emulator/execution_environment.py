@@ -115,7 +115,7 @@ class EnvironmentState(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
-    """One run of a function, as its environment is told of it."""
+    """One run of a function, as its environment receives it."""
 
     request_id: str
     payload: bytes

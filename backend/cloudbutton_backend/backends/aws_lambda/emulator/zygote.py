@@ -67,7 +67,7 @@ class Zygote:
         signal.set_wakeup_fd(self._woken)
 
     def serve(self) -> dict[str, Any]:
-        """Fork until the socket closes; return in a forked child, with what it is to be."""
+        """Fork until the socket closes; return in a forked child, with its request."""
         while True:
             # ends: with the emulator, whose end of the socket closes
             readable, _, _ = select.select([self._control.fileno(), self._wakeup], [], [])

@@ -140,7 +140,7 @@ def deploy_environment(
     say: Say = lambda _: None,
     pause: Pause = time.sleep,
 ) -> None:
-    """Build an environment and make functions that have it. As `ensure_environment`, without a look."""
+    """Build an environment and make functions that have it. As `ensure_environment`, without a check."""
     built = build(lock)
     desired = DesiredDeployment(
         targets=tuple(target.with_(environment=lock.hash) for target in targets),

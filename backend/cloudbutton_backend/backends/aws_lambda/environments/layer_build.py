@@ -48,7 +48,7 @@ _IMPORTED_BY_NAME: Final = re.compile(rb"^\s*from\s+(?P<parent>[\w.]+)\s+import\
 
 
 def needed(files: Mapping[str, bytes]) -> frozenset[str]:
-    """Return those paths of one distribution that are to be kept; `files` are contents by path."""
+    """Return the paths of one distribution to keep; `files` are contents by path."""
     kept = {path for path in files if not _is_useless(PurePosixPath(path))}
     folders = {path: folder for path in kept if (folder := _tests_above(PurePosixPath(path)))}
     mentioned = {
@@ -281,7 +281,7 @@ class _Files(Mapping[str, bytes]):
 
 
 def _merged(sources: Sequence[_Files]) -> Iterator[tuple[str, bytes]]:
-    """Yield all that is to be kept, in an order that depends on names alone."""
+    """Yield all files to keep, in an order that depends on names alone."""
     owner = {name: files for files in sources for name in needed(files)}
     for name in sorted(owner):
         yield name, owner[name][name]

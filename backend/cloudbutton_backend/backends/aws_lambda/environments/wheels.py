@@ -19,7 +19,7 @@ from cloudbutton_backend.backends.aws_lambda.resource_names import ARCHS
 from cloudbutton_backend.backends.aws_lambda.runtimes import RUNTIMES, Platform
 from cloudbutton_backend.errors import PackagesDoNotFit
 
-#: Seconds for a download, which may be half a gigabyte over a slow line, and for asking what there is.
+#: Seconds for a download, which may be half a gigabyte over a slow line, and for asking which there are.
 _DOWNLOAD_WITHIN: Final = 1800.0
 _ASK_WITHIN: Final = 60.0
 _FROM_VERSIONS: Final = re.compile(r"\(from versions: ([^)]*)\)")
