@@ -76,7 +76,7 @@ class AsyncResult:
         return self._value
 
     def resolve(self, value: Any, error: BaseException | None) -> None:
-        """Take the result, tell who wants to know, and then those who wait."""
+        """Take the result, call the callback, and then wake waiting threads."""
         self._value, self._error = value, error
         callback, told = (self._callback, value) if error is None else (self._error_callback, error)
         self._callback = self._error_callback = None

@@ -21,7 +21,7 @@ def notebook_versions(imports: Iterable[str]) -> dict[str, str]:
 
 
 def mismatches(ours: Versions, theirs: Mapping[str, Versions]) -> list[str]:
-    """Return a line for each version that differs, those who agree with each other together.
+    """Return a line for each version that differs, with the workers that share it.
 
     Of Python, the patch release may differ: what code objects look like does not change with it.
     """

@@ -183,7 +183,7 @@ class Assignment:
     def assign(self, now: float) -> None:
         """Give work to every worker that has room, one batch each in turn."""
         working = [job for job in self.live.values() if job.has_work()]
-        # Who holds nothing works for no job yet, so all who are idle are alike: one after the other
+        # Idle workers work for no job yet, so all of them are alike: one after the other
         # is asked for, so that no event looks at ten thousand.
         while working and self._worker_set.n_idle() and not all(job.is_full() for job in working):
             worker = self._worker_set.any_idle()

@@ -1,4 +1,4 @@
-"""What earlier processes left of a job's results: read from its files, the first announced one counting."""
+"""Reads the results that earlier processes left of a job; of an item's, the first announced counts."""
 
 from __future__ import annotations
 

@@ -389,16 +389,16 @@ class Job:
         return self
 
 
-# Friends of `Job`: what they reach is for those who run jobs, and not for the users that hold them.
+# Friends of `Job`: what they reach is for code that runs jobs, not for users.
 
 
 def run_state_of(job: Job) -> RunState:
-    """Return the state of a job, for those who run it."""
+    """Return the state of a job, for code that runs it."""
     return job._run_state  # noqa: SLF001
 
 
 def runner_of(job: Job) -> JobRunner:
-    """Return who runs a job."""
+    """Return the runner of a job."""
     return job._runner  # noqa: SLF001
 
 

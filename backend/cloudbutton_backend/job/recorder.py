@@ -241,7 +241,7 @@ class JobRecorder:
         self._journal.add_batch(batch)
 
     def record_done(self, n_items: int | None) -> None:
-        """Write behind the results how many items there are: who reads them knows that none is missing."""
+        """Write the number of items behind the results, so that readers know that none is missing."""
         if n_items is not None:
             self._file.write(0, ResultRecord(n_items, 0, BatchMeta(), b"", None, 0, 0))
 

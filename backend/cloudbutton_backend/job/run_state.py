@@ -66,7 +66,7 @@ class Money(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What a job is and who runs it: another one, as a whole, when another process goes on with it."""
+    """A job's record and runner, replaced as a whole when another process goes on with it."""
 
     record: JobRecord
     options: JobOptions

@@ -45,7 +45,7 @@ class Timeline:
 
 
 def timeline_of(batches: Sequence[BatchRecord], *, steps: int, lanes: int) -> Timeline | None:
-    """Return who ran when; None without batches."""
+    """Return the timeline; None without batches."""
     if not batches:
         return None
     begin, seconds = span(batches)

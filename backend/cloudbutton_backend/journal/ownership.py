@@ -17,7 +17,7 @@ from cloudbutton_backend.job_model import BackendIdentity, JobState
 if TYPE_CHECKING:
     import sqlite3
 
-#: The verb under which the journal keeps who took a job over.
+#: The verb under which the journal records that a process took a job over.
 VERB = "attach"
 
 

@@ -204,7 +204,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     ),
 }
 
-#: Tables that hold what belongs to a job, for those who forget a job.
+#: Tables with rows of a job, which go when the job is removed.
 OF_A_JOB: Final = ("batches", "commands", "errors", "logs")
 
 #: Columns of `jobs` that may change after a job was added.

@@ -117,7 +117,7 @@ def _expected_time(facts: JobFacts) -> str:
 
 
 def timeline(facts: JobFacts) -> Markup | None:
-    """Return who ran when."""
+    """Return the timeline of the workers."""
     shown = timeline_of(facts.batches, steps=chart_data.STEPS, lanes=_LANES)
     if shown is None:
         return None

@@ -54,7 +54,7 @@ class JobCache:
         self._items: dict[int, Any] = {}
         self._early: defaultdict[tuple[str, int], list[_Parcel]] = defaultdict(list)
         self._held: list[_Parcel] | None = [] if hold else None
-        self._lock = threading.Lock()  # what is held: the driver's thread, and who releases it
+        self._lock = threading.Lock()  # guards `_held`: the driver's thread, and `release`
         self._is_spoilt = False
         self._keyer: Keyer | None = None
         self.ingredients: KeyIngredients | None = None

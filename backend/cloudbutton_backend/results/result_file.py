@@ -175,7 +175,7 @@ class ResultFile:
             self._delay = min(2 * self._delay, _LAST_RETRY)
             return False
         self._delay = _FIRST_RETRY
-        # In this order: who reads the entry meanwhile finds the payload or the place.
+        # In this order: a concurrent reader of the entry finds the payload or the place.
         entry.crc, entry.path, entry.offset = crc, path, offset
         if self._in_memory + entry.length > _IN_MEMORY:
             entry.payload = None

@@ -36,17 +36,17 @@ class ResultStore:
         self._order: list[ResultRange] = []
 
     def add(self, runs: Iterable[ResultRange]) -> None:
-        """Take in what has arrived. `notify` tells those who wait."""
+        """Add results that have arrived. `notify` wakes waiting threads."""
         for run in runs:
             self._runs[run.first] = run
             self._order.append(run)
 
     def end(self) -> None:
-        """The job has ended. `notify` tells those who wait."""
+        """Mark the end of the job. `notify` wakes waiting threads."""
         self._is_over = True
 
     def notify(self) -> None:
-        """Wake those who wait: something has changed."""
+        """Wake waiting threads: something has changed."""
         self._condition.notify_all()
 
     def reopen(self) -> None:

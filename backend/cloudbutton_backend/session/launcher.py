@@ -97,7 +97,7 @@ class Launcher:
             )
         known = fixed(items)
         if known is None and options.detach:
-            known = all_of(items)  # who has them to give may be gone soon
+            known = all_of(items)  # their source may be gone soon
         if options.cache and known is None:
             raise UsageError(
                 "With `cache` the items must be available, as their results are looked up before the job"

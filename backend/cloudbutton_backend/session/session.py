@@ -226,7 +226,9 @@ class Session:
         for job in list(itertools.islice(self._jobs.values(), max(0, surplus))):
             if job.state.is_final:
                 del self._jobs[job.id]
-                if job.state is JobState.DONE:  # what failed may still be retried by who holds it
+                if (
+                    job.state is JobState.DONE
+                ):  # what failed may still be retried through a job object
                     runner_of(job).forget()
 
     def attach(

@@ -42,7 +42,7 @@ class Spread:
 
 
 class AuthKey:
-    """The key by which `multiprocessing`'s managers know who is theirs; loading it makes it the worker's."""
+    """The authentication key of `multiprocessing`'s managers; loading it makes it the worker's."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

@@ -1,4 +1,4 @@
-"""A worker process, seen from the process that started it: written to, read from, watched, ended."""
+"""The parent's side of a worker process: writes to it, reads from it, watches it, ends it."""
 
 from __future__ import annotations
 

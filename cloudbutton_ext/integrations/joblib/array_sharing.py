@@ -122,7 +122,9 @@ class ArrayPacker:
         digest = _digest(array)
         if digest in self._names:
             name = self._names[digest]
-            self.shared[name] = _plain(array)  # who has this content now; another may have lost it
+            self.shared[name] = _plain(
+                array
+            )  # the array with this content now; another may have lost it
             return name
         if self._begun and digest not in self._seen:
             if len(self._seen) < _REMEMBERED:

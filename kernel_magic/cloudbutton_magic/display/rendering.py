@@ -245,7 +245,7 @@ _GAP: Final = 2
 
 
 def summary_timeline(batches: Sequence[BatchRecord]) -> Timeline | None:
-    """Return who ran when, as the summary under a cell shows it; None without batches."""
+    """Return the timeline of the summary under a cell; None without batches."""
     return timeline_of(batches, steps=_STEPS, lanes=_LANES)
 
 

@@ -66,7 +66,7 @@ def user_traceback(trace: TracebackType | None) -> TracebackType | None:
 
 
 def without_own_frames(trace: TracebackType) -> TracebackType:
-    """Return a traceback without our frames, but for those at its end: there it was we who failed."""
+    """Return a traceback without our frames, except those at its end: there, our code failed."""
     whole = list(_frames(trace))
     end = len(whole)
     while end and _is_own_frame(whole[end - 1]):

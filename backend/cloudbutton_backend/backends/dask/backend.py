@@ -183,7 +183,7 @@ class DaskBackend:
         connection = self._connector.connection()
         connection.versions.require(packages())
         if spec.memory is not None:
-            connection.await_worker()  # who has so much memory, and how they say so
+            connection.await_worker()  # workers with so much memory, and how they declare it
             placement(spec.memory, connection.workers)
         ready: Ready = concurrent.futures.Future()
         ready.set_result(self._put_job(connection, spec))
@@ -413,7 +413,7 @@ class DaskBackend:
         return futures_of(connection, outcomes, connection.calls.kept.get(job_id, ()))
 
     def lasting_settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what `use` was given as another process can have it, who continues a job of this one."""
+        """Return the settings given to `use` in a form for another process that resumes a job of this one."""
         lasting = {
             name: value for name, value in chosen.items() if name not in ("client", "security")
         }

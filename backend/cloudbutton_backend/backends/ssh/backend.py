@@ -313,7 +313,7 @@ class SshBackend:
             self._on_lost(news)
 
     def _note(self, event: Event, session: AgentSession) -> None:
-        """Keep track of who is there, and holds what."""
+        """Keep track of the workers and of what they hold."""
         if isinstance(event, WorkerUp):
             self._at[event.worker], self._held[event.worker] = session, {}
         elif isinstance(event, WorkerDown):

@@ -357,7 +357,7 @@ class ProcessHost:
                 self._idle_timer.cancel()
             for slot in self._slots.difference(self._idle):
                 if slot.child is not None:
-                    slot.child.kill("died")  # who uses it will see
+                    slot.child.kill("died")  # the thread that uses it will see
             for slot in self._idle:
                 slot.end()
             self._slots.clear()

@@ -124,7 +124,7 @@ def archive_key(packages: PackageSource) -> str:
 
 
 def trust_policy() -> dict[str, Any]:
-    """Return who may use the execution role: only Lambda."""
+    """Return the trust policy of the execution role: only Lambda may use it."""
     return {
         "Version": "2012-10-17",
         "Statement": [

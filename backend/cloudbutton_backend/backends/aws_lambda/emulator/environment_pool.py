@@ -1,4 +1,4 @@
-"""The environments of all functions: who runs what, who waits, who has to go."""
+"""The environments of all functions: which run what, which wait, which have to end."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _ROLE_KEYS: Final = "ASIA"
 
 
 def principal_of(access_key: str) -> str:
-    """Return who signs with a key: the user, code that runs with a function's role, or Lambda."""
+    """Return the principal of a key: the user, code that runs with a function's role, or Lambda."""
     if access_key == SERVICE_KEY:
         return "service"
     return "role" if access_key.startswith(_ROLE_KEYS) else "user"
