@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -95,12 +96,14 @@ class Kernel:
         self.client.shell_channel.send(message)
         return str(message["header"]["msg_id"])
 
-    def receive(self, sent: str, answer: Answer | None = None) -> Executed:
+    def receive(
+        self, sent: str, answer: Answer | None = None, patience: float = PATIENCE
+    ) -> Executed:
         """Wait for all that comes back."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + patience
         messages: list[dict[str, Any]] = []
         while True:
-            assert time.monotonic() < until, f"no end after {PATIENCE:.0f} s: {messages}"
+            assert time.monotonic() < until, f"no end after {patience:.0f} s: {messages}"
             if answer is not None and self.client.stdin_channel.msg_ready():
                 question = self.client.get_stdin_msg(timeout=1)
                 said = answer(question["content"]["prompt"])
@@ -146,6 +149,17 @@ class Kernel:
             answer=answer,
         )
         return told.expression()
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the variables of a kernel whose IPython and Cloud Button keep their files in `home`."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(ROOT / p) for p in (".", "kernel_magic", "backend")),
+        "IPYTHONDIR": str(home / "ipython"),
+        "CLOUDBUTTON_HOME": str(home / "cloudbutton"),
+        "NO_COLOR": "1",
+    }
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,27 +12,17 @@ import pytest
 
 from cloudbutton_magic.kernel import front_end_api
 
-from .kernels import ROOT, Kernel, started
+from .kernels import ROOT, Kernel, environment, started
 
 ON = {"on": True}
 PRESSED_OR_TYPED = pytest.mark.parametrize("button", ["#", "%%cloud --force"])
 LOOP = "import time\nys = []\nfor i in range(40):\n    time.sleep(0.05)\n    ys.append(i * i)"
 
 
-def _environment(home: Path) -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(str(ROOT / p) for p in (".", "kernel_magic", "backend")),
-        "IPYTHONDIR": str(home / "ipython"),
-        "CLOUDBUTTON_HOME": str(home / "cloudbutton"),
-        "NO_COLOR": "1",
-    }
-
-
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     home = tmp_path_factory.mktemp("kernel")
-    with started(home, _environment(home)) as kernel:
+    with started(home, environment(home)) as kernel:
         answer = kernel.ask("prepare", choice=ON, cell_id="first")
         assert answer["data"]["application/json"]["protocol"] == 1
         yield kernel
@@ -364,7 +353,7 @@ def test_the_journal_keeps_the_users_own_lines_of_an_error(kernel: Kernel) -> No
 def test_a_mistake_in_the_settings_is_said_by_the_cell_and_can_be_repaired(tmp_path: Path) -> None:
     settings = tmp_path / "cloudbutton.toml"
     settings.write_text("workers = = 2\n")
-    with started(tmp_path, _environment(tmp_path)) as kernel:
+    with started(tmp_path, environment(tmp_path)) as kernel:
         told = kernel.ask("prepare", choice=ON, cell_id="a")
         assert told["status"] == "ok", told
         ran = kernel.run(LOOP, cell_id="a", choice=ON)
