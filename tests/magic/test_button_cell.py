@@ -142,6 +142,18 @@ def test_random_numbers_of_ones_own_per_item_are_independent(run: Run) -> None:
     assert ran.value == 8 and "✓ 8 items" in ran.out
 
 
+def test_warnings_and_tracebacks_of_tasks_show_the_users_lines(run: Run) -> None:
+    run("import traceback, warnings\nwarnings.simplefilter('default')")
+    run("def low(i):\n    warnings.warn('careful', stacklevel=2)\n    return 1 / i")
+    ran = run(
+        "%%cloud --force\nfor i in range(2):\n    try:\n        low(i)  # here\n"
+        "    except ZeroDivisionError:\n        print(traceback.format_exc())"
+    )
+    assert ":4: UserWarning: careful\n  low(i)  # here\n" in ran.err
+    assert "    low(i)  # here\n" in ran.out
+    assert "    return 1 / i\n" in ran.out
+
+
 def test_a_short_loop_is_not_mentioned_beside_one_that_was_sent(run: Run) -> None:
     out = run(
         "%%cloud --force --quiet\na = [i for i in range(4)]\nfor i in range(2):\n    b = i"

@@ -189,7 +189,7 @@ def _told(body: Callable[[Any], Any]) -> tuple[Callable[[Any], Any], dict[str, A
     if not isinstance(body, Task) or body.settings is None:
         return body, {}
     copied = copy(body)
-    copied.settings = None
+    copied.settings, copied.sources = None, {}
     return copied, settings_in_results(body.settings)
 
 

@@ -11,6 +11,7 @@ into a limit is not run here, where it could do the same: its error is raised.
 from __future__ import annotations
 
 import ast
+import linecache
 import sys
 import time
 import types
@@ -361,6 +362,7 @@ class LoopRun:
             definite,
             seeded=_numpy_is_seeded(),
             settings=process_settings.current_settings(),
+            sources=_cell_sources(outer),
         )
         merger = Merger(items, function, kept, definite)
         payloads = [(item, index == len(items) - 1) for index, item in enumerate(items)]
@@ -439,6 +441,22 @@ class LoopRun:
         except Exception as error:
             self.report.stopped = message_of(error)
             return None
+
+
+def _cell_sources(reached: Graph) -> dict[str, str]:
+    """Return the text of each cell that a function comes from, by the name of its file."""
+    names = {
+        value.__code__.co_filename
+        for value, _ in reached.nodes
+        if isinstance(value, types.FunctionType)
+    }
+    entries = {name: linecache.cache.get(name) for name in names}
+    # Of a file that does not exist there is no time of a change.
+    return {
+        name: "".join(entry[2])
+        for name, entry in sorted(entries.items())
+        if entry is not None and len(entry) == 4 and entry[1] is None
+    }
 
 
 def _numpy_is_seeded() -> bool:

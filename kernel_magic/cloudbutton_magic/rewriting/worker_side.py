@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import gc
 import io
+import linecache
 import os
 import pickle
 import sys
@@ -72,8 +73,11 @@ class Task:
         *,
         seeded: bool = True,
         settings: dict[str, Any] | None = None,
+        sources: dict[str, str] | None = None,
     ) -> None:
         self.settings = settings
+        self.sources = sources or {}
+        """The text of cells that functions come from: warnings and tracebacks show lines of it."""
         self.function = function
         self.seeded = seeded
         """Whether NumPy's global generator has a seed, so that its draws can be repeated."""
@@ -98,6 +102,9 @@ class Task:
             return HERE, self._changed_reason
         if self._outer is None:
             self._outer = Graph({"": self.function}, large="freeze")
+            for name, text in self.sources.items():
+                lines = text.splitlines(keepends=True)
+                linecache.cache[name] = (len(text), None, lines, name)
             own = current_settings()
             if self.settings is not None and not same_settings(own, self.settings):
                 self._own_settings = own
