@@ -88,6 +88,8 @@ class Task:
         self._own_settings: dict[str, Any] | None = None
         self._work_seconds = self._check_seconds = 0.0
         self._unchecked = 0
+        self._whole: set[Any] = set()
+        """Classes, with attributes of theirs, whose objects are known to travel whole."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_outer": None, "_changed_reason": "", "_own_settings": None}
@@ -138,7 +140,7 @@ class Task:
             raise CannotRunHere("the loop changed a part of its item that cannot be named")
         parts = [(path, _content(value)) for value, path in changes]
         record = (ops, binds, omitted, deleted - binds.keys(), parts)
-        finder = ReferenceFinder((*record[:2], parts), outer, inner)
+        finder = ReferenceFinder((*record[:2], parts), outer, inner, self._whole)
         if parts or finder.refers:
             return PACKED, finder.packed(record)
         return DONE, ops, binds, omitted, record[3]
@@ -289,8 +291,9 @@ def _has_hidden_state(kind: type) -> bool:
 class ReferenceFinder:
     """Searches a record for objects that the kernel has already, or that share memory."""
 
-    def __init__(self, record: Any, outer: Graph, inner: Graph) -> None:
+    def __init__(self, record: Any, outer: Graph, inner: Graph, whole: set[Any]) -> None:
         self.outer, self.inner = outer, inner
+        self._whole = whole
         self.refers = not (outer.complete and inner.complete)
         self._views: dict[int, Any] = {}
         self._bases: dict[int, list[Any]] = {}
@@ -326,6 +329,24 @@ class ReferenceFinder:
             raise CannotRunHere("a result is a set whose order would not survive the journey")
         if is_array(value):
             self._look_at_array(value)
+        elif _has_own_pickling(value):
+            self._check_whole(value)
+
+    def _check_whole(self, value: Any) -> None:
+        """Stop if the pickle of a result forgets an attribute that the user may read."""
+        kind, names = type(value), _public_names(value)
+        if (kind, names) in self._whole:
+            return
+        from cloudbutton_backend.worker.pickling import dumps
+
+        try:
+            copied = vars(pickle.loads(dumps(value)))
+        except Exception:  # it cannot be sent at all, which is said where it is tried
+            return
+        for name in names:
+            if name not in copied:
+                raise CannotRunHere(f"a copy of a result, a {kind.__name__}, has no `{name}`")
+        self._whole.add((kind, names))
 
     def _check_caches(self) -> None:
         """Stop if a result is kept in a cache: in the plain cell it is one object for all."""
@@ -407,6 +428,32 @@ class ReferenceFinder:
         if base is value or len(self._bases.get(id(base), ())) < 2:
             return None
         return base
+
+
+def _has_own_pickling(value: Any) -> bool:
+    """Tell whether the class of `value` says itself what of its attributes is pickled."""
+    kind = type(value)
+    return (
+        type(getattr(value, "__dict__", None)) is dict
+        and not isinstance(value, type)
+        and not is_frame(value)
+        and any(
+            getattr(kind, name, None) is not getattr(object, name, None)
+            for name in ("__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
+        )
+    )
+
+
+def _public_names(value: Any) -> tuple[str, ...]:
+    """Return the attributes of `value` that are neither private nor made when they are read."""
+    kind = type(value)
+    return tuple(
+        name
+        for name in vars(value)
+        if not (
+            name.startswith("_") or isinstance(getattr(kind, name, None), functools.cached_property)
+        )
+    )
 
 
 def _placement(base: Any, value: Any) -> tuple[Any, ...]:
