@@ -6,7 +6,7 @@ descriptors where its docstring names them.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cloudbutton_backend.worker.batch_meta import PackedMeta
 
@@ -112,6 +112,12 @@ class EndedMessage(NamedTuple):
     """Whether the items could not be unpickled."""
 
 
+class LinkMessage(NamedTuple):
+    """What a kernel and its agent tell each other, see `ssh.link`. Body: as that says."""
+
+    content: Any
+
+
 Message = (
     JobMessage
     | BlobMessage
@@ -122,6 +128,7 @@ Message = (
     | ReadyMessage
     | ResultsMessage
     | EndedMessage
+    | LinkMessage
 )
 
 #: By the number that stands for it.
@@ -135,6 +142,7 @@ TYPES: Final[dict[int, type[Message]]] = {
     16: ReadyMessage,
     17: ResultsMessage,
     18: EndedMessage,
+    32: LinkMessage,
 }
 NUMBERS: Final[dict[type[Message], int]] = {kind: number for number, kind in TYPES.items()}
 

@@ -27,9 +27,9 @@ from cloudbutton_backend.backends.package_versions import (
     notebook_versions,
 )
 from cloudbutton_backend.backends.protocol import (
+    NO_BATCH,
     BackendDown,
     BatchCall,
-    BatchEnded,
     Blob,
     Event,
     JobSpec,
@@ -73,13 +73,12 @@ class SshBackend:
         self._hosts = [
             RemoteHost(
                 target,
-                name,
                 self.settings,
                 grace if len(targets) == 1 else min(grace, MOVE_ON),
                 self._all_required,
                 self._notify,
             )
-            for target, name in _short_names(targets).items()
+            for target in targets
         ]
         self._blobs = SharedBlobs()
         self._required: dict[str, Versions] = {}
@@ -95,14 +94,12 @@ class SshBackend:
         self._specs: dict[str, JobSpec] = {}
         self._modules: list[str] = []
         self._up: dict[RemoteHost, AgentSession] = {}
-        self._away: set[AgentSession] = set()
         self._begin_at: dict[RemoteHost, float] = {}
         """When to try again to use a machine that was lost."""
         self._at: dict[str, AgentSession] = {}
         """Where each worker is."""
-        self._held: dict[str, dict[int, str]] = {}
-        """By worker, the job of each batch that it holds."""
-        self._interrupted: set[tuple[str, str]] = set()
+        self._interrupted: set[str] = set()
+        """Workers that may not have answered that they were."""
 
     def __repr__(self) -> str:
         return f"<SshBackend: {self.settings.hosts}, {len(self._at)} workers up>"
@@ -200,11 +197,9 @@ class SshBackend:
         session.open_job(spec, variables, self._blobs.region)
 
     def submit(self, call: BatchCall) -> None:
-        session = self._at.get(call.worker)
-        if session is not None:
-            self._held[call.worker][call.batch] = call.job_id
-            self._interrupted.discard((call.worker, call.job_id))
-            session.submit(call)
+        if call.worker in self._at:
+            self._interrupted.discard(call.worker)
+            self._at[call.worker].submit(call)
 
     def revoke(self, worker: str, keep: int) -> None:
         if worker in self._at:
@@ -214,33 +209,26 @@ class SshBackend:
         session = self._at.get(worker)
         if session is None:
             return
-        for batch in session.withdraw(worker, job_id):
-            self._end(worker, batch)
-        self._interrupted.add((worker, job_id))
-        session.post_now("interrupt", worker, job_id)
-        if session in self._away:
-            self._end_interrupted(session)
+        session.post("interrupt", worker, job_id)
+        self._interrupted.add(worker)
+        if session.is_away or session.link.is_congested:
+            self._give_up(worker)
 
-    def _end_interrupted(self, session: AgentSession) -> None:
-        """Stop waiting for interrupted items on machines that do not answer."""
-        for worker, job_id in self._interrupted:
-            if self._at.get(worker) is session:
-                for batch, of_job in list(self._held[worker].items()):
-                    if of_job == job_id:
-                        self._end(worker, batch)
-
-    def _end(self, worker: str, batch: int) -> None:
-        self._held[worker].pop(batch, None)
-        self._events.append(BatchEnded(worker, batch, 0))
+    def _give_up(self, worker: str) -> None:
+        """Stop waiting for a worker that was interrupted, and have it run nothing more."""
+        self.kill(worker, "killed")
+        session = self._at.pop(worker)
+        self._interrupted.discard(worker)
+        cause = f"{session.target} could not be told in time that its work is not wanted any more"
+        self._events.append(WorkerDown(worker, cause, NO_BATCH, reason="killed"))
 
     def kill(self, worker: str, reason: str) -> None:
         if worker in self._at:
-            self._at[worker].post_now("kill", worker, reason)
+            self._at[worker].post("kill", worker, reason, urgent=True)
 
     def close_job(self, job_id: str) -> None:
         self._specs.pop(job_id, None)
         self._required.pop(job_id, None)
-        self._interrupted = {each for each in self._interrupted if each[1] != job_id}
         used = {blob.digest for spec in self._specs.values() for blob in spec.blobs}
         for session in self._up.values():
             session.post("close_job", job_id)
@@ -282,10 +270,6 @@ class SshBackend:
         events, self._events = self._events, []
         return events
 
-    def is_under_way(self) -> bool:
-        """Return whether a machine has something to do, as far as this process knows."""
-        return any(self._held.values())
-
     def _take_in(self, news: HostNews) -> None:
         session = news.session
         if news.what == "up":
@@ -296,36 +280,27 @@ class SshBackend:
             session.post("warm", self._modules.copy())
             session.post("start")
         elif news.what == "away":
-            self._away.add(session)
-            self._end_interrupted(session)
+            for worker in [each for each in self._interrupted if self._at[each] is session]:
+                self._give_up(worker)
             self._warn(
                 f"The connection with {session.target} broke ({news.why}); it is made again."
             )
-        elif news.what == "back":
-            self._away.discard(session)
         for event in news.events:
             if isinstance(event, BackendDown) and len(self._up) > 1:
                 self._warn(f"{session.target} is of no use: {event.cause}")
                 continue
-            self._note(event, session)
+            if isinstance(event, WorkerUp):
+                self._at[event.worker] = session
+            elif isinstance(event, WorkerDown):
+                self._at.pop(event.worker, None)
+                self._interrupted.discard(event.worker)
             self._events.append(event)
         if news.what == "lost":
             self._on_lost(news)
 
-    def _note(self, event: Event, session: AgentSession) -> None:
-        """Keep track of the workers and of what they hold."""
-        if isinstance(event, WorkerUp):
-            self._at[event.worker], self._held[event.worker] = session, {}
-        elif isinstance(event, WorkerDown):
-            self._at.pop(event.worker, None)
-            self._held.pop(event.worker, None)
-        elif isinstance(event, BatchEnded):
-            self._held[event.worker].pop(event.batch, None)
-
     def _on_lost(self, news: HostNews) -> None:
         """A machine, or its agent, is gone: others get its items, or another agent there."""
         has_died = news.session.has_died
-        self._away.discard(news.session)
         if self._up.pop(news.host, None) is not None:
             self._warn(news.why)
         self._begin_at[news.host] = time.monotonic() + (0.0 if has_died else LOOK_AGAIN)
@@ -374,13 +349,3 @@ class SshBackend:
         return HealthLine(
             target, True, f"{python}, {told['cpus']} CPUs, answers in {seconds:.1f} s"
         )
-
-
-def _short_names(targets: Sequence[str]) -> dict[str, str]:
-    """Return names for machines, by what ssh calls them: `big1` for `alice@big1.example.org`."""
-    short = {
-        target: target.removeprefix("ssh://").rpartition("@")[2].split(".")[0].split(":")[0]
-        for target in targets
-    }
-    names = list(short.values())
-    return {target: name if names.count(name) == 1 else target for target, name in short.items()}

@@ -10,17 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from cloudbutton_backend.backends.package_versions import Versions, explain_mismatches, mismatches
-from cloudbutton_backend.backends.protocol import NO_BATCH, Event, Results, WorkerDown, WorkerUp
+from cloudbutton_backend.backends.package_versions import Versions, explain_mismatches
+from cloudbutton_backend.backends.protocol import NO_BATCH, Event, WorkerDown
 from cloudbutton_backend.backends.ssh import connection as ssh
 from cloudbutton_backend.backends.ssh.agent_session import AgentSession
 from cloudbutton_backend.backends.ssh.connection import SshConnection
 from cloudbutton_backend.backends.ssh.settings import SshSettings
 from cloudbutton_backend.errors import BackendError, PackagesDoNotFit
-from cloudbutton_backend.worker.ssh.link import Command
 from cloudbutton_backend.worker.ssh.link import Versions as VersionsFound
 
 _LOG: Final = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ class HostNews:
 
     host: RemoteHost
     session: AgentSession
-    what: Literal["up", "events", "away", "back", "lost"]
+    what: Literal["up", "events", "away", "lost"]
     events: Sequence[Event] = ()
     why: str = ""
 
@@ -53,8 +52,6 @@ class RemoteHost:
     ----------
     target
         What ssh calls it.
-    name
-        What the names of its workers begin with.
     patience
         Seconds for which a broken connection is tried to be made again.
     required
@@ -66,13 +63,12 @@ class RemoteHost:
     def __init__(
         self,
         target: str,
-        name: str,
         settings: SshSettings,
         patience: float,
         required: Callable[[], Versions],
         notify: Callable[[HostNews], None],
     ) -> None:
-        self.target, self._name = target, name
+        self.target = target
         self._settings, self._patience = settings, patience
         self._required, self._notify = required, notify
         self._lock = threading.Lock()
@@ -93,12 +89,12 @@ class RemoteHost:
             if self._attempt is None:
                 self._attempt = Future()
                 self._n_sessions += 1
-                name = self._name if self._n_sessions == 1 else f"{self._name}.{self._n_sessions}"
+                name = self.target + (f".{self._n_sessions}" if self._n_sessions > 1 else "")
                 session = AgentSession(self.target, name, self._required(), self.wake)
                 self._thread = threading.Thread(
                     target=self._run,
                     args=(session, self._attempt),
-                    name=f"cloudbutton-ssh-{self._name}",
+                    name=f"cloudbutton-ssh-{self.target}",
                     daemon=True,
                 )
                 self._thread.start()
@@ -140,6 +136,7 @@ class RemoteHost:
             events = [WorkerDown(each, str(error), batch) for each in sorted(session.workers)]
             self._notify(HostNews(self, session, "lost", events, str(error)))
         finally:
+            attempt.cancel()
             session.close()
 
     def _keep_connected(self, session: AgentSession, attempt: Future[AgentSession]) -> None:
@@ -148,27 +145,23 @@ class RemoteHost:
         Raises
         ------
         BackendError
-            There is no agent, or not any more.
+            There is no agent, or not any more, or it has not what open jobs need.
         """
-        connection = SshConnection(self.target, self._settings, session.name)
-        session.folder = connection.told["folder"]
-        while True:
+        connection: SshConnection | None = SshConnection(self.target, self._settings, session.name)
+        while connection is not None:
+            session.folder = connection.told["folder"]
+            session.is_away = False
             try:
                 why = self._serve(session, connection, attempt)
-                if why is None:
-                    self._say_goodbye(session, connection)
-                    return
-            except PackagesDoNotFit:
-                self._say_goodbye(session, connection)
-                raise
             finally:
                 connection.close()
-            self._notify(HostNews(self, session, "away", (), why))
-            again = self._connect_again(session)
-            if again is None:
+            if self._closing.is_set():
                 return
-            connection = again
-            self._notify(HostNews(self, session, "back"))
+            if session.mismatches:
+                raise PackagesDoNotFit(explain_mismatches(session.mismatches, self.target, ADVICE))
+            session.is_away = True
+            self._notify(HostNews(self, session, "away", (), why))
+            connection = self._connect_again(session)
 
     def _connect_again(self, session: AgentSession) -> SshConnection | None:
         """Return another connection to the same agent; None if this end is being closed.
@@ -201,32 +194,32 @@ class RemoteHost:
 
     def _serve(
         self, session: AgentSession, connection: SshConnection, attempt: Future[AgentSession]
-    ) -> str | None:
-        """Send and receive until the connection ends; return why, None if this end is being closed.
+    ) -> str:
+        """Send and receive until the connection ends; return why.
 
-        Raises
-        ------
-        PackagesDoNotFit
-            Jobs that are open cannot run there.
+        It is ended from here where this end is closed, or versions do not fit.
         """
         link, sock = session.link, connection.socket
         poll = select.poll()
         poll.register(self._alarm, select.POLLIN)
         link.begin()
         self._take_in(session, connection.rest, attempt)
+        end_by: float | None = None
         heard = ping_at = time.monotonic()
-        while not self._closing.is_set():
+        while True:
             now = time.monotonic()
-            if now >= heard + 3 * ssh.HEARTBEAT:
+            if end_by is None and (self._closing.is_set() or session.mismatches):
+                session.post("end", urgent=True)
+                end_by = now + END_WITHIN
+            if now >= (end_by or heard + 3 * ssh.HEARTBEAT):
                 return f"nothing was heard of it for {now - heard:.0f} s"
             if now >= ping_at:
                 ping_at = now + ssh.HEARTBEAT
                 link.ping()
-            session.fill_link()
             try:
                 link.write(sock.fileno())
                 poll.register(sock, select.POLLIN | select.POLLOUT * link.wants_to_write)
-                ready = dict(poll.poll((ping_at - now) * 1000))
+                ready = dict(poll.poll((min(ping_at, end_by or ping_at) - now) * 1000))
                 if self._alarm.fileno() in ready:
                     self._alarm.recv(1 << 12)
                 readable = ready.get(sock.fileno(), 0) & ~select.POLLOUT
@@ -237,56 +230,18 @@ class RemoteHost:
                 heard = time.monotonic()
                 self._take_in(session, data, attempt)
             elif data is not None:
-                return connection.why_it_ended()
-        return None
-
-    def _say_goodbye(self, session: AgentSession, connection: SshConnection) -> None:
-        """Make the agent end, and wait briefly for it."""
-        session.link.send(Command("end", ()))
-        sock, deadline = connection.socket, time.monotonic() + END_WITHIN
-        with contextlib.suppress(OSError):
-            while (left := deadline - time.monotonic()) > 0:
-                session.link.write(sock.fileno())
-                poll = select.poll()
-                poll.register(sock, select.POLLIN | select.POLLOUT * session.link.wants_to_write)
-                ready = dict(poll.poll(left * 1000))
-                readable = ready.get(sock.fileno(), 0) & ~select.POLLOUT
-                if readable and not sock.recv(1 << 18):  # ends: it does not block
-                    return
+                return "" if end_by else connection.why_it_ended()
 
     def _take_in(self, session: AgentSession, data: bytes, attempt: Future[AgentSession]) -> None:
-        """Handle the messages that have arrived.
-
-        Raises
-        ------
-        PackagesDoNotFit
-            Jobs that are open cannot run there.
-        """
+        """Handle the messages that have arrived."""
         events = []
         for message, body in session.link.feed(data):
             if isinstance(message, VersionsFound):
-                session.answers.popleft().set_result(message.found)
+                session.answered(message.found)
             else:
-                events.append(_as_seen_here(session, message, body))
-        if session.first_answer.done() and not attempt.done():
-            there = {self.target: session.first_answer.result()}
-            if lines := mismatches(session.required, there):
-                raise PackagesDoNotFit(explain_mismatches(lines, self.target, ADVICE))
-            session.greeted(session.link.peer)
+                events.append(session.as_seen_here(message, body))
+        if session.first_answer.done() and not attempt.done() and not session.mismatches:
             self._notify(HostNews(self, session, "up"))
             attempt.set_result(session)
         if events:
             self._notify(HostNews(self, session, "events", events))
-
-
-def _as_seen_here(session: AgentSession, event: Event, body: bytes) -> Event:
-    """Return what an agent reported, with its results and by this machine's clock."""
-    if isinstance(event, Results):
-        if event.meta.started:
-            event.meta.started -= session.clock_ahead
-        return replace(event, payload=body)
-    if isinstance(event, WorkerUp):
-        session.workers.add(event.worker)
-    elif isinstance(event, WorkerDown):
-        session.workers.discard(event.worker)
-    return event

@@ -8,15 +8,14 @@ Bytes go in and come out here; time and descriptors are the caller's.
 from __future__ import annotations
 
 import os
-import pickle
-import struct
 from collections import deque
 from typing import Any, Final, NamedTuple
 
-from cloudbutton_backend.worker.wire import Buffer
+from cloudbutton_backend.worker.messages import LinkMessage
+from cloudbutton_backend.worker.wire import Buffer, Decoder, encode
 
-#: Length of the pickled message, length of the body.
-_HEADER: Final = struct.Struct("<IQ")
+WINDOW: Final = 16 << 20
+"""Bytes on their way at a time, so that what is urgent soon gets through."""
 
 
 class Hello(NamedTuple):
@@ -51,7 +50,7 @@ class Versions(NamedTuple):
 
 
 class Link:
-    """One end.
+    """One end. `send` is safe from any thread.
 
     Parameters
     ----------
@@ -63,28 +62,35 @@ class Link:
         self.about = about
         self.peer: Any = None
         """What the other end told of itself; None before it did."""
+        self._is_open = False
+        self._urgent: deque[list[Buffer]] = deque()
+        self._waiting: deque[list[Buffer]] = deque()
+        self._sent: deque[list[Buffer]] = deque()
+        """What may not have arrived."""
         self.unconfirmed = 0
         """Bytes sent that may not have arrived."""
-        self._is_open = False
-        self._sent: deque[bytes] = deque()
         self._n_confirmed = self._n_received = 0
-        self._incoming = bytearray()
+        self._decoder = Decoder()
         self._outgoing: deque[memoryview] = deque()
 
     def begin(self) -> None:
         """Use a new connection."""
         self._is_open = False
-        self._incoming.clear()
+        self._decoder = Decoder()
         self._outgoing.clear()
         self._put(_frame(Hello(self._n_received, self.about)))
 
-    def send(self, message: Any, body: Buffer = b"") -> None:
-        """Send a message: now, or when there is a connection."""
-        frame = _frame(message, body)
-        self._sent.append(frame)
-        self.unconfirmed += len(frame)
-        if self._is_open:
-            self._put(frame)
+    def send(self, message: Any, body: Buffer = b"", urgent: bool = False) -> None:
+        """Send a message when there is a connection, and room on it.
+
+        Parameters
+        ----------
+        body
+            Must not change.
+        urgent
+            Whether it goes before what waits.
+        """
+        (self._urgent if urgent else self._waiting).append(_frame(message, body))
 
     def ping(self) -> None:
         """Show the other end that this one is there."""
@@ -93,10 +99,9 @@ class Link:
 
     def feed(self, data: bytes) -> list[tuple[Any, bytes]]:
         """Take what has arrived; return the messages that are complete, with their bodies."""
-        self._incoming += data
         messages = []
-        while (found := self._next()) is not None:
-            message = found[0]
+        for received in self._decoder.feed(data):
+            message = received.message[0]
             if isinstance(message, (Hello, Ack)):
                 self._confirm(message.received)
             if isinstance(message, Hello):
@@ -104,15 +109,20 @@ class Link:
                 for frame in self._sent:
                     self._put(frame)
             elif not isinstance(message, (Ack, Ping)):
-                messages.append(found)
+                messages.append((message, received.body))
         if messages:
             self._n_received += len(messages)
             self._put(_frame(Ack(self._n_received)))
         return messages
 
     @property
+    def is_congested(self) -> bool:
+        """Whether what is sent now, and is not urgent, has to wait."""
+        return self.unconfirmed >= WINDOW
+
+    @property
     def wants_to_write(self) -> bool:
-        return bool(self._outgoing)
+        return bool(self._outgoing or self._next_queue())
 
     def write(self, fd: int) -> None:
         """Write what a descriptor takes now.
@@ -123,7 +133,12 @@ class Link:
             The connection broke.
         """
         outgoing = self._outgoing
-        while outgoing:
+        while self.wants_to_write:
+            if queue := self._next_queue():
+                frame = queue.popleft()
+                self._sent.append(frame)
+                self.unconfirmed += _size(frame)
+                self._put(frame)
             try:
                 written = os.write(fd, outgoing[0])
             except BlockingIOError:
@@ -133,30 +148,26 @@ class Link:
             else:
                 outgoing[0] = outgoing[0][written:]
 
-    def _put(self, frame: bytes) -> None:
-        self._outgoing.append(memoryview(frame))
+    def _next_queue(self) -> deque[list[Buffer]] | None:
+        """Return from where the next message may be sent, None if there is none."""
+        if not self._is_open:
+            return None
+        if self._urgent:
+            return self._urgent
+        return self._waiting if self._waiting and self.unconfirmed < WINDOW else None
+
+    def _put(self, frame: list[Buffer]) -> None:
+        self._outgoing.extend(map(memoryview, frame))
 
     def _confirm(self, received: int) -> None:
         while self._n_confirmed < received:
-            self.unconfirmed -= len(self._sent.popleft())
+            self.unconfirmed -= _size(self._sent.popleft())
             self._n_confirmed += 1
 
-    def _next(self) -> tuple[Any, bytes] | None:
-        """Return the next complete message, None if there is none."""
-        incoming = self._incoming
-        if len(incoming) < _HEADER.size:
-            return None
-        n_message, n_body = _HEADER.unpack_from(incoming)
-        start = _HEADER.size + n_message
-        if len(incoming) < start + n_body:
-            return None
-        with memoryview(incoming) as view:
-            message = pickle.loads(view[_HEADER.size : start])
-            body = bytes(view[start : start + n_body])
-        del incoming[: start + n_body]
-        return message, body
+
+def _frame(message: Any, body: Buffer = b"") -> list[Buffer]:
+    return encode(LinkMessage(message), [body] if body else [])
 
 
-def _frame(message: Any, body: Buffer = b"") -> bytes:
-    packed = pickle.dumps(message, 5)
-    return b"".join((_HEADER.pack(len(packed), len(body)), packed, body))
+def _size(frame: list[Buffer]) -> int:
+    return sum(map(len, frame))
