@@ -15,6 +15,9 @@ import cloudpickle
 from distributed import WorkerPlugin
 
 from cloudbutton_backend.backends.worker_code import worker_code
+from cloudbutton_backend.worker.installed_versions import (
+    installed_versions as installed_versions,
+)
 from cloudbutton_backend.worker.pickling import dumps
 
 
@@ -224,20 +227,6 @@ def stop_calls(plugin: str, names: list[str], dask_worker: Any = None) -> None:
     found = dask_worker.plugins.get(plugin)
     if found is not None:
         found.stop(names)
-
-
-def installed_versions(names: list[str]) -> dict[str, str | None]:
-    """Return a worker's versions of Python and of distributions, None for what it does not have."""
-    import platform
-    from importlib import metadata
-
-    found: dict[str, str | None] = {"Python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
 
 
 def _travelling(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -28,13 +28,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from cloudbutton_backend.worker.installed_versions import installed_versions
 from cloudbutton_backend.worker.pool.cpu_count import usable_cpus
 from cloudbutton_backend.worker.pool.pool import WorkerPool
 from cloudbutton_backend.worker.pool.protocol import BatchCall, JobSpec, PoolEvent, Results
 from cloudbutton_backend.worker.pool.shared_data import memory
 from cloudbutton_backend.worker.shared_memory import SharedRegion
 from cloudbutton_backend.worker.ssh.link import Link, Versions
-from cloudbutton_backend.worker.ssh.relay import installed_versions
 from cloudbutton_backend.worker.wire import split
 
 LINGER: Final = 1.0

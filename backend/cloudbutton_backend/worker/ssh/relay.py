@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 import zipfile
-from importlib import metadata
 from typing import Any
 
 
@@ -43,18 +42,6 @@ def main(config: dict[str, Any]) -> None:
     for fd in (0, 1):
         os.dup2(nowhere, fd)  # so that the connection ends when the agent closes it
     relay.recv(1)  # ends: with the connection, of which the agent wants signs of life
-
-
-def installed_versions(names: list[str]) -> dict[str, str | None]:
-    """Return the versions of Python and of distributions, None for what is not installed."""
-    found: dict[str, str | None] = dict.fromkeys(names)
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            pass
-    found["Python"] = platform.python_version()  # which is no distribution
-    return found
 
 
 def _say(config: dict[str, Any], what: dict[str, Any]) -> None:
