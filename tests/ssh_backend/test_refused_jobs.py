@@ -39,9 +39,12 @@ def at(hosts: Any, **settings: Any) -> Iterator[TaskPlace]:
         ),
         (
             "refusing",
-            r"Permission denied(.|\n)*`ssh refusing` must work(.|\n)*ssh-copy-id refusing",
+            r"Permission denied(.|\n)*`ssh -F .* refusing` must work(.|\n)*ssh-copy-id .*refusing",
         ),
-        ("unknown", r"Host key verification failed(.|\n)*`ssh unknown` must work in a terminal"),
+        (
+            "unknown",
+            r"Host key verification failed(.|\n)*`ssh -F .* unknown` must work in a terminal",
+        ),
         ("silent", r"silent cannot be used(.|\n)*Connection refused(.|\n)*must work in a terminal"),
     ],
 )
@@ -107,6 +110,7 @@ def test_without_a_machine_the_way_to_name_one_is_said() -> None:
     [
         ({"hosts": "-oProxyCommand=x"}, "`-oProxyCommand=x` is no name of a machine"),
         ({"hosts": ["a b"]}, "`a b` is no name of a machine"),
+        ({"hosts": "alice,@,big1"}, "`@` is no name of a machine"),
         ({"hosts": 3}, "`hosts` is 3; it must be text"),
         ({"workers": 0}, "between 1 and 256, not 0"),
         ({"grace": 0}, "1 seconds or more"),

@@ -72,6 +72,7 @@ _ADVICE: Final = {
     "Could not resolve hostname": "No machine is called like that here: a typing error, or a `Host` "
     "entry that is missing in your ssh configuration? {try_it}.",
 }
+_ELSE: Final = "Is it up, and can it be reached from here (network, VPN, port)? {try_it}."
 
 
 class SshConnection:
@@ -143,7 +144,7 @@ class SshConnection:
             self._process.wait(1.0)  # it may be about to say more
         said = os.pread(self._messages, 1 << 16, 0).decode("utf-8", "replace")
         lines = [line.strip() for line in said.splitlines() if line.strip()]
-        return "; ".join(lines[-3:]) or "it ended without a word"
+        return "; ".join(line.rstrip(".") for line in lines[-3:]) or "ssh ended without a word"
 
     def _command(self, size: int) -> list[str]:
         settings = self._settings
@@ -239,10 +240,12 @@ class SshConnection:
         said = self.why_it_ended()
         if self._process.returncode != 255 and printed:  # 255: an error of its own
             said = printed[-500:]
-        try_it = f"`ssh {self._host}` must work in a terminal without a question"
-        advice = next((text for words, text in _ADVICE.items() if words in said), "{try_it}.")
-        advice = advice.format(try_it=try_it, host=self._host)
-        return f"{self._host} cannot be used, ssh says: {said}\n{advice}"
+        config = self._settings.config
+        host = f"-F {config} {self._host}" if config else self._host
+        try_it = f"`ssh {host}` must work in a terminal without a question"
+        advice = next((text for words, text in _ADVICE.items() if words in said), _ELSE)
+        advice = advice.format(try_it=try_it, host=host)
+        return f"{self._host} cannot be used: {said.removeprefix('ssh: ')}\n{advice}"
 
 
 @functools.cache

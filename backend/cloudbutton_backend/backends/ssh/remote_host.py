@@ -188,8 +188,10 @@ class RemoteHost:
                 return connection
             connection.close()
             session.has_died = bool(session.workers) and away < self._settings.grace
-            words = connection.told["gone"].strip()
-            raise BackendError(f"The process on {self.target} that runs the workers ended. {words}")
+            words = connection.told["gone"].strip() or "Somebody or the system may have killed it."
+            raise BackendError(
+                f"The process on {self.target} that runs the workers ended. {words} Try again."
+            )
         return None
 
     def _serve(

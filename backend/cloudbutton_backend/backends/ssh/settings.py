@@ -51,7 +51,7 @@ class SshSettings:
         check(self)
         variable_names(self.variables)
         for target in self.targets:
-            if target.startswith("-") or any(map(str.isspace, target)):
+            if target[0] in "-@" or target[-1] == "@" or any(map(str.isspace, target)):
                 raise UsageError(
                     f"`{target}` is no name of a machine; expected what ssh takes, such as `alice@big1`."
                 )
