@@ -51,7 +51,7 @@ def test_errors_of_every_package_are_found_below_others(tree: ModuleType, tmp_pa
         ("kernel_magic/cloudbutton_magic/two.py", 'class A(CloudError):\n    """Bad."""\n'),
         (
             "kernel_magic/cloudbutton_magic/three.py",
-            'class C(Exception):\n    """No error of ours."""\n',
+            'class C(Exception):\n    """Not one of our errors."""\n',
         ),
     ):
         file = tmp_path / package

@@ -219,7 +219,7 @@ def test_sql_is_written_where_its_database_is() -> None:
     assert elsewhere == {}
 
 
-#: What others call by its name, so that nothing of ours does.
+#: What others call by its name, so that none of our code does.
 CALLED_BY_OTHERS = {
     "FigureCanvas": "matplotlib looks it up in its backend",
     "_jupyter_server_extension_points": "a Jupyter server asks for it",

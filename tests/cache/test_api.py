@@ -170,7 +170,7 @@ def test_draws_are_found_again_for_the_same_seed_and_place_only(mapped: Mapper) 
     _, second, ran = mapped(draw, [20, 10, 30], seed=1)  # other places, other draws
     assert ran == ["10", "20"] and second[2] == first[2] and second[0] != first[1]
     assert len(mapped(draw, [10, 20, 30], seed=2)[2]) == 3
-    for _ in range(2):  # a seed that nobody chose comes never again
+    for _ in range(2):  # a random seed does not come again
         assert len(mapped(draw, [10, 20, 30])[2]) == 3
 
 
@@ -273,7 +273,7 @@ def test_a_missing_or_damaged_file_is_a_miss_and_forgotten(
     (file,) = (home / "results").glob(f"{job.id}*.seg")
     os.utime(file, (1, 1))
     assert mapped(lambda x: x - 1, [1, 2, 3])[2] == []
-    assert file.stat().st_mtime > 1  # whoever cleans up sees that it was used
+    assert file.stat().st_mtime > 1  # the clean-up sees that it was used
     file.unlink()
     job, results, ran = mapped(lambda x: x - 1, [1, 2, 3])
     assert results == [0, 1, 2] and len(ran) == 3

@@ -200,7 +200,7 @@ def test_a_cell_that_had_ended_when_its_kernel_was_killed_is_taken_over(kernels:
     assert len(kernels.ran) == 40
 
 
-def test_code_that_is_another_one_now_runs_anew_and_that_is_said(kernels: Kernels) -> None:
+def test_code_that_is_another_one_now_runs_again_and_that_is_said(kernels: Kernels) -> None:
     kernels.kill_when(lambda: has_keys(kernels, 10), kernels.settings(stop_at=20), ABOVE, CELL)
     before = len(kernels.ran)
     said = attached(kernels, before=[ABOVE.replace("Point(x", "Point(0 + x")])

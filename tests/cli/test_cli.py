@@ -262,7 +262,7 @@ def test_gc_tells_what_it_removed(
     (home / "results").mkdir()
     (home / "results" / "aaaaaaaa-0.seg").write_bytes(b"x" * 2000)
     (home / "results" / "bbbbbbbb-0.seg").write_bytes(b"x" * 1000)
-    os.utime(home / "results" / "aaaaaaaa-0.seg", (0, 0))  # nobody has used it for long
+    os.utime(home / "results" / "aaaaaaaa-0.seg", (0, 0))  # it was not used for long
     told = "1 job and 1 file (2.0 kB); 1.0 kB remain.\n"
     assert cloudbutton("gc", "--dry-run").out == "Would remove " + told
     assert cloudbutton("gc").out == "Removed " + told

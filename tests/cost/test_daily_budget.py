@@ -148,9 +148,7 @@ def test_jobs_stop_at_the_day_s_budget_and_go_on_with_a_higher_one(_per_day: Non
 
 
 @pytest.mark.parametrize("emulated", [False, True])
-def test_only_money_that_somebody_pays_is_limited(
-    tmp_path: Path, _per_day: None, emulated: bool
-) -> None:
+def test_only_money_that_is_paid_is_limited(tmp_path: Path, _per_day: None, emulated: bool) -> None:
     priced = Limits(workers=1, rate=Rate(per_second=1.0), emulated=emulated)
     assert (budget_grant_of(tmp_path, "aaaa2222", priced) is None) == emulated
     assert budget_grant_of(tmp_path, "aaaa2222", Limits(workers=1)) is None

@@ -8,7 +8,7 @@ import threading
 
 
 class SlowWay:
-    """Passes on what it gets, each way so many seconds late.
+    """Passes on what it gets, each way `delay` seconds late.
 
     Bytes keep their order, and as many may be on their way as like to.
     """

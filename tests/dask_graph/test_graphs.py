@@ -23,7 +23,7 @@ def weighed(array: Any, number: int) -> int:
 
 @st.composite
 def any_graph(draw: st.DrawFn) -> tuple[dict[str, Any], list[str]]:
-    """Return a graph of numbers, each made of earlier ones in some way, and keys that are wanted."""
+    """Return a graph of numbers, each computed from earlier ones, and keys that are wanted."""
     graph: dict[str, Any] = {"array": DataNode("array", LARGE), "n0": DataNode("n0", 1)}
     for number in range(1, draw(st.integers(1, 12))):
         key = f"n{number}"

@@ -1,4 +1,4 @@
-"""What jobs share is kept as long as somebody may need it, and no longer."""
+"""What jobs share is kept as long as it may be needed, and no longer."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_an_item_that_takes_long_is_not_taken_for_lost() -> None:
     assert not job.warnings
 
 
-# -- errors of ours
+# -- our own errors
 
 
 class Broken(Exception):

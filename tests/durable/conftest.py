@@ -113,7 +113,7 @@ class Victim:
         self.process.wait()
 
     def killed_when(self, done: int) -> str:
-        """Kill the program once so many items are done; return the job's id."""
+        """Kill the program once this many items are done; return the job's id."""
         self.await_row(lambda row: row.done >= done)
         self.kill()
         row = row_of(self.job_id)

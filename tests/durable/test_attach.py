@@ -263,7 +263,7 @@ job = cloud.map(square, give())
     assert len(found) > 10
     assert found == {x: x * x for x in range(len(found))}
     assert program.await_row(lambda row: row.state is JobState.FAILED).n_items is None
-    other = Session()  # whoever comes later is not told either that this was all
+    other = Session()  # a later session is not told either that this was all
     with pytest.raises(CannotContinue, match="the iterator that gave the items died"):
         other.attach(program.job_id).results()
     other.close()

@@ -38,7 +38,7 @@ QUIET = {
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
 }
 
-#: A backend with a price: local workers whose bill nobody sends. Packages bring backends this way.
+#: A backend with a price: local workers with imaginary bills. Packages bring backends this way.
 PRICEY = """
 from dataclasses import replace
 from cloudbutton_backend.backends.local import LocalBackend
@@ -200,7 +200,7 @@ def _wait_for(lab: Lab, server: subprocess.Popen[bytes], log: Path) -> None:
             raise AssertionError(
                 f"no server extension: {error}\n{log.read_text()[-3000:]}"
             ) from None
-        except OSError:  # nobody listens yet
+        except OSError:  # no server listens yet
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.wait(0.1)
                 raise AssertionError(f"JupyterLab ended:\n{log.read_text()[-3000:]}") from None

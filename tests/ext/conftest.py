@@ -67,7 +67,7 @@ class Gate:
         }
 
     def await_marks(self, count: int) -> set[str]:
-        """Wait until so many marks were left."""
+        """Wait until this many marks were left."""
         while len(self.marks()) < count:
             time.sleep(0.002)
         return self.marks()
@@ -79,7 +79,7 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     folder.mkdir()
     gate = Gate(folder)
     yield gate
-    gate.open()  # lest a failed test leaves a worker waiting
+    gate.open()  # so that a failed test leaves no worker waiting
 
 
 Script = Callable[..., "subprocess.Popen[str]"]

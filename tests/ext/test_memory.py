@@ -1,4 +1,4 @@
-"""Results that nobody collects and items that nobody needs yet do not pile up in memory."""
+"""Results that are not collected and items that are not needed yet do not pile up in memory."""
 
 from __future__ import annotations
 

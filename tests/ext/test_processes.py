@@ -217,7 +217,7 @@ def test_a_task_may_map_in_its_turn() -> None:
     assert cloud.map(nested_map, range(4)).results() == [[n, n + 1, n + 2] for n in range(4)]
     assert cloud.map(nested_executor, [1, 2]).results() == [[0, 1, 2], [0, 1, 4]]
     assert cloud.map(deeply_nested, [3]).results() == [3]
-    # One worker for each of ours, and for each of those; never one for each CPU.
+    # One worker for each of our workers, and for each of those; never one for each CPU.
     more = len(psutil.Process().children(recursive=True)) - before
     assert more <= len(psutil.Process().children()) * 4
 

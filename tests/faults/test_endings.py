@@ -1,4 +1,4 @@
-"""What is on record when somebody learns that a job has ended."""
+"""What is on record when the end of a job is announced."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Scene:
         self.settling.append((low, self.sent))
 
     def settle(self, revocations: int) -> None:
-        """Let so many revocations be surely seen; what they took back is run by somebody else."""
+        """Let this many revocations be surely seen; what they took back runs elsewhere."""
         for _ in range(min(revocations, len(self.settling))):
             low, high = self.settling.popleft()
             current = self.words[status_page.CURRENT]

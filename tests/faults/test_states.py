@@ -85,7 +85,7 @@ def test_they_agree_after_every_event(seed: int, tmp_path: Path) -> None:
             job.retry_failed()
             job.add_done_callback(lambda _: over.release())
 
-        # On the driver's thread, lest it begins while the referee looks.
+        # On the driver's thread, so that it does not begin during the check.
         backend.at(backend.now + 0.1, retry)
 
     session = referee.session

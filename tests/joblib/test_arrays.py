@@ -94,7 +94,7 @@ def test_max_nbytes_and_mmap_mode_say_who_may_write(
     tasks = [delayed(add_one)(array) for _ in range(6)]
     parallel = Parallel(n_jobs=2, batch_size=1, **options)
     if writable:
-        assert parallel(tasks) == [2.0] * 6  # nobody sees what another has written
+        assert parallel(tasks) == [2.0] * 6  # no task sees what another has written
     else:
         with pytest.raises(ValueError, match="read-only"):
             parallel(tasks)

@@ -271,7 +271,7 @@ def test_the_first_level_below_runs_in_threads_the_next_one_after_the_other() ->
     assert [name for level in deeper for name, _ in level] == ["SequentialBackend"] * 3
 
 
-def test_it_can_be_chosen_anew_inside_a_task() -> None:
+def test_it_can_be_chosen_again_inside_a_task() -> None:
     def again(n: int) -> list[int]:
         import cloudbutton_ext  # noqa: F401, so that joblib there knows the name
 

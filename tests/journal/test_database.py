@@ -210,7 +210,7 @@ def test_reading_where_nothing_is_makes_nothing(home: Path) -> None:
     assert list(home.iterdir()) == []
 
 
-def test_a_journal_that_is_begun_while_somebody_looks_is_not_taken_for_an_old_one(
+def test_a_journal_that_is_begun_while_a_reader_looks_is_not_taken_for_an_old_one(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(home, 0, "PRAGMA journal_mode = WAL")
@@ -237,7 +237,7 @@ def test_a_reader_cannot_write(home: Path) -> None:
         connection.execute("DELETE FROM jobs")
 
 
-def test_a_journal_that_somebody_has_locked_is_not_read_as_it_once_was(
+def test_a_journal_that_another_process_has_locked_is_not_read_as_it_once_was(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)

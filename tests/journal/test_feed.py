@@ -167,7 +167,7 @@ def test_who_was_away_is_told_what_was_missed(
 @pytest.mark.parametrize(
     "cursor", [None, "", ".", "0123456789abcdef.1", "x", "x.-1", "…", "9" * 90, "a.²"]
 )
-def test_a_cursor_that_is_not_of_this_journal_begins_anew(
+def test_a_cursor_that_is_not_of_this_journal_starts_over(
     cursor: str | None, feed: Feed, store: JournalTables, a_job: MakeJob
 ) -> None:
     store.write([a_job("aaaa2222")])
@@ -176,7 +176,7 @@ def test_a_cursor_that_is_not_of_this_journal_begins_anew(
     assert (news.is_reset, ids(news)) == (True, ["aaaa2222"])
 
 
-def test_a_cursor_ahead_of_the_journal_begins_anew(
+def test_a_cursor_ahead_of_the_journal_starts_over(
     feed: Feed, store: JournalTables, a_job: MakeJob
 ) -> None:
     store.write([a_job("aaaa2222")])
@@ -184,7 +184,7 @@ def test_a_cursor_ahead_of_the_journal_begins_anew(
     assert feed.since(f"{epoch}.99").is_reset
 
 
-def test_who_has_missed_too_much_begins_anew(
+def test_who_has_missed_too_much_starts_over(
     feed: Feed, store: JournalTables, a_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "MOST", 2)
@@ -198,7 +198,7 @@ def test_who_has_missed_too_much_begins_anew(
     assert feed.since(cursor).is_reset
 
 
-def test_who_has_missed_removals_that_are_forgotten_begins_anew(
+def test_who_has_missed_removals_that_are_forgotten_starts_over(
     feed: Feed, store: JournalTables, home: Path, a_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sequence, "MAX_REMOVED", 1)
@@ -211,7 +211,7 @@ def test_who_has_missed_removals_that_are_forgotten_begins_anew(
     assert feed.since(cursor).is_reset
 
 
-def test_a_journal_that_was_begun_anew_is_noticed(
+def test_a_journal_that_was_started_over_is_noticed(
     feed: Feed, store: JournalTables, home: Path, a_job: MakeJob
 ) -> None:
     store.write([a_job("aaaa2222"), a_job("bbbb2222")])

@@ -93,7 +93,7 @@ def test_results_on_a_disk_that_others_write_to_are_refused(chosen: Path, tmp_pa
         results_dir()
 
 
-def test_results_that_belong_to_somebody_else_are_refused(
+def test_results_that_belong_to_another_user_are_refused(
     chosen: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = os.getuid()
@@ -103,7 +103,7 @@ def test_results_that_belong_to_somebody_else_are_refused(
         results_dir(base)
 
 
-def test_somebody_elses_directory_is_refused(chosen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_users_directory_is_refused(chosen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen.mkdir(parents=True)
     owner = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)

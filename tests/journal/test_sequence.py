@@ -61,7 +61,7 @@ def test_a_heartbeat_is_no_news(store: JournalTables, home: Path) -> None:
     assert numbers(home, FIRST) == before
 
 
-def test_a_journal_begun_anew_has_another_epoch_and_numbers_for_what_lives(
+def test_a_journal_started_over_has_another_epoch_and_numbers_for_what_lives(
     store: JournalTables, home: Path
 ) -> None:
     before = epoch(home)

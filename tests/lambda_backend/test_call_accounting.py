@@ -29,7 +29,7 @@ CALL = BatchCall(1, "job", "lambda-0", 0, 1, [], lease=10.0)
 
 
 def job_on(storage: int | None = None, memory: int = 1769, *, has_budget: bool = True) -> RemoteJob:
-    """Return a job whose function has so many MiB of /tmp and of memory."""
+    """Return a job whose function has this much /tmp and memory."""
     settings = {} if storage is None else {"EphemeralStorage": {"Size": storage}}
     target = HOME.with_(memory=memory)
     job = RemoteJob(spec_of(lambda x: x, has_budget=has_budget), b"key", HOME, target, ())

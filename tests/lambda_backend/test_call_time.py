@@ -17,7 +17,7 @@ from cloudbutton_backend.worker.wire import layout
 
 LARGE = 1_000_000
 SENDING = LARGE / 20e6
-"""Seconds that sending a result of so many bytes is taken to need."""
+"""Seconds that sending a result of this size is taken to need."""
 RUNNING = SENDING / 10
 """Seconds that an item runs."""
 

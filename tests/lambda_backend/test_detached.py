@@ -1,4 +1,4 @@
-"""Detached jobs: their calls are with AWS, and what they did is in storage, whoever lives on here."""
+"""Detached jobs: their calls are with AWS, and what they did is in storage, whichever kernel lives on."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     Session.logins = 1
 
 
-async def test_urls_are_signed_anew_when_the_credentials_are(bucket: Bucket) -> None:
+async def test_urls_are_signed_again_when_the_credentials_are(bucket: Bucket) -> None:
     job = RemoteJob(spec_of(lambda x: x), b"key", HOME, HOME, ())
     uploads = Uploads(bucket)
 

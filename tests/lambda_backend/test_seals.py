@@ -96,7 +96,9 @@ def test_a_forged_result_in_storage_is_an_error_that_names_the_object(
     plain = Bucket.get
 
     async def get(self: Bucket, key: str, nbytes: int = 0) -> bytes:
-        data = bytearray(await plain(self, key, nbytes))  # what somebody who may write there leaves
+        data = bytearray(
+            await plain(self, key, nbytes)
+        )  # what another user with write access leaves
         data[len(data) // 2] ^= 1
         return bytes(data)
 

@@ -187,7 +187,7 @@ def test_packages_are_built_deployed_and_listed(
     assert json.loads(capsys.readouterr().out)["pins"][0]["name"] == "xxhash"
 
 
-def test_a_lock_file_of_somebody_else_can_be_built(cloudbutton: Command, tmp_path: Path) -> None:
+def test_a_lock_file_of_another_user_can_be_built(cloudbutton: Command, tmp_path: Path) -> None:
     lock = tmp_path / "lock.json"
     lock.write_text(cloudbutton("env", "build", "--here", "xxhash", "--lock").out)
     assert "xxhash" in cloudbutton("env", "build", str(lock)).out

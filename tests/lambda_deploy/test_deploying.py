@@ -36,7 +36,7 @@ from cloudbutton_backend.errors import (
 
 
 class Interrupted(Exception):
-    """The machine went to sleep, the network went away, somebody pressed Ctrl-C."""
+    """The machine went to sleep, the network went away, the user pressed Ctrl-C."""
 
 
 class Failing:
@@ -302,7 +302,7 @@ def _foreign_function(clients: BotoClients, home: DeploymentTarget) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_somebody_else_has_made_is_neither_taken_over_nor_removed(
+def test_what_another_user_has_made_is_neither_taken_over_nor_removed(
     clients: BotoClients,
     home: DeploymentTarget,
     make: Callable[[BotoClients, DeploymentTarget], None],

@@ -173,7 +173,7 @@ def test_packages_beyond_a_layer_are_fetched_by_functions_with_room_for_them(
     assert look_for(clients, [target]).archives == {lock.hash: built.sha256}
 
 
-def test_functions_fetch_the_archive_that_is_there_whoever_has_packed_it(
+def test_functions_fetch_the_archive_that_is_there_whatever_packed_it(
     clients: BotoClients,
     home: DeploymentTarget,
     lock: EnvironmentLock,
@@ -198,7 +198,7 @@ def test_packages_alone_deploy_nothing_where_nobody_has_asked_for_it(
     assert look_around(clients, home).is_nothing
 
 
-def test_who_may_not_deploy_is_told_the_command_for_somebody_who_may(
+def test_who_may_not_deploy_is_told_the_command_for_a_user_who_may(
     clients: BotoClients, home: DeploymentTarget, lock: EnvironmentLock
 ) -> None:
     deploy(clients, DesiredDeployment(targets=(home,), version="1.2.3"))

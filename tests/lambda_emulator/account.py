@@ -1,4 +1,4 @@
-"""A user of the emulated account, and functions made of a few lines of source."""
+"""A user of the emulated account, and functions of a few lines of source."""
 
 from __future__ import annotations
 

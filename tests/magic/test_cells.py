@@ -373,7 +373,7 @@ class TestABackendThatCostsMoney:
         yield
         kernel.run("c.costs = _costs; del c, _costs", store_history=False)
 
-    def test_it_runs_nothing_before_somebody_agreed(self, kernel: Kernel) -> None:
+    def test_it_runs_nothing_before_the_user_agreed(self, kernel: Kernel) -> None:
         ran = kernel.run("never = 1", cell_id="o", choice=ON)
         assert ran.reply["ename"] == "NotConfirmed"
         assert "`local` costs money" in ran.traceback

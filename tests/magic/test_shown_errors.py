@@ -15,7 +15,7 @@ from cloudbutton_magic.kernel.error_display import PlainErrors, user_traceback, 
 
 @dataclasses.dataclass(frozen=True)
 class Frozen(Exception):
-    """An exception that lets nobody set anything."""
+    """An exception on which nothing can be set."""
 
     code: int
 

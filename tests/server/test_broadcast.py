@@ -51,7 +51,7 @@ class Sleep:
         await future
 
     async def pass_once(self) -> None:
-        """Wait until somebody sleeps, and wake them."""
+        """Wait until a task sleeps, and wake it."""
         deadline = asyncio.get_running_loop().time() + PATIENCE
         while not self._waiting:
             assert asyncio.get_running_loop().time() < deadline, "nobody sleeps"

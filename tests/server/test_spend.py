@@ -49,7 +49,7 @@ def test_spending_is_reported_by_day_and_this_month_s_by_backend() -> None:
         "backend": "local", "emulated": False, "spend": 0.0, "estimate": 0.0, "jobs": 3,
     }  # fmt: skip
     assert month["lambda", True]["spend"] == 4.0
-    assert report["total"] == 0.75  # what nobody has to pay is left out
+    assert report["total"] == 0.75  # what costs nothing is left out
     assert report["today"] == {"spend": 0.5, "budget": None}
 
 

@@ -75,7 +75,7 @@ def test_who_connects_again_is_told_what_was_missed(
 
 
 @pytest.mark.parametrize("cursor", ["0123456789abcdef.7", "nonsense"])
-def test_a_cursor_of_another_journal_begins_anew(
+def test_a_cursor_of_another_journal_starts_over(
     cursor: str, connect: Connect, journal: Journal
 ) -> None:
     journal.add_job(a_job())
@@ -84,7 +84,7 @@ def test_a_cursor_of_another_journal_begins_anew(
     assert (ids(message), message["reset"]) == (["abcd2345"], True)
 
 
-def test_a_journal_that_is_begun_anew_is_told(
+def test_a_journal_that_is_started_over_is_told(
     connect: Connect, journal: Journal, home: Path
 ) -> None:
     journal.add_job(a_job())

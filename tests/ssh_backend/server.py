@@ -106,7 +106,7 @@ class SshServer:
         return True
 
     def stop(self) -> None:
-        """Let nobody in any more; who is connected stays so."""
+        """Accept no new connections; present ones stay."""
         self._process.kill()
         self._process.wait()
 

@@ -177,7 +177,7 @@ def test_a_kernel_that_vanishes_without_a_sign_is_waited_for_in_the_grace_period
 ) -> None:
     with kernel(server, tmp_path) as process:
         (client,) = server.clients(process.pid)
-        client.suspend()  # as when a cable is pulled: nobody tells the server
+        client.suspend()  # as when a cable is pulled: the server is not told
         process.kill()
         until(lambda: not server.processes(), "the end of all there", 10)
         client.kill()

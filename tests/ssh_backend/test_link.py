@@ -27,7 +27,7 @@ def written(link: Link) -> bytes:
 def pump(
     ends: Sequence[Link], got: Sequence[list[object]], limits: Sequence[float] = (inf, inf)
 ) -> None:
-    """Carry bytes to and fro until there are none; each end reads at most so many of them."""
+    """Carry bytes to and fro until there are none; each end reads a bounded number of them."""
     left = [*limits]
     while any(link.wants_to_write for link in ends):
         for here, there in ((0, 1), (1, 0)):

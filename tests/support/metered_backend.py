@@ -136,7 +136,7 @@ class MeteredBackend:
         rate = self._limits.rate
         assert rate is not None
         seconds = now - began
-        # Somebody else's clock would have ended it in time.
+        # Another clock would have ended it in time.
         billed = seconds if call.lease is None else min(seconds, call.lease)
         charged = Charged(call.job_id, batch, rate.cost(billed), billed)
         self.charges.append(charged)

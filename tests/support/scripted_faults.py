@@ -27,7 +27,7 @@ class Crashes:
 
 @dataclass(frozen=True)
 class Hang:
-    """An item never ends; the backend gives its worker up after so many seconds."""
+    """An item never ends; the backend gives its worker up after this many seconds."""
 
     item: int
     seconds: float = 5.0

@@ -12,11 +12,11 @@ class Startup:
 
     seconds: float = 0.0
     spread: float = 0.0
-    """Up to so many seconds more, at random."""
+    """Up to this many seconds more, at random."""
     burst: int = 0
-    """So many at once, …"""
+    """This many at once, …"""
     per_second: float | None = None
-    """… and then no more than so many each second, as a provider that throttles."""
+    """… and then no more than this many each second, as a provider that throttles."""
     billed: float = 0.0
     """Seconds that a worker's first call is charged on top, where calls have a price."""
 

@@ -71,7 +71,7 @@ def received() -> Uses:
 
 @functools.cache
 def private() -> Uses:
-    """Return the private attributes in use that nothing of ours defines, also by `getattr` and the like."""
+    """Return the private attributes in use that none of our code defines, also by `getattr` and the like."""
     ours: set[str] = set()
     uses: Uses = defaultdict(set)
     for path, tree in _trees():
@@ -86,7 +86,7 @@ def private() -> Uses:
 
 @functools.cache
 def overridden() -> Uses:
-    """Return the private names that classes of ours define which a class of a listed package has, too."""
+    """Return the private names that our classes define and a class of a listed package has, too."""
     uses: Uses = defaultdict(set)
     for path, tree in _trees():
         known = dict(_bound_by_imports(tree))

@@ -1242,7 +1242,7 @@ def _interpreter() -> None:
 
 # -- what is documented --------------------------------------------------------------------------
 
-#: Used as its package's documentation has it, so that no test of ours is needed by name.
+#: Used as its package's documentation has it, so that no test by name is needed.
 DOCUMENTED: Final = frozenset(
     {
         # cloudpickle's README

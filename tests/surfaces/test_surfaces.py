@@ -38,7 +38,7 @@ def test_what_is_used_is_listed(find: Callable[[], scan.Uses]) -> None:
     assert {name: files for name, files in uses.items() if not _is_listed(name)} == {}
 
 
-#: Documented by Python, or a name of ours that no code of ours defines as Python sees it.
+#: Documented by Python, or one of our names that none of our code defines as Python sees it.
 NOT_FOREIGN = {"_asdict", "_attributes", "_exit", "_fields", "_getframe", "_make"}
 
 
