@@ -36,7 +36,7 @@ export interface IJobsModel {
   /**
    * Keep what is known up to date until the result is disposed.
    *
-   * While nobody asks for it, no kernel is busy and no job runs, there is neither a connection nor a
+   * While it is not needed, no kernel is busy and no job runs, there is neither a connection nor a
    * request. A cell's badge need not ask: a busy kernel or a running job is reason enough.
    */
   follow(): IDisposable;

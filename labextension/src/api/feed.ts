@@ -1,4 +1,4 @@
-/** The connection that brings changes: open only while somebody needs it, resumed where it broke. */
+/** The connection that brings changes: open only while it is needed, resumed where it broke. */
 
 import type { IDisposable } from '@lumino/disposable';
 import { DisposableDelegate } from '@lumino/disposable';
@@ -15,7 +15,7 @@ const LINGER = 2;
 export interface IFeedOptions {
   /** Open a web socket of what changed since `cursor`. */
   readonly connect: (cursor: Cursor) => WebSocket;
-  /** Whether anybody can see us; asked again at each `visibilitychange`. */
+  /** Whether the page is visible; checked again at each `visibilitychange`. */
   readonly isVisible?: () => boolean;
 }
 
@@ -29,7 +29,7 @@ export interface IWatch {
 /**
  * Follows the server's changes.
  *
- * Whoever needs them holds a lease; without one there is no connection. Nor is there one while the
+ * Code that needs them holds a lease; without one there is no connection. Nor is there one while the
  * browser's tab is hidden. The cursor is kept in between, so that what changed meanwhile comes first.
  */
 export class Feed implements IDisposable {

@@ -24,7 +24,7 @@ export interface IJob {
   readonly name: string;
   readonly kind: string;
   readonly backend: string;
-  /** Whether something stood in for the backend, so that nobody was billed. */
+  /** Whether the backend was emulated, so that it cost nothing. */
   readonly emulated: boolean;
   /** Relative to the server's root, as the contents API names it. */
   readonly notebook: string | null;

@@ -1,4 +1,4 @@
-/** Asks before money is spent: one dialog per backend and notebook, whoever needs the answer. */
+/** Asks before money is spent: one dialog per backend and notebook, shared by all that need the answer. */
 
 import { Dialog, showDialog } from '@jupyterlab/apputils';
 import type { NotebookPanel } from '@jupyterlab/notebook';
@@ -90,7 +90,7 @@ export class Asking {
         Dialog.cancelButton({ label: trans.__('Do Not Run') }),
         Dialog.okButton({ label: trans.__('Run on %1', backend) })
       ],
-      // It may open while somebody types: Enter must not spend.
+      // It may open while the user types: Enter must not spend.
       defaultButton: 0
     });
     if (!result.button.accept) {

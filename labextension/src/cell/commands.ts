@@ -86,7 +86,7 @@ function targetOf({ tracker, watcherOf }: ICommandOptions): ITarget | null {
     : null;
 }
 
-/** Whether a notebook's kernel is Python's, or nobody knows yet. */
+/** Whether a notebook's kernel is Python's, or not known yet. */
 export function speaksPython(panel: NotebookPanel): boolean {
   const language = panel.model?.defaultKernelLanguage;
   return !language || language === 'python';

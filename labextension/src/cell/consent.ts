@@ -3,12 +3,12 @@
  *
  *     notebook.metadata.cloudbutton = { "consent": { "lambda": { "date": "2026-11-20", "user": "ada" } } }
  *
- * A notebook may come from somebody else, whose consent is not this user's: so it has a name.
+ * A notebook may come from another user, whose consent is not this user's: so it has a name.
  */
 
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
-/** The backends that `user` has agreed to; somebody without a name is asked again. */
+/** The backends that `user` has agreed to; a user without a name is asked again. */
 export function agreed(metadata: unknown, user: string): string[] {
   if (user === '') {
     return [];

@@ -1,5 +1,5 @@
 /**
- * What this extension and the Python side say to each other, besides a cell's metadata.
+ * What this extension and the Python side say to each other, beside a cell's metadata.
  *
  * An empty, silent execute_request asks by a user expression: it leaves nothing in the notebook's
  * names and history, and it is answered before the cell that is sent after it.

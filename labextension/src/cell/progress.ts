@@ -9,7 +9,7 @@ export interface IProgress {
   readonly text: string;
   /** The same where there is less room: JupyterLab hides a cell's toolbar that covers its code. */
   readonly brief: string;
-  /** From 0 to 1, null while nobody knows how much there is to do. */
+  /** From 0 to 1, null while the number of items is unknown. */
   readonly part: number | null;
 }
 

@@ -112,7 +112,7 @@ export class JobsModel implements IJobsModel, IDisposable {
     }
   }
 
-  /** Follow the feed as long as a job can change, whoever started it. */
+  /** Follow the feed as long as a job can change, in whichever process it runs. */
   private _hold(): void {
     if (this._active.length > 0) {
       this._whileActive ??= this.feed.lease();

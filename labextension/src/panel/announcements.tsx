@@ -16,7 +16,7 @@ interface IAnnouncementsProps {
   trans: TranslationBundle;
 }
 
-/** A polite live region that nobody sees. */
+/** A polite live region, hidden from view. */
 export function Announcements({ jobs, trans }: IAnnouncementsProps): JSX.Element {
   const [text, setText] = React.useState('');
   const visible = React.useContext(Visible);

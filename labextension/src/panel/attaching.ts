@@ -120,7 +120,7 @@ async function runsPython(kernel: Kernel.IKernelConnection): Promise<boolean> {
   return kernel.status !== 'dead' && (await kernel.info).language_info.name === 'python';
 }
 
-/** Whether a kernel knows `%cloud attach`; one that is busy probably runs a job of ours. */
+/** Whether a kernel knows `%cloud attach`; one that is busy probably runs one of our jobs. */
 async function isLoaded(kernel: Kernel.IKernelConnection): Promise<boolean> {
   if (kernel.status !== 'idle') {
     return true;

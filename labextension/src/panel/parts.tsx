@@ -1,4 +1,4 @@
-/** Small parts that several views are made of. */
+/** Small components that several views share. */
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { caretDownIcon, caretRightIcon, type LabIcon } from '@jupyterlab/ui-components';

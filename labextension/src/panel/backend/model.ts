@@ -178,7 +178,7 @@ export class BackendModel implements IDisposable {
     this._changed.emit();
     await this._try(() => act(name));
     this._task = null;
-    await this._readHealth(); // saving may have mended it, a test may have begun what it names
+    await this._readHealth(); // saving may have repaired it, a test may have begun what it names
   }
 
   private async _try(act: () => Promise<void>): Promise<void> {

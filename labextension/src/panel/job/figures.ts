@@ -14,7 +14,7 @@ export interface IHistogram {
 const BARS = 24;
 /** Durations that span more than this ratio are counted on a logarithmic scale. */
 const WIDE = 30;
-/** Batches that a histogram is made of: of more, every second, third … is taken. */
+/** Batches in a histogram: of more, every second, third … is taken. */
 const SAMPLE = 20_000;
 /** What a clock can tell apart; the logarithm needs a start. */
 const SHORTEST = 1e-6;
@@ -95,7 +95,7 @@ export interface IMemory {
   readonly worker: string;
 }
 
-/** Workers' memory over time. Null where nobody measured it. */
+/** Workers' memory over time. Null where it was not measured. */
 export function memory(table: BatchTable, steps: number): IMemory | null {
   const peaks = new Float64Array(steps).fill(Number.NaN);
   const span = Math.max(table.to - table.from, 1e-9);

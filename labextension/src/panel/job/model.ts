@@ -223,7 +223,7 @@ export class JobModel implements IDisposable {
         }
       } catch (error) {
         if (error instanceof ApiError && error.status === 404) {
-          break; // nobody took it, and the server has taken it back
+          break; // it was not taken, and the server has withdrawn it
         }
         throw error;
       }

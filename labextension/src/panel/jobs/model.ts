@@ -72,7 +72,7 @@ export class JobListModel implements IDisposable {
     return this._isDisposed;
   }
 
-  /** Follow the jobs only while somebody looks. */
+  /** Follow the jobs only while the panel is visible. */
   set isVisible(visible: boolean) {
     if (visible === this._isVisible) {
       return;

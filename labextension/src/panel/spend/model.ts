@@ -57,7 +57,7 @@ export class SpendModel implements IDisposable {
   private _spend: ISpend | null = null;
 }
 
-/** Each of the last days until `today`, those without a job too; without bills that nobody pays. */
+/** Each of the last days until `today`, those without a job too; without bills of emulated backends. */
 export function daily(spend: ISpend, today: Date): readonly IDay[] {
   const sums = new Map<string, { spend: number; jobs: number }>();
   for (const { date, emulated, jobs, spend: dollars } of spend.days) {
