@@ -169,7 +169,7 @@ def attach(
     budget: float | str | None = None,
     workers: int | None = None,
 ) -> Job:
-    """Take hold of a job, of whatever process and however that ended; return at once.
+    """Attach to a job of any process, however that ended; return at once.
 
     What has results is there and is not run again. What is missing runs here: of a job whose process was
     killed, whose machine went down, that failed or was cancelled. A job that runs elsewhere is

@@ -136,13 +136,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _children(path: str, value: Any) -> Iterator[Named]:
-    """Yield what pickling `value` goes on to; nothing more of an object that raises when it is looked at."""
+    """Yield the objects that pickling `value` visits next; none of an object that raises when inspected."""
     with contextlib.suppress(Exception, SystemExit):
         yield from _parts(path, value)
 
 
 def _parts(path: str, value: Any) -> Iterator[Named]:
-    """Yield what pickling `value` goes on to, each with the expression that reaches it."""
+    """Yield the objects that pickling `value` visits next, each with the expression that reaches it."""
     kind = type(value)
     if kind in PLAIN or isinstance(value, ModuleType):
         return

@@ -93,7 +93,7 @@ class OverBudget:
 
 @dataclass(frozen=True, slots=True)
 class AskForMoney:
-    """A job wants to be given some of the day's budget; `Scheduler.give` answers."""
+    """A job asks for some of the daily budget; `Scheduler.give` answers."""
 
     job_id: str
     at_least: float

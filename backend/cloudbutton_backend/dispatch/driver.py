@@ -81,7 +81,7 @@ class DriverListener(Protocol):
         """The job ends because its next call cannot be paid for."""
 
     def on_asks(self, asks: AskForMoney, answer: Callable[[float], None]) -> None:
-        """The job wants some of the day's budget. `answer` is to be called once, from any thread, with
+        """The job asks for some of the daily budget. `answer` is to be called once, from any thread, with
         the dollars that it gets.
         """
 
@@ -346,7 +346,7 @@ class Driver:
         return True
 
     def _end(self, job_id: str, state: JobState, failure: BaseException | None = None) -> None:
-        """A job has ended: whatever else fails, who waits for it hears of that."""
+        """End a job: whatever else fails, its waiters are notified."""
         self._failing.discard(job_id)
         listener = self._jobs.pop(job_id, None)
         if listener is None:

@@ -1,4 +1,4 @@
-"""A job as it lies on the disk: its function, its options, and where it was started; not its items.
+"""The file of a job: its function, its options, and where it was started; not its items.
 
 The environment's variables stay out of it: they may be secrets. Who continues a job has its own.
 """

@@ -172,7 +172,7 @@ class _Listener:
                 self.lost.append(str(error).partition("\n")[0])
 
     def on_lacking(self, error: BaseException) -> None:
-        """The items are at hand."""
+        """Ignored: the items are available."""
 
     def on_batch_lost(self, lost: BatchLost) -> None:
         """The item that was running is tried again."""

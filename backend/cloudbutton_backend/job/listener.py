@@ -272,7 +272,7 @@ class JobListener:
         self._run_state.broken = self.lacking = failure
 
     def on_finish(self, state: JobState) -> None:
-        """It has ended: who waits for it goes on, whatever becomes of the records."""
+        """End the job: its waiters go on, whatever becomes of the records."""
         run_state = self._run_state
         if state is JobState.DONE:  # it will not be run again: drop what that would need
             self._try(self.source.forget)

@@ -200,7 +200,7 @@ class Feed:
                 self._unfinished[job.id] = job
 
     def _changed_fates(self) -> tuple[JobRow, ...]:
-        """Return the unfinished jobs whose process has gone, or turned up, since it was looked at."""
+        """Return the unfinished jobs whose process has ended, or appeared, since the last check."""
         now = self._clock()
         if now < self._look_out_at or not self._unfinished or self._connection is None:
             return ()

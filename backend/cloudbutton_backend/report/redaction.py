@@ -51,5 +51,5 @@ def without_places(text: str) -> str:
 
 
 def last_part(path: str) -> str:
-    """Return the name of a file without where it lies."""
+    """Return the name of a file without its directory."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1]

@@ -239,7 +239,7 @@ class Session:
         budget: float | str | None = None,
         workers: int | None = None,
     ) -> Job:
-        """Take hold of a job, of whatever process: what has results is there, the rest goes on here.
+        """Attach to a job of any process: its results are there, the rest runs here.
 
         A job that this process holds is that job; one that failed or was cancelled runs again what
         is missing, as `retry_failed` has it. One that is done is read from its files.

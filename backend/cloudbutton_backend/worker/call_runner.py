@@ -209,7 +209,7 @@ class CallRunner:
         elif ended.ran < held.count:
             self._note_dropped(held)
         if ended.is_spoilt:
-            child.end()  # so that the next call cannot meet it before it is gone
+            child.end()  # so that the next call cannot meet it before it ends
         self._next_span(child)
 
     def _note_dropped(self, held: HeldItems) -> None:

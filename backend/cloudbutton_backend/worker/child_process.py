@@ -56,7 +56,7 @@ class ProcessDeath:
     """The end of what its C code printed."""
 
     def explain(self) -> str:
-        """Return what a person wants to know: how, why, how large."""
+        """Describe the death for the user: how, why, how large."""
         code = self.code
         if code == UNKNOWN_CODE:
             text = "it ended, and something else in this process collected its exit code"

@@ -63,7 +63,7 @@ def parts_of(call: BatchCall, nbytes: int, pace: float | None) -> list[BatchCall
 
 @dataclass(frozen=True, slots=True)
 class PublishedCalls:
-    """One call as it lies on the cluster."""
+    """A published call on the cluster."""
 
     batch: int
     parts: tuple[tuple[int, int], ...]

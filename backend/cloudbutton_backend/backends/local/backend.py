@@ -1,4 +1,4 @@
-"""The local backend: a pool of worker processes, as the dispatcher wants it."""
+"""The local backend: a pool of worker processes behind the protocol."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ class SshBackend:
             self._on_lost(news)
 
     def _on_lost(self, news: HostNews) -> None:
-        """A machine, or its agent, is gone: others get its items, or another agent there."""
+        """Handle the loss of a machine or its agent: others, or a new agent there, get its items."""
         has_died = news.session.has_died
         if self._up.pop(news.host, None) is not None:
             self._warn(news.why)
