@@ -54,6 +54,15 @@ def test_a_function_that_another_cell_changed_runs_again(kernels: Kernels) -> No
     assert sorted(kernels.ran) == [1, 1, 2, 2]
 
 
+def test_what_a_kernel_has_imported_beside_makes_no_other_key(kernels: Kernels) -> None:
+    cell = BUTTON.format(items=[1, 2])
+    kernels.run(kernels.settings(), ABOVE, cell)
+    kernels.run(kernels.settings(), ABOVE + "\nimport numpy, pandas, sklearn, decimal", cell)
+    assert sorted(kernels.ran) == [1, 2]
+    kernels.run(kernels.settings(), ABOVE + "\nimport decimal; decimal.getcontext().prec = 5", cell)
+    assert sorted(kernels.ran) == [1, 1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("done", "cached", "words"),
     [(40, 37, "37 from the cache"), (40, 40, "all from the cache"), (40, 0, "on local")],

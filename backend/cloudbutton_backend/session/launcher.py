@@ -66,6 +66,8 @@ class JobSource:
     cell_id: str | None = None
     before: int = 0
     """How many items of the same loop ran before the first; messages count them."""
+    keyed: Callable[[Any], Any] | None = None
+    """What tells the function from others in the cache, if not all of it can decide its results."""
 
 
 class Launcher:
@@ -117,7 +119,7 @@ class Launcher:
             source: SequenceSource | StreamSource = SequenceSource(known, shown, origin.before)
             plan = replace(plan, n_items=len(known))
             if options.cache:
-                found = self._with_cache(start, function, origin, found)
+                found = self._with_cache(start, origin.keyed or function, origin, found)
             if found is not None:
                 runs = found(job.id, captured, known)
                 job.prefill(runs)

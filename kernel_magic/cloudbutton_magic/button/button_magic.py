@@ -159,19 +159,20 @@ class SessionMapper:
         if options.budget is not None:  # it is for the cell, whatever loops it has
             spent = sum(job.cost for job in self._jobs)
             options = replace(options, budget=max(0.0, options.budget - spent))
+        function, settings = _told(body)
+        origin = self._place.job_source("button", self._options.name or label, before)
         job = here.map(
             body,
             items,
             options=options,
-            origin=self._place.job_source("button", self._options.name or label, before),
-            found=None if self._earlier is None else self._earlier.of(*_told(body)),
+            origin=replace(origin, keyed=partial(function, sorted(settings.items()))),
+            found=None if self._earlier is None else self._earlier.of(function, settings),
         )
         self._jobs.append(job)
         from cloudbutton_backend.result_cache import (
             LoopTracer,  # 15 ms, while the workers have begun
         )
 
-        function, settings = _told(body)
         tracer = LoopTracer(here.journal.home, job, function, items, settings)
         self._tracers.append(tracer)
         # Made when it is written, on the journal's thread: the cell does not wait for it.
