@@ -5,6 +5,7 @@
 #   make test    all tests, those in a browser too
 #   make lint    formatting, lint, types, layers (make format repairs what it can)
 #   make bench   speed, with other pools beside ours
+#   make faults  kill processes at each of their writes, and count what is lost
 #   make clean   remove .venv, node_modules and all caches
 #
 #   make test-newest   tests of what depends on packages, with the newest release of each
@@ -25,7 +26,7 @@ LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo lab test test-newest test-lowest lint format bench notebooks constraints clean
+.PHONY: help demo lab test test-newest test-lowest lint format bench faults notebooks constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -68,6 +69,10 @@ format: $(VENV)/.ready-dev
 
 bench: $(VENV)/.ready-bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+# `ARGS=--at-once=2`, or `ARGS="--first 40 --seeds 1"` for one of them again.
+faults: $(VENV)/.ready-test
+	@$(BIN)/python -m benchmarks.faults crash-points $(ARGS)
 
 # Runs every example and writes its outputs back into it. They use Dask and the emulator of Lambda, too.
 notebooks: $(VENV)/.ready-test

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import cloudbutton_ext as cloud
+from benchmarks.faults.crash_points import CrashPoints, Phase
 from benchmarks.faults.judge import judge
 from benchmarks.faults.tally import Tally
 from benchmarks.faults.tasks import Ledger, noted, sized, value
 from cloudbutton_backend.errors import CannotContinue, UnknownName
 from cloudbutton_backend.job.job import Job
-from cloudbutton_backend.session import session
+from cloudbutton_backend.session import attach as attach_module
+from cloudbutton_backend.session import keeper, session
 
 
 def say(**facts: Any) -> None:
@@ -69,6 +71,43 @@ def attach(id: str, folder: str, n_items: int) -> None:
         say(cannot=str(error))
     else:
         say(cannot="", **verdict(judge(n_items, arrived, results), job))
+
+
+def run_cached(folder: str, n_items: int, seconds: float) -> None:
+    """Run one job that keeps its results to be found again and uses a large value, and end in order."""
+    ledger, shared = Ledger(Path(folder) / "ledger"), bytes(range(250)) * 400
+    announced, inner = Ledger(Path(folder) / "announced"), noted(ledger, seconds)
+    job = cloud.map(
+        lambda index: inner(index) if shared else None, range(n_items), workers=2, cache=True
+    )
+    say(id=job.id)
+    for index, _ in job.as_completed():
+        announced.note(index)
+    job.results()
+    session.current().close()
+
+
+def write_down(folder: str, n_items: int, seconds: float) -> None:
+    """Write a job down for a keeper, and be gone before that is started."""
+
+    def tell(_home: Path, job_id: str) -> None:
+        say(id=job_id)
+        os._exit(0)
+
+    attach_module.start_keeper = tell
+    cloud.map(noted(Ledger(Path(folder) / "ledger"), seconds), range(n_items), detach=True)
+
+
+def keep(id: str) -> None:
+    """Be the keeper of a job that was written down."""
+    keeper.main(os.environ["CLOUDBUTTON_HOME"], id)
+
+
+def crash(plays: str, at: int, phase: Phase, log: str, **how: Any) -> None:
+    """Play another role, and be killed at one of the writes that it makes in the home."""
+    home = Path(os.environ["CLOUDBUTTON_HOME"])
+    CrashPoints(home, at, phase, Path(log)).install()
+    ROLES[plays](**how)
 
 
 def run_many(folder: str, n_jobs: int, n_items: int, seconds: float, first: int = 0) -> None:
@@ -143,6 +182,10 @@ ROLES: dict[str, Callable[..., None]] = {
     for role in (
         run,
         attach,
+        run_cached,
+        write_down,
+        keep,
+        crash,
         run_many,
         run_slow_syncs,
         run_while_clock_jumps,

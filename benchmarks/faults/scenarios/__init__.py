@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.faults.scenarios import (
     clocks,
+    crashes,
     crowds,
     disks,
     kernels,
@@ -40,6 +41,7 @@ ALL = (
     Scenario("worker-stopped", workers.stopped, 10),
     Scenario("kernel-killed", kernels.killed, 200),
     Scenario("two-attach", kernels.contended, 20),
+    Scenario("crash-points", crashes.at_a_write, len(crashes.TRIALS)),
     Scenario("disk-full", disks.full, 20),
     Scenario("disk-slow", disks.slow, 5),
     Scenario("clock-jumps", clocks.jumping, 20),
