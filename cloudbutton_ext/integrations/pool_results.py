@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cloudbutton_backend.errors import JobFailed
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import ItemOutcome, JobState
+from cloudbutton_backend.results.log_records import handle_records
 
 if TYPE_CHECKING:
     from cloudbutton_magic.display.task_outputs import OutputReplay
@@ -175,6 +176,7 @@ def _show(outcomes: Iterator[ItemOutcome], replay: OutputReplay | None) -> None:
     for outcome in outcomes:
         if replay is not None and outcome.outputs:
             replay.play(outcome)
+        handle_records((outcome,))
 
 
 def _first_error(job: Job) -> BaseException | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.errors import JobCancelled, WorkerLost
 from cloudbutton_backend.job_model import ItemOutcome, JobOptions, JobState
+from cloudbutton_backend.results.log_records import handle_records
 from cloudbutton_backend.session import session as _session
 from cloudbutton_backend.worker.calls import (
     AuthKey,
@@ -205,6 +206,7 @@ class PushedCalls:
             return
         if outcome.outputs and not self._options.quiet:
             self._show(outcome)
+        handle_records((outcome,))
         if outcome.error is None:
             future.set_result(outcome.value)
         elif isinstance(outcome.error, InitializerFailed):

@@ -218,9 +218,9 @@ def test_code_that_is_another_one_now_runs_again_and_that_is_said(kernels: Kerne
         ("import numpy, sklearn; numpy.seterr(all='raise')", None),
         (
             "warnings.filterwarnings('error', category=ImportWarning, module='nothing')",
-            "which warnings are errors",
+            "the filters of warnings",
         ),
-        ("decimal.getcontext().prec = 5", "the precision of `decimal`"),
+        ("decimal.getcontext().prec = 5", "the context of `decimal`"),
     ],
 )
 def test_what_other_imports_leave_behind_makes_no_difference_and_what_decides_results_does(

@@ -14,19 +14,24 @@ import pytest
 import sklearn
 
 from cloudbutton_backend.result_cache.loop_traces import digests_of, packages_behind
-from cloudbutton_magic.rewriting.process_settings import current_settings, settings_in_results
+from cloudbutton_backend.worker.process_state import (
+    SETTINGS,
+    current_state,
+    package_of,
+    state_in_results,
+)
 
 OF_PACKAGES = {"numpy", "pandas", "sklearn", "matplotlib"}
 
 
 def of_packages() -> set[str]:
-    return settings_in_results(current_settings()).keys() & OF_PACKAGES
+    return set(map(package_of, state_in_results(current_state()))) - {""}
 
 
 IMPORTED = """
 import matplotlib, numpy, pandas, sklearn
-from cloudbutton_magic.rewriting.process_settings import current_settings, settings_in_results
-print(*sorted(settings_in_results(current_settings())))
+from cloudbutton_backend.worker.process_state import current_state, package_of, state_in_results
+print(*map(package_of, state_in_results(current_state())))
 """
 
 
@@ -79,5 +84,7 @@ def test_an_option_that_is_not_as_by_default_counts(
 def test_only_what_the_code_reaches_counts_directly_or_not(
     imports: list[str], reached: set[str]
 ) -> None:
-    settings = dict.fromkeys([*OF_PACKAGES, "directory"], "changed")
-    assert digests_of(settings, packages_behind(imports)).keys() == {"directory", *reached}
+    settings = dict.fromkeys([*(each.name for each in SETTINGS), "the folder"], "changed")
+    counted = digests_of(settings, packages_behind(imports))
+    assert "the folder" in counted
+    assert OF_PACKAGES & set(map(package_of, counted)) == reached

@@ -70,7 +70,7 @@ class Elsewhere:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
         blobs = {blob.digest: [bytes(part) for part in blob.parts] for blob in captured.blobs}
-        text = pickle.dumps((captured.payload, blobs, [bytes(part) for part in parts]))
+        text = pickle.dumps((captured.function, blobs, [bytes(part) for part in parts]))
         stdin.write(struct.pack("<Q", len(text)) + text)
         stdin.flush()
         (length,) = struct.unpack("<Q", stdout.read(8))

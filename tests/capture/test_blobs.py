@@ -48,7 +48,7 @@ def test_large_values_become_blobs_and_arrive(text: str, notebook: Any, elsewher
     notebook(f"{CLASSES}\nbig = {text}\ndef f(): return big")
     captured = capture(notebook["f"])
     assert len(captured.blobs) == 1
-    assert len(captured.payload) < 2_000
+    assert len(captured.function) < 2_000
     assert captured.blobs[0].nbytes > 64 * 1024
     there, here = elsewhere.call(notebook["f"]), notebook["big"]
     assert type(there) is type(here)
@@ -80,7 +80,7 @@ def test_wherever_the_code_holds_them(cell: str, notebook: Any, elsewhere: Any) 
     notebook(cell)
     captured = capture(notebook["f"])
     assert len(captured.blobs) == 1
-    assert len(captured.payload) < 5_000
+    assert len(captured.function) < 5_000
     assert elsewhere.call(notebook["f"]) == 100_000
 
 

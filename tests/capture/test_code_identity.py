@@ -330,7 +330,7 @@ def test_a_function_keeps_its_names(cell: str, notebook: Notebook, elsewhere: El
 
 
 WAYS: dict[str, Callable[[Any], Any]] = {
-    "captured": lambda value: pickle.loads(capture(lambda: value).payload)(),
+    "captured": lambda value: pickle.loads(capture(lambda: value).function)(),
     "as an item": lambda value: pickle.loads(dump_items([value])[0])[0],
     "as a result": lambda value: load_result([pickling.dumps(value)]),
     "in an error": lambda value: pickle.loads(pickling.dumps(ValueError(value))).args[0],
@@ -411,7 +411,7 @@ def test_a_pickle_of_code_asks_for_nothing_of_ours(notebook: Notebook) -> None:
             asked.add(module)
             return super().find_class(module, name)
 
-    for pickled in (capture(notebook["f"]).payload, pickling.dumps(notebook["f"])):
+    for pickled in (capture(notebook["f"]).function, pickling.dumps(notebook["f"])):
         Asking(io.BytesIO(pickled)).load()
     assert asked <= {"builtins", "types", "cloudpickle.cloudpickle"}
 

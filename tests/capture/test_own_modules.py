@@ -174,7 +174,7 @@ def test_nothing_is_registered_with_cloudpickle(project: Any, notebook: Any) -> 
 def test_only_named_attributes_of_a_module_travel(project: Any, notebook: Any) -> None:
     project(cb_only="token = 'hunter2'\nlock = __import__('threading').Lock()\ndef g(x): return x")
     notebook("import cb_only\ndef f(x): return cb_only.g(x)")
-    assert b"hunter2" not in capture(notebook["f"]).payload
+    assert b"hunter2" not in capture(notebook["f"]).function
 
 
 def test_an_edited_and_reloaded_module_is_honoured(
@@ -234,7 +234,7 @@ def test_a_large_value_of_a_module_is_a_blob(project: Any, notebook: Any, elsewh
     )
     captured = capture(notebook["f"])
     assert len(captured.blobs) == 2
-    assert len(captured.payload) < 5_000
+    assert len(captured.function) < 5_000
     assert elsewhere.call(notebook["f"], 7) == (7, 7, True)
 
 

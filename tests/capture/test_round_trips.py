@@ -295,7 +295,7 @@ def test_a_class_made_in_a_task_returns_by_value(notebook: Any, elsewhere: Any) 
 
 def test_only_names_the_code_uses_travel(notebook: Any) -> None:
     notebook("secret = 'hunter2'\nused = 'shown'\ndef f(): return used\ndef other(): return secret")
-    payload = capture(notebook["f"]).payload
+    payload = capture(notebook["f"]).function
     assert b"shown" in payload
     assert b"hunter2" not in payload
 

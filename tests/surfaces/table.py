@@ -1164,15 +1164,37 @@ def _frames() -> None:
     "pandas",
     "_registered_options",
     "_deprecated_options",
+    "_global_config",
     why="tasks have the options that the notebook has changed",
 )
 def _options() -> None:
     code = (
         "import pandas\n"
-        "from cloudbutton_magic.rewriting.process_settings import _pandas_options\n"
-        "pandas.set_option('display.max_rows', 7); print(_pandas_options())"
+        "from cloudbutton_backend.worker.process_state import apply_state, current_state\n"
+        "pandas.set_option('display.max_rows', 7); print(current_state()['the options of pandas'])\n"
+        "apply_state({}); print(pandas.get_option('display.max_rows'))"
     )
-    assert _python(code) == "{'display.max_rows': 7}"
+    assert _python(code).split("\n") == ["{'display.max_rows': 7}", "60"]
+
+
+@relies_on("pandas", "_accessor", why="accessors of the notebook go where its functions go")
+def _accessors() -> None:
+    import pandas
+
+    assert vars(pandas.Series)["str"]._accessor is pandas.Series.str
+
+
+@relies_on(
+    "scikit-learn",
+    "_config._global_config",
+    why="what the notebook has set is told from the defaults",
+)
+def _configuration() -> None:
+    import sklearn
+    from sklearn import _config
+
+    with sklearn.config_context(assume_finite=not sklearn.get_config()["assume_finite"]):
+        assert sklearn.get_config() != _config._global_config
 
 
 @relies_on(

@@ -25,6 +25,7 @@ from cloudbutton_backend.capture.distributions import third_party
 from cloudbutton_backend.capture.mutability import is_mutable
 from cloudbutton_backend.capture.pickling import Contents, ModulesFound, dumps
 from cloudbutton_backend.capture.pickling_errors import Named, diagnose, roots_of
+from cloudbutton_backend.capture.replacements import bringing, state_in_libraries
 from cloudbutton_backend.capture.report import CapturedValue, CaptureReport
 from cloudbutton_backend.capture.unpicklable import (
     CannotTravel,
@@ -35,6 +36,11 @@ from cloudbutton_backend.capture.unpicklable import (
 from cloudbutton_backend.capture.user_modules import by_value, top_level, user_module
 from cloudbutton_backend.errors import CaptureError
 from cloudbutton_backend.worker.pool.protocol import Blob
+from cloudbutton_backend.worker.process_state import (
+    ProcessState,
+    current_state,
+    state_in_results,
+)
 from cloudbutton_backend.worker.unpickling import BLOB_TAG
 from cloudbutton_backend.worker.wire import Buffer
 
@@ -57,18 +63,25 @@ class _Row(NamedTuple):
 class Captured:
     """A function with everything it needs, as it was at the time of capture."""
 
-    payload: bytes = field(repr=False)
+    function: bytes = field(repr=False)
     """Pickle of the function; large values inside are persistent ids (BLOB_TAG, digest)."""
+    state: bytes = field(repr=False)
+    """Pickle of what this process has set for itself; empty for the usual state."""
     blobs: tuple[Blob, ...]
     """The large values, each once."""
     digest: str
-    """Identity of code and values; the same cell run again, here or in another kernel, has the
+    """Identity of code, values and state; the same cell run again, here or in another kernel, has the
     same one as long as no class of the notebook is inside a blob, and no set of strings inside data."""
     classes: frozenset[str] = field(repr=False)
     """The classes that the payload brings by value; see `dump_items`."""
     _rows: tuple[_Row, ...] = field(repr=False, compare=False)
     _contents: tuple[Contents, ...] = field(repr=False, compare=False)
     _name: str = field(repr=False, compare=False)
+
+    @property
+    def payload(self) -> bytes:
+        """What a worker is to load: the state, then the function."""
+        return self.state + self.function
 
     @functools.cached_property
     def report(self) -> CaptureReport:
@@ -98,7 +111,7 @@ class Captured:
         by_module = any(
             "rng" in c.names and "cloudbutton_ext" in c.packages for c in self._contents
         )
-        if by_module or _RNG_MODULE in self.payload:
+        if by_module or _RNG_MODULE in self.function:
             found.add("numpy")  # our own `rng` needs it
         return tuple(sorted(found))
 
@@ -160,7 +173,10 @@ def dump_items(items: Sequence[Any], *, known_classes: Set[str] = frozenset()) -
     values = items if type(items) is list else list(items)
     kind = type(values[0]) if values else int
     try:
-        return parts_of(values, kind.__module__ != "builtins" and by_value(kind), known_classes)[0]
+        guess = kind.__module__ != "builtins" and by_value(kind)
+        parts, contents = parts_of(values, guess, known_classes)
+        brought = bringing(values, contents)
+        return parts if brought is values else parts_of(brought, True, known_classes)[0]
     except Exception as error:
         _raise_diagnosed(lambda: [(f"items[{i}]", v) for i, v in enumerate(values)], error)
 
@@ -194,10 +210,14 @@ def _capture(function: Callable[..., Any], threshold: int, exact: bool) -> Captu
     # A large value may be used only by code inside another blob, which holds it then.
     needed = {b.digest: b for b in share.blobs.values() if b.digest in contents.blobs}
     blobs = tuple(needed.values())
+    state = current_state()
+    state.update(state_in_libraries(contents, *share.contents))
+    ordered = _ordered(function, closure, share, contents) or payload
     return Captured(
-        payload=payload,
+        function=payload,
+        state=_pickled_state(state),
         blobs=blobs,
-        digest=_identity(_ordered(function, closure, share, contents) or payload, blobs, contents),
+        digest=_identity(ordered, blobs, contents, state_in_results(state)),
         classes=frozenset(contents.classes),
         _rows=tuple([_row(held, share, exact) for held in closure.held if not held.is_hidden]),
         _contents=(contents, *share.contents),
@@ -295,17 +315,43 @@ def _ordered(
 _ORDER: Final = "in order"
 
 
-def _identity(payload: bytes, blobs: tuple[Blob, ...], contents: Contents) -> str:
+def _pickled_state(state: ProcessState) -> bytes:
+    """Return the state as bytes, none for the usual one."""
+    if not state:
+        return b""
+    try:
+        return dumps(state)[0]
+    except Exception as error:
+        raise CannotTravel(
+            next((name for name in state if not _can_travel(state[name])), "the state").strip("`"),
+            f"set here to something that cannot be sent: {error}",
+            "Set it back to its default, or set it inside the code that runs elsewhere.",
+        ) from error
+
+
+def _can_travel(value: Any) -> bool:
+    try:
+        dumps(value)
+    except Exception:
+        return False
+    return True
+
+
+def _identity(
+    payload: bytes, blobs: tuple[Blob, ...], contents: Contents, state: Mapping[str, Any]
+) -> str:
     """Hash code and values, without what differs from kernel to kernel for the same cell."""
     text = payload[11:]  # after the header and the length of the first frame
     for volatile in (*contents.classes, *contents.files):
         name = volatile.encode()
         if len(name) < 256:
             text = text.replace(b"\x8c" + bytes([len(name)]) + name, b"~")
-    state = xxhash.xxh3_128(text)
+    hasher = xxhash.xxh3_128(text)
     for blob in blobs:
-        state.update(blob.digest.encode())
-    return str(state.hexdigest())
+        hasher.update(blob.digest.encode())
+    if state:
+        hasher.update(repr(state).encode())
+    return str(hasher.hexdigest())
 
 
 def _row(held: HeldValue, share: _Shared, exact: bool) -> _Row:

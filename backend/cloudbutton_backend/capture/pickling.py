@@ -40,9 +40,16 @@ from cloudbutton_backend.capture.closure import (
     names_of,
 )
 from cloudbutton_backend.capture.unpicklable import RefusedObject, refusal_of_type
-from cloudbutton_backend.capture.user_modules import by_value, own_namespace, top_level, user_module
+from cloudbutton_backend.capture.user_modules import (
+    by_value,
+    own_namespace,
+    top_level,
+    user_module,
+    users_code,
+)
 from cloudbutton_backend.worker.pickling import PROTOCOL as PROTOCOL
 from cloudbutton_backend.worker.pickling import reduce_code, reducer_of
+from cloudbutton_backend.worker.process_state import original_of
 
 Handler = Callable[[Any], Any]
 BufferCallback = Callable[[pickle.PickleBuffer], object]
@@ -82,6 +89,10 @@ class Contents:
     """The user's own modules, rebuilt in the worker, by id: two may share a name."""
     packages: set[str] = field(default_factory=set)
     """Top-level names of what the worker imports."""
+    foreign_modules: set[str] = field(default_factory=set)
+    """Names of the installed modules that the code has at hand."""
+    foreign_classes: set[type] = field(default_factory=set)
+    """The classes of installed packages that go by name."""
     names: set[str] = field(default_factory=set)
     """Every name that the code in the pickle uses."""
     imports: dict[str, ModuleType] = field(default_factory=dict)
@@ -173,6 +184,8 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
 
     def _note_callable(self, obj: Any) -> Any:
         """Note the package of a compiled function, whichever compiler made it: it is pickled as a name."""
+        if is_displaced(obj):
+            return original_of, (obj.__module__, obj.__qualname__)
         name = getattr(obj, "__module__", None)
         if type(obj).__name__ == "ufunc":  # which says of each that it is NumPy's
             name = pickle.whichmodule(obj, obj.__name__)  # type: ignore[attr-defined]
@@ -183,6 +196,8 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
     # -- code ------------------------------------------------------------------------------
 
     def _reduce_function(self, function: FunctionType) -> Any:
+        if is_displaced(function):
+            return original_of, (function.__module__, function.__qualname__)
         if not by_value(function):
             self.contents.packages.add(top_level(function.__module__))
             return NotImplemented
@@ -232,6 +247,7 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_class(self, cls: type) -> Any:
         if not by_value(cls):
             self.contents.packages.add(top_level(cls.__module__))
+            self.contents.foreign_classes.add(cls)
             return _cloudpickle._class_reduce(cls)
         tracker_id = _cloudpickle._get_or_create_tracker_id(cls)
         if tracker_id in self._known_classes:
@@ -258,6 +274,7 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_module(self, module: ModuleType) -> Any:
         if module.__name__ in sys.modules and not user_module(module):
             self.contents.packages.add(top_level(module.__name__))
+            self.contents.foreign_modules.add(module.__name__)
             return _cloudpickle.subimport, (module.__name__,)
         self.contents.modules[id(module)] = module
         state = {name: vars(module)[name] for name in _ANCHORS if name in vars(module)}
@@ -374,6 +391,18 @@ def dumps(
 
 class ModulesFound(Exception):
     """The pickle holds modules that have to be filled: try again with `has_modules`."""
+
+
+def is_displaced(function: Any) -> bool:
+    """Whether a library's function is not under its name any more, but one of the user's."""
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    name = getattr(function, "__qualname__", "")
+    if module is None or user_module(module) or not isinstance(name, str):
+        return False
+    found: Any = module
+    for part in name.split("."):
+        found = vars(found).get(part) if isinstance(found, (ModuleType, type)) else None
+    return found is not None and found is not function and users_code(found)
 
 
 def _absolute(statement: ImportedName, namespace: dict[str, Any]) -> str:

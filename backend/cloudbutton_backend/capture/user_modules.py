@@ -42,6 +42,8 @@ def by_value(obj: FunctionType | type) -> bool:
     name: str | None = obj.__module__
     if name in _MAINS:
         return True
+    if isinstance(obj, FunctionType) and obj.__globals__.get("__name__") in _MAINS:
+        return True  # it may stand in the place of the function whose name it has
     if name == "cloudpickle.cloudpickle" or (name == "builtins" and isinstance(obj, type)):
         return False  # what every pickle is full of
     if name is None:  # code run in a bare namespace; searching every module for it is slow
@@ -51,6 +53,31 @@ def by_value(obj: FunctionType | type) -> bool:
         return True
     # Of an installed module: by name, unless it was made inside a function there.
     return not _cloudpickle._should_pickle_by_reference(obj)
+
+
+def users_code(value: Any) -> bool:
+    """Whether code of the user's is behind a value that was found in a library."""
+    while True:
+        if isinstance(value, functools.partial):
+            value = value.func
+        elif isinstance(value, (functools._lru_cache_wrapper, staticmethod, classmethod)):
+            value = value.__wrapped__
+        elif isinstance(value, property):
+            value = value.fget
+        elif "_accessor" in getattr(value, "__dict__", ()):  # registered with pandas or xarray
+            value = value._accessor
+        else:
+            break
+    if isinstance(value, FunctionType):  # its `__module__` may be that of the function it wraps
+        home = value.__globals__.get("__name__")
+    elif isinstance(value, type):
+        home = value.__module__
+    else:
+        return False
+    if home == "__main__":
+        return True
+    module = sys.modules.get(home) if isinstance(home, str) else None
+    return module is not None and user_module(module)
 
 
 def own_namespace(namespace: dict[str, Any]) -> ModuleType | None:

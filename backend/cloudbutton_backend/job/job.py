@@ -24,6 +24,7 @@ from cloudbutton_backend.job_model import (
     JobState,
     Progress,
 )
+from cloudbutton_backend.results.log_records import handle_records
 from cloudbutton_backend.results.result_ranges import ResultRange
 
 if TYPE_CHECKING:
@@ -212,6 +213,7 @@ class Job:
         except KeyboardInterrupt:
             self._interrupted()
             raise
+        handle_records(self.shown())
         self._raise_if_failed()
         values = self._result_store.values(keep_errors=self.options.errors == "keep")
         self._run_state.note_read()
@@ -273,6 +275,7 @@ class Job:
             ``errors="keep"`` the exception takes the result's place.
         """
         for outcome in self.new_results():
+            handle_records((outcome,))
             if outcome.error is None:
                 yield outcome.index, outcome.value
             elif self.options.errors == "keep":

@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from cloudbutton_backend.backends.protocol import Results
 from cloudbutton_backend.dispatch.actions import BatchLost
 from cloudbutton_backend.job_model import BatchRecord
 from cloudbutton_backend.journal import ErrorRecord, Journal, LogRecord
+from cloudbutton_backend.results.log_records import line_of
 from cloudbutton_backend.results.result_file import ResultFile
 from cloudbutton_backend.results.result_record import ResultRecord, summary_line
 from cloudbutton_backend.results.tracebacks import traceback_text
@@ -152,10 +153,16 @@ class JobRecorder:
             for kind, data in outputs:
                 if kind == "display":
                     continue
-                self._journal.add_log(LogRecord(self._job_id, data, index + self._before, kind))
-                lines = [line for line in data.splitlines() if line.strip()]
+                text = line_of(data) if kind == "log" else data
+                stream: Literal["stdout", "stderr"] = "stdout" if kind == "stdout" else "stderr"
+                self._journal.add_log(LogRecord(self._job_id, text, index + self._before, stream))
+                lines = [line for line in text.splitlines() if line.strip()]
                 self.last_lines = [*self.last_lines, *lines][-3:]
-        shown = sum(len(d) if k != "display" else _A_DISPLAY for o in caught.values() for k, d in o)
+        shown = sum(
+            len(data) if isinstance(data, str) else _A_DISPLAY
+            for entries in caught.values()
+            for _, data in entries
+        )
         if shown > self._output_room:
             entry.meta.outputs = {}
             self.warn("printed output beyond 8 MB is in the job's files only, not shown")

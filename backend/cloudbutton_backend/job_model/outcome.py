@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple
 class Output(NamedTuple):
     """Output of an item while it ran."""
 
-    kind: Literal["stdout", "stderr", "display"]
+    kind: Literal["stdout", "stderr", "display", "log"]
     data: str | dict[str, Any]
-    """Text, or for ``display`` a MIME bundle ``{"data": {...}, "metadata": {...}}``."""
+    """Text; for ``display`` a MIME bundle ``{"data": {...}, "metadata": {...}}``; for ``log`` the fields of a
+    log record."""
 
 
 @dataclass(frozen=True, slots=True)

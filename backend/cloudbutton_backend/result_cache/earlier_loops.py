@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from cloudbutton_backend.capture import Captured
 from cloudbutton_backend.capture.content_digest import ContentDigest, Unkeyable, content_of
@@ -25,17 +25,6 @@ from cloudbutton_backend.result_cache.retrieval import Retrieval, read_payload
 from cloudbutton_backend.results.result_ranges import ResultRange
 from cloudbutton_backend.results.result_record import ResultRecord
 
-_SETTINGS: Final = {
-    "filters": "which warnings are errors",
-    "decimal": "the precision of `decimal`",
-    "recursion": "the recursion limit",
-    "directory": "the folder",
-    "numpy": "options of NumPy",
-    "pandas": "options of pandas",
-    "sklearn": "options of scikit-learn",
-    "matplotlib": "options of Matplotlib",
-}
-"""What settings are called in messages."""
 Found = Callable[[str, Captured, Sequence[Any]], Sequence[ResultRange]]
 
 
@@ -122,7 +111,7 @@ class EarlierLoops:
                 reached = packages_behind({*captured.report.packages, *packages})
                 own = digests_of(settings, reached)
             if row.code_digest != captured.digest and (others := _differing(trace.settings, own)):
-                self.refused[row.id] = f"{_listed([_SETTINGS[name] for name in others])} changed"
+                self.refused[row.id] = f"{_listed(others)} changed"
                 continue
             try:
                 found = self._take(row, trace, left, live)

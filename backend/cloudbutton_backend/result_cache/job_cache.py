@@ -29,6 +29,8 @@ class JobCache:
     ----------
     results
         The directory of the result files.
+    code
+        The function, and what else its results depend on beside the items.
     seed
         The seed that was chosen for the job, None if it is drawn.
     warn
@@ -41,7 +43,7 @@ class JobCache:
         self,
         index: CacheIndex,
         results: Path,
-        function: Callable[..., Any],
+        code: Any,
         *,
         seed: int | None,
         warn: Callable[[str], None],
@@ -62,7 +64,7 @@ class JobCache:
         self.hits = 0
         """Items whose results were found."""
         try:
-            self.ingredients = ingredients_of(function, seed)
+            self.ingredients = ingredients_of(code, seed)
             self._keyer = Keyer(self.ingredients)
         except Unkeyable as error:
             warn(f"`--cache`: nothing is found or kept, as the code cannot be compared: {error}")

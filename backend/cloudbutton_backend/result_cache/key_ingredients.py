@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,7 +21,7 @@ class KeyIngredients:
     """The ingredients that all keys of a job share."""
 
     code: str
-    """SHA-256, in hex, of the function and of all values that its code uses."""
+    """SHA-256, in hex, of the function, all values that its code uses, and what this process has set."""
     python: str
     machine: str
     packages: tuple[Distribution, ...]
@@ -82,16 +81,16 @@ class KeyIngredients:
         }
 
 
-def ingredients_of(function: Callable[..., Any], seed: int | None) -> KeyIngredients:
-    """Return the ingredients for results of `function`.
+def ingredients_of(code: Any, seed: int | None) -> KeyIngredients:
+    """Return the ingredients for results of `code`.
 
     Raises
     ------
     Unkeyable
         The function or a value that it uses has no content that could be told.
     """
-    content = content_of(function)
-    if content_of(function).digest != content.digest:
+    content = content_of(code)
+    if content_of(code).digest != content.digest:
         raise Unkeyable("it is pickled differently each time")
     packages = versions_of(content.packages)
     python, machine = platform_here()

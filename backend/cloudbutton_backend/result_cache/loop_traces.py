@@ -29,6 +29,7 @@ from cloudbutton_backend.result_cache.keys import KEY_BYTES, is_fixed
 from cloudbutton_backend.result_cache.result_classes import digest_of
 from cloudbutton_backend.storage import sealed_files
 from cloudbutton_backend.storage.home import private_directory
+from cloudbutton_backend.worker.process_state import package_of
 
 _PURPOSE: Final = "the items of a loop"
 _LENGTH: Final = struct.Struct("<I")
@@ -38,7 +39,6 @@ _AFTER: Final = 1.0
 _SLICE: Final = 0.02
 _SHARE: Final = 0.2
 """Of the time that the loop runs, for this."""
-_OF_PYTHON: Final = frozenset({"filters", "decimal", "recursion", "directory"})
 _IMPORTED_AS: Final = {"scikit-learn": "sklearn"}
 _LARGE: Final = 32 << 20
 """Bytes; walking more of Python's objects may take seconds."""
@@ -83,7 +83,7 @@ class LoopTracer:
     function
         Its body, without what the process has set for itself.
     settings
-        That, by name: of packages the import name.
+        That, by the name of each setting.
 
     Attributes
     ----------
@@ -188,7 +188,7 @@ def digests_of(settings: Mapping[str, Any], reached: Set[str]) -> dict[str, str]
     return {
         name: hashlib.sha256(repr(value).encode()).hexdigest()[:32]
         for name, value in settings.items()
-        if name in _OF_PYTHON or name in reached
+        if package_of(name) in ("", *reached)
     }
 
 

@@ -177,9 +177,9 @@ class Retrieval:
         if not outputs:
             return BatchMeta()
         size = sum(
-            len(data) if kind != "display" else _A_DISPLAY
+            len(data) if isinstance(data, str) else _A_DISPLAY
             for caught in outputs.values()
-            for kind, data in caught
+            for _, data in caught
         )
         if size > self._output_room:
             self.without_output = True

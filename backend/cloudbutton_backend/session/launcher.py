@@ -42,6 +42,7 @@ from cloudbutton_backend.session.job_plan import (
     plain,
 )
 from cloudbutton_backend.worker.context import in_task
+from cloudbutton_backend.worker.process_state import with_state
 
 if TYPE_CHECKING:
     from cloudbutton_backend.result_cache import CacheIndex
@@ -159,7 +160,7 @@ class Launcher:
         listener.cache = job.cache = cache = JobCache(
             self._index,
             files.results,
-            function,
+            with_state(function),
             seed=job.options.seed,
             warn=listener.warn,
             hold=origin.kind == "button",

@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -126,7 +127,7 @@ class WorkerLoop:
     """The state and loop of one worker process: jobs, blobs, shared segments."""
 
     def __init__(self, channel: Channel, words: memoryview, tail_fd: int | None) -> None:
-        from cloudbutton_backend.worker import output
+        from cloudbutton_backend.worker import output, process_state
         from cloudbutton_backend.worker.result_file import SegmentWriter
         from cloudbutton_backend.worker.runner import BatchRunner, Interrupted
 
@@ -146,6 +147,9 @@ class WorkerLoop:
         self._imports: deque[str] = deque()
         self._environment = dict(_raw_environment())
         self._path = list(sys.path)
+        self._apply_state = process_state.apply_state
+        self._state_of = ""
+        """The job whose state this process is in."""
         self._struck = -1
         """The item that was last interrupted; a second interrupt could hit us instead of it."""
         self._batch = -1
@@ -209,25 +213,29 @@ class WorkerLoop:
 
     def _open_job(self, job: m.JobMessage, body: bytes) -> None:
         from cloudbutton_backend.worker import failures
+        from cloudbutton_backend.worker.process_state import ProcessState
         from cloudbutton_backend.worker.runner import WorkerJob
         from cloudbutton_backend.worker.unpickling import blob_loader, load_function
 
         if job.environment is not None:
-            os.environ.clear()
-            os.environ.update(job.environment, MPLBACKEND=self._output.MPL_BACKEND)
+            _set_environment({**job.environment, "MPLBACKEND": self._output.MPL_BACKEND})
             self._environment = dict(_raw_environment())
         if job.path is not None:
             self._path = list(job.path)
         sys.path[:] = self._path  # and drop what tasks of earlier jobs have added
         signal.signal(signal.SIGINT, self._on_interrupt)
         self._enter(job.cwd, self._environment)
-        function = error = None
+        function, state, error = None, ProcessState(), None
         try:
             if job.displays:
                 from cloudbutton_backend.worker.output import patch_ipython
 
                 patch_ipython()
-            function = load_function(body, blob_loader(self._blobs))
+            function, state = load_function(body, blob_loader(self._blobs))
+            self._apply_state(
+                state
+            )  # last: packages that were imported have filters of warnings of their own
+            self._state_of = job.job_id
         except BaseException as caught:
             error = failures.describe(caught, None, __file__)
             error["kind"] = "load"
@@ -245,6 +253,7 @@ class WorkerLoop:
             stop_on_error=job.stop_on_error,
             cwd=job.cwd,
             environment=self._environment,
+            state=state,
         )
 
     def _enter(self, cwd: str, environment: dict[Any, Any]) -> None:
@@ -253,9 +262,7 @@ class WorkerLoop:
         with contextlib.suppress(OSError):  # it is gone; relative paths fail where they are used
             os.chdir(cwd)
         if _raw_environment() != environment:
-            os.environ.clear()
-            for name, value in environment.items():
-                os.environ[_text(name)] = _text(value)
+            _set_environment({_text(name): _text(value) for name, value in environment.items()})
 
     def _map_segment(self, message: m.SegmentMessage, fds: list[int]) -> None:
         shared = map_shared(fds, message.nbytes, message.tag, writable=True)
@@ -307,6 +314,9 @@ class WorkerLoop:
             self._send_failures(job, first, count, job.load_error)
             return count, False
         self._enter(job.cwd, job.environment)
+        if self._state_of != job.id:
+            self._apply_state(job.state)
+            self._state_of = job.id
         try:
             items = self._take_items(message.skip, count)
         except BaseException as caught:
@@ -405,6 +415,15 @@ def _guard(function: Any) -> Any:
 def _raw_environment() -> dict[Any, Any]:
     """Return what `os.environ` holds, without decoding it: it is compared before every batch."""
     return os.environ._data  # type: ignore[attr-defined,no-any-return]
+
+
+def _set_environment(environment: dict[str, str]) -> None:
+    """Give this process these variables, and the time zone that they name."""
+    zone = os.environ.get("TZ")
+    os.environ.clear()
+    os.environ.update(environment)
+    if os.environ.get("TZ") != zone and hasattr(time, "tzset"):
+        time.tzset()
 
 
 def _text(value: Any) -> str:

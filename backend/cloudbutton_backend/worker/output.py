@@ -20,9 +20,9 @@ MAX_DISPLAYS: Final = 20
 """Displayed objects kept of one item."""
 MPL_BACKEND: Final = "module://cloudbutton_backend.worker.mpl_backend"
 
-OutputKind = Literal["stdout", "stderr", "display"]
+OutputKind = Literal["stdout", "stderr", "display", "log"]
 Entry = tuple[OutputKind, Any]
-"""What an item showed: text, or for `display` a MIME bundle."""
+"""What an item showed: text, for `display` a MIME bundle, for `log` the fields of a log record."""
 
 
 class Outputs:
@@ -56,6 +56,17 @@ class Outputs:
             last = (kind, [])
             entries.append(last)
         last[1].append(text)
+
+    def record(self, fields: dict[str, Any]) -> None:
+        """Add a log record to the item being run, or what there is room for of its message."""
+        index, message = current.index, str(fields["msg"])
+        size = sum(len(value) for value in fields.values() if isinstance(value, str))
+        room = self._room.get(index, MAX_ITEM)
+        if self.forked or size > room:
+            self.text("stderr", message + "\n")
+        else:
+            self._room[index] = room - size
+            self.by_item.setdefault(index, []).append(("log", fields))
 
     def display(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Add a displayed object (a MIME bundle) to the item being run."""

@@ -18,6 +18,7 @@ from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.context import current
 from cloudbutton_backend.worker.output import DescriptorTail, outputs
 from cloudbutton_backend.worker.pickling import Pickler
+from cloudbutton_backend.worker.process_state import ProcessState
 from cloudbutton_backend.worker.watch import Guard
 
 FLUSH_SECONDS: Final = 0.05
@@ -48,6 +49,8 @@ class WorkerJob:
     """Whether the items after a failed one are not wanted."""
     cwd: str
     environment: dict[Any, Any]
+    state: ProcessState
+    """What the notebook's process has set for itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Unpickles functions, with the large values they share taken from blobs."""
+"""Unpickles functions, with the large values they share taken from blobs, and the state they run in."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cloudbutton_backend.worker.process_state import ProcessState
+
 BLOB_TAG = "cloudbutton-blob"
 
 
 class FunctionUnpickler(pickle.Unpickler):
     """Loads a captured function; large captured values are looked up by content."""
 
-    def __init__(self, payload: bytes, blob: Callable[[str], Any]) -> None:
-        super().__init__(io.BytesIO(payload))
+    def __init__(self, stream: io.BytesIO, blob: Callable[[str], Any]) -> None:
+        super().__init__(stream)
         self._blob = blob
 
     def persistent_load(self, pid: Any) -> Any:
@@ -40,6 +42,10 @@ def blob_loader(blobs: Mapping[str, Sequence[memoryview]]) -> Callable[[str], An
     return load
 
 
-def load_function(payload: bytes, blob: Callable[[str], Any]) -> Any:
-    """Return the function in `payload`."""
-    return FunctionUnpickler(payload, blob).load()
+def load_function(payload: bytes, blob: Callable[[str], Any]) -> tuple[Any, ProcessState]:
+    """Return the function in `payload`, and the state before it; the usual state is left out."""
+    stream = io.BytesIO(payload)
+    first = FunctionUnpickler(stream, blob).load()
+    if type(first) is ProcessState:
+        return FunctionUnpickler(stream, blob).load(), first
+    return first, ProcessState()

@@ -19,7 +19,8 @@ from typing import Any, Final
 import xxhash
 
 from cloudbutton_backend.capture import CannotTravel, dump_items
-from cloudbutton_backend.capture.pickling import ModulesFound, Special, dumps
+from cloudbutton_backend.capture.pickling import Contents, ModulesFound, Special, dumps
+from cloudbutton_backend.capture.replacements import bringing
 from cloudbutton_backend.worker.array_layout import reduce_array
 from cloudbutton_backend.worker.shared_arrays import CallWithSharedArrays, left_out, map_file
 
@@ -148,11 +149,18 @@ class ArrayPacker:
 
 
 def _dump(batch: Any, buffers: list[pickle.PickleBuffer], special: Special) -> bytes:
-    try:
-        return dumps(batch, buffer_callback=buffers.append, special=special)[0]
-    except ModulesFound:
+    def dump(value: Any, has_modules: bool) -> tuple[bytes, Contents]:
         buffers.clear()
-        return dumps(batch, buffer_callback=buffers.append, special=special, has_modules=True)[0]
+        return dumps(
+            value, buffer_callback=buffers.append, special=special, has_modules=has_modules
+        )
+
+    try:
+        stream, contents = dump(batch, False)
+    except ModulesFound:
+        stream, contents = dump(batch, True)
+    brought = bringing(batch, contents)
+    return stream if brought is batch else dump(brought, True)[0]
 
 
 def _plain(array: Any) -> Any:

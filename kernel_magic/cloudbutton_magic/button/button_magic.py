@@ -16,6 +16,7 @@ from cloudbutton_backend.errors import UsageError
 from cloudbutton_backend.job.job import Job
 from cloudbutton_backend.job_model import ItemOutcome, JobOptions, Output
 from cloudbutton_backend.session import session
+from cloudbutton_backend.worker.process_state import current_state, state_in_results
 from cloudbutton_magic.analysis import first_await
 from cloudbutton_magic.button import WORTH_A_LINE, Button, LoopReport, run_unchanged
 from cloudbutton_magic.button.dry_run import plan_button
@@ -25,7 +26,6 @@ from cloudbutton_magic.cells.options import CellOptions, check_options
 from cloudbutton_magic.display.live_view import stream
 from cloudbutton_magic.display.rendering import Table
 from cloudbutton_magic.display.task_outputs import OutputReplay
-from cloudbutton_magic.rewriting.process_settings import settings_in_results
 from cloudbutton_magic.rewriting.worker_side import HERE, LATE, Task
 
 if TYPE_CHECKING:
@@ -187,11 +187,12 @@ def _is_result(outcome: ItemOutcome) -> bool:
 
 def _told(body: Callable[[Any], Any]) -> tuple[Callable[[Any], Any], dict[str, Any]]:
     """Return what tells a loop's body from others: itself, and settings that can decide its results."""
-    if not isinstance(body, Task) or body.settings is None:
-        return body, {}
+    settings = state_in_results(current_state())
+    if not isinstance(body, Task):
+        return body, settings
     copied = copy(body)
-    copied.settings, copied.sources = None, {}
-    return copied, settings_in_results(body.settings)
+    copied.directory, copied.sources = "", {}
+    return copied, {**settings, "the folder": body.directory}
 
 
 def _trace(job: Job, outcomes: Iterator[ItemOutcome], tracer: LoopTracer) -> Iterator[ItemOutcome]:

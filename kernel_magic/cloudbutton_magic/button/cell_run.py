@@ -196,10 +196,10 @@ class LoopHook:
 
 def show_output(output: Output) -> None:
     """Write what an item printed to this process's streams."""
-    if output.kind == "display":
+    if not isinstance(output.data, str):
         return
     stream = sys.stdout if output.kind == "stdout" else sys.stderr
-    stream.write(str(output.data))
+    stream.write(output.data)
 
 
 def run_unchanged(

@@ -53,12 +53,11 @@ from cloudbutton_magic.button.commit import (
 )
 from cloudbutton_magic.button.item_feed import ItemFeed
 from cloudbutton_magic.rewriting import loop_functions as code
-from cloudbutton_magic.rewriting import process_settings, worker_side
+from cloudbutton_magic.rewriting import worker_side
 from cloudbutton_magic.rewriting.called_functions import FunctionScope
 from cloudbutton_magic.rewriting.cell_rewrite import LoopPlan
 
 # A worker need not have this package: what runs around the body travels with it.
-cloudpickle.register_pickle_by_value(process_settings)
 cloudpickle.register_pickle_by_value(worker_side)
 
 CHUNK: Final = 0.05
@@ -361,7 +360,6 @@ class LoopRun:
             kept,
             definite,
             seeded=_numpy_is_seeded(),
-            settings=process_settings.current_settings(),
             sources=_cell_sources(outer),
         )
         merger = Merger(items, function, kept, definite)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cloudbutton_backend import units
 from cloudbutton_backend.job_model import ItemOutcome, Output
+from cloudbutton_backend.results.log_records import handle_record
 
 MAX_TEXT: Final = 500_000
 """Characters; a notebook of more is slow to open."""
@@ -59,6 +60,8 @@ class OutputReplay:
         for output in outcome.outputs:
             if isinstance(output.data, str):
                 self._write(outcome.index, output.kind, output.data)
+            elif output.kind == "log":
+                handle_record(output.data)
             else:
                 self._display(outcome.index, output)
 

@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Final
 
+from cloudbutton_backend.worker.process_state import quick_state
 from cloudbutton_backend.worker.watch import (
     Graph,
     Path,
@@ -27,13 +28,6 @@ from cloudbutton_backend.worker.watch import (
     is_atom,
     is_frame,
     random_state,
-)
-
-# By name, not through the module: what is named here travels by value.
-from cloudbutton_magic.rewriting.process_settings import (
-    apply_settings,
-    current_settings,
-    same_settings,
 )
 
 DONE: Final = "done"
@@ -72,10 +66,10 @@ class Task:
         definite: frozenset[str],
         *,
         seeded: bool = True,
-        settings: dict[str, Any] | None = None,
         sources: dict[str, str] | None = None,
     ) -> None:
-        self.settings = settings
+        self.directory = os.getcwd() if os.path.isdir(os.curdir) else ""
+        """Where relative paths begin: a part of what the loop is."""
         self.sources = sources or {}
         """The text of cells that functions come from: warnings and tracebacks show lines of it."""
         self.function = function
@@ -85,14 +79,13 @@ class Task:
         self.definite = definite
         self._outer: Graph | None = None
         self._changed_reason = ""
-        self._own_settings: dict[str, Any] | None = None
         self._work_seconds = self._check_seconds = 0.0
         self._unchecked = 0
         self._whole: set[Any] = set()
         """Classes, with attributes of theirs, whose objects are known to travel whole."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_outer": None, "_changed_reason": "", "_own_settings": None}
+        return {**self.__dict__, "_outer": None, "_changed_reason": ""}
 
     @staticmethod
     def shown_item(payload: tuple[Any, bool]) -> Any:
@@ -107,21 +100,13 @@ class Task:
             for name, text in self.sources.items():
                 lines = text.splitlines(keepends=True)
                 linecache.cache[name] = (len(text), None, lines, name)
-            own = current_settings()
-            if self.settings is not None and not same_settings(own, self.settings):
-                self._own_settings = own
         item, is_last = payload
-        if self._own_settings is not None and self.settings is not None:
-            apply_settings(self.settings)
         try:
             return self._run(item, is_last, self._outer)
         except _ChangedUnseen as late:
             return LATE, str(late)
         except CannotRunHere as stop:
             return HERE, str(stop)
-        finally:
-            if self._own_settings is not None:
-                apply_settings(self._own_settings)
 
     def _run(self, item: Any, is_last: bool, outer: Graph) -> tuple[Any, ...]:
         inner = Graph({"": item})
@@ -186,31 +171,40 @@ class Task:
                 omitted.append(name)
         return binds, omitted
 
-    def _check_process(self, before: list[Any]) -> None:
+    def _check_process(self, before: dict[str, Any]) -> None:
         after = _process_state(self.seeded)
-        for (what, old), (_, new) in zip(before, after):
-            if not _equal(old, new):
-                self._changed_reason = f"the loop changed {what}"
-                raise CannotRunHere(self._changed_reason)
+        changed = [what for what, old in before.items() if what in after and after[what] != old]
+        settings, now = before[_SETTINGS], after[_SETTINGS]
+        for name in settings.keys() | now.keys():
+            # A package adds its own filters when it is imported.
+            is_own = name != "the filters of warnings" or before[_N_MODULES] == after[_N_MODULES]
+            if is_own and settings.get(name) != now.get(name):
+                changed.append(name)
+        changed = [what for what in changed if what not in (_SETTINGS, _N_MODULES)]
+        if changed:
+            self._changed_reason = f"the loop changed {min(changed)}"
+            raise CannotRunHere(self._changed_reason)
 
 
-def _process_state(seeded: bool) -> list[Any]:
+_SETTINGS: Final = "settings of the process"
+_N_MODULES: Final = "number of modules"
+
+
+def _process_state(seeded: bool) -> dict[str, Any]:
     """Return what one process has once and iterations would share in the kernel."""
-    state: list[Any] = [
-        ("the working directory", os.getcwd()),
-        ("os.environ", dict(os.environ)),
-    ]
+    state: dict[str, Any] = {
+        "the working directory": os.getcwd(),
+        "os.environ": dict(os.environ),
+        _SETTINGS: quick_state(),
+        _N_MODULES: len(sys.modules),
+    }
     random, numpy = sys.modules.get("random"), sys.modules.get("numpy.random")
     if random is not None:
-        state.append(("the state of `random`", random.getstate()))
+        state["the state of `random`"] = random.getstate()
     if numpy is not None and seeded:
         kind, keys, *rest = numpy.get_state()
-        state.append(("the state of `np.random`", (kind, keys.tobytes(), *rest)))
+        state["the state of `np.random`"] = (kind, keys.tobytes(), *rest)
     return state
-
-
-def _equal(old: Any, new: Any) -> bool:
-    return bool(old == new)
 
 
 def snapshot_operand(value: Any, changes_later: bool) -> Any:
