@@ -6,8 +6,14 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Final
 
 from cloudbutton_backend.job_model import Estimate, Expectation
+
+_CONTROLS: Final = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def count(number: int, noun: str = "") -> str:
@@ -112,5 +118,10 @@ def size(nbytes: float) -> str:
 
 def clipped(text: str, width: int) -> str:
     """Return one line of at most `width` characters."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
+
+
+def printable(text: str) -> str:
+    """Return text as a terminal may have it: without colours, other control characters escaped."""
+    return _CONTROLS.sub(lambda found: "" if len(found[0]) > 1 else repr(found[0])[1:-1], text)

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,15 @@ SHOWN: Final = 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = _parser().parse_args(argv)
+    if arguments.run is _report:  # what it writes is for a browser
+        return _run(arguments)
+    # Names and printed lines are the tasks': they must not command the terminal.
+    out, err = cli_text.PrintableStream(sys.stdout), cli_text.PrintableStream(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(err):
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()

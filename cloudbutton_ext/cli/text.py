@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from cloudbutton_backend import units
 
@@ -18,6 +19,27 @@ if TYPE_CHECKING:
 
 TAIL: Final = 10
 """Printed lines and errors shown of one job."""
+
+
+class PrintableStream(io.TextIOBase):
+    """A stream to which only what can be printed comes through. A line drawn anew begins with a return."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        again = text.startswith("\r")
+        self._stream.write("\r" * again + units.printable(text[again:]))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
 
 
 def jobs_table(jobs: Sequence[JobRow], now: float) -> str:

@@ -88,13 +88,13 @@ def problem_of_backend(name: str, value: Any, backends: tuple[str, ...]) -> str 
     backend, _, setting = name.partition(".")
     if backend not in backends:
         return "there is no such backend"
-    if setting not in registry.settings_of(backend):
-        return f"the {backend} backend has no such setting"
-    if value is None:
-        return None
-    if not isinstance(value, (str, int, float)):
-        return "must be text, a number, or true or false"
     try:
+        if setting not in registry.settings_of(backend):
+            return f"the {backend} backend has no such setting"
+        if value is None:
+            return None
+        if not isinstance(value, (str, int, float)):
+            return "must be text, a number, or true or false"
         registry.create(backend, **{setting: value}).close()  # fail early
     except CloudError as error:
         return str(error)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,8 @@ def test_retry_takes_a_budget_along(cloudbutton: Command, a_kernel: Kernel) -> N
     ("arguments", "code", "message"),
     [
         (["cancel", "aa"], 1, "has already ended (failed)"),
+        (["cancel", ""], 2, "Which job?"),
+        (["cancel", " "], 2, "Which job?"),
         (["retry", "bb"], 1, "is still running"),
         (["show", "zz"], 2, "Unknown job `zz`"),
         (["show", "aaaaaaab"], 2, "Did you mean `aaaaaaaa`?"),
@@ -175,6 +178,23 @@ def test_what_cannot_be_done_is_said_without_a_traceback(
     assert (answer.code, answer.out) == (code, "")
     assert message in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_what_tasks_print_and_jobs_are_called_does_not_command_the_terminal(
+    cloudbutton: Command, journal: Journal, a_job: MakeJob
+) -> None:
+    evil = "a\x1b[2Jb\x1b]0;title\x07c\x9b31md\u202ee\rf"
+    job = replace(a_job("aaaaaaaa", time.time()), name=evil, notebook=evil, source=evil)
+    journal.add_job(job)
+    journal.add_error(ErrorRecord(job.id, 7, evil, evil, evil))
+    journal.add_log(LogRecord(job.id, evil, 6))
+    journal.update_job(job.id, state=JobState.FAILED, error=evil, warnings=(evil,))
+    assert journal.flush(SOON)
+    for arguments in (["jobs"], ["show", "aa"], ["cancel", "aa"], ["cancel", evil], ["show", evil]):
+        answer = cloudbutton(*arguments)
+        said = answer.out + answer.err
+        assert "ab" in said
+        assert not any(mark in said for mark in "\x1b\x07\x9b\u202e\r"), arguments
 
 
 def test_a_damaged_journal_is_an_error_and_a_finding(cloudbutton: Command, home: Path) -> None:

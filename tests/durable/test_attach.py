@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -312,20 +313,33 @@ def test_where_the_rest_cannot_run_finished_results_can_still_be_read(
     assert row is not None and row.state is JobState.LOST, "it was claimed in vain"
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed", "a pipe"])
 def test_of_a_job_whose_file_is_damaged_the_results_can_be_read(victim: Start, damage: str) -> None:
     program = victim()
     job_id = program.killed_when(done=10)
     path = job_paths.job_file(home(), job_id)
     data = path.read_bytes()
-    if damage == "gone":
+    if damage in ("gone", "a pipe"):
         path.unlink()
-    else:
+    if damage == "a pipe":
+        os.mkfifo(path, 0o600)
+    elif damage != "gone":
         path.write_bytes(data[:-20] if damage == "cut" else data[:200] + b"x" + data[201:])
     job = cloud.attach(job_id)
     assert job.partial() == dict(enumerate(SQUARED[:10]))
     with pytest.raises(CannotContinue, match=f"Job {job_id} cannot be continued"):
         job.results()
+
+
+def test_a_pipe_among_the_results_is_not_waited_for(victim: Start) -> None:
+    program = victim()
+    job_id = program.killed_when(done=10)
+    os.mkfifo(home() / "results" / f"{job_id}.local-9-9.seg", 0o600)
+    job = cloud.attach(job_id)
+    assert job.partial() == dict(enumerate(SQUARED[:10]))
+    assert any("no regular file" in line for line in job.progress.warnings)
+    program.open()
+    assert job.results() == SQUARED
 
 
 def test_items_that_cannot_be_read_are_named_and_all_others_run(victim: Start) -> None:

@@ -8,6 +8,7 @@ import datetime
 import enum
 import pathlib
 import shutil
+import sys
 import zoneinfo
 from typing import Any
 
@@ -144,6 +145,24 @@ def test_an_item_whose_pickling_ends_the_process_fails_alone(session: Session) -
     first, bad, last = job.results()
     assert (first, last) == (int, int)
     assert isinstance(bad, BaseException)
+
+
+class ExitsHere:
+    def __reduce__(self) -> Any:
+        return sys.exit, (3,)
+
+
+@pytest.mark.parametrize("kind", [Exits, ExitsHere])
+def test_a_result_whose_pickling_or_reading_ends_the_process_hides_no_other(
+    session: Session, kind: type
+) -> None:
+    job = session.map(
+        lambda x: kind() if x == 1 else x, range(3), options=JobOptions(errors="keep")
+    )
+    first, bad, last = job.results()
+    assert (first, last) == (0, 2)
+    assert isinstance(bad, ResultNotSendable)
+    assert job.partial() == {0: 0, 2: 2}
 
 
 def test_results_whose_file_was_removed_say_so(session: Session) -> None:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbutton_backend.backends import registry
-from cloudbutton_backend.errors import SettingsError
+from cloudbutton_backend.errors import MissingExtra, SettingsError
 from cloudbutton_backend.settings.known import FIELDS, read_value
 from cloudbutton_backend.settings.sources import from_file
+from cloudbutton_ext.server.settings import problem_of_backend
 from cloudbutton_ext.server.settings_file import edited, write
 
 from .conftest import Ask
@@ -241,3 +242,15 @@ def test_a_broken_file_is_named_without_its_place(ask: Ask, tmp_path: Path) -> N
     assert status == 409
     assert body["message"].startswith("cloudbutton.toml, line 1")
     assert os.sep not in body["message"]
+
+
+def test_a_setting_of_a_backend_whose_packages_are_missing_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missing = MissingExtra("Mine", "mine", ["missing"])
+
+    def load(name: str) -> dict[str, Any]:
+        raise missing
+
+    monkeypatch.setattr(registry, "settings_of", load)
+    assert problem_of_backend("mine.region", "x", ("mine",)) == str(missing)

@@ -12,6 +12,7 @@ inside a chunk (the machine died) is read up to the last whole one.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import struct
@@ -25,6 +26,7 @@ from typing import Any, Final
 from cloudbutton_backend.errors import Tampered
 from cloudbutton_backend.storage import sealed_files
 from cloudbutton_backend.worker.failures import short_repr
+from cloudbutton_backend.worker.regular_files import open_regular
 from cloudbutton_backend.worker.wire import Buffer, layout, split
 
 _MAGIC: Final = b"CBITEMS1"
@@ -120,7 +122,7 @@ class StoredItems:
 
     def _look(self) -> None:
         size = self._path.stat().st_size
-        with open(self._path, "rb") as file:
+        with io.BufferedReader(open_regular(self._path)) as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise Tampered(str(self._path), "it holds no items")
             position = len(_MAGIC)
@@ -139,7 +141,7 @@ class StoredItems:
                     self.total = first
 
     def _read(self, chunk: _Chunk) -> memoryview:
-        with open(self._path, "rb", buffering=0) as file:
+        with open_regular(self._path) as file:
             file.seek(chunk.offset)
             view = memoryview(bytearray(chunk.length))
             got = 0

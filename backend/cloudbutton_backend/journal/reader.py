@@ -52,14 +52,11 @@ class JournalReader:
     ) -> list[JobRow]:
         """Return jobs, the latest first; only those in a state or of a notebook if one is given."""
         wanted = None if state is None else _state(state)
-        stored = (
-            tuple(each.value for each in JobState)
-            if wanted is None
-            # Which of these are lost is not in the table.
-            else (_UNFINISHED if wanted in _MAY_BE_LOST else (wanted.value,))
-        )
-        query = f"SELECT * FROM jobs WHERE state IN ({', '.join('?' * len(stored))})"
-        values: list[Any] = [*stored]
+        query, values = "SELECT * FROM jobs WHERE 1", list[Any]()
+        if wanted is not None:
+            # Which of the unfinished ones are lost is not in the table.
+            values += _UNFINISHED if wanted in _MAY_BE_LOST else (wanted.value,)
+            query += f" AND state IN ({', '.join('?' * len(values))})"
         if notebook is not None:
             query += " AND notebook = ?"
             values.append(notebook)
@@ -81,6 +78,8 @@ class JournalReader:
             There are several.
         """
         prefix = id_or_prefix.strip().lower()
+        if not prefix:
+            raise UsageError("Which job? Name it by its id: `cloudbutton jobs` lists them.")
         found = self._all(
             "SELECT * FROM jobs WHERE substr(id, 1, ?) = ? ORDER BY created DESC",
             len(prefix),
@@ -89,7 +88,7 @@ class JournalReader:
         exact = [row for row in found if row["id"] == prefix]
         if len(exact or found) == 1:
             return self._row((exact or found)[0])
-        if not found or not prefix:
+        if not found:
             raise UnknownName("job", id_or_prefix, self._near(prefix))
         shown = ", ".join(f"{row['id']} ({row['name']})" for row in found[:5])
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -110,37 +111,97 @@ def to_json(value: Any) -> str:
     return json.dumps(value, default=repr, ensure_ascii=True, skipkeys=True)
 
 
+def _mapping(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"not a mapping: {text}")
+    return value
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(map(str, json.loads(text)))
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)):
+        raise ValueError(f"no number: {value!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"no text: {value!r}")
+    return value
+
+
 _READ: dict[str, Callable[[Any], Any]] = {
     "seed": int,
-    "emulated": bool,
-    "on_this_machine": bool,
-    "at_most": bool,
-    "options": json.loads,
-    "capture": json.loads,
-    "warnings": lambda text: tuple(json.loads(text)),
+    "options": _mapping,
+    "capture": _mapping,
+    "warnings": _lines,
+    "state": JobState,
 }
+_FIELDS = {each.name: each for each in dataclasses.fields(JobRow)}
 
 
-def job_row(row: Row, state: JobState) -> JobRow:
-    """Return a row of `jobs`, or the `LISTED` part of it, in the state that the reader found it to be in."""
-    values = dict(row)
-    for name in values.keys() & _READ:
-        values[name] = _READ[name](values[name])
-    return JobRow(**(values | {"state": state}))
+def _readers(name: str) -> tuple[Callable[[Any], Any], bool, Any]:
+    """Return what reads a column of `jobs`, whether it may be empty, and what stands for it if it is odd."""
+    field = _FIELDS[name]
+    kind, may_be_empty = str(field.type), "None" in str(field.type)
+    is_number = kind.startswith(("int", "float"))
+    if field.default is not dataclasses.MISSING:
+        instead = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        instead = field.default_factory()
+    else:
+        instead = None if may_be_empty else 0 if is_number else "?"
+    read = bool if kind == "bool" else _number if is_number else _text
+    return _READ.get(name, read), may_be_empty, instead
+
+
+_OF_ITS_PROCESS = frozenset({"state", "pid", "host", "token", "heartbeat"})
+_COLUMNS = {name: _readers(name) for name in _FIELDS}
+
+
+def job_row(row: Row, liveness: LivenessCheck) -> JobRow:
+    """Return a row of `jobs`, or the `LISTED` part of it, in the state that the job is found to be in.
+
+    Of a damaged row, or one that something else has written, what can be read is kept, lest it hides
+    the others.
+    """
+    values: dict[str, Any] = {}
+    odd: list[str] = []
+    for name, value in dict(row).items():
+        read, may_be_empty, instead = _COLUMNS[name]
+        try:
+            values[name] = None if value is None and may_be_empty else read(value)
+        except (TypeError, ValueError, OverflowError):
+            values[name] = instead
+            odd.append(name)
+    if odd:
+        line = f"its record in the journal is damaged: {', '.join(odd)}"
+        values["warnings"] = (*values.get("warnings", ()), line)
+        if not _OF_ITS_PROCESS.isdisjoint(odd):
+            values["state"] = JobState.LOST
+    values["state"] = state_of(values, liveness)
+    return JobRow(**values)
 
 
 def job_rows(found: Iterable[Row], liveness: LivenessCheck) -> list[JobRow]:
-    """Return rows of `jobs`, each in the state that `lookout` finds it to be in."""
-    return [job_row(row, state_of(row, liveness)) for row in found]
+    """Return rows of `jobs`, each in the state that `liveness` finds it to be in."""
+    return [job_row(row, liveness) for row in found]
 
 
-def state_of(row: Row, liveness: LivenessCheck) -> JobState:
+def state_of(row: Row | Mapping[str, Any], liveness: LivenessCheck) -> JobState:
     """Return the state that a row of `jobs` is in: lost, where its process is gone before its end."""
-    state = JobState(row["state"])
-    if state.is_final or liveness.is_alive(
-        pid=row["pid"], host=row["host"], token=row["token"], heartbeat=row["heartbeat"]
-    ):
-        return state
+    try:
+        state = JobState(row["state"])
+        if state.is_final or liveness.is_alive(
+            pid=row["pid"], host=row["host"], token=row["token"], heartbeat=row["heartbeat"]
+        ):
+            return state
+    except (TypeError, ValueError, OverflowError):  # a damaged row
+        pass
     return JobState.LOST
 
 

@@ -18,6 +18,7 @@ from cloudbutton_backend.results.result_ranges import ResultRange
 from cloudbutton_backend.results.result_record import ResultRecord
 from cloudbutton_backend.storage.sealed_files import results_key
 from cloudbutton_backend.worker.batch_meta import BatchMeta
+from cloudbutton_backend.worker.regular_files import open_regular
 from cloudbutton_backend.worker.result_file import FileRecord, read_records
 from cloudbutton_backend.worker.wire import layout, split
 
@@ -191,7 +192,7 @@ class Retrieval:
 def read_payload(path: str, offset: int, length: int) -> memoryview:
     """Return the bytes of a record's payload; fewer if the file ends before."""
     view = memoryview(bytearray(length))
-    with open(path, "rb", buffering=0) as file:
+    with open_regular(path) as file:
         file.seek(offset)
         got = 0
         while got < length and (part := file.readinto(view[got:])):

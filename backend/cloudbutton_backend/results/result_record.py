@@ -18,6 +18,7 @@ from cloudbutton_backend.job_model import ItemOutcome, Output
 from cloudbutton_backend.results.tracebacks import traceback_from
 from cloudbutton_backend.worker.batch_meta import BatchMeta
 from cloudbutton_backend.worker.failures import PackedError, PackedLink, TracebackFrame
+from cloudbutton_backend.worker.regular_files import open_regular
 from cloudbutton_backend.worker.wire import split
 
 _MAP_FROM: Final = 1 << 20
@@ -81,7 +82,7 @@ class ResultRecord:
     def _file(self) -> io.FileIO:
         assert self.path is not None
         try:
-            return open(self.path, "rb", buffering=0)
+            return open_regular(self.path)
         except FileNotFoundError as error:
             raise JobFailed(
                 f"The file with the results of items {self.first} to {self.first + self.count - 1}"
@@ -101,12 +102,14 @@ class ResultRecord:
         for position, (stop, stop_buffers) in enumerate(index):
             try:
                 values.append(load_result([stream[start:stop], *buffers[n_buffers:stop_buffers]]))
-            except Exception as error:
+            except KeyboardInterrupt:  # of who waits
+                raise
+            except BaseException as error:  # unpickling may raise what it likes
                 values.append(self._unreadable(self.before + self.first + position, error))
             start, n_buffers = stop, stop_buffers
         return values
 
-    def _unreadable(self, index: int, error: Exception) -> ResultNotSendable:
+    def _unreadable(self, index: int, error: BaseException) -> ResultNotSendable:
         reason = f"reading it here raised {type(error).__name__}: {error}"
         failure = ResultNotSendable(f"Item {index}", "a class of yours", reason)
         failure.__cause__ = error
@@ -140,7 +143,9 @@ def _exception_from(link: PackedLink) -> BaseException:
                 loaded = build(*arguments)
             if isinstance(loaded, BaseException):
                 error = loaded
-        except Exception:  # its class does not load here; the text below tells what it was
+        except KeyboardInterrupt:  # of who waits
+            raise
+        except BaseException:  # its class does not load here; the text below tells what it was
             error = None
     if error is None:
         frames = itertools.starmap(TracebackFrame, link["frames"])

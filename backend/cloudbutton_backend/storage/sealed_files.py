@@ -25,6 +25,7 @@ from typing import Final
 
 from cloudbutton_backend.errors import SettingsError, Tampered
 from cloudbutton_backend.storage.home import home
+from cloudbutton_backend.worker.regular_files import NotRegular, open_regular
 from cloudbutton_backend.worker.wire import Buffer
 
 KEY_BYTES: Final = 32
@@ -47,7 +48,7 @@ def key(base: Path | None = None) -> bytes:
     path = (home() if base is None else base) / "key"
     if not path.exists():
         _make_key(path)
-    with open(path, "rb") as file:  # one open file: what is checked is what is read
+    with open_regular(path) as file:  # one open file: what is checked is what is read
         found = os.fstat(file.fileno())
         secret = file.read()
     _require_ours(path, found)
@@ -115,7 +116,11 @@ def read_sealed(path: Path, purpose: str, *, base: Path | None = None) -> memory
         There is no such file.
     """
     secret = key(base)
-    with open(path, "rb", buffering=0) as file:
+    try:
+        opened = open_regular(path)
+    except NotRegular as error:
+        raise Tampered(str(path), "it is no file") from error
+    with opened as file:
         size = os.fstat(file.fileno()).st_size
         whole = memoryview(bytearray(size))
         got = 0

@@ -66,7 +66,7 @@ def short_repr(value: Any) -> str:
     """Return a bounded repr that never raises."""
     try:
         return _shortener.repr(value)[:200]
-    except Exception as error:
+    except BaseException as error:
         return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
 
 
@@ -83,7 +83,7 @@ def _rebuild(
 def _travels(value: Any) -> bool:
     try:
         pickle.loads(dumps(value))
-    except Exception:
+    except BaseException:
         return False
     return True
 
@@ -94,7 +94,7 @@ def _pack(error: BaseException) -> bytes | None:
         packed = dumps(error)
         if type(pickle.loads(packed)).__name__ == type(error).__name__:
             return packed
-    except Exception:  # an odd __init__, or something in it that cannot travel
+    except BaseException:  # an odd __init__, or something in it that cannot travel
         pass
     args = tuple(a if _travels(a) else short_repr(a) for a in error.args)
     state = {name: value for name, value in vars(error).items() if _travels(value)}
@@ -102,7 +102,7 @@ def _pack(error: BaseException) -> bytes | None:
         packed = dumps((_rebuild, (type(error), args, state)))
         build, arguments = pickle.loads(packed)
         build(*arguments)
-    except Exception:
+    except BaseException:
         return None
     return packed
 
@@ -169,5 +169,5 @@ def message_of(error: BaseException) -> str:
     """Return an exception's message, cut to 2,000 characters; making it may itself raise."""
     try:
         return str(error)[:2000]
-    except Exception:
+    except BaseException:
         return "<its message could not be made>"

@@ -14,6 +14,7 @@ it are only data, and covered by the CRC, which is as fast as the disk. A file t
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pickle
 import struct
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from cloudbutton_backend.worker.batch_meta import BatchMeta
+from cloudbutton_backend.worker.regular_files import open_regular
 from cloudbutton_backend.worker.wire import ALIGN, Buffer, stream_end
 
 MAGIC: Final = b"CBR1"
@@ -270,7 +272,7 @@ def read_records(
         damaged(error)
 
     size = os.path.getsize(path)
-    with open(path, "rb") as file:
+    with io.BufferedReader(open_regular(path)) as file:
         position = start
         while position + HEADER_BYTES <= size:
             file.seek(position)

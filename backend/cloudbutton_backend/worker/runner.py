@@ -122,7 +122,7 @@ def pack_values(
         pickler.clear_memo()
         try:
             pickler.dump(value)
-        except Exception as error:
+        except BaseException as error:  # its own pickling may raise what it likes
             file.seek(start)
             file.truncate()
             del buffers[n_buffers:]

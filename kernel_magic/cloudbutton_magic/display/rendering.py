@@ -186,15 +186,14 @@ _BAR_WIDTH: Final = 24
 def text_of(view: View) -> str:
     """Return a view as text: one line where all went well."""
     if not view.is_final:
-        return _titled(view, " · ".join([view.headline, *view.details]))
-    return "\n".join(
-        [
-            _titled(view, view.headline),
-            *(f"  {line}" for line in view.failures),
-            *(f"  ! {line}" for line in view.warnings),
-            *(f"  → {line}" for line in view.hints),
-        ]
-    )
+        return units.printable(_titled(view, " · ".join([view.headline, *view.details])))
+    lines = [
+        _titled(view, view.headline),
+        *(f"  {line}" for line in view.failures),
+        *(f"  ! {line}" for line in view.warnings),
+        *(f"  → {line}" for line in view.hints),
+    ]
+    return units.printable("\n".join(lines))
 
 
 def terminal_line(view: View, width: int) -> str:
