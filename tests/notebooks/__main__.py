@@ -39,7 +39,7 @@ def compare(name: str, cells: Sequence[str], data: Path, patience: float = 120.0
         button = run([pressed(cell) for cell in cells], 3 * patience)
         found = differences(first, button)
         if found:
-            again = differences(first, run([plain(cell) for cell in cells], patience))
+            again = differences(first, run([plain(cell) for cell in cells], 3 * patience))
             found = {place: what for place, what in found.items() if place not in again}
     sent, refused = told_of_loops(button)
     return Result(
