@@ -21,7 +21,7 @@ from cloudbutton_backend.capture import Captured, capture, load_result
 WORKER = """
 import io, pickle, struct, sys
 sys.path.insert(0, sys.argv[1])
-import cloudpickle
+from cloudbutton_backend.worker.pickling import dumps
 
 class Loader(pickle.Unpickler):
     def __init__(self, payload, blobs):
@@ -44,7 +44,7 @@ while head := source.read(8):
         answer = True, function(*pickle.loads(stream, buffers=buffers))
     except BaseException as error:
         answer = False, f"{type(error).__name__}: {error}"
-    text = cloudpickle.dumps(answer)
+    text = dumps(answer)
     sink.write(struct.pack("<Q", len(text)) + text)
     sink.flush()
 """
@@ -55,7 +55,7 @@ CLOUDPICKLE = os.environ.get("TEST_OTHER_CLOUDPICKLE") or str(Path(cloudpickle._
 
 
 class Elsewhere:
-    """A Python process that knows nothing of this project or of the user's files."""
+    """A Python process that knows nothing of the user's files, and of this project only what workers do."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(

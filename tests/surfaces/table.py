@@ -178,45 +178,41 @@ def _is_filled(cell: types.CellType) -> bool:
 @relies_on(
     "cloudpickle",
     f"{_CP}._class_reduce",
-    f"{_CP}._dynamic_class_reduce",
-    f"{_CP}._make_skeleton_class",
-    f"{_CP}._class_setstate",
-    why="classes travel as these reduce them; of classes that live here results bring back none of it",
+    f"{_CP}._extract_class_dict",
+    f"{_CP}._get_bases",
+    why="it tells which classes go by name; the others travel with the attributes and bases that it finds",
 )
 def _classes() -> None:
-    class Local:
+    variable = typing.TypeVar("variable")
+
+    class Local(typing.Generic[variable]):  # type: ignore[valid-type]
         value = 1
 
-    make, arguments, state, _, _, set_state = cp._dynamic_class_reduce(Local)
-    assert make is cp._make_skeleton_class and set_state is cp._class_setstate
-    assert arguments[4] == cp._get_or_create_tracker_id(Local)  # where unpickling looks for it
-    attributes, slots = state
-    assert attributes["value"] == 1 and isinstance(slots, dict)
-    again = make(*arguments[:4], "0" * 32, *arguments[5:])
-    assert cp._class_setstate(again, (dict(attributes), dict(slots))).value == 1
+    assert cp._extract_class_dict(Local)["value"] == 1
+    assert cp._get_bases(Local) == (typing.Generic[variable],)  # type: ignore[valid-type]
+    assert len(cp._class_reduce(Local)) > 2
     assert cp._class_reduce(int) is NotImplemented
 
 
 @relies_on(
-    "cloudpickle",
-    f"{_CP}._make_skeleton_enum",
-    why="the same for enums, whose tracker id is another argument",
+    "CPython",
+    "enum.Enum._member_type_",
+    why="a member of an enum is made again as a value of the type of its data",
 )
-def _enums() -> None:
+def _members() -> None:
     import enum
 
-    class Local(enum.Enum):
+    class Local(int, enum.Enum):
         ONE = 1
 
-    make, arguments, *_ = cp._dynamic_class_reduce(Local)
-    assert make is cp._make_skeleton_enum
-    assert arguments[5] == cp._get_or_create_tracker_id(Local)
+    assert Local._member_type_ is int  # type: ignore[attr-defined]
 
 
 @relies_on(
     "cloudpickle",
     f"{_CP}._get_or_create_tracker_id",
     f"{_CP}._lookup_class_or_track",
+    f"{_CP}._DYNAMIC_CLASS_TRACKER_BY_CLASS",
     f"{_CP}._DYNAMIC_CLASS_TRACKER_BY_ID.*",
     f"{_CP}._DYNAMIC_CLASS_TRACKER_LOCK",
     why="a class that comes back is the live one, and cached results find the classes of this kernel",
@@ -228,6 +224,7 @@ def _tracker() -> None:
     assert re.fullmatch("[0-9a-f]{32}", number)
     with cp._DYNAMIC_CLASS_TRACKER_LOCK:
         assert cp._DYNAMIC_CLASS_TRACKER_BY_ID.get(number) is Local
+        assert Local in cp._DYNAMIC_CLASS_TRACKER_BY_CLASS
     assert cp._lookup_class_or_track(number, None) is Local
     with cp._DYNAMIC_CLASS_TRACKER_LOCK:
         cp._DYNAMIC_CLASS_TRACKER_BY_ID.update({"f" * 32: Local})
@@ -241,11 +238,12 @@ def _tracker() -> None:
 )
 def _ids_in_pickles() -> None:
     from cloudbutton_backend.result_cache.result_classes import ids_in
+    from cloudbutton_backend.worker.pickling import dumps
     from cloudbutton_backend.worker.wire import layout
 
     class Local: ...
 
-    pieces, _ = layout([cloudpickle.dumps(Local())])
+    pieces, _ = layout([dumps(Local())])
     found = ids_in(memoryview(b"".join(bytes(piece) for piece in pieces)))
     assert cp._get_or_create_tracker_id(Local) in found
 

@@ -110,6 +110,7 @@ def _read(code: CodeType) -> CodeNames:
 SCALARS: Final = PLAIN - {str, bytes} | {type(Ellipsis)}
 _DESCRIPTORS: Final = (staticmethod, classmethod, property, functools.cached_property)
 LruCache: Final[type] = type(functools.lru_cache(lambda: None))
+SUBCLASSES: Final = "__subclasses__"
 _CODE: Final = (type, ModuleType, MethodType, functools.partial, LruCache)
 #: Made by the class machinery, and made again by it in the worker.
 _MACHINERY: Final = frozenset({"_abc_impl", "_fields", "_field_defaults", "_field_types"})
@@ -157,7 +158,7 @@ class _Walk:
         self._named: set[tuple[str, str]] = set()
 
     def run(self) -> None:
-        while self._queue or self._enqueue_module_attributes():
+        while self._queue or self._enqueue_module_attributes() or self._enqueue_subclasses():
             path, obj = self._queue.popleft()
             self._visit(path, obj)
 
@@ -248,6 +249,14 @@ class _Walk:
             elif not (name.startswith("__") or is_enum or inspect.isdatadescriptor(value)):
                 self.hold(f"{label}.{name}", value)
 
+    def _enqueue_subclasses(self) -> bool:
+        """Follow what the classes found so far tell of, if any code asks them."""
+        if SUBCLASSES in self.found.names:
+            for cls in [each for each in self._seen.values() if issubclass(type(each), type)]:
+                for subclass in own_subclasses(cls):
+                    self.follow(subclass.__name__, subclass)
+        return bool(self._queue)
+
     def _enqueue_module_attributes(self) -> bool:
         """Hold those attributes of the user's modules that any code found so far names."""
         found = self.found
@@ -265,6 +274,12 @@ def named_attributes(module: ModuleType, names: Iterable[str]) -> list[str]:
     wanted = names if isinstance(names, (set, frozenset)) else set(names)
     # A copy: another thread may be importing.
     return [name for name in list(vars(module)) if name in wanted or name == "__getattr__"]
+
+
+def own_subclasses(cls: type) -> list[type]:
+    """Return the subclasses of a class of the user's that are the user's, too."""
+    subclasses: list[type] = type.__subclasses__(cls) if by_value(cls) else []
+    return [each for each in subclasses if by_value(each)]
 
 
 def _contents(cell: CellType) -> tuple[Any, ...]:

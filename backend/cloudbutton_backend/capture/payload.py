@@ -19,7 +19,7 @@ from cloudbutton_backend.capture.blobs import (
     surely_large,
     total,
 )
-from cloudbutton_backend.capture.closure import SCALARS, Closure, HeldValue, closure_of
+from cloudbutton_backend.capture.closure import SCALARS, SUBCLASSES, Closure, HeldValue, closure_of
 from cloudbutton_backend.capture.content_digest import SETS, changeable_order
 from cloudbutton_backend.capture.distributions import third_party
 from cloudbutton_backend.capture.mutability import is_mutable
@@ -286,11 +286,19 @@ def _dumps(
     pids: Mapping[int, tuple[str, str]],
     watch: Callable[[pickle.PickleBuffer], bool] | None,
 ) -> tuple[bytes, Contents]:
-    guess = bool(closure.modules)
+    def pickle_it(has_modules: bool) -> tuple[bytes, Contents]:
+        return dumps(
+            function,
+            has_modules=has_modules,
+            buffer_callback=watch,
+            shared=pids,
+            tells_subclasses=SUBCLASSES in closure.names,
+        )
+
     try:
-        return dumps(function, has_modules=guess, buffer_callback=watch, shared=pids)
+        return pickle_it(bool(closure.modules))
     except ModulesFound:
-        return dumps(function, has_modules=True, buffer_callback=watch, shared=pids)
+        return pickle_it(True)
 
 
 def _ordered(

@@ -16,7 +16,6 @@ What it adds to cloudpickle:
 from __future__ import annotations
 
 import copyreg
-import functools
 import importlib
 import importlib.util
 import io
@@ -33,11 +32,13 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from cloudpickle import cloudpickle as _cloudpickle
 
 from cloudbutton_backend.capture.closure import (
+    SUBCLASSES,
     CodeNames,
     ImportedName,
     LruCache,
     named_attributes,
     names_of,
+    own_subclasses,
 )
 from cloudbutton_backend.capture.unpicklable import RefusedObject, refusal_of_type
 from cloudbutton_backend.capture.user_modules import (
@@ -47,8 +48,14 @@ from cloudbutton_backend.capture.user_modules import (
     user_module,
     users_code,
 )
+from cloudbutton_backend.worker.classes import reduce_class
 from cloudbutton_backend.worker.pickling import PROTOCOL as PROTOCOL
-from cloudbutton_backend.worker.pickling import reduce_code, reducer_of
+from cloudbutton_backend.worker.pickling import (
+    reduce_code,
+    reduce_lru_cache,
+    reducer_of,
+    reducer_of_hashed,
+)
 from cloudbutton_backend.worker.process_state import original_of
 
 Handler = Callable[[Any], Any]
@@ -120,8 +127,10 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         contents: Contents,
         buffer_callback: BufferCallback | None = None,
         known_classes: Set[str] = frozenset(),
+        tells_subclasses: bool = False,
     ) -> None:
         super().__init__(file, PROTOCOL, buffer_callback)
+        self._tells_subclasses = tells_subclasses
         self.contents = contents
         self._known_classes = known_classes
         self._handlers: dict[type, Handler | None] = {}
@@ -180,7 +189,7 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         handler: Handler | None = _cloudpickle.Pickler._dispatch_table.get(kind)
         if handler is None and type(vars(kind).get("__call__")) is WrapperDescriptorType:
             return self._note_callable
-        return handler
+        return handler or reducer_of_hashed(kind)
 
     def _note_callable(self, obj: Any) -> Any:
         """Note the package of a compiled function, whichever compiler made it: it is pickled as a name."""
@@ -253,15 +262,15 @@ class ValuePickler(_cloudpickle.Pickler):  # type: ignore[misc]
         if tracker_id in self._known_classes:
             return _cloudpickle._lookup_class_or_track, (tracker_id, None)
         self.contents.classes.add(tracker_id)
-        return _cloudpickle._dynamic_class_reduce(cls)
+        tells = self._tells_subclasses or SUBCLASSES in self.contents.names
+        subclasses = own_subclasses(cls) if tells else ()
+        return reduce_class(cls, subclasses)
 
     def _reduce_lru_cache(self, wrapper: Any) -> Any:
         function = wrapper.__wrapped__
         if not isinstance(function, FunctionType) or not by_value(function):
             return NotImplemented
-        made = wrapper.cache_parameters()
-        args = (function, made["maxsize"], made["typed"], functools._CacheInfo)
-        return LruCache, args, dict(vars(wrapper))
+        return reduce_lru_cache(wrapper)
 
     def _reduce_typevar(self, variable: Any) -> Any:
         module = sys.modules.get(variable.__module__)
@@ -332,8 +341,9 @@ class SharingPickler(ValuePickler):
         contents: Contents,
         shared: Mapping[int, tuple[str, str]],
         buffer_callback: BufferCallback | None = None,
+        tells_subclasses: bool = False,
     ) -> None:
-        super().__init__(file, contents, buffer_callback)
+        super().__init__(file, contents, buffer_callback, tells_subclasses=tells_subclasses)
         self._shared = shared
 
     def persistent_id(self, obj: Any) -> tuple[str, str] | None:
@@ -368,16 +378,19 @@ def dumps(
     shared: Mapping[int, tuple[str, str]] | None = None,
     special: Special | None = None,
     known_classes: Set[str] = frozenset(),
+    tells_subclasses: bool = False,
 ) -> tuple[bytes, Contents]:
     """Pickle `value`; `has_modules` is a guess that saves a second try when it is right."""
     contents = Contents()
     file = io.BytesIO()
     if shared:
-        pickler: ValuePickler = SharingPickler(file, contents, shared, buffer_callback)
+        pickler: ValuePickler = SharingPickler(
+            file, contents, shared, buffer_callback, tells_subclasses
+        )
     elif special is not None:
         pickler = SpecialPickler(file, contents, special, buffer_callback)
     else:
-        pickler = ValuePickler(file, contents, buffer_callback, known_classes)
+        pickler = ValuePickler(file, contents, buffer_callback, known_classes, tells_subclasses)
     if has_modules:
         value = ReduceCall(operator.getitem, (value, fills()), 0)
     try:

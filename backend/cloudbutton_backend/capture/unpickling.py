@@ -8,13 +8,13 @@ Here a class that is already known is left as it is.
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from cloudpickle import cloudpickle as _cloudpickle
-
+from cloudbutton_backend.worker import classes
 from cloudbutton_backend.worker.wire import Buffer
 
 
@@ -26,30 +26,22 @@ class ResultUnpickler(pickle.Unpickler):
         self._live: set[type] = set()
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == "cloudpickle.cloudpickle":
-            if name == "_make_skeleton_class":
-                return self._skeleton_class
-            if name == "_make_skeleton_enum":
-                return self._skeleton_enum
-            if name == "_class_setstate":
-                return self._class_setstate
+        if module == classes.__name__:
+            if name in ("make_class", "make_enum"):
+                return functools.partial(self._make, getattr(classes, name))
+            if name == "fill_class":
+                return self._fill
         return super().find_class(module, name)
 
-    def _skeleton_class(self, *args: Any) -> Any:
-        return self._known(args[4]) or _cloudpickle._make_skeleton_class(*args)
-
-    def _skeleton_enum(self, *args: Any) -> Any:
-        return self._known(args[5]) or _cloudpickle._make_skeleton_enum(*args)
-
-    def _known(self, tracker_id: str) -> Any:
-        with _cloudpickle._DYNAMIC_CLASS_TRACKER_LOCK:
-            live = _cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker_id)
-        if live is not None:
-            self._live.add(live)
+    def _make(self, make: Callable[..., Any], *args: Any) -> Any:
+        live = classes.known_class(args[-1])
+        if live is None:
+            return make(*args)
+        self._live.add(live)
         return live
 
-    def _class_setstate(self, cls: type, state: Any) -> Any:
-        return cls if cls in self._live else _cloudpickle._class_setstate(cls, state)
+    def _fill(self, cls: type, state: Any) -> Any:
+        return cls if cls in self._live else classes.fill_class(cls, state)
 
 
 def load_result(parts: Sequence[Buffer]) -> Any:

@@ -17,7 +17,7 @@ from cloudpickle import cloudpickle as _cloudpickle
 from cloudbutton_backend.capture.content_digest import Unkeyable, content_of
 from cloudbutton_backend.worker.wire import split
 
-_MAKERS: Final = b"_make_skeleton_"
+_MAKERS: Final = b"cloudbutton_backend.worker.classes"
 _ID: Final = re.compile(rb"\x8c\x20([0-9a-f]{32})")
 """How a pickle holds a class's id; other texts may look alike."""
 

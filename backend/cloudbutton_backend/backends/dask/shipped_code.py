@@ -18,7 +18,7 @@ from cloudbutton_backend.backends.worker_code import worker_code
 from cloudbutton_backend.worker.installed_versions import (
     installed_versions as installed_versions,
 )
-from cloudbutton_backend.worker.pickling import dumps
+from cloudbutton_backend.worker.pickling import CodePickler, dumps
 
 
 @functools.cache
@@ -188,7 +188,7 @@ def by_value(thing: Any) -> bytes:
     module = sys.modules[__name__]
     cloudpickle.register_pickle_by_value(module)
     try:
-        return dumps(thing)
+        return dumps(thing, CodePickler)  # the workers have nothing of ours yet
     finally:
         cloudpickle.unregister_pickle_by_value(module)
 
