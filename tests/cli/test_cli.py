@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 
 from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState
 from cloudbutton_backend.journal import ErrorRecord, Journal, JournalReader, LogRecord
+from cloudbutton_backend.journal.liveness import start_token
 from cloudbutton_backend.journal.schema import VERSION
 from cloudbutton_backend.session import doctor
 from cloudbutton_ext.cli import main, text
@@ -278,6 +281,13 @@ def test_config_shows_what_files_say_of_backends_and_refuses_what_they_do_not_kn
 def test_gc_tells_what_it_removed(
     cloudbutton: Command, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        token = start_token(process.pid)
+        process.kill()
+    with closing(sqlite3.connect(home / "journal.db", isolation_level=None)) as connection:
+        connection.execute(  # else it belongs to this process, which may still read its results
+            "UPDATE jobs SET pid = ?, token = ? WHERE id = 'aaaaaaaa'", (process.pid, token)
+        )
     monkeypatch.setenv("CLOUDBUTTON_RESULTS_MAX_AGE", "1 min")
     (home / "results").mkdir()
     (home / "results" / "aaaaaaaa-0.seg").write_bytes(b"x" * 2000)

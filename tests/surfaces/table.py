@@ -1279,6 +1279,8 @@ DOCUMENTED: Final = frozenset(
         "InteractiveShell.execution_count", "InteractiveShell.input_transformers_cleanup",
         "InteractiveShell.input_transformers_cleanup.*", "InteractiveShell.register_magics",
         "InteractiveShell.transform_cell", "InteractiveShell.user_ns.*",
+        "IPython.core.inputtransformer2.TransformerManager",
+        "IPython.core.inputtransformer2.TransformerManager.transform_cell",
         # Dask's and distributed's reference
         "dask.config", "dask.config.get", "dask.sizeof.sizeof", "distributed.Client",
         "distributed.LocalCluster", "distributed.Security", "distributed.WorkerPlugin",
