@@ -271,6 +271,23 @@ def test_every_make_command_on_the_front_pages_exists(page: str) -> None:
     assert {target for command in commands for target in command.split()} <= targets
 
 
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+#: Where prose has two sentences on a line; code, links and tables are left out.
+_SENTENCE_ENDS = re.compile(r"[a-z0-9)][.!?] (?=[A-Z])")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_sentence_of_a_page_has_a_line_of_its_own(page: Path) -> None:
+    """Then a change of one shows as a change of one line."""
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    lines = [
+        re.sub(r"`[^`]*`|\]\([^)]*\)|<[^>]*>|^\s*\d+\. ", "x", line) for line in prose.splitlines()
+    ]
+    prose_lines = [line for line in lines if not line.lstrip().startswith(("|", "#", ">"))]
+    assert [line for line in prose_lines if _SENTENCE_ENDS.search(line)] == []
+
+
 def _code_of(markdown: str) -> str:
     blocks = re.findall(r"```\w*\n(.*?)```", markdown, flags=re.S)
     spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", markdown)
