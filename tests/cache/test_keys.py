@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudbutton_backend.capture.distributions import Distribution
-from cloudbutton_backend.errors import Tampered
+from cloudbutton_backend.errors import CannotContinue, Tampered
 from cloudbutton_backend.job_model import JobOptions
-from cloudbutton_backend.result_cache import Keyer, KeyIngredients
+from cloudbutton_backend.result_cache import Keyer, KeyIngredients, loop_traces
 from cloudbutton_backend.result_cache.code_versions import needed_by, versions_of
 from cloudbutton_backend.result_cache.loop_traces import (
     LoopTrace,
@@ -144,6 +144,16 @@ def test_what_a_loop_left_comes_back_as_it_was(tmp_path: Path) -> None:
     assert read_trace(tmp_path, "job1") is None
     write_trace(keys_file(tmp_path, "job1"), TRACE, tmp_path)
     assert read_trace(tmp_path, "job1") == TRACE
+
+
+def test_what_a_loop_left_in_another_version_is_said_to_be_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_traces, "_FORMAT", 1)
+    write_trace(keys_file(tmp_path, "job1"), TRACE, tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(CannotContinue, match="started by another version of Cloud Button"):
+        read_trace(tmp_path, "job1")
 
 
 def test_what_a_loop_left_is_not_believed_of_another_or_changed(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def salvage(
         except (OSError, pickle.UnpicklingError) as error:
             damage.append(error)
         trouble += [
-            f"a file with results is damaged ({error}); what cannot be read is run again"
+            f"not all results could be read ({error}); what is missing is run again"
             for error in damage
         ]
     records.sort(key=lambda each: each[0])

@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 from cloudbutton_backend.capture import CaptureReport
 from cloudbutton_backend.capture.blobs import rough_size
 from cloudbutton_backend.capture.content_digest import ContentDigest, Unkeyable, content_of
-from cloudbutton_backend.errors import CloudError
+from cloudbutton_backend.errors import CannotContinue, CloudError
 from cloudbutton_backend.result_cache.code_versions import needed_by, versions_of
 from cloudbutton_backend.result_cache.key_ingredients import platform_here
 from cloudbutton_backend.result_cache.keys import KEY_BYTES, is_fixed
@@ -31,6 +31,8 @@ from cloudbutton_backend.storage import sealed_files
 from cloudbutton_backend.storage.home import private_directory
 from cloudbutton_backend.worker.process_state import package_of
 
+_FORMAT: Final = 2
+"""Of the header, and of what the digests are made of: to be raised when either changes."""
 _PURPOSE: Final = "the items of a loop"
 _LENGTH: Final = struct.Struct("<I")
 _NONE: Final = bytes(KEY_BYTES)
@@ -207,6 +209,7 @@ def keys_file(home: Path, job_id: str) -> Path:
 def write_trace(path: Path, trace: LoopTrace, home: Path) -> None:
     """Write a trace, whole or not at all."""
     header = {
+        "format": _FORMAT,
         "code": trace.code,
         "versions": trace.versions,
         "classes": trace.classes,
@@ -226,6 +229,8 @@ def read_trace(home: Path, job_id: str) -> LoopTrace | None:
     ------
     Tampered
         The file is damaged, or not the user's own.
+    CannotContinue
+        Another version wrote it, in a way that cannot be compared.
     """
     try:
         data = sealed_files.read_sealed(keys_file(home, job_id), _PURPOSE, base=home)
@@ -234,6 +239,10 @@ def read_trace(home: Path, job_id: str) -> LoopTrace | None:
     (length,) = _LENGTH.unpack_from(data)
     start = _LENGTH.size + length
     header = json.loads(bytes(data[_LENGTH.size : start]))
+    if header.get("format") != _FORMAT:
+        raise CannotContinue(
+            "it was started by another version of Cloud Button, which compares loops in another way"
+        )
     digests = (bytes(data[at : at + KEY_BYTES]) for at in range(start, len(data), KEY_BYTES))
     known = header["code"], header["versions"], header["classes"]
     return LoopTrace(*known, tuple(digests), header["doubtful"], header["settings"])
