@@ -55,6 +55,26 @@ def test_what_is_recorded_can_be_read_after_a_flush(
     assert (row.done, row.warnings, row.state) == (3, ("slow",), JobState.RUNNING)
 
 
+def test_a_description_that_fails_once_is_made_again_and_one_that_always_fails_hides_no_other(
+    journal: Journal, home: Path, a_job: MakeJob
+) -> None:
+    fails = iter([RuntimeError("dictionary changed size during iteration"), None])
+
+    def plan() -> str:
+        if error := next(fails):
+            raise error
+        return "here"
+
+    def capture() -> dict[str, int]:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    journal.add_job(a_job("aaaaaaaa"))
+    journal.update_job("aaaaaaaa", done=3, plan=plan, capture=capture)
+    assert journal.flush(SOON)
+    row = JournalReader(home).job("aaaaaaaa")
+    assert (row.done, row.plan, row.capture) == (3, "here", {})
+
+
 def test_a_journal_that_records_nothing_makes_no_file(journal: Journal, home: Path) -> None:
     assert journal.close()
     assert list(home.iterdir()) == []

@@ -217,7 +217,7 @@ def test_nonsense_is_answered_and_the_connection_goes_on(
     assert ids(panel.next()) == ["abcd2345"]
 
 
-def test_a_row_that_makes_no_sense_is_told_and_when_it_does_again_the_jobs_are(
+def test_a_row_that_makes_no_sense_is_shown_with_a_warning_until_it_does_again(
     connect: Connect, journal: Journal, home: Path
 ) -> None:
     def write(warnings: str) -> None:
@@ -229,9 +229,11 @@ def test_a_row_that_makes_no_sense_is_told_and_when_it_does_again_the_jobs_are(
     assert journal.flush(10)
     write("no JSON")
     panel = connect()
-    assert "cannot be shown" in panel.next("error")["message"]
+    (job,) = panel.next("jobs")["jobs"]
+    assert any("warnings" in line for line in job["warnings"])
     write("[]")
-    assert ids(panel.next("jobs")) == ["abcd2345"]
+    (job,) = panel.next("jobs")["jobs"]
+    assert (job["id"], job["warnings"]) == ("abcd2345", [])
 
 
 def test_a_damaged_journal_is_told_once_and_its_mending_too(

@@ -6,7 +6,8 @@ import dataclasses
 import enum
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 from cloudbutton_backend.job_model import BatchRecord, JobRecord, JobState, Progress
 from cloudbutton_backend.journal.records import ErrorRecord, JobCommand, JobRow, LogRecord
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from cloudbutton_backend.journal.liveness import LivenessCheck
 
 Columns = dict[str, Any]
+
+_ATTEMPTS: Final = 3
+_MISSING: Final = object()
 
 _RECORD_FIELDS = (
     "id", "name", "kind", "backend", "n_items", "created", "pid", "host",
@@ -98,7 +102,8 @@ def error_values(error: ErrorRecord) -> tuple[Any, ...]:
 
 def plain(columns: Mapping[str, Any]) -> Columns:
     """Return `columns` with every value in a form that SQLite keeps."""
-    return {name: _plain(value) for name, value in columns.items()}
+    values = {name: _computed(value) for name, value in columns.items()}
+    return {name: _plain(value) for name, value in values.items() if value is not _MISSING}
 
 
 def text(value: str) -> str:
@@ -226,9 +231,21 @@ def command_row(row: Row) -> JobCommand:
     return JobCommand(**(dict(row) | {"args": json.loads(row["args"])}))
 
 
+def _computed(value: Any) -> Any:
+    """Return a value, computed now if it was put off, as it takes time and this is the journal's thread.
+
+    That may look at objects that a cell is just changing: the next attempt sees them whole. Where all
+    attempts fail, this column stays as it is, and the others are written.
+    """
+    if not callable(value):
+        return value
+    for _ in range(_ATTEMPTS):
+        with suppress(Exception):
+            return value()
+    return _MISSING
+
+
 def _plain(value: Any) -> Any:
-    if callable(value):
-        value = value()  # put off until now, as it takes time and this is the journal's thread
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, str):
