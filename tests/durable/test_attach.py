@@ -261,7 +261,7 @@ job = cloud.map(square, give())
     with pytest.raises(CannotContinue, match="the iterator that gave the items died"):
         job.results()
     found = job.partial()
-    assert len(found) > 10
+    assert len(found) >= 10
     assert found == {x: x * x for x in range(len(found))}
     assert program.await_row(lambda row: row.state is JobState.FAILED).n_items is None
     other = Session()  # a later session is not told either that this was all
