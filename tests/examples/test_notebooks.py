@@ -59,7 +59,7 @@ def test_the_first_notebook_does_what_it_says(
     assert '----> 2 with open(f"batch-{number}.txt") as file:' in failure
     assert "item 7" in failure
     assert "✓ 12 items" in told(notebook, "%cloud retry")
-    assert re.search(r"X +ndarray +920 kB +blob, sent once", told(notebook, "%cloud explain"))
+    assert re.search(r"X +ndarray +935 kB +blob, sent once", told(notebook, "%cloud explain"))
     assert "The same with one worker: True" in told(notebook, "def resampled_accuracy")
 
 
