@@ -91,7 +91,7 @@ class CrashPoints:
             act = lambda: writev(fd, buffers)  # noqa: E731
             return self.pass_by(_named("write", fd), act, lambda: write(fd, half))
 
-        os.write, os.writev = hooked_write, hooked_writev
+        os.write, os.writev = _Hook(hooked_write), _Hook(hooked_writev)
         for name in ("fsync", "ftruncate"):
             self._wrap_path(name)
 
@@ -103,7 +103,7 @@ class CrashPoints:
                 return real(path, *arguments, **named)
             return self.pass_by(_named(name, path), lambda: real(path, *arguments, **named))
 
-        setattr(os, name, hooked)
+        setattr(os, name, _Hook(hooked))
 
     def _wrap_open(self) -> None:
         real, points = builtins.open, self
@@ -124,7 +124,7 @@ class CrashPoints:
             raw = File(file, mode.replace("b", ""), opener=named.get("opener"))
             return raw if buffering == 0 else io.BufferedWriter(raw)
 
-        builtins.open = hooked
+        builtins.open = _Hook(hooked)
 
     def _wrap_sqlite(self) -> None:
         connect, points = sqlite3.connect, self
@@ -143,7 +143,17 @@ class CrashPoints:
                 named.setdefault("factory", Connection)
             return connect(database, *arguments, **named)
 
-        sqlite3.connect = hooked  # type: ignore[assignment]
+        sqlite3.connect = _Hook(hooked)
+
+
+class _Hook:
+    """Stands in for a library's function, and is no function: those that replace one travel to workers."""
+
+    def __init__(self, act: Callable[..., Any]) -> None:
+        self._act = act
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._act(*arguments, **named)
 
 
 def _named(what: str, path: Any) -> str:

@@ -92,6 +92,8 @@ def backend(request: pytest.FixtureRequest, session: Session) -> str:
     return name
 
 
+# Tasks have the filters of this process, and joblib finds no semaphores on Lambda.
+@pytest.mark.filterwarnings("default:.*joblib will operate in serial mode")
 @pytest.mark.timeout(120)  # the first to ask for a cluster or an account waits for its start
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__[3:])
 def test_an_error_shows_the_lines_that_raised_it(

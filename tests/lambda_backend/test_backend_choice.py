@@ -96,7 +96,8 @@ def test_a_cell_with_the_button_runs_there_with_no_package_that_it_does_not_use(
     monkeypatch.setattr(DeployedFunctions, "with_packages", noted)
     current = session.current()
     current.use_backend(new_backend(shared_emulator()))
-    shell = InteractiveShell()
+    is_first = not InteractiveShell.initialized()
+    shell = InteractiveShell.instance()
     try:
         shell.run_cell("%load_ext cloudbutton_ext").raise_error()
         shell.run_cell("import math\nscale = 3").raise_error()
@@ -108,6 +109,8 @@ def test_a_cell_with_the_button_runs_there_with_no_package_that_it_does_not_use(
         assert job.record.ran_on == ("lambda", True) and wanted == [frozenset()]
     finally:
         current.close()
+        if is_first:
+            InteractiveShell.clear_instance()
 
 
 def test_a_kernels_own_warnings_and_what_a_task_displays_need_no_ipython_there(
@@ -120,7 +123,7 @@ def test_a_kernels_own_warnings_and_what_a_task_displays_need_no_ipython_there(
     current.use_backend(new_backend(shared_emulator()))
     settings.use(threshold_bytes=1 << 24)  # all of it in the call, where it used to be searched
     is_first = not InteractiveShell.initialized()
-    shell = InteractiveShell()
+    shell = InteractiveShell.instance()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", ProvisionalCompleterWarning)  # as every kernel has it
